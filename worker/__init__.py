@@ -1,0 +1,1 @@
+"""Agent-execution metrics from Kafka into ClickHouse, without losing one."""
