@@ -1,0 +1,55 @@
+"""`python -m deploy.local …`: the stack on this machine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from deploy.local.process import ProcessFailedError
+from deploy.local.stack import MigrationFailedError, Stack
+
+UNREACHABLE = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Kafka and ClickHouse on this machine, without containers."""
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep tables and logs in this folder.")
+@click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="Of the events' topic.")
+@click.option("--migrate/--no-migrate", default=True, help="Create the tables, or leave the database empty.")
+def up(data: Path | None, partitions: int, migrate: bool) -> None:
+    """Start a broker and ClickHouse, print the environment that leads to them, run until SIGINT or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    with ExitStack() as opened:
+        directory = data or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="execution-metrics-")))
+        try:
+            stack = opened.enter_context(Stack(directory.resolve(), partitions=partitions, migrate=migrate))
+        except (ProcessFailedError, MigrationFailedError) as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(UNREACHABLE)
+        click.echo("".join(f"{name}={value}\n" for name, value in stack.environment().items()))
+        sys.stdout.flush()
+        while True:
+            signal.pause()
+
+
+def _leave(*_: object) -> None:
+    """Unwind what has been started; a second signal must not cut that short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(0)
+
+
+# Further commands register here: main.add_command(…)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""`python -m deploy.local.engine --data DIR [--port PORT]`: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where tables are kept.")
+@click.option("--port", type=int, default=0, show_default=True, help="0 takes a free one.")
+@click.option("--user", default="default", show_default=True)
+@click.option("--password", default="", envvar="CLICKHOUSE_PASSWORD", help="Better given in the environment.")
+def main(data: Path, port: int, user: str, password: str) -> None:
+    """Serve ClickHouse's native protocol on 127.0.0.1; prints `READY 127.0.0.1 PORT` when clients may connect."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Blocked before the engine starts its threads, so that they inherit it and only sigwait gets the signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    from deploy.local.engine.engine import Engine
+    from deploy.local.engine.server import LOOPBACK, Server
+    from deploy.local.engine.session import Credentials
+
+    data.mkdir(parents=True, exist_ok=True)
+    engine = Engine(data.resolve())
+    server = Server(engine, Credentials(user, password), port)
+    server.start()
+    click.echo(f"READY {LOOPBACK} {server.port}")
+    signal.sigwait(STOP_SIGNALS)
+    if server.stop():
+        engine.close()
+    sys.stderr.flush()
+    # Not sys.exit: threads still inside the engine would hold up the interpreter's end. What is on disk is whole.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

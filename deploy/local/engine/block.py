@@ -1,0 +1,144 @@
+"""Blocks: the unit in which the native protocol carries rows, both ways.
+
+At the revision this server speaks a block on the wire is BlockInfo and then exactly what the `Native` format holds
+(src/Formats/NativeReader.cpp, NativeWriter.cpp), which is what lets data pass between client and engine unparsed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from deploy.local.engine.columns import column_of
+from deploy.local.engine.errors import NOT_IMPLEMENTED, ProtocolError, ServerError
+from deploy.local.engine.wire import WireReader, encode_string, encode_varint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# BlockInfo::write in src/Core/BlockInfo.cpp: field 1 is_overflows = 0, field 2 bucket_num = -1, 0 ends the fields.
+BLOCK_INFO = b"\x01\x00" + b"\x02\xff\xff\xff\xff" + b"\x00"
+
+
+@dataclass(frozen=True)
+class ColumnSlice:
+    """Where one column's bytes lie in a result."""
+
+    name: str
+    type_name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a result: how many rows, and where its columns are."""
+
+    rows: int
+    columns: tuple[ColumnSlice, ...]
+
+
+class BlockFile:
+    """A file that the engine can read by path: a memfd, or a temporary file where there is none."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes]
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("blocks")
+            self._file = os.fdopen(descriptor, "wb", buffering=0)
+            self.path = f"/proc/{os.getpid()}/fd/{descriptor}"
+        else:
+            self._file = tempfile.NamedTemporaryFile("wb", buffering=0)  # noqa: SIM115 - close() closes it
+            self.path = self._file.name
+        self.rows = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append all of `data`."""
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def close(self) -> None:
+        """Release the memory."""
+        self._file.close()
+
+
+def receive_block(reader: WireReader, file: BlockFile | None) -> bool:
+    """Read one block and append it to `file` (None: discard it). False when it was the empty block that ends the data.
+
+    Raises:
+        ProtocolError: a column's type is not known here, so that nobody can tell where the block ends.
+    """
+    skip_block_info(reader)
+    columns, rows = reader.varint(), reader.varint()
+    if not columns:
+        return False
+    if file is None or not rows:
+        _skip_columns(reader, columns, rows)
+        return True
+    file.write(encode_varint(columns) + encode_varint(rows))
+    with reader.copying(file.write):
+        _skip_columns(reader, columns, rows)
+    file.rows += rows
+    return True
+
+
+def skip_block_info(reader: WireReader) -> None:
+    """BlockInfo::read: numbered fields until a zero."""
+    while field := reader.varint():
+        if field not in (1, 2):
+            raise ProtocolError(NOT_IMPLEMENTED, f"Unknown BlockInfo field {field}")
+        reader.skip(1 if field == 1 else 4)
+
+
+def _skip_columns(reader: WireReader, columns: int, rows: int) -> None:
+    for _ in range(columns):
+        reader.raw_string()
+        try:
+            column = column_of(reader.string())
+        except ServerError as error:
+            raise ProtocolError(error.code, error.text) from error
+        if rows:
+            column.skip_prefix(reader)
+            column.skip_data(reader, rows)
+
+
+def split_result(data: bytes) -> Iterator[Block]:
+    """The blocks of a result in the `Native` format.
+
+    Raises:
+        ServerError: NOT_IMPLEMENTED for a column whose layout is not known here.
+    """
+    reader = WireReader.over(data)
+    while not reader.at_end():
+        columns, rows = reader.varint(), reader.varint()
+        yield Block(rows, tuple(_column_slice(reader, rows) for _ in range(columns)))
+
+
+def _column_slice(reader: WireReader, rows: int) -> ColumnSlice:
+    name, type_name = reader.string(), reader.string()
+    start = reader.tell()
+    if rows:
+        column = column_of(type_name)
+        column.skip_prefix(reader)
+        column.skip_data(reader, rows)
+    return ColumnSlice(name, type_name, start, reader.tell())
+
+
+def encode_header(columns: Sequence[tuple[str, str]]) -> bytes:
+    """A block of no rows: the names and types that a client must send, or is about to get."""
+    encoded = bytearray(BLOCK_INFO + encode_varint(len(columns)) + encode_varint(0))
+    for name, type_name in columns:
+        encoded += encode_string(name) + encode_string(type_name)
+    return bytes(encoded)
+
+
+def encode_block(data: bytes, block: Block, header: Sequence[tuple[str, str]]) -> Iterator[bytes | memoryview]:
+    """A result's block for the wire, in pieces, under the names and types of `header`."""
+    view = memoryview(data)
+    yield BLOCK_INFO + encode_varint(len(block.columns)) + encode_varint(block.rows)
+    for column, (name, type_name) in zip(block.columns, header, strict=True):
+        yield encode_string(name) + encode_string(type_name)
+        yield view[column.start : column.end]

@@ -1,0 +1,83 @@
+"""Accepts clients on loopback, one thread each."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from deploy.local.engine.session import Credentials, Session
+
+if TYPE_CHECKING:
+    from deploy.local.engine.engine import Engine
+
+LOOPBACK = "127.0.0.1"
+CLOSE_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Server:
+    """Listens from the moment it is made; `start` begins to accept."""
+
+    def __init__(self, engine: Engine, credentials: Credentials, port: int = 0) -> None:
+        self._engine = engine
+        self._credentials = credentials
+        self._listener = socket.create_server((LOOPBACK, port), backlog=128)
+        self._lock = threading.Lock()
+        self._clients: dict[threading.Thread, socket.socket] = {}
+        self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that clients connect to."""
+        return int(self._listener.getsockname()[1])
+
+    def start(self) -> None:
+        """Accept clients in the background."""
+        self._acceptor.start()
+
+    def stop(self) -> bool:
+        """Accept no more, cut every client off, and wait a little for queries that run. True when none is left."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._acceptor.join(CLOSE_SECONDS)
+        with self._lock:
+            clients = dict(self._clients)
+        for client in clients.values():
+            _cut_off(client)
+        for thread in clients:
+            thread.join(CLOSE_SECONDS)
+        return not any(thread.is_alive() for thread in clients)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # stop() has closed the listener
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            thread = threading.Thread(target=self._serve, args=(client,), name="client", daemon=True)
+            with self._lock:
+                self._clients[thread] = client
+            thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            with client:
+                Session(client, self._engine, self._credentials).run()
+        except (EOFError, OSError) as error:
+            logger.warning("a client left in the middle: %s", error)
+        except Exception:  # one client's bug is not the others' end
+            logger.exception("a session failed")
+        finally:
+            with self._lock:
+                del self._clients[threading.current_thread()]
+
+
+def _cut_off(client: socket.socket) -> None:
+    try:
+        client.shutdown(socket.SHUT_RDWR)
+    except OSError as error:
+        logger.debug("already gone: %s", error)

@@ -1,0 +1,69 @@
+"""The ClickHouse side of the local stack: `deploy.local.engine` in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from clickhouse_driver import Client
+
+from deploy.local.process import LOOPBACK, Process, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+READY = re.compile(r"^READY \S+ (\d+)$", re.MULTILINE)
+
+
+class EngineProcess:
+    """One engine over one data folder: killed and started again it has the same tables, on the same port."""
+
+    def __init__(self, directory: Path, port: int = 0, user: str = "default", password: str = "") -> None:
+        self.port = port or free_port()
+        self.user = user
+        self.password = password
+        self.process = Process(
+            "engine",
+            [
+                *(sys.executable, "-m", "deploy.local.engine"),
+                *("--data", str(directory / "clickhouse")),
+                *("--port", str(self.port)),
+                *("--user", user),
+            ],
+            directory / "engine.log",
+            {"CLICKHOUSE_PASSWORD": password},
+        )
+
+    @property
+    def host(self) -> str:
+        """As CLICKHOUSE_HOST wants it."""
+        return LOOPBACK
+
+    def client(self, database: str = "", **options: object) -> Client:
+        """A client of the ordinary driver; `options` are the driver's own. Close it, or use it in a `with`."""
+        return Client(self.host, self.port, database, self.user, self.password, **options)
+
+    def start(self) -> None:
+        """Start it; returns when clients may connect."""
+        self.process.start(READY.search)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL: what it had acknowledged is on the disk."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        """Start it again on the same data and port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> EngineProcess:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,119 @@
+"""Broker, engine, topics and tables together, and the environment that leads a worker to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from deploy.local.broker import Broker, create_topics
+from deploy.local.engine_process import EngineProcess
+from deploy.local.process import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_DATABASE = "default"
+MIGRATE_TIMEOUT_SECONDS = 60.0
+
+
+class MigrationFailedError(RuntimeError):
+    """`python -m worker migrate` did not exit with 0; the text is what it wrote."""
+
+
+class Stack:
+    """Use it as a context manager, or as an asynchronous one in a running event loop."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        topic: str = "execution-completed",
+        partitions: int = 4,
+        dlq_partitions: int = 1,
+        database: str = DEFAULT_DATABASE,
+        migrate: bool = True,
+    ) -> None:
+        self.broker = Broker(directory)
+        self.engine = EngineProcess(directory)
+        self.topic = topic
+        self.dlq_topic = f"{topic}.dlq"
+        self.database = database
+        self._partitions = {self.topic: partitions, self.dlq_topic: dlq_partitions}
+        self._migrate = migrate
+
+    def environment(self) -> dict[str, str]:
+        """The variables a worker needs to find this stack."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
+            "KAFKA_TOPIC": self.topic,
+            "KAFKA_DLQ_TOPIC": self.dlq_topic,
+            "KAFKA_PRODUCER_IDEMPOTENCE": "false",  # Tansu has no idempotent producer
+            "CLICKHOUSE_HOST": self.engine.host,
+            "CLICKHOUSE_PORT": str(self.engine.port),
+            "CLICKHOUSE_DATABASE": self.database,
+            "CLICKHOUSE_USER": self.engine.user,
+            # Tansu lets the first member of a group in after half a session.
+            "KAFKA_SESSION_TIMEOUT_SECONDS": "4",
+        }
+
+    def start(self) -> None:
+        """Both servers at once, then topics and tables. When anything fails, nothing is left running.
+
+        Not from a coroutine: it runs an event loop of its own (`async with` does that in a thread).
+
+        Raises:
+            ProcessFailedError, MigrationFailedError, aiokafka.errors.KafkaError
+        """
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            with ThreadPoolExecutor(2) as executor:
+                starting = [executor.submit(server.start) for server in (self.broker, self.engine)]
+            for started in starting:
+                started.result()
+            asyncio.run(create_topics(self.broker.bootstrap_servers, self._partitions))
+            self._create_database()
+            if self._migrate:
+                self._apply_migrations()
+            undo.pop_all()
+
+    def stop(self) -> None:
+        """Stop both, the last started first."""
+        self.engine.stop()
+        self.broker.stop()
+
+    def _create_database(self) -> None:
+        if self.database != DEFAULT_DATABASE:
+            with self.engine.client() as client:
+                client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
+
+    def _apply_migrations(self) -> None:
+        finished = subprocess.run(
+            [sys.executable, "-m", "worker", "migrate"],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            env={**os.environ, **self.environment()},
+            timeout=MIGRATE_TIMEOUT_SECONDS,
+        )
+        if finished.returncode:
+            raise MigrationFailedError(f"exit code {finished.returncode}\n{finished.stdout}{finished.stderr}".rstrip())
+
+    def __enter__(self) -> Stack:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Stack:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)

@@ -1,0 +1,264 @@
+"""What the local stack promises: both servers as their clients see them, and no process left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from clickhouse_driver import Client
+
+from deploy.local.broker import Broker
+from deploy.local.process import REPOSITORY, Process, ProcessFailedError
+from deploy.local.stack import MigrationFailedError, Stack
+from tests.support.local import Topics, fresh_name, processes_naming, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+async def consume(bootstrap_servers: str, topic: str, count: int) -> list[bytes | None]:
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        async with asyncio.timeout(30):
+            return [(await consumer.getone()).value for _ in range(count)]
+    finally:
+        await consumer.stop()
+
+
+# The broker
+
+
+@pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
+async def test_records_go_through_with_every_compression(
+    broker: Broker, topics: Topics, compression: str | None
+) -> None:
+    values = [f"value {number} {'x' * 200}".encode() for number in range(20)]
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker.bootstrap_servers, compression_type=compression, acks="all", linger_ms=20
+    )
+    await producer.start()
+    try:
+        await asyncio.gather(*[await producer.send(topics.events, value, partition=0) for value in values])
+    finally:
+        await producer.stop()
+
+    assert await consume(broker.bootstrap_servers, topics.events, len(values)) == values
+
+
+async def test_topics_have_the_partitions_that_were_asked_for(broker: Broker, topics: Topics) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
+    await admin.start()
+    try:
+        described = await admin.describe_topics([topics.events, topics.dead_letters])
+    finally:
+        await admin.close()
+
+    assert {topic["topic"]: len(topic["partitions"]) for topic in described} == {
+        topics.events: 4,
+        topics.dead_letters: 1,
+    }
+
+
+async def test_a_group_goes_on_where_it_committed(broker: Broker, topics: Topics) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)
+    await producer.start()
+    for value in (b"first", b"second"):
+        await producer.send_and_wait(topics.events, value, partition=2)
+    await producer.stop()
+    group = fresh_name("group")
+
+    seen = []
+    for _ in range(2):
+        consumer = AIOKafkaConsumer(
+            topics.events,
+            bootstrap_servers=broker.bootstrap_servers,
+            group_id=group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=1000,  # Tansu holds a join up for about half of it
+            heartbeat_interval_ms=300,
+        )
+        await consumer.start()
+        try:
+            record = await asyncio.wait_for(consumer.getone(), 30)
+            await consumer.commit({TopicPartition(record.topic, record.partition): record.offset + 1})
+            seen.append(record.value)
+        finally:
+            await consumer.stop()
+
+    assert seen == [b"first", b"second"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="Tansu does not serve aiokafka's idempotent producer: see deploy/local/README.md"
+)
+async def test_an_idempotent_producer(broker: Broker, topics: Topics) -> None:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker.bootstrap_servers, enable_idempotence=True, request_timeout_ms=2000
+    )
+    try:
+        async with asyncio.timeout(10):
+            await producer.start()
+            await producer.send_and_wait(topics.events, b"value")
+    finally:
+        await producer.stop()
+
+
+def test_a_broker_that_is_killed_comes_back_empty_on_the_same_port(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        address = broker.bootstrap_servers
+        broker.kill()
+        assert not broker.process.running
+        broker.start()
+        assert broker.bootstrap_servers == address
+
+
+# Processes
+
+
+def test_a_child_that_ends_early_says_what_it_wrote(tmp_path: Path) -> None:
+    process = Process("child", [sys.executable, "-c", "print('out of luck')"], tmp_path / "log")
+
+    with pytest.raises(ProcessFailedError, match="out of luck"):
+        process.start(lambda _: None)
+    assert not process.running
+
+
+def test_a_child_that_is_never_ready_is_killed(tmp_path: Path) -> None:
+    name = fresh_name("child")
+    process = Process("child", [sys.executable, "-c", "import time; time.sleep(600)", name], tmp_path / "log")
+
+    with pytest.raises(ProcessFailedError, match=r"not ready in 0\.3 s"):
+        process.start(lambda _: None, timeout_seconds=0.3)
+    assert processes_naming(name) == []
+
+
+def test_a_child_that_is_deaf_to_sigterm_is_killed(tmp_path: Path) -> None:
+    name = fresh_name("child")
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    process = Process("child", [sys.executable, "-c", deaf, name], tmp_path / "log")
+    process.start(lambda output: "up" in output or None)
+
+    process.stop(timeout_seconds=0.3)
+
+    wait_until(lambda: processes_naming(name) == [], "the child is gone")
+
+
+def test_a_child_whose_leash_is_killed_goes_with_it(tmp_path: Path) -> None:
+    name = fresh_name("child")
+    sleeper = "print('up', flush=True); import time; time.sleep(600)"
+    process = Process("child", [sys.executable, "-c", sleeper, name], tmp_path / "log")
+    process.start(lambda output: "up" in output or None)
+
+    os.kill(process.pid, signal.SIGKILL)
+
+    wait_until(lambda: processes_naming(name) == [], "the child is gone")
+    process.kill()
+
+
+# The stack
+
+
+async def test_a_stack_in_an_event_loop(tmp_path: Path) -> None:
+    async with Stack(tmp_path, partitions=2, database="elsewhere", migrate=False) as stack:
+        environment = stack.environment()
+        producer = AIOKafkaProducer(bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"])
+        await producer.start()
+        try:
+            assert await producer.partitions_for(environment["KAFKA_TOPIC"]) == {0, 1}
+            assert await producer.partitions_for(environment["KAFKA_DLQ_TOPIC"]) == {0}
+        finally:
+            await producer.stop()
+        with stack.engine.client(environment["CLICKHOUSE_DATABASE"]) as client:
+            assert client.execute("SELECT currentDatabase()") == [("elsewhere",)]
+    assert not stack.broker.process.running
+    assert not stack.engine.process.running
+
+
+def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "no such level")
+    stack = Stack(tmp_path)
+
+    with pytest.raises(MigrationFailedError, match="exit code"):
+        stack.start()
+    assert not stack.broker.process.running
+    assert not stack.engine.process.running
+
+
+# The command
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """`python -m deploy.local up`, its temporary files under the test's folder."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.local", "up"],
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
+def printed_environment(up: subprocess.Popen[str]) -> dict[str, str]:
+    """The lines up to the empty one."""
+    assert up.stdout is not None
+    return dict(line.rstrip("\n").split("=", 1) for line in iter(up.stdout.readline, "\n"))
+
+
+def servers_of(environment: dict[str, str]) -> list[str]:
+    return [
+        *processes_naming(f"tcp://{environment['KAFKA_BOOTSTRAP_SERVERS']}"),
+        *processes_naming(f"--port {environment['CLICKHOUSE_PORT']}"),
+    ]
+
+
+async def produce_and_consume(bootstrap_servers: str, topic: str) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"value")
+    finally:
+        await producer.stop()
+    assert await consume(bootstrap_servers, topic, 1) == [b"value"]
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_up_prints_its_environment_and_leaves_nothing(
+    up: subprocess.Popen[str], tmp_path: Path, stop_signal: signal.Signals
+) -> None:
+    environment = printed_environment(up)
+
+    assert set(environment) >= {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_DLQ_TOPIC", "CLICKHOUSE_PORT"}
+    assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "false"
+    asyncio.run(produce_and_consume(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"]))
+    with Client(environment["CLICKHOUSE_HOST"], int(environment["CLICKHOUSE_PORT"])) as client:
+        assert client.execute("EXISTS TABLE execution_metrics") == [(1,)]
+    assert len(servers_of(environment)) == 4  # each with its leash
+
+    up.send_signal(stop_signal)
+
+    assert up.wait(20) == 0
+    assert servers_of(environment) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_up_that_is_killed_leaves_no_process(up: subprocess.Popen[str]) -> None:
+    environment = printed_environment(up)
+
+    up.kill()
+
+    wait_until(lambda: servers_of(environment) == [], "both servers are gone")

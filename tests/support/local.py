@@ -1,0 +1,49 @@
+"""What tests need of the local stack beside `deploy.local` itself."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Topics:
+    """A pair of topics that one test has to itself."""
+
+    events: str
+    dead_letters: str
+
+
+def fresh_name(prefix: str) -> str:
+    """A name for a topic or a database that nothing else has."""
+    return f"{prefix}_{uuid.uuid4().hex[:12]}"
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 15.0) -> None:
+    """Poll until `condition` holds. Raises TimeoutError, which names `what` was waited for."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
+        time.sleep(POLL_SECONDS)
+
+
+def processes_naming(text: str) -> list[str]:
+    """The command lines, of all processes on this machine, that contain `text`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        if text in command:
+            found.append(command)
+    return found
