@@ -1,0 +1,155 @@
+"""The store: ClickHouse over its native protocol, one client and one thread for each insert under way.
+
+clickhouse-driver is neither asynchronous nor thread-safe, so calls run in threads of their own and the event loop goes
+on: heartbeats to Kafka never wait for an insert.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+from clickhouse_driver import Client
+from clickhouse_driver import errors as driver
+
+from worker.block import COLUMNS, Block
+from worker.clickhouse_errors import translate
+from worker.telemetry import Telemetry
+
+T = TypeVar("T")
+
+# The server's own answer to a slow insert or an overload must come before the client's time-out, and both before the
+# group's: see Settings, which compares them.
+_PING_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class ClickHouseTarget:
+    """Where ClickHouse is, who asks, and which table is meant. Time-outs in seconds."""
+
+    host: str
+    port: int = 9000
+    database: str = "default"
+    user: str = "default"
+    password: str = field(default="", repr=False)
+    secure: bool = False
+    verify: bool = True
+    ca_file: Path | None = None
+    table: str = "execution_metrics"
+    connect_timeout_seconds: float = 5.0
+    timeout_seconds: float = 30.0
+
+    def client(self) -> Client:
+        """A new client; it connects when first used. For one thread at a time."""
+        return Client(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            user=self.user,
+            password=self.password,
+            client_name="metrics-worker",
+            secure=self.secure,
+            verify=self.verify,
+            ca_certs=str(self.ca_file) if self.ca_file else None,
+            connect_timeout=self.connect_timeout_seconds,
+            send_receive_timeout=self.timeout_seconds,
+            sync_request_timeout=min(_PING_SECONDS, self.timeout_seconds),
+            tcp_keepalive=True,
+        )
+
+
+class ClickHouseStore:
+    """The `Store` of `worker.ports`, on ClickHouse.
+
+    Args:
+        target: the server and the table.
+        writers: how many inserts may be under way at once; each has a thread and a connection.
+        telemetry: counts inserts, and measures the failed ones too.
+    """
+
+    def __init__(self, target: ClickHouseTarget, writers: int, telemetry: Telemetry) -> None:
+        self._target = target
+        self._telemetry = telemetry
+        self._insert_statement = f"INSERT INTO `{target.table}` ({', '.join(COLUMNS)}) VALUES"
+        self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
+        self._own = threading.local()
+        self._clients: list[Client] = []
+
+    async def insert(self, block: Block) -> None:
+        """Insert `block`; see `worker.ports.Store`."""
+        await self._in_thread(lambda client: self._insert(client, block))
+
+    async def probe(self) -> None:
+        """Insert no rows: that meets every error that an insert meets before its rows, and needs no other grant."""
+        await self._in_thread(lambda client: self._execute_insert(client, [[] for _ in COLUMNS], {}))
+
+    def close(self) -> None:
+        """Cut every connection, so that no thread waits for a server any more, and end the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for client in self._clients:
+            client.disconnect()
+
+    async def _in_thread(self, call: Callable[[Client], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._call(call))
+
+    def _call(self, call: Callable[[Client], T]) -> T:
+        client = getattr(self._own, "client", None)
+        if client is None:
+            client = self._own.client = self._target.client()
+            self._clients.append(client)
+        try:
+            return call(client)
+        except _FAILURES as error:
+            client.disconnect()
+            raise translate(error) from error
+
+    def _insert(self, client: Client, block: Block) -> None:
+        started = perf_counter()
+        outcome, code = "ok", ""
+        try:
+            self._execute_insert(client, block.columns(), {"insert_deduplication_token": block.token()})
+        except _FAILURES as error:
+            known = translate(error)
+            outcome, code = type(known).__name__, str(known.code or "")
+            raise
+        finally:
+            self._telemetry.insert_seconds.observe(perf_counter() - started)
+            self._telemetry.inserts.labels(outcome, code).inc()
+
+    def _execute_insert(self, client: Client, columns: list[Any], settings: dict[str, object]) -> None:
+        client.execute(self._insert_statement, columns, columnar=True, settings=_INSERT_SETTINGS | settings)
+
+
+# What the driver and the sockets raise, and what encoding a value that does not fit its column raises. Anything else is
+# a mistake of ours and must not be taken for a refused row.
+_FAILURES = (driver.Error, OSError, EOFError, ValueError, OverflowError)
+
+_INSERT_SETTINGS: dict[str, object] = {
+    # Set, not inherited: servers since 26.3 default to asynchronous inserts, whose errors and tokens differ.
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    # A retry after a connection that broke between the table and its views must reach the views too.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+}
+
+
+def run_statement(
+    target: ClickHouseTarget, statement: str, values: Sequence[tuple[object, ...]] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run one statement on a connection of its own; the rows that it answers, none where it answers none.
+
+    Raises:
+        StoreError: as the server or the connection failed.
+    """
+    client = target.client()
+    try:
+        answer = client.execute(statement, values)
+    except _FAILURES as error:
+        raise translate(error) from error
+    finally:
+        client.disconnect()
+    return answer if isinstance(answer, list) else []

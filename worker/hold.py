@@ -1,0 +1,50 @@
+"""Holding: consumption stands still, the group membership stays, and the reason can be read."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Cause(StrEnum):
+    """What the worker waits for while it holds."""
+
+    STORE = "store"
+    DEAD_LETTERS = "dead_letters"
+
+
+class Hold:
+    """The reasons for which nothing more is taken from Kafka; none of them means that work flows.
+
+    It logs once when a reason comes, changes its words, or goes.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[Cause, str] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether intake must stand still."""
+        return bool(self._reasons)
+
+    @property
+    def reasons(self) -> Mapping[Cause, str]:
+        """Each cause with its reason in words, for the health endpoint."""
+        return MappingProxyType(self._reasons)
+
+    def enter(self, cause: Cause, reason: str) -> None:
+        """Begin to hold, or go on for another reason."""
+        before = self._reasons.get(cause)
+        self._reasons[cause] = reason
+        if before is None:
+            log.error("holding", cause=cause.value, reason=reason)
+        elif before != reason:
+            log.warning("holding for another reason", cause=cause.value, reason=reason)
+
+    def leave(self, cause: Cause) -> None:
+        """Hold no longer for `cause`; where it was no reason, nothing happens."""
+        if self._reasons.pop(cause, None) is not None:
+            log.info("holding ended", cause=cause.value, still_holding=sorted(self._reasons))
