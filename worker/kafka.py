@@ -1,0 +1,113 @@
+"""What every Kafka client of the worker needs: how to connect, a producer that can be trusted, topics that exist."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+
+from worker.errors import DependencyError
+
+CONNECT_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class KafkaTarget:
+    """Where Kafka is and who asks."""
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_ca_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    ssl_key_file: Path | None = None
+    ssl_key_password: str | None = field(default=None, repr=False)
+    ssl_check_hostname: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """What every client of aiokafka takes."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": "metrics-worker",
+            "security_protocol": self.security_protocol,
+            "ssl_context": self._ssl_context() if self.security_protocol.endswith("SSL") else None,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+        }
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=_text(self.ssl_ca_file),
+            certfile=_text(self.ssl_cert_file),
+            keyfile=_text(self.ssl_key_file),
+            password=self.ssl_key_password,
+        )
+        context.check_hostname = self.ssl_check_hostname
+        return context
+
+
+@asynccontextmanager
+async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer whose every acknowledgement means that all replicas in sync have the record.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    producer = AIOKafkaProducer(
+        **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
+    )
+    try:
+        await asyncio.wait_for(producer.start(), CONNECT_SECONDS)
+    except (KafkaError, OSError, TimeoutError) as error:
+        await producer.stop()
+        raise unreachable(error) from error
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str, int]:
+    """The number of partitions of each topic.
+
+    All topics are listed instead of these being asked for, because a broker may create a topic that is asked for.
+
+    Raises:
+        DependencyError: no broker answers, or a topic is missing.
+    """
+    admin = AIOKafkaAdminClient(**target.options())
+    try:
+        await asyncio.wait_for(admin.start(), CONNECT_SECONDS)
+        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise unreachable(error) from error
+    finally:
+        await admin.close()
+    missing = [topic for topic in topics if topic not in described]
+    if missing:
+        raise DependencyError(
+            f"topic {', '.join(missing)} does not exist, or this user may not see it; create it (the worker never "
+            "does) or correct KAFKA_TOPIC and KAFKA_DLQ_TOPIC"
+        )
+    return {topic: len(described[topic]["partitions"]) for topic in topics}
+
+
+def unreachable(error: Exception) -> DependencyError:
+    """Say that no broker answers, and where to look."""
+    return DependencyError(
+        f"Kafka cannot be reached: {str(error) or type(error).__name__}; see KAFKA_BOOTSTRAP_SERVERS"
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None

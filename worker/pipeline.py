@@ -1,0 +1,134 @@
+"""One batch, top to bottom: the story of the program.
+
+1. Decode each record and fan its metrics out into blocks.
+2. Write the blocks; what fails comes back, metric by metric.
+3. Put what failed on the dead-letter topic, and wait until it is acknowledged.
+
+Then, and only then, the caller may commit: every metric is a row, a dead letter, or was skipped and counted.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from worker.errors import DeadLetterUnavailable
+from worker.fanout import FanOut
+from worker.hold import Cause, Hold
+from worker.model import Failed, FailedMetric, Record
+from worker.ports import DeadLetters
+from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.telemetry import Telemetry
+from worker.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+MAX_ROWS = 200_000
+"""Rows and failures in memory at once. Also keeps a block below 1,048,576 rows, where the driver would cut it in two
+and the insert would not be atomic any more."""
+_RECORDS_AT_A_TIME = 250
+"""Records decoded before the event loop gets its turn, so that heartbeats are not late."""
+_MAX_PUT = 1_000
+_LOGGED_MESSAGE = 300
+_LOGGED_ONE_BY_ONE = 5
+"""Failures of a batch that get a log line each; the rest are counted in one."""
+
+
+class Pipeline:
+    """Takes batches of records to their end.
+
+    Args:
+        writer: writes blocks.
+        dead_letters: takes what failed.
+        hold: entered while the dead-letter topic does not acknowledge.
+        telemetry: counts what becomes of everything.
+        patience: the pace at which dead letters are put again; it is never given up, whatever its budget.
+        sleep: waits in between; tests put their own clock here.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        dead_letters: DeadLetters,
+        hold: Hold,
+        telemetry: Telemetry,
+        patience: RetryPolicy = UNTIL_DONE,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._writer = writer
+        self._dead_letters = dead_letters
+        self._hold = hold
+        self._telemetry = telemetry
+        self._patience = patience
+        self._sleep = sleep
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Bring every metric of `records` to one of its three ends; when this returns they may be committed."""
+        remaining = iter(records)
+        while (fanned := await self._fan_out(remaining)) is not None:
+            unwritten: list[FailedMetric] = []
+            for block in fanned.blocks.values():
+                unwritten += await self._writer.write(block)
+            await self._put([*fanned.failed, *unwritten])
+            self._count(fanned, fanned.rows - len(unwritten))
+
+    async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
+        """Fan out as many records as may be in memory at once; None when there are none left."""
+        fanned = FanOut()
+        taken = 0
+        for record in records:
+            fanned.add(record)
+            taken += 1
+            if len(fanned) >= MAX_ROWS:
+                break
+            if taken % _RECORDS_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return fanned if taken else None
+
+    async def _put(self, failed: Sequence[Failed]) -> None:
+        _log_failures(failed)
+        for start in range(0, len(failed), _MAX_PUT):
+            unacknowledged = failed[start : start + _MAX_PUT]
+            async for attempt in self._patience.without_end(DeadLetterUnavailable, self._sleep):
+                with attempt:
+                    try:
+                        await self._dead_letters.put(unacknowledged)
+                    except DeadLetterUnavailable as error:
+                        unacknowledged = [unacknowledged[position] for position in error.unacknowledged]
+                        self._hold.enter(Cause.DEAD_LETTERS, str(error))
+                        raise
+            self._hold.leave(Cause.DEAD_LETTERS)
+        for item in failed:
+            self._telemetry.dead_letters.labels(_kind(item), item.failure.error_class.value).inc()
+
+    def _count(self, fanned: FanOut, written: int) -> None:
+        count = self._telemetry
+        count.events.inc(fanned.events)
+        count.tombstones.inc(fanned.tombstones)
+        count.rows.inc(written)
+        for json_type, number in fanned.skipped.items():
+            count.skipped.labels(json_type).inc(number)
+
+
+def _kind(failed: Failed) -> str:
+    return "metric" if isinstance(failed, FailedMetric) else "event"
+
+
+def _log_failures(failed: Sequence[Failed]) -> None:
+    for item in failed[:_LOGGED_ONE_BY_ONE]:
+        record = item.event.record if isinstance(item, FailedMetric) else item.record
+        log.warning(
+            "dead letter",
+            kind=_kind(item),
+            error_class=item.failure.error_class.value,
+            error_type=item.failure.error_type,
+            error_code=item.failure.code,
+            error=item.failure.message[:_LOGGED_MESSAGE],
+            metric=item.metric[:_LOGGED_MESSAGE] if isinstance(item, FailedMetric) else None,
+            execution_id=str(item.event.execution_id) if isinstance(item, FailedMetric) else None,
+            source=f"{record.topic}/{record.partition}/{record.offset}",
+        )
+    if len(failed) > _LOGGED_ONE_BY_ONE:
+        rest = Counter(f"{item.failure.error_class.value}/{item.failure.error_type}" for item in failed)
+        log.warning("dead letters of this batch", total=len(failed), by_class=dict(rest))
