@@ -1,0 +1,218 @@
+"""From Kafka to the pipeline and back: gather a batch, process it, commit it, in the order of arrival.
+
+1. Intake gathers a batch and starts it; as many are under way as the store has writers.
+2. Settling waits for the oldest batch, and commits the next offset of each of its partitions.
+3. On revoke and on stop: intake ends, what is under way finishes inside a deadline and is committed, the rest is
+   dropped uncommitted. It comes again, to whoever owns the partitions, and changes nothing in the de-duplicated view.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+import structlog
+
+from worker.batch import BatchPolicy
+from worker.hold import Hold
+from worker.model import Record
+from worker.pipeline import Pipeline
+from worker.ports import Inbox, Partition
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_TICK_SECONDS = 1.0
+"""Longest wait without a sign of life; also how often a paused consumer polls."""
+_POLL_RECORDS = 500
+"""Records taken at a time, so that a batch does not overshoot its bytes by much."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    task: asyncio.Task[None]
+    offsets: Mapping[Partition, int]
+
+
+class Consumer:
+    """Drives an inbox through a pipeline.
+
+    Args:
+        inbox: where records come from.
+        pipeline: brings each of them to its end.
+        hold: while it is active nothing is taken from the inbox.
+        policy: how much makes a batch.
+        concurrency: batches under way at once.
+        drain_seconds: how long a revoke or a stop waits for what is under way; shorter than the rebalance time-out.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        pipeline: Pipeline,
+        hold: Hold,
+        policy: BatchPolicy,
+        *,
+        concurrency: int,
+        drain_seconds: float,
+    ) -> None:
+        self._inbox = inbox
+        self._pipeline = pipeline
+        self._hold = hold
+        self._policy = policy
+        self._concurrency = concurrency
+        self._drain_seconds = drain_seconds
+        self._under_way: deque[_Batch] = deque()
+        self._changed = asyncio.Event()
+        self._generation = 0
+        self._revoking = False
+        self._poll: asyncio.Task[Any] | None = None
+        self.last_progress = monotonic()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set, then finish or drop what is under way.
+
+        Raises:
+            Exception: whatever ended intake or settling; nothing that is not finished has been committed.
+        """
+        self._inbox.listen(self)
+        intake = asyncio.create_task(self._intake(), name="intake")
+        settling = asyncio.create_task(self._settle(), name="settle")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait([intake, settling, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done():
+                intake.cancel()
+                await self._drain()
+        finally:
+            self._drop()
+            await _cancel([intake, settling, stopping, *([self._poll] if self._poll else [])])
+        for loop in (intake, settling):
+            if not loop.cancelled() and (error := loop.exception()):
+                raise error
+
+    async def revoked(self) -> None:
+        """Every partition may go to another member when this returns: finish what is under way, or drop it."""
+        self._revoking = True
+        try:
+            if self._poll is not None:
+                self._poll.cancel()
+            await self._drain()
+            self._generation += 1
+            self._drop()
+        finally:
+            self._revoking = False
+
+    # Intake
+
+    async def _intake(self) -> None:
+        while True:
+            await self._turn()
+            generation = self._generation
+            records = await self._gather(generation)
+            if not records or generation != self._generation or self._revoking:
+                continue  # what was gathered before a revoke comes again from its last commit
+            task = asyncio.create_task(self._pipeline.process(records), name="batch")
+            task.add_done_callback(self._wake)
+            self._under_way.append(_Batch(task, _next_offsets(records)))
+
+    async def _turn(self) -> None:
+        """Wait until another batch may begin; the group sees a member that polls all the while."""
+        idle = False
+        while self._hold.active or self._revoking or len(self._under_way) >= self._concurrency:
+            self.last_progress = monotonic()
+            if not await self._change(_TICK_SECONDS):
+                idle = True
+                await self._watched(self._inbox.idle())
+        if idle:
+            self._inbox.resume()
+
+    async def _gather(self, generation: int) -> list[Record]:
+        """Poll until a batch is full or has lingered; what it returns belongs to `generation` or is to be dropped."""
+        policy = self._policy
+        records: list[Record] = []
+        size = 0
+        until = float("inf")
+        while generation == self._generation and len(records) < policy.max_events and size < policy.max_bytes:
+            wait = min(until - monotonic(), _TICK_SECONDS)
+            if wait <= 0 or self._revoking or (self._hold.active and not records):
+                break
+            wanted = min(_POLL_RECORDS, policy.max_events - len(records))
+            some = await self._watched(self._inbox.poll(wanted, wait)) or ()
+            if some and not records:
+                until = monotonic() + policy.linger_seconds
+            records += some
+            size += sum(map(_size, some))
+        return records
+
+    async def _watched(self, call: Coroutine[None, None, T]) -> T | None:
+        """Await `call` with signs of life: a poll lasts as long as a rebalance does. None when a revoke cut it off."""
+        task = asyncio.create_task(call, name="poll")
+        self._poll = task
+        while not task.done():
+            self.last_progress = monotonic()
+            await asyncio.wait([task], timeout=_TICK_SECONDS)
+        self.last_progress = monotonic()
+        self._poll = None
+        return None if task.cancelled() else task.result()
+
+    # Settling
+
+    async def _settle(self) -> None:
+        while True:
+            while self._under_way and self._under_way[0].task.done():
+                await self._finish(self._under_way[0])
+            await self._change(_TICK_SECONDS)
+
+    async def _finish(self, batch: _Batch) -> None:
+        """Commit a batch that is done. The oldest comes first, so that no commit runs ahead of work under way."""
+        batch.task.result()  # an error here is a mistake of ours: nothing is committed and the worker ends
+        await self._inbox.commit(batch.offsets)
+        if self._under_way and self._under_way[0] is batch:
+            self._under_way.popleft()
+            self._wake()
+
+    async def _drain(self) -> None:
+        """Wait for what is under way; not at all while holding, because then it will not end."""
+        deadline = monotonic() + self._drain_seconds
+        while self._under_way and not self._hold.active and (left := deadline - monotonic()) > 0:
+            await self._change(min(left, _TICK_SECONDS))
+        if self._under_way:
+            log.warning("dropping what is under way, uncommitted", batches=len(self._under_way))
+
+    def _drop(self) -> None:
+        for batch in self._under_way:
+            batch.task.cancel()
+        self._under_way.clear()
+        self._wake()
+
+    def _wake(self, _: object = None) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _change(self, timeout_seconds: float) -> bool:
+        """Wait until a batch ends or is dropped; False when the time is over first."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _next_offsets(records: Sequence[Record]) -> dict[Partition, int]:
+    last = {(record.topic, record.partition): record.offset for record in records}
+    return {Partition(*partition): offset + 1 for partition, offset in last.items()}
+
+
+def _size(record: Record) -> int:
+    size = len(record.value or b"") + len(record.key or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size

@@ -1,0 +1,132 @@
+"""The inbox: one topic, read as a member of a consumer group.
+
+aiokafka's defaults would lose data in two places and are set against them: offsets begin at the latest record, and are
+committed by the clock.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from worker.kafka import CONNECT_SECONDS, KafkaTarget, unreachable
+from worker.model import Record
+from worker.ports import Partition, RevokeListener
+from worker.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+_COMMIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class GroupPolicy:
+    """How a member of the consumer group behaves. Times in seconds."""
+
+    group_id: str
+    instance_id: str | None = None
+    session_timeout_seconds: float = 45.0
+    rebalance_timeout_seconds: float = 60.0
+
+
+class KafkaInbox:
+    """The `Inbox` of `worker.ports` on one topic."""
+
+    def __init__(self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry) -> None:
+        self._topic = topic
+        self._telemetry = telemetry
+        self._rebalances: _Rebalances | None = None
+        self._consumer = AIOKafkaConsumer(
+            **target.options(),
+            group_id=group.group_id,
+            group_instance_id=group.instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=int(group.session_timeout_seconds * 1000),
+            heartbeat_interval_ms=int(group.session_timeout_seconds * 1000 / 15),
+            rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
+        )
+
+    async def start(self) -> None:
+        """Connect; the group is joined by `listen`.
+
+        Raises:
+            DependencyError: no broker answers.
+        """
+        try:
+            await asyncio.wait_for(self._consumer.start(), CONNECT_SECONDS)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self._consumer.stop()
+            raise unreachable(error) from error
+
+    def listen(self, listener: RevokeListener) -> None:
+        """Join the group, and tell `listener` of rebalances."""
+        self._rebalances = _Rebalances(listener, self._telemetry)
+        self._consumer.subscribe([self._topic], listener=self._rebalances)
+
+    def joined(self) -> bool:
+        """Whether this is a member of the group whose partitions, if any, are settled."""
+        return self._rebalances is not None and self._rebalances.joined
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect."""
+        await self._consumer.stop()
+
+    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        """See `worker.ports.Inbox`."""
+        some = await self._consumer.getmany(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+        return list(chain.from_iterable(some.values()))
+
+    async def idle(self) -> None:
+        """See `worker.ports.Inbox`."""
+        self._consumer.pause(*self._consumer.assignment())
+        for partition, records in (await self._consumer.getmany(timeout_ms=0, max_records=1)).items():
+            # A rebalance has come in between and brought a partition that was not paused: give the record back.
+            self._consumer.seek(partition, records[0].offset)
+
+    def resume(self) -> None:
+        """See `worker.ports.Inbox`."""
+        self._consumer.resume(*self._consumer.paused())
+
+    def assignment(self) -> set[Partition]:
+        """The partitions owned now."""
+        return {Partition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """See `worker.ports.Inbox`. aiokafka alone would try again without end."""
+        owned = {TopicPartition(*p): offset for p, offset in offsets.items() if p in self.assignment()}
+        if not owned:
+            return False
+        try:
+            await asyncio.wait_for(self._consumer.commit(owned), _COMMIT_SECONDS)
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
+            # Not committed is not lost: the records come again. A later commit covers these offsets as well.
+            self._telemetry.commit_failures.inc()
+            log.warning("commit refused", error=f"{type(error).__name__}: {error}", partitions=len(owned))
+            return False
+        return True
+
+
+class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """Hears of rebalances. `joined` is true for a member without partitions too."""
+
+    def __init__(self, listener: RevokeListener, telemetry: Telemetry) -> None:
+        self._listener = listener
+        self._telemetry = telemetry
+        self.joined = False
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self.joined = False
+        if revoked:
+            self._telemetry.rebalances.inc()
+            log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
+            await self._listener.revoked()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self.joined = True
+        log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
