@@ -1,0 +1,130 @@
+"""`metrics-worker`: data on stdout, everything else on stderr.
+
+Exit codes: 0 done, 1 something is left to do, 2 wrong usage or configuration, 3 a dependency is unreachable.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import AbstractAsyncContextManager
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker import app, logs
+from worker.check import check_all
+from worker.errors import DependencyError, SettingsError
+from worker.execution import measure
+from worker.kafka import producing
+from worker.migrate import migrate as apply_migrations
+from worker.produce import Produced, emit
+from worker.produce import produce as produce_lines
+from worker.settings import Need, Settings, load, unknown_variables
+from worker.signals import signals_ignored
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(app.VERSION, prog_name="metrics-worker")
+def cli() -> None:
+    """Agent-execution metrics from Kafka into ClickHouse, without losing one.
+
+    Configuration comes from the environment; README.md has the table of variables.
+    """
+
+
+@cli.command()
+def run() -> None:
+    """Consume events until SIGTERM, write rows, dead-letter what fails."""
+    asyncio.run(app.run(_settings()))
+
+
+@cli.command()
+def migrate() -> None:
+    """Create or update the tables in ClickHouse."""
+    applied = apply_migrations(app.clickhouse_target(_settings(Need.CLICKHOUSE)), told=_say)
+    _say(f"{applied} applied" if applied else "nothing to apply")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def check(as_json: bool) -> None:
+    """Check the configuration and every dependency, one line each."""
+    findings = asyncio.run(check_all(_settings()))
+    for finding in findings:
+        click.echo(json.dumps(finding._asdict()) if as_json else finding.line())
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(3)
+
+
+@cli.command()
+@click.argument("file", type=click.File("rb"))
+def produce(file: BufferedReader) -> None:
+    """Put JSON lines from FILE (- for standard input) onto the topic, as they are."""
+    settings = _settings(Need.KAFKA)
+
+    async def put() -> Produced:
+        async with _producing(settings) as producer:
+            return await produce_lines(file, producer, settings.kafka_topic)
+
+    produced = asyncio.run(put())
+    _say(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
+    if produced.too_large:
+        _say(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
+        raise SystemExit(1)
+
+
+@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--agent", help="agent_name of the event; the name of the command by default.")
+@click.option("--user", help="user_id of the event; none by default.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> None:
+    """Run COMMAND, measure it, emit its event, and exit with its code.
+
+    The command comes first: when Kafka is away it has run all the same, its code is passed on, and the event is shown.
+    """
+    settings = _settings(Need.KAFKA)
+    with signals_ignored():
+        execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
+        if execution.problem:
+            _say(execution.problem)
+        try:
+            asyncio.run(_emit(settings, execution.event))
+        except DependencyError as error:
+            _say(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
+    raise SystemExit(execution.exit_code)
+
+
+def _producing(settings: Settings) -> AbstractAsyncContextManager[Any]:
+    return producing(app.kafka_target(settings), idempotent=settings.kafka_producer_idempotence)
+
+
+async def _emit(settings: Settings, event: dict[str, object]) -> None:
+    async with _producing(settings) as producer:
+        await emit(event, producer, settings.kafka_topic)
+
+
+def _settings(*needs: Need) -> Settings:
+    settings = load(os.environ, needs or tuple(Need))
+    logs.configure(settings.log_level, settings.log_format)
+    for warning in unknown_variables(os.environ):
+        _say(f"warning: {warning}")
+    return settings
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def main() -> None:
+    """Run a command; turn what we know to go wrong into one clear message and an exit code."""
+    try:
+        cli.main(prog_name="metrics-worker", standalone_mode=True)
+    except SettingsError as error:
+        _say(f"configuration:\n{error}")
+        sys.exit(2)
+    except DependencyError as error:
+        _say(str(error))
+        sys.exit(3)

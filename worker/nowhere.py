@@ -1,0 +1,22 @@
+"""With PERSISTENCE_ENABLED=false: events are read, validated and counted, and nothing is written anywhere."""
+
+from collections.abc import Sequence
+
+from worker.block import Block
+from worker.model import Failed
+
+
+class Nowhere:
+    """A `Store` and a `DeadLetters` that take everything and keep nothing."""
+
+    async def insert(self, block: Block) -> None:
+        """Take the rows."""
+
+    async def probe(self) -> None:
+        """Always ready."""
+
+    async def put(self, failed: Sequence[Failed]) -> None:
+        """Take the dead letters."""
+
+    def close(self) -> None:
+        """Nothing to close."""
