@@ -54,8 +54,14 @@ class Breaker:
         return self._state is _State.HALF_OPEN
 
     async def admitted(self) -> None:
-        """Wait while it is open."""
+        """Wait while it is open.
+
+        Raises:
+            Exception: what ended the probe, other than an error of the store; nobody would ever open the way again.
+        """
         await self._let_through.wait()
+        if self._probe is not None and self._probe.done() and not self._probe.cancelled():
+            self._probe.result()
 
     def open(self, error: StoreError) -> None:
         """Hold because of `error`, and begin to probe."""
@@ -65,6 +71,7 @@ class Breaker:
             self._state = _State.OPEN
             self._let_through.clear()
             self._probe = asyncio.create_task(self._probe_until_answered(self._failures), name="store-probe")
+            self._probe.add_done_callback(lambda _: self._let_through.set())
 
     def close(self) -> None:
         """An insert was answered: the store is back."""
@@ -87,4 +94,3 @@ class Breaker:
                 await self._store.probe()
         self._state = _State.HALF_OPEN
         self._hold.leave(Cause.STORE)
-        self._let_through.set()

@@ -7,7 +7,9 @@ import asyncio
 import json
 import os
 import sys
-from contextlib import AbstractAsyncContextManager
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from worker import app, logs
 from worker.check import check_all
 from worker.errors import DependencyError, SettingsError
 from worker.execution import measure
-from worker.kafka import producing
+from worker.kafka import producing, require_topics
 from worker.migrate import migrate as apply_migrations
 from worker.produce import Produced, emit
 from worker.produce import produce as produce_lines
@@ -39,6 +41,7 @@ def cli() -> None:
 def run() -> None:
     """Consume events until SIGTERM, write rows, dead-letter what fails."""
     asyncio.run(app.run(_settings()))
+    _leave_at_once()
 
 
 @cli.command()
@@ -97,8 +100,12 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
     raise SystemExit(execution.exit_code)
 
 
-def _producing(settings: Settings) -> AbstractAsyncContextManager[Any]:
-    return producing(app.kafka_target(settings), idempotent=settings.kafka_producer_idempotence)
+@asynccontextmanager
+async def _producing(settings: Settings) -> AsyncIterator[Any]:
+    target = app.kafka_target(settings)
+    await require_topics(target, [settings.kafka_topic])
+    async with producing(target, idempotent=settings.kafka_producer_idempotence) as producer:
+        yield producer
 
 
 async def _emit(settings: Settings, event: dict[str, object]) -> None:
@@ -112,6 +119,14 @@ def _settings(*needs: Need) -> Settings:
     for warning in unknown_variables(os.environ):
         _say(f"warning: {warning}")
     return settings
+
+
+def _leave_at_once() -> None:
+    """Exit 0, though a thread may wait for a ClickHouse that does not answer: it has nothing to finish any more."""
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _say(line: str) -> None:

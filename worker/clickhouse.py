@@ -6,10 +6,12 @@ on: heartbeats to Kafka never wait for an insert.
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SHUT_RDWR
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -77,7 +79,7 @@ class ClickHouseStore:
         self._insert_statement = f"INSERT INTO `{target.table}` ({', '.join(COLUMNS)}) VALUES"
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
         self._own = threading.local()
-        self._clients: list[Client] = []
+        self._connections: list[_Connection] = []
 
     async def insert(self, block: Block) -> None:
         """Insert `block`; see `worker.ports.Store`."""
@@ -90,21 +92,21 @@ class ClickHouseStore:
     def close(self) -> None:
         """Cut every connection, so that no thread waits for a server any more, and end the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for client in self._clients:
-            client.disconnect()
+        for connection in self._connections:
+            connection.cut()
 
     async def _in_thread(self, call: Callable[[Client], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._call(call))
 
     def _call(self, call: Callable[[Client], T]) -> T:
-        client = getattr(self._own, "client", None)
-        if client is None:
-            client = self._own.client = self._target.client()
-            self._clients.append(client)
+        connection = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = _Connection(self._target.client())
+            self._connections.append(connection)
         try:
-            return call(client)
+            with connection.use() as client:
+                return call(client)
         except _FAILURES as error:
-            client.disconnect()
             raise translate(error) from error
 
     def _insert(self, client: Client, block: Block) -> None:
@@ -122,6 +124,36 @@ class ClickHouseStore:
 
     def _execute_insert(self, client: Client, columns: list[Any], settings: dict[str, object]) -> None:
         client.execute(self._insert_statement, columns, columnar=True, settings=_INSERT_SETTINGS | settings)
+
+
+class _Connection:
+    """A client that one thread uses and another may cut off."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._in_use = threading.Lock()
+
+    @contextmanager
+    def use(self) -> Iterator[Client]:
+        with self._in_use:
+            try:
+                yield self._client
+            except BaseException:
+                self._client.disconnect()
+                raise
+
+    def cut(self) -> None:
+        self._client.connection.disable_reconnect = True  # a thread whose ping fails now must not begin again
+        if self._in_use.acquire(blocking=False):
+            self._client.disconnect()
+            self._in_use.release()
+            return
+        # In use: only wake its thread, which then disconnects by itself. The driver's own disconnect is no thread's
+        # business but the user's.
+        socket = self._client.connection.socket
+        if socket is not None:
+            with suppress(OSError):
+                socket.shutdown(SHUT_RDWR)
 
 
 # What the driver and the sockets raise, and what encoding a value that does not fit its column raises. Anything else is

@@ -195,8 +195,10 @@ class Consumer:
 
     async def _change(self, timeout_seconds: float) -> bool:
         """Wait until a batch ends or is dropped; False when the time is over first."""
+        # Not asyncio.wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True

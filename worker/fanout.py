@@ -4,10 +4,14 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import date, timedelta
 
+import structlog
+
 from worker.block import Block
 from worker.decode import MAX_NAME_LENGTH, decode, is_encodable, json_type
 from worker.errors import ErrorClass, InvalidEvent
 from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, Unrepresentable
+
+log = structlog.get_logger(__name__)
 
 _NUMBERS = frozenset({int, float, bool})
 _DAY = 86_400_000
@@ -46,7 +50,11 @@ class FanOut:
         try:
             event = decode(record)
         except InvalidEvent as error:
-            self.failed.append(FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, error.reason, str(error))))
+            self._refuse(record, error.reason, str(error))
+            return
+        except Exception as error:
+            log.exception("decode failed unexpectedly", source=f"{record.topic}/{record.partition}/{record.offset}")
+            self._refuse(record, type(error).__name__, f"the worker could not read it: {error}")
             return
         if event is None:
             self.tombstones += 1
@@ -61,6 +69,9 @@ class FanOut:
             self._block(event).add(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
         else:
             self._add_one_by_one(event)
+
+    def _refuse(self, record: Record, reason: str, message: str) -> None:
+        self.failed.append(FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, reason, message)))
 
     def _add_one_by_one(self, event: Event) -> None:
         names: list[str] = []

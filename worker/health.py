@@ -14,6 +14,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from worker.errors import SettingsError
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -38,8 +40,18 @@ class Health:
         self._metrics = make_wsgi_app(registry)
 
     def serve(self, host: str, port: int) -> "HealthServer":
-        """Listen; port 0 takes any that is free."""
-        return HealthServer(self, host, port)
+        """Listen; port 0 takes any that is free.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+        """
+        try:
+            return HealthServer(self, host, port)
+        except OSError as error:
+            raise SettingsError(
+                f"HTTP_HOST={host} HTTP_PORT={port} cannot be listened on: {error.strerror}; "
+                "choose an address of this machine and a port that is free"
+            ) from error
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request, as WSGI has it."""

@@ -13,7 +13,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from worker.kafka import CONNECT_SECONDS, KafkaTarget, unreachable
+from worker.errors import DependencyError
+from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable
 from worker.model import Record
 from worker.ports import Partition, RevokeListener
 from worker.telemetry import Telemetry
@@ -59,7 +60,8 @@ class KafkaInbox:
             DependencyError: no broker answers.
         """
         try:
-            await asyncio.wait_for(self._consumer.start(), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self._consumer.stop()
             raise unreachable(error) from error
@@ -75,11 +77,14 @@ class KafkaInbox:
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
-        await self._consumer.stop()
+        await stop_within(self._consumer.stop())
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """See `worker.ports.Inbox`."""
-        some = await self._consumer.getmany(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+        try:
+            some = await self._consumer.getmany(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+        except KafkaError as error:
+            raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         return list(chain.from_iterable(some.values()))
 
     async def idle(self) -> None:
@@ -103,7 +108,8 @@ class KafkaInbox:
         if not owned:
             return False
         try:
-            await asyncio.wait_for(self._consumer.commit(owned), _COMMIT_SECONDS)
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                await self._consumer.commit(owned)
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             # Not committed is not lost: the records come again. A later commit covers these offsets as well.
             self._telemetry.commit_failures.inc()

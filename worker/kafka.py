@@ -2,12 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -15,7 +16,10 @@ from aiokafka.helpers import create_ssl_context
 
 from worker.errors import DependencyError
 
+log = structlog.get_logger(__name__)
+
 CONNECT_SECONDS = 15.0
+STOP_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,15 @@ async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[A
         **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
     )
     try:
-        await asyncio.wait_for(producer.start(), CONNECT_SECONDS)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await producer.start()
     except (KafkaError, OSError, TimeoutError) as error:
         await producer.stop()
         raise unreachable(error) from error
     try:
         yield producer
     finally:
-        await producer.stop()
+        await stop_within(producer.stop())
 
 
 async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str, int]:
@@ -87,8 +92,9 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     """
     admin = AIOKafkaAdminClient(**target.options())
     try:
-        await asyncio.wait_for(admin.start(), CONNECT_SECONDS)
-        described = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await admin.start()
+            described = {topic["topic"]: topic for topic in await admin.describe_topics()}
     except (KafkaError, OSError, TimeoutError) as error:
         raise unreachable(error) from error
     finally:
@@ -100,6 +106,15 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
             "does) or correct KAFKA_TOPIC and KAFKA_DLQ_TOPIC"
         )
     return {topic: len(described[topic]["partitions"]) for topic in topics}
+
+
+async def stop_within(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
+    """Stop a client, but not for ever: with Kafka away it would wait for acknowledgements that do not come."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("a Kafka client did not stop in good order", error=f"{type(error).__name__}: {error}")
 
 
 def unreachable(error: Exception) -> DependencyError:

@@ -89,30 +89,29 @@ class Writer:
     async def _isolate(self, whole: _Piece) -> list[FailedMetric]:
         """Insert the whole, and where it is refused ever smaller pieces, until the guilty rows stand alone."""
         failed: list[FailedMetric] = []
-        suspects: list[tuple[_Piece, UnknownStoreError]] = []
+        suspects: list[_Piece] = []
         accepted_before = self._accepted
         pieces = deque([whole])
         while pieces:
             piece = pieces.pop()
+            rows_are_judged = bool(failed) or self._accepted > accepted_before
             try:
                 await self._insert(piece)
             except (RowRefused, UnknownStoreError) as error:
                 if len(piece.block) > 1:
                     pieces += reversed(_split(piece, error.row))
-                elif isinstance(error, RowRefused):
+                elif rows_are_judged or isinstance(error, RowRefused):
                     failed += _failures((piece,), ErrorClass.ROW_REFUSED, error)
                 else:
-                    suspects.append((piece, error))
-                    pieces.rotate(-1)  # go on at the far end: another metric, where there is one
-                    if self._accepted == accepted_before and not failed and len(suspects) >= _SUSPECTS:
+                    suspects.append(piece)
+                    if not pieces or len(suspects) >= _SUSPECTS:
                         raise _NothingPasses.because(error) from error
+                    pieces.rotate(-1)  # go on at the far end: another metric, where there is one
             except StoreUnavailable as error:
-                unsettled = (piece, *pieces, *(suspect for suspect, _ in suspects))
-                return failed + _failures(unsettled, ErrorClass.STORE_UNAVAILABLE, error)
-        if suspects and self._accepted == accepted_before and not failed:
-            raise _NothingPasses.because(suspects[-1][1])
-        for piece, refusal in suspects:
-            failed += _failures((piece,), ErrorClass.ROW_REFUSED, refusal)
+                return failed + _failures((piece, *pieces, *suspects), ErrorClass.STORE_UNAVAILABLE, error)
+            if suspects and (failed or self._accepted > accepted_before):
+                pieces += suspects  # once more: it may have been the store when nothing passed yet
+                suspects = []
         return failed
 
     async def _insert(self, piece: _Piece) -> None:
