@@ -1,0 +1,108 @@
+"""The inbox on a real broker: what it hands out, what it commits, and what it does not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from deploy.local.broker import Broker
+from tests.support.local import Topics, fresh_name
+from tests.support.topic import committed, send
+from worker.errors import DependencyError
+from worker.inbox import GroupPolicy, KafkaInbox
+from worker.kafka import KafkaTarget, require_topics
+from worker.model import Record
+from worker.ports import Partition
+from worker.telemetry import Telemetry
+
+OpenInbox = Callable[[str], Awaitable[KafkaInbox]]
+
+
+class Listener:
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.revokes = 0
+
+    async def revoked(self) -> None:
+        self.revokes += 1
+
+
+@pytest.fixture
+async def inboxes(broker: Broker, topics: Topics) -> AsyncIterator[OpenInbox]:
+    opened: list[KafkaInbox] = []
+
+    async def open_inbox(group: str) -> KafkaInbox:
+        policy = GroupPolicy(group, session_timeout_seconds=2.0, rebalance_timeout_seconds=5.0)
+        inbox = KafkaInbox(KafkaTarget(broker.bootstrap_servers), topics.events, policy, Telemetry())
+        opened.append(inbox)
+        await inbox.start()
+        inbox.listen(Listener())
+        return inbox
+
+    yield open_inbox
+    await asyncio.gather(*(inbox.stop() for inbox in opened))
+
+
+async def take(inbox: KafkaInbox, count: int) -> list[Record]:
+    records: list[Record] = []
+    async with asyncio.timeout(20):
+        while len(records) < count:
+            records += await inbox.poll(count - len(records), 0.5)
+    return records
+
+
+async def test_hands_out_every_record_from_the_first_on(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+    await send(broker.bootstrap_servers, topics.events, [b"%d" % number for number in range(50)] + [None])
+    inbox = await inboxes(fresh_name("group"))
+    records = await take(inbox, 51)
+    assert sorted(record.value or b"" for record in records) == sorted([b"%d" % number for number in range(50)] + [b""])
+    assert inbox.joined()
+
+
+async def test_goes_on_after_what_was_committed(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+    group = fresh_name("group")
+    await send(broker.bootstrap_servers, topics.events, [b"0", b"1", b"2", b"3"], partition=1)
+    first = await inboxes(group)
+    await take(first, 4)
+    assert await first.commit({Partition(topics.events, 1): 3})
+    await first.stop()
+    second = await inboxes(group)
+    assert [record.offset for record in await take(second, 1)] == [3]
+    assert await committed(broker.bootstrap_servers, topics.events, group, 4) == {0: None, 1: 3, 2: None, 3: None}
+
+
+async def test_does_not_commit_what_it_does_not_own(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+    group = fresh_name("group")
+    await send(broker.bootstrap_servers, topics.events, [b"0"])
+    inbox = await inboxes(group)
+    await take(inbox, 1)
+    assert not await inbox.commit({Partition(topics.events, 17): 1})
+    assert not await inbox.commit({})
+
+
+async def test_idle_takes_nothing_and_resume_takes_it_up(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+    inbox = await inboxes(fresh_name("group"))
+    while not inbox.joined():
+        await inbox.poll(1, 0.2)
+    await inbox.idle()
+    await send(broker.bootstrap_servers, topics.events, [b"%d" % number for number in range(20)])
+    for _ in range(5):
+        await inbox.idle()
+    inbox.resume()
+    assert len(await take(inbox, 20)) == 20
+
+
+async def test_missing_topics_are_named(broker: Broker, topics: Topics) -> None:
+    target = KafkaTarget(broker.bootstrap_servers)
+    assert await require_topics(target, [topics.events, topics.dead_letters]) == {
+        topics.events: 4,
+        topics.dead_letters: 1,
+    }
+    with pytest.raises(DependencyError, match="absent-1, absent-2 does not exist"):
+        await require_topics(target, ["absent-1", topics.events, "absent-2"])
+
+
+async def test_a_broker_that_is_away_is_named() -> None:
+    with pytest.raises(DependencyError, match="KAFKA_BOOTSTRAP_SERVERS"):
+        await require_topics(KafkaTarget("127.0.0.1:1"), ["any"])

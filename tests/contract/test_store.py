@@ -1,0 +1,276 @@
+"""The behaviour of a store: one suite, for ClickHouse and for the store in memory that other tests use instead."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from deploy.local.process import free_port
+from tests.support.events import JANUARY_2026, many_events, read
+from tests.support.fakes import MemoryStore, misconfigured, unavailable
+from tests.support.proxy import FaultProxy
+from worker.block import Block
+from worker.clickhouse import ClickHouseStore, ClickHouseTarget
+from worker.errors import RowRefused, StoreMisconfigured, StoreUnavailable
+from worker.migrate import migrate
+from worker.model import Event, Row
+from worker.ports import Store
+
+OpenStore = Callable[..., ClickHouseStore]
+Values = list[tuple[str, float]]
+
+
+class Subject(ABC):
+    """A store, what can be seen in it, and what can be done to it from outside. Its values must not be negative."""
+
+    store: Store
+
+    @abstractmethod
+    def table(self) -> Values:
+        """Metric and value of every row, duplicates included."""
+
+    @abstractmethod
+    def view(self) -> Values:
+        """Metric and value of every row that people see."""
+
+    @abstractmethod
+    def lose_table(self) -> None:
+        """Let the table be away, as before the migration."""
+
+    @abstractmethod
+    def go_away(self) -> None:
+        """Let nobody be there."""
+
+
+class InMemory(Subject):
+    def __init__(self) -> None:
+        self.memory = self.store = MemoryStore(lambda row: row.value < 0, names_row=True)
+
+    def table(self) -> Values:
+        return sorted((row.metric_type, row.metric_value) for row in self.memory.table)
+
+    def view(self) -> Values:
+        return sorted((row.metric_type, row.metric_value) for row in self.memory.deduplicated().values())
+
+    def lose_table(self) -> None:
+        self.memory.down = misconfigured
+
+    def go_away(self) -> None:
+        self.memory.down = unavailable
+
+
+class OnClickHouse(Subject):
+    def __init__(self, client: Client, target: ClickHouseTarget, stores: OpenStore) -> None:
+        self._client = client
+        self._target = target
+        self._stores = stores
+        self.store = stores(target)
+
+    def table(self) -> Values:
+        return self._values("execution_metrics")
+
+    def view(self) -> Values:
+        return self._values("execution_metrics_deduplicated")
+
+    def _values(self, table: str) -> Values:
+        rows: Values = self._client.execute(f"SELECT metric_type, metric_value FROM {table} ORDER BY ALL")  # noqa: S608 - ours
+        return rows
+
+    def lose_table(self) -> None:
+        self._client.execute("DROP TABLE execution_metrics")
+
+    def go_away(self) -> None:
+        self.store = self._stores(replace(self._target, port=free_port()))
+
+
+@pytest.fixture(params=["memory", "clickhouse"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "memory":
+        return InMemory()
+    arguments = (request.getfixturevalue(name) for name in ("clickhouse", "target", "stores"))
+    return OnClickHouse(*arguments)
+
+
+def block(*rows: tuple[str, float], event: Event | None = None) -> Block:
+    owner = event or read({"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}})
+    return Block.of(202601, [Row(owner, metric, value) for metric, value in rows])
+
+
+class TestEveryStore:
+    async def test_keeps_the_rows_of_a_block(self, subject: Subject) -> None:
+        await subject.store.insert(block(("a", 1), ("b", 2.5), ("c", True)))
+        assert subject.table() == [("a", 1.0), ("b", 2.5), ("c", 1.0)]
+
+    async def test_takes_the_same_block_once(self, subject: Subject) -> None:
+        for _ in range(3):
+            await subject.store.insert(block(("a", 1), ("b", 2)))
+        assert subject.table() == [("a", 1.0), ("b", 2.0)]
+
+    async def test_takes_another_block_with_the_same_source(self, subject: Subject) -> None:
+        await subject.store.insert(block(("a", 1)))
+        await subject.store.insert(block(("a", 2)))
+        assert subject.table() == [("a", 1.0), ("a", 2.0)]
+
+    async def test_refuses_a_block_whole_and_names_the_row(self, subject: Subject) -> None:
+        with pytest.raises(RowRefused) as refused:
+            await subject.store.insert(block(("a", 1), ("b", -1), ("c", 2)))
+        assert (refused.value.code, refused.value.name, refused.value.row) == (469, "VIOLATED_CONSTRAINT", 1)
+        assert subject.table() == []
+
+    async def test_goes_on_after_a_refusal(self, subject: Subject) -> None:
+        with pytest.raises(RowRefused):
+            await subject.store.insert(block(("a", -1)))
+        await subject.store.insert(block(("a", 1)))
+        assert subject.table() == [("a", 1.0)]
+
+    @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+    async def test_shows_the_younger_record_whichever_came_last(self, subject: Subject, order: tuple[int, int]) -> None:
+        instant = "2026-01-31T12:00:00Z"
+        for number in order:
+            document = {
+                "execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081",
+                "agent_name": "a",
+                "completed_at": instant,
+                "metrics": {},
+            }
+            await subject.store.insert(block(("a", number), event=read(document, timestamp=JANUARY_2026 + number)))
+        assert subject.view() == [("a", 2.0)]
+
+    async def test_a_probe_writes_nothing(self, subject: Subject) -> None:
+        await subject.store.probe()
+        assert subject.table() == []
+
+    async def test_without_a_table_it_is_misconfigured(self, subject: Subject) -> None:
+        subject.lose_table()
+        with pytest.raises(StoreMisconfigured, match=r"(?i)table"):
+            await subject.store.insert(block(("a", 1)))
+        with pytest.raises(StoreMisconfigured):
+            await subject.store.probe()
+
+    async def test_away_it_is_unavailable(self, subject: Subject) -> None:
+        subject.go_away()
+        with pytest.raises(StoreUnavailable):
+            await subject.store.insert(block(("a", 1)))
+        with pytest.raises(StoreUnavailable):
+            await subject.store.probe()
+
+
+class TestClickHouse:
+    """What only the real one can show."""
+
+    @pytest.mark.parametrize(
+        ("month", "instant", "written"),
+        [
+            (190001, "1900-01-01T00:00:00Z", "1900-01-01 00:00:00.000"),
+            (229912, "2299-12-31T23:59:59.999Z", "2299-12-31 23:59:59.999"),
+        ],
+    )
+    async def test_takes_the_first_and_the_last_instant(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore, month: int, instant: str, written: str
+    ) -> None:
+        document = {"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}}
+        event = read(document | {"completed_at": instant})
+        await stores(target).insert(Block.of(month, [Row(event, "a", 1)]))
+        answer = clickhouse.execute(
+            "SELECT toString(completed_at), toUInt32(_partition_id) FROM execution_metrics FINAL"
+        )
+        assert answer == [(written, month)]
+
+    async def test_values_and_names_survive(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        rows = [("tiny", 5e-324), ("large", 1.7976931348623157e308), ("2^53+1", 2**53 + 1), ("naïve\0 ✓", 0.1)]
+        await stores(target).insert(block(*rows))
+        found = clickhouse.execute("SELECT metric_type, metric_value FROM execution_metrics ORDER BY ALL")
+        assert dict(found) == {metric: float(value) for metric, value in rows}
+
+    async def test_the_sign_of_zero_survives(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        await stores(target).insert(block(("zero", -0.0)))
+        assert clickhouse.execute("SELECT toString(metric_value) FROM execution_metrics") == [("-0",)]
+
+    async def test_a_row_can_be_traced_to_its_record(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        await stores(target).insert(block(("a", 1)))
+        answer = clickhouse.execute(
+            "SELECT user_id, source_topic, source_partition, source_offset, toUnixTimestamp64Milli(recorded_at) "
+            "FROM execution_metrics"
+        )
+        assert answer == [(None, "execution-completed", 0, 0, JANUARY_2026)]
+
+    async def test_blocks_are_written_at_once_by_several_threads(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        store = stores(target, 4)
+        await asyncio.gather(*(store.insert(block((f"m{number}", number))) for number in range(40)))
+        assert clickhouse.execute("SELECT count(), sum(metric_value) FROM execution_metrics") == [(40, 780.0)]
+
+    async def test_an_answer_that_is_lost_makes_no_duplicate(
+        self, engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        rows = Block.of(202601, [Row(event, "a", 1) for event in many_events(1_000)])
+        async with FaultProxy(engine.port) as proxy:
+            store = stores(replace(target, port=proxy.port))
+            await store.probe()
+            proxy.lose_answer_after(10_000)
+            with pytest.raises(StoreUnavailable):
+                await store.insert(rows)
+            assert proxy.cuts == 1
+            assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(1_000,)]
+            await store.insert(rows)
+        assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(1_000,)]
+
+    async def test_a_server_that_never_answers_is_unavailable_in_time(
+        self, engine: EngineProcess, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        async with FaultProxy(engine.port) as proxy:
+            proxy.silent = True
+            store = stores(replace(target, port=proxy.port, timeout_seconds=0.3))
+            with pytest.raises(StoreUnavailable):
+                await store.insert(block(("a", 1)))
+
+    async def test_closing_frees_a_thread_that_waits_for_the_server(
+        self, engine: EngineProcess, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        async with FaultProxy(engine.port) as proxy:
+            store = stores(replace(target, port=proxy.port, timeout_seconds=60.0))
+            await store.probe()
+            proxy.silent = True
+            waiting = asyncio.create_task(store.insert(block(("a", 1))))
+            await asyncio.wait_for(proxy.held.wait(), 5)
+            store.close()
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(waiting, 5)
+
+    async def test_a_wrong_password_is_no_fault_of_the_row(self, target: ClickHouseTarget, stores: OpenStore) -> None:
+        store = stores(replace(target, password="wrong"))  # noqa: S106
+        with pytest.raises(StoreMisconfigured) as refused:
+            await store.insert(block(("a", 1)))
+        assert refused.value.code == 516
+        assert "wrong" not in str(refused.value)
+
+    async def test_a_view_that_throws_is_the_row_s_fault(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        clickhouse.execute(
+            "CREATE MATERIALIZED VIEW picky ENGINE = MergeTree ORDER BY tuple() AS "
+            "SELECT throwIf(metric_value = 13) AS unlucky FROM execution_metrics"
+        )
+        with pytest.raises(RowRefused) as refused:
+            await stores(target).insert(block(("a", 13)))
+        assert refused.value.code == 395
+
+
+def test_migrating_twice_changes_nothing(clickhouse: Client, target: ClickHouseTarget) -> None:
+    before = clickhouse.execute("SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()")
+    told: list[str] = []
+    assert migrate(target, told.append) == 0
+    assert told == []
+    after = clickhouse.execute("SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()")
+    assert after == before

@@ -1,0 +1,189 @@
+"""The outside world in memory, at the ports. The same behaviour is asked of these as of the real adapters."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple, cast
+
+from worker.block import Block
+from worker.errors import (
+    DeadLetterUnavailable,
+    RowRefused,
+    StoreError,
+    StoreMisconfigured,
+    StoreUnavailable,
+    UnknownStoreError,
+)
+from worker.model import Failed, Row
+from worker.ports import DeadLetters, Store
+
+Guilty = Callable[[Row], bool]
+Error = Callable[[], StoreError]
+
+
+def unavailable() -> StoreError:
+    """An outage: nothing was taken."""
+    return StoreUnavailable("connection refused", name="NETWORK_ERROR", code=210)
+
+
+def misconfigured() -> StoreError:
+    """A table that is not there."""
+    return StoreMisconfigured("table does not exist", name="UNKNOWN_TABLE", code=60)
+
+
+def unknown() -> StoreError:
+    """An error that the table of codes does not know."""
+    return UnknownStoreError("division by zero", name="ILLEGAL_DIVISION", code=153)
+
+
+class _Scripted(NamedTuple):
+    error: StoreError
+    applied: bool
+
+
+class StoredRow(NamedTuple):
+    """A row of the table, with the columns of `worker.block.COLUMNS`."""
+
+    execution_id: object
+    agent_name: str
+    user_id: str | None
+    metric_type: str
+    metric_value: float
+    completed_at: int
+    recorded_at: int
+    source_topic: str
+    source_partition: int
+    source_offset: int
+
+
+class MemoryStore(Store):
+    """A store that keeps its rows as the table does: a block whose token it has seen changes nothing.
+
+    Args:
+        refuses: rows that a rule of the table forbids; a block with one is refused whole.
+        fails: rows that make the store fail with a code that nobody knows.
+        names_row: whether a refusal names the first guilty row.
+
+    Attributes:
+        table: the rows, in the order in which they came.
+        acknowledged: the rows of every insert that returned, known ones included.
+        inserts: how many rows each insert held, whatever became of it.
+        probes: how many probes there were.
+        down: while it is set, every insert and every probe fails with it.
+        broken: while it is set, every insert fails with it, and probes are answered.
+    """
+
+    def __init__(self, refuses: Guilty | None = None, *, fails: Guilty | None = None, names_row: bool = False) -> None:
+        self.table: list[StoredRow] = []
+        self.acknowledged: list[StoredRow] = []
+        self.inserts: list[int] = []
+        self.probes = 0
+        self.down: Error | None = None
+        self.broken: Error | None = None
+        self._refuses = refuses
+        self._fails = fails
+        self._names_row = names_row
+        self._tokens: set[str] = set()
+        self._next_inserts: deque[_Scripted | None] = deque()
+        self._next_probes: deque[StoreError] = deque()
+
+    def fail_inserts(self, *errors: Error | None) -> None:
+        """Let the next inserts fail, one each, before a row is looked at; None lets one pass."""
+        self._next_inserts += (_Scripted(error(), applied=False) if error else None for error in errors)
+
+    def lose_answers(self, count: int) -> None:
+        """Let the next inserts do their work, and lose the answer: their outcome is unknown to the caller."""
+        self._next_inserts += (_Scripted(unavailable(), applied=True) for _ in range(count))
+
+    def fail_probes(self, *errors: Error) -> None:
+        """Let the next probes fail, one each."""
+        self._next_probes += (error() for error in errors)
+
+    async def insert(self, block: Block) -> None:
+        """See `Store`."""
+        self.inserts.append(len(block))
+        if failing := self.down or self.broken:
+            error = failing()
+            raise error
+        scripted = self._next_inserts.popleft() if self._next_inserts else None
+        if scripted and not scripted.applied:
+            raise scripted.error
+        stored = self._apply(block)
+        if scripted:
+            raise scripted.error
+        self.acknowledged += stored
+
+    async def probe(self) -> None:
+        """See `Store`."""
+        self.probes += 1
+        if self.down:
+            error = self.down()
+            raise error
+        if self._next_probes:
+            raise self._next_probes.popleft()
+
+    def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
+        """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
+        shown: dict[tuple[object, ...], StoredRow] = {}
+        for row in self.table:
+            day = row.completed_at // 86_400_000
+            key = (row.metric_type, row.agent_name, day, row.execution_id)
+            if key not in shown or row.recorded_at >= shown[key].recorded_at:
+                shown[key] = row
+        return shown
+
+    def _apply(self, block: Block) -> list[StoredRow]:
+        for position, row in enumerate(block.rows()):
+            if self._refuses and self._refuses(row):
+                raise RowRefused(
+                    "constraint is violated",
+                    name="VIOLATED_CONSTRAINT",
+                    code=469,
+                    row=position if self._names_row else None,
+                )
+            if self._fails and self._fails(row):
+                raise unknown()
+        stored = stored_rows(block)
+        if (token := block.token()) not in self._tokens:
+            self._tokens.add(token)
+            self.table += stored
+        return stored
+
+
+def stored_rows(block: Block) -> list[StoredRow]:
+    """The rows of `block` as the table holds them, read from the columns that are sent."""
+    columns = block.columns()
+    columns[4] = [float(cast("float", value)) for value in columns[4]]
+    return [StoredRow._make(values) for values in zip(*columns, strict=True)]
+
+
+class MemoryDeadLetters(DeadLetters):
+    """A dead-letter topic that keeps what was put.
+
+    Attributes:
+        letters: everything that was acknowledged, in order.
+        puts: how many were put each time.
+    """
+
+    def __init__(self) -> None:
+        self.letters: list[Failed] = []
+        self.puts: list[int] = []
+        self._next_puts: deque[Collection[int] | None] = deque()
+
+    def fail_puts(self, *unacknowledged: Collection[int] | None) -> None:
+        """Let the next puts miss the acknowledgement at these positions; None means at all of them.
+
+        Positions beyond what is put do not count; where none is left the put succeeds.
+        """
+        self._next_puts += unacknowledged
+
+    async def put(self, failed: Sequence[Failed]) -> None:
+        """See `DeadLetters`."""
+        self.puts.append(len(failed))
+        missing: list[int] = []
+        if self._next_puts:
+            scripted = self._next_puts.popleft()
+            positions = range(len(failed))
+            missing = [at for at in positions if scripted is None or at in scripted]
+        self.letters += [item for at, item in enumerate(failed) if at not in missing]
+        if missing:
+            raise DeadLetterUnavailable("not acknowledged in time", missing)

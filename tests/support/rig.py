@@ -1,0 +1,54 @@
+"""The worker from records to rows and dead letters, on fakes and without waiting."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.support.clock import Clock
+from tests.support.fakes import MemoryDeadLetters, MemoryStore
+from worker.breaker import Breaker
+from worker.hold import Hold
+from worker.pipeline import Pipeline
+from worker.retry import RetryPolicy
+from worker.telemetry import Telemetry
+from worker.writer import OnUnavailable, Writer
+
+RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)
+PACE = RetryPolicy(attempts=2, max_seconds=1.0, first_wait_seconds=0.5, max_wait_seconds=8.0)
+"""For what is never given up; its budget is small so that a test would see one that is heeded."""
+
+
+class Rig:
+    """Everything that is built from `store` and the policies; the attributes are named as the classes."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
+        retry: RetryPolicy = RETRY,
+    ) -> None:
+        self.store = store
+        self.clock = Clock()
+        self.hold = Hold()
+        self.telemetry = Telemetry()
+        self.dead_letters = MemoryDeadLetters()
+        self.breaker = Breaker(store, self.hold, PACE, self.clock.sleep)
+        self.writer = Writer(store, self.breaker, retry, on_unavailable, self.clock.sleep)
+        self.pipeline = Pipeline(self.writer, self.dead_letters, self.hold, self.telemetry, PACE, self.clock.sleep)
+
+    def counted(self, name: str, **labels: str) -> float:
+        """The value of a counter of the telemetry, 0 where it was never touched."""
+        return self.telemetry.registry.get_sample_value(f"metrics_worker_{name}_total", labels) or 0.0
+
+
+@asynccontextmanager
+async def rig(
+    store: MemoryStore | None = None,
+    on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
+    retry: RetryPolicy = RETRY,
+) -> AsyncIterator[Rig]:
+    """A rig whose probe is ended with the test."""
+    built = Rig(store or MemoryStore(), on_unavailable, retry)
+    try:
+        yield built
+    finally:
+        await built.breaker.stop()

@@ -1,0 +1,202 @@
+"""What Hypothesis draws: events sound and spoilt, records of any bytes, rows."""
+
+import json
+import string
+from typing import Any
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from tests.support.events import Record, encoded, event
+from worker.model import Event, Row
+
+settings.register_profile("worker", deadline=None)  # what else the machine does is no failure of a test
+settings.load_profile("worker")
+
+FIELDS = ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status")
+
+uuids = st.uuids().map(str)
+lone_surrogates = st.characters(categories=["Cs"])
+metric_names = st.one_of(
+    st.sampled_from(["execution_time_ms", "cost_usd", "result_success", "größe"]), st.text(min_size=1, max_size=8)
+)
+unsound_names = st.one_of(
+    st.sampled_from(["", "n" * 257, "\ud800"]), st.builds("{}{}".format, st.text(max_size=3), lone_surrogates)
+)
+integers = st.one_of(st.integers(-10, 10), st.integers(-(2**63), 2**64 - 1))
+numbers = st.one_of(integers, st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), integers, st.floats(allow_nan=False, allow_infinity=False), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def mostly(usual: st.SearchStrategy[Any], unusual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Now and then the unusual."""
+    return st.integers(0, 9).flatmap(lambda number: unusual if number == 9 else usual)
+
+
+_times_of_day = st.builds(
+    "{:02}:{:02}:{:02}{}".format,
+    mostly(st.integers(0, 23), st.integers(0, 99)),
+    mostly(st.integers(0, 59), st.integers(0, 99)),
+    mostly(st.integers(0, 60), st.integers(0, 99)),
+    st.one_of(st.just(""), st.text(string.digits, max_size=12).map(".{}".format)),
+)
+_offsets = mostly(
+    st.builds("{}{:02}:{:02}".format, st.sampled_from("+-"), st.integers(0, 23), st.integers(0, 59)),
+    st.sampled_from(["Z", "z", "", "+01", "+0100", "-00:00", "+24:00", "+01:60", " Z", "Z\n"]),
+)
+times = st.builds(
+    "{:04}-{:02}-{:02}{}{}{}".format,
+    mostly(st.integers(1890, 2310), st.integers(0, 9999)),
+    mostly(st.integers(1, 12), st.integers(0, 13)),
+    mostly(st.integers(1, 31), st.integers(0, 32)),
+    mostly(st.sampled_from("Tt"), st.sampled_from(" _")),
+    _times_of_day,
+    _offsets,
+)
+"""Near RFC 3339; about every third is right."""
+
+sound_times = st.builds(
+    "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}".format,
+    st.integers(1901, 2298),
+    st.integers(1, 12),
+    st.integers(1, 28),
+    st.integers(0, 23),
+    st.integers(0, 59),
+    st.integers(0, 60),
+    st.sampled_from(["Z", "z", ".5Z", ".123456789+05:30", "-11:00"]),
+)
+
+documents = st.fixed_dictionaries(
+    {
+        "execution_id": uuids,
+        "agent_name": st.one_of(st.text(min_size=1, max_size=8), st.sampled_from(["a" * 256, "ä" * 256])),
+        "metrics": st.dictionaries(metric_names, st.one_of(numbers, json_values), max_size=5),
+    },
+    optional={
+        "user_id": st.one_of(st.none(), st.text(max_size=8)),
+        "completed_at": st.one_of(st.none(), sound_times),
+        "schema_version": st.sampled_from([1, 1.0, "1", "1.0", "1.2.3"]),
+        "started_at": json_values,
+        "status": json_values,
+        "event_id": json_values,
+        "a field of tomorrow": json_values,
+    },
+)
+"""Sound events."""
+
+_NEAR_MISSES: dict[str, st.SearchStrategy[Any]] = {
+    "execution_id": st.one_of(
+        uuids.map(str.upper),
+        uuids.map(lambda text: text.replace("-", "")),
+        uuids.map("{{{}}}".format),
+        uuids.map("urn:uuid:{}".format),
+        uuids.map(lambda text: f"{text[:-1]}g"),
+        uuids.map("{}\n".format),
+    ),
+    "agent_name": st.sampled_from(["", "a" * 257, "ä" * 257, "\U0001f980" * 256]),
+    "user_id": st.sampled_from(["", 0, False, []]),
+    "metrics": st.sampled_from([{}, [], {str(n): n for n in range(1_000)}, {str(n): n for n in range(1_001)}]),
+    "completed_at": times,
+    "schema_version": st.sampled_from([2, "2", "2.0", "01", "1.", "1.x", "", "v1", True, None, 1.5, 0, 10, "10"]),
+    "status": json_values,
+}
+
+
+@st.composite
+def spoilt_documents(draw: st.DrawFn) -> dict[str, object]:
+    """Events in which one or two fields are missing, of another type, or nearly right."""
+    document: dict[str, object] = dict(draw(documents))
+    for field in draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=2)):
+        if draw(st.integers(0, 3)) == 0:
+            document.pop(field, None)
+        else:
+            document[field] = draw(st.one_of(_NEAR_MISSES[field], json_values))
+    return document
+
+
+metrics = st.dictionaries(
+    mostly(metric_names, unsound_names),
+    mostly(numbers, st.one_of(st.floats(), st.sampled_from(["", "1", None, [1], {"p50": 1}]))),
+    min_size=1,
+    max_size=5,
+)
+"""The metrics of an event as a careless producer sends them; NaN and Infinity among them."""
+
+event_values = st.builds(
+    lambda identity, agent, measured, at: encoded(
+        event(execution_id=identity, agent_name=agent, metrics=measured, completed_at=at)
+    ),
+    uuids,
+    st.sampled_from(["triage", "größe"]),
+    metrics,
+    st.sampled_from([None, "2026-01-31T23:59:59Z", "2026-02-01T00:00:00Z", "1969-12-31T23:59:59Z"]),
+)
+
+_other_values = st.one_of(
+    st.none(),
+    st.binary(max_size=40),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    st.builds(lambda value, cut: value[:cut], event_values, st.integers(0, 80)),
+    event_values.map(lambda value: value.replace(b"NaN", b"1e400")),
+)
+any_values = mostly(event_values, _other_values)
+"""Values of records: events, tombstones, anything."""
+
+_odd_headers = st.lists(
+    st.tuples(
+        st.sampled_from(["ce_specversion", "content-type", "dlq.kind", "trace"]),
+        st.sampled_from([None, b"", b"1.0", b"2.0", b"application/json", b"application/cloudevents+json", b"\xff"]),
+    ),
+    max_size=2,
+).map(tuple)
+any_headers = mostly(st.just(()), _odd_headers)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Record]:
+    """Records of two partitions, each with an offset of its own."""
+    values = draw(st.lists(any_values, min_size=1, max_size=5))
+    return [
+        Record(
+            value,
+            partition=offset % 2,
+            offset=offset,
+            timestamp=draw(st.sampled_from([-1, 0, 1_767_225_600_000, 2**62])),
+            key=draw(st.sampled_from([None, b"", b"k", b"\xff"])),
+            headers=draw(any_headers),
+        )
+        for offset, value in enumerate(values)
+    ]
+
+
+events = st.builds(
+    Event,
+    execution_id=st.integers(0, 3).map(lambda number: UUID(int=number)),
+    agent_name=st.sampled_from(["a", "b"]),
+    user_id=st.sampled_from([None, "", "null", "u"]),
+    completed_at=st.sampled_from([0, 1_767_225_600_000]),
+    recorded_at=st.sampled_from([0, 1]),
+    metrics=st.just({}),
+    record=st.builds(
+        lambda topic, partition, offset: Record(None, topic, partition, offset),
+        st.sampled_from(["t", "t2"]),
+        st.integers(0, 1),
+        st.integers(0, 2**62),
+    ),
+)
+
+
+@st.composite
+def row_lists(draw: st.DrawFn, max_lists: int = 1) -> list[list[Row]]:
+    """Lists of rows over the same few events, so that rows often share one and lists are often equal."""
+    pool = draw(st.lists(events, min_size=1, max_size=3, unique_by=lambda item: (item[:5], item.record)))
+    row = st.builds(Row, st.sampled_from(pool), st.sampled_from(["a", "b", "ab"]), st.one_of(_few_values, numbers))
+    return [draw(st.lists(row, max_size=5)) for _ in range(max_lists)]
+
+
+_few_values = st.sampled_from([0, 0.0, -0.0, 1, 1.0, True, False])
