@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,6 +61,17 @@ class WorkerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def readiness(self) -> dict[str, str]:
+        """Why no work flows, by cause; empty when it does."""
+        try:
+            with urlopen(f"http://{LOOPBACK}:{self.http_port}/readyz", timeout=_SCRAPE_SECONDS) as answer:
+                body = json.load(answer)
+        except HTTPError as unready:
+            with unready:
+                body = json.load(unready)
+        reasons: dict[str, str] = body["reasons"]
+        return reasons
 
     def telemetry(self) -> dict[str, dict[tuple[str, ...], float]]:
         """What it measures about itself: by name, then by the values of the labels."""

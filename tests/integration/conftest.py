@@ -1,0 +1,56 @@
+"""A worker as production runs it, on topics and a database of the test's own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.broker import Broker
+from deploy.local.engine_process import EngineProcess
+from deploy.local.worker_process import WorkerProcess
+from tests.support.local import Topics, fresh_name
+from worker.clickhouse import ClickHouseTarget
+from worker.migrate import migrate
+
+StartWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def environment(broker: Broker, engine: EngineProcess, topics: Topics, database: str) -> dict[str, str]:
+    """What leads a worker to the test's topics and its database, which is migrated."""
+    migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "KAFKA_TOPIC": topics.events,
+        "KAFKA_DLQ_TOPIC": topics.dead_letters,
+        "KAFKA_GROUP_ID": fresh_name("group"),
+        "KAFKA_PRODUCER_IDEMPOTENCE": "false",  # Tansu has none
+        "KAFKA_SESSION_TIMEOUT_SECONDS": "2",  # Tansu lets the first member in after half of it
+        "CLICKHOUSE_HOST": engine.host,
+        "CLICKHOUSE_PORT": str(engine.port),
+        "CLICKHOUSE_DATABASE": database,
+    }
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts workers, and ends those that still run after the test; `changes` are made to the environment."""
+    started: list[WorkerProcess] = []
+
+    def start(**changes: str) -> WorkerProcess:
+        worker = WorkerProcess(tmp_path, environment | changes, name=f"worker-{len(started)}")
+        worker.start()
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.process.kill()
+
+
+@pytest.fixture
+def not_negative(clickhouse: Client, environment: dict[str, str]) -> None:
+    """A rule of the table: no value below 0."""
+    assert environment
+    clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")

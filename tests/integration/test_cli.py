@@ -1,0 +1,111 @@
+"""The commands as processes: what they print, and with what they exit."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.process import free_port
+from tests.support.topic import read
+
+Environment = dict[str, str]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+_SECONDS = 40.0
+
+
+@pytest.fixture
+def run(environment: Environment) -> Run:
+    """Runs a command of the worker; `changes` are made to the environment."""
+
+    def run(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "worker", *arguments]
+        variables = os.environ | environment | changes
+        return subprocess.run(  # noqa: S603 - our own command
+            command, input=stdin, capture_output=True, text=True, env=variables, timeout=_SECONDS, check=False
+        )
+
+    return run
+
+
+class TestCheck:
+    def test_all_is_well(self, run: Run) -> None:
+        done = run("check")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 4
+
+    def test_names_each_dependency_that_is_not(self, run: Run) -> None:
+        done = run("check", "--json", KAFKA_DLQ_TOPIC="absent", CLICKHOUSE_PORT=str(free_port()))
+        findings = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 3
+        assert {finding["what"]: finding["ok"] for finding in findings} == {
+            "configuration": True,
+            "topic": True,
+            "dead-letter topic": False,
+            "ClickHouse": False,
+        }
+
+    def test_a_wrong_variable_is_named_and_no_secret_shown(self, run: Run) -> None:
+        done = run("check", CLICKHOUSE_PORT="tcp://10.0.0.1:9000", CLICKHOUSE_PASSWORD="hunter2")  # noqa: S106
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "CLICKHOUSE_PORT" in done.stderr
+        assert "enableServiceLinks" in done.stderr
+        assert "hunter2" not in done.stderr
+
+
+class TestRun:
+    def test_refuses_to_start_without_its_topics(self, run: Run) -> None:
+        done = run("run", KAFKA_TOPIC="absent")
+        assert done.returncode == 3
+        assert "topic absent does not exist" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_refuses_to_start_without_kafka(self, run: Run) -> None:
+        done = run("run", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+        assert done.returncode == 3
+        assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
+
+
+def test_migrate_says_what_it_does(run: Run, clickhouse: Client) -> None:
+    clickhouse.execute("DROP TABLE execution_metrics_migrations")
+    assert "applied 0001_execution_metrics.sql" in run("migrate").stderr
+    assert run("migrate").stderr.strip() == "nothing to apply"
+
+
+def test_migrate_refuses_a_file_that_was_changed(run: Run, clickhouse: Client) -> None:
+    clickhouse.execute("TRUNCATE TABLE execution_metrics_migrations")
+    clickhouse.execute(
+        "INSERT INTO execution_metrics_migrations (name, checksum) VALUES", [("0001_execution_metrics.sql", "other")]
+    )
+    done = run("migrate")
+    assert done.returncode == 3
+    assert "0001_execution_metrics.sql was changed after it was applied" in done.stderr
+
+
+async def test_produce_puts_lines_as_they_are(run: Run, environment: Environment) -> None:
+    done = run("produce", "-", stdin='{"a": NaN}\n\nnot json\n')
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "2 records acknowledged" in done.stderr
+    found = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 2)
+    assert {record.value for record in found} == {b'{"a": NaN}', b"not json"}
+
+
+class TestExec:
+    async def test_emits_the_event_of_a_command(self, run: Run, environment: Environment) -> None:
+        done = run("exec", "--user", "u-7", "--", sys.executable, "-c", "print('out'); raise SystemExit(3)")
+        assert (done.returncode, done.stdout) == (3, "out\n")
+        (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
+        emitted = json.loads(record.value)
+        assert emitted["user_id"] == "u-7"
+        assert emitted["metrics"]["result_success"] is False
+        assert emitted["metrics"]["execution_time_ms"] > 0
+
+    def test_the_command_counts_when_kafka_is_away(self, run: Run) -> None:
+        done = run("exec", "--", "sh", "-c", "exit 5", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+        assert done.returncode == 5
+        assert "not emitted" in done.stderr
+        assert '"exit_code": 5' in done.stderr

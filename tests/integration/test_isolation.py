@@ -1,0 +1,134 @@
+"""Isolation on the real engine: what splitting costs, and that nothing but the guilty is left behind."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from tests.support.events import JANUARY_2026, Record, encoded, event
+from tests.support.fakes import MemoryDeadLetters
+from tests.support.proxy import FaultProxy
+from worker.breaker import Breaker
+from worker.clickhouse import ClickHouseStore, ClickHouseTarget
+from worker.errors import ErrorClass
+from worker.hold import Hold
+from worker.migrate import migrate
+from worker.model import FailedMetric
+from worker.pipeline import Pipeline
+from worker.retry import RetryPolicy
+from worker.telemetry import Telemetry
+from worker.writer import Writer
+
+METRICS = [f"metric_{number}" for number in range(10)]
+
+
+class Rig:
+    """A pipeline on the real store; dead letters are kept in memory."""
+
+    def __init__(self, target: ClickHouseTarget) -> None:
+        self.telemetry = Telemetry()
+        self.store = ClickHouseStore(target, 2, self.telemetry)
+        self.dead_letters = MemoryDeadLetters()
+        self.hold = Hold()
+        self.breaker = Breaker(self.store, self.hold)
+        writer = Writer(self.store, self.breaker, RetryPolicy(attempts=5, first_wait_seconds=0.01))
+        self.pipeline = Pipeline(writer, self.dead_letters, self.hold, self.telemetry)
+
+    def inserts(self) -> float:
+        return sum(
+            sample.value
+            for family in self.telemetry.inserts.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        )
+
+
+@pytest.fixture
+def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
+    target = ClickHouseTarget(engine.host, engine.port, database)
+    migrate(target, lambda _: None)
+    return target
+
+
+def batch(count: int, guilty: Callable[[int, int], bool]) -> list[Record]:
+    """Events with ten metrics each, of which the guilty have a value below 0."""
+    return [
+        Record(
+            encoded(
+                event(
+                    execution_id=f"00000000-0000-0000-0000-{number:012}",
+                    metrics={name: -1 if guilty(number, at) else number for at, name in enumerate(METRICS)},
+                )
+            ),
+            offset=number,
+            timestamp=JANUARY_2026 + number,
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "most_inserts"),
+    [
+        ("CHECK metric_value >= 0", 30),  # ClickHouse's message names the row
+        ("view", 100),  # the message of a view that throws does not
+    ],
+)
+async def test_three_guilty_rows_among_a_hundred_thousand(
+    clickhouse: Client, target: ClickHouseTarget, rule: str, most_inserts: int
+) -> None:
+    if rule == "view":
+        clickhouse.execute(
+            "CREATE MATERIALIZED VIEW picky ENGINE = MergeTree ORDER BY tuple() AS "
+            "SELECT throwIf(metric_value < 0) AS refused FROM execution_metrics"
+        )
+    else:
+        clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule {rule}")
+    random = Random(7)
+    guilty = {(random.randrange(10_000), random.randrange(10)) for _ in range(3)}
+    rig = Rig(target)
+    await rig.pipeline.process(batch(10_000, lambda number, at: (number, at) in guilty))
+    rig.store.close()
+
+    failed = [letter for letter in rig.dead_letters.letters if isinstance(letter, FailedMetric)]
+    assert {(letter.event.execution_id.int, letter.metric) for letter in failed} == {
+        (int(str(number), 16), METRICS[at]) for number, at in guilty
+    }
+    assert len(failed) == len(rig.dead_letters.letters) == 3
+    assert {letter.failure.error_class for letter in failed} == {ErrorClass.ROW_REFUSED}
+    assert rig.inserts() <= most_inserts
+    sound = clickhouse.execute("SELECT count(), min(metric_value) FROM execution_metrics_deduplicated")
+    # A view that throws leaves the rows of its source table in place, refused as they are: ClickHouse's own behaviour.
+    assert sound == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
+
+
+async def test_a_connection_cut_between_commit_and_answer_makes_no_duplicate(
+    engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget
+) -> None:
+    async with FaultProxy(engine.port) as proxy:
+        rig = Rig(replace(target, port=proxy.port))
+        await rig.store.probe()
+        proxy.lose_answer_after(10_000)
+        await rig.pipeline.process(batch(500, lambda *_: False))
+        assert proxy.cuts == 1
+        rig.store.close()
+    assert rig.inserts() == 2
+    assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(5_000,)]
+    assert rig.dead_letters.letters == []
+
+
+async def test_an_event_of_each_month_is_a_block_of_its_own(clickhouse: Client, target: ClickHouseTarget) -> None:
+    records = [
+        Record(
+            encoded(event(execution_id=f"00000000-0000-0000-0000-{year:012}", completed_at=f"{year}-06-01T00:00:00Z"))
+        )
+        for year in range(1900, 2300)
+    ]
+    rig = Rig(target)
+    await rig.pipeline.process(records)
+    rig.store.close()
+    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(800,)]
+    assert rig.dead_letters.letters == []

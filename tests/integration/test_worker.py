@@ -1,0 +1,240 @@
+"""The worker as a process, between a real broker and the real engine."""
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from deploy.local.process import free_port
+from deploy.local.worker_process import WorkerProcess
+from tests.integration.conftest import StartWorker
+from tests.support.events import encoded, event
+from tests.support.local import wait_until
+from tests.support.topic import committed, headers_of, read, send, size
+from worker.clickhouse import ClickHouseTarget
+from worker.migrate import migrate
+
+Environment = dict[str, str]
+TABLE = "SELECT count(), uniqExact(execution_id, metric_type) FROM execution_metrics"
+
+
+def events(count: int, **fields: Any) -> list[bytes]:
+    return [encoded(event(execution_id=str(uuid4()), **fields)) for _ in range(count)]
+
+
+def rows(client: Client) -> tuple[int, int]:
+    """Rows of the table, and different (execution, metric) among them."""
+    answer: list[tuple[int, int]] = client.execute(TABLE)
+    return answer[0]
+
+
+def reaches(client: Client, count: int) -> Callable[[], bool]:
+    return lambda: rows(client)[1] >= count
+
+
+def exit_code(worker: WorkerProcess) -> int | None:
+    process = worker.process._popen
+    assert process is not None
+    return process.wait(40)
+
+
+async def put(environment: Environment, *values: bytes | None, **options: Any) -> None:
+    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values, **options)
+
+
+async def letters(environment: Environment, count: int) -> list[Any]:
+    return await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], count)
+
+
+@pytest.mark.usefixtures("not_negative")
+async def test_one_refused_metric_among_twelve(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    metrics = {f"metric_{number}": number for number in range(11)} | {"guilty": -1}
+    start_worker()
+    await put(environment, encoded(event(metrics=metrics)), key=b"the key", headers=[("trace", b"abc")])
+    (letter,) = await letters(environment, 1)
+    headers = headers_of(letter)
+    assert {
+        name: headers[f"dlq.{name}"] for name in ("error.code", "error.type", "table", "metric", "error.class")
+    } == {
+        "error.code": "469",
+        "error.type": "VIOLATED_CONSTRAINT",
+        "table": f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics",
+        "metric": "guilty",
+        "error.class": "row_refused",
+    }
+    assert (letter.key, headers["trace"]) == (b"the key", "abc")
+    assert json.loads(letter.value)["metric_value"] == "-1"
+    wait_until(reaches(clickhouse, 11), "eleven rows")
+    written = clickhouse.execute("SELECT metric_type, metric_value FROM execution_metrics")
+    assert dict(written) == {name: float(value) for name, value in metrics.items() if name != "guilty"}
+
+
+async def test_hostile_input_ends_as_rows_skips_and_dead_letters(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    worker = start_worker()
+    await put(
+        environment,
+        b"\xff\xfe garbage",
+        b"[" * 100_000,
+        b"",
+        b'{"execution_id": "truncated',
+        None,
+        encoded(event(metrics={"a": float("nan"), "b": float("inf"), "c": 1, "d": "text", "e": None, "f": [1]})),
+        encoded(event(execution_id=str(uuid4()), schema_version=2)),
+        encoded(event(execution_id=str(uuid4()), metrics={"ok": True})),
+    )
+    found = Counter(headers_of(letter)["dlq.error.class"] for letter in await letters(environment, 7))
+    assert found == {"invalid_event": 5, "invalid_metric": 2}
+    wait_until(reaches(clickhouse, 2), "two rows")
+    assert clickhouse.execute("SELECT metric_type, metric_value FROM execution_metrics ORDER BY ALL") == [
+        ("c", 1.0),
+        ("ok", 1.0),
+    ]
+    wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == 2, "both events counted")
+    telemetry = worker.telemetry()
+    assert telemetry["metrics_worker_metrics_skipped_total"] == {("string",): 1, ("null",): 1, ("array",): 1}
+    assert telemetry["metrics_worker_tombstones_total"][()] == 1
+
+
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+async def test_compressed_topics(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client, compression: str
+) -> None:
+    start_worker()
+    await put(environment, *events(300), compression_type=compression)
+    wait_until(reaches(clickhouse, 600), "every row")
+    assert rows(clickhouse) == (600, 600)
+
+
+async def test_cloudevents_in_both_modes(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    start_worker()
+    binary, structured = event(execution_id=str(UUID(int=1))), event(execution_id=str(UUID(int=2)))
+    await put(environment, encoded(binary), headers=[("ce_specversion", b"1.0"), ("content-type", b"application/json")])
+    envelope = {"specversion": "1.0", "id": "1", "source": "/s", "type": "execution.completed", "data": structured}
+    await put(environment, encoded(envelope), headers=[("content-type", b"application/cloudevents+json")])
+    wait_until(reaches(clickhouse, 4), "both events")
+    assert rows(clickhouse) == (4, 4)
+
+
+class TestStopping:
+    async def test_sigterm_commits_what_is_done_and_exits_0(
+        self, environment: Environment, start_worker: StartWorker, clickhouse: Client
+    ) -> None:
+        worker = start_worker()
+        await put(environment, *events(200))
+        wait_until(reaches(clickhouse, 400), "every row")
+        os.kill(worker.pid, signal.SIGTERM)
+        assert exit_code(worker) == 0
+        offsets = await committed(
+            environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], environment["KAFKA_GROUP_ID"], 4
+        )
+        assert sum(offset or 0 for offset in offsets.values()) == 200
+
+    async def test_a_worker_that_is_killed_loses_nothing(
+        self, environment: Environment, start_worker: StartWorker, clickhouse: Client
+    ) -> None:
+        first = start_worker(BATCH_MAX_EVENTS="100")
+        await put(environment, *events(3_000))
+        wait_until(reaches(clickhouse, 200), "the first rows")
+        first.process.kill()
+        seen = rows(clickhouse)[1]
+        start_worker()
+        wait_until(reaches(clickhouse, 6_000), "every row", timeout_seconds=40)
+        assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(6_000,)]
+        assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 0
+        assert seen < 6_000, "it was killed too late to show anything"
+
+    async def test_sigterm_while_holding_exits_0_and_commits_nothing(
+        self, environment: Environment, start_worker: StartWorker
+    ) -> None:
+        worker = start_worker(CLICKHOUSE_PORT=str(free_port()), ON_UNAVAILABLE="hold", RETRY_ATTEMPTS="1")
+        await put(environment, *events(10))
+        wait_until(lambda: "store" in worker.readiness(), "the worker holds")
+        os.kill(worker.pid, signal.SIGTERM)
+        assert exit_code(worker) == 0
+        offsets = await committed(
+            environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], environment["KAFKA_GROUP_ID"], 4
+        )
+        assert set(offsets.values()) == {None}
+
+
+class TestHolding:
+    async def test_a_missing_table_dead_letters_nothing_and_ends_by_itself(
+        self, environment: Environment, start_worker: StartWorker, clickhouse: Client
+    ) -> None:
+        clickhouse.execute("RENAME TABLE execution_metrics TO elsewhere")
+        worker = start_worker()
+        await put(environment, *events(50))
+        wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "the reason at /readyz")
+        assert worker.telemetry()["metrics_worker_holding"][("store",)] == 1
+        clickhouse.execute("RENAME TABLE elsewhere TO execution_metrics")
+        wait_until(reaches(clickhouse, 100), "every row", timeout_seconds=30)
+        wait_until(lambda: not worker.readiness(), "it is ready again")
+        assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 0
+        assert worker.process.output().count('"holding"') == 1
+
+    @pytest.mark.parametrize(("policy", "dead"), [("dead_letter", 20), ("hold", 0)])
+    async def test_an_outage_dead_letters_at_most_what_was_in_flight(
+        self, environment: Environment, start_worker: StartWorker, tmp_path: Path, policy: str, dead: int
+    ) -> None:
+        with EngineProcess(tmp_path) as engine:
+            changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "default"}
+            worker = start_worker(**changes, ON_UNAVAILABLE=policy, RETRY_ATTEMPTS="3", RETRY_FIRST_WAIT_SECONDS="0.01")
+            await put(environment, *events(10))
+            wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "it waits for the migration")
+            apply_migrations(engine)
+            with engine.client() as client:
+                wait_until(reaches(client, 20), "the first rows", timeout_seconds=30)
+                wait_until(lambda: not worker.readiness(), "it is ready")
+                engine.process.kill()
+                await put(environment, *events(10))
+                wait_until(lambda: "store" in worker.readiness(), "it holds", timeout_seconds=30)
+                await put(environment, *events(500))
+                engine.start()
+                client.disconnect()
+                wait_until(reaches(client, 20 + 20 - dead + 1_000), "everything else", timeout_seconds=60)
+            assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == dead
+
+
+def apply_migrations(engine: EngineProcess) -> None:
+    migrate(ClickHouseTarget(engine.host, engine.port), lambda _: None)
+
+
+async def test_members_that_join_and_leave_lose_nothing(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    first = start_worker(BATCH_MAX_EVENTS="200")
+    await put(environment, *events(4_000))
+    wait_until(reaches(clickhouse, 400), "the first rows")
+    second = start_worker(BATCH_MAX_EVENTS="200")
+    await put(environment, *events(4_000))
+    os.kill(first.pid, signal.SIGTERM)
+    assert exit_code(first) == 0
+    wait_until(reaches(clickhouse, 16_000), "every row", timeout_seconds=60)
+    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(16_000,)]
+    assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 0
+    os.kill(second.pid, signal.SIGTERM)
+    assert exit_code(second) == 0
+
+
+async def test_without_persistence_it_counts_and_writes_nothing(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    worker = start_worker(PERSISTENCE_ENABLED="false")
+    await put(environment, *events(20), b"garbage")
+    wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == 20, "every event counted")
+    assert rows(clickhouse) == (0, 0)
+    assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 0
