@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from worker.errors import InvalidEvent
-from worker.model import Event, Record, Unrepresentable
+from worker.model import Event, Record, UnreadableRecord, Unrepresentable
 
 MAX_METRICS = 1_000
 """Metrics in one event; more than that is a mistake of the producer, and would make one record a batch."""
@@ -48,12 +48,20 @@ def decode(record: Record) -> Event | None:
         InvalidEvent: the value is not an event; the whole record is at fault.
     """
     value = record.value
-    if value is None:
+    if not value:
+        _check_tombstone(record)
         return None
     document = _parse(value)
     if record.headers:
         document = _unwrap_cloudevent(record.headers, document)
     return _event(document, record)
+
+
+def _check_tombstone(record: Record) -> None:
+    if isinstance(record, UnreadableRecord):
+        _refuse("UnreadableRecord", "the Kafka client cannot parse the record, or one before it in its record batch")
+    if record.value is not None:
+        _refuse("InvalidJSON", "the value is empty")
 
 
 def _parse(value: bytes) -> object:

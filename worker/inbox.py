@@ -5,7 +5,7 @@ committed by the clock.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -15,13 +15,15 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.errors import DependencyError
 from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable
-from worker.model import Record
+from worker.model import Record, UnreadableRecord
 from worker.ports import Partition, RevokeListener
 from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 10.0
+_ONE_RECORD_SECONDS = 0.5
+"""How long a partition may be silent, reading one by one, before the next one's turn."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class KafkaInbox:
         self._topic = topic
         self._telemetry = telemetry
         self._rebalances: _Rebalances | None = None
+        self._next: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **target.options(),
             group_id=group.group_id,
@@ -68,7 +71,7 @@ class KafkaInbox:
 
     def listen(self, listener: RevokeListener) -> None:
         """Join the group, and tell `listener` of rebalances."""
-        self._rebalances = _Rebalances(listener, self._telemetry)
+        self._rebalances = _Rebalances(listener, self._telemetry, self._next)
         self._consumer.subscribe([self._topic], listener=self._rebalances)
 
     def joined(self) -> bool:
@@ -82,16 +85,68 @@ class KafkaInbox:
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """See `worker.ports.Inbox`."""
         try:
-            some = await self._consumer.getmany(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+            some = await self._getmany(timeout_seconds, max_records)
+        except UnicodeDecodeError:
+            return await self._step_over_unreadable(max_records)
+        return list(chain.from_iterable(some.values()))
+
+    async def _getmany(
+        self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
+    ) -> dict[TopicPartition, list[Record]]:
+        try:
+            some: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+                *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
+            )
         except KafkaError as error:
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
-        return list(chain.from_iterable(some.values()))
+        for partition, records in some.items():
+            self._next[partition] = records[-1].offset + 1
+        return some
+
+    async def _step_over_unreadable(self, max_records: int) -> Sequence[Record]:
+        """Read one record at a time, and over those that aiokafka cannot parse.
+
+        When aiokafka meets such a record it throws away what it had read before it, moves on in its own books all the
+        same, and meets it again at every poll. So go back to what was handed out last, and come to it with nothing else
+        in hand: then its position is known. What follows it in its record batch cannot be reached either, because
+        aiokafka parses a batch from its beginning.
+        """
+        partitions = self._consumer.assignment()
+        await self._go_back(partitions)
+        records: list[Record] = []
+        for partition in partitions:
+            while len(records) < max_records:
+                try:
+                    some = await self._getmany(_ONE_RECORD_SECONDS, 1, partition)
+                except UnicodeDecodeError:
+                    records.append(await self._step_over(partition))
+                    continue
+                if not some:
+                    break
+                records += some[partition]
+        return records
+
+    async def _step_over(self, partition: TopicPartition) -> UnreadableRecord:
+        offset = await self._consumer.position(partition)
+        self._consumer.seek(partition, offset + 1)
+        self._next[partition] = offset + 1
+        log.warning("stepped over a record that cannot be parsed", partition=partition.partition, offset=offset)
+        return UnreadableRecord(partition.topic, partition.partition, offset)
+
+    async def _go_back(self, partitions: Collection[TopicPartition]) -> None:
+        for partition in partitions:
+            if partition in self._next:
+                self._consumer.seek(partition, self._next[partition])
+        fresh = [partition for partition in partitions if partition not in self._next]
+        if fresh:
+            await self._consumer.seek_to_committed(*fresh)
 
     async def idle(self) -> None:
         """See `worker.ports.Inbox`."""
         self._consumer.pause(*self._consumer.assignment())
-        for partition, records in (await self._consumer.getmany(timeout_ms=0, max_records=1)).items():
+        for partition, records in (await self._getmany(0, 1)).items():
             # A rebalance has come in between and brought a partition that was not paused: give the record back.
+            self._next[partition] = records[0].offset
             self._consumer.seek(partition, records[0].offset)
 
     def resume(self) -> None:
@@ -121,9 +176,10 @@ class KafkaInbox:
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Hears of rebalances. `joined` is true for a member without partitions too."""
 
-    def __init__(self, listener: RevokeListener, telemetry: Telemetry) -> None:
+    def __init__(self, listener: RevokeListener, telemetry: Telemetry, handed_out: dict[TopicPartition, int]) -> None:
         self._listener = listener
         self._telemetry = telemetry
+        self._handed_out = handed_out
         self.joined = False
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -132,6 +188,7 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
             await self._listener.revoked()
+        self._handed_out.clear()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self.joined = True

@@ -29,6 +29,18 @@ class Record(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
 
 
+class UnreadableRecord(NamedTuple):
+    """A `Record` that the Kafka client cannot parse. All that is known of it is where it stands."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = -1
+    key: None = None
+    value: bytes = b""
+    headers: tuple[()] = ()
+
+
 class Unrepresentable(NamedTuple):
     """A JSON number that no Float64 can hold, as it was written: `NaN`, `-Infinity`, `1e400`."""
 
