@@ -118,7 +118,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
             pipeline,
             hold,
             settings.batch,
-            concurrency=settings.clickhouse_writers,
+            concurrency=settings.clickhouse_writers + 1,  # one is decoded while the others are written
             drain_seconds=_DRAIN_SHARE
             * min(settings.shutdown_timeout_seconds, settings.kafka_rebalance_timeout_seconds),
         )
