@@ -135,11 +135,14 @@ class KafkaInbox:
 
     async def _go_back(self, partitions: Collection[TopicPartition]) -> None:
         for partition in partitions:
-            if partition in self._next:
-                self._consumer.seek(partition, self._next[partition])
-        fresh = [partition for partition in partitions if partition not in self._next]
-        if fresh:
-            await self._consumer.seek_to_committed(*fresh)
+            # Not seek_to_committed: aiokafka 0.14 stays where it is when nothing, or offset 0, is committed.
+            offset = self._next.get(partition)
+            if offset is None:
+                offset = await self._consumer.committed(partition)
+            if offset is None:
+                await self._consumer.seek_to_beginning(partition)
+            else:
+                self._consumer.seek(partition, offset)
 
     async def idle(self) -> None:
         """See `worker.ports.Inbox`."""

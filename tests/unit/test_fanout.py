@@ -11,7 +11,7 @@ from tests.support.events import Record, encoded, event, event_without, read, re
 from worker.decode import MAX_TIME
 from worker.errors import ErrorClass
 from worker.fanout import FanOut, _month
-from worker.model import FailedEvent, FailedMetric, Row, Unrepresentable
+from worker.model import FailedEvent, FailedMetric, Row, UnreadableRecord, Unrepresentable
 
 
 def fan_out(*records: Record) -> FanOut:
@@ -199,3 +199,26 @@ def _shape(fanned: FanOut) -> list[object]:
 
 def _plain(row: Row) -> tuple[object, ...]:
     return (row.event.execution_id, row.metric, repr(row.value))
+
+
+def test_a_record_that_the_client_cannot_parse_is_a_dead_letter_that_names_its_place() -> None:
+    unreadable = UnreadableRecord("execution-completed", 3, 41)
+    fanned = FanOut()
+    fanned.add(unreadable)
+    (failed,) = fanned.failed
+    assert isinstance(failed, FailedEvent)
+    assert (failed.record, failed.failure.error_type) == (unreadable, "UnreadableRecord")
+    assert (fanned.tombstones, fanned.rows) == (0, 0)
+
+
+def test_a_mistake_of_ours_costs_one_record_and_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    class Unforeseen(Record):
+        @property
+        def headers(self) -> tuple[tuple[str, bytes | None], ...]:
+            raise ZeroDivisionError
+
+    fanned = fan_out(Unforeseen(encoded(event())), record(event()))
+    assert fanned.rows == 2
+    assert "decode failed unexpectedly" in capsys.readouterr().out
+    (failed,) = fanned.failed
+    assert (failed.failure.error_class, failed.failure.error_type) == (ErrorClass.INVALID_EVENT, "ZeroDivisionError")
