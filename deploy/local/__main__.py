@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from deploy.local.demo.command import demo
 from deploy.local.process import ProcessFailedError
 from deploy.local.stack import MigrationFailedError, Stack
 
@@ -50,6 +51,7 @@ def _leave(*_: object) -> None:
 
 
 # Further commands register here: main.add_command(…)
+main.add_command(demo)
 
 if __name__ == "__main__":
     main()

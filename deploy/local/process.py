@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from deploy.local import leash
+from deploy.local.environment import without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +44,7 @@ class Process:
         self.name = name
         self._command = [sys.executable, "-I", "-S", leash.__file__, *command]
         self._log = log
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {**without_settings(), **(environment or {})}
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.broker import Broker, create_topics
 from deploy.local.engine_process import EngineProcess
+from deploy.local.environment import without_settings
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Stack:
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
-            env={**os.environ, **self.environment()},
+            env={**without_settings(), **self.environment()},
             timeout=MIGRATE_TIMEOUT_SECONDS,
         )
         if finished.returncode:

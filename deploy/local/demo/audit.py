@@ -1,0 +1,84 @@
+"""When the worker has ended: read everything back, and compare it with what was owed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from deploy.local.demo import table, topic
+from deploy.local.demo.books import Differences, Letter, compare_letters, compare_rows, compare_skipped
+from deploy.local.demo.ledger import PAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from deploy.local.demo.ledger import Ledger
+    from deploy.local.stack import Stack
+
+SHOWN_METRICS = ("execution_time_ms", "exit_code", "memory_usage_mb")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was read back; the attributes are those of `Outcome`."""
+
+    counts: table.Counts
+    replaced: int
+    letters: int
+    dead_letters: Mapping[str, tuple[int, Letter]]
+    differences: Differences
+    uncommitted: int
+    sample: list[table.SampleRow] = field(default_factory=list)
+
+
+def audit(
+    stack: Stack,
+    group: str,
+    ledger: Ledger,
+    skipped: Mapping[str, int],
+    shown: Collection[str],
+    told: Callable[[int], None],
+) -> Findings:
+    """Compare dead letters, rows and skipped metrics.
+
+    Args:
+        stack: still running; the worker is not.
+        group: the worker's.
+        ledger: what is owed.
+        skipped: what the worker has counted, by JSON type.
+        shown: executions whose rows are shown; none for any.
+        told: hears how many rows are compared.
+    """
+    servers = stack.broker.bootstrap_servers
+    differences = Differences()
+    letters = asyncio.run(topic.dead_letters(servers, stack.dlq_topic))
+    uncommitted = asyncio.run(topic.uncommitted(servers, stack.topic, group, ledger.ends))
+    stray = compare_letters(ledger.letters, letters, differences)
+    with stack.engine.client(stack.database) as client:
+        counts = table.counts(client)
+        differences.add(
+            "duplicates", counts.repeated, f"{counts.repeated} rows that repeat another's record and metric"
+        )
+        read = replaced = 0
+        for digit in PAGES:
+            page = table.page(client, digit)
+            replaced += compare_rows(ledger.page(digit), page, stray, differences)
+            read += sum(map(len, page.values()))
+            told(read + replaced)
+        sample = table.sample(client, shown, SHOWN_METRICS)
+    for letter in stray.values():
+        differences.add("wrong", 1, f"a dead letter, {letter.error_class} of {letter.metric}, was not owed")
+    compare_skipped(ledger.skipped, skipped, differences)
+    metric_letters = sum(letter.metric is not None for letter in letters)
+    return Findings(counts, replaced, metric_letters, _by_class(letters), differences, uncommitted, sample)
+
+
+def _by_class(letters: Iterable[Letter]) -> dict[str, tuple[int, Letter]]:
+    examples: dict[str, Letter] = {}
+    numbers: Counter[str] = Counter()
+    for letter in letters:
+        numbers[letter.error_class] += 1
+        examples.setdefault(letter.error_class, letter)
+    return {name: (number, examples[name]) for name, number in numbers.most_common()}

@@ -1,0 +1,65 @@
+"""`python -m deploy.local demo`: the main job on real input, and the proof that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from deploy.local.demo import report
+from deploy.local.demo.display import Display
+from deploy.local.demo.leaving import Asked, once
+from deploy.local.demo.measuring import MeasuringFailedError
+from deploy.local.demo.session import from_file, generated, run
+from deploy.local.process import ProcessFailedError
+from deploy.local.stack import MigrationFailedError
+
+DEFAULT_COUNT = 20_000
+UNREACHABLE = 3
+
+
+@click.command()
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    help=f"Records to make of the measured executions.  [default: {DEFAULT_COUNT}]",
+)
+@click.option(
+    "--events",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Send the lines of this file instead, byte for byte.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of the report.")
+def demo(count: int | None, events: Path | None, as_json: bool) -> None:
+    """Run real executions through Kafka, the worker and ClickHouse, and show what came of them.
+
+    Exit code 0 when the books balance, 1 when they do not.
+    """
+    if events and count:
+        raise click.UsageError("--count and --events exclude each other")
+    asked = Asked()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="execution-metrics-demo-") as folder,
+            Display(Console(stderr=True)) as display,
+            once(),
+        ):
+            directory = Path(folder).resolve()
+            source = from_file(events) if events else generated(count or DEFAULT_COUNT, directory, display)
+            outcome = run(source, directory, display)
+    except KeyboardInterrupt:
+        click.echo("Stopped; nothing is left running.", err=True)
+        sys.exit(asked.exit_code)
+    except (MeasuringFailedError, ProcessFailedError, MigrationFailedError, KafkaError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(UNREACHABLE)
+    if as_json:
+        click.echo(json.dumps(outcome.as_json()))
+    else:
+        report.show(outcome, Console())
+    sys.exit(not outcome.passed)

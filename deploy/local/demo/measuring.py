@@ -1,0 +1,77 @@
+"""`python -m deploy.local.demo.measuring FOLDER`: do the work, and print one event a line.
+
+A process of its own, because `measure` passes Ctrl-C on to the command that it measures, and gives that command its
+own standard streams: here nobody types, and what the commands print is lost on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy.local.demo.work import prepare
+from deploy.local.process import REPOSITORY
+from worker.execution import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EventDocument = dict[str, Any]
+
+
+class MeasuringFailedError(RuntimeError):
+    """The executions could not be run; the text is what was said."""
+
+
+def measure_all(folder: Path, told: Callable[[int], None]) -> list[EventDocument]:
+    """Run and measure the work in a process of its own; `told` hears how many are done.
+
+    Raises:
+        MeasuringFailedError: it ended before its time.
+    """
+    events: list[EventDocument] = []
+    with (folder / "measuring.log").open("w+b") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=REPOSITORY,
+            start_new_session=True,
+        )
+        try:
+            for line in child.stdout or ():
+                events.append(json.loads(line))
+                told(len(events))
+            exit_code = child.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+        if exit_code:
+            log.seek(0)
+            raise MeasuringFailedError(f"measuring ended with {exit_code}\n{log.read().decode(errors='replace')}")
+    return events
+
+
+def main(folder: Path) -> None:
+    """Do all the work, one command after the other."""
+    works = prepare(folder)
+    with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as report:
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)  # for a traceback of this process
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        for agent, user, command in works:
+            print(json.dumps(measure(command, agent, user).event), file=report)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,148 @@
+"""The demo from beginning to end.
+
+1. Measure real executions.
+2. Start the stack, and put the stream on the topic; the ledger takes down what must become of it.
+3. Start the worker, and follow it until everything is settled.
+4. End the worker, and read everything back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from deploy.local.demo import table, topic
+from deploy.local.demo.audit import Findings, audit
+from deploy.local.demo.careless import Message
+from deploy.local.demo.flow import Flow, end, follow, wait_until_ready
+from deploy.local.demo.leaving import once
+from deploy.local.demo.ledger import Ledger, Place
+from deploy.local.demo.measuring import measure_all
+from deploy.local.demo.outcome import Outcome, Sources
+from deploy.local.demo.reference import read
+from deploy.local.demo.stream import careless_among, stream
+from deploy.local.demo.work import HOW_MANY
+from deploy.local.stack import Stack
+from deploy.local.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from deploy.local.demo.display import Display
+
+GROUP = "metrics-worker-demo"
+SEED = 20260901
+_TOLD_EVERY = 250
+
+
+@dataclass(frozen=True)
+class Input:
+    """What goes on the topic: `count` messages, and the executions whose rows will be shown."""
+
+    messages: Iterable[Message]
+    count: int
+    sources: Sources
+    shown: tuple[str, ...] = ()
+
+
+def generated(count: int, directory: Path, display: Display) -> Input:
+    """Measure executions and replay them as `count` records, careless ones among them."""
+    material = directory / "work"
+    material.mkdir()
+    with display.step("executions measured", HOW_MANY) as told:
+        executions = measure_all(material, told)
+    # The first of each status: one execution that went well, one that failed.
+    by_status = {event["status"]: str(event["execution_id"]) for event in reversed(executions)}
+    careless = careless_among(count)
+    sources = Sources(measured=min(len(executions), count - careless), careless=careless)
+    messages = stream(executions, count, Random(SEED))  # noqa: S311 - nothing here is a secret
+    return Input(messages, count, sources, tuple(by_status.values()))
+
+
+def from_file(path: Path) -> Input:
+    """The lines of a file, verbatim; those that are blank are left out."""
+    with path.open("rb") as file:
+        count = sum(bool(line.strip()) for line in file)
+    return Input(_lines(path), count, Sources(file=path.name))
+
+
+def _lines(path: Path) -> Iterator[Message]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                value = line.removesuffix(b"\n")
+                owner = read(value, (), 0).owner
+                yield Message(owner[0].encode() if owner else None, value)
+
+
+def run(source: Input, directory: Path, display: Display) -> Outcome:
+    """Put `source` through a stack and a worker in `directory`.
+
+    Raises:
+        ProcessFailedError, MigrationFailedError: a server or the worker did not start.
+    """
+    ledger = Ledger(directory)
+    with ExitStack() as opened, once():
+        with display.step("Kafka and ClickHouse up"):
+            stack = opened.enter_context(Stack(directory))
+            with stack.engine.client(stack.database) as client:
+                table.constrain(client)
+            environment = {**stack.environment(), "KAFKA_GROUP_ID": GROUP}
+        too_large = _send(source, stack, ledger, display)
+        flow, exit_code = _work(WorkerProcess(directory, environment), ledger, display)
+        with display.step("rows read back", ledger.rows) as told:
+            findings = audit(stack, GROUP, ledger, flow.skipped, source.shown, told)
+    sources = replace(source.sources, too_large=too_large)
+    return _outcome(sources, ledger, flow, exit_code, findings)
+
+
+def _send(source: Input, stack: Stack, ledger: Ledger, display: Display) -> int:
+    with display.step("records sent", source.count) as told, ledger:
+
+        def landed(message: Message, place: Place, timestamp: int) -> None:
+            ledger.enter(message, place, timestamp)
+            if ledger.records % _TOLD_EVERY == 0 or ledger.records == source.count:
+                told(ledger.records)
+
+        return asyncio.run(topic.send(stack.broker.bootstrap_servers, stack.topic, source.messages, landed))
+
+
+def _work(worker: WorkerProcess, ledger: Ledger, display: Display) -> tuple[Flow, int | None]:
+    """Start the worker, follow it, end it."""
+    with ExitStack() as opened, once():
+        with display.step("worker joins its group"):
+            opened.enter_context(worker)
+            wait_until_ready(worker)
+        with display.step("metrics settled", ledger.metrics) as told:
+            flow = follow(worker, ledger, told)
+        with display.step("worker ends"):
+            exit_code = end(worker)
+        if flow.stalled or exit_code != 0:
+            display.say(f"The worker's last words:\n{worker.process.tail()}")
+    return flow, exit_code
+
+
+def _outcome(sources: Sources, ledger: Ledger, flow: Flow, exit_code: int | None, found: Findings) -> Outcome:
+    return Outcome(
+        sources=sources,
+        records=ledger.records,
+        events=ledger.events,
+        unreadable=ledger.records - ledger.events - ledger.tombstones,
+        tombstones=ledger.tombstones,
+        metrics=ledger.metrics,
+        rows=found.counts.rows_in_view,
+        executions=found.counts.executions,
+        replaced=found.replaced,
+        letters=found.letters,
+        dead_letters=found.dead_letters,
+        skipped=flow.skipped,
+        differences=found.differences,
+        uncommitted=found.uncommitted,
+        exit_code=exit_code,
+        seconds=flow.seconds,
+        sample=found.sample,
+    )

@@ -1,0 +1,57 @@
+"""The stream of events: the measured executions, replayed, with careless events among them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import chain, cycle
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from deploy.local.demo.careless import WAYS, Message, ordinary, oversized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from random import Random
+
+CARELESS_SHARE = 50
+"""One event in so many is careless, and in a short stream each way of being careless comes twice."""
+_STEP = timedelta(milliseconds=5)
+_TIMES = ("start_timestamp", "end_timestamp")
+
+
+def careless_among(count: int) -> int:
+    """How many of `count` events are careless."""
+    return min(count // 2, max(2 * len(WAYS), count // CARELESS_SHARE))
+
+
+def stream(executions: Sequence[dict[str, Any]], count: int, random: Random) -> Iterator[Message]:
+    """`count` records: first of all the executions as they were measured, then replays with ids and times of their own.
+
+    The same seed gives the same places and the same ways to be careless.
+    """
+    careless = set(random.sample(range(count), careless_among(count)))
+    ways = chain([oversized], cycle(WAYS))
+    events = chain(executions, (_replay(executions, number, random) for number in range(1, count)))
+    for number in range(count):
+        if number in careless:
+            yield next(ways)(_replay(executions, number, random), random)
+        else:
+            yield ordinary(next(events))
+
+
+def _replay(executions: Sequence[dict[str, Any]], number: int, random: Random) -> dict[str, Any]:
+    """The shape of a measured execution under a new id, a little later."""
+    event = executions[number % len(executions)]
+    later = number * _STEP
+    times = {name: event["metrics"][name] + later.total_seconds() for name in _TIMES}
+    return event | {
+        "execution_id": str(UUID(int=random.getrandbits(128), version=4)),
+        "started_at": _shifted(event["started_at"], later),
+        "completed_at": _shifted(event["completed_at"], later),
+        "metrics": event["metrics"] | times,
+    }
+
+
+def _shifted(instant: str, later: timedelta) -> str:
+    moved = datetime.fromisoformat(instant) + later
+    return moved.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,116 @@
+"""The Kafka side of the demo: send records, read dead letters, look at what the worker's group has committed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
+
+from deploy.local.demo.books import Letter
+from deploy.local.demo.ledger import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from deploy.local.demo.careless import Message
+
+_IN_FLIGHT = 2_000
+_POLL_MS = 500
+
+
+async def send(
+    bootstrap_servers: str, topic: str, messages: Iterable[Message], landed: Callable[[Message, Place, int], None]
+) -> int:
+    """Send `messages`; `landed` hears of each that is acknowledged: where it is, and its timestamp.
+
+    Returns how many of them are larger than the topic allows, and were not sent.
+    """
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=5, max_batch_size=65_536)
+    under_way: deque[tuple[Message, Any]] = deque()
+    too_large = 0
+
+    async def land_oldest() -> None:
+        message, acknowledged = under_way.popleft()
+        at = await acknowledged
+        landed(message, Place(at.partition, at.offset), at.timestamp)
+
+    await producer.start()
+    try:
+        for message in messages:
+            fields = {"key": message.key, "headers": list(message.headers), "timestamp_ms": int(time.time() * 1_000)}
+            try:
+                under_way.append((message, await producer.send(topic, message.value, **fields)))
+            except MessageSizeTooLargeError:
+                too_large += 1
+            if len(under_way) > _IN_FLIGHT:
+                await land_oldest()
+        while under_way:
+            await land_oldest()
+    finally:
+        await producer.stop()
+    return too_large
+
+
+async def dead_letters(bootstrap_servers: str, topic: str) -> list[Letter]:
+    """Every dead letter that is on `topic` now."""
+    letters = []
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        for partition in await _assigned(consumer, topic):
+            # Not end_offsets: Tansu answers with the first record of the last batch. What comes with a fetch is right.
+            while (end := consumer.highwater(partition)) is None or await consumer.position(partition) < end:
+                records = await consumer.getmany(partition, timeout_ms=_POLL_MS)
+                letters += [_letter(record) for record in records.get(partition, ())]
+    finally:
+        await consumer.stop()
+    return letters
+
+
+async def uncommitted(bootstrap_servers: str, topic: str, group: str, ends: Mapping[int, int]) -> int:
+    """How many records lie between what `group` has committed and `ends`, the next offset of each partition.
+
+    No member of the group may be running.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = await _assigned(consumer, topic)
+        committed = {partition.partition: await consumer.committed(partition) or 0 for partition in partitions}
+    finally:
+        await consumer.stop()
+    return sum(abs(end - committed[partition]) for partition, end in ends.items())
+
+
+async def _assigned(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """Give `consumer` every partition of `topic`, without a group."""
+    await consumer.topics()  # what it knows of a topic that it is not subscribed to comes with this
+    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+    consumer.assign(partitions)
+    return partitions
+
+
+def _letter(record: Any) -> Letter:  # noqa: ANN401 - aiokafka ships no types
+    headers = {name: (value or b"").decode() for name, value in record.headers}  # of a name the last one counts
+    place = Place(int(headers["dlq.source.partition"]), int(headers["dlq.source.offset"]))
+    metric = headers.get("dlq.metric")
+    proof = sha256(record.value or b"").hexdigest()
+    if headers["dlq.error.class"] == "too_large":
+        proof = json.loads(record.value)["sha256"]
+    elif headers["dlq.kind"] == "metric":
+        document = json.loads(record.value)
+        metric, proof = document["metric_type"], document["metric_value"]
+    return Letter(
+        place,
+        metric,
+        headers["dlq.error.class"],
+        headers["dlq.error.type"],
+        headers.get("dlq.error.code"),
+        headers["dlq.error.message"],
+        proof,
+    )
