@@ -17,6 +17,7 @@ from clickhouse_driver import Client
 from deploy.local.broker import Broker
 from deploy.local.process import REPOSITORY, Process, ProcessFailedError
 from deploy.local.stack import MigrationFailedError, Stack
+from deploy.local.worker_process import WorkerProcess
 from tests.support.local import Topics, fresh_name, processes_naming, wait_until
 
 if TYPE_CHECKING:
@@ -186,14 +187,26 @@ async def test_a_stack_in_an_event_loop(tmp_path: Path) -> None:
     assert not stack.engine.process.running
 
 
-def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOG_LEVEL", "no such level")
+def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> None:
+    with Stack(tmp_path) as first, first.engine.client() as client:
+        client.execute("TRUNCATE TABLE execution_metrics_migrations")
+        client.execute(
+            "INSERT INTO execution_metrics_migrations (name, checksum) VALUES",
+            [("0001_execution_metrics.sql", "other")],
+        )
     stack = Stack(tmp_path)
 
-    with pytest.raises(MigrationFailedError, match="exit code"):
+    with pytest.raises(MigrationFailedError, match=r"exit code 3\n.*was changed after it was applied"):
         stack.start()
     assert not stack.broker.process.running
     assert not stack.engine.process.running
+
+
+def test_what_is_exported_for_another_worker_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "no such level")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    with Stack(tmp_path) as stack, WorkerProcess(tmp_path, stack.environment()) as worker:
+        assert worker.pid
 
 
 # The command
