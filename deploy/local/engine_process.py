@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clickhouse_driver import Client
 
-from deploy.local.process import LOOPBACK, Process, free_port
+from deploy.local.process import LOOPBACK, Process, Server, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READY = re.compile(r"^READY \S+ (\d+)$", re.MULTILINE)
 
 
-class EngineProcess:
+class EngineProcess(Server):
     """One engine over one data folder: killed and started again it has the same tables, on the same port."""
 
     def __init__(self, directory: Path, port: int = 0, user: str = "default", password: str = "") -> None:
@@ -47,23 +47,3 @@ class EngineProcess:
     def start(self) -> None:
         """Start it; returns when clients may connect."""
         self.process.start(READY.search)
-
-    def stop(self) -> None:
-        """End it in good order."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """SIGKILL: what it had acknowledged is on the disk."""
-        self.process.kill()
-
-    def restart(self) -> None:
-        """Start it again on the same data and port."""
-        self.stop()
-        self.start()
-
-    def __enter__(self) -> EngineProcess:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()

@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from deploy.local import leash
 from deploy.local.environment import without_settings
@@ -136,6 +137,36 @@ class Process:
     def resume(self) -> None:
         """Let a paused one go on."""
         os.kill(self.pid, leash.RESUME)
+
+
+class Server(ABC):
+    """A child process that others connect to; `with` starts it and stops it."""
+
+    process: Process
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; returns when clients may connect."""
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+
+    def restart(self) -> None:
+        """End it and start it again on the same port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def free_port() -> int:

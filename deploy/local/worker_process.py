@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.local.process import LOOPBACK, Process
+from deploy.local.process import LOOPBACK, Process, Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _SCRAPE_SECONDS = 5.0
 
 
-class WorkerProcess:
+class WorkerProcess(Server):
     """One worker.
 
     Args:
@@ -54,13 +54,6 @@ class WorkerProcess:
     def stop(self) -> None:
         """SIGTERM, and time to finish."""
         self.process.stop(timeout_seconds=30.0)
-
-    def __enter__(self) -> WorkerProcess:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def readiness(self) -> dict[str, str]:
         """Why no work flows, by cause; empty when it does."""
