@@ -87,18 +87,28 @@ class Pipeline:
         return fanned if taken else None
 
     async def _put(self, failed: Sequence[Failed]) -> None:
+        if not failed:
+            return
         _log_failures(failed)
-        for start in range(0, len(failed), _MAX_PUT):
-            unacknowledged = failed[start : start + _MAX_PUT]
-            async for attempt in self._patience.without_end(DeadLetterUnavailable, self._sleep):
-                with attempt:
-                    try:
-                        await self._dead_letters.put(unacknowledged)
-                    except DeadLetterUnavailable as error:
-                        unacknowledged = [unacknowledged[position] for position in error.unacknowledged]
-                        self._hold.enter(Cause.DEAD_LETTERS, str(error))
-                        raise
+        try:
+            for start in range(0, len(failed), _MAX_PUT):
+                await self._put_until_acknowledged(failed[start : start + _MAX_PUT])
+        finally:
+            # Also when a revoke ends this batch: else nobody would leave the hold, and the worker stand still for ever.
+            # Another batch that still waits enters it again.
             self._hold.leave(Cause.DEAD_LETTERS)
+
+    async def _put_until_acknowledged(self, failed: Sequence[Failed]) -> None:
+        unacknowledged = failed
+        async for attempt in self._patience.without_end(DeadLetterUnavailable, self._sleep):
+            with attempt:
+                try:
+                    await self._dead_letters.put(unacknowledged)
+                except DeadLetterUnavailable as error:
+                    unacknowledged = [unacknowledged[position] for position in error.unacknowledged]
+                    self._hold.enter(Cause.DEAD_LETTERS, str(error))
+                    raise
+        self._hold.leave(Cause.DEAD_LETTERS)
         for item in failed:
             self._telemetry.dead_letters.labels(_kind(item), item.failure.error_class.value).inc()
 

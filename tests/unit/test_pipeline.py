@@ -224,6 +224,18 @@ class TestDeadLettersThatAreNotAcknowledged:
             assert len(worker.dead_letters.letters) == 1
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1
 
+    async def test_hold_no_longer_when_a_revoke_ends_their_batch(self) -> None:
+        async with rig() as worker:
+            waits = asyncio.Event()
+            worker.clock.watch = waits.set
+            worker.dead_letters.fail_puts(*[None] * 1_000)
+            batch = asyncio.create_task(worker.pipeline.process([record(b"{")]))
+            await waits.wait()
+            assert worker.hold.active
+            batch.cancel()
+            await asyncio.gather(batch, return_exceptions=True)
+            assert not worker.hold.active
+
     async def test_are_put_again_and_the_others_are_not(self) -> None:
         async with rig() as worker:
             worker.dead_letters.fail_puts({1, 3}, {0})
