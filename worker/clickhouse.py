@@ -20,6 +20,7 @@ from clickhouse_driver import errors as driver
 
 from worker.block import COLUMNS, Block
 from worker.clickhouse_errors import translate
+from worker.errors import StoreMisconfigured
 from worker.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -137,10 +138,24 @@ class _Connection:
     def use(self) -> Iterator[Client]:
         with self._in_use:
             try:
+                self._connect()
                 yield self._client
             except BaseException:
                 self._client.disconnect()
                 raise
+
+    def _connect(self) -> None:
+        """Connect apart from the insert, so that a host that cannot be a name is not taken for a value of a row."""
+        connection = self._client.connection
+        if connection.connected:
+            return
+        try:
+            connection.connect()
+        except UnicodeDecodeError:
+            raise  # what answers there is no ClickHouse
+        except UnicodeError as error:
+            host = connection.hosts[0][0]
+            raise StoreMisconfigured(f"CLICKHOUSE_HOST={host} is no host name: {error}", name="InvalidHost") from error
 
     def cut(self) -> None:
         self._client.connection.disable_reconnect = True  # a thread whose ping fails now must not begin again
@@ -177,11 +192,12 @@ def run_statement(
     Raises:
         StoreError: as the server or the connection failed.
     """
-    client = target.client()
+    connection = _Connection(target.client())
     try:
-        answer = client.execute(statement, values)
+        with connection.use() as client:
+            answer = client.execute(statement, values)
     except _FAILURES as error:
         raise translate(error) from error
     finally:
-        client.disconnect()
+        connection.cut()
     return answer if isinstance(answer, list) else []

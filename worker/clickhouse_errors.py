@@ -57,6 +57,12 @@ CODES: dict[int, Verdict] = {
     96: Verdict("CANNOT_WRITE_TO_SOCKET", StoreUnavailable, _NETWORK),
     100: Verdict("UNKNOWN_PACKET_FROM_SERVER", StoreUnavailable, _NETWORK),
     102: Verdict("UNEXPECTED_PACKET_FROM_SERVER", StoreUnavailable, _NETWORK),
+    74: Verdict("CANNOT_READ_FROM_FILE_DESCRIPTOR", StoreUnavailable, _STORAGE),
+    75: Verdict("CANNOT_WRITE_TO_FILE_DESCRIPTOR", StoreUnavailable, _STORAGE),
+    76: Verdict("CANNOT_OPEN_FILE", StoreUnavailable, _STORAGE),
+    173: Verdict("CANNOT_ALLOCATE_MEMORY", StoreUnavailable, _LOAD),
+    439: Verdict("CANNOT_SCHEDULE_TASK", StoreUnavailable, _LOAD),
+    499: Verdict("S3_ERROR", StoreUnavailable, _STORAGE),
     107: Verdict("FILE_DOESNT_EXIST", StoreUnavailable, _STORAGE),
     159: Verdict("TIMEOUT_EXCEEDED", StoreUnavailable, _LOAD),
     164: Verdict("READONLY", StoreUnavailable, "the server is read-only for now, as during a fail-over"),
@@ -114,7 +120,7 @@ def translate(error: Exception) -> StoreError:
     if isinstance(error, driver.ServerException):
         return from_server(error.code, _first_lines(error.message))
     if isinstance(error, driver.NetworkError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        # While it connects, the driver makes a NetworkError of everything and keeps only the words.
+        # While it connects, the driver makes a NetworkError of every error of a socket and keeps only the words.
         return StoreMisconfigured(str(error), name="SSLCertVerificationError")
     if isinstance(error, driver.Error):
         verdict = CODES.get(error.code)
@@ -122,7 +128,8 @@ def translate(error: Exception) -> StoreError:
         return kind(str(error), name=type(error).__name__, code=error.code)
     if isinstance(error, ssl.SSLCertVerificationError):
         return StoreMisconfigured(str(error), name=type(error).__name__)
-    if isinstance(error, OSError | EOFError):
+    if isinstance(error, OSError | EOFError | UnicodeDecodeError):
+        # The last is an answer that is not ClickHouse's; a value that cannot be sent is an UnicodeEncodeError.
         return StoreUnavailable(str(error) or "connection closed", name=type(error).__name__)
     # What is left was raised while the driver encoded the columns, before the server saw a row.
     return RowRefused(f"cannot be encoded: {error}", name=type(error).__name__)

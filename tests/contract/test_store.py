@@ -248,6 +248,26 @@ class TestClickHouse:
             with pytest.raises(StoreUnavailable):
                 await asyncio.wait_for(waiting, 5)
 
+    @pytest.mark.parametrize("host", ["clickhouse..svc", "x" * 70])
+    async def test_a_host_that_cannot_be_a_name_is_no_fault_of_the_row(
+        self, target: ClickHouseTarget, stores: OpenStore, host: str
+    ) -> None:
+        store = stores(replace(target, host=host))
+        with pytest.raises(StoreMisconfigured, match="CLICKHOUSE_HOST"):
+            await store.insert(block(("a", 1)))
+
+    async def test_an_answer_that_is_not_clickhouse_s_is_unavailable(
+        self, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"\x00\x04\xff\xfe\xff\xfe" + b"\xff" * 64)  # a Hello whose name is not UTF-8
+            writer.close()
+
+        async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+            store = stores(replace(target, port=server.sockets[0].getsockname()[1]))
+            with pytest.raises(StoreUnavailable):
+                await store.insert(block(("a", 1)))
+
     async def test_a_wrong_password_is_no_fault_of_the_row(self, target: ClickHouseTarget, stores: OpenStore) -> None:
         store = stores(replace(target, password="wrong"))  # noqa: S106
         with pytest.raises(StoreMisconfigured) as refused:
