@@ -1,4 +1,4 @@
-"""A circuit breaker before the store: one outage is met once, however many blocks are under way.
+"""A circuit breaker before the store: what is under way when an outage begins spends its own budget, nothing after it.
 
 closed     inserts flow, each with its retry budget
 open       the store is away: blocks wait in memory, a probe asks with backoff and jitter

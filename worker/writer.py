@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import TypeVar
 
 from worker.block import Block
@@ -39,10 +40,14 @@ class OnUnavailable(StrEnum):
 
 @dataclass
 class _Piece:
-    """Rows that go in one insert; `attempts` counts the inserts that held them."""
+    """Rows that go in one insert; `attempts` counts the inserts that held them.
+
+    `suspected_at` is how often the store had shown life when the row first failed with an unknown code.
+    """
 
     block: Block
     attempts: int = 0
+    suspected_at: float = inf
 
 
 class Writer:
@@ -69,7 +74,6 @@ class Writer:
         self._retry = retry
         self._on_unavailable = on_unavailable
         self._sleep = sleep
-        self._accepted = 0
 
     async def write(self, block: Block) -> list[FailedMetric]:
         """Write every row of `block`; when this returns each is acknowledged by the store or among the failed.
@@ -87,32 +91,63 @@ class Writer:
             return _failures((whole,), ErrorClass.STORE_UNAVAILABLE, error)
 
     async def _isolate(self, whole: _Piece) -> list[FailedMetric]:
-        """Insert the whole, and where it is refused ever smaller pieces, until the guilty rows stand alone."""
+        """Insert the whole, and where it is refused ever smaller pieces, until the guilty rows stand alone.
+
+        A row that fails alone with a code that nobody knows is a suspect: it may be the row, it may be the store. It is
+        guilty when it fails again after the store has shown, with other rows of the block, that it takes inserts.
+        """
         failed: list[FailedMetric] = []
         suspects: list[_Piece] = []
-        accepted_before = self._accepted
+        accepted: _Piece | None = None
+        signs_of_life = 0
         pieces = deque([whole])
         while pieces:
             piece = pieces.pop()
-            rows_are_judged = bool(failed) or self._accepted > accepted_before
             try:
                 await self._insert(piece)
+                accepted, signs_of_life = piece, signs_of_life + 1
             except (RowRefused, UnknownStoreError) as error:
                 if len(piece.block) > 1:
                     pieces += reversed(_split(piece, error.row))
-                elif rows_are_judged or isinstance(error, RowRefused):
+                elif isinstance(error, RowRefused) or piece.suspected_at < signs_of_life:
                     failed += _failures((piece,), ErrorClass.ROW_REFUSED, error)
+                    signs_of_life += 1
                 else:
+                    piece.suspected_at = min(piece.suspected_at, signs_of_life)
                     suspects.append(piece)
-                    if not pieces or len(suspects) >= _SUSPECTS:
-                        raise _NothingPasses.because(error) from error
                     pieces.rotate(-1)  # go on at the far end: another metric, where there is one
+                    if (not pieces or len(suspects) >= _SUSPECTS) and not signs_of_life:
+                        raise _NothingPasses.because(error) from error
             except StoreUnavailable as error:
                 return failed + _failures((piece, *pieces, *suspects), ErrorClass.STORE_UNAVAILABLE, error)
-            if suspects and (failed or self._accepted > accepted_before):
-                pieces += suspects  # once more: it may have been the store when nothing passed yet
+            if suspects and (not pieces or len(suspects) >= _SUSPECTS):
+                try:
+                    await self._show_life(accepted)
+                except StoreUnavailable as error:
+                    return failed + _failures((*pieces, *suspects), ErrorClass.STORE_UNAVAILABLE, error)
+                signs_of_life += 1
+            if any(suspect.suspected_at < signs_of_life for suspect in suspects):
+                pieces += suspects
                 suspects = []
         return failed
+
+    async def _show_life(self, accepted: _Piece | None) -> None:
+        """Insert again what was accepted before: it changes nothing, and if it fails it is the store that fails.
+
+        Raises:
+            StoreUnavailable: it does, beyond the budget, and the policy is to dead-letter.
+        """
+        if accepted is None:
+            return  # nothing of the block passes, but the store has refused some of it with a code that says why
+        block = accepted.block
+
+        async def insert() -> None:
+            try:
+                await self._store.insert(block)
+            except UnknownStoreError as error:
+                raise _NothingPasses.because(error) from error
+
+        await self._weather(insert)
 
     async def _insert(self, piece: _Piece) -> None:
         async def insert() -> None:
@@ -120,7 +155,6 @@ class Writer:
             await self._store.insert(piece.block)
 
         await self._weather(insert)
-        self._accepted += 1
 
     async def _weather(self, action: Callable[[], Awaitable[Result]]) -> Result:
         """Do `action` until the store has answered it: again within the budget, then held back by the breaker.

@@ -65,11 +65,12 @@ class MemoryStore(Store):
 
     Attributes:
         table: the rows, in the order in which they came.
-        acknowledged: the rows of every insert that returned, known ones included.
+        acknowledged: the rows of every insert that returned, those of the very same block once.
         inserts: how many rows each insert held, whatever became of it.
         probes: how many probes there were.
         down: while it is set, every insert and every probe fails with it.
         broken: while it is set, every insert fails with it, and probes are answered.
+        watch: called at the beginning of each insert, to change how things stand then.
     """
 
     def __init__(self, refuses: Guilty | None = None, *, fails: Guilty | None = None, names_row: bool = False) -> None:
@@ -79,10 +80,12 @@ class MemoryStore(Store):
         self.probes = 0
         self.down: Error | None = None
         self.broken: Error | None = None
+        self.watch: Callable[[], object] = lambda: None
         self._refuses = refuses
         self._fails = fails
         self._names_row = names_row
         self._tokens: set[str] = set()
+        self._acknowledged_blocks: dict[int, Block] = {}  # by identity; kept, so that no id is given twice
         self._next_inserts: deque[_Scripted | None] = deque()
         self._next_probes: deque[StoreError] = deque()
 
@@ -101,6 +104,7 @@ class MemoryStore(Store):
     async def insert(self, block: Block) -> None:
         """See `Store`."""
         self.inserts.append(len(block))
+        self.watch()
         if failing := self.down or self.broken:
             error = failing()
             raise error
@@ -110,7 +114,9 @@ class MemoryStore(Store):
         stored = self._apply(block)
         if scripted:
             raise scripted.error
-        self.acknowledged += stored
+        if id(block) not in self._acknowledged_blocks:
+            self._acknowledged_blocks[id(block)] = block
+            self.acknowledged += stored
 
     async def probe(self) -> None:
         """See `Store`."""

@@ -258,6 +258,28 @@ class TestACodeThatNobodyKnows:
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
         assert len(store.table) == 1_800
 
+    async def test_that_comes_after_some_rows_were_accepted_blames_no_innocent(self) -> None:
+        """One metric is refused; once the first good piece is in, the store fails for all with a code nobody knows."""
+        store = MemoryStore(lambda row: row.metric == "metric_0" and row.value < 30)
+        block = block_of(many_events(20), [f"metric_{number}" for number in range(10)])
+        async with rig(store) as worker:
+            store.watch = lambda: setattr(store, "broken", unknown) if store.acknowledged else None
+            failed = await worker.writer.write(block)
+            assert worker.hold.active
+        innocent = [item for item in failed if item.metric != "metric_0"]
+        assert innocent
+        assert classes(innocent) == {ErrorClass.STORE_UNAVAILABLE}
+        assert len(failed) + len(store.acknowledged) == 200
+
+    async def test_while_another_block_passes_blames_no_innocent(self) -> None:
+        store = MemoryStore()
+        async with rig(store) as worker:
+            store.fail_inserts(unknown)
+            first = asyncio.create_task(worker.writer.write(block_of(many_events(3), ["a", "b"])))
+            await worker.writer.write(BLOCK)
+            store.broken = unknown
+            assert classes(await first) <= {ErrorClass.STORE_UNAVAILABLE}
+
     @pytest.mark.parametrize("events", [1, 2, 1_000])
     async def test_is_an_outage_where_nothing_passes(self, events: int) -> None:
         async with rig() as worker:
