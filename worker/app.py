@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from os import getpid
 from time import monotonic
+from typing import TypeVar
 
 import structlog
 
@@ -30,6 +31,8 @@ from worker.telemetry import Telemetry
 from worker.writer import Writer
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 VERSION = version("execution-metrics-worker")
 
@@ -78,10 +81,28 @@ async def run(settings: Settings) -> None:
     """
     stop = _stop_on_signals()
     _relax_garbage_collection()
-    async with _worker(settings) as worker:
+    log.info("worker starts", version=VERSION, pid=getpid())
+    async with AsyncExitStack() as stack:
+        worker = await _unless(stop, stack.enter_async_context(_worker(settings)))
+        if worker is None:
+            log.info("asked to stop while starting")
+            return
         log.info("worker runs", version=VERSION, topic=settings.kafka_topic, http_port=worker.http_port, pid=getpid())
         await worker.consumer.run(stop)
         log.info("worker stops")
+
+
+async def _unless(stop: asyncio.Event, starting: Coroutine[None, None, T]) -> T | None:
+    """What `starting` gives, or None when `stop` is set first: then it is ended where it is."""
+    task, stopping = asyncio.create_task(starting), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    return None if task.cancelled() else task.result()
 
 
 @dataclass(frozen=True)
@@ -119,8 +140,8 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
             hold,
             settings.batch,
             concurrency=settings.clickhouse_writers + 1,  # one is decoded while the others are written
-            drain_seconds=_DRAIN_SHARE
-            * min(settings.shutdown_timeout_seconds, settings.kafka_rebalance_timeout_seconds),
+            revoke_seconds=_DRAIN_SHARE * settings.kafka_rebalance_timeout_seconds,
+            stop_seconds=_DRAIN_SHARE * settings.shutdown_timeout_seconds,
         )
         # 4. What the platform asks.
         for cause in Cause:

@@ -40,8 +40,7 @@ def cli() -> None:
 @cli.command()
 def run() -> None:
     """Consume events until SIGTERM, write rows, dead-letter what fails."""
-    asyncio.run(app.run(_settings()))
-    _leave_at_once()
+    asyncio.run(_run(_settings()))
 
 
 @cli.command()
@@ -108,6 +107,11 @@ async def _producing(settings: Settings) -> AsyncIterator[Any]:
         yield producer
 
 
+async def _run(settings: Settings) -> None:
+    await app.run(settings)
+    _leave_at_once()
+
+
 async def _emit(settings: Settings, event: dict[str, object]) -> None:
     async with _producing(settings) as producer:
         await emit(event, producer, settings.kafka_topic)
@@ -122,7 +126,10 @@ def _settings(*needs: Need) -> Settings:
 
 
 def _leave_at_once() -> None:
-    """Exit 0, though a thread may wait for a ClickHouse that does not answer: it has nothing to finish any more."""
+    """Exit 0, though a thread may wait for a ClickHouse or a name server that does not answer.
+
+    It has nothing to finish any more, and Python would wait for it, the event loop too when it closes.
+    """
     if any(thread is not threading.main_thread() for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -46,7 +46,8 @@ class Consumer:
         hold: while it is active nothing is taken from the inbox.
         policy: how much makes a batch.
         concurrency: batches under way at once.
-        drain_seconds: how long a revoke or a stop waits for what is under way; shorter than the rebalance time-out.
+        revoke_seconds: how long a revoke waits for what is under way; shorter than the rebalance time-out.
+        stop_seconds: how long a stop waits for it.
     """
 
     def __init__(
@@ -57,14 +58,16 @@ class Consumer:
         policy: BatchPolicy,
         *,
         concurrency: int,
-        drain_seconds: float,
+        revoke_seconds: float,
+        stop_seconds: float,
     ) -> None:
         self._inbox = inbox
         self._pipeline = pipeline
         self._hold = hold
         self._policy = policy
         self._concurrency = concurrency
-        self._drain_seconds = drain_seconds
+        self._revoke_seconds = revoke_seconds
+        self._stop_seconds = stop_seconds
         self._under_way: deque[_Batch] = deque()
         self._changed = asyncio.Event()
         self._generation = 0
@@ -86,7 +89,7 @@ class Consumer:
             await asyncio.wait([intake, settling, stopping], return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 intake.cancel()
-                await self._drain()
+                await self._drain(self._stop_seconds)
         finally:
             self._drop()
             await _cancel([intake, settling, stopping, *([self._poll] if self._poll else [])])
@@ -100,7 +103,7 @@ class Consumer:
         try:
             if self._poll is not None:
                 self._poll.cancel()
-            await self._drain()
+            await self._drain(self._revoke_seconds)
             self._generation += 1
             self._drop()
         finally:
@@ -175,9 +178,9 @@ class Consumer:
             self._under_way.popleft()
             self._wake()
 
-    async def _drain(self) -> None:
+    async def _drain(self, seconds: float) -> None:
         """Wait for what is under way; not at all while holding, because then it will not end."""
-        deadline = monotonic() + self._drain_seconds
+        deadline = monotonic() + seconds
         while self._under_way and not self._hold.active and (left := deadline - monotonic()) > 0:
             await self._change(min(left, _TICK_SECONDS))
         if self._under_way:

@@ -7,6 +7,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from socket import AF_INET6
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -73,7 +74,8 @@ class HealthServer:
     """A listening server; `port` is the one it got."""
 
     def __init__(self, health: Health, host: str, port: int) -> None:
-        self._server = make_server(host, port, health, ThreadingWSGIServer, handler_class=_Quiet)
+        server = _ServerV6 if ":" in host else ThreadingWSGIServer
+        self._server = make_server(host, port, health, server, handler_class=_Quiet)
         self.port: int = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
@@ -83,6 +85,10 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _ServerV6(ThreadingWSGIServer):
+    address_family = AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):

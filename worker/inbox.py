@@ -93,6 +93,10 @@ class KafkaInbox:
     async def _getmany(
         self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
     ) -> dict[TopicPartition, list[Record]]:
+        # aiokafka looks at this task nowhere: when it ends, every poll is empty for ever and all looks well.
+        fetching = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
+        if fetching.done():
+            raise DependencyError(f"the Kafka client has stopped fetching: {fetching}")
         try:
             some: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
@@ -138,16 +142,28 @@ class KafkaInbox:
             # Not seek_to_committed: aiokafka 0.14 stays where it is when nothing, or offset 0, is committed.
             offset = self._next.get(partition)
             if offset is None:
-                offset = await self._consumer.committed(partition)
+                offset = await self._committed(partition)
             if offset is None:
                 await self._consumer.seek_to_beginning(partition)
             else:
                 self._consumer.seek(partition, offset)
 
+    async def _committed(self, partition: TopicPartition) -> int | None:
+        try:
+            offset: int | None = await self._consumer.committed(partition)
+        except KafkaError as error:
+            raise DependencyError(f"Kafka does not tell what is committed: {error}") from error
+        return offset
+
     async def idle(self) -> None:
         """See `worker.ports.Inbox`."""
         self._consumer.pause(*self._consumer.assignment())
-        for partition, records in (await self._getmany(0, 1)).items():
+        try:
+            some = await self._getmany(0, 1)
+        except UnicodeDecodeError:
+            await self._go_back(self._consumer.assignment())
+            return
+        for partition, records in some.items():
             # A rebalance has come in between and brought a partition that was not paused: give the record back.
             self._next[partition] = records[0].offset
             self._consumer.seek(partition, records[0].offset)

@@ -72,7 +72,10 @@ class Settings(BaseSettings):
         description="How long the group waits for a sign of life before it gives the partitions away.",
     )
     kafka_rebalance_timeout_seconds: float = Field(
-        60.0, ge=1, le=1800, description="How long a rebalance waits for this worker to finish what is in flight."
+        60.0,
+        ge=1,
+        le=1800,
+        description="How long a rebalance waits for this worker; three fifths of it are for what is in flight.",
     )
     kafka_dlq_timeout_seconds: float = Field(
         30.0, ge=0.1, le=600, description="How long dead letters wait for acknowledgement before the worker holds."
@@ -120,7 +123,7 @@ class Settings(BaseSettings):
         BatchPolicy.max_bytes,
         ge=1024,
         le=2**30,
-        description="Most bytes of records in a batch; one larger record is a batch of its own.",
+        description="About how many bytes of records make a batch; what one poll brings (500 records) is not divided.",
     )
     batch_linger_ms: int = Field(
         round(BatchPolicy.linger_seconds * 1000),
@@ -166,7 +169,7 @@ class Settings(BaseSettings):
         25.0,
         ge=0,
         le=3600,
-        description="How long work in flight may go on after SIGTERM; less than Kubernetes' "
+        description="How long SIGTERM may take, three fifths of it for work in flight; less than Kubernetes' "
         "`terminationGracePeriodSeconds` (30).",
     )
 

@@ -111,6 +111,17 @@ async def test_records_that_cannot_be_parsed_are_stepped_over(
     assert {record.value for record in records} == {*good[:10], b"before", b"elsewhere", b"after", b""}
 
 
+async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topic(inboxes: OpenInbox) -> None:
+    inbox = await inboxes(fresh_name("group"))
+    while not inbox.joined():
+        await inbox.poll(1, 0.2)
+    fetching = inbox._consumer._fetcher.error_future
+    fetching.cancel()
+    await asyncio.gather(fetching, return_exceptions=True)
+    with pytest.raises(DependencyError, match="stopped fetching"):
+        await inbox.poll(1, 0.2)
+
+
 async def test_missing_topics_are_named(broker: Broker, topics: Topics) -> None:
     target = KafkaTarget(broker.bootstrap_servers)
     assert await require_topics(target, [topics.events, topics.dead_letters]) == {

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,9 @@ from uuid import UUID, uuid4
 import pytest
 from clickhouse_driver import Client
 
+from deploy.local.broker import Broker
 from deploy.local.engine_process import EngineProcess
+from deploy.local.environment import without_settings
 from deploy.local.process import free_port
 from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import StartWorker
@@ -169,6 +173,20 @@ class TestStopping:
             environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], environment["KAFKA_GROUP_ID"], 4
         )
         assert set(offsets.values()) == {None}
+
+
+def test_sigterm_while_starting_exits_0(environment: Environment, tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        broker.process.pause()
+        variables = without_settings() | environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+        command = [sys.executable, "-m", "worker", "run"]
+        with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+            assert process.stderr is not None
+            assert "worker starts" in process.stderr.readline()
+            process.terminate()
+            _, said = process.communicate(timeout=5)
+        broker.process.resume()
+    assert (process.returncode, "asked to stop while starting" in said) == (0, True)
 
 
 class TestHolding:
