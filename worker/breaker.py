@@ -54,14 +54,8 @@ class Breaker:
         return self._state is _State.HALF_OPEN
 
     async def admitted(self) -> None:
-        """Wait while it is open.
-
-        Raises:
-            Exception: what ended the probe, other than an error of the store; nobody would ever open the way again.
-        """
+        """Wait while it is open."""
         await self._let_through.wait()
-        if self._probe is not None and self._probe.done() and not self._probe.cancelled():
-            self._probe.result()
 
     def open(self, error: StoreError) -> None:
         """Hold because of `error`, and begin to probe."""
@@ -71,7 +65,6 @@ class Breaker:
             self._state = _State.OPEN
             self._let_through.clear()
             self._probe = asyncio.create_task(self._probe_until_answered(self._failures), name="store-probe")
-            self._probe.add_done_callback(lambda _: self._let_through.set())
 
     def close(self) -> None:
         """An insert was answered: the store is back."""
@@ -85,12 +78,23 @@ class Breaker:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
 
+    async def _ask(self) -> None:
+        try:
+            await self._store.probe()
+        except StoreError:
+            raise
+        except Exception:
+            # A mistake of ours. The probe must go on all the same: without it the worker would hold for ever.
+            log.exception("the probe failed unexpectedly")
+            raise
+
     async def _probe_until_answered(self, failures: int) -> None:
         # A store that answers probes and refuses inserts must not be asked without end in quick succession.
         wait = min(self._probing.first_wait_seconds * 2 ** min(failures - 1, 30), self._probing.max_wait_seconds)
         await self._sleep(wait)
-        async for attempt in self._probing.without_end(StoreError, self._sleep):
+        async for attempt in self._probing.without_end(Exception, self._sleep):
             with attempt:
-                await self._store.probe()
+                await self._ask()
         self._state = _State.HALF_OPEN
         self._hold.leave(Cause.STORE)
+        self._let_through.set()

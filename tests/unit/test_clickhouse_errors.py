@@ -17,8 +17,8 @@ UNAVAILABLE = (
     | {285, 286, 289, 290, 297, 319, 364, 384, 425, 999, 1000}
 )  # fmt: skip
 UNAVAILABLE_TOO = {100, 102, 74, 75, 76, 173, 439, 499}
-"""Also about the connection: packets that make no sense, which the driver sees when a connection breaks. And about disks,
-memory, threads and object storage that fail for now."""
+"""Also about the connection: packets that make no sense, which the driver sees when a connection breaks. And about
+disks, memory, threads and object storage that fail for now."""
 MISCONFIGURED = {16, 47, 60, 80, 81, 115, 62, 192, 193, 194, 195, 497, 516}
 
 
