@@ -12,8 +12,8 @@ help:  ## show this list
 demo: $(READY)  ## run real executions through a broker, the worker and ClickHouse, and show what came of them
 	@$(BIN)/python -m deploy.local demo
 
-test: $(READY)  ## run every test against the real broker and the real ClickHouse engine
-	$(BIN)/python -m pytest
+test: $(READY)  ## run every test against the real broker and the real ClickHouse engine; ARGS=… goes to pytest
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(ARGS)
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
