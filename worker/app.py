@@ -28,6 +28,7 @@ from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
 from worker.settings import Settings
 from worker.telemetry import Telemetry
+from worker.witness import Witnesses
 from worker.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -120,9 +121,10 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
         # 2. Where metrics go.
         store, dead_letters = await _outputs(settings, kafka, telemetry, stack)
-        breaker = Breaker(store, hold)
+        witnesses = Witnesses(store)
+        breaker = Breaker(witnesses, hold)
         stack.push_async_callback(breaker.stop)
-        writer = Writer(store, breaker, settings.retry, settings.on_unavailable)
+        writer = Writer(store, witnesses, breaker, settings.retry, settings.on_unavailable)
         pipeline = Pipeline(writer, dead_letters, hold, telemetry)
         # 3. Where they come from.
         group = GroupPolicy(

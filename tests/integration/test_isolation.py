@@ -20,6 +20,7 @@ from worker.model import FailedMetric
 from worker.pipeline import Pipeline
 from worker.retry import RetryPolicy
 from worker.telemetry import Telemetry
+from worker.witness import Witnesses
 from worker.writer import Writer
 
 METRICS = [f"metric_{number}" for number in range(10)]
@@ -33,8 +34,9 @@ class Rig:
         self.store = ClickHouseStore(target, 2, self.telemetry)
         self.dead_letters = MemoryDeadLetters()
         self.hold = Hold()
-        self.breaker = Breaker(self.store, self.hold)
-        writer = Writer(self.store, self.breaker, RetryPolicy(attempts=5, first_wait_seconds=0.01))
+        witnesses = Witnesses(self.store)
+        self.breaker = Breaker(witnesses, self.hold)
+        writer = Writer(self.store, witnesses, self.breaker, RetryPolicy(attempts=5, first_wait_seconds=0.01))
         self.pipeline = Pipeline(writer, self.dead_letters, self.hold, self.telemetry)
 
     def inserts(self) -> float:

@@ -103,6 +103,13 @@ class MemoryStore(Store):
 
     async def insert(self, block: Block) -> None:
         """See `Store`."""
+        stored = await self.take(block)
+        if id(block) not in self._acknowledged_blocks:
+            self._acknowledged_blocks[id(block)] = block
+            self.acknowledged += stored
+
+    async def take(self, block: Block) -> list[StoredRow]:
+        """Insert without writing it down as acknowledged."""
         self.inserts.append(len(block))
         self.watch()
         if failing := self.down or self.broken:
@@ -114,9 +121,7 @@ class MemoryStore(Store):
         stored = self._apply(block)
         if scripted:
             raise scripted.error
-        if id(block) not in self._acknowledged_blocks:
-            self._acknowledged_blocks[id(block)] = block
-            self.acknowledged += stored
+        return stored
 
     async def probe(self) -> None:
         """See `Store`."""

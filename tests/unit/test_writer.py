@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import block_of, many_events, rows_of
-from tests.support.fakes import MemoryStore, misconfigured, stored_rows, unavailable, unknown
+from tests.support.fakes import MemoryStore, StoredRow, misconfigured, stored_rows, unavailable, unknown
 from tests.support.rig import RETRY, Rig, rig
 from worker.block import Block
 from worker.errors import ErrorClass
@@ -328,14 +328,116 @@ class TestACodeThatNobodyKnows:
         assert values(failed) == [0, 1, 2, 3, 4, 5, 6, 7]
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
 
-    async def test_from_a_lone_row_after_an_outage_does_not_hold_for_ever(self) -> None:
+    @BOTH
+    async def test_from_a_lone_row_is_a_refusal_once_anything_was_taken(self, on_unavailable: OnUnavailable) -> None:
+        store = MemoryStore(fails=lambda row: row.metric == "poison")
+        async with rig(store, on_unavailable) as worker:
+            assert await worker.writer.write(BLOCK) == []
+            failed = await worker.writer.write(block_of(many_events(1), ["poison"]))
+            assert classes(failed) == {ErrorClass.ROW_REFUSED}
+            assert not worker.hold.active
+            assert store.table == stored_rows(BLOCK), "the question has left nothing behind"
+
+    async def test_from_a_lone_row_that_comes_first_after_an_outage_lets_others_tell(self) -> None:
         store = MemoryStore(fails=lambda row: row.metric == "poison")
         async with rig(store) as worker:
             store.fail_inserts(*[unavailable] * RETRY.attempts)
             await worker.writer.write(BLOCK)
-            failed = await worker.writer.write(block_of(many_events(1), ["poison"]))
-            assert classes(failed) == {ErrorClass.STORE_UNAVAILABLE}
+            lone = asyncio.create_task(worker.writer.write(block_of(many_events(1), ["poison"])))
+            tried_enough = asyncio.Event()
+            held: list[bool] = []
+
+            def look() -> None:
+                held.append(worker.hold.active)
+                if len(store.inserts) > 20:
+                    tried_enough.set()
+
+            worker.clock.watch = look
+            await tried_enough.wait()
+            assert not lone.done()
+            assert True in held
             assert await worker.writer.write(block_of(many_events(1), ["good"])) == []
+            assert classes(await lone) == {ErrorClass.ROW_REFUSED}
+            assert not worker.hold.active
+
+    async def test_that_stays_dead_letters_what_was_under_way_and_nothing_after_it(self) -> None:
+        async with rig() as worker:
+            assert await worker.writer.write(BLOCK) == []
+            worker.store.broken = unknown
+            failed = await worker.writer.write(block_of(many_events(9), ["a"]))
+            assert classes(failed) == {ErrorClass.STORE_UNAVAILABLE}
+            later = asyncio.create_task(worker.writer.write(block_of(many_events(5), ["a"])))
+            held: list[bool] = []
+            enough = asyncio.Event()
+
+            def look() -> None:
+                held.append(worker.hold.active)
+                if worker.store.probes > 100:
+                    enough.set()
+
+            worker.clock.watch = look
+            await enough.wait()
+            assert not later.done()
+            assert set(held) == {True}
+            worker.store.broken = None
+            assert await later == []
+            assert not worker.hold.active
+
+
+class TestRowsThatAreTooMuch:
+    """The store is there, and cannot manage so many rows at once (241, 159, a time-out of ours)."""
+
+    class Small(MemoryStore):
+        """Fails for inserts of more than `most` rows."""
+
+        def __init__(self, most: int) -> None:
+            super().__init__()
+            self.most = most
+
+        async def take(self, block: Block) -> list[StoredRow]:
+            if len(block) > self.most:
+                self.inserts.append(len(block))
+                raise unavailable()
+            return await super().take(block)
+
+    @BOTH
+    @pytest.mark.parametrize("metrics", [["m"], ["a", "b"]])
+    async def test_are_divided_until_it_can(self, on_unavailable: OnUnavailable, metrics: list[str]) -> None:
+        block = block_of(many_events(100), metrics)
+        async with rig(self.Small(30), on_unavailable) as worker:
+            await worker.writer.write(block_of(many_events(3), ["m"]))
+            assert await worker.writer.write(block) == []
+            assert worker.store.acknowledged[3:] == stored_rows(block) or len(metrics) > 1
+            assert Counter(worker.store.acknowledged[3:]) == Counter(stored_rows(block))
+            assert worker.store.probes == 0, "that is no outage"
+            assert not worker.hold.active
+
+    @BOTH
+    async def test_are_found_to_be_that_after_an_outage_too(self, on_unavailable: OnUnavailable) -> None:
+        store = self.Small(30)
+        async with rig(store, on_unavailable) as worker:
+            await worker.writer.write(block_of(many_events(3), ["m"]))
+            store.down = unavailable
+            worker.clock.watch = lambda: setattr(store, "down", None) if store.probes > 3 else None
+            await worker.writer.write(block_of(many_events(20), ["m"]))
+            assert await worker.writer.write(block_of(many_events(100), ["other"])) == []
+            assert not worker.hold.active
+
+    @BOTH
+    async def test_a_single_row_that_is_too_much_has_its_whole_budget(self, on_unavailable: OnUnavailable) -> None:
+        class Chokes(MemoryStore):
+            async def take(self, block: Block) -> list[StoredRow]:
+                if any(row.metric == "huge" for row in block.rows()):
+                    self.inserts.append(len(block))
+                    raise unavailable()
+                return await super().take(block)
+
+        async with rig(Chokes(), on_unavailable) as worker:
+            await worker.writer.write(BLOCK)
+            worker.store.inserts.clear()
+            (failed,) = await worker.writer.write(block_of(many_events(1), ["good", "huge", "fine"]))
+            assert (failed.metric, failed.failure.error_class) == ("huge", ErrorClass.STORE_UNAVAILABLE)
+            assert failed.attempts == 2 * RETRY.attempts, "in the whole, and alone"
             assert not worker.hold.active
 
 
@@ -404,7 +506,8 @@ class TestWhateverHappens:
 
 async def _rest(worker: Rig) -> None:
     """Until the probe has been answered."""
-    await worker.breaker.admitted()
+    async with worker.breaker.admission(202601):
+        pass
 
 
 def _number(item: FailedMetric) -> float:
