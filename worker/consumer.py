@@ -28,7 +28,7 @@ T = TypeVar("T")
 _TICK_SECONDS = 1.0
 """Longest wait without a sign of life; also how often a paused consumer polls."""
 _POLL_RECORDS = 500
-"""Records taken at a time, so that a batch does not overshoot its bytes by much."""
+"""Records taken at a time at most."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Consumer:
         self._revoke_seconds = revoke_seconds
         self._stop_seconds = stop_seconds
         self._under_way: deque[_Batch] = deque()
+        self._uncommitted: dict[Partition, int] = {}
+        self._record_bytes = 1.0
         self._changed = asyncio.Event()
         self._generation = 0
         self._revoking = False
@@ -143,12 +145,18 @@ class Consumer:
             wait = min(until - monotonic(), _TICK_SECONDS)
             if wait <= 0 or self._revoking or (self._hold.active and not records):
                 break
-            wanted = min(_POLL_RECORDS, policy.max_events - len(records))
+            # Records like the last ones, and the batch does not overshoot its bytes.
+            fitting = 1 + int((policy.max_bytes - size) / self._record_bytes)
+            wanted = min(_POLL_RECORDS, policy.max_events - len(records), fitting)
             some = await self._watched(self._inbox.poll(wanted, wait)) or ()
-            if some and not records:
+            if not some:
+                continue
+            if not records:
                 until = monotonic() + policy.linger_seconds
             records += some
-            size += sum(map(_size, some))
+            added = sum(map(_size, some))
+            size += added
+            self._record_bytes = max(added / len(some), 1.0)
         return records
 
     async def _watched(self, call: Coroutine[None, None, T]) -> T | None:
@@ -168,15 +176,24 @@ class Consumer:
         while True:
             while self._under_way and self._under_way[0].task.done():
                 await self._finish(self._under_way[0])
-            await self._change(_TICK_SECONDS)
+            if not await self._change(_TICK_SECONDS):
+                await self._commit()
 
     async def _finish(self, batch: _Batch) -> None:
         """Commit a batch that is done. The oldest comes first, so that no commit runs ahead of work under way."""
         batch.task.result()  # an error here is a mistake of ours: nothing is committed and the worker ends
-        await self._inbox.commit(batch.offsets)
+        self._uncommitted |= batch.offsets
+        await self._commit()
         if self._under_way and self._under_way[0] is batch:
             self._under_way.popleft()
             self._wake()
+
+    async def _commit(self) -> None:
+        """Commit what is finished. What is refused stays, and goes with the next, or with the next tick."""
+        generation, offering = self._generation, self._uncommitted
+        self._uncommitted = {}
+        if offering and not await self._inbox.commit(offering) and generation == self._generation:
+            self._uncommitted = offering | self._uncommitted
 
     async def _drain(self, seconds: float) -> None:
         """Wait for what is under way; not at all while holding, because then it will not end."""
@@ -190,6 +207,7 @@ class Consumer:
         for batch in self._under_way:
             batch.task.cancel()
         self._under_way.clear()
+        self._uncommitted.clear()  # another member may be further by the time that the partitions come back
         self._wake()
 
     def _wake(self, _: object = None) -> None:

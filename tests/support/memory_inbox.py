@@ -1,0 +1,78 @@
+"""A topic in memory, read as the one member of a group. The same behaviour is asked of it as of the real inbox."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from worker.model import Record
+from worker.ports import Inbox, Partition, RevokeListener
+
+
+class MemoryInbox(Inbox):
+    """Hands out what was put, in the order of each partition, from what was committed on.
+
+    Attributes:
+        committed: the next offset of each partition.
+        commits: what each commit was asked for, refused ones too.
+        refuse_commits: while it is true the group has moved on.
+        asked: how many records each poll wanted.
+        idles: how often it was polled without taking anything.
+    """
+
+    def __init__(self, records: Sequence[Record] = (), committed: Mapping[Partition, int] | None = None) -> None:
+        self.committed: dict[Partition, int] = dict(committed or {})
+        self.commits: list[dict[Partition, int]] = []
+        self.refuse_commits = False
+        self.asked: list[int] = []
+        self.idles = 0
+        self._records: dict[Partition, list[Record]] = {}
+        self._listener: RevokeListener | None = None
+        self._position: dict[Partition, int] = {}
+        self._paused = False
+        self.put(*records)
+
+    def put(self, *records: Record) -> None:
+        """Append to the topic; offsets are as the records say."""
+        for record in records:
+            self._records.setdefault(Partition(record.topic, record.partition), []).append(record)
+
+    async def rebalance(self) -> None:
+        """Every partition goes away and comes back."""
+        if self._listener:
+            await self._listener.revoked()
+        self._position.clear()
+
+    def listen(self, listener: RevokeListener) -> None:
+        """See `Inbox`."""
+        self._listener = listener
+
+    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        """See `Inbox`. Without records it waits a moment, however long it may."""
+        self.asked.append(max_records)
+        taken: list[Record] = []
+        if not self._paused:
+            for partition, records in self._records.items():
+                begin = self._position.get(partition, self.committed.get(partition, 0))
+                some = [record for record in records if record.offset >= begin][: max_records - len(taken)]
+                if some:
+                    self._position[partition] = some[-1].offset + 1
+                    taken += some
+        await asyncio.sleep(0 if taken else min(timeout_seconds, 0.01))
+        return taken
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """See `Inbox`."""
+        self.commits.append(dict(offsets))
+        owned = {partition: offset for partition, offset in offsets.items() if partition in self._records}
+        if self.refuse_commits or not owned:
+            return False
+        self.committed |= owned
+        return True
+
+    async def idle(self) -> None:
+        """See `Inbox`."""
+        self.idles += 1
+        self._paused = True
+
+    def resume(self) -> None:
+        """See `Inbox`."""
+        self._paused = False

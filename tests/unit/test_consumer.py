@@ -1,0 +1,198 @@
+"""The consumer: what it takes, when it commits, and what it leaves to come again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from tests.support.events import event, record
+from tests.support.fakes import MemoryStore, misconfigured, unavailable
+from tests.support.memory_inbox import MemoryInbox
+from tests.support.rig import Rig, rig
+from worker.batch import BatchPolicy
+from worker.block import Block
+from worker.consumer import Consumer
+from worker.model import Record
+from worker.ports import Partition
+from worker.writer import OnUnavailable
+
+TOPIC = "execution-completed"
+FIRST, SECOND = Partition(TOPIC, 0), Partition(TOPIC, 1)
+
+
+def records(count: int, partition: int = 0, start: int = 0, padding: int = 0) -> list[Record]:
+    return [
+        record(
+            event(execution_id=str(UUID(int=partition << 32 | offset)), padding="x" * padding),
+            partition=partition,
+            offset=offset,
+        )
+        for offset in range(start, start + count)
+    ]
+
+
+class Running:
+    """A consumer at work."""
+
+    def __init__(self, worker: Rig, inbox: MemoryInbox, policy: BatchPolicy) -> None:
+        self.worker = worker
+        self.inbox = inbox
+        self.consumer = Consumer(
+            inbox, worker.pipeline, worker.hold, policy, concurrency=2, revoke_seconds=5.0, stop_seconds=5.0
+        )
+        self.stop = asyncio.Event()
+        self.task = asyncio.create_task(self.consumer.run(self.stop))
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait for something to be so."""
+        async with asyncio.timeout(20):
+            while not true():
+                await asyncio.sleep(0.005)
+                if self.task.done():
+                    self.task.result()
+
+    async def end(self) -> None:
+        """Ask it to stop, and wait."""
+        self.stop.set()
+        async with asyncio.timeout(20):
+            await self.task
+
+
+@asynccontextmanager
+async def running(
+    inbox: MemoryInbox,
+    store: MemoryStore | None = None,
+    policy: BatchPolicy | None = None,
+    on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
+) -> AsyncIterator[Running]:
+    async with rig(store, on_unavailable) as worker:
+        started = Running(worker, inbox, policy or BatchPolicy(linger_seconds=0))
+        try:
+            yield started
+        finally:
+            started.task.cancel()
+            await asyncio.gather(started.task, return_exceptions=True)
+
+
+class SlowStore(MemoryStore):
+    """Takes nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = asyncio.Event()
+
+    async def take(self, block: Block) -> list[object]:  # type: ignore[override]  # passed on as it is
+        await self.let.wait()
+        return await super().take(block)  # type: ignore[return-value]
+
+
+async def test_everything_is_written_and_committed() -> None:
+    inbox = MemoryInbox([*records(30), *records(20, partition=1)])
+    async with running(inbox) as it:
+        await it.until(lambda: inbox.committed == {FIRST: 30, SECOND: 20})
+        assert len(it.worker.store.table) == 100
+        await it.end()
+
+
+async def test_nothing_is_committed_before_it_is_written() -> None:
+    inbox, store = MemoryInbox(records(5)), SlowStore()
+    async with running(inbox, store) as it:
+        await it.until(lambda: inbox.idles > 0 or len(inbox.asked) > 3)
+        assert inbox.commits == []
+        store.let.set()
+        await it.until(lambda: inbox.committed == {FIRST: 5})
+
+
+class TestACommitThatIsRefused:
+    async def test_is_tried_again_though_nothing_more_comes(self) -> None:
+        inbox = MemoryInbox(records(5))
+        inbox.refuse_commits = True
+        async with running(inbox) as it:
+            await it.until(lambda: len(inbox.commits) > 1)
+            assert inbox.committed == {}
+            inbox.refuse_commits = False
+            await it.until(lambda: inbox.committed == {FIRST: 5})
+
+    async def test_is_covered_by_the_next(self) -> None:
+        inbox = MemoryInbox([*records(5), *records(2, partition=1)])
+        inbox.refuse_commits = True
+        async with running(inbox) as it:
+            await it.until(lambda: len(inbox.commits) > 0)
+            inbox.put(*records(5, start=5))
+            await it.until(lambda: len(it.worker.store.table) == 24)
+            inbox.refuse_commits = False
+            await it.until(lambda: inbox.committed == {FIRST: 10, SECOND: 2})
+
+    async def test_is_forgotten_when_the_partitions_go(self) -> None:
+        """Another member may be further by now: an old offset must not be committed over a newer one."""
+        inbox = MemoryInbox(records(5))
+        inbox.refuse_commits = True
+        async with running(inbox, policy=BatchPolicy(max_events=5, linger_seconds=0)) as it:
+            await it.until(lambda: len(inbox.commits) > 0)
+            inbox.committed[FIRST] = 100
+            await inbox.rebalance()
+            inbox.refuse_commits = False
+            inbox.put(*records(1, start=100))
+            await it.until(lambda: inbox.committed[FIRST] != 100)
+            assert inbox.committed == {FIRST: 101}
+            assert {FIRST: 5} not in inbox.commits[-1:]
+
+
+async def test_a_rebalance_finishes_what_is_under_way() -> None:
+    inbox, store = MemoryInbox(records(5)), SlowStore()
+    async with running(inbox, store) as it:
+        await it.until(lambda: len(inbox.asked) > 2)
+        asyncio.get_running_loop().call_later(0.05, store.let.set)
+        await inbox.rebalance()
+        assert inbox.committed == {FIRST: 5}
+        assert it.consumer.last_progress
+
+
+@pytest.mark.parametrize("on_unavailable", OnUnavailable)
+async def test_while_it_holds_nothing_is_taken_and_the_group_sees_polls(on_unavailable: OnUnavailable) -> None:
+    inbox, store = MemoryInbox(records(5)), MemoryStore()
+    store.down = misconfigured
+    async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0), on_unavailable) as it:
+        await it.until(lambda: inbox.idles > 1)
+        asked = len(inbox.asked)
+        await it.until(lambda: inbox.idles > 2)
+        assert len(inbox.asked) == asked
+        assert inbox.committed == {}
+        store.down = None
+        await it.until(lambda: inbox.committed == {FIRST: 5})
+        assert it.worker.dead_letters.letters == []
+
+
+async def test_an_outage_drops_what_is_held_when_it_is_asked_to_stop() -> None:
+    inbox, store = MemoryInbox(records(5)), MemoryStore()
+    store.down = unavailable
+    async with running(inbox, store, on_unavailable=OnUnavailable.HOLD) as it:
+        await it.until(lambda: it.worker.hold.active)
+        await it.end()
+    assert inbox.commits == []
+
+
+async def test_a_batch_of_large_records_stays_about_its_bytes() -> None:
+    inbox = MemoryInbox(records(2_000, padding=10_000))
+    policy = BatchPolicy(max_events=5_000, max_bytes=1_000_000, linger_seconds=0)
+    async with running(inbox, policy=policy) as it:
+        await it.until(lambda: inbox.committed == {FIRST: 2_000})
+    # The first poll cannot know; after it no batch is much more than 100 records of 10 kB.
+    batches = [offsets[FIRST] for offsets in inbox.commits]
+    sizes = [after - before for before, after in zip([0, *batches], batches, strict=False)]
+    assert max(sizes[1:]) <= 110
+
+
+async def test_a_mistake_of_ours_ends_it_and_commits_nothing() -> None:
+    class Mistaken(MemoryStore):
+        async def take(self, block: Block) -> list[object]:  # type: ignore[override]
+            raise ZeroDivisionError(len(block))
+
+    inbox = MemoryInbox(records(5))
+    async with running(inbox, Mistaken()) as it:
+        with pytest.raises(ZeroDivisionError):
+            async with asyncio.timeout(20):
+                await it.task
+    assert inbox.commits == []
