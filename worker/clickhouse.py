@@ -13,17 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SHUT_RDWR
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 from clickhouse_driver import Client
 from clickhouse_driver import errors as driver
 
 from worker.block import COLUMNS, Block
 from worker.clickhouse_errors import translate
-from worker.errors import StoreMisconfigured
+from worker.errors import StoreError, StoreMisconfigured
 from worker.telemetry import Telemetry
-
-T = TypeVar("T")
 
 # The server's own answer to a slow insert or an overload must come before the client's time-out, and both before the
 # group's: see Settings, which compares them.
@@ -84,11 +82,11 @@ class ClickHouseStore:
 
     async def insert(self, block: Block) -> None:
         """Insert `block`; see `worker.ports.Store`."""
-        await self._in_thread(lambda client: self._insert(client, block))
+        await self._in_thread(lambda: self._measured_insert(block))
 
     async def probe(self) -> None:
         """Insert no rows: that meets every error that an insert meets before its rows, and needs no other grant."""
-        await self._in_thread(lambda client: self._execute_insert(client, [[] for _ in COLUMNS], {}))
+        await self._in_thread(lambda: self._insert([[] for _ in COLUMNS], {}))
 
     def close(self) -> None:
         """Cut every connection, so that no thread waits for a server any more, and end the threads."""
@@ -96,35 +94,36 @@ class ClickHouseStore:
         for connection in self._connections:
             connection.cut()
 
-    async def _in_thread(self, call: Callable[[Client], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._call(call))
+    async def _in_thread(self, call: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    def _call(self, call: Callable[[Client], T]) -> T:
-        connection = getattr(self._own, "connection", None)
-        if connection is None:
-            connection = self._own.connection = _Connection(self._target.client())
-            self._connections.append(connection)
-        try:
-            with connection.use() as client:
-                return call(client)
-        except _FAILURES as error:
-            raise translate(error) from error
-
-    def _insert(self, client: Client, block: Block) -> None:
+    def _measured_insert(self, block: Block) -> None:
         started = perf_counter()
-        outcome, code = "ok", ""
+        outcome, code = "mistake", ""
         try:
-            self._execute_insert(client, block.columns(), {"insert_deduplication_token": block.token()})
-        except _FAILURES as error:
-            known = translate(error)
-            outcome, code = type(known).__name__, str(known.code or "")
+            self._insert(block.columns(), {"insert_deduplication_token": block.token()})
+            outcome = "ok"
+        except StoreError as error:
+            outcome, code = type(error).__name__, str(error.code or "")
             raise
         finally:
             self._telemetry.insert_seconds.observe(perf_counter() - started)
             self._telemetry.inserts.labels(outcome, code).inc()
 
-    def _execute_insert(self, client: Client, columns: list[Any], settings: dict[str, object]) -> None:
-        client.execute(self._insert_statement, columns, columnar=True, settings=_INSERT_SETTINGS | settings)
+    def _insert(self, columns: list[Any], settings: dict[str, object]) -> None:
+        try:
+            with self._connection().use() as client:
+                client.execute(self._insert_statement, columns, columnar=True, settings=_INSERT_SETTINGS | settings)
+        except _FAILURES as error:
+            raise translate(error) from error
+
+    def _connection(self) -> "_Connection":
+        """The one of this thread."""
+        connection: _Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = _Connection(self._target.client())
+            self._connections.append(connection)
+        return connection
 
 
 class _Connection:

@@ -19,6 +19,7 @@ from worker.errors import RowRefused, StoreMisconfigured, StoreUnavailable
 from worker.migrate import migrate
 from worker.model import Event, Row
 from worker.ports import Store
+from worker.telemetry import Telemetry
 
 OpenStore = Callable[..., ClickHouseStore]
 Values = list[tuple[str, float]]
@@ -225,6 +226,16 @@ class TestClickHouse:
             assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(1_000,)]
             await store.insert(rows)
         assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(1_000,)]
+
+    async def test_a_server_that_is_not_there_is_counted_as_a_failed_insert(self, target: ClickHouseTarget) -> None:
+        telemetry = Telemetry()
+        store = ClickHouseStore(replace(target, port=free_port()), 1, telemetry)
+        with pytest.raises(StoreUnavailable):
+            await store.insert(block(("a", 1)))
+        store.close()
+        labels = {"outcome": "StoreUnavailable", "code": "210"}
+        assert telemetry.registry.get_sample_value("metrics_worker_inserts_total", labels) == 1
+        assert telemetry.registry.get_sample_value("metrics_worker_insert_seconds_count") == 1
 
     async def test_a_server_that_never_answers_is_unavailable_in_time(
         self, engine: EngineProcess, target: ClickHouseTarget, stores: OpenStore
