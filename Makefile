@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test test-kafka check format bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -14,6 +14,11 @@ demo: $(READY)  ## run real executions through a broker, the worker and ClickHou
 
 test: $(READY)  ## run every test against the real broker and the real ClickHouse engine; ARGS=… goes to pytest
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(ARGS)
+
+test-kafka: $(READY)  ## the contract and integration suites, and what only it can show, against Apache Kafka (Java 17, Maven)
+	@$(BIN)/python -m deploy.local.apache_kafka fetch
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" \
+	    $(BIN)/python -m pytest --broker kafka tests/contract tests/integration tests/kafka $(ARGS)
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -6,20 +6,35 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deploy.local.broker import Broker, create_topics
+from deploy.local.broker import KafkaServer, create_topics
 from deploy.local.engine_process import EngineProcess
+from deploy.local.stack import BROKERS
 from tests.support.local import Topics, fresh_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from clickhouse_driver import Client
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let one suite run against either broker."""
+    parser.addoption("--broker", choices=sorted(BROKERS), default="tansu", help="which Kafka broker to test against")
+
+
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def new_broker(pytestconfig: pytest.Config) -> Callable[[Path], KafkaServer]:
+    """Makes a broker of the kind under test, not started, that keeps its files in a folder."""
+    return BROKERS[pytestconfig.getoption("broker")]
+
+
+@pytest.fixture(scope="session")
+def broker(
+    new_broker: Callable[[Path], KafkaServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KafkaServer]:
     """A Kafka broker. A test that would kill it starts its own."""
-    with Broker(tmp_path_factory.mktemp("broker")) as broker:
+    with new_broker(tmp_path_factory.mktemp("broker")) as broker:
         yield broker
 
 
@@ -31,7 +46,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
 
 
 @pytest.fixture
-async def topics(broker: Broker) -> Topics:
+async def topics(broker: KafkaServer) -> Topics:
     """Two new topics, four partitions and one."""
     name = fresh_name("events")
     topics = Topics(events=name, dead_letters=f"{name}.dlq")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
+from deploy.local.apache_kafka.jars import KafkaMissingError
 from deploy.local.demo.command import demo
 from deploy.local.process import ProcessFailedError
-from deploy.local.stack import MigrationFailedError, Stack
+from deploy.local.stack import BROKERS, MigrationFailedError, Stack
 
 UNREACHABLE = 3
 
@@ -25,16 +26,19 @@ def main() -> None:
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep tables and logs in this folder.")
 @click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="Of the events' topic.")
+@click.option("--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Of which kind.")
 @click.option("--migrate/--no-migrate", default=True, help="Create the tables, or leave the database empty.")
-def up(data: Path | None, partitions: int, migrate: bool) -> None:
+def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
     """Start a broker and ClickHouse, print the environment that leads to them, run until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     with ExitStack() as opened:
         directory = data or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="execution-metrics-")))
         try:
-            stack = opened.enter_context(Stack(directory.resolve(), partitions=partitions, migrate=migrate))
-        except (ProcessFailedError, MigrationFailedError) as error:
+            folder = directory.resolve()
+            server = BROKERS[broker](folder)
+            stack = opened.enter_context(Stack(folder, broker=server, partitions=partitions, migrate=migrate))
+        except (KafkaMissingError, ProcessFailedError, MigrationFailedError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(UNREACHABLE)
         click.echo("".join(f"{name}={value}\n" for name, value in stack.environment().items()))

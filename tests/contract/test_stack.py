@@ -14,15 +14,18 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from clickhouse_driver import Client
 
-from deploy.local.broker import Broker
 from deploy.local.process import REPOSITORY, Process, ProcessFailedError
 from deploy.local.stack import MigrationFailedError, Stack
 from deploy.local.worker_process import WorkerProcess
 from tests.support.local import Topics, fresh_name, processes_naming, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from deploy.local.broker import KafkaServer
+
+    NewBroker = Callable[[Path], KafkaServer]
 
 
 async def consume(bootstrap_servers: str, topic: str, count: int) -> list[bytes | None]:
@@ -40,7 +43,7 @@ async def consume(bootstrap_servers: str, topic: str, count: int) -> list[bytes 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
 async def test_records_go_through_with_every_compression(
-    broker: Broker, topics: Topics, compression: str | None
+    broker: KafkaServer, topics: Topics, compression: str | None
 ) -> None:
     values = [f"value {number} {'x' * 200}".encode() for number in range(20)]
     producer = AIOKafkaProducer(
@@ -55,7 +58,7 @@ async def test_records_go_through_with_every_compression(
     assert await consume(broker.bootstrap_servers, topics.events, len(values)) == values
 
 
-async def test_topics_have_the_partitions_that_were_asked_for(broker: Broker, topics: Topics) -> None:
+async def test_topics_have_the_partitions_that_were_asked_for(broker: KafkaServer, topics: Topics) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
     await admin.start()
     try:
@@ -69,7 +72,7 @@ async def test_topics_have_the_partitions_that_were_asked_for(broker: Broker, to
     }
 
 
-async def test_a_group_goes_on_where_it_committed(broker: Broker, topics: Topics) -> None:
+async def test_a_group_goes_on_where_it_committed(broker: KafkaServer, topics: Topics) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)
     await producer.start()
     for value in (b"first", b"second"):
@@ -99,10 +102,9 @@ async def test_a_group_goes_on_where_it_committed(broker: Broker, topics: Topics
     assert seen == [b"first", b"second"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Tansu does not serve aiokafka's idempotent producer: see deploy/local/README.md"
-)
-async def test_an_idempotent_producer(broker: Broker, topics: Topics) -> None:
+async def test_an_idempotent_producer(broker: KafkaServer, topics: Topics, request: pytest.FixtureRequest) -> None:
+    if not broker.idempotence:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="Tansu has none: see deploy/local/README.md"))
     producer = AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap_servers, enable_idempotence=True, request_timeout_ms=2000
     )
@@ -114,8 +116,8 @@ async def test_an_idempotent_producer(broker: Broker, topics: Topics) -> None:
         await producer.stop()
 
 
-def test_a_broker_that_is_killed_comes_back_empty_on_the_same_port(tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker:
+def test_a_broker_that_is_killed_comes_back_on_the_same_port(new_broker: NewBroker, tmp_path: Path) -> None:
+    with new_broker(tmp_path) as broker:
         address = broker.bootstrap_servers
         broker.kill()
         assert not broker.process.running
@@ -171,8 +173,8 @@ def test_a_child_whose_leash_is_killed_goes_with_it(tmp_path: Path) -> None:
 # The stack
 
 
-async def test_a_stack_in_an_event_loop(tmp_path: Path) -> None:
-    async with Stack(tmp_path, partitions=2, database="elsewhere", migrate=False) as stack:
+async def test_a_stack_in_an_event_loop(new_broker: NewBroker, tmp_path: Path) -> None:
+    async with Stack(tmp_path, broker=new_broker(tmp_path), partitions=2, database="elsewhere", migrate=False) as stack:
         environment = stack.environment()
         producer = AIOKafkaProducer(bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"])
         await producer.start()
@@ -202,10 +204,12 @@ def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> N
     assert not stack.engine.process.running
 
 
-def test_what_is_exported_for_another_worker_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_exported_for_another_worker_changes_nothing(
+    new_broker: NewBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOG_LEVEL", "no such level")
     monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
-    with Stack(tmp_path) as stack, WorkerProcess(tmp_path, stack.environment()) as worker:
+    with Stack(tmp_path, broker=new_broker(tmp_path)) as stack, WorkerProcess(tmp_path, stack.environment()) as worker:
         assert worker.pid
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.broker import Broker
+from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
 from tests.support.local import Topics, fresh_name
@@ -17,7 +17,7 @@ StartWorker = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
-def environment(broker: Broker, engine: EngineProcess, topics: Topics, database: str) -> dict[str, str]:
+def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, database: str) -> dict[str, str]:
     """What leads a worker to the test's topics and its database, which is migrated."""
     migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
     return {
@@ -25,7 +25,7 @@ def environment(broker: Broker, engine: EngineProcess, topics: Topics, database:
         "KAFKA_TOPIC": topics.events,
         "KAFKA_DLQ_TOPIC": topics.dead_letters,
         "KAFKA_GROUP_ID": fresh_name("group"),
-        "KAFKA_PRODUCER_IDEMPOTENCE": "false",  # Tansu has none
+        "KAFKA_PRODUCER_IDEMPOTENCE": str(broker.idempotence).lower(),
         "KAFKA_SESSION_TIMEOUT_SECONDS": "2",  # Tansu lets the first member in after half of it
         "CLICKHOUSE_HOST": engine.host,
         "CLICKHOUSE_PORT": str(engine.port),

@@ -13,11 +13,11 @@ from worker.kafka import KafkaTarget, producing
 from worker.produce import Produced, emit, produce
 
 if TYPE_CHECKING:
-    from deploy.local.broker import Broker
+    from deploy.local.broker import KafkaServer
     from tests.support.local import Topics
 
 
-async def consume(broker: Broker, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
+async def consume(broker: KafkaServer, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=broker.bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -28,10 +28,10 @@ async def consume(broker: Broker, topic: str, count: int) -> list[tuple[bytes | 
     return [(record.key, record.value) for record in records]
 
 
-async def test_lines_arrive_byte_for_byte(broker: Broker, topics: Topics) -> None:
+async def test_lines_arrive_byte_for_byte(broker: KafkaServer, topics: Topics) -> None:
     lines = [b'{"execution_id": "%d", "metrics": {}}' % number for number in range(3_000)] + [b"\xff not JSON"]
 
-    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
         produced = await produce(BytesIO(b"\n".join(lines)), producer, topics.events)
 
     assert produced == Produced(sent=3_001)
@@ -41,17 +41,17 @@ async def test_lines_arrive_byte_for_byte(broker: Broker, topics: Topics) -> Non
     assert {key for key, value in records if value == lines[7]} == {b"7"}
 
 
-async def test_a_line_beyond_the_limit_of_the_client_is_named(broker: Broker, topics: Topics) -> None:
-    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+async def test_a_line_beyond_the_limit_of_the_client_is_named(broker: KafkaServer, topics: Topics) -> None:
+    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
         produced = await produce(BytesIO(b"small\n" + b"x" * 2**21), producer, topics.events)
 
     assert produced == Produced(sent=1, too_large=(2,))
 
 
-async def test_the_event_of_a_command_arrives(broker: Broker, topics: Topics) -> None:
+async def test_the_event_of_a_command_arrives(broker: KafkaServer, topics: Topics) -> None:
     event = measure(["true"], "agent").event
 
-    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
         await emit(event, producer, topics.events)
 
     ((key, value),) = await consume(broker, topics.events, 1)

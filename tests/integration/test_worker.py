@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.broker import Broker
+from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import without_settings
 from deploy.local.process import free_port
@@ -175,8 +175,10 @@ class TestStopping:
         assert set(offsets.values()) == {None}
 
 
-def test_sigterm_while_starting_exits_0(environment: Environment, tmp_path: Path) -> None:
-    with Broker(tmp_path) as broker:
+def test_sigterm_while_starting_exits_0(
+    environment: Environment, new_broker: Callable[[Path], KafkaServer], tmp_path: Path
+) -> None:
+    with new_broker(tmp_path) as broker:
         broker.process.pause()
         variables = without_settings() | environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
         command = [sys.executable, "-m", "worker", "run"]

@@ -1,0 +1,26 @@
+"""`python -m deploy.local.apache_kafka fetch`: have the jars ready; `pin`: write their digests down again."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from deploy.local.apache_kafka.jars import KafkaMissingError, jars, kafka_version, pin
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["fetch", "pin"]))
+def main(what: str) -> None:
+    """Fetch what is pinned, or pin what Maven gives."""
+    try:
+        if what == "pin":
+            click.echo(f"{pin()} jars pinned", err=True)
+        click.echo(f"Apache Kafka {kafka_version()} in {jars()}", err=True)
+    except KafkaMissingError as error:
+        click.echo(str(error), err=True)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The doors of the broker: plain, encrypted, with passwords."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploy.local.process import LOOPBACK, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+_MODULES = {
+    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
+    **dict.fromkeys(SCRAM, "org.apache.kafka.common.security.scram.ScramLoginModule"),
+}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files: the broker's private key with its chain, and the authority that clients trust it by."""
+
+    key_and_chain: Path
+    authority: Path
+
+
+class Listener:
+    """One door.
+
+    Args:
+        name: of the listener, in capitals; it is also how the broker is asked for its address.
+        protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+        users: passwords by user, for SASL; each mechanism (PLAIN and both SCRAM) takes all of them.
+        certificate: for SSL.
+        advertised_port: where clients are sent once they have asked, when that is elsewhere: a proxy.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        protocol: str = "PLAINTEXT",
+        *,
+        users: Mapping[str, str] | None = None,
+        certificate: Certificate | None = None,
+        advertised_port: int | None = None,
+    ) -> None:
+        self.name = name
+        self.protocol = protocol
+        self.users = dict(users or {})
+        self.port = free_port()
+        self.advertised_port = advertised_port or self.port
+        self._certificate = certificate
+
+    @property
+    def address(self) -> str:
+        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def settings(self) -> Iterator[tuple[str, str]]:
+        """What the broker must be told about it."""
+        prefix = f"listener.name.{self.name.lower()}"
+        if self.protocol.startswith("SASL"):
+            yield f"{prefix}.sasl.enabled.mechanisms", ",".join(_MODULES)
+            for mechanism, module in _MODULES.items():
+                known = self.users if mechanism == "PLAIN" else {}  # the others look them up in the cluster's metadata
+                users = "".join(f' user_{user}="{password}"' for user, password in known.items())
+                yield f"{prefix}.{mechanism.lower()}.sasl.jaas.config", f"{module} required{users};"
+        if self._certificate is not None:
+            yield f"{prefix}.ssl.keystore.type", "PEM"
+            yield f"{prefix}.ssl.keystore.location", str(self._certificate.key_and_chain)
+            yield f"{prefix}.ssl.truststore.type", "PEM"
+            yield f"{prefix}.ssl.truststore.location", str(self._certificate.authority)
+
+    def scram_records(self) -> Iterator[str]:
+        """The users as `StorageTool format --add-scram` takes them."""
+        for mechanism in SCRAM if self.protocol.startswith("SASL") else ():
+            for user, password in self.users.items():
+                yield f"{mechanism}=[name={user},password={password}]"
