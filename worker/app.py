@@ -22,7 +22,8 @@ from worker.dead_letter_topic import KafkaDeadLetters
 from worker.health import Health
 from worker.hold import Cause, Hold
 from worker.inbox import GroupPolicy, KafkaInbox
-from worker.kafka import KafkaTarget, producing, require_topics
+from worker.kafka import KafkaTarget, producing, require_rights, require_topics
+from worker.kafka_rights import Need, Right
 from worker.nowhere import Nowhere
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
@@ -55,6 +56,14 @@ def kafka_target(settings: Settings) -> KafkaTarget:
         ssl_key_password=_revealed(settings.kafka_ssl_key_password),
         ssl_check_hostname=settings.kafka_ssl_check_hostname,
     )
+
+
+def kafka_needs(settings: Settings) -> tuple[list[Need], list[Need]]:
+    """What `run` must be allowed to do: with topics, and with groups."""
+    topics = [Need(Right.READ, settings.kafka_topic, "KAFKA_TOPIC")]
+    if settings.persistence_enabled:  # else there are no dead letters
+        topics.append(Need(Right.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
+    return topics, [Need(Right.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
 
 
 def clickhouse_target(settings: Settings) -> ClickHouseTarget:
@@ -116,8 +125,9 @@ class _Worker:
 async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
     telemetry, hold = Telemetry(), Hold()
     async with AsyncExitStack() as stack:
-        # 1. Kafka must be there, with both topics.
+        # 1. Kafka must be there, with both topics, and let us use them.
         kafka = kafka_target(settings)
+        await require_rights(kafka, *kafka_needs(settings))
         await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
         # 2. Where metrics go.
         store, dead_letters = await _outputs(settings, kafka, telemetry, stack)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from worker.app import clickhouse_target, kafka_target
 from worker.clickhouse import ClickHouseStore
 from worker.errors import DependencyError, StoreError
-from worker.kafka import require_topics
+from worker.kafka import require_rights, require_topics
+from worker.kafka_rights import Need, Right
 from worker.settings import Settings
 from worker.telemetry import Telemetry
 
@@ -27,18 +28,30 @@ async def check_all(settings: Settings) -> list[Finding]:
     """Look at each dependency, whatever the others are like."""
     return [
         Finding("configuration", True, "every variable is valid"),
-        await _topic(settings, "topic", settings.kafka_topic),
-        await _topic(settings, "dead-letter topic", settings.kafka_dlq_topic),
+        await _topic(settings, "topic", Need(Right.READ, settings.kafka_topic, "KAFKA_TOPIC")),
+        await _topic(settings, "dead-letter topic", Need(Right.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC")),
+        await _group(settings),
         await _table(settings),
     ]
 
 
-async def _topic(settings: Settings, what: str, topic: str) -> Finding:
+async def _topic(settings: Settings, what: str, need: Need) -> Finding:
+    target = kafka_target(settings)
     try:
-        partitions = (await require_topics(kafka_target(settings), [topic]))[topic]
+        await require_rights(target, [need])
+        partitions = (await require_topics(target, [need.name]))[need.name]
     except DependencyError as error:
         return Finding(what, False, str(error))
-    return Finding(what, True, f"{topic}, {partitions} partition{'s' * (partitions != 1)}")
+    return Finding(what, True, f"{need.name}, {partitions} partition{'s' * (partitions != 1)}")
+
+
+async def _group(settings: Settings) -> Finding:
+    group = settings.kafka_group_id
+    try:
+        await require_rights(kafka_target(settings), groups=[Need(Right.READ, group, "KAFKA_GROUP_ID")])
+    except DependencyError as error:
+        return Finding("consumer group", False, str(error))
+    return Finding("consumer group", True, group)
 
 
 async def _table(settings: Settings) -> Finding:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.errors import DependencyError
-from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable
+from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
 from worker.model import Record, UnreadableRecord
 from worker.ports import Partition, RevokeListener
 from worker.telemetry import Telemetry
@@ -40,6 +40,7 @@ class KafkaInbox:
     """The `Inbox` of `worker.ports` on one topic."""
 
     def __init__(self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry) -> None:
+        self._target = target
         self._topic = topic
         self._telemetry = telemetry
         self._rebalances: _Rebalances | None = None
@@ -67,7 +68,7 @@ class KafkaInbox:
                 await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self._consumer.stop()
-            raise unreachable(error) from error
+            raise await unreachable_because(self._target, error) from error
 
     def listen(self, listener: RevokeListener) -> None:
         """Join the group, and tell `listener` of rebalances."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +10,21 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
+from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.errors import DependencyError
+from worker.kafka_diagnosis import diagnose
+from worker.kafka_rights import Need, may_use_group, may_use_topic
 
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 15.0
 STOP_SECONDS = 3.0
+_DIAGNOSIS_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[A
             await producer.start()
     except (KafkaError, OSError, TimeoutError) as error:
         await producer.stop()
-        raise unreachable(error) from error
+        raise await unreachable_because(target, error) from error
     try:
         yield producer
     finally:
@@ -90,15 +95,9 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     Raises:
         DependencyError: no broker answers, or a topic is missing.
     """
-    admin = AIOKafkaAdminClient(**target.options())
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await admin.start()
-            described = {topic["topic"]: topic for topic in await admin.describe_topics()}
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise unreachable(error) from error
-    finally:
-        await admin.close()
+    async with _asking(target) as client:
+        answer = await client.send(client.get_random_node(), MetadataRequest(None))
+    described = {topic["topic"]: topic for topic in answer.to_object()["topics"]}
     missing = [topic for topic in topics if topic not in described]
     if missing:
         raise DependencyError(
@@ -108,6 +107,48 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     return {topic: len(described[topic]["partitions"]) for topic in topics}
 
 
+async def require_rights(target: KafkaTarget, topics: Sequence[Need] = (), groups: Sequence[Need] = ()) -> None:
+    """See that the user may do what the worker will; a broker that does not tell of rights is taken to grant them.
+
+    Raises:
+        DependencyError: no broker answers, or a right is missing; every one that is missing is named.
+    """
+    async with _asking(target) as client:
+        missing = [("topic", need) for need in topics if await may_use_topic(client, need) is False]
+        missing += [("group", need) for need in groups if await _settled(may_use_group, client, need) is False]
+    if missing:
+        user = f"user {target.sasl_username}" if target.sasl_username else "this client"
+        lacks = (f"{need.right.name} on {what} {need.name} ({need.setting})" for what, need in missing)
+        raise DependencyError(f"Kafka does not let {user} do what the worker must: it lacks {'; '.join(lacks)}")
+
+
+async def _settled(
+    ask: Callable[[AIOKafkaClient, Need], Awaitable[bool | None]], client: AIOKafkaClient, need: Need
+) -> bool | None:
+    """Ask until there is an answer: the first group of a new cluster has no coordinator for a moment."""
+    while True:
+        try:
+            return await ask(client, need)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+@asynccontextmanager
+async def _asking(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
+    """A client for questions, all of which must be answered in `CONNECT_SECONDS`."""
+    client = AIOKafkaClient(**target.options())
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.bootstrap()
+            yield client
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise await unreachable_because(target, error) from error
+    finally:
+        await client.close()
+
+
 async def stop_within(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
     """Stop a client, but not for ever: with Kafka away it would wait for acknowledgements that do not come."""
     try:
@@ -115,6 +156,16 @@ async def stop_within(stopping: Awaitable[None], seconds: float = STOP_SECONDS) 
             await stopping
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("a Kafka client did not stop in good order", error=f"{type(error).__name__}: {error}")
+
+
+async def unreachable_because(target: KafkaTarget, error: Exception) -> DependencyError:
+    """Say that no broker answers, why each of them does not, and which variable to look at."""
+    try:
+        async with asyncio.timeout(_DIAGNOSIS_SECONDS):
+            reasons = await diagnose(target.options())
+    except TimeoutError:
+        reasons = None
+    return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable(error)
 
 
 def unreachable(error: Exception) -> DependencyError:

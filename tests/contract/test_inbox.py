@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from deploy.local.broker import Broker
+from deploy.local.broker import KafkaServer
 from tests.support.hostile import send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.errors import DependencyError
 from worker.inbox import GroupPolicy, KafkaInbox
-from worker.kafka import KafkaTarget, require_topics
+from worker.kafka import KafkaTarget, require_rights, require_topics
+from worker.kafka_rights import Need, Right
 from worker.model import Record, UnreadableRecord
 from worker.ports import Partition
 from worker.telemetry import Telemetry
@@ -30,7 +31,7 @@ class Listener:
 
 
 @pytest.fixture
-async def inboxes(broker: Broker, topics: Topics) -> AsyncIterator[OpenInbox]:
+async def inboxes(broker: KafkaServer, topics: Topics) -> AsyncIterator[OpenInbox]:
     opened: list[KafkaInbox] = []
 
     async def open_inbox(group: str) -> KafkaInbox:
@@ -53,7 +54,9 @@ async def take(inbox: KafkaInbox, count: int) -> list[Record]:
     return records
 
 
-async def test_hands_out_every_record_from_the_first_on(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+async def test_hands_out_every_record_from_the_first_on(
+    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
+) -> None:
     await send(broker.bootstrap_servers, topics.events, [b"%d" % number for number in range(50)] + [None])
     inbox = await inboxes(fresh_name("group"))
     records = await take(inbox, 51)
@@ -61,7 +64,7 @@ async def test_hands_out_every_record_from_the_first_on(broker: Broker, topics: 
     assert inbox.joined()
 
 
-async def test_goes_on_after_what_was_committed(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+async def test_goes_on_after_what_was_committed(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
     group = fresh_name("group")
     await send(broker.bootstrap_servers, topics.events, [b"0", b"1", b"2", b"3"], partition=1)
     first = await inboxes(group)
@@ -73,7 +76,7 @@ async def test_goes_on_after_what_was_committed(broker: Broker, topics: Topics, 
     assert await committed(broker.bootstrap_servers, topics.events, group, 4) == {0: None, 1: 3, 2: None, 3: None}
 
 
-async def test_does_not_commit_what_it_does_not_own(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+async def test_does_not_commit_what_it_does_not_own(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
     group = fresh_name("group")
     await send(broker.bootstrap_servers, topics.events, [b"0"])
     inbox = await inboxes(group)
@@ -82,7 +85,9 @@ async def test_does_not_commit_what_it_does_not_own(broker: Broker, topics: Topi
     assert not await inbox.commit({})
 
 
-async def test_idle_takes_nothing_and_resume_takes_it_up(broker: Broker, topics: Topics, inboxes: OpenInbox) -> None:
+async def test_idle_takes_nothing_and_resume_takes_it_up(
+    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
+) -> None:
     inbox = await inboxes(fresh_name("group"))
     while not inbox.joined():
         await inbox.poll(1, 0.2)
@@ -95,7 +100,7 @@ async def test_idle_takes_nothing_and_resume_takes_it_up(broker: Broker, topics:
 
 
 async def test_records_that_cannot_be_parsed_are_stepped_over(
-    broker: Broker, topics: Topics, inboxes: OpenInbox
+    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
 ) -> None:
     good = [b"%d" % number for number in range(20)]
     await send(broker.bootstrap_servers, topics.events, [b"before"], partition=2)
@@ -122,7 +127,7 @@ async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topi
         await inbox.poll(1, 0.2)
 
 
-async def test_missing_topics_are_named(broker: Broker, topics: Topics) -> None:
+async def test_missing_topics_are_named(broker: KafkaServer, topics: Topics) -> None:
     target = KafkaTarget(broker.bootstrap_servers)
     assert await require_topics(target, [topics.events, topics.dead_letters]) == {
         topics.events: 4,
@@ -130,6 +135,16 @@ async def test_missing_topics_are_named(broker: Broker, topics: Topics) -> None:
     }
     with pytest.raises(DependencyError, match="absent-1, absent-2 does not exist"):
         await require_topics(target, ["absent-1", topics.events, "absent-2"])
+
+
+async def test_asking_for_rights_creates_no_topic_and_refuses_nobody_without_acls(
+    broker: KafkaServer, topics: Topics
+) -> None:
+    target = KafkaTarget(broker.bootstrap_servers)
+    needs = [Need(Right.READ, topics.events, "A"), Need(Right.WRITE, "absent-3", "B")]
+    await require_rights(target, needs, [Need(Right.READ, fresh_name("group"), "C")])
+    with pytest.raises(DependencyError, match="absent-3 does not exist"):
+        await require_topics(target, ["absent-3"])
 
 
 async def test_a_broker_that_is_away_is_named() -> None:

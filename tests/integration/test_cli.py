@@ -36,7 +36,7 @@ class TestCheck:
     def test_all_is_well(self, run: Run) -> None:
         done = run("check")
         assert (done.returncode, done.stderr) == (0, "")
-        assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 4
+        assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
 
     def test_names_each_dependency_that_is_not(self, run: Run) -> None:
         done = run("check", "--json", KAFKA_DLQ_TOPIC="absent", CLICKHOUSE_PORT=str(free_port()))
@@ -46,6 +46,7 @@ class TestCheck:
             "configuration": True,
             "topic": True,
             "dead-letter topic": False,
+            "consumer group": True,
             "ClickHouse": False,
         }
 
