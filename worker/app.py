@@ -21,9 +21,10 @@ from worker.dead_letter import Letterhead
 from worker.dead_letter_topic import KafkaDeadLetters
 from worker.health import Health
 from worker.hold import Cause, Hold
-from worker.inbox import GroupPolicy, KafkaInbox
+from worker.inbox import KafkaInbox
 from worker.kafka import KafkaTarget, producing, require_rights, require_topics
 from worker.kafka_rights import Need, Right
+from worker.membership import GroupPolicy
 from worker.nowhere import Nowhere
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
@@ -142,6 +143,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
             settings.kafka_group_instance_id,
             settings.kafka_session_timeout_seconds,
             settings.kafka_rebalance_timeout_seconds,
+            settings.kafka_metadata_max_age_seconds,
         )
         inbox = KafkaInbox(kafka, settings.kafka_topic, group, telemetry)
         await inbox.start()

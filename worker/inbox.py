@@ -6,15 +6,15 @@ committed by the clock.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.errors import DependencyError
 from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
+from worker.membership import GroupPolicy, Membership
 from worker.model import Record, UnreadableRecord
 from worker.ports import Partition, RevokeListener
 from worker.telemetry import Telemetry
@@ -26,24 +26,15 @@ _ONE_RECORD_SECONDS = 0.5
 """How long a partition may be silent, reading one by one, before the next one's turn."""
 
 
-@dataclass(frozen=True)
-class GroupPolicy:
-    """How a member of the consumer group behaves. Times in seconds."""
-
-    group_id: str
-    instance_id: str | None = None
-    session_timeout_seconds: float = 45.0
-    rebalance_timeout_seconds: float = 60.0
-
-
 class KafkaInbox:
     """The `Inbox` of `worker.ports` on one topic."""
 
     def __init__(self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry) -> None:
         self._target = target
+        self._group = group
         self._topic = topic
         self._telemetry = telemetry
-        self._rebalances: _Rebalances | None = None
+        self._membership: Membership | None = None
         self._next: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **target.options(),
@@ -54,6 +45,7 @@ class KafkaInbox:
             isolation_level="read_committed",
             session_timeout_ms=int(group.session_timeout_seconds * 1000),
             heartbeat_interval_ms=int(group.session_timeout_seconds * 1000 / 15),
+            metadata_max_age_ms=int(group.metadata_max_age_seconds * 1000),
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
 
@@ -72,12 +64,12 @@ class KafkaInbox:
 
     def listen(self, listener: RevokeListener) -> None:
         """Join the group, and tell `listener` of rebalances."""
-        self._rebalances = _Rebalances(listener, self._telemetry, self._next)
-        self._consumer.subscribe([self._topic], listener=self._rebalances)
+        self._membership = Membership(self._consumer, self._target, self._group, listener, self._telemetry, self._next)
+        self._consumer.subscribe([self._topic], listener=self._membership)
 
     def joined(self) -> bool:
         """Whether this is a member of the group whose partitions, if any, are settled."""
-        return self._rebalances is not None and self._rebalances.joined
+        return self._membership is not None and self._membership.joined
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
@@ -94,6 +86,8 @@ class KafkaInbox:
     async def _getmany(
         self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
     ) -> dict[TopicPartition, list[Record]]:
+        if self._membership and self._membership.lost:
+            raise self._membership.lost
         # aiokafka looks at this task nowhere: when it ends, every poll is empty for ever and all looks well.
         fetching = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
         if fetching.done():
@@ -103,6 +97,8 @@ class KafkaInbox:
                 *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
             )
         except KafkaError as error:
+            if self._membership and (taken := await self._membership.taken_by_another()):
+                raise taken from error
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         for partition, records in some.items():
             self._next[partition] = records[-1].offset + 1
@@ -191,25 +187,3 @@ class KafkaInbox:
             log.warning("commit refused", error=f"{type(error).__name__}: {error}", partitions=len(owned))
             return False
         return True
-
-
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    """Hears of rebalances. `joined` is true for a member without partitions too."""
-
-    def __init__(self, listener: RevokeListener, telemetry: Telemetry, handed_out: dict[TopicPartition, int]) -> None:
-        self._listener = listener
-        self._telemetry = telemetry
-        self._handed_out = handed_out
-        self.joined = False
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self.joined = False
-        if revoked:
-            self._telemetry.rebalances.inc()
-            log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
-            await self._listener.revoked()
-        self._handed_out.clear()
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self.joined = True
-        log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))

@@ -5,8 +5,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -17,9 +18,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.errors import DependencyError
 from worker.kafka_diagnosis import diagnose
-from worker.kafka_rights import Need, may_use_group, may_use_topic
+from worker.kafka_rights import Need, may_use_group, may_use_topic, member_named
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 15.0
 STOP_SECONDS = 3.0
@@ -115,20 +118,28 @@ async def require_rights(target: KafkaTarget, topics: Sequence[Need] = (), group
     """
     async with _asking(target) as client:
         missing = [("topic", need) for need in topics if await may_use_topic(client, need) is False]
-        missing += [("group", need) for need in groups if await _settled(may_use_group, client, need) is False]
+        missing += [("group", need) for need in groups if await _settled(partial(may_use_group, client, need)) is False]
     if missing:
         user = f"user {target.sasl_username}" if target.sasl_username else "this client"
         lacks = (f"{need.right.name} on {what} {need.name} ({need.setting})" for what, need in missing)
         raise DependencyError(f"Kafka does not let {user} do what the worker must: it lacks {'; '.join(lacks)}")
 
 
-async def _settled(
-    ask: Callable[[AIOKafkaClient, Need], Awaitable[bool | None]], client: AIOKafkaClient, need: Need
-) -> bool | None:
-    """Ask until there is an answer: the first group of a new cluster has no coordinator for a moment."""
+async def holder_of(target: KafkaTarget, group: str, instance_id: str) -> str | None:
+    """The member id behind a name of a static member of the group; None where there is none or the broker is silent.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    async with _asking(target) as client:
+        return await _settled(lambda: member_named(client, group, instance_id))
+
+
+async def _settled(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until there is an answer: a group has no coordinator for a moment when it is the first, or one moves."""
     while True:
         try:
-            return await ask(client, need)
+            return await ask()
         except KafkaError as error:
             if not error.retriable:
                 raise

@@ -1,27 +1,16 @@
-"""What Kafka lets this user do with a topic or a group: it is asked, and nothing is tried out.
+"""What Kafka lets this user do with a topic or a group, and who is in a group: it is asked, and nothing is tried out.
 
-Two requests, because aiokafka has neither: its Metadata ends below the version that tells of rights, and its
-DescribeGroups asks for them but does not read the answer. A broker that does not know them leaves the rights unknown,
-and so does one without an authorizer or that answers less than it was asked.
+A broker that does not know the questions leaves the answer open, and so does one without an authorizer.
 """
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import (
-    GroupAuthorizationFailedError,
-    IncompatibleBrokerVersion,
-    KafkaError,
-    TopicAuthorizationFailedError,
-    for_code,
-)
-from aiokafka.protocol.admin import DescribeGroupsResponse_v3
-from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
-from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-_NOT_TOLD = -(2**31)
+from worker.kafka_requests import NOT_KNOWN, NOT_TOLD, GroupWithRights, TopicsWithRights
 
 
 class Right(IntEnum):
@@ -39,81 +28,6 @@ class Need(NamedTuple):
     setting: str
 
 
-class _TopicsDescribed(Response):  # type: ignore[misc]  # aiokafka ships no types
-    API_KEY = 3
-    API_VERSION = 8
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        (
-            "brokers",
-            Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8"))),
-        ),
-        ("cluster_id", String("utf-8")),
-        ("controller_id", Int32),
-        (
-            "topics",
-            Array(
-                ("error_code", Int16),
-                ("topic", String("utf-8")),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    Array(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", Array(Int32)),
-                        ("isr", Array(Int32)),
-                        ("offline_replicas", Array(Int32)),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-            ),
-        ),
-        ("cluster_authorized_operations", Int32),
-    )
-
-
-class _DescribeTopics(RequestStruct):  # type: ignore[misc]
-    API_KEY = 3
-    API_VERSION = 8
-    RESPONSE_TYPE = _TopicsDescribed
-    SCHEMA = Schema(
-        ("topics", Array(String("utf-8"))),
-        ("allow_auto_topic_creation", Boolean),
-        ("include_cluster_authorized_operations", Boolean),
-        ("include_topic_authorized_operations", Boolean),
-    )
-
-
-class _TopicsWithRights(Request[_DescribeTopics]):  # type: ignore[misc,type-arg,unused-ignore]
-    API_KEY = 3
-
-    def __init__(self, topics: list[str]) -> None:
-        self._topics = topics
-
-    def build(self, request_struct_class: type[_DescribeTopics]) -> _DescribeTopics:
-        return request_struct_class(self._topics, False, False, True)
-
-
-class _DescribeGroups(RequestStruct):  # type: ignore[misc]
-    API_KEY = 15
-    API_VERSION = 3
-    RESPONSE_TYPE = DescribeGroupsResponse_v3
-    SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
-
-
-class _GroupWithRights(Request[_DescribeGroups]):  # type: ignore[misc,type-arg,unused-ignore]
-    API_KEY = 15
-
-    def __init__(self, group: str) -> None:
-        self._group = group
-
-    def build(self, request_struct_class: type[_DescribeGroups]) -> _DescribeGroups:
-        return request_struct_class([self._group], True)
-
-
 async def may_use_topic(client: AIOKafkaClient, need: Need) -> bool | None:
     """Whether the user has this right to the topic; None where the broker does not tell.
 
@@ -121,8 +35,8 @@ async def may_use_topic(client: AIOKafkaClient, need: Need) -> bool | None:
         KafkaError: the broker did not answer, or not in order.
     """
     try:
-        answer = await client.send(client.get_random_node(), _TopicsWithRights([need.name]))
-    except (IncompatibleBrokerVersion, NotImplementedError):
+        answer = await client.send(client.get_random_node(), TopicsWithRights([need.name]))
+    except NOT_KNOWN:
         return None
     (topic,) = answer.to_object()["topics"]
     if topic["error_code"] == TopicAuthorizationFailedError.errno:
@@ -137,16 +51,33 @@ async def may_use_group(client: AIOKafkaClient, need: Need) -> bool | None:
         KafkaError: the broker did not answer, or not in order; retriable while it has no coordinator yet.
     """
     try:
-        found = await client.send(client.get_random_node(), FindCoordinatorRequest(need.name, 0))
-        _raise_for(found.error_code)
-        answer = await client.send(found.coordinator_id, _GroupWithRights(need.name))
-        (group,) = answer.to_object()["groups"]
-        _raise_for(group["error_code"])
-    except (IncompatibleBrokerVersion, NotImplementedError):
-        return None
+        group = await _group(client, need.name)
     except GroupAuthorizationFailedError:
         return False
-    return _allows(group["authorized_operations"], need.right)
+    return None if group is None else _allows(group["authorized_operations"], need.right)
+
+
+async def member_named(client: AIOKafkaClient, group: str, instance_id: str) -> str | None:
+    """The member id of the static member of this name; None where there is none, or the broker does not tell.
+
+    Raises:
+        KafkaError: the broker did not answer, or not in order; retriable while it has no coordinator.
+    """
+    described = await _group(client, group)
+    members = described["members"] if described else []
+    return next((member["member_id"] for member in members if member["group_instance_id"] == instance_id), None)
+
+
+async def _group(client: AIOKafkaClient, name: str) -> dict[str, Any] | None:
+    try:
+        found = await client.send(client.get_random_node(), FindCoordinatorRequest(name, 0))
+        _raise_for(found.error_code)
+        answer = await client.send(found.coordinator_id, GroupWithRights(name))
+    except NOT_KNOWN:
+        return None
+    group: dict[str, Any] = answer.to_object()["groups"][0]
+    _raise_for(group["error_code"])
+    return group
 
 
 def _raise_for(code: int) -> None:
@@ -156,4 +87,4 @@ def _raise_for(code: int) -> None:
 
 
 def _allows(operations: int, right: Right) -> bool | None:
-    return None if operations == _NOT_TOLD else bool(operations >> right & 1)
+    return None if operations == NOT_TOLD else bool(operations >> right & 1)

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         le=1800,
         description="How long a rebalance waits for this worker; three fifths of it are for what is in flight.",
     )
+    kafka_metadata_max_age_seconds: float = Field(
+        60.0, ge=0.1, le=3600, description="How long it may take until a partition that was added is read."
+    )
     kafka_dlq_timeout_seconds: float = Field(
         30.0, ge=0.1, le=600, description="How long dead letters wait for acknowledgement before the worker holds."
     )
