@@ -11,13 +11,14 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 _MISMATCH = frozenset({62, 63, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH, _EMAIL_MISMATCH and _IP_ADDRESS_MISMATCH of OpenSSL."""
 
 
 async def diagnose(options: dict[str, Any]) -> str | None:
-    """Connect to each bootstrap server once more; the reasons of those that refuse, None when one of them does not.
+    """Ask each bootstrap server once more; the reasons of those that refuse, None when one of them does not.
 
     Args:
         options: of a client of aiokafka.
@@ -27,10 +28,13 @@ async def diagnose(options: dict[str, Any]) -> str | None:
     for host, port, _ in collect_hosts(options["bootstrap_servers"]):
         try:
             connection = await create_conn(host, port, **how)
+            try:
+                await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
         except (KafkaError, OSError, TimeoutError, ValueError) as error:
             found.append(f"{host}:{port}: {_reason(error, options['security_protocol'])}")
         else:
-            connection.close()
             return None
     return "; ".join(found)
 
@@ -50,7 +54,7 @@ def _reason(error: Exception, protocol: str) -> str:
             return "it does not know this way to check a password; see KAFKA_SASL_MECHANISM"
         case IllegalSaslStateError():
             return f"it asks for no password; see KAFKA_SECURITY_PROTOCOL ({protocol})"
-        case KafkaConnectionError() | TimeoutError() | EOFError():
+        case KafkaConnectionError() | ConnectionResetError() | BrokenPipeError() | TimeoutError():
             return (
                 f"it does not speak {protocol}, or asks for a certificate ({_text(error)}); "
                 "see KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CERT_FILE"
