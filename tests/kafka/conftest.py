@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.conftest import environment, start_worker
+from tests.integration.conftest import environment, not_negative, start_worker
 from tests.kafka.loaded import Loaded
 
 if TYPE_CHECKING:
     from clickhouse_driver import Client
 
-__all__ = ["environment", "start_worker"]  # fixtures
+__all__ = ["environment", "not_negative", "start_worker"]  # fixtures
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -54,6 +54,9 @@ class ApacheKafka(KafkaServer):
         authorize: whether users need ACLs; who comes by the plain listener does not.
         settings: more of the broker's own, by their names.
 
+    Attributes:
+        data: its logs, one folder for each partition.
+
     Raises:
         KafkaMissingError: Java, Maven or the jars are missing.
     """
@@ -70,7 +73,7 @@ class ApacheKafka(KafkaServer):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port or free_port()
-        self._data = directory / "kafka"
+        self.data = directory / "kafka"
         self._configuration = directory / "kafka.properties"
         self._listeners = listeners
         self._settings = {**_ONE_NODE, **(_AUTHORIZER if authorize else {}), **(settings or {})}
@@ -87,7 +90,7 @@ class ApacheKafka(KafkaServer):
             ProcessFailedError: it does not; the text ends with what it wrote.
         """
         self._configure()
-        if not self._data.exists():
+        if not self.data.exists():
             self._format()
         self.process.start(lambda _: self.answers() or None, START_SECONDS)
 
@@ -103,7 +106,7 @@ class ApacheKafka(KafkaServer):
         doors = [plain, *self._listeners]
         settings = {
             **self._settings,
-            "log.dirs": str(self._data),
+            "log.dirs": str(self.data),
             "controller.quorum.bootstrap.servers": controller.address,
             "listeners": ",".join(f"{door.name}://{door.address}" for door in (*doors, controller)),
             "advertised.listeners": ",".join(f"{door.name}://{LOOPBACK}:{door.advertised_port}" for door in doors),

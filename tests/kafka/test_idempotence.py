@@ -1,0 +1,65 @@
+"""Dead letters are stored once, though the answer of the broker is lost and they are sent again."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka.record import MemoryRecords
+
+from deploy.local.apache_kafka.listener import Listener
+from deploy.local.apache_kafka.server import ApacheKafka
+from deploy.local.broker import create_topics
+from tests.integration.conftest import StartWorker
+from tests.kafka.loaded import Loaded
+from tests.support.events import event, read
+from tests.support.local import wait_until
+from tests.support.proxy import FaultProxy
+from tests.support.topic import send, size
+from worker.dead_letter import Letterhead
+from worker.dead_letter_topic import KafkaDeadLetters
+from worker.errors import ErrorClass
+from worker.kafka import KafkaTarget, producing
+from worker.model import FailedMetric, Failure
+
+HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+REFUSED = FailedMetric(read(event()), "m", 0.5, Failure(ErrorClass.ROW_REFUSED, "X", "x", 469), attempts=2)
+NO_PRODUCER = -1
+
+
+@pytest.mark.parametrize(("idempotent", "stored"), [(True, 2), (False, 3)])
+async def test_a_lost_answer_leaves_one_dead_letter(tmp_path: Path, idempotent: bool, stored: int) -> None:
+    door = Listener("PROXIED")
+    async with FaultProxy(door.port) as proxy:
+        door.advertised_port = proxy.port
+        with ApacheKafka(tmp_path, listeners=[door]) as broker:
+            await create_topics(broker.bootstrap_servers, {"dlq": 1})
+            async with producing(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
+                dead_letters = KafkaDeadLetters(producer, "dlq", HEAD, timeout_seconds=20.0)
+                await dead_letters.put([REFUSED])  # now it has its connection, and only asks to produce
+                proxy.lose_answer_after(1)
+                await dead_letters.put([REFUSED])
+            assert proxy.cuts
+            assert await size(broker.bootstrap_servers, "dlq") == stored
+
+
+@pytest.mark.usefixtures("not_negative")
+async def test_the_worker_writes_dead_letters_as_an_idempotent_producer(
+    broker: ApacheKafka, start_worker: StartWorker, loaded: Loaded, environment: dict[str, str]
+) -> None:
+    assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "true"
+    start_worker()
+    await send(loaded.servers, loaded.topic, [b"garbage"] * 10)
+    wait_until(lambda: sum(1 for _ in producers(broker, loaded.dlq_topic)) > 0, "dead letters are on disk")
+    assert await size(loaded.servers, loaded.dlq_topic) == 10
+    assert NO_PRODUCER not in producers(broker, loaded.dlq_topic)
+    assert set(producers(broker, loaded.topic)) == {NO_PRODUCER}, "an ordinary producer is told apart"
+
+
+def producers(broker: ApacheKafka, topic: str) -> Iterator[int]:
+    """The producer id of each batch of records, as the broker keeps them."""
+    for segment in sorted(broker.data.glob(f"{topic}-*/*.log")):
+        assert re.fullmatch(r"\d{20}\.log", segment.name)
+        records = MemoryRecords(segment.read_bytes())
+        while (batch := records.next_batch()) is not None:
+            yield batch.producer_id
