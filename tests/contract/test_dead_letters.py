@@ -134,3 +134,23 @@ class TestTheTopic:
                     await dead_letters.put([metric(), metric()])
                 broker.process.resume()
         assert unavailable.value.unacknowledged == [0, 1]
+
+    async def test_what_is_still_on_its_way_is_not_sent_again(
+        self, new_broker: Callable[[Path], KafkaServer], tmp_path: Path
+    ) -> None:
+        failed: list[Failed] = [metric("a"), metric("b"), unreadable()]
+        with new_broker(tmp_path) as broker:
+            await create_topics(broker.bootstrap_servers, {"dlq": 1})
+            target = KafkaTarget(broker.bootstrap_servers)
+            async with producing(target, idempotent=broker.idempotence) as producer:
+                dead_letters = KafkaDeadLetters(producer, "dlq", HEAD, timeout_seconds=1.0)
+                await dead_letters.put(failed)
+                broker.process.pause()
+                for _ in range(3):
+                    with pytest.raises(DeadLetterUnavailable):
+                        await dead_letters.put(failed)
+                broker.process.resume()
+                await dead_letters.put(failed)
+                assert await size(broker.bootstrap_servers, "dlq") == 2 * len(failed)
+                await dead_letters.put(failed)
+                assert await size(broker.bootstrap_servers, "dlq") == 3 * len(failed)
