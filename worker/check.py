@@ -3,11 +3,10 @@
 import asyncio
 from typing import NamedTuple
 
-from worker.app import clickhouse_target, kafka_target
+from worker.app import clickhouse_target, kafka_needs, kafka_target
 from worker.clickhouse import ClickHouseStore
 from worker.errors import DependencyError, StoreError
 from worker.kafka import require_rights, require_topics
-from worker.kafka_rights import Need, Right
 from worker.settings import Settings
 from worker.telemetry import Telemetry
 
@@ -28,30 +27,30 @@ async def check_all(settings: Settings) -> list[Finding]:
     """Look at each dependency, whatever the others are like."""
     return [
         Finding("configuration", True, "every variable is valid"),
-        await _topic(settings, "topic", Need(Right.READ, settings.kafka_topic, "KAFKA_TOPIC")),
-        await _topic(settings, "dead-letter topic", Need(Right.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC")),
+        await _topic(settings, "topic", settings.kafka_topic),
+        await _topic(settings, "dead-letter topic", settings.kafka_dlq_topic),
         await _group(settings),
         await _table(settings),
     ]
 
 
-async def _topic(settings: Settings, what: str, need: Need) -> Finding:
-    target = kafka_target(settings)
+async def _topic(settings: Settings, what: str, topic: str) -> Finding:
+    target, (needs, _) = kafka_target(settings), kafka_needs(settings)
     try:
-        await require_rights(target, [need])
-        partitions = (await require_topics(target, [need.name]))[need.name]
+        await require_rights(target, [need for need in needs if need.name == topic])
+        partitions = (await require_topics(target, [topic]))[topic]
     except DependencyError as error:
         return Finding(what, False, str(error))
-    return Finding(what, True, f"{need.name}, {partitions} partition{'s' * (partitions != 1)}")
+    return Finding(what, True, f"{topic}, {partitions} partition{'s' * (partitions != 1)}")
 
 
 async def _group(settings: Settings) -> Finding:
-    group = settings.kafka_group_id
+    _, needs = kafka_needs(settings)
     try:
-        await require_rights(kafka_target(settings), groups=[Need(Right.READ, group, "KAFKA_GROUP_ID")])
+        await require_rights(kafka_target(settings), groups=needs)
     except DependencyError as error:
         return Finding("consumer group", False, str(error))
-    return Finding("consumer group", True, group)
+    return Finding("consumer group", True, settings.kafka_group_id)
 
 
 async def _table(settings: Settings) -> Finding:
