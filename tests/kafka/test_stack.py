@@ -1,0 +1,47 @@
+"""The local stack on Apache Kafka: what it holds outlives it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.local.apache_kafka.server import ApacheKafka
+from deploy.local.process import REPOSITORY
+from deploy.local.stack import Stack
+from tests.support.local import processes_naming, wait_until
+from tests.support.topic import read, send
+
+
+def test_a_stack_goes_on_with_its_topics(tmp_path: Path) -> None:
+    values = [b"first", b"second"]
+    for number, value in enumerate(values):
+        with Stack(tmp_path, broker=ApacheKafka(tmp_path)) as stack:
+            environment = stack.environment()
+            assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "true"
+            servers, topic = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"]
+            asyncio.run(send(servers, topic, [value], partition=0))
+            found = asyncio.run(read(servers, topic, number + 1))
+            assert [record.value for record in found] == values[: number + 1]
+
+
+def test_up_takes_it_and_leaves_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "deploy.local", "up", "--broker", "kafka"],
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+    ) as up:
+        try:
+            assert up.stdout is not None
+            environment = dict(line.rstrip("\n").split("=", 1) for line in iter(up.stdout.readline, "\n"))
+            asyncio.run(send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], [b"value"]))
+            assert processes_naming(f"{tmp_path}") != []
+            up.send_signal(signal.SIGTERM)
+            assert up.wait(30) == 0
+        finally:
+            up.kill()
+    wait_until(lambda: processes_naming(f"{tmp_path}") == [], "every process is gone")
+    assert list(tmp_path.iterdir()) == []
