@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Tests that are the same whatever the broker: no Kafka takes part in them, or the demo's own.
+NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_engine_wire.py test_store.py) tests/integration/test_demo.py
 
 .PHONY: help demo test test-kafka check format bench lock clean
 
@@ -18,7 +20,7 @@ test: $(READY)  ## run every test against the real broker and the real ClickHous
 test-kafka: $(READY)  ## the contract and integration suites, and what only it can show, against Apache Kafka (Java 17, Maven)
 	@$(BIN)/python -m deploy.local.apache_kafka fetch
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" \
-	    $(BIN)/python -m pytest --broker kafka tests/contract tests/integration tests/kafka $(ARGS)
+	    $(BIN)/python -m pytest --broker kafka $(NO_KAFKA:%=--ignore=%) tests/contract tests/integration tests/kafka $(ARGS)
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

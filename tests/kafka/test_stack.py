@@ -1,6 +1,7 @@
 """The local stack on Apache Kafka: what it holds outlives it."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,21 @@ def test_a_stack_goes_on_with_its_topics(tmp_path: Path) -> None:
             asyncio.run(send(servers, topic, [value], partition=0))
             found = asyncio.run(read(servers, topic, number + 1))
             assert [record.value for record in found] == values[: number + 1]
+
+
+def test_the_books_of_the_demo_balance(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "demo", "--broker", "kafka", "--count", "2000", "--json"],
+        capture_output=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    books = json.loads(finished.stdout)
+    assert books["events"] == 2000
+    assert (books["lost"], books["duplicates"], books["wrong"], books["uncommitted"]) == (0, 0, 0, 0)
 
 
 def test_up_takes_it_and_leaves_nothing(tmp_path: Path) -> None:

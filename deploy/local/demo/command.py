@@ -11,13 +11,14 @@ import click
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from deploy.local.apache_kafka.jars import KafkaMissingError
 from deploy.local.demo import report
 from deploy.local.demo.display import Display
 from deploy.local.demo.leaving import Asked, once
 from deploy.local.demo.measuring import MeasuringFailedError
 from deploy.local.demo.session import from_file, generated, run
 from deploy.local.process import ProcessFailedError
-from deploy.local.stack import MigrationFailedError
+from deploy.local.stack import BROKERS, MigrationFailedError
 
 DEFAULT_COUNT = 20_000
 UNREACHABLE = 3
@@ -34,8 +35,9 @@ UNREACHABLE = 3
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Send the lines of this file instead, byte for byte.",
 )
+@click.option("--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Of which kind.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of the report.")
-def demo(count: int | None, events: Path | None, as_json: bool) -> None:
+def demo(count: int | None, events: Path | None, broker: str, as_json: bool) -> None:
     """Run real executions through Kafka, the worker and ClickHouse, and show what came of them.
 
     Exit code 0 when the books balance, 1 when they do not.
@@ -51,11 +53,11 @@ def demo(count: int | None, events: Path | None, as_json: bool) -> None:
         ):
             directory = Path(folder).resolve()
             source = from_file(events) if events else generated(count or DEFAULT_COUNT, directory, display)
-            outcome = run(source, directory, display)
+            outcome = run(source, directory, display, BROKERS[broker](directory))
     except KeyboardInterrupt:
         click.echo("Stopped; nothing is left running.", err=True)
         sys.exit(asked.exit_code)
-    except (MeasuringFailedError, ProcessFailedError, MigrationFailedError, KafkaError) as error:
+    except (KafkaMissingError, MeasuringFailedError, ProcessFailedError, MigrationFailedError, KafkaError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(UNREACHABLE)
     if as_json:

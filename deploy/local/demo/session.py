@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from deploy.local.broker import KafkaServer
     from deploy.local.demo.display import Display
 
 GROUP = "metrics-worker-demo"
@@ -79,8 +80,8 @@ def _lines(path: Path) -> Iterator[Message]:
                 yield Message(owner[0].encode() if owner else None, value)
 
 
-def run(source: Input, directory: Path, display: Display) -> Outcome:
-    """Put `source` through a stack and a worker in `directory`.
+def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -> Outcome:
+    """Put `source` through a stack with that broker and a worker, all in `directory`.
 
     Raises:
         ProcessFailedError, MigrationFailedError: a server or the worker did not start.
@@ -88,7 +89,7 @@ def run(source: Input, directory: Path, display: Display) -> Outcome:
     ledger = Ledger(directory)
     with ExitStack() as opened, once():
         with display.step("Kafka and ClickHouse up"):
-            stack = opened.enter_context(Stack(directory))
+            stack = opened.enter_context(Stack(directory, broker=broker))
             with stack.engine.client(stack.database) as client:
                 table.constrain(client)
             environment = {**stack.environment(), "KAFKA_GROUP_ID": GROUP}

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import MessageSizeTooLargeError
 
 from deploy.local.demo.books import Letter
@@ -62,7 +63,7 @@ async def dead_letters(bootstrap_servers: str, topic: str) -> list[Letter]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        for partition in await _assigned(consumer, topic):
+        for partition in await _assigned(consumer, bootstrap_servers, topic):
             # Not end_offsets: Tansu answers with the first record of the last batch. What comes with a fetch is right.
             while (end := consumer.highwater(partition)) is None or await consumer.position(partition) < end:
                 records = await consumer.getmany(partition, timeout_ms=_POLL_MS)
@@ -80,17 +81,22 @@ async def uncommitted(bootstrap_servers: str, topic: str, group: str, ends: Mapp
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = await _assigned(consumer, topic)
+        partitions = await _assigned(consumer, bootstrap_servers, topic)
         committed = {partition.partition: await consumer.committed(partition) or 0 for partition in partitions}
     finally:
         await consumer.stop()
     return sum(abs(end - committed[partition]) for partition, end in ends.items())
 
 
-async def _assigned(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+async def _assigned(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: str) -> list[TopicPartition]:
     """Give `consumer` every partition of `topic`, without a group."""
-    await consumer.topics()  # what it knows of a topic that it is not subscribed to comes with this
-    partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    partitions = [TopicPartition(topic, part["partition"]) for part in described["partitions"]]
     consumer.assign(partitions)
     return partitions
 
