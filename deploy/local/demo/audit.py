@@ -14,10 +14,27 @@ from deploy.local.demo.ledger import PAGES
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from deploy.local.demo.ledger import Ledger
+    from deploy.local.demo.ledger import Ledger, Place
     from deploy.local.stack import Stack
 
 SHOWN_METRICS = ("execution_time_ms", "exit_code", "memory_usage_mb")
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What the books allow beside the plain "each once, all of it".
+
+    Attributes:
+        repeats: something may have been done twice, because a worker was killed or an answer was lost.
+        unfinished: the worker was ended before it had taken everything. What it has committed must be there; what it
+            has not committed may be.
+    """
+
+    repeats: bool = False
+    unfinished: bool = False
+
+
+STRICT = Tolerance()
 
 
 @dataclass(frozen=True)
@@ -37,9 +54,10 @@ def audit(
     stack: Stack,
     group: str,
     ledger: Ledger,
-    skipped: Mapping[str, int],
+    skipped: Mapping[str, int] | None,
     shown: Collection[str],
     told: Callable[[int], None],
+    tolerance: Tolerance = STRICT,
 ) -> Findings:
     """Compare dead letters, rows and skipped metrics.
 
@@ -47,32 +65,43 @@ def audit(
         stack: still running; the worker is not.
         group: the worker's.
         ledger: what is owed.
-        skipped: what the worker has counted, by JSON type.
+        skipped: what the worker has counted, by JSON type; None when a worker has died and its count with it.
         shown: executions whose rows are shown; none for any.
         told: hears how many rows are compared.
+        tolerance: what is allowed.
     """
     servers = stack.broker.bootstrap_servers
-    differences = Differences()
+    committed = asyncio.run(topic.committed(servers, stack.topic, group))
     letters = asyncio.run(topic.dead_letters(servers, stack.dlq_topic))
-    uncommitted = asyncio.run(topic.uncommitted(servers, stack.topic, group, ledger.ends))
-    stray = compare_letters(ledger.letters, letters, differences)
+    differences = Differences(repeats_allowed=tolerance.repeats)
+
+    def certain(place: Place) -> bool:
+        return not tolerance.unfinished or place.offset < committed[place.partition]
+
+    stray = compare_letters(ledger.letters, letters, differences, certain)
     with stack.engine.client(stack.database) as client:
         counts = table.counts(client)
-        differences.add(
-            "duplicates", counts.repeated, f"{counts.repeated} rows that repeat another's record and metric"
-        )
+        differences.repeat("rows", counts.repeated, f"{counts.repeated} rows that repeat another's record and metric")
         read = replaced = 0
         for digit in PAGES:
             page = table.page(client, digit)
-            replaced += compare_rows(ledger.page(digit), page, stray, differences)
+            replaced += compare_rows(ledger.page(digit), page, stray, differences, certain)
             read += sum(map(len, page.values()))
             told(read + replaced)
         sample = table.sample(client, shown, SHOWN_METRICS)
     for letter in stray.values():
         differences.add("wrong", 1, f"a dead letter, {letter.error_class} of {letter.metric}, was not owed")
-    compare_skipped(ledger.skipped, skipped, differences)
+    if skipped is not None:
+        compare_skipped(ledger.skipped, skipped, differences)
     metric_letters = sum(letter.metric is not None for letter in letters)
+    uncommitted = _beside(committed, ledger.ends, tolerance)
     return Findings(counts, replaced, metric_letters, _by_class(letters), differences, uncommitted, sample)
+
+
+def _beside(committed: Mapping[int, int], ends: Mapping[int, int], tolerance: Tolerance) -> int:
+    """By how many records the committed offsets miss the ends; of an unfinished worker only those beyond them."""
+    missed = (committed[partition] - ends.get(partition, 0) for partition in committed)
+    return sum(max(records, 0) if tolerance.unfinished else abs(records) for records in missed)
 
 
 def _by_class(letters: Iterable[Letter]) -> dict[str, tuple[int, Letter]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.local.demo.ledger import Place
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 Owner = tuple[str, str, int]
 Where = tuple[Place, str | None]
+OUTAGE = "store_unavailable"
 _EXAMPLES = 5
 
 
@@ -30,11 +33,28 @@ class Letter(NamedTuple):
     proof: str
 
 
-class _Latest(NamedTuple):
-    """What a row may hold: the value of the highest version; several when events came within one millisecond."""
+class _Candidate(NamedTuple):
+    """A value that a row may hold; `certain` when it must be there, `lettered` when it became a dead letter."""
 
     version: int
+    value: float
+    certain: bool
+    lettered: bool
+
+
+class _Expected(NamedTuple):
+    """What a row may hold, whether it must be there at all, and whether its only record became a dead letter."""
+
     values: tuple[float, ...]
+    certain: bool
+    lettered: bool
+
+
+Certain = Callable[[Place], bool]
+
+
+def _always(_: Place) -> bool:
+    return True
 
 
 @dataclass
@@ -42,15 +62,20 @@ class Differences:
     """What does not agree.
 
     Attributes:
+        repeats_allowed: whether something may have been done twice, because it was cut off before it was committed.
         lost: owed and found nowhere.
         duplicates: found more than once.
         wrong: found with another value or class, or not owed at all.
+        repeats: what was done twice and was allowed to be, by what it is: "rows" of the table (not of its view),
+            "letters" (the same dead letter again) and "both" (a row, and a dead letter of an outage besides).
         examples: the first few, in words.
     """
 
+    repeats_allowed: bool = False
     lost: int = 0
     duplicates: int = 0
     wrong: int = 0
+    repeats: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
     def add(self, kind: str, count: int, example: str) -> None:
@@ -60,14 +85,24 @@ class Differences:
             if len(self.examples) < _EXAMPLES:
                 self.examples.append(f"{kind}: {example}")
 
+    def repeat(self, what: str, count: int, example: str) -> None:
+        """Count what was done `count` times more than once: a duplicate, unless repeats are allowed."""
+        if not self.repeats_allowed:
+            self.add("duplicates", count, example)
+        elif count > 0:
+            self.repeats[what] += count
+
     def __bool__(self) -> bool:
         return bool(self.lost or self.duplicates or self.wrong)
 
 
 def compare_letters(
-    owed: Mapping[Where, Owed], found: Iterable[Letter], differences: Differences
+    owed: Mapping[Where, Owed], found: Iterable[Letter], differences: Differences, certain: Certain = _always
 ) -> dict[Where, Letter]:
-    """Compare dead letters; those that were not owed are returned, for rows that became dead letters instead."""
+    """Compare dead letters; those that were not owed are returned, for rows that became dead letters instead.
+
+    `certain` tells which records' dead letters must be there; those of the others may be.
+    """
     seen: Counter[Where] = Counter()
     stray: dict[Where, Letter] = {}
     for letter in found:
@@ -80,9 +115,9 @@ def compare_letters(
                 "wrong", 1, f"{_named(where)} is {letter.error_class} of {letter.proof[:40]}; owed was {owed[where]}"
             )
     for where, count in seen.items():
-        differences.add("duplicates", count - 1, f"{count} times {_named(where)}")
+        differences.repeat("letters", count - 1, f"{count} times {_named(where)}")
     for where, missing in owed.items():
-        differences.add("lost", where not in seen, f"{_named(where)}, {missing.error_class}")
+        differences.add("lost", where not in seen and certain(where[0]), f"{_named(where)}, {missing.error_class}")
     return stray
 
 
@@ -96,7 +131,9 @@ def _is(letter: Letter, owed: Owed) -> bool:
     if letter.metric is None:
         # What does not fit the topic comes as a pointer, with the digest of the same bytes.
         return letter.error_class in (owed.error_class, "too_large") and letter.proof == owed.proof
-    return letter.error_class == owed.error_class and same_number(letter.proof, owed.proof)
+    # A row that ClickHouse would refuse may be in flight when ClickHouse goes away.
+    classes = (owed.error_class, OUTAGE) if owed.error_class == "row_refused" else (owed.error_class,)
+    return letter.error_class in classes and same_number(letter.proof, owed.proof)
 
 
 def same_number(one: str, other: str) -> bool:
@@ -111,16 +148,18 @@ def compare_rows(
     found: Mapping[Owner, Sequence[tuple[str, float]]],
     stray: dict[Where, Letter],
     differences: Differences,
+    certain: Certain = _always,
 ) -> int:
     """Compare the rows of the de-duplicated view; how many were replaced by a later event is returned.
 
     A row that became a dead letter because ClickHouse was away is not lost; its letter is taken out of `stray`.
+    `certain` tells which records' rows must be there; those of the others may be.
     """
-    owed, replaced = _latest(sent, stray, differences)
+    owed, replaced = _owed(sent, stray, differences, certain)
     for owner, metrics in owed.items():
         rows = found.get(owner, ())
         values = dict(rows)
-        agree = all(values.get(metric) in latest.values for metric, latest in metrics.items())
+        agree = all(expected.certain and values.get(metric) in expected.values for metric, expected in metrics.items())
         if not (agree and len(values) == len(rows) == len(metrics)):
             _tell(owner, metrics, rows, differences)
     for owner in found.keys() - owed.keys():
@@ -129,49 +168,55 @@ def compare_rows(
 
 
 def _tell(
-    owner: Owner, owed: Mapping[str, _Latest], rows: Sequence[tuple[str, float]], differences: Differences
+    owner: Owner, owed: Mapping[str, _Expected], rows: Sequence[tuple[str, float]], differences: Differences
 ) -> None:
     """Say how the rows of one owner differ."""
     there: dict[str, list[float]] = {}
     for metric, value in rows:
         there.setdefault(metric, []).append(value)
-    for metric, latest in owed.items():
+    for metric, expected in owed.items():
         values = there.pop(metric, [])
         row = f"{metric} of execution {owner[0]}"
-        differences.add("lost", not values, f"the row {row}")
+        differences.add("lost", expected.certain and not values, f"the row {row}")
         differences.add("duplicates", len(values) - 1, f"{len(values)} rows {row}")
+        differences.repeat("both", bool(values) and expected.lettered, f"the row {row}, which is a dead letter too")
         differences.add(
             "wrong",
-            bool(values) and values[0] not in latest.values,
-            f"the row {row} is {values}; owed was {latest.values}",
+            bool(values) and values[0] not in expected.values,
+            f"the row {row} is {values}; owed was {expected.values}",
         )
     for metric, values in there.items():
         differences.add("wrong", len(values), f"the row {metric} of execution {owner[0]} was not owed")
 
 
-def _latest(
-    sent: Iterable[Sent], stray: dict[Where, Letter], differences: Differences
-) -> tuple[dict[Owner, dict[str, _Latest]], int]:
+def _owed(
+    sent: Iterable[Sent], stray: dict[Where, Letter], differences: Differences, certain: Certain
+) -> tuple[dict[Owner, dict[str, _Expected]], int]:
     """The rows that are owed when later events have replaced earlier ones, and how many those were."""
-    owed: dict[Owner, dict[str, _Latest]] = {}
-    replaced = 0
+    owed: dict[Owner, dict[str, list[_Candidate]]] = {}
     for owner, place, version, rows in sent:
         metrics = owed.setdefault(owner, {})
+        sure = certain(place)
         for metric, value in rows.items():
             letter = stray.pop((place, metric), None) if stray else None
-            if letter is not None:
-                innocent = letter.error_class == "store_unavailable"
-                differences.add(
-                    "wrong", not innocent, f"{_named((place, metric))}, {letter.error_class}, in place of a row"
-                )
-                continue
-            known = metrics.get(metric)
-            replaced += known is not None
-            if known is None or version > known.version:
-                metrics[metric] = _Latest(version, (value,))
-            elif version == known.version:
-                metrics[metric] = _Latest(version, (*known.values, value))
-    return owed, replaced
+            if letter is not None and letter.error_class != OUTAGE:
+                example = f"{_named((place, metric))}, {letter.error_class}, in place of a row"
+                differences.add("wrong", 1, example)
+            metrics.setdefault(metric, []).append(_Candidate(version, value, sure and not letter, bool(letter)))
+    of_each = [candidates for metrics in owed.values() for candidates in metrics.values()]
+    replaced = sum(max(sum(not candidate.lettered for candidate in candidates) - 1, 0) for candidates in of_each)
+    return {
+        owner: {metric: _expected(candidates) for metric, candidates in metrics.items()}
+        for owner, metrics in owed.items()
+    }, replaced
+
+
+def _expected(candidates: Sequence[_Candidate]) -> _Expected:
+    """The value of the highest version that must be there, or of any later one that may be."""
+    newest = max((candidate.version for candidate in candidates if candidate.certain), default=-inf)
+    values = tuple(candidate.value for candidate in candidates if candidate.version >= newest)
+    lettered = all(candidate.lettered for candidate in candidates)
+    return _Expected(values, certain=newest > -inf, lettered=lettered)
 
 
 def compare_skipped(owed: Mapping[str, int], counted: Mapping[str, int], differences: Differences) -> None:

@@ -76,6 +76,11 @@ class Ledger:
         """End the writing; the pages can be read after that."""
         self._open.close()
 
+    def flush(self) -> None:
+        """Make what has been entered so far readable, while nobody enters more."""
+        for page in self._pages.values():
+            page.flush()
+
     def enter(self, message: Message, place: Place, timestamp: int) -> None:
         """Take down one record; `timestamp` is the record's, in milliseconds."""
         self.records += 1

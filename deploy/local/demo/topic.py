@@ -16,7 +16,7 @@ from deploy.local.demo.books import Letter
 from deploy.local.demo.ledger import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from deploy.local.demo.careless import Message
 
@@ -73,19 +73,15 @@ async def dead_letters(bootstrap_servers: str, topic: str) -> list[Letter]:
     return letters
 
 
-async def uncommitted(bootstrap_servers: str, topic: str, group: str, ends: Mapping[int, int]) -> int:
-    """How many records lie between what `group` has committed and `ends`, the next offset of each partition.
-
-    No member of the group may be running.
-    """
+async def committed(bootstrap_servers: str, topic: str, group: str) -> dict[int, int]:
+    """The next offset that `group` would read, by partition; 0 where nothing is committed."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = await _assigned(consumer, bootstrap_servers, topic)
-        committed = {partition.partition: await consumer.committed(partition) or 0 for partition in partitions}
+        return {partition.partition: await consumer.committed(partition) or 0 for partition in partitions}
     finally:
         await consumer.stop()
-    return sum(abs(end - committed[partition]) for partition, end in ends.items())
 
 
 async def _assigned(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: str) -> list[TopicPartition]:
