@@ -1,39 +1,124 @@
 """A TCP proxy on loopback that breaks connections where a test wants it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
 from typing import Self
 
 from deploy.local.process import LOOPBACK
 
 _CHUNK = 65_536
+_POLL_SECONDS = 0.01
+
+
+class Side(Enum):
+    """Who is at the end of a connection."""
+
+    CLIENT = auto()
+    SERVER = auto()
+
+
+class Lane:
+    """One direction, of every connection of a proxy.
+
+    Attributes:
+        silent: while true nothing is handed on, and the connections stay open.
+        delay_seconds: how long each piece waits before it is handed on.
+    """
+
+    def __init__(self) -> None:
+        self.silent = False
+        self.delay_seconds = 0.0
+        self._left: int | None = None
+
+    def cut_after(self, size: int) -> None:
+        """Let `size` more bytes pass, and then cut the connection that would carry the next one."""
+        self._left = size
+
+    def admit(self, size: int) -> int:
+        """How many of the next `size` bytes may pass; fewer when the connection is to be cut after them."""
+        if self._left is None:
+            return size
+        admitted = min(size, self._left)
+        self._left = self._left - admitted if admitted == size else None
+        return admitted
 
 
 class FaultProxy:
     """Hands bytes on between clients and one server, until it is told otherwise.
 
+    Its methods and attributes may be used from any thread; what they change takes effect within moments.
+
     Attributes:
         port: where clients connect.
+        to_server, to_client: the two directions.
+        refusing: while true a new connection is closed at once, as where nobody listens.
+        swallow: when a client sends a piece for which this is true, its connection falls silent in both directions,
+            until this is None again.
         cuts: how many connections it has cut.
-        silent: while true nothing more is handed on, in either direction, and the connections stay open.
-        held: set once something was not handed on because of that.
+        held: set once something was not handed on because of silence.
     """
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._lose_answer_after: int | None = None
         self._server: asyncio.Server | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[_Connection] = set()
         self.port = 0
+        self.to_server, self.to_client = Lane(), Lane()
+        self.refusing = False
+        self.swallow: Callable[[bytes], bool] | None = None
         self.cuts = 0
-        self.silent = False
         self.held = asyncio.Event()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is a black hole: it accepts, and nothing is handed on in either direction."""
+        return self.to_server.silent and self.to_client.silent
+
+    @silent.setter
+    def silent(self, silent: bool) -> None:
+        self.to_server.silent = self.to_client.silent = silent
+
+    @property
+    def away(self) -> bool:
+        """Whether it is as if nobody were there: existing connections are cut, new ones refused."""
+        return self.refusing
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self.refusing = away
+        if away:
+            self.cut()
 
     def lose_answer_after(self, sent_bytes: int) -> None:
         """Once a client has sent so many more bytes, throw the server's next answer away and cut the connection."""
         self._lose_answer_after = sent_bytes
 
+    def cut(self) -> None:
+        """Cut every connection, in the eyes of both sides."""
+        self._in_loop(self._cut)
+
+    def half_open(self, kept: Side) -> None:
+        """Cut every connection in the eyes of one side only: the `kept` one sees it open, and talks to nobody."""
+        self._in_loop(lambda: [connection.half_open(kept) for connection in self._connections])
+
+    def _in_loop(self, action: Callable[[], object]) -> None:
+        if self._loop is None:
+            raise RuntimeError("the proxy does not run")
+        self._loop.call_soon_threadsafe(action)
+
+    def _cut(self) -> None:
+        for connection in self._connections:
+            self.cuts += 1
+            connection.abort()
+
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -51,49 +136,120 @@ class FaultProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        streams = [writer]
+        connection = _Connection(reader, writer)
+        self._connections.add(connection)
         try:
-            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
-            streams.append(far_writer)
-            await _first_of(
-                self._hand_on(reader, far_writer, self._sent), self._hand_on(far_reader, writer, self._answered)
-            )
+            if not self.refusing:
+                connection.reach(*await asyncio.open_connection(LOOPBACK, self._target_port))
+                await self._both_ways(connection)
         except OSError:
             self.cuts += 1  # the server is away, or somebody hung up: the other side is told the same way
         finally:
-            for stream in streams:
-                stream.transport.abort()
+            self._connections.discard(connection)
+            connection.abort()
+
+    async def _both_ways(self, connection: "_Connection") -> None:
+        client, server = connection.streams[Side.CLIENT], connection.streams[Side.SERVER]
+        try:
+            await _first_of(
+                self._hand_on(connection, client[0], server[1], self.to_server, self._sent),
+                self._hand_on(connection, server[0], client[1], self.to_client, self._answered),
+            )
+        except OSError:
+            if connection.kept is None:
+                raise
+        if connection.kept is not None:
+            while await connection.streams[connection.kept][0].read(_CHUNK):
+                pass  # it is sent to nobody
 
     async def _hand_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_pass: Callable[[int], bool]
+        self,
+        connection: "_Connection",
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        lane: Lane,
+        may_pass: Callable[["_Connection", bytes], bool],
     ) -> None:
         while data := await reader.read(_CHUNK):
-            if not may_pass(len(data)):
+            if not may_pass(connection, data):
                 self.cuts += 1
                 return
-            while self.silent:
+            await asyncio.sleep(lane.delay_seconds)
+            while lane.silent or (connection.swallowed and self.swallow is not None):
                 self.held.set()
-                await asyncio.sleep(0.01)
-            writer.write(data)
+                await asyncio.sleep(_POLL_SECONDS)
+            admitted = lane.admit(len(data))
+            writer.write(data[:admitted])
             await writer.drain()
+            if admitted < len(data):
+                self.cuts += 1
+                return
 
-    def _sent(self, size: int) -> bool:
+    def _sent(self, connection: "_Connection", data: bytes) -> bool:
         if self._lose_answer_after is not None:
-            self._lose_answer_after = max(self._lose_answer_after - size, 0)
+            self._lose_answer_after = max(self._lose_answer_after - len(data), 0)
+        connection.swallowed = self.swallow is not None and (connection.swallowed or self.swallow(data))
         return True
 
-    def _answered(self, _size: int) -> bool:
+    def _answered(self, _connection: "_Connection", _data: bytes) -> bool:
         if self._lose_answer_after == 0:
             self._lose_answer_after = None
             return False
         return True
 
 
+class _Connection:
+    """A client, and once it is reached the server. `kept` is the side that does not know that the other is gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.streams = {Side.CLIENT: (reader, writer)}
+        self.kept: Side | None = None
+        self.swallowed = False
+
+    def reach(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.streams[Side.SERVER] = reader, writer
+
+    def half_open(self, kept: Side) -> None:
+        self.kept = kept
+        for side, (_, writer) in self.streams.items():
+            if side is not kept:
+                writer.transport.abort()
+
+    def abort(self) -> None:
+        for _, writer in self.streams.values():
+            writer.transport.abort()
+
+
+@contextmanager
+def in_thread(proxy: FaultProxy) -> Iterator[FaultProxy]:
+    """Run `proxy` in an event loop of its own, for code that has none."""
+    started, loop = threading.Event(), asyncio.new_event_loop()
+    ended = asyncio.Event()
+
+    async def serve() -> None:
+        async with proxy:
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="proxy", daemon=True)
+    thread.start()
+    try:
+        if not started.wait(10):
+            raise TimeoutError("the proxy does not listen")
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+        loop.close()
+
+
 async def _first_of(*directions: Coroutine[None, None, None]) -> None:
     tasks = [asyncio.ensure_future(direction) for direction in directions]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
