@@ -105,7 +105,7 @@ class FaultProxy:
 
     def half_open(self, kept: Side) -> None:
         """Cut every connection in the eyes of one side only: the `kept` one sees it open, and talks to nobody."""
-        self._in_loop(lambda: [connection.half_open(kept) for connection in self._connections])
+        self._in_loop(lambda: self._half_open(kept))
 
     def _in_loop(self, action: Callable[[], object]) -> None:
         if self._loop is None:
@@ -116,6 +116,10 @@ class FaultProxy:
         for connection in self._connections:
             self.cuts += 1
             connection.abort()
+
+    def _half_open(self, kept: Side) -> None:
+        for connection in self._connections:
+            connection.half_open(kept)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

@@ -1,0 +1,186 @@
+"""Where a scenario plays: a broker, an engine, proxies before both, a crew of workers, a load, and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from deploy.local.broker import Broker
+from deploy.local.demo import table, topic
+from deploy.local.demo.audit import Findings, Tolerance, audit
+from deploy.local.demo.ledger import Ledger
+from deploy.local.process import free_port
+from deploy.local.stack import Stack
+from tests.chaos.crew import Crew
+from tests.chaos.load import Load
+from tests.chaos.stream import messages
+from tests.support.proxy import FaultProxy, in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from random import Random
+
+    from clickhouse_driver import Client
+
+    from tests.chaos.scenario import Scenario
+
+GROUP = "metrics-worker-chaos"
+BATCH_EVENTS = 500
+WRITERS = 2
+IN_FLIGHT_EVENTS = BATCH_EVENTS * (WRITERS + 1)
+"""Events that one worker has under way at most: as many batches as it has writers, and one that is decoded."""
+COMPRESSED = {
+    "BATCH_MAX_EVENTS": str(BATCH_EVENTS),
+    "CLICKHOUSE_WRITERS": str(WRITERS),
+    "CLICKHOUSE_CONNECT_TIMEOUT_SECONDS": "1",
+    "CLICKHOUSE_TIMEOUT_SECONDS": "2",
+    "KAFKA_DLQ_TIMEOUT_SECONDS": "2",
+    "KAFKA_REBALANCE_TIMEOUT_SECONDS": "6",
+    "KAFKA_SESSION_TIMEOUT_SECONDS": "2",
+    "RETRY_ATTEMPTS": "5",
+    "RETRY_FIRST_WAIT_SECONDS": "0.1",
+    "RETRY_MAX_SECONDS": "3",
+    "RETRY_MAX_WAIT_SECONDS": "1",
+    "SHUTDOWN_TIMEOUT_SECONDS": "10",
+}
+"""Time compressed by configuration: what takes a minute with the defaults takes three seconds."""
+STALLED_SECONDS = 60.0
+POLL_SECONDS = 0.1
+_NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
+_MANY_PARTS = "parts_to_delay_insert = 100000, parts_to_throw_insert = 100000"
+
+
+class StalledError(RuntimeError):
+    """Records were left, and nothing was committed any more."""
+
+
+@dataclass
+class Field:
+    """What a scenario breaks, and what it asks of it.
+
+    Attributes:
+        random: everything that is left to chance.
+        events: how many records the run has.
+        problems: what was not as it should be, in words.
+        notes: figures that the scenario wants to show.
+        repeats: how often a fault or a start was done.
+    """
+
+    stack: Stack
+    engine_proxy: FaultProxy
+    broker_proxy: FaultProxy
+    ledger: Ledger
+    load: Load
+    crew: Crew
+    random: Random
+    events: int
+    directory: Path
+    outage_seconds: float
+    problems: list[str] = field(default_factory=list)
+    notes: dict[str, float] = field(default_factory=dict)
+
+    def check(self, holds: bool, otherwise: str) -> None:
+        """Note a problem unless `holds`."""
+        if not holds:
+            self.problems.append(otherwise)
+
+    def wait(self, condition: Callable[[], bool], what: str, timeout_seconds: float = 30.0) -> float:
+        """Poll until `condition` holds; how many seconds that took. Raises TimeoutError, which names `what`."""
+        started = time.monotonic()
+        while not condition():
+            self.crew.look()
+            if time.monotonic() - started > timeout_seconds:
+                raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
+            time.sleep(POLL_SECONDS)
+        return time.monotonic() - started
+
+    def chance(self, low: float, high: float) -> float:
+        """Let a random time pass; how long it was."""
+        seconds = self.random.uniform(low, high)
+        time.sleep(seconds)
+        return seconds
+
+    def committed(self) -> dict[int, int]:
+        """The next offset of each partition that the group has committed."""
+        return asyncio.run(topic.committed(self.stack.broker.bootstrap_servers, self.stack.topic, GROUP))
+
+    def backlog(self) -> int:
+        """How many records are sent and not committed."""
+        committed = self.committed()
+        return sum(end - committed[partition] for partition, end in self.ledger.ends.items())
+
+    def rows(self) -> int:
+        """How many rows the table has, repeated ones included."""
+        with self.client() as client:
+            ((count,),) = client.execute(f"SELECT count() FROM {table.TABLE}")  # noqa: S608 - a constant
+        return int(count)
+
+    def client(self) -> Client:
+        """A client of the engine, past the proxy."""
+        return self.stack.engine.client(self.stack.database, connect_timeout=5, send_receive_timeout=120)
+
+    def run_sql(self, statement: str) -> None:
+        """Run one statement, past the proxy."""
+        with self.client() as client:
+            client.execute(statement)
+
+    def settle(self, stalled_seconds: float = STALLED_SECONDS) -> None:
+        """Wait until everything that was sent is committed.
+
+        Raises:
+            StalledError: no commit has come for a long time.
+        """
+        left, moved = self.backlog(), time.monotonic()
+        while left:
+            self.crew.look()
+            time.sleep(2 * POLL_SECONDS)
+            now = self.backlog()
+            if now != left:
+                left, moved = now, time.monotonic()
+            if time.monotonic() - moved > stalled_seconds or not self.crew.running:
+                raise StalledError(f"{left:,} records are not committed; {len(self.crew.running)} workers run")
+
+    def audit(self, tolerance: Tolerance) -> Findings:
+        """Compare what is there with what is owed; nobody may be sending."""
+        self.ledger.flush()
+        return audit(self.stack, GROUP, self.ledger, None, (), lambda _: None, tolerance)
+
+    def audit_so_far(self) -> None:
+        """With no worker running: what is committed must be accounted for, whatever comes later."""
+        found = self.audit(Tolerance(repeats=True, unfinished=True))
+        self.check(not found.differences, f"halfway: {found.differences.examples}")
+        self.check(found.uncommitted == 0, f"halfway: {found.uncommitted} records committed that do not exist")
+
+
+@contextmanager
+def opened(scenario: Scenario, random: Random, events: int, outage_seconds: float, directory: Path) -> Iterator[Field]:
+    """Everything up, but for the workers; and down again."""
+    with ExitStack() as stack_of:
+        broker_port = free_port()
+        broker_proxy = stack_of.enter_context(in_thread(FaultProxy(broker_port)))
+        advertised = broker_proxy.port if scenario.broker_proxied else 0
+        stack = Stack(directory, broker=Broker(directory, broker_port, advertised))
+        if scenario.before_engine is not None:
+            stack_of.enter_context(scenario.before_engine(directory))
+        stack_of.enter_context(stack)
+        engine_proxy = stack_of.enter_context(in_thread(FaultProxy(stack.engine.port)))
+        with stack.engine.client(stack.database) as client:
+            table.constrain(client)
+            # No merge removes what the report counts; and FINAL has to do all the work.
+            client.execute(f"ALTER TABLE {table.TABLE} MODIFY SETTING {_NO_MERGES}, {_MANY_PARTS}")
+        environment = {
+            **stack.environment(),
+            **COMPRESSED,
+            **scenario.environment,
+            "KAFKA_GROUP_ID": GROUP,
+            "CLICKHOUSE_PORT": str(engine_proxy.port),
+        }
+        crew = Crew(directory, environment)
+        stack_of.callback(crew.disband)
+        ledger = stack_of.enter_context(Ledger(directory))
+        load = Load(stack, ledger, messages(random, scenario.mix), events)
+        yield Field(stack, engine_proxy, broker_proxy, ledger, load, crew, random, events, directory, outage_seconds)

@@ -1,0 +1,68 @@
+"""The records of a run: every one of them follows from the seed and its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from deploy.local.demo.careless import WAYS, Message, ordinary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+METRICS = ("execution_time_ms", "memory_usage_mb", "cost_usd", "output_tokens", "result_success")
+POISONED = "execution_time_ms"
+"""The metric that a constraint of the table refuses below 0; see `deploy.local.demo.reference`."""
+_FIRST = datetime(2026, 9, 1, tzinfo=UTC)
+_OTHER_MONTH = timedelta(days=40)
+_OTHER_MONTH_SHARE = 0.1
+"""Some events belong to another month, so that a batch is two inserts, and may be cut off between them."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What the events of a run are like.
+
+    Attributes:
+        careless: share of the events that `deploy.local.demo.careless` spoils, each in another way.
+        poison: share of the events with a metric that the table refuses.
+        metrics: the names of the metrics of each event.
+    """
+
+    careless: float = 0.01
+    poison: float = 0.0
+    metrics: tuple[str, ...] = METRICS
+
+
+PLAIN = Mix(careless=0.0)
+"""Every metric of every event is owed as a row."""
+
+
+def messages(random: Random, mix: Mix) -> Iterator[Message]:
+    """Records without end."""
+    for number in count():
+        event = _event(random, number, mix)
+        spoilt = random.random() < mix.careless
+        yield random.choice(WAYS)(event, random) if spoilt else ordinary(event)
+
+
+def _event(random: Random, number: int, mix: Mix) -> dict[str, Any]:
+    at = _FIRST + timedelta(milliseconds=number)
+    if random.random() < _OTHER_MONTH_SHARE:
+        at += _OTHER_MONTH
+    metrics: dict[str, Any] = {name: round(random.uniform(0, 10_000), 3) for name in mix.metrics}
+    if "result_success" in metrics:
+        metrics["result_success"] = random.random() < 0.9
+    if random.random() < mix.poison:
+        metrics[POISONED] = -metrics[POISONED] - 1
+    return {
+        "execution_id": str(UUID(int=random.getrandbits(128), version=4)),
+        "agent_name": f"agent-{number % 20}",
+        "user_id": f"user-{number % 1_000}",
+        "completed_at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "metrics": metrics,
+    }
