@@ -44,6 +44,13 @@ class EngineProcess(Server):
         """A client of the ordinary driver; `options` are the driver's own. Close it, or use it in a `with`."""
         return Client(self.host, self.port, database, self.user, self.password, **options)
 
+    def change_password(self, password: str) -> None:
+        """Start it again with another password, as somebody does who changes it."""
+        self.stop()
+        self.password = password
+        self.process.change(CLICKHOUSE_PASSWORD=password)
+        self.start()
+
     def start(self) -> None:
         """Start it; returns when clients may connect."""
         self.process.start(READY.search)

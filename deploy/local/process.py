@@ -48,6 +48,10 @@ class Process:
         self._environment = {**without_settings(), **(environment or {})}
         self._popen: subprocess.Popen[bytes] | None = None
 
+    def change(self, **environment: str) -> None:
+        """Change variables of its environment, for its next start."""
+        self._environment |= environment
+
     @property
     def running(self) -> bool:
         """Whether it has been started and has not ended."""

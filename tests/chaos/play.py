@@ -53,7 +53,7 @@ def _play(scenario: Scenario, field: Field, result: Result) -> None:
         field.crew.end(member)
         name = member.process.process.name
         field.check(member.exit_code == 0, f"{name} ended with {member.exit_code} after SIGTERM")
-    found = field.audit(Tolerance(repeats=True, unfinished=stalled))
+    found = field.audit(Tolerance(repeats=scenario.repeats, unfinished=stalled))
     _judge(scenario, field, found, result)
 
 

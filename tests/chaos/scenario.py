@@ -31,6 +31,8 @@ class Scenario:
         mix: what they are like.
         environment: what the workers are told beside `tests.chaos.field.COMPRESSED`.
         outage_letters: how many metrics may be dead-lettered because ClickHouse was away: what was in flight.
+        repeats: whether something may be done twice: a row of the table (never of its view), a dead letter, or a dead
+            letter beside a row whose insert was never answered.
         broker_proxied: whether Kafka's clients come through the proxy, those of the run itself included.
         before_engine: opened before the engine starts, with the folder of the run.
         short: whether the selection of `--short` has it.
@@ -43,6 +45,7 @@ class Scenario:
     mix: Mix = field(default_factory=Mix)
     environment: Mapping[str, str] = field(default_factory=dict)
     outage_letters: int = 0
+    repeats: bool = True
     broker_proxied: bool = False
     before_engine: Callable[[Path], AbstractContextManager[None]] | None = None
     short: bool = False

@@ -1,6 +1,6 @@
 """Every scenario, in the order in which they are run."""
 
-from tests.chaos.scenarios import workers
+from tests.chaos.scenarios import broker, engine, network, poison, workers
 
-ALL = (*workers.SCENARIOS,)
+ALL = (*workers.SCENARIOS, *engine.SCENARIOS, *network.SCENARIOS, *broker.SCENARIOS, *poison.SCENARIOS)
 BY_NAME = {scenario.name: scenario for scenario in ALL}
