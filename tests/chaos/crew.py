@@ -68,26 +68,32 @@ class Crew:
     members: list[Member] = field(default_factory=list)
     peak_bytes: int = 0
 
-    def launch(self, **changes: str) -> Member:
+    def launch(self) -> Member:
         """A new worker, which has hardly begun to start."""
-        name = f"worker-{len(self.members):03}"
-        member = Member(WorkerProcess(self.directory, {**self.environment, **changes}, name))
-        self.members.append(member)
+        member = self._new({})
         member.process.process.start(lambda _: True)
         return member
 
-    def start(self, *, ready: bool = True, **changes: str) -> Member:
+    def start(self, changes: Mapping[str, str] | None = None, *, ready: bool = True) -> Member:
         """A new worker that has found its topics, and if `ready` is a member of its group and holds for nothing.
+
+        Args:
+            changes: made to the environment.
+            ready: whether to wait until /readyz says so.
 
         Raises:
             ProcessFailedError: it has ended, or was not ready in time.
         """
-        name = f"worker-{len(self.members):03}"
-        member = Member(WorkerProcess(self.directory, {**self.environment, **changes}, name))
-        self.members.append(member)
+        member = self._new(changes or {})
         member.process.start()
         if ready:
             wait_until_ready(member.process)
+        return member
+
+    def _new(self, changes: Mapping[str, str]) -> Member:
+        name = f"worker-{len(self.members):03}"
+        member = Member(WorkerProcess(self.directory, {**self.environment, **changes}, name))
+        self.members.append(member)
         return member
 
     @property

@@ -110,6 +110,7 @@ def test_away_cuts_and_refuses_until_it_is_back(proxy: FaultProxy, client: socke
     assert is_cut(client)
     with connected(proxy) as another:
         assert is_cut(another)
+    assert proxy.refused == 1
 
     proxy.away = False
     with connected(proxy) as another:

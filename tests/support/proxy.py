@@ -58,6 +58,7 @@ class FaultProxy:
         swallow: when a client sends a piece for which this is true, its connection falls silent in both directions,
             until this is None again.
         cuts: how many connections it has cut.
+        refused: how many it has refused.
         held: set once something was not handed on because of silence.
     """
 
@@ -73,6 +74,7 @@ class FaultProxy:
         self.refusing = False
         self.swallow: Callable[[bytes], bool] | None = None
         self.cuts = 0
+        self.refused = 0
         self.held = asyncio.Event()
 
     @property
@@ -143,9 +145,11 @@ class FaultProxy:
         connection = _Connection(reader, writer)
         self._connections.add(connection)
         try:
-            if not self.refusing:
-                connection.reach(*await asyncio.open_connection(LOOPBACK, self._target_port))
-                await self._both_ways(connection)
+            if self.refusing:
+                self.refused += 1
+                return
+            connection.reach(*await asyncio.open_connection(LOOPBACK, self._target_port))
+            await self._both_ways(connection)
         except OSError:
             self.cuts += 1  # the server is away, or somebody hung up: the other side is told the same way
         finally:

@@ -99,6 +99,52 @@ def test_a_row_that_became_a_dead_letter_in_an_outage_is_not_lost() -> None:
     assert stray == {}
 
 
+def test_a_row_that_is_a_dead_letter_too_is_a_duplicate_unless_repeats_are_allowed() -> None:
+    there = {OWNER: [("cost_usd", 0.5), ("exit_code", 0.0)], OTHER: [("cost_usd", 0.5)]}
+
+    for allowed in (False, True):
+        stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")}
+        differences = Differences(repeats_allowed=allowed)
+        compare_rows(SENT, there, stray, differences)
+        assert (differences.duplicates, differences.repeats["both"]) == (not allowed, allowed)
+
+
+def test_of_a_row_that_is_a_dead_letter_too_the_value_must_be_right() -> None:
+    stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")}
+    differences = Differences(repeats_allowed=True)
+
+    compare_rows(SENT[1:], {OTHER: [("cost_usd", 0.6)]}, stray, differences)
+
+    assert differences.wrong == 1
+
+
+def test_of_an_unfinished_worker_only_what_is_committed_is_owed() -> None:
+    for committed, lost in ((0, 0), (1, 1)):
+        differences = Differences()
+        compare_rows(SENT[1:], {}, {}, differences, lambda place, end=committed: place.offset < end)  # type: ignore[misc]
+        compare_letters(
+            {(Place(1, 0), "score"): OWED[HERE, "cost_usd"]}, [], differences, lambda place: place.offset < 0
+        )
+        assert differences.lost == lost
+
+
+def test_a_row_of_an_unfinished_worker_must_be_right_all_the_same() -> None:
+    differences = Differences()
+
+    compare_rows(SENT[1:], {OTHER: [("cost_usd", 9.0), ("model", 1.0)]}, {}, differences, lambda _: False)
+
+    assert (differences.lost, differences.wrong) == (0, 2)
+
+
+def test_the_later_event_may_be_there_before_it_is_committed() -> None:
+    sent = [Sent(OWNER, Place(0, 0), 1_000, {"cost_usd": 1.0}), Sent(OWNER, Place(0, 1), 2_000, {"cost_usd": 2.0})]
+
+    for value, wrong in ((1.0, 0), (2.0, 0), (3.0, 1)):
+        differences = Differences()
+        compare_rows(sent, {OWNER: [("cost_usd", value)]}, {}, differences, lambda place: place.offset == 0)
+        assert (differences.lost, differences.wrong) == (0, wrong)
+
+
 def test_a_sound_row_that_was_dead_lettered_as_refused_is_wrong() -> None:
     stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "row_refused", "0.5")}
 
@@ -134,6 +180,24 @@ LETTERS = [
 )
 def test_dead_letters_are_compared_one_by_one(found: list[Letter], difference: tuple[int, int, int]) -> None:
     assert differences_of_letters(OWED, found) == difference
+
+
+def test_a_dead_letter_that_came_again_may_be_allowed() -> None:
+    differences = Differences(repeats_allowed=True)
+
+    compare_letters(OWED, [*LETTERS, LETTERS[1], LETTERS[1]], differences)
+
+    assert not differences
+    assert differences.repeats == {"letters": 2}
+
+
+def test_a_row_that_would_be_refused_may_be_a_dead_letter_of_an_outage() -> None:
+    found = [*LETTERS[:2], letter("execution_time_ms", "store_unavailable", "-1000.0")]
+
+    assert differences_of_letters(OWED, found) == (0, 0, 0)
+    assert (
+        differences_of_letters(OWED, [LETTERS[0], letter("cost_usd", "store_unavailable", "NaN"), LETTERS[2]])[2] == 1
+    )
 
 
 def test_dead_letters_that_were_not_owed_are_handed_back() -> None:

@@ -1,6 +1,13 @@
 """Every scenario, in the order in which they are run."""
 
-from tests.chaos.scenarios import broker, engine, network, poison, workers
+from tests.chaos.scenarios import broker, engine, members, network, poison, workers
 
-ALL = (*workers.SCENARIOS, *engine.SCENARIOS, *network.SCENARIOS, *broker.SCENARIOS, *poison.SCENARIOS)
+ALL = (
+    *workers.SCENARIOS,
+    *members.SCENARIOS,
+    *engine.SCENARIOS,
+    *network.SCENARIOS,
+    *broker.SCENARIOS,
+    *poison.SCENARIOS,
+)
 BY_NAME = {scenario.name: scenario for scenario in ALL}

@@ -32,7 +32,7 @@ _DISK_BYTES = 96 * 1024 * 1024
 def kill_engine(field: Field) -> None:
     """SIGKILL the engine while inserts flow, and start it again on its data."""
     field.load.send(field.events // (_KILLS + 1))
-    field.crew.start()
+    member = field.crew.start()
     for _ in range(_KILLS):
         before = field.rows()
         field.load.send(field.events // (_KILLS + 1))
@@ -41,7 +41,9 @@ def kill_engine(field: Field) -> None:
         field.stack.engine.kill()
         field.chance(0.0, 1.0)
         field.stack.engine.start()
-    field.notes["kills of the engine"] = _KILLS
+    inserts = member.process.telemetry()["metrics_worker_inserts_total"]
+    cut_off = sum(count for (outcome, _), count in inserts.items() if outcome == "StoreUnavailable")
+    field.notes |= {"kills of the engine": _KILLS, "inserts without an answer": cut_off}
 
 
 def take_engine_away(field: Field) -> None:
