@@ -88,14 +88,20 @@ class Field:
         if not holds:
             self.problems.append(otherwise)
 
-    def wait(self, condition: Callable[[], bool], what: str, timeout_seconds: float = 30.0) -> float:
+    def wait(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        timeout_seconds: float = 30.0,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> float:
         """Poll until `condition` holds; how many seconds that took. Raises TimeoutError, which names `what`."""
         started = time.monotonic()
         while not condition():
             self.crew.look()
             if time.monotonic() - started > timeout_seconds:
                 raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(poll_seconds)
         return time.monotonic() - started
 
     def chance(self, low: float, high: float) -> float:

@@ -156,6 +156,7 @@ def test_a_connection_is_cut_after_so_many_bytes_of_either_direction(
 
     assert b"123".startswith(received)
     wait_until(lambda: bytes(echo.seen) == b"hello" + heard, "the server has what was let through")
+    assert getattr(proxy, lane).passed == len(b"hello123")
     with connected(proxy) as another:
         assert asked(another, b"once only") == b"once only"
 

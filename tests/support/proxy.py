@@ -26,11 +26,13 @@ class Lane:
     Attributes:
         silent: while true nothing is handed on, and the connections stay open.
         delay_seconds: how long each piece waits before it is handed on.
+        passed: how many bytes have been handed on.
     """
 
     def __init__(self) -> None:
         self.silent = False
         self.delay_seconds = 0.0
+        self.passed = 0
         self._left: int | None = None
 
     def cut_after(self, size: int) -> None:
@@ -189,6 +191,7 @@ class FaultProxy:
             admitted = lane.admit(len(data))
             writer.write(data[:admitted])
             await writer.drain()
+            lane.passed += admitted
             if admitted < len(data):
                 self.cuts += 1
                 return

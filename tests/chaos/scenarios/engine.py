@@ -14,11 +14,12 @@ from tests.chaos.scenario import NotPossibleError, Scenario
 from tests.chaos.stream import METRICS, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.chaos.crew import Member
     from tests.chaos.field import Field
+    from tests.support.proxy import Lane
 
 _IN_FLIGHT_METRICS = IN_FLIGHT_EVENTS * len(METRICS)
 _PROBE_SECONDS = 15.0
@@ -26,24 +27,29 @@ _PROBE_SECONDS = 15.0
 _GRACE_SECONDS = 5.0
 """On a busy machine: to connect, and for the first insert after the probe."""
 _KILLS = 3
+_INSERTED_BYTES = 300_000
+"""What a second or two of the load become."""
 _DISK_BYTES = 96 * 1024 * 1024
 
 
 def kill_engine(field: Field) -> None:
-    """SIGKILL the engine while inserts flow, and start it again on its data."""
-    field.load.send(field.events // (_KILLS + 1))
+    """SIGKILL the engine while the bytes of an insert are on their way to it, and start it again on its data."""
+    sending = field.engine_proxy.to_server
     member = field.crew.start()
-    for _ in range(_KILLS):
-        before = field.rows()
-        field.load.send(field.events // (_KILLS + 1))
-        field.wait(lambda before=before: field.rows() > before, "rows after the last fault")  # type: ignore[misc]
-        field.chance(0.0, 0.3)
-        field.stack.engine.kill()
-        field.chance(0.0, 1.0)
-        field.stack.engine.start()
+    with field.load.flowing(per_second=field.events / (5 * _KILLS)):
+        for _ in range(_KILLS):
+            field.wait(_passes(sending, field.random.randrange(1, _INSERTED_BYTES)), "an insert", poll_seconds=0.001)
+            field.stack.engine.kill()
+            field.chance(0.0, 1.0)
+            field.stack.engine.start()
     inserts = member.process.telemetry()["metrics_worker_inserts_total"]
-    cut_off = sum(count for (outcome, _), count in inserts.items() if outcome == "StoreUnavailable")
+    cut_off = sum(count for labels, count in inserts.items() if "StoreUnavailable" in labels)
     field.notes |= {"kills of the engine": _KILLS, "inserts without an answer": cut_off}
+
+
+def _passes(lane: Lane, more: int) -> Callable[[], bool]:
+    until = lane.passed + more
+    return lambda: lane.passed >= until
 
 
 def take_engine_away(field: Field) -> None:

@@ -34,5 +34,5 @@ SCENARIOS = tuple(
         repeats=False,
         short=name == "5",
     )
-    for name, share, events in (("0-1", 0.001, 20_000), ("5", 0.05, 4_000), ("100", 1.0, 2_000))
+    for name, share, events in (("0-1", 0.001, 20_000), ("5", 0.05, 1_500), ("100", 1.0, 1_000))
 )
