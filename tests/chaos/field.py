@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 from deploy.local.broker import Broker
@@ -22,7 +23,6 @@ from tests.support.proxy import FaultProxy, in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from random import Random
 
     from clickhouse_driver import Client
 
@@ -67,7 +67,6 @@ class Field:
         events: how many records the run has.
         problems: what was not as it should be, in words.
         notes: figures that the scenario wants to show.
-        repeats: how often a fault or a start was done.
     """
 
     stack: Stack
@@ -163,8 +162,12 @@ class Field:
 
 
 @contextmanager
-def opened(scenario: Scenario, random: Random, events: int, outage_seconds: float, directory: Path) -> Iterator[Field]:
-    """Everything up, but for the workers; and down again."""
+def opened(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> Iterator[Field]:
+    """Everything up, but for the workers; and down again.
+
+    The events and what the scenario leaves to chance have random numbers of their own, both from the seed: they are
+    drawn in different threads, and must not depend on which is faster.
+    """
     with ExitStack() as stack_of:
         broker_port = free_port()
         broker_proxy = stack_of.enter_context(in_thread(FaultProxy(broker_port)))
@@ -188,5 +191,6 @@ def opened(scenario: Scenario, random: Random, events: int, outage_seconds: floa
         crew = Crew(directory, environment)
         stack_of.callback(crew.disband)
         ledger = stack_of.enter_context(Ledger(directory))
-        load = Load(stack, ledger, messages(random, scenario.mix), events)
-        yield Field(stack, engine_proxy, broker_proxy, ledger, load, crew, random, events, directory, outage_seconds)
+        load = Load(stack, ledger, messages(Random(f"events {seed}"), scenario.mix), events)
+        chance = Random(f"{scenario.name} {seed}")
+        yield Field(stack, engine_proxy, broker_proxy, ledger, load, crew, chance, events, directory, outage_seconds)

@@ -1,10 +1,12 @@
-"""One run: play a scenario, then close the books."""
+"""One run: play a scenario, close the books, say what came of it."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 import traceback
-from random import Random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.audit import Findings, Tolerance
@@ -14,14 +16,32 @@ from tests.chaos.result import MAX_PEAK_BYTES, Result, Verdict
 from tests.chaos.scenario import NotPossibleError, Scenario
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from rich.console import Console
+
+
+def play_and_tell(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> Result:
+    """Run `scenario` once and print what came of it; of a run that failed also how to repeat it, and its logs stay."""
+    directory = Path(tempfile.mkdtemp(prefix=f"execution-metrics-chaos-{scenario.name}-{seed}-"))
+    kept = False
+    try:
+        result = play(scenario, seed, events, outage_seconds, directory)
+        kept = result.verdict is Verdict.FAILED
+    finally:
+        if not kept:
+            shutil.rmtree(directory)
+    console.print(result.line())
+    if kept:
+        again = f"--scenario {scenario.name} --seeds 1 --seed {seed} --events {events} --outage {outage_seconds:g}"
+        for line in (*result.problems, f'again: make chaos ARGS="{again}"', f"logs: {directory}"):
+            console.print(f"    {line}")
+    return result
 
 
 def play(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> Result:
     """Run `scenario` once in `directory`, which is left as it is."""
     result, started = Result(scenario.name, seed), time.monotonic()
     try:
-        with opened(scenario, Random(f"{scenario.name} {seed}"), events, outage_seconds, directory) as field:
+        with opened(scenario, seed, events, outage_seconds, directory) as field:
             try:
                 _play(scenario, field, result)
             finally:

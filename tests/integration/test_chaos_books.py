@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from random import Random
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,7 +22,7 @@ Spoil = Callable[[Field], None]
 @pytest.fixture(scope="module")
 def taken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
     """A field whose records a worker has taken, all of them; each test puts the table back."""
-    with opened(NOTHING, Random(1), EVENTS, 5.0, tmp_path_factory.mktemp("field")) as field:
+    with opened(NOTHING, 1, EVENTS, 5.0, tmp_path_factory.mktemp("field")) as field:
         field.load.send_rest()
         member = field.crew.start()
         field.settle()

@@ -85,7 +85,7 @@ SCENARIOS = (
         "dead-letters-away",
         "The dead-letter topic does not acknowledge, and there is poison: nothing is committed until it does.",
         refuse_dead_letters,
-        events=4_000,
+        events=2_000,
         mix=Mix(careless=0.01, poison=0.05),
         broker_proxied=True,
         short=True,

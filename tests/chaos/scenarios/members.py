@@ -18,6 +18,7 @@ _MOST_MEMBERS = 6
 """More than the topic has partitions."""
 _SHUTDOWN_SECONDS = float(COMPRESSED["SHUTDOWN_TIMEOUT_SECONDS"])
 _AT_ONCE_SECONDS = 1.5
+_REPLICAS = 3
 _SLOWLY = {"BATCH_MAX_EVENTS": "100"}
 _WITHOUT_END = {"RETRY_ATTEMPTS": "1000", "RETRY_MAX_SECONDS": "600"}
 
@@ -34,6 +35,18 @@ def come_and_go(field: Field) -> None:
                 _leaves(field, field.random.choice(running))
             field.chance(0.0, 3.0)
     field.notes["members at the end"] = len(field.crew.running)
+
+
+def restart_one_by_one(field: Field) -> None:
+    """Three members; each in turn is ended and replaced under load, as a deployment does."""
+    for _ in range(_REPLICAS):
+        field.crew.start(ready=False)
+    field.wait(lambda: not any(member.process.readiness() for member in field.crew.running), "all are ready")
+    with field.load.flowing(per_second=field.events / 20):
+        for member in field.crew.running:
+            _leaves(field, member)
+            field.crew.start()
+    field.check(len(field.crew.running) == _REPLICAS, f"{len(field.crew.running)} members run")
 
 
 def stall(field: Field) -> None:
@@ -148,6 +161,11 @@ SCENARIOS = (
         "Members join and leave under load, up to more of them than there are partitions.",
         come_and_go,
         events=20_000,
+    ),
+    Scenario(
+        "rolling-restart",
+        "Three members are replaced one by one under load.",
+        restart_one_by_one,
     ),
     Scenario(
         "member-stalled",
