@@ -83,7 +83,7 @@ def audit(
         counts = table.counts(client)
         differences.repeat("rows", counts.repeated, f"{counts.repeated} rows that repeat another's record and metric")
         read = replaced = 0
-        for digit in PAGES:
+        for digit in PAGES:  # page by page: a million events do not fit in memory twice
             page = table.page(client, digit)
             replaced += compare_rows(ledger.page(digit), page, stray, differences, certain)
             read += sum(map(len, page.values()))

@@ -26,6 +26,7 @@ _PROBE_SECONDS = 15.0
 """Longest wait between two probes of a store that is away: `worker.retry.UNTIL_DONE`."""
 _GRACE_SECONDS = 5.0
 """On a busy machine: to connect, and for the first insert after the probe."""
+_PATIENT = {"RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"}
 _KILLS = 3
 _INSERTED_BYTES = 300_000
 """What a second or two of the load become."""
@@ -200,7 +201,7 @@ SCENARIOS = (
         "SIGKILL for ClickHouse while it inserts, three times, and a restart on its data.",
         kill_engine,
         events=20_000,
-        environment={"BATCH_MAX_EVENTS": "2000", "RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"},
+        environment={"BATCH_MAX_EVENTS": "2000", **_PATIENT},
         short=True,
     ),
     Scenario(
@@ -249,5 +250,6 @@ SCENARIOS = (
         "The password at ClickHouse changes while the worker runs, and back: no dead letter, the reason said.",
         partial(misconfigure, fault="AUTHENTICATION_FAILED"),
         mix=PLAIN,
+        environment=_PATIENT,  # the engine starts again with the other password: that is no outage
     ),
 )
