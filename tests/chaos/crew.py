@@ -138,6 +138,15 @@ class Crew:
                 with suppress(OSError, TypeError):  # it has just ended
                     self.peak_bytes = max(self.peak_bytes, member.process.peak_memory_bytes())
 
+    def mistakes(self) -> list[str]:
+        """The tracebacks that they have logged; whatever is broken around a worker, it has a word for it."""
+        return [
+            f"{member.process.process.name}: {line['event']}\n{line['exception']}"
+            for member in self.members
+            for line in member.said()
+            if "exception" in line and line["logger"].startswith("worker.")
+        ]
+
     def held_seconds(self) -> float:
         """How long they have held, by their own logs; a hold that no line ends counts to the last line."""
         return sum(_held(member.said()) for member in self.members)

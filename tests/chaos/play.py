@@ -73,6 +73,8 @@ def _play(scenario: Scenario, field: Field, result: Result) -> None:
         field.crew.end(member)
         name = member.process.process.name
         field.check(member.exit_code == 0, f"{name} ended with {member.exit_code} after SIGTERM")
+    for mistake in field.crew.mistakes():
+        field.problems.append(f"a mistake of the worker's, by its own log: {mistake}")
     found = field.audit(Tolerance(repeats=scenario.repeats, unfinished=stalled))
     _judge(scenario, field, found, result)
 
