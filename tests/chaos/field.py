@@ -17,7 +17,7 @@ from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from tests.chaos.crew import Crew
 from tests.chaos.load import Load
-from tests.chaos.stream import messages
+from tests.chaos.stream import METRICS, messages
 from tests.support.proxy import FaultProxy, in_thread
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ BATCH_EVENTS = 500
 WRITERS = 2
 IN_FLIGHT_EVENTS = BATCH_EVENTS * (WRITERS + 1)
 """Events that one worker has under way at most: as many batches as it has writers, and one that is decoded."""
+IN_FLIGHT_METRICS = IN_FLIGHT_EVENTS * len(METRICS)
 COMPRESSED = {
     "BATCH_MAX_EVENTS": str(BATCH_EVENTS),
     "CLICKHOUSE_WRITERS": str(WRITERS),
@@ -48,6 +49,8 @@ COMPRESSED = {
     "SHUTDOWN_TIMEOUT_SECONDS": "10",
 }
 """Time compressed by configuration: what takes a minute with the defaults takes three seconds."""
+PATIENT = {"RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"}
+"""For faults that are shorter than this, and must not become dead letters of an outage."""
 STALLED_SECONDS = 60.0
 POLL_SECONDS = 0.1
 _NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.local.process import LOOPBACK
+from tests.support.connection import Side
 from tests.support.local import wait_until
-from tests.support.proxy import FaultProxy, Side, in_thread
+from tests.support.proxy import FaultProxy, in_thread
 
 SECONDS = 5.0
 

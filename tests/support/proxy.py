@@ -4,48 +4,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import Self
 
 from deploy.local.process import LOOPBACK
+from tests.support.connection import Connection, Lane, Side
 
 _CHUNK = 65_536
 _POLL_SECONDS = 0.01
-
-
-class Side(Enum):
-    """Who is at the end of a connection."""
-
-    CLIENT = auto()
-    SERVER = auto()
-
-
-class Lane:
-    """One direction, of every connection of a proxy.
-
-    Attributes:
-        silent: while true nothing is handed on, and the connections stay open.
-        delay_seconds: how long each piece waits before it is handed on.
-        passed: how many bytes have been handed on.
-    """
-
-    def __init__(self) -> None:
-        self.silent = False
-        self.delay_seconds = 0.0
-        self.passed = 0
-        self._left: int | None = None
-
-    def cut_after(self, size: int) -> None:
-        """Let `size` more bytes pass, and then cut the connection that would carry the next one."""
-        self._left = size
-
-    def admit(self, size: int) -> int:
-        """How many of the next `size` bytes may pass; fewer when the connection is to be cut after them."""
-        if self._left is None:
-            return size
-        admitted = min(size, self._left)
-        self._left = self._left - admitted if admitted == size else None
-        return admitted
 
 
 class FaultProxy:
@@ -70,7 +35,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self.port = 0
         self.to_server, self.to_client = Lane(), Lane()
         self.refusing = False
@@ -144,7 +109,7 @@ class FaultProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(reader, writer)
+        connection = Connection(reader, writer)
         self._connections.add(connection)
         try:
             if self.refusing:
@@ -158,7 +123,7 @@ class FaultProxy:
             self._connections.discard(connection)
             connection.abort()
 
-    async def _both_ways(self, connection: "_Connection") -> None:
+    async def _both_ways(self, connection: Connection) -> None:
         client, server = connection.streams[Side.CLIENT], connection.streams[Side.SERVER]
         try:
             await _first_of(
@@ -174,11 +139,11 @@ class FaultProxy:
 
     async def _hand_on(
         self,
-        connection: "_Connection",
+        connection: Connection,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         lane: Lane,
-        may_pass: Callable[["_Connection", bytes], bool],
+        may_pass: Callable[[Connection, bytes], bool],
     ) -> None:
         while data := await reader.read(_CHUNK):
             if not may_pass(connection, data):
@@ -196,39 +161,17 @@ class FaultProxy:
                 self.cuts += 1
                 return
 
-    def _sent(self, connection: "_Connection", data: bytes) -> bool:
+    def _sent(self, connection: Connection, data: bytes) -> bool:
         if self._lose_answer_after is not None:
             self._lose_answer_after = max(self._lose_answer_after - len(data), 0)
         connection.swallowed = self.swallow is not None and (connection.swallowed or self.swallow(data))
         return True
 
-    def _answered(self, _connection: "_Connection", _data: bytes) -> bool:
+    def _answered(self, _connection: Connection, _data: bytes) -> bool:
         if self._lose_answer_after == 0:
             self._lose_answer_after = None
             return False
         return True
-
-
-class _Connection:
-    """A client, and once it is reached the server. `kept` is the side that does not know that the other is gone."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.streams = {Side.CLIENT: (reader, writer)}
-        self.kept: Side | None = None
-        self.swallowed = False
-
-    def reach(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.streams[Side.SERVER] = reader, writer
-
-    def half_open(self, kept: Side) -> None:
-        self.kept = kept
-        for side, (_, writer) in self.streams.items():
-            if side is not kept:
-                writer.transport.abort()
-
-    def abort(self) -> None:
-        for _, writer in self.streams.values():
-            writer.transport.abort()
 
 
 @contextmanager

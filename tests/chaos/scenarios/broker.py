@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.chaos.claims import keeps_membership, resumes
 from tests.chaos.scenario import Scenario
 from tests.chaos.stream import Mix
 
@@ -68,10 +69,8 @@ def refuse_dead_letters(field: Field) -> None:
     field.check(field.committed() == held_at, "something was committed while dead letters were not acknowledged")
     field.check("dead_letters" in member.process.readiness(), "the reason at /readyz has gone")
     field.broker_proxy.swallow = None
-    seconds = field.wait(lambda: not member.process.readiness(), "the worker is ready again", timeout_seconds=60.0)
-    field.notes["resumed after s"] = round(seconds, 1)
-    lost = member.process.telemetry()["metrics_worker_rebalances_total"][()]
-    field.check(lost == 0, f"the group took the partitions away {lost:g} times")
+    resumes(field, member)
+    keeps_membership(field, member)
 
 
 SCENARIOS = (

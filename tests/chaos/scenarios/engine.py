@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.table import TABLE
-from tests.chaos.field import IN_FLIGHT_EVENTS
-from tests.chaos.scenario import NotPossibleError, Scenario
-from tests.chaos.stream import METRICS, PLAIN
+from tests.chaos.claims import keeps_membership, resumes
+from tests.chaos.field import IN_FLIGHT_METRICS, PATIENT
+from tests.chaos.scenario import Scenario
+from tests.chaos.stream import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from tests.chaos.crew import Member
     from tests.chaos.field import Field
-    from tests.support.proxy import Lane
+    from tests.support.connection import Lane
 
-_IN_FLIGHT_METRICS = IN_FLIGHT_EVENTS * len(METRICS)
-_PROBE_SECONDS = 15.0
-"""Longest wait between two probes of a store that is away: `worker.retry.UNTIL_DONE`."""
-_GRACE_SECONDS = 5.0
-"""On a busy machine: to connect, and for the first insert after the probe."""
-_PATIENT = {"RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"}
 _KILLS = 3
 _INSERTED_BYTES = 300_000
 """What a second or two of the load become."""
-_DISK_BYTES = 96 * 1024 * 1024
 
 
 def kill_engine(field: Field) -> None:
@@ -63,8 +51,8 @@ def take_engine_away(field: Field) -> None:
         field.chance(field.outage_seconds, field.outage_seconds)
         field.check("store" in member.process.readiness(), "the worker does not say at /readyz that it holds")
         field.stack.engine.start()
-        _resumes(field, member)
-    _keeps_membership(field, member)
+        resumes(field, member)
+    keeps_membership(field, member)
 
 
 def forbid_parts(field: Field) -> None:
@@ -76,8 +64,8 @@ def forbid_parts(field: Field) -> None:
         field.wait(lambda: "TOO_MANY_PARTS" in member.process.readiness().get("store", ""), "it holds and says why")
         field.chance(field.outage_seconds, field.outage_seconds)
         _limit_parts(field, 100_000)
-        _resumes(field, member)
-    _keeps_membership(field, member)
+        resumes(field, member)
+    keeps_membership(field, member)
 
 
 def _limit_parts(field: Field, parts: int) -> None:
@@ -97,102 +85,12 @@ def slow_engine_down(field: Field) -> None:
     mean = sums["sum"] / sums["count"]
     field.notes["seconds an insert"] = round(mean, 2)
     field.check(mean >= 5, f"an insert took only {mean:.1f} s")
-    _keeps_membership(field, member)
+    keeps_membership(field, member)
     for number in (1, 2):
         field.run_sql(f"ALTER TABLE {TABLE} DROP CONSTRAINT slow_{number}")
 
 
 _MEAN = ("sum", "count")
-
-
-def misconfigure(field: Field, fault: str) -> None:
-    """Make a mistake that is not the metrics' while the worker runs, and mend it."""
-    with field.load.flowing(per_second=field.events / (field.outage_seconds + 10)):
-        member = field.crew.start()
-        field.wait(lambda: field.rows() > 0, "the first rows")
-        with _FAULTS[fault](field):
-            field.wait(lambda: fault in member.process.readiness().get("store", ""), "the reason at /readyz")
-            field.chance(field.outage_seconds / 2, field.outage_seconds)
-            field.check(fault in member.process.readiness().get("store", ""), "the reason at /readyz has gone")
-        _resumes(field, member)
-    starts = [line["reason"] for line in member.said("holding")]
-    field.check(len(starts) == 1 and fault in starts[0], f"log lines when holding starts: {starts}")
-    _keeps_membership(field, member)
-
-
-@contextmanager
-def _table_missing(field: Field) -> Iterator[None]:
-    field.run_sql(f"RENAME TABLE {TABLE} TO elsewhere")
-    yield
-    field.run_sql(f"RENAME TABLE elsewhere TO {TABLE}")
-
-
-@contextmanager
-def _other_password(field: Field) -> Iterator[None]:
-    """Somebody changes the password at the engine, and changes it back."""
-    field.stack.engine.change_password("another")
-    yield
-    field.stack.engine.change_password("")
-
-
-_FAULTS = {"UNKNOWN_TABLE": _table_missing, "AUTHENTICATION_FAILED": _other_password}
-
-
-@contextmanager
-def small_disk(directory: Path) -> Iterator[None]:
-    """A file system of its own for the engine's data, so that it can be full without any other being."""
-    data = directory / "clickhouse"
-    data.mkdir()
-    if os.geteuid() != 0:
-        raise NotPossibleError("a small file system for the engine needs root: mount -t tmpfs")
-    mounted = subprocess.run(  # noqa: S603 - every word is ours
-        ["/bin/mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(data)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode:
-        raise NotPossibleError(f"a small file system for the engine cannot be mounted: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["/bin/umount", "--lazy", str(data)], check=True)  # noqa: S603
-
-
-def fill_disk(field: Field) -> None:
-    """Leave the engine no byte to write, longer than the retry budget, and then make room."""
-    with field.load.flowing(per_second=field.events / (field.outage_seconds + 10)):
-        member = field.crew.start()
-        field.wait(lambda: field.rows() > 0, "the first rows")
-        ballast = field.directory / "clickhouse" / "ballast"
-        _fill(ballast)
-        field.wait(lambda: "store" in member.process.readiness(), "the worker holds")
-        field.chance(field.outage_seconds / 2, field.outage_seconds)
-        ballast.unlink()
-        _resumes(field, member)
-    _keeps_membership(field, member)
-
-
-def _fill(ballast: Path) -> None:
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return  # no space left on device: that is what was wanted
-
-
-def _resumes(field: Field, member: Member) -> None:
-    """Mended: the worker must find out by itself, within the longest wait between two probes."""
-    seconds = field.wait(lambda: not member.process.readiness(), "the worker is ready again", timeout_seconds=60.0)
-    field.notes["resumed after s"] = round(seconds, 1)
-    limit = _PROBE_SECONDS + _GRACE_SECONDS
-    field.check(seconds <= limit, f"it resumed only {seconds:.1f} s after all was mended; {limit:g} are allowed")
-
-
-def _keeps_membership(field: Field, member: Member) -> None:
-    lost = member.process.telemetry()["metrics_worker_rebalances_total"][()]
-    field.check(lost == 0, f"the group took the partitions away {lost:g} times")
 
 
 SCENARIOS = (
@@ -201,14 +99,14 @@ SCENARIOS = (
         "SIGKILL for ClickHouse while it inserts, three times, and a restart on its data.",
         kill_engine,
         events=20_000,
-        environment={"BATCH_MAX_EVENTS": "2000", **_PATIENT},
+        environment={"BATCH_MAX_EVENTS": "2000", **PATIENT},
         short=True,
     ),
     Scenario(
         "engine-away",
         "ClickHouse away under load for --outage seconds, ON_UNAVAILABLE=dead_letter.",
         take_engine_away,
-        outage_letters=_IN_FLIGHT_METRICS,
+        outage_letters=IN_FLIGHT_METRICS,
         short=True,
     ),
     Scenario(
@@ -221,7 +119,7 @@ SCENARIOS = (
         "too-many-parts",
         "ClickHouse refuses inserts with code 252 for --outage seconds.",
         forbid_parts,
-        outage_letters=_IN_FLIGHT_METRICS,
+        outage_letters=IN_FLIGHT_METRICS,
     ),
     Scenario(
         "engine-slow",
@@ -230,26 +128,5 @@ SCENARIOS = (
         events=2_000,
         mix=PLAIN,
         environment={"CLICKHOUSE_TIMEOUT_SECONDS": "12", "KAFKA_REBALANCE_TIMEOUT_SECONDS": "20"},
-    ),
-    Scenario(
-        "disk-full",
-        "No space left on the engine's disk, then room again.",
-        fill_disk,
-        outage_letters=_IN_FLIGHT_METRICS,
-        before_engine=small_disk,
-    ),
-    Scenario(
-        "table-missing",
-        "The table is renamed away while the worker runs, and back: no dead letter, the reason said.",
-        partial(misconfigure, fault="UNKNOWN_TABLE"),
-        mix=PLAIN,
-        short=True,
-    ),
-    Scenario(
-        "password-wrong",
-        "The password at ClickHouse changes while the worker runs, and back: no dead letter, the reason said.",
-        partial(misconfigure, fault="AUTHENTICATION_FAILED"),
-        mix=PLAIN,
-        environment=_PATIENT,  # the engine starts again with the other password: that is no outage
     ),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.field import IN_FLIGHT_EVENTS
+from tests.chaos.claims import keeps_membership, resumes
+from tests.chaos.field import IN_FLIGHT_METRICS, PATIENT
 from tests.chaos.scenario import Scenario
-from tests.chaos.stream import METRICS
-from tests.support.proxy import Side
+from tests.support.connection import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,6 @@ _MOST_BYTES = 100_000
 """Of some inserts of this load."""
 _ANSWER_BYTES = 500
 """Of the engine's answer to one: the layout of the table, then the end."""
-_PATIENT = {"RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"}
 
 
 def lose_answers(field: Field) -> None:
@@ -69,10 +68,8 @@ def black_hole(field: Field) -> None:
         field.wait(lambda: "store" in member.process.readiness(), "the worker holds", timeout_seconds=60.0)
         field.chance(field.outage_seconds / 2, field.outage_seconds)
         field.engine_proxy.silent = False
-        seconds = field.wait(lambda: not member.process.readiness(), "the worker is ready again", timeout_seconds=60.0)
-        field.notes["resumed after s"] = round(seconds, 1)
-    lost = member.process.telemetry()["metrics_worker_rebalances_total"][()]
-    field.check(lost == 0, f"the group took the partitions away {lost:g} times")
+        resumes(field, member)
+    keeps_membership(field, member)
 
 
 def _again_and_again(field: Field, fault: Callable[[], None]) -> None:
@@ -92,7 +89,7 @@ SCENARIOS = (
         "answer-lost",
         "The connection breaks between ClickHouse's commit and its answer; not even the table has a row twice.",
         lose_answers,
-        environment=_PATIENT,
+        environment=PATIENT,
         repeats=False,
         short=True,
     ),
@@ -100,20 +97,20 @@ SCENARIOS = (
         "connection-cut",
         "Connections to ClickHouse cut after any number of bytes, in either direction.",
         cut_connections,
-        environment=_PATIENT,
+        environment=PATIENT,
         repeats=False,
     ),
     Scenario(
         "half-open",
         "Connections to ClickHouse of which only one side knows that they are gone.",
         half_open,
-        environment=_PATIENT,
+        environment=PATIENT,
     ),
     Scenario(
         "black-hole",
         "ClickHouse accepts and never answers, longer than every time-out.",
         black_hole,
-        outage_letters=IN_FLIGHT_EVENTS * len(METRICS),
+        outage_letters=IN_FLIGHT_METRICS,
         short=True,
     ),
 )
