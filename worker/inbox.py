@@ -5,12 +5,15 @@ committed by the clock.
 """
 
 import asyncio
+import zlib
 from collections.abc import Collection, Mapping, Sequence
+from gzip import BadGzipFile
 from itertools import chain
 
+import cramjam
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError
 
 from worker.errors import DependencyError
 from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
@@ -24,6 +27,17 @@ log = structlog.get_logger(__name__)
 _COMMIT_SECONDS = 10.0
 _ONE_RECORD_SECONDS = 0.5
 """How long a partition may be silent, reading one by one, before the next one's turn."""
+
+_UNREADABLE = (
+    UnicodeDecodeError,
+    CorruptRecordException,
+    cramjam.DecompressionError,
+    BadGzipFile,
+    EOFError,
+    zlib.error,
+)
+"""What aiokafka raises on a record, or a whole record batch, that it cannot parse. Apache Kafka lets through only names
+of headers that are not UTF-8; other brokers store any bytes."""
 
 
 class KafkaInbox:
@@ -79,7 +93,7 @@ class KafkaInbox:
         """See `worker.ports.Inbox`."""
         try:
             some = await self._getmany(timeout_seconds, max_records)
-        except UnicodeDecodeError:
+        except _UNREADABLE:
             return await self._step_over_unreadable(max_records)
         return list(chain.from_iterable(some.values()))
 
@@ -96,6 +110,8 @@ class KafkaInbox:
             some: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
             )
+        except CorruptRecordException:
+            raise  # of one record batch; the others may be sound
         except KafkaError as error:
             if self._membership and (taken := await self._membership.taken_by_another()):
                 raise taken from error
@@ -119,7 +135,7 @@ class KafkaInbox:
             while len(records) < max_records:
                 try:
                     some = await self._getmany(_ONE_RECORD_SECONDS, 1, partition)
-                except UnicodeDecodeError:
+                except _UNREADABLE:
                     records.append(await self._step_over(partition))
                     continue
                 if not some:
@@ -157,7 +173,7 @@ class KafkaInbox:
         self._consumer.pause(*self._consumer.assignment())
         try:
             some = await self._getmany(0, 1)
-        except UnicodeDecodeError:
+        except _UNREADABLE:
             await self._go_back(self._consumer.assignment())
             return
         for partition, records in some.items():
