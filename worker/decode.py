@@ -7,6 +7,7 @@ their own metric.
 
 import json
 import re
+import sys
 from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,9 @@ MAX_METRICS = 1_000
 """Metrics in one event; more than that is a mistake of the producer, and would make one record a batch."""
 MAX_NAME_LENGTH = 256
 """Characters (Unicode code points) in the name of an agent or a metric."""
+MAX_LEVELS = 1_024
+"""Objects and arrays within each other: where orjson stops, and the tolerant parse with it, so that the same record is
+always read in the same way."""
 SCHEMA_MAJOR = 1
 
 MAX_TIME = 10_413_791_999_999
@@ -38,6 +42,8 @@ _RFC3339 = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SECOND = slice(17, 19)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_MARKS = re.compile(r'[][{}]|"(?:[^"\\]|\\.)*"', re.DOTALL)
 _VERSION = re.compile(r"(\d+)(?:\.\d+)*", re.ASCII)
 
 
@@ -76,12 +82,34 @@ def _parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidEvent("InvalidUTF8", f"the value is not UTF-8: {error.reason} at byte {error.start}") from error
+    document = _parse_deeply(text, refusal)
+    if text.count("[") + text.count("{") > MAX_LEVELS and _too_deep(text):
+        _refuse("InvalidJSON", "the value is nested too deeply")
+    return document
+
+
+def _parse_deeply(text: str, refusal: orjson.JSONDecodeError) -> object:
+    usual = sys.getrecursionlimit()
     try:
+        # Python 3.11 counts levels together with the stack of whoever calls, and would stop before orjson does.
+        sys.setrecursionlimit(usual + 2 * MAX_LEVELS)
         return json.loads(text, parse_constant=Unrepresentable, parse_float=_float, parse_int=_int)
     except json.JSONDecodeError as error:
         raise InvalidEvent("InvalidJSON", f"the value is not JSON: {refusal}") from error
     except RecursionError as error:
         raise InvalidEvent("InvalidJSON", "the value is nested too deeply") from error
+    finally:
+        sys.setrecursionlimit(usual)
+
+
+def _too_deep(text: str) -> bool:
+    """Whether more objects and arrays stand within each other in `text`, which is JSON, than orjson would read."""
+    levels = 0
+    for mark in _MARKS.finditer(text):
+        levels += _STEPS.get(mark[0], 0)
+        if levels > MAX_LEVELS:
+            return True
+    return False
 
 
 def _float(literal: str) -> float | Unrepresentable:
@@ -108,10 +136,11 @@ def _unwrap_cloudevent(headers: Sequence[tuple[str, bytes | None]], document: ob
     """
     named = {name.lower(): value for name, value in headers}
     content_type = (named.get("content-type") or b"").lower()
-    if not content_type.startswith(b"application/cloudevents"):
+    media_type = content_type.partition(b";")[0].rstrip()
+    if not media_type.startswith(b"application/cloudevents"):
         _check_specversion(named.get("ce_specversion"))
         return document
-    if not content_type.startswith(b"application/cloudevents+json") or not isinstance(document, dict):
+    if media_type != b"application/cloudevents+json" or not isinstance(document, dict):
         _refuse("InvalidCloudEvent", "a structured CloudEvent must be one JSON object (application/cloudevents+json)")
     version = document.get("specversion")
     _check_specversion(version.encode("utf-8", "replace") if isinstance(version, str) else b"")

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, encoded, event, event_without, read, record
-from worker.decode import MAX_METRICS, MAX_TIME, decode
+from worker.decode import MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
 from worker.errors import InvalidEvent
 from worker.model import UnreadableRecord, Unrepresentable
 
@@ -358,6 +358,21 @@ class TestHostileValues:
     def test_may_be_nested_as_deep_as_people_do(self, depth: int) -> None:
         assert read(encoded(event(x=1)).replace(b'"x": 1', b'"x":' + b"[" * depth + b"]" * depth)).user_id == "u-1"
 
+    @pytest.mark.parametrize("beside", [b"1", b"NaN"])
+    @pytest.mark.parametrize("brackets", [b"[]", b"{}"])
+    def test_may_have_1024_levels_whichever_parser_reads_them(self, beside: bytes, brackets: bytes) -> None:
+        opening, closing = (b"[", b"]") if brackets == b"[]" else (b'{"a":', b"}")
+
+        def nested(levels: int) -> bytes:
+            inner = opening * (levels - 1) + b'"]]"' + closing * (levels - 1)
+            return encoded(event(x="@")).replace(b'"@"', inner + b',"y":' + beside)
+
+        assert read(nested(MAX_LEVELS)).user_id == "u-1"
+        assert refusal(nested(MAX_LEVELS + 1)).reason == "InvalidJSON"
+
+    def test_many_brackets_side_by_side_are_not_deep(self) -> None:
+        assert read(encoded(event(x=[[]] * 2_000, y=float("nan")))).user_id == "u-1"
+
     def test_a_record_that_the_client_cannot_parse_says_so(self) -> None:
         with pytest.raises(InvalidEvent) as caught:
             decode(UnreadableRecord("t", 0, 5))
@@ -444,10 +459,13 @@ class TestCloudEvents:
     def test_structured_mode_without_a_readable_event_is_refused(self, document: object, reason: str) -> None:
         assert refusal(document, STRUCTURED).reason == reason
 
-    @pytest.mark.parametrize("content_type", [b"application/cloudevents-batch+json", b"application/cloudevents+avro"])
-    def test_other_modes_are_refused(self, content_type: bytes) -> None:
+    @pytest.mark.parametrize("mode", ["-batch+json", "+avro", "+json-seq", ""])
+    def test_other_modes_are_refused(self, mode: str) -> None:
         for document in ([cloudevent(data=event())], cloudevent(data=event())):
-            assert refusal(document, (("content-type", content_type),)).reason == "InvalidCloudEvent"
+            assert (
+                refusal(document, (("content-type", f"application/cloudevents{mode}".encode()),)).reason
+                == "InvalidCloudEvent"
+            )
 
     def test_a_plain_event_with_other_headers_is_a_plain_event(self) -> None:
         assert decode(Record(encoded(event()), headers=(("content-type", b"text/plain"),))) is not None
