@@ -2,54 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local.demo.reference import Reading, read
+from deploy.local.demo.reference import MAX_LEVELS, Reading, read
 from tests.support.events import JANUARY_2026, encoded, event, event_without, record
-from tests.support.strategies import any_values, documents, spoilt_documents
-from worker.fanout import FanOut
-from worker.model import FailedMetric
+from tests.support.readings import as_the_worker_reads, comparable
+from tests.support.strategies import any_headers, any_values, documents, spoilt_documents
 
-_DAY = 86_400_000
+if TYPE_CHECKING:
+    from deploy.local.demo.careless import Headers
 
-
-def as_the_worker_reads(value: bytes) -> Reading:
-    """What the worker makes of a record, before any table has a say; only rows tell whose they are."""
-    fanned = FanOut()
-    fanned.add(record(value))
-    reading = Reading(skipped=fanned.skipped)
-    for block in fanned.blocks.values():
-        for row in block.rows():
-            reading.owner = str(row.event.execution_id), row.event.agent_name, row.event.completed_at // _DAY
-            reading.rows[row.metric] = float(row.value)
-    for failed in fanned.failed:
-        if isinstance(failed, FailedMetric):
-            reading.refused[failed.metric] = (failed.failure.error_class.value, "")
-    return reading
-
-
-def without_the_table(reading: Reading) -> Reading:
-    """The same, before the constraint of the demo's table has its say."""
-    for metric, (error_class, literal) in list(reading.refused.items()):
-        if error_class == "row_refused":
-            del reading.refused[metric]
-            reading.rows[metric] = float(literal)
-        else:
-            reading.refused[metric] = (error_class, "")
-    if not reading.rows:
-        reading.owner = None
-    return reading
+STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
 
 
 @given(
     st.one_of(
         documents.map(encoded), spoilt_documents().map(encoded), any_values.filter(lambda value: value is not None)
-    )
+    ),
+    any_headers,
+    st.sampled_from([-(2**63), -1, 0, JANUARY_2026, 2**63 - 1]),
 )
-def test_reference_and_worker_agree_on_any_bytes(value: bytes) -> None:
-    assert without_the_table(read(value, (), JANUARY_2026)) == as_the_worker_reads(value)
+def test_reference_and_worker_agree_on_any_bytes(value: bytes, headers: Headers, timestamp: int) -> None:
+    theirs = as_the_worker_reads(record(value, headers=headers, timestamp=timestamp))
+    assert comparable(read(value, headers, timestamp, {})) == comparable(theirs)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"1", encoded(event_without("agent_name"))])
@@ -60,5 +41,46 @@ def test_what_is_no_event_has_no_owner(value: bytes) -> None:
 def test_a_structured_cloudevent_is_read_by_its_data() -> None:
     envelope = encoded({"specversion": "1.0", "data": event()})
 
-    assert read(envelope, (("content-type", b"application/cloudevents+json"),), 0) == read(encoded(event()), (), 0)
+    assert read(envelope, STRUCTURED, 0) == read(encoded(event()), (), 0)
     assert read(envelope, (), 0) == Reading()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "envelope", "readable"),
+    [
+        (b"application/cloudevents+json", {"specversion": "1.0", "data": event()}, True),
+        (b"Application/CloudEvents+JSON ; charset=utf-8", {"specversion": "1.1", "data": event()}, True),
+        (
+            b"application/cloudevents+json",
+            {"specversion": "1.0", "data_base64": b64encode(encoded(event())).decode()},
+            True,
+        ),
+        (b"application/cloudevents+json", {"specversion": "1.0", "data_base64": "%%"}, False),
+        (b"application/cloudevents+json", {"specversion": "1.0", "data_base64": 7}, False),
+        (b"application/cloudevents+json", {"specversion": "1.0"}, False),
+        (b"application/cloudevents+json", {"data": event()}, False),
+        (b"application/cloudevents+json", {"specversion": "2.0", "data": event()}, False),
+        (b"application/cloudevents+json", {"specversion": 1.0, "data": event()}, False),
+        (b"application/cloudevents+json-seq", {"specversion": "1.0", "data": event()}, False),
+        (b"application/cloudevents-batch+json", {"specversion": "1.0", "data": event()}, False),
+        (b"application/cloudevents+avro", {"specversion": "1.0", "data": event()}, False),
+        (b"application/json", event(), True),
+    ],
+)
+def test_envelopes_are_read_by_both_alike(content_type: bytes, envelope: dict[str, object], readable: bool) -> None:
+    headers = (("content-type", content_type),)
+    reading = read(encoded(envelope), headers, 0, {})
+
+    assert (reading.owner is not None) == readable
+    assert comparable(reading) == comparable(as_the_worker_reads(record(envelope, headers=headers, timestamp=0)))
+
+
+@pytest.mark.parametrize("levels", [10, 980, MAX_LEVELS, MAX_LEVELS + 1, 100_000])
+@pytest.mark.parametrize("beside", ["1", "NaN"])
+def test_as_many_levels_as_the_contract_allows_whichever_parser_reads_them(levels: int, beside: str) -> None:
+    nested = "[" * (levels - 2) + "]" * (levels - 2)
+    value = json.dumps(event(metrics={"a": 7, "b": "@"})).replace('"@"', f'{nested}, "c": {beside}').encode()
+    reading = read(value, (), 0, {})
+
+    assert (reading.owner is not None) == (levels <= MAX_LEVELS)
+    assert comparable(reading) == comparable(as_the_worker_reads(record(value, timestamp=0)))

@@ -1,7 +1,8 @@
 """The contract once more: what must become of a record, read from `schemas/event.schema.json` and not from the worker.
 
-Slow and short on purpose; the books are a check only as long as this shares no code with `worker.decode`. Of
-CloudEvents it knows what the demo sends: a sound envelope, or none.
+Slow and short on purpose; the books, and `make fuzz`, are a check only as long as this shares no code with the worker.
+Where the schema is silent these rules hold: of a header that is there twice the last one counts; a document has at most
+1,024 levels; the timestamp of a record is kept within what the table can hold from 1970 on.
 """
 
 from __future__ import annotations
@@ -9,20 +10,28 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
+from base64 import b64decode
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from deploy.local.demo.careless import Headers
 
-REFUSED_BY_TABLE = {"execution_time_ms": lambda value: value < 0}
+REFUSED_BY_TABLE: Mapping[str, Callable[[float], bool]] = {"execution_time_ms": lambda value: value < 0}
 """What the constraint that the demo adds to its table refuses, by metric."""
 CONSTRAINT = "CONSTRAINT duration_not_negative CHECK metric_type != 'execution_time_ms' OR metric_value >= 0"
+MAX_LEVELS = 1_024
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC) - timedelta(milliseconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC) - _MILLISECOND
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VERSION = re.compile(r"1(\.[0-9]+)*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,6 +39,9 @@ _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]):([0-9]{2})"
     r"(\.[0-9]+)?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_CLOUDEVENTS = "application/cloudevents"
 
 
 class Literal(str):
@@ -44,12 +56,18 @@ class Reading:
 
     Attributes:
         owner: execution, agent and day (since 1970) of the event; None where there is no event.
+        user: the user of the event.
+        completed_at: of the event, in milliseconds since 1970.
+        recorded_at: the version of the rows, in milliseconds since 1970.
         rows: the value in ClickHouse, by metric.
         refused: the class of the dead letter and the number as it was written, by metric.
         skipped: how many values of each JSON type were no numbers.
     """
 
     owner: tuple[str, str, int] | None = None
+    user: str | None = None
+    completed_at: int = 0
+    recorded_at: int = 0
     rows: dict[str, float] = field(default_factory=dict)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -60,49 +78,97 @@ class Reading:
         return len(self.rows) + len(self.refused) + self.skipped.total()
 
 
-def read(value: bytes, headers: Headers, timestamp: int) -> Reading:
+def read(
+    value: bytes,
+    headers: Headers,
+    timestamp: int,
+    refused_by_table: Mapping[str, Callable[[float], bool]] = REFUSED_BY_TABLE,
+) -> Reading:
     """Read the value of a record that is no tombstone; `timestamp` is the record's, in milliseconds."""
     try:
-        document = json.loads(value.decode(), parse_int=Literal, parse_float=Literal, parse_constant=Literal)
-        if b"application/cloudevents+json" in dict(headers).values():
-            document = document["data"]
-        reading = Reading(_owner(document, timestamp))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        document = _opened(_parsed(value), headers)
+        reading = _described(document, timestamp)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return Reading()  # whatever it was, it is no event
     for name, number in document["metrics"].items():
-        _add(reading, name, number)
+        _add(reading, name, number, refused_by_table)
     return reading
 
 
-def _add(reading: Reading, name: str, number: object) -> None:
-    literal = number if isinstance(number, Literal) else str(number).lower()
+def _parsed(value: bytes) -> Any:  # noqa: ANN401 - any JSON at all
+    text = value.decode()
+    with _room_for(text):
+        return json.loads(text, parse_int=Literal, parse_float=Literal, parse_constant=Literal)
+
+
+@contextmanager
+def _room_for(text: str) -> Iterator[None]:
+    """Let `json` go as deep as the contract allows, and no deeper; by itself it stops where the caller's stack lets it.
+
+    Raises:
+        ValueError: there are too many levels.
+    """
+    usual = sys.getrecursionlimit()
+    if text.count("[") + text.count("{") > usual // 2:
+        if max(accumulate(_STEPS.get(mark, 0) for mark in _STRING.sub("", text))) > MAX_LEVELS:
+            raise ValueError("too many levels")
+        sys.setrecursionlimit(usual + 2 * MAX_LEVELS)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(usual)
+
+
+def _opened(document: Any, headers: Headers) -> Any:  # noqa: ANN401
+    """What is in the envelope, where the headers say that there is one: Kafka protocol binding for CloudEvents 1.0.
+
+    Raises what comes when the envelope breaks a rule.
+    """
+    last = {name.lower(): value for name, value in headers}
+    named = {name: value.decode("latin-1") for name, value in last.items() if value is not None}
+    media_type, _, _ = named.get("content-type", "").lower().partition(";")
+    if not media_type.startswith(_CLOUDEVENTS):
+        _require(_is_version_1(named.get("ce_specversion", "1.0")))
+        return document
+    _require(media_type.rstrip() == f"{_CLOUDEVENTS}+json" and _is_version_1(document["specversion"]))
+    return document["data"] if "data" in document else _parsed(b64decode(document["data_base64"], validate=True))
+
+
+def _is_version_1(version: object) -> bool:
+    return isinstance(version, str) and not isinstance(version, Literal) and version.split(".")[0] == "1"
+
+
+def _add(reading: Reading, name: str, number: object, refused_by_table: Mapping[str, Callable[[float], bool]]) -> None:
     if not isinstance(number, Literal | bool):
         types = {str: "string", type(None): "null", list: "array", dict: "object"}
         reading.skipped[types[type(number)]] += 1
-    elif not math.isfinite(value := float(number)) or not _is_text(name, least=1, most=256):
+        return
+    literal = str(number) if isinstance(number, Literal) else str(number).lower()
+    if not math.isfinite(value := float(number)) or not _is_text(name, least=1, most=256):
         reading.refused[name] = ("invalid_metric", literal)
-    elif name in REFUSED_BY_TABLE and REFUSED_BY_TABLE[name](value):
+    elif name in refused_by_table and refused_by_table[name](value):
         reading.refused[name] = ("row_refused", literal)
     else:
         reading.rows[name] = value
 
 
-def _owner(document: Any, timestamp: int) -> tuple[str, str, int]:  # noqa: ANN401 - any JSON at all
-    """Whose metrics these are; raises what comes when a field breaks its rule."""
+def _described(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
+    """The event without its metrics; raises what comes when a field breaks its rule."""
     execution_id, agent, metrics = document["execution_id"], document["agent_name"], document["metrics"]
     user, instant, version = map(document.get, ("user_id", "completed_at", "schema_version"), (None, None, "1"))
-    sound = (
-        _UUID.fullmatch(execution_id)
-        and _is_text(agent, least=1, most=256)
-        and (user is None or _is_text(user))
-        and (float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
-        and isinstance(metrics, dict)
-        and len(metrics) <= 1_000
-    )
-    if not sound:
-        raise ValueError("a field breaks its rule")
-    at = _EPOCH + timedelta(milliseconds=timestamp) if instant is None else _instant(instant)
-    return execution_id.lower(), agent, (at - _EPOCH).days
+    _require(_UUID.fullmatch(execution_id) and _is_text(agent, least=1, most=256))
+    _require(user is None or _is_text(user))
+    _require(float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
+    _require(isinstance(metrics, dict) and len(metrics) <= 1_000)
+    recorded_at = max(0, min(timestamp, (_LAST - _EPOCH) // _MILLISECOND))
+    completed_at = recorded_at if instant is None else (_instant(instant) - _EPOCH) // _MILLISECOND
+    owner = execution_id.lower(), agent, completed_at // 86_400_000
+    return Reading(owner, user, completed_at, recorded_at)
+
+
+def _require(holds: object) -> None:
+    if not holds:
+        raise ValueError("a rule is broken")
 
 
 def _is_text(text: object, least: int = 0, most: float = math.inf) -> bool:
