@@ -1,6 +1,8 @@
 """Records that no ordinary client would write."""
 
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
@@ -17,17 +19,22 @@ async def send_unreadable(servers: str, topic: str, partition: int, good_around:
     Returns the position of the bad one in the batch.
     """
     middle = len(good_around) // 2
+    values = [*good_around[:middle], b"{}", *good_around[middle:]]
     async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
-        batch = producer.create_batch()
-        for value in good_around[:middle]:
-            batch.append(key=None, value=value, timestamp=None)
-        batch.append(key=None, value=b"{}", timestamp=None, headers=[(_NAME, b"x")])
-        for value in good_around[middle:]:
-            batch.append(key=None, value=value, timestamp=None)
-        batch.close()
-        batch._build()
-        written = bytes(batch._buffer).replace(_NAME.encode(), _NOT_UTF8)
-        batch._buffer = bytearray(written)
-        struct.pack_into(">I", batch._buffer, _CRC_AT, calc_crc32c(memoryview(batch._buffer)[_CRC_FROM:]))
+        batch = unreadable_batch(producer, [(value, None) for value in values], middle)
         await (await producer.send_batch(batch, topic, partition=partition))
     return middle
+
+
+def unreadable_batch(producer: AIOKafkaProducer, records: Sequence[tuple[bytes | None, int | None]], bad: int) -> Any:
+    """A batch for `send_batch` of values and timestamps; the one at `bad` has a header whose name is not UTF-8."""
+    batch = producer.create_batch()
+    for position, (value, timestamp) in enumerate(records):
+        headers = [(_NAME, b"x")] if position == bad else []
+        batch.append(key=None, value=value, timestamp=timestamp, headers=headers)
+    batch.close()
+    batch._build()
+    written = bytes(batch._buffer).replace(_NAME.encode(), _NOT_UTF8)
+    batch._buffer = bytearray(written)
+    struct.pack_into(">I", batch._buffer, _CRC_AT, calc_crc32c(memoryview(batch._buffer)[_CRC_FROM:]))
+    return batch
