@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Tests that are the same whatever the broker: no Kafka takes part in them, or the demo's own.
 NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_engine_wire.py test_store.py) tests/integration/test_demo.py
 
-.PHONY: help demo test test-kafka check format bench chaos lock clean
+.PHONY: help demo test test-kafka check format bench chaos fuzz lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -37,6 +37,9 @@ bench: $(READY)  ## events per second, CPU per event and peak memory of the work
 
 chaos: $(READY)  ## break broker, engine and workers on purpose; the books must balance; ARGS=… as --help has them
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: $(READY)  ## hostile records through the real servers, every one accounted for; ARGS="--short", "--records 1000000", …
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: $(READY)  ## pin every dependency again, with hashes and without index addresses
 	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url \

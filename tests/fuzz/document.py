@@ -1,0 +1,98 @@
+"""Events as JSON text in parts, so that a mutation can write what no JSON library would: a name twice, bad syntax."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from time import gmtime, strftime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from tests.fuzz.record import BASE_TIME
+
+if TYPE_CHECKING:
+    from random import Random
+
+METRICS = "metrics"
+"""Stands in `Document.fields` for the text of the metrics."""
+_NAMES = (
+    "execution_time_ms", "memory_usage_mb", "cpu_percent", "result_success", "input_tokens", "output_tokens",
+    "cost_usd", "tool_calls", "größe", "延迟", "a", "p99.9", "x" * 256,
+)  # fmt: skip
+_AGENTS = ("triage", "compiler", "größe", "代理", "🦀", "a b", "x" * 256)
+
+
+@dataclass
+class Document:
+    """The members of an event and of its metrics: pairs of JSON text, names with their quotation marks."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    metrics: list[tuple[str, str]] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The whole as JSON, unless a mutation has made something else of it."""
+        metrics = _object(self.metrics)
+        return _object([(name, metrics if value == METRICS else value) for name, value in self.fields])
+
+    def encoded(self) -> bytes:
+        """The whole in UTF-8."""
+        return self.text().encode("utf-8", "surrogatepass")
+
+    def set(self, name: str, value: str) -> None:
+        """Replace, or add, a field; both are JSON text."""
+        for position, (known, _) in enumerate(self.fields):
+            if known == name:
+                self.fields[position] = name, value
+                return
+        self.fields.append((name, value))
+
+
+def _object(members: list[tuple[str, str]]) -> str:
+    return "{" + ",".join([f"{name}:{value}" for name, value in members]) + "}"
+
+
+def quoted(text: str) -> str:
+    """`text` as a JSON string; lone surrogates as escapes, other characters as they are."""
+    encoded = json.dumps(text, ensure_ascii=False)
+    return encoded if encoded.isascii() or encoded.isprintable() else json.dumps(text)
+
+
+def sound(random: Random) -> Document:
+    """An event as it should be, with an id of its own."""
+    document = Document(
+        [
+            ('"execution_id"', f'"{UUID(int=random.getrandbits(128))}"'),
+            ('"agent_name"', quoted(random.choice(_AGENTS))),
+            ('"metrics"', METRICS),
+        ],
+        [(quoted(name), _number(random)) for name in random.sample(_NAMES, random.choice((0, 1, 3, 6, 10)))],
+    )
+    if random.random() < 0.7:
+        document.fields.insert(random.randrange(3), ('"completed_at"', f'"{_time(random)}"'))
+    if random.random() < 0.5:
+        document.fields.append(('"user_id"', random.choice(('"u-1"', "null", '""', '"ü"'))))
+    if random.random() < 0.2:
+        document.fields.append(('"schema_version"', random.choice(("1", "1.0", '"1"', '"1.12.0"'))))
+    if random.random() < 0.2:
+        document.fields.append(('"status"', random.choice(('"failed"', "null", '{"a":[1,{"b":null}]}'))))
+    if random.random() < 0.2:
+        document.metrics.append(('"model"', random.choice(('"large"', "null", "[1]", '{"p50":1}', '""'))))
+    return document
+
+
+def _number(random: Random) -> str:
+    kind = random.randrange(6)
+    if kind == 0:
+        return random.choice(("true", "false", "0", "1"))
+    if kind == 1:
+        return str(random.randrange(-(10**6), 10**6)) if random.random() < 0.1 else str(random.randrange(10**9))
+    if kind == 2:
+        return f"{random.random():.3e}"
+    return repr(round(random.uniform(0, 10_000), 3))
+
+
+def _time(random: Random) -> str:
+    seconds = BASE_TIME // 1_000 + random.randrange(40 * 86_400)
+    fraction = random.choice(("", ".5", ".123", ".123456789"))
+    offset = random.choice(("Z", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+23:59"))
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + fraction + offset

@@ -1,0 +1,149 @@
+"""Mutations of the structure of an event: each leaves it JSON, or nearly."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.fuzz import odd
+from tests.fuzz.document import Document, quoted, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+
+def change(random: Random, document: Document) -> str:
+    """Change one thing in `document`; its name is returned."""
+    chosen = random.choice(_CHANGES)
+    chosen(random, document)
+    return chosen.__name__
+
+
+def _field(random: Random, document: Document) -> int:
+    return random.randrange(len(document.fields))
+
+
+def drop(random: Random, document: Document) -> None:
+    if len(document.fields) > 1:
+        del document.fields[_field(random, document)]
+
+
+def rename(random: Random, document: Document) -> None:
+    position = _field(random, document)
+    name, value = document.fields[position]
+    changed = random.choice(
+        (name.upper(), f'{name[:-1]} "', '""', name.replace("e", "\u0435"), name.replace("_", "\\u005f"), name[1:])
+    )
+    document.fields[position] = changed, value
+
+
+def duplicate(random: Random, document: Document) -> None:
+    name, value = random.choice(document.fields)
+    other = random.choice((value, random.choice(odd.VALUES), random.choice(odd.NUMBERS)))
+    document.fields.insert(random.randrange(len(document.fields) + 1), (name, other))
+
+
+def shuffle(random: Random, document: Document) -> None:
+    random.shuffle(document.fields)
+
+
+def retype(random: Random, document: Document) -> None:
+    position = _field(random, document)
+    document.fields[position] = document.fields[position][0], random.choice(random.choice((odd.VALUES, odd.NUMBERS)))
+
+
+def not_json(random: Random, document: Document) -> None:
+    members = random.choice((document.fields, document.metrics)) or document.fields
+    position = random.randrange(len(members))
+    members[position] = members[position][0], random.choice(odd.NOT_JSON)
+
+
+def execution_id(random: Random, document: Document) -> None:
+    for name, value in document.fields:
+        if name == '"execution_id"' and len(value) == 38:
+            document.set(name, random.choice(odd.uuids(value[1:-1])))
+            return
+
+
+def agent_name(random: Random, document: Document) -> None:
+    document.set('"agent_name"', random.choice(odd.NAMES))
+
+
+def user_id(random: Random, document: Document) -> None:
+    document.set('"user_id"', random.choice(random.choice((odd.NAMES, odd.VALUES))))
+
+
+def completed_at(random: Random, document: Document) -> None:
+    document.set('"completed_at"', random.choice(odd.TIMES))
+
+
+def any_completed_at(random: Random, document: Document) -> None:
+    year, month, day = (
+        random.choice((2025, 2026, 2027, random.randrange(1890, 2310))),
+        random.randrange(14),
+        random.randrange(33),
+    )
+    second, zone = random.randrange(62), random.choice(("Z", "+01:00", "-23:59", "", "+24:00"))
+    document.set('"completed_at"', f'"{year}-{month:02}-{day:02}T{random.randrange(25):02}:59:{second:02}{zone}"')
+
+
+def schema_version(random: Random, document: Document) -> None:
+    document.set('"schema_version"', random.choice(odd.VERSIONS))
+
+
+def foreign_field(random: Random, document: Document) -> None:
+    document.fields.append((random.choice(odd.NAMES), random.choice(random.choice((odd.VALUES, odd.NUMBERS)))))
+
+
+def odd_number(random: Random, document: Document) -> None:
+    for _ in range(random.randrange(1, 4)):
+        document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(odd.NUMBERS)))
+
+
+def odd_value(random: Random, document: Document) -> None:
+    document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(odd.VALUES)))
+
+
+def odd_name(random: Random, document: Document) -> None:
+    for _ in range(random.randrange(1, 4)):
+        value = random.choice((random.choice(odd.NUMBERS), "1", random.choice(odd.VALUES)))
+        document.metrics.insert(random.randrange(len(document.metrics) + 1), (random.choice(odd.NAMES), value))
+
+
+def repeated_metric(random: Random, document: Document) -> None:
+    for name, _ in document.metrics[: random.randrange(1, 3)]:
+        document.metrics.append((name, random.choice(("1", "NaN", '"x"', "1e400", "null", "-2.5"))))
+
+
+def refused_by_table(random: Random, document: Document) -> None:
+    if random.random() < 0.1:  # each one costs the worker some inserts
+        document.metrics.append(('"execution_time_ms"', random.choice(("-1", "-1e308", "-5e-324", "-0.0", "-0"))))
+
+
+def many_metrics(random: Random, document: Document) -> None:
+    if random.random() < 0.05:
+        count = random.choice((999, 1_000, 1_001))
+        document.metrics = [(f'"m{number}"', str(number)) for number in range(count)]
+
+
+def metrics_of_another_shape(random: Random, document: Document) -> None:
+    pairs = [f"[{name},{value}]" for name, value in document.metrics]
+    document.set(
+        '"metrics"', random.choice(("[" + ",".join(pairs) + "]", quoted(json.dumps(pairs)), "null", "[]", "{}"))
+    )
+
+
+def wrap(random: Random, document: Document) -> None:
+    inner = document.text()
+    document.fields = [(random.choice(('"data"', '"event"', '"metrics"')), inner)]
+    if random.random() < 0.5:
+        document.fields += [*sound(random).fields]
+        document.metrics = []
+
+
+_CHANGES: tuple[Callable[[Random, Document], None], ...] = (
+    drop, rename, duplicate, shuffle, retype, not_json, execution_id, agent_name, user_id, completed_at,
+    any_completed_at, schema_version, foreign_field, odd_number, odd_number, odd_value, odd_name, odd_name,
+    repeated_metric, refused_by_table, many_metrics, metrics_of_another_shape, wrap,
+)  # fmt: skip

@@ -1,0 +1,155 @@
+"""What is known to break readers of JSON, times, UUIDs, headers and keys: corpus and mutations draw from it."""
+
+# ruff: noqa: RUF001, E501 - characters that look like others are the point; the lists are data
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.fuzz.document import quoted
+
+if TYPE_CHECKING:
+    from tests.fuzz.record import Headers
+
+
+def _nested(levels: int, opening: str = "[", closing: str = "]") -> str:
+    return opening * levels + closing * levels
+
+
+NUMBERS = (
+    "0", "-0", "-0.0", "0.0", "1", "1.0", "1E5", "1e+5", "1e-5", "-1", "NaN", "Infinity", "-Infinity", "1e400", "-1e400",
+    "1e99999999999999999999", "5e-324", "2e-324", "1e-400", "2.2250738585072011e-308", "1.7976931348623157e308",
+    "1.7976931348623158e308", "1.7976931348623159e308", "9007199254740993", "9223372036854775807",
+    "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "18446744073709551615",
+    "18446744073709551616", "123456789012345678901", "0.1000000000000000055511151231257827", "0e999999999999",
+    "1" * 308, "1" * 309, "1" * 310, "9" * 5_000, "-" + "9" * 5_000, "0." + "3" * 5_000, "1e" + "0" * 5_000 + "5",
+    "true", "false",
+)  # fmt: skip
+"""Numbers, as the contract and the standard library of Python know them."""
+NOT_JSON = (
+    "-NaN", "nan", "inf", "+1", "01", "-01", ".5", "1.", "1.e5", "1e", "-", "0x10", "1_000", "１２", "True", "None",
+    "undefined", "'x'", "", '"', '"\\x"', '"\\u12"', '"\t"', '"\x00"', "[1,]", "[", "]", "{",
+    '{"a"}', '{"a":1,}', "//", "1 2",
+)  # fmt: skip
+"""What some parsers take and JSON does not know."""
+VALUES = (
+    "null", '""', '"x"', '"1"', '"NaN"', "[]", "{}", "[1]", '{"a":1}', '"\\ud800"', '"\\udc00\\ud800"',
+    '"\\ud83d\\ude00"', '"\\u0000"', "[NaN]", '{"a":1e400}', '{"a":1,"a":2}', '"\ud800"', '"\x7f"', '" "', '"\ufeff"', '"💥"',
+    _nested(100), _nested(940), _nested(1_000), _nested(1_021), _nested(1_022), _nested(1_023), _nested(1_100),
+    _nested(1_021, '{"":', "}").replace("}", "0}", 1), "[" * 100, '"' + "[" * 2_000 + '"', "[" + "[]," * 1_500 + "NaN]",
+)  # fmt: skip
+"""Values of every other type, sound or not."""
+NAMES = tuple(
+    map(
+        quoted,
+        (
+            "", " ", "\t", "\n", "\0", "a\0b", "n" * 255, "n" * 256, "n" * 257, "ä" * 256, "ä" * 257, "🦀" * 256,
+            "🦀" * 257, "e\u0301" * 128, "e\u0301" * 129, "n" * 10_000, "\ud800", "\udfff", "a\udc00", "ехecution_time_ms",
+            "ｅxecution_time_ms", "execution_time_ms\u200b", "\u202esm_emit", "\ufeff", "'; DROP TABLE x --", "{table}",
+            "%s", "metric_type", "__proto__", "\\", '"', "\u2028", "NaN", "null", "execution_id",
+        ),
+    )
+)  # fmt: skip
+"""Names of metrics and of agents; look-alikes are names of their own."""
+
+
+def uuids(usual: str) -> tuple[str, ...]:
+    """Ways to write the UUID `usual`, and what is none, as JSON text."""
+    bare = usual.replace("-", "")
+    return tuple(
+        map(
+            quoted,
+            (
+                usual.upper(), bare, f"{{{usual}}}", f"urn:uuid:{usual}", f"{usual}\n", f" {usual}", f"{usual} ",
+                usual[:-1], f"{usual}0", f"{usual[:-1]}g", f"{usual[:-1]}\0", f"{usual[:-1]}１", usual.replace("-", "_"),
+                usual.replace("-", "\u2010"), f"{bare[:4]}-{bare[4:]}", f"{usual[:8]}{usual[8:].replace('-', '', 1)}-",
+                "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "", "0" * 36, "-" * 36,
+            ),
+        )
+    )  # fmt: skip
+
+
+TIMES = tuple(
+    map(
+        quoted,
+        (
+            "2026-09-01T00:00:00Z", "2026-09-01t00:00:00z", "2026-09-01T00:00:00.Z", "2026-09-01T00:00:00.9999Z",
+            "2026-09-01T00:00:00." + "9" * 1_000 + "Z", "2026-09-01T00:00:00", "2026-09-01T00:00Z", "2026-09-01",
+            "2026-09-01 00:00:00Z", "20260901T000000Z", "2026-W36-2T00:00:00Z", "2026-244T00:00:00Z", "1788220800",
+            "2026-12-31T23:59:60Z", "2026-06-30T23:59:60.5Z", "2026-09-01T12:34:60Z", "2026-09-01T00:00:61Z",
+            "2027-01-01T05:29:60+05:30", "2299-12-31T23:59:60Z", "2026-09-01T24:00:00Z", "2026-09-01T23:60:00Z",
+            "2026-02-29T00:00:00Z", "2028-02-29T00:00:00Z", "2100-02-29T00:00:00Z", "2026-04-31T00:00:00Z",
+            "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z", "9999-12-31T23:59:60-23:59",
+            "10000-01-01T00:00:00Z", "-001-01-01T00:00:00Z", "1899-12-31T23:59:59.999Z", "1900-01-01T00:00:00Z",
+            "1900-01-01T00:00:00+00:01", "1899-12-31T23:30:00-01:00", "2299-12-31T23:59:59.9999Z",
+            "2300-01-01T00:00:00Z", "2300-01-01T00:30:00+01:00", "2299-12-31T23:30:00-01:00", "1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z",
+            "1925-01-01T00:00:00Z", "1924-12-31T23:59:59Z", "2283-11-11T23:47:16Z", "2106-02-07T06:28:16Z",
+            "2026-09-01T00:00:00+24:00", "2026-09-01T00:00:00+23:60", "2026-09-01T00:00:00+0100",
+            "2026-09-01T00:00:00+01", "2026-09-01T00:00:00+01:00:00", "2026-09-01T00:00:00-00:00", "2026-09-01T00:00:00+23:59",
+            "2026-09-01T00:00:00-23:59", "2026-09-01T00:00:00 Z", "2026-09-01T00:00:00Z\n", " 2026-09-01T00:00:00Z",
+            "２０２６-09-01T00:00:00Z", "2026-09-01T00:00:00Z\0", "2026-09-01T00:00:00\u2212" + "01:00",
+            "2026\u201009\u201001T00:00:00Z", "yesterday", "",
+        ),
+    )
+)  # fmt: skip
+VERSIONS = (
+    "1", "1.0", "1e0", "10e-1", "1.0000000000000000000001", "1.1", "2", "0", "-1", "true", "null", "NaN", '"1"', '"1.0"',
+    '"1.2.3"', '"1."', '"1.x"', '"01"', '"2"', '"10"', '"v1"', '"1 "', '"1\\n"', '"١"', '""', "[]", "{}", "1e400",
+)  # fmt: skip
+TIMESTAMPS = (
+    0, 1, -1, -2, -1_000, 999, 2**31, 2**32, 10_413_791_999_999, 10_413_792_000_000, -2_208_988_800_000,
+    -2_208_988_800_001, 253_402_300_799_999, 2**53, 2**62, -(2**62), 2**63 - 1, -(2**63),
+)  # fmt: skip
+"""Of a record, in milliseconds."""
+KEYS = (None, b"", b"k", b"\xff\xfe", b"\0", b"null", b"k" * 1_024, b"k" * 1_025, b"\xff" * 200_000)
+HEADERS: tuple[Headers, ...] = (
+    (("", b""),),
+    (("", None),),
+    (("trace", b"\xff\xfe"), ("trace", b"2"), ("trace", None)),
+    (("n" * 10_000, b"x" * 100_000),),
+    (("größe\0\n", b"\0"), ("💥", b"\xf0")),
+    tuple((f"h{number}", b"v") for number in range(500)),
+    (
+        ("dlq.kind", b"metric"), ("dlq.error.class", b"too_large"), ("dlq.source.offset", b"-7"),
+        ("dlq.source.partition", b"x"), ("dlq.replays", b"999999"), ("dlq.metric", b"\xff"),
+    ),
+    (("ce_specversion", b"1.0"), ("ce_type", b"execution.completed"), ("ce_id", b"1"), ("ce_source", b"/a")),
+    (("CE_SpecVersion", b"1.1"),),
+    (("ce_specversion", b"1"),),
+    (("ce_specversion", b"2.0"),),
+    (("ce_specversion", b"0.3"),),
+    (("ce_specversion", b""),),
+    (("ce_specversion", None),),
+    (("ce_specversion", b"\xff"),),
+    (("ce_specversion", b" 1.0"),),
+    (("ce_specversion", b"10.0"),),
+    (("ce_specversion", b"2.0"), ("ce_specversion", b"1.0")),
+    (("ce_specversion", b"1.0"), ("ce_specversion", b"2.0")),
+    (("ce_specversion", b"2.0"), ("ce_specversion", None)),
+    (("content-type", b"application/json"),),
+    (("content-type", b"\xff"),),
+    (("content-type", None),),
+    (("content-type", b"application/cloudevents"),),
+    (("content-type", b"application/cloudevents+avro"),),
+    (("content-type", b"application/cloudevents-batch+json"),),
+    (("content-type", b"application/cloudevents+json-seq"),),
+)  # fmt: skip
+STRUCTURED = (
+    b"application/cloudevents+json", b"application/cloudevents+json; charset=utf-8", b"Application/CloudEvents+JSON",
+    b"application/cloudevents+json ;x", b" application/cloudevents+json", b"application/cloudevents+jsonp",
+    b"application/cloudevents+json\0",
+)  # fmt: skip
+"""Content types of, or near, the structured mode."""
+ENVELOPES = (
+    '{"specversion":"1.0","data":@}', '{"specversion":"1.0","id":"1","source":"/a","type":"t","data":@}',
+    '{"specversion":"1.0","data_base64":"#"}', '{"specversion":"1.0","data":null,"data_base64":"#"}',
+    '{"specversion":"1.0","data":"#"}', '{"specversion":"1.0"}', '{"data":@}', '{"specversion":"2.0","data":@}',
+    '{"specversion":1.0,"data":@}', '{"specversion":"1","data":@}', '{"specversion":"1.x","data":@}',
+    '{"specversion":"10","data":@}', '{"specversion":"\\ud800","data":@}', '{"specversion":null,"data":@}',
+    '{"specversion":"1.0","data_base64":"###"}', '{"specversion":"1.0","data_base64":"# "}',
+    '{"specversion":"1.0","data_base64":NaN}', '{"specversion":"1.0","data_base64":[]}',
+    '{"specversion":"1.0","data":@,"data_base64":1}', '[{"specversion":"1.0","data":@}]', "@",
+    '{"specversion":"1.0","data":[@]}', '{"specversion":"2.0","specversion":"1.0","data":1,"data":@}',
+)  # fmt: skip
+"""Structured CloudEvents, sound and broken: @ stands for the event, # for it in base64."""
