@@ -27,10 +27,12 @@ class KafkaServer(Server):
     Attributes:
         port: where clients without password and encryption connect.
         idempotence: whether it serves an idempotent producer.
+        validates: whether it looks into record batches before it stores them.
     """
 
     port: int
     idempotence: ClassVar[bool]
+    validates: ClassVar[bool]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -58,6 +60,7 @@ class Broker(KafkaServer):
     """
 
     idempotence = False
+    validates = False
 
     def __init__(self, directory: Path, port: int = 0, advertised_port: int = 0) -> None:
         self.port = port or free_port()

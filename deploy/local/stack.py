@@ -47,7 +47,6 @@ class Stack:
         dlq_partitions: int = 1,
         database: str = DEFAULT_DATABASE,
         migrate: bool = True,
-        broker: Broker | None = None,
     ) -> None:
         self.broker = broker or Broker(directory)
         self.engine = EngineProcess(directory)

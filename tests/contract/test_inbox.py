@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from deploy.local.broker import KafkaServer
-from tests.support.hostile import send_unreadable
+from tests.support.hostile import send_corrupt, send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.errors import DependencyError
@@ -115,6 +115,21 @@ async def test_records_that_cannot_be_parsed_are_stepped_over(
     assert unreadable == list(range(bad, 22))
     assert [record.offset for record in records if record.partition == 2] == list(range(23))
     assert {record.value for record in records} == {*good[:10], b"before", b"elsewhere", b"after", b""}
+
+
+@pytest.mark.parametrize("codec", range(5), ids=["plain", "gzip", "snappy", "lz4", "zstd"])
+async def test_batches_that_cannot_be_unpacked_are_stepped_over(
+    broker: KafkaServer, topics: Topics, inboxes: OpenInbox, codec: int
+) -> None:
+    """Apache Kafka refuses to store them; a broker that does not look inside hands them out."""
+    await send(broker.bootstrap_servers, topics.events, [b"before"], partition=2)
+    stored = await send_corrupt(broker.bootstrap_servers, topics.events, 2, 3, codec, b"\xff garbage" * 9)
+    assert stored != broker.validates
+    await send(broker.bootstrap_servers, topics.events, [b"after"], partition=2)
+    records = await take(await inboxes(fresh_name("group")), 5 if stored else 2)
+    assert [record.offset for record in records] == list(range(len(records)))
+    assert [isinstance(record, UnreadableRecord) for record in records[1:-1]] == [True] * 3 * stored
+    assert (records[0].value, records[-1].value) == (b"before", b"after")
 
 
 async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topic(inboxes: OpenInbox) -> None:

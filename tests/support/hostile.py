@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.record.util import calc_crc32c
 
+_LENGTH_AT, _LENGTH_FROM = 8, 12
 _CRC_AT, _CRC_FROM = 17, 21
 """Where the checksum of a record batch (message format 2) stands, and where what it covers begins."""
+_CODEC_AT, _RECORDS_AT = 21, 61
 _NAME = "~~~~"
 _NOT_UTF8 = b"\xff\xfe\xff\xfe"
 
@@ -26,6 +29,17 @@ async def send_unreadable(servers: str, topic: str, partition: int, good_around:
     return middle
 
 
+async def send_corrupt(servers: str, topic: str, partition: int, count: int, codec: int, payload: bytes) -> bool:
+    """Put one batch of `corrupt_batch`; whether the broker has stored it."""
+    async with AIOKafkaProducer(bootstrap_servers=servers, request_timeout_ms=5_000) as producer:
+        batch = corrupt_batch(producer, count, codec, payload)
+        try:
+            await (await producer.send_batch(batch, topic, partition=partition))
+        except KafkaError:
+            return False
+    return True
+
+
 def unreadable_batch(producer: AIOKafkaProducer, records: Sequence[tuple[bytes | None, int | None]], bad: int) -> Any:
     """A batch for `send_batch` of values and timestamps; the one at `bad` has a header whose name is not UTF-8."""
     batch = producer.create_batch()
@@ -34,7 +48,24 @@ def unreadable_batch(producer: AIOKafkaProducer, records: Sequence[tuple[bytes |
         batch.append(key=None, value=value, timestamp=timestamp, headers=headers)
     batch.close()
     batch._build()
-    written = bytes(batch._buffer).replace(_NAME.encode(), _NOT_UTF8)
+    return _rewritten(batch, bytes(batch._buffer).replace(_NAME.encode(), _NOT_UTF8))
+
+
+def corrupt_batch(producer: AIOKafkaProducer, count: int, codec: int, payload: bytes) -> Any:
+    """A batch for `send_batch` that says it has `count` records, compressed by `codec`, and has `payload` instead."""
+    batch = producer.create_batch()
+    for _ in range(count):
+        batch.append(key=None, value=b"{}", timestamp=None)
+    batch.close()
+    batch._build()
+    written = bytearray(batch._buffer[:_RECORDS_AT]) + payload
+    struct.pack_into(">h", written, _CODEC_AT, codec)
+    return _rewritten(batch, written)
+
+
+def _rewritten(batch: Any, written: bytes | bytearray) -> Any:
+    """Give `batch` other bytes, with the length and the checksum that they must have."""
     batch._buffer = bytearray(written)
+    struct.pack_into(">i", batch._buffer, _LENGTH_AT, len(written) - _LENGTH_FROM)
     struct.pack_into(">I", batch._buffer, _CRC_AT, calc_crc32c(memoryview(batch._buffer)[_CRC_FROM:]))
     return batch

@@ -62,6 +62,7 @@ class ApacheKafka(KafkaServer):
     """
 
     idempotence = True
+    validates = True
 
     def __init__(
         self,
