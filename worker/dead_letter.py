@@ -5,19 +5,23 @@ topic becomes a pointer: the coordinates of its source and a digest in place of 
 """
 
 import json
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
 from worker.errors import ErrorClass
-from worker.model import Failed, FailedEvent, FailedMetric, Record, Unrepresentable
+from worker.model import Failed, FailedEvent, FailedMetric, Record, ReplayedRecord, Unrepresentable
 
 MAX_MESSAGE = 2_000
 """Characters of an error message that are kept; ClickHouse's can quote the whole statement."""
 _MAX_POINTER_KEY = 1_024
 _MAX_METRIC = 256
 """Characters of a metric's name in the header. A sound name fits; the value has the whole of any other."""
+
+KIND = "dlq.kind"
+"""The first of the added headers."""
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -107,11 +111,27 @@ def rfc3339(milliseconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 
+def milliseconds(text: str) -> int:
+    """The instant that `rfc3339` has written.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if not _INSTANT.fullmatch(text):
+        raise ValueError(f"{text[:40]!a} is no instant")
+    return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
 def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -> list[tuple[str, bytes | None]]:
-    """The added headers. Readers take the last of each name, so that a producer's own `dlq.…` headers cannot lie."""
+    """The added headers, `KIND` first: readers take what follows the last one, so that a producer's own cannot lie."""
     error = failed.failure
     fields: dict[str, str] = {
-        "dlq.kind": "event" if isinstance(failed, FailedEvent) else "metric",
+        KIND: "event" if isinstance(failed, FailedEvent) else "metric",
         "dlq.error.class": error.error_class.value,
         "dlq.error.type": error.error_type,
     }
@@ -134,6 +154,12 @@ def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -
         "dlq.replays": "0",
         "dlq.worker": head.worker,
     }
+    if isinstance(record, ReplayedRecord):
+        # In place of what the letter before it said, so that headers do not grow with replays.
+        fields["dlq.replays"] = str(record.replays)
+        fields["dlq.attempts"] = str(record.attempts + int(fields["dlq.attempts"]))
+        split_off = record.whole and isinstance(failed, FailedMetric)
+        fields["dlq.part_of" if split_off else "dlq.replaces"] = str(record.replaces)
     # A metric's name may hold a lone surrogate; the value keeps it losslessly, a header must be UTF-8.
     return [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields.items()]
 

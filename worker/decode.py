@@ -112,6 +112,21 @@ def _too_deep(text: str) -> bool:
     return False
 
 
+def number(text: str) -> float | Unrepresentable:
+    """The number that `text` is, as the metric of an event would be read: `true`, `NaN` and `1e400` as well.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        value = json.loads(text, parse_constant=Unrepresentable, parse_float=_float, parse_int=_int)
+    except RecursionError as error:
+        raise ValueError("nested") from error
+    if isinstance(value, int | float | Unrepresentable):
+        return value
+    raise ValueError(f"{text[:40]!a} is no number")
+
+
 def _float(literal: str) -> float | Unrepresentable:
     number = float(literal)
     return number if abs(number) <= _LARGEST else Unrepresentable(literal)

@@ -60,6 +60,10 @@ class FanOut:
             self.tombstones += 1
             return
         self.events += 1
+        self.add_event(event)
+
+    def add_event(self, event: Event) -> None:
+        """Put each metric of an event where it belongs."""
         metrics = event.metrics
         if not metrics:
             return  # no row, hence no block either

@@ -41,6 +41,42 @@ class UnreadableRecord(NamedTuple):
     headers: tuple[()] = ()
 
 
+class Place(NamedTuple):
+    """Where a dead letter stands in its topic."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        """As `dlq show` takes it."""
+        return f"{self.partition}:{self.offset}"
+
+
+class ReplayedRecord(NamedTuple):
+    """A `Record` put together again from its dead letter, with the history that a new dead letter would go on with.
+
+    The first fields are those of the source record; where the dead letter is of a single metric, `value` is None.
+
+    Attributes:
+        replays: how often it has been replayed, this time included.
+        attempts: inserts that held the metric before this time.
+        replaces: the dead letter that it comes from.
+        whole: whether that is the dead letter of a whole event, so that several can come out of it.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    replays: int
+    attempts: int
+    replaces: Place
+    whole: bool
+
+
 class Unrepresentable(NamedTuple):
     """A JSON number that no Float64 can hold, as it was written: `NaN`, `-Infinity`, `1e400`."""
 

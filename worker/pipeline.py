@@ -67,11 +67,17 @@ class Pipeline:
         """Bring every metric of `records` to one of its three ends; when this returns they may be committed."""
         remaining = iter(records)
         while (fanned := await self._fan_out(remaining)) is not None:
-            unwritten: list[FailedMetric] = []
-            for block in fanned.blocks.values():
-                unwritten += await self._writer.write(block)
-            await self._put([*fanned.failed, *unwritten])
-            self._count(fanned, fanned.rows - len(unwritten))
+            await self.finish(fanned)
+
+    async def finish(self, fanned: FanOut) -> list[Failed]:
+        """Steps 2 and 3 for what is fanned out already; returns what became dead letters."""
+        unwritten: list[FailedMetric] = []
+        for block in fanned.blocks.values():
+            unwritten += await self._writer.write(block)
+        failed = [*fanned.failed, *unwritten]
+        await self._put(failed)
+        self._count(fanned, fanned.rows - len(unwritten))
+        return failed
 
     async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
         """Fan out as many records as may be in memory at once; None when there are none left."""

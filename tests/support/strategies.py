@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.events import Record, encoded, event
-from worker.model import Event, Row
+from worker.errors import ErrorClass
+from worker.model import Event, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Row, Unrepresentable
 
 settings.register_profile("worker", deadline=None)  # what else the machine does is no failure of a test
 settings.load_profile("worker")
@@ -200,3 +201,51 @@ def row_lists(draw: st.DrawFn, max_lists: int = 1) -> list[list[Row]]:
 
 
 _few_values = st.sampled_from([0, 0.0, -0.0, 1, 1.0, True, False])
+
+
+failures = st.builds(
+    Failure,
+    st.sampled_from(ErrorClass),
+    st.sampled_from(["InvalidName", "VIOLATED_CONSTRAINT", "ConnectionResetError"]),
+    st.one_of(st.text(max_size=20), st.just("x" * 2_001)),
+    st.sampled_from([None, 469, -1]),
+)
+literals = st.sampled_from(["NaN", "Infinity", "-Infinity", "1e400", "-1E+400", "9" * 400, "1.50e999"])
+decoded_events = st.builds(
+    Event,
+    st.uuids(),
+    st.text(min_size=1, max_size=256),
+    st.one_of(st.none(), st.text()),
+    st.integers(-2_208_988_800_000, 10_413_791_999_999),
+    st.integers(0, 10_413_791_999_999),
+    st.just({}),
+    st.builds(
+        lambda offset, timestamp: Record(None, offset=offset, timestamp=timestamp),
+        st.integers(0, 2**63 - 1),
+        st.integers(-1, 2**62),
+    ),
+)
+failed_metrics = st.builds(
+    FailedMetric,
+    decoded_events,
+    st.one_of(metric_names, unsound_names),
+    st.one_of(numbers, st.builds(Unrepresentable, literals)),
+    failures,
+    st.integers(0, 10_000),
+)
+failed_events = st.builds(FailedEvent, st.binary().map(Record), failures)
+
+
+def replayed(failed: FailedMetric, *, whole: bool = False) -> FailedMetric:
+    """`failed` as it would come out of a replay for the third time."""
+    source = failed.event.record
+    history = (source.topic, source.partition, source.offset, source.timestamp, source.key, None, source.headers)
+    again = ReplayedRecord(*history, replays=3, attempts=7, replaces=Place(0, 42), whole=whole)
+    return failed._replace(event=failed.event._replace(record=again))
+
+
+DEAD_LETTER_HEADERS = (
+    "dlq.kind", "dlq.error.class", "dlq.error.type", "dlq.error.code", "dlq.error.message", "dlq.attempts",
+    "dlq.metric", "dlq.execution_id", "dlq.table", "dlq.source.topic", "dlq.source.partition", "dlq.source.offset",
+    "dlq.source.timestamp", "dlq.failed_at", "dlq.replays", "dlq.replaces", "dlq.part_of", "dlq.worker",
+)  # fmt: skip

@@ -26,7 +26,7 @@ from worker.dead_letter import Headers, Letterhead, dead_letter, pointer
 from worker.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
 from worker.errors import ErrorClass, InvalidEvent
 from worker.fanout import FanOut
-from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure, Unrepresentable
+from worker.model import Failed, FailedEvent, FailedMetric, Failure
 
 FORMATS = FormatChecker(formats=["uuid"])
 
@@ -149,59 +149,27 @@ class TestMetrics:
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
 
-failures = st.builds(
-    Failure,
-    st.sampled_from(ErrorClass),
-    st.sampled_from(["InvalidName", "VIOLATED_CONSTRAINT", "ConnectionResetError"]),
-    st.one_of(st.text(max_size=20), st.just("x" * 2_001)),
-    st.sampled_from([None, 469, -1]),
-)
-literals = st.sampled_from(["NaN", "Infinity", "-Infinity", "1e400", "-1E+400", "9" * 400, "1.50e999"])
-decoded_events = st.builds(
-    Event,
-    st.uuids(),
-    st.text(min_size=1, max_size=256),
-    st.one_of(st.none(), st.text()),
-    st.integers(-2_208_988_800_000, 10_413_791_999_999),
-    st.integers(0, 10_413_791_999_999),
-    st.just({}),
-    st.builds(
-        lambda offset, timestamp: Record(None, offset=offset, timestamp=timestamp),
-        st.integers(0, 2**63 - 1),
-        st.integers(-1, 2**62),
-    ),
-)
-failed_metrics = st.builds(
-    FailedMetric,
-    decoded_events,
-    st.one_of(strategies.metric_names, strategies.unsound_names),
-    st.one_of(strategies.numbers, st.builds(Unrepresentable, literals)),
-    failures,
-    st.integers(0, 10_000),
-)
-failed_events = st.builds(FailedEvent, st.binary().map(Record), failures)
-
 
 class TestDeadLetters:
-    @given(failed_metrics)
+    @given(strategies.failed_metrics)
     def test_of_a_metric_validate(self, failed: FailedMetric) -> None:
         letter = dead_letter(failed, HEAD, 0)
         value = json.loads(letter.value)
         Draft202012Validator(DEAD_LETTER, format_checker=FORMATS).validate(value)
         validator("metric", DEAD_LETTER).validate(value)
 
-    @given(st.one_of(failed_metrics, failed_events))
+    @given(st.one_of(strategies.failed_metrics, strategies.failed_events))
     def test_as_pointers_validate(self, failed: Failed) -> None:
         value = json.loads(pointer(failed, HEAD, 0).value)
         Draft202012Validator(DEAD_LETTER, format_checker=FORMATS).validate(value)
         validator("pointer", DEAD_LETTER).validate(value)
 
-    @given(st.one_of(failed_metrics, failed_events), st.integers(0, 10_413_791_999_999))
+    @given(st.one_of(strategies.failed_metrics, strategies.failed_events), st.integers(0, 10_413_791_999_999))
     def test_have_headers_that_validate(self, failed: Failed, failed_at: int) -> None:
         for write in (dead_letter, pointer):
             validator("headers", DEAD_LETTER).validate(_read(write(failed, HEAD, failed_at).headers))
 
-    @given(st.lists(st.one_of(failed_metrics, failed_events)))
+    @given(st.lists(st.one_of(strategies.failed_metrics, strategies.failed_events)))
     def test_write_no_header_that_the_schema_does_not_name(self, failed: list[Failed]) -> None:
         known = set(DEAD_LETTER["$defs"]["headers"]["properties"])
         assert {name for item in failed for name in _read(dead_letter(item, HEAD, 0).headers)} <= known
@@ -209,7 +177,13 @@ class TestDeadLetters:
     def test_write_every_header_that_the_schema_names(self) -> None:
         failed = FailedMetric(events.read(events.event()), "m", 1, Failure(ErrorClass.ROW_REFUSED, "E", "m", 469), 1)
         definition = DEAD_LETTER["$defs"]["headers"]
-        assert set(_read(dead_letter(failed, HEAD, 0).headers)) == set(definition["properties"])
+        written = set(_read(dead_letter(failed, HEAD, 0).headers))
+        assert written == set(definition["properties"]) - {"dlq.replaces", "dlq.part_of"}
+        again, part = (
+            set(_read(dead_letter(strategies.replayed(failed, whole=whole), HEAD, 0).headers))
+            for whole in (False, True)
+        )
+        assert (again - written, part - written) == ({"dlq.replaces"}, {"dlq.part_of"})
         of_event = FailedEvent(Record(b""), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
         assert set(_read(dead_letter(of_event, HEAD, 0).headers)) == set(definition["required"])
 

@@ -1,0 +1,75 @@
+"""What is done, and how much of it Kafka's short text can keep."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.done import Done
+
+offsets = st.integers(0, 300)
+
+
+@given(offsets, st.sets(offsets))
+def test_it_is_a_set_with_everything_before_the_first(first: int, added: set[int]) -> None:
+    done = Done(first)
+    for offset in added:
+        done.add(offset)
+    expected = {*range(first), *added}
+    assert {offset for offset in range(400) if offset in done} == expected
+    assert done.first == min(set(range(400)) - expected)
+    assert {offset for offset in range(400) if offset in done} == expected, "to look at `first` changes nothing"
+
+
+@given(offsets, st.sets(offsets), offsets, st.sets(offsets))
+def test_two_become_their_union(first: int, added: set[int], other_first: int, other_added: set[int]) -> None:
+    one, other = Done(first), Done(other_first)
+    for done, members in ((one, added), (other, other_added)):
+        for offset in members:
+            done.add(offset)
+    one.add_all(other)
+    assert {offset for offset in range(400) if offset in one} == {
+        *range(first), *range(other_first), *added, *other_added,
+    }  # fmt: skip
+
+
+@given(offsets, st.sets(offsets))
+def test_what_is_written_reads_back(first: int, added: set[int]) -> None:
+    done = Done(first)
+    for offset in added:
+        done.add(offset)
+    back = Done.read(done.first, done.text())
+    assert all((offset in back) == (offset in done) for offset in range(400))
+    assert len(done.text()) <= 4_000
+
+
+def test_the_runs_of_an_outage_are_few_whatever_their_length() -> None:
+    done = Done()
+    done.add_range(1, 1_000_000)
+    assert done.first == 0
+    assert len(done.text()) < 30
+    assert Done.read(0, done.text()).beyond() == [(1, 1_000_000)]
+
+
+def test_what_does_not_fit_is_forgotten_from_the_end() -> None:
+    done = Done()
+    random = Random(7)
+    for offset in range(1, 100_000):
+        if random.random() < 0.05:
+            done.add(offset)
+    text = done.text()
+    assert 3_000 < len(text) <= 4_000
+    kept = Done.read(0, text).beyond()
+    assert len(kept) > 1_000
+    assert kept == done.beyond()[: len(kept)]
+
+
+def test_nothing_beyond_is_no_text() -> None:
+    assert (Done(17).text(), Done(17).first) == ("", 17)
+
+
+@pytest.mark.parametrize("text", ["", "somebody else's", "1 ", "1 !", "1 AAAA", "2 eJw="])
+def test_a_text_that_cannot_be_read_counts_as_empty(text: str) -> None:
+    done = Done.read(5, text)
+    assert (done.first, done.beyond()) == (5, [])
