@@ -16,15 +16,17 @@ from typing import Any
 
 import click
 
-from worker import app, logs
+from worker import app
 from worker.check import check_all
+from worker.command_line import say, settings_of_environment
+from worker.dlq import dlq
 from worker.errors import DependencyError, SettingsError
 from worker.execution import measure
 from worker.kafka import producing, require_topics
 from worker.migrate import migrate as apply_migrations
 from worker.produce import Produced, emit
 from worker.produce import produce as produce_lines
-from worker.settings import Need, Settings, load, unknown_variables
+from worker.settings import Need, Settings
 from worker.signals import signals_ignored
 
 
@@ -37,24 +39,27 @@ def cli() -> None:
     """
 
 
+cli.add_command(dlq)
+
+
 @cli.command()
 def run() -> None:
     """Consume events until SIGTERM, write rows, dead-letter what fails."""
-    asyncio.run(_run(_settings()))
+    asyncio.run(_run(settings_of_environment()))
 
 
 @cli.command()
 def migrate() -> None:
     """Create or update the tables in ClickHouse."""
-    applied = apply_migrations(app.clickhouse_target(_settings(Need.CLICKHOUSE)), told=_say)
-    _say(f"{applied} applied" if applied else "nothing to apply")
+    applied = apply_migrations(app.clickhouse_target(settings_of_environment(Need.CLICKHOUSE)), told=say)
+    say(f"{applied} applied" if applied else "nothing to apply")
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def check(as_json: bool) -> None:
     """Check the configuration and every dependency, one line each."""
-    findings = asyncio.run(check_all(_settings()))
+    findings = asyncio.run(check_all(settings_of_environment()))
     for finding in findings:
         click.echo(json.dumps(finding._asdict()) if as_json else finding.line())
     if not all(finding.ok for finding in findings):
@@ -65,16 +70,16 @@ def check(as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 def produce(file: BufferedReader) -> None:
     """Put JSON lines from FILE (- for standard input) onto the topic, as they are."""
-    settings = _settings(Need.KAFKA)
+    settings = settings_of_environment(Need.KAFKA)
 
     async def put() -> Produced:
         async with _producing(settings) as producer:
             return await produce_lines(file, producer, settings.kafka_topic)
 
     produced = asyncio.run(put())
-    _say(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
+    say(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
     if produced.too_large:
-        _say(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
+        say(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
         raise SystemExit(1)
 
 
@@ -87,15 +92,15 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 
     The command comes first: when Kafka is away it has run all the same, its code is passed on, and the event is shown.
     """
-    settings = _settings(Need.KAFKA)
+    settings = settings_of_environment(Need.KAFKA)
     with signals_ignored():
         execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
         if execution.problem:
-            _say(execution.problem)
+            say(execution.problem)
         try:
             asyncio.run(_emit(settings, execution.event))
         except DependencyError as error:
-            _say(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
+            say(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
     raise SystemExit(execution.exit_code)
 
 
@@ -117,14 +122,6 @@ async def _emit(settings: Settings, event: dict[str, object]) -> None:
         await emit(event, producer, settings.kafka_topic)
 
 
-def _settings(*needs: Need) -> Settings:
-    settings = load(os.environ, needs or tuple(Need))
-    logs.configure(settings.log_level, settings.log_format)
-    for warning in unknown_variables(os.environ):
-        _say(f"warning: {warning}")
-    return settings
-
-
 def _leave_at_once() -> None:
     """Exit 0, though a thread may wait for a ClickHouse or a name server that does not answer.
 
@@ -136,17 +133,13 @@ def _leave_at_once() -> None:
         os._exit(0)
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def main() -> None:
     """Run a command; turn what we know to go wrong into one clear message and an exit code."""
     try:
         cli.main(prog_name="metrics-worker", standalone_mode=True)
     except SettingsError as error:
-        _say(f"configuration:\n{error}")
+        say(f"configuration:\n{error}")
         sys.exit(2)
     except DependencyError as error:
-        _say(str(error))
+        say(str(error))
         sys.exit(3)

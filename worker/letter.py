@@ -15,7 +15,7 @@ import orjson
 from worker.dead_letter import KIND, milliseconds
 from worker.decode import number
 from worker.errors import ErrorClass, WorkerError
-from worker.model import Event, Failure, Place, Record, ReplayedRecord
+from worker.model import Event, Failure, Place, Record, ReplayedRecord, UnreadableRecord
 
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
 _MAX_PARTITION, _MAX_OFFSET = 2**31 - 1, 2**63 - 1
@@ -94,6 +94,8 @@ class Pointer(NamedTuple):
 
 def read_letter(record: Record) -> Letter | Foreign:
     """Read the headers of a record on the dead-letter topic; never raises, whatever they are."""
+    if isinstance(record, UnreadableRecord):
+        return Foreign(record, "the Kafka client cannot parse it")
     headers = dict(record.headers[_added(record.headers) :])
     try:
         return _letter(record, headers)

@@ -1,9 +1,10 @@
 """The seams at which the worker meets the world. Each has a real adapter and, for tests, one in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.block import Block
+from worker.done import Done
 from worker.model import Failed, Record
 
 
@@ -72,3 +73,48 @@ class Inbox(Protocol):
 
     def listen(self, listener: RevokeListener) -> None:
         """Name who is told of rebalances; before the first poll."""
+
+
+class Backlog(Protocol):
+    """The dead-letter topic as somebody finds it who comes to put letters back."""
+
+    async def extent(self) -> Mapping[int, range]:
+        """The offsets that stand in each partition now; what is written later is none of them.
+
+        Raises:
+            DependencyError: Kafka cannot be reached, or refuses.
+        """
+
+    def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
+        """Some records at a time, in order; an `UnreadableRecord` for what the Kafka client cannot parse.
+
+        Of offsets that are gone there is no record, which is no error.
+
+        Raises:
+            DependencyError: Kafka does not hand them out.
+        """
+
+    async def progress(self) -> Mapping[int, Done]:
+        """What replays have taken down as done, by partition; a copy.
+
+        Raises:
+            DependencyError: Kafka cannot be reached, or refuses.
+        """
+
+    async def save(self, progress: Mapping[int, Done]) -> None:
+        """Take down what is done, beside what others have taken down.
+
+        Raises:
+            DependencyError: it is not acknowledged.
+        """
+
+
+class Sources(Protocol):
+    """The topics that dead letters come from."""
+
+    async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
+        """The record at one place; None where there is none any more, or none that can be read.
+
+        Raises:
+            DependencyError: Kafka does not answer.
+        """
