@@ -90,8 +90,8 @@ async def run(settings: Settings) -> None:
     Raises:
         DependencyError: Kafka cannot be reached, or a topic is missing. ClickHouse may be away: the worker holds.
     """
-    stop = _stop_on_signals()
-    _relax_garbage_collection()
+    stop = stop_on_signals()
+    relax_garbage_collection()
     log.info("worker starts", version=VERSION, pid=getpid())
     async with AsyncExitStack() as stack:
         worker = await _unless(stop, stack.enter_async_context(_worker(settings)))
@@ -191,7 +191,7 @@ def _reasons(hold: Hold, inbox: KafkaInbox) -> dict[str, str]:
     return reasons
 
 
-def _relax_garbage_collection() -> None:
+def relax_garbage_collection() -> None:
     """Collect cycles a hundred times less often than by default.
 
     A batch is some hundred thousand objects without a cycle, which the collector would look through again and again:
@@ -201,7 +201,7 @@ def _relax_garbage_collection() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def _stop_on_signals() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -5,9 +5,7 @@ Exit codes: 0 done, 1 something is left to do, 2 wrong usage or configuration, 3
 
 import asyncio
 import json
-import os
 import sys
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BufferedReader
@@ -18,7 +16,7 @@ import click
 
 from worker import app
 from worker.check import check_all
-from worker.command_line import say, settings_of_environment
+from worker.command_line import leave_at_once, say, settings_of_environment
 from worker.dlq import dlq
 from worker.errors import DependencyError, SettingsError
 from worker.execution import measure
@@ -26,6 +24,7 @@ from worker.kafka import producing, require_topics
 from worker.migrate import migrate as apply_migrations
 from worker.produce import Produced, emit
 from worker.produce import produce as produce_lines
+from worker.replaying import replay
 from worker.settings import Need, Settings
 from worker.signals import signals_ignored
 
@@ -40,6 +39,7 @@ def cli() -> None:
 
 
 cli.add_command(dlq)
+cli.add_command(replay)
 
 
 @cli.command()
@@ -114,23 +114,12 @@ async def _producing(settings: Settings) -> AsyncIterator[Any]:
 
 async def _run(settings: Settings) -> None:
     await app.run(settings)
-    _leave_at_once()
+    leave_at_once(0)
 
 
 async def _emit(settings: Settings, event: dict[str, object]) -> None:
     async with _producing(settings) as producer:
         await emit(event, producer, settings.kafka_topic)
-
-
-def _leave_at_once() -> None:
-    """Exit 0, though a thread may wait for a ClickHouse or a name server that does not answer.
-
-    It has nothing to finish any more, and Python would wait for it, the event loop too when it closes.
-    """
-    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def main() -> None:

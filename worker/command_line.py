@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
 
 import click
@@ -37,3 +38,14 @@ def put_document(document: Mapping[str, object]) -> None:
 def wants_json(asked: bool) -> bool:
     """Whether to write JSON: where it was asked for, and where stdout is no terminal."""
     return asked or not sys.stdout.isatty()
+
+
+def leave_at_once(code: int) -> None:
+    """Exit with `code`, though a thread may wait for a ClickHouse or a name server that does not answer.
+
+    It has nothing to finish any more, and Python would wait for it, the event loop too when it closes.
+    """
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

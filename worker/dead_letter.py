@@ -96,6 +96,11 @@ def payload(failed: Failed) -> bytes:
     )
 
 
+def metric_header(name: str) -> str:
+    """The name of a metric as the header has it: a lone surrogate, which the value can escape, cannot stand there."""
+    return name[:_MAX_METRIC].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def number_text(value: float | Unrepresentable) -> str:
     """A number as text that reads back as the same number; JSON's own numbers cannot say NaN."""
     if isinstance(value, Unrepresentable):
@@ -140,7 +145,7 @@ def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -
     fields["dlq.error.message"] = error.message[:MAX_MESSAGE]
     if isinstance(failed, FailedMetric):
         fields["dlq.attempts"] = str(failed.attempts)
-        fields["dlq.metric"] = failed.metric[:_MAX_METRIC]
+        fields["dlq.metric"] = metric_header(failed.metric)
         fields["dlq.execution_id"] = str(failed.event.execution_id)
     else:
         fields["dlq.attempts"] = "0"
@@ -160,7 +165,7 @@ def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -
         fields["dlq.attempts"] = str(record.attempts + int(fields["dlq.attempts"]))
         split_off = record.whole and isinstance(failed, FailedMetric)
         fields["dlq.part_of" if split_off else "dlq.replaces"] = str(record.replaces)
-    # A metric's name may hold a lone surrogate; the value keeps it losslessly, a header must be UTF-8.
+    # What is quoted in a message may hold a lone surrogate; a header must be UTF-8.
     return [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields.items()]
 
 

@@ -79,6 +79,11 @@ class Letter(NamedTuple):
         return self.failure.error_class is ErrorClass.TOO_LARGE
 
     @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the Kafka client could not parse the source record, so that nothing but its place is here."""
+        return self.kind == "event" and self.failure.error_type == UnreadableRecord.__name__
+
+    @property
     def source_headers(self) -> Sequence[tuple[str, bytes | None]]:
         """The headers of the source record; none where this is a pointer, which leaves them there."""
         headers = self.record.headers
@@ -199,14 +204,14 @@ def replayed(letter: Letter, value: bytes | None, found: Record | None = None) -
     Args:
         letter: where it comes from.
         value: of an event its bytes.
-        found: the source record itself, where it was fetched; it has the key and headers that a pointer leaves out.
+        found: the source record itself, where it was fetched; it has what the letter leaves out.
     """
     topic, partition, offset = letter.source
     return ReplayedRecord(
         topic,
         partition,
         offset,
-        letter.source_timestamp,
+        found.timestamp if found else letter.source_timestamp,
         found.key if found else letter.record.key,
         value,
         found.headers if found else letter.source_headers,

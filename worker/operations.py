@@ -1,13 +1,24 @@
 """The composition root of the commands that look after dead letters."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
-from worker.app import kafka_target
+from worker.app import VERSION, clickhouse_target, kafka_target
+from worker.breaker import Breaker
+from worker.clickhouse import ClickHouseStore
+from worker.dead_letter import Letterhead
 from worker.dead_letter_backlog import KafkaBacklog
-from worker.kafka import require_topics
+from worker.dead_letter_topic import KafkaDeadLetters
+from worker.errors import DependencyError, StoreError
+from worker.kafka import producing, require_topics
+from worker.kafka_sources import KafkaSources
+from worker.pipeline import Pipeline
+from worker.replay import OncePerPart, Replay, WatchedHold
+from worker.replay_plan import ReplayPolicy
 from worker.settings import Settings
 from worker.standing import Standing
+from worker.telemetry import Telemetry
+from worker.writer import OnUnavailable, Writer
 
 
 @asynccontextmanager
@@ -36,3 +47,47 @@ async def standing(settings: Settings) -> AsyncIterator[Standing]:
     """
     async with backlog(settings) as opened:
         yield await Standing.now(opened)
+
+
+def table_of(settings: Settings) -> str:
+    """The table that rows are for, as dead letters name it."""
+    return f"{settings.clickhouse_database}.{settings.clickhouse_table}"
+
+
+@asynccontextmanager
+async def replay(
+    settings: Settings, opened: KafkaBacklog, standing: Standing, policy: ReplayPolicy, told: Callable[[int], object]
+) -> AsyncIterator[Replay]:
+    """A replay, ready to run, with a writer of its own.
+
+    Raises:
+        DependencyError: Kafka or ClickHouse cannot be reached, or is not prepared.
+    """
+    kafka, telemetry, hold = kafka_target(settings), Telemetry(), WatchedHold()
+    async with AsyncExitStack() as stack:
+        store = ClickHouseStore(clickhouse_target(settings), 1, telemetry)
+        stack.callback(store.close)
+        try:
+            await store.probe()
+        except StoreError as error:
+            raise DependencyError(f"ClickHouse takes no inserts: {error.name}: {error}") from error
+        producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
+        head = Letterhead(worker=VERSION, table=table_of(settings))
+        letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
+        breaker = Breaker(store, hold)
+        stack.push_async_callback(breaker.stop)
+        # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
+        writer = Writer(store, breaker, settings.retry, OnUnavailable.HOLD)
+        pipeline = Pipeline(writer, OncePerPart(letters, standing), hold, telemetry)
+        sources = KafkaSources(kafka)
+        stack.push_async_callback(sources.stop)
+        yield Replay(
+            standing,
+            opened,
+            sources,
+            pipeline,
+            hold,
+            policy,
+            told=told,
+            stop_seconds=settings.shutdown_timeout_seconds * 0.6,
+        )

@@ -1,10 +1,13 @@
 """The outside world in memory, at the ports. The same behaviour is asked of these as of the real adapters."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple, cast
 
 from worker.block import Block
+from worker.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.done import Done
 from worker.errors import (
     DeadLetterUnavailable,
     RowRefused,
@@ -13,8 +16,8 @@ from worker.errors import (
     StoreUnavailable,
     UnknownStoreError,
 )
-from worker.model import Failed, Row
-from worker.ports import DeadLetters, Store
+from worker.model import Failed, Record, Row
+from worker.ports import Backlog, DeadLetters, Sources, Store
 
 Guilty = Callable[[Row], bool]
 Error = Callable[[], StoreError]
@@ -198,3 +201,98 @@ class MemoryDeadLetters(DeadLetters):
         self.letters += [item for at, item in enumerate(failed) if at not in missing]
         if missing:
             raise DeadLetterUnavailable("not acknowledged in time", missing)
+
+
+class KeptRecord(NamedTuple):
+    """A record as a topic keeps it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class MemoryTopic(MemoryDeadLetters, Backlog):
+    """A dead-letter topic whose letters are written and read as the real ones are.
+
+    Args:
+        partitions: how many; letters go to them in turn.
+        keeps_texts: whether it keeps, as Kafka does and Tansu does not, what is done beyond an offset.
+
+    Attributes:
+        records: what stands in each partition.
+        watch: called before letters are kept, and before progress is saved, to change how things stand then.
+    """
+
+    HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+
+    def __init__(self, partitions: int = 1, *, keeps_texts: bool = True) -> None:
+        super().__init__()
+        self.records: list[list[Record]] = [[] for _ in range(partitions)]
+        self.watch: Callable[[], object] = lambda: None
+        self._keeps_texts = keeps_texts
+        self._kept: dict[int, tuple[int, str]] = {}
+        self._times = count(1_767_225_600_000)
+
+    async def put(self, failed: Sequence[Failed]) -> None:
+        """See `DeadLetters`. What is not acknowledged is not kept; `watch` may end it after any number of letters."""
+        before = len(self.letters)
+        try:
+            await super().put(failed)
+        finally:
+            for item in self.letters[before:]:
+                self.watch()
+                now = next(self._times)
+                self.keep(dead_letter(item, self.HEAD, now))
+
+    def keep(self, letter: DeadLetter, partition: int | None = None) -> KeptRecord:
+        """Append one record."""
+        if partition is None:
+            partition = min(range(len(self.records)), key=lambda number: len(self.records[number]))
+        into = self.records[partition]
+        kept = KeptRecord(
+            "execution-completed.dlq",
+            partition,
+            len(into),
+            letter.timestamp,
+            letter.key,
+            letter.value,
+            tuple(letter.headers),
+        )
+        into.append(kept)
+        return kept
+
+    async def extent(self) -> Mapping[int, range]:
+        """See `Backlog`."""
+        return {partition: range(len(records)) for partition, records in enumerate(self.records)}
+
+    async def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
+        """See `Backlog`; few at a time, so that there is more than one time."""
+        for start in range(offsets.start, offsets.stop, 3):
+            yield self.records[partition][start : min(start + 3, offsets.stop)]
+
+    async def progress(self) -> Mapping[int, Done]:
+        """See `Backlog`."""
+        return {partition: Done.read(*kept) for partition, kept in self._kept.items()}
+
+    async def save(self, progress: Mapping[int, Done]) -> None:
+        """See `Backlog`."""
+        self.watch()
+        for partition, done in progress.items():
+            if partition in self._kept:
+                done.add_all(Done.read(*self._kept[partition]))
+            self._kept[partition] = (done.first, done.text() if self._keeps_texts else "")
+
+
+class MemorySources(Sources):
+    """Source topics; every record that was ever given to it, by its place."""
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self.records = {(record.topic, record.partition, record.offset): record for record in records}
+
+    async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
+        """See `Sources`."""
+        return self.records.get((topic, partition, offset))
