@@ -17,7 +17,7 @@ from worker.model import Failed, FailedEvent, FailedMetric, Record, ReplayedReco
 MAX_MESSAGE = 2_000
 """Characters of an error message that are kept; ClickHouse's can quote the whole statement."""
 _MAX_POINTER_KEY = 1_024
-_MAX_METRIC = 256
+MAX_METRIC = 256
 """Characters of a metric's name in the header. A sound name fits; the value has the whole of any other."""
 
 KIND = "dlq.kind"
@@ -98,7 +98,7 @@ def payload(failed: Failed) -> bytes:
 
 def metric_header(name: str) -> str:
     """The name of a metric as the header has it: a lone surrogate, which the value can escape, cannot stand there."""
-    return name[:_MAX_METRIC].encode("utf-8", "backslashreplace").decode("utf-8")
+    return name[:MAX_METRIC].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def number_text(value: float | Unrepresentable) -> str:
@@ -163,8 +163,11 @@ def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -
         # In place of what the letter before it said, so that headers do not grow with replays.
         fields["dlq.replays"] = str(record.replays)
         fields["dlq.attempts"] = str(record.attempts + int(fields["dlq.attempts"]))
-        split_off = record.whole and isinstance(failed, FailedMetric)
-        fields["dlq.part_of" if split_off else "dlq.replaces"] = str(record.replaces)
+        divided = record.whole and isinstance(failed, FailedMetric)
+        if not divided:
+            fields["dlq.replaces"] = str(record.replaces)
+        if part_of := record.replaces if divided else record.part_of:
+            fields["dlq.part_of"] = str(part_of)
     # What is quoted in a message may hold a lone surrogate; a header must be UTF-8.
     return [(name, text.encode("utf-8", "backslashreplace")) for name, text in fields.items()]
 

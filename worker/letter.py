@@ -219,6 +219,7 @@ def replayed(letter: Letter, value: bytes | None, found: Record | None = None) -
         letter.attempts,
         letter.place,
         letter.kind == "event",
+        letter.part_of,
     )
 
 

@@ -62,6 +62,7 @@ class ReplayedRecord(NamedTuple):
         attempts: inserts that held the metric before this time.
         replaces: the dead letter that it comes from.
         whole: whether that is the dead letter of a whole event, so that several can come out of it.
+        part_of: the dead letter of a whole event that this metric came out of by an earlier replay.
     """
 
     topic: str
@@ -75,6 +76,7 @@ class ReplayedRecord(NamedTuple):
     attempts: int
     replaces: Place
     whole: bool
+    part_of: Place | None = None
 
 
 class Unrepresentable(NamedTuple):

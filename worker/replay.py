@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from worker.contents import NotAtSource, add_contents
-from worker.dead_letter import metric_header
 from worker.errors import DeadLetterUnavailable, DependencyError, ErrorClass
 from worker.fanout import FanOut
 from worker.hold import Cause, Hold
@@ -32,7 +31,7 @@ from worker.pipeline import Pipeline
 from worker.ports import Backlog, DeadLetters, Sources
 from worker.replay_plan import ReplayPolicy
 from worker.retry import Sleep
-from worker.standing import Standing
+from worker.standing import Standing, is_plain
 
 
 @dataclass
@@ -99,7 +98,7 @@ class OncePerPart:
         if not isinstance(record, ReplayedRecord):
             return False
         place = (record.replaces, (record.topic, record.partition, record.offset))
-        return metric_header(item.metric) in self._standing.parts.get(place, ())
+        return is_plain(item.metric) and item.metric in self._standing.parts.get(place, ())
 
 
 @dataclass
@@ -157,6 +156,7 @@ class Replay:
         stopping, held = asyncio.create_task(stop.wait()), asyncio.create_task(self._hold.entered.wait())
         under_way: asyncio.Task[None] | None = None
         try:
+            await self._backlog.save(self._standing.progress)  # what the look has found to be settled
             async with aclosing(self._blocks(stop)) as blocks:
                 async for block in blocks:
                     # One is written while the next is read.

@@ -8,14 +8,15 @@ compared with what stands where it points to, because in a copy of the topic the
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Protocol, TypeVar
 
+from worker.dead_letter import MAX_METRIC, metric_header
 from worker.done import Done
 from worker.letter import Foreign, Letter, read_letter
 from worker.model import Place
 from worker.ports import Backlog
 
-_MAX_CLAIMS = 200_000
-"""Claims that are kept in mind. There are as many as a killed replay had under way; of more, some letters are replayed
-twice, which the view does not show."""
+_MAX_CLAIMS = 100_000
+"""Letters out of replays whose claims are kept in mind. Of more, those that a killed replay has left double stay so,
+which the view does not show."""
 
 Identity = tuple[tuple[str, int, int], str | None]
 """The source record and the name of the metric."""
@@ -24,6 +25,11 @@ Identity = tuple[tuple[str, int, int], str | None]
 def identity(letter: Letter) -> Identity:
     """What failed: the same for a letter and for the one that a replay puts in its place."""
     return letter.source, letter.metric
+
+
+def is_plain(metric: str) -> bool:
+    """Whether the header has all of a metric's name, so that it stands for no other name."""
+    return len(metric) < MAX_METRIC and "\\" not in metric and metric_header(metric) == metric
 
 
 class Sees(Protocol):
@@ -52,6 +58,11 @@ class Standing:
         self.progress = {partition: progress.get(partition) or Done() for partition in self.extent}
         self.parts: dict[tuple[Place, tuple[str, int, int]], set[str | None]] = {}
         self._claims: dict[Place, Identity] = {}
+        self._first: dict[int, Place] = {}
+        self._divided: set[tuple[Place, tuple[str, int, int]]] = set()
+        for partition, offsets in self.extent.items():
+            done = self.progress[partition]
+            done.add_range(done.first, offsets.start)
 
     @classmethod
     async def now(cls, backlog: Backlog) -> "Standing":
@@ -69,31 +80,26 @@ class Standing:
         return cls(backlog, extent, progress)
 
     async def look(self, eyes: Callable[[], Eyes]) -> Eyes:
-        """Show each letter that is not settled to new eyes, and to others again where some turned out to be settled.
+        """Show each letter that is not settled to new eyes; to others again, while a look has taught something.
 
         Raises:
             DependencyError: Kafka does not hand the letters out.
         """
-        seen = eyes()
-        async for items in self.each():
-            for item in items:
-                if isinstance(item, Letter):
-                    self._note(item)
-                seen.add(item)
-        if not self._claims:
-            return seen
-        seen = eyes()
-        async for items in self.each():
-            for item in items:
-                if not self._is_replaced(item):
-                    seen.add(item)
-        return seen
+        while True:
+            seen, learned = eyes(), False
+            async for items in self.each():
+                for item in items:
+                    if isinstance(item, Letter):
+                        learned |= self._learn_from(item)
+                    if not self._is_covered(item):
+                        seen.add(item)
+            if not learned:
+                return seen
 
     async def each(self, *, settled: bool = False) -> AsyncGenerator[list[Letter | Foreign]]:
         """Some letters at a time, in the order of the topic; with `settled` also those that are."""
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
-            done.add_range(done.first, offsets.start)
             after = offsets.start if settled else done.first
             async for records in self._backlog.read(partition, range(after, offsets.stop)):
                 letters = []
@@ -102,7 +108,7 @@ class Standing:
                     after = record.offset + 1
                     if settled or record.offset not in done:
                         letters.append(read_letter(record))
-                yield letters
+                yield letters if settled else [letter for letter in letters if not self._is_covered(letter)]
             done.add_range(after, offsets.stop)
 
     async def at(self, place: Place) -> Letter | Foreign | None:
@@ -123,19 +129,51 @@ class Standing:
         """Take down that nothing is left to do about the letter at `place`."""
         self.progress[place.partition].add(place.offset)
 
-    def _note(self, letter: Letter) -> None:
-        if len(self._claims) >= _MAX_CLAIMS or len(self.parts) >= _MAX_CLAIMS:
-            return
-        if letter.replaces is not None and not self.is_settled(letter.replaces):
-            # Two replays at once leave two letters for one: the second is as good as replaced itself.
-            twin = letter.replaces in self._claims
-            self._claims[letter.place if twin else letter.replaces] = identity(letter)
-        elif letter.part_of is not None and not self.is_settled(letter.part_of):
-            self.parts.setdefault((letter.part_of, letter.source), set()).add(letter.metric)
+    def _learn_from(self, letter: Letter) -> bool:
+        """Take down what `letter` says of others, and what others have said of it; whether any of that is new."""
+        said = self._origin_of(letter)
+        if self._claims.get(letter.place) == identity(letter) and not self.is_settled(letter.place):
+            self.settle(letter.place)
+            return True
+        whole = (letter.place, letter.source)
+        if letter.metric is None and whole in self.parts and whole not in self._divided:
+            self._divided.add(whole)
+            return True
+        return said
 
-    def _is_replaced(self, item: Letter | Foreign) -> bool:
-        claim = self._claims.get(item.place)
-        replaced = claim is not None and isinstance(item, Letter) and identity(item) == claim
-        if replaced:
-            self.settle(item.place)
-        return replaced
+    def _origin_of(self, letter: Letter) -> bool:
+        origin = letter.replaces or letter.part_of
+        if origin is None or len(self._first) >= _MAX_CLAIMS:
+            return False
+        mine = identity(letter)
+        learned = self._part_of(letter)
+        # Two replays at once leave two letters for one: the second is as good as replaced itself.
+        if self._first.setdefault(hash((origin, mine)), letter.place) != letter.place:
+            learned |= self._claim(letter.place, mine)
+        elif letter.replaces is not None and not self.is_settled(letter.replaces):
+            learned |= self._claim(letter.replaces, mine)
+        return learned
+
+    def _part_of(self, letter: Letter) -> bool:
+        if letter.part_of is None or self.is_settled(letter.part_of):
+            return False
+        parts = self.parts.setdefault((letter.part_of, letter.source), set())
+        known = letter.metric in parts
+        parts.add(letter.metric)
+        return not known
+
+    def _claim(self, place: Place, what: Identity) -> bool:
+        known = place in self._claims
+        self._claims[place] = what
+        return not known
+
+    def _is_covered(self, item: Letter | Foreign) -> bool:
+        """Whether another letter stands for this one, or nothing is left to do about it.
+
+        As long as the letter of an event stands that a killed replay had begun to divide, it stands for all its parts.
+        """
+        if self.is_settled(item.place):
+            return True
+        if not self._divided or isinstance(item, Foreign) or item.part_of is None:
+            return False
+        return (item.part_of, item.source) in self._divided and not self.is_settled(item.part_of)

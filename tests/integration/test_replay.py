@@ -1,27 +1,18 @@
 """Break, look, mend, replay: dead letters as whoever is on call meets them, with processes on real servers."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import without_settings
-from deploy.local.process import free_port
 from tests.integration.conftest import StartWorker
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
-from tests.support.topic import committed, headers_of, read, send, size
-from worker.clickhouse import ClickHouseTarget
-from worker.migrate import migrate
+from tests.support.topic import read, send, size
 
 Environment = dict[str, str]
 Json = dict[str, Any]

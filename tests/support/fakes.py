@@ -6,7 +6,7 @@ from itertools import count
 from typing import NamedTuple, cast
 
 from worker.block import Block
-from worker.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
 from worker.done import Done
 from worker.errors import (
     DeadLetterUnavailable,
@@ -225,6 +225,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
     Attributes:
         records: what stands in each partition.
         watch: called before letters are kept, and before progress is saved, to change how things stand then.
+        too_large: what does not fit, so that a pointer is kept.
     """
 
     HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
@@ -233,6 +234,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         super().__init__()
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
         self.watch: Callable[[], object] = lambda: None
+        self.too_large: Callable[[Failed], bool] = lambda _: False
         self._keeps_texts = keeps_texts
         self._kept: dict[int, tuple[int, str]] = {}
         self._times = count(1_767_225_600_000)
@@ -245,8 +247,8 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         finally:
             for item in self.letters[before:]:
                 self.watch()
-                now = next(self._times)
-                self.keep(dead_letter(item, self.HEAD, now))
+                write = pointer if self.too_large(item) else dead_letter
+                self.keep(write(item, self.HEAD, next(self._times)))
 
     def keep(self, letter: DeadLetter, partition: int | None = None) -> KeptRecord:
         """Append one record."""

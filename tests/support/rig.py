@@ -41,10 +41,11 @@ class Rig:
         store: MemoryStore,
         on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
         retry: RetryPolicy = RETRY,
+        hold: Hold | None = None,
     ) -> None:
         self.store = store
         self.clock = Clock()
-        self.hold = Hold()
+        self.hold = hold or Hold()
         self.telemetry = Telemetry()
         self.dead_letters = MemoryDeadLetters()
         self.witnesses = Witnesses(_Asked(store))
@@ -62,9 +63,10 @@ async def rig(
     store: MemoryStore | None = None,
     on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
     retry: RetryPolicy = RETRY,
+    hold: Hold | None = None,
 ) -> AsyncIterator[Rig]:
     """A rig whose probe is ended with the test."""
-    built = Rig(store or MemoryStore(), on_unavailable, retry)
+    built = Rig(store or MemoryStore(), on_unavailable, retry, hold)
     try:
         yield built
     finally:

@@ -1,0 +1,299 @@
+"""Whatever fails, is replayed, filtered or killed, in whatever order: each metric is in the table or in one letter.
+
+The worker, replays and the topic are the real ones, on a store and a topic in memory.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.support.events import JANUARY_2026, Record, event, record
+from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, StoredRow, misconfigured, unavailable
+from tests.support.rig import rig
+from worker.decode import decode
+from worker.errors import ErrorClass, InvalidEvent
+from worker.letter import Foreign, Letter, read_letter
+from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure
+from worker.pipeline import Pipeline
+from worker.replay import OncePerPart, Outcome, Replay, WatchedHold
+from worker.replay_plan import Plan, ReplayPolicy
+from worker.selection import Selection
+from worker.standing import Identity, Standing, identity
+from worker.writer import OnUnavailable
+
+METRICS = ("a", "b", "c", "large")
+REFUSED_BY_OLD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing runs after it, no handler, no clean-up of ours."""
+
+
+def after(count: int, act: Callable[[], object]) -> Callable[[], object]:
+    """Something that acts when it is called for the `count`-th time."""
+    calls = iter(range(1, 1_000_000))
+
+    def watch() -> None:
+        if next(calls) == count:
+            act()
+
+    return watch
+
+
+def kill() -> None:
+    raise Killed
+
+
+metrics = st.dictionaries(
+    st.sampled_from(METRICS), st.sampled_from([1, -1, 2.5, True, float("nan"), "text"]), min_size=1, max_size=4
+)
+selections = st.one_of(
+    st.just(Selection()),
+    st.builds(
+        Selection,
+        error_classes=st.sets(st.sampled_from(ErrorClass), max_size=2).map(frozenset),
+        metrics=st.sets(st.sampled_from(METRICS), max_size=2).map(frozenset),
+        agents=st.sampled_from([frozenset(), frozenset({"x"})]),
+        partition=st.sampled_from([None, None, 0]),
+    ),
+)
+policies = st.builds(
+    ReplayPolicy,
+    selection=selections,
+    max_replays=st.sampled_from([1, 2, 100]),
+    limit=st.sampled_from([None, None, 1, 3]),
+    max_metrics=st.sampled_from([1, 2, 100]),
+)
+
+
+class Replays(RuleBasedStateMachine):
+    @initialize(keeps_texts=st.booleans())
+    def begin(self, keeps_texts: bool) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.refused: set[str] = {"a", "b"}
+        self.store = MemoryStore(refuses=lambda row: row.metric in self.refused)
+        self.topic = MemoryTopic(partitions=2, keeps_texts=keeps_texts)
+        self.topic.too_large = _is_large
+        self.sources = MemorySources()
+        self.events: list[Record] = []
+        self.twice = False
+
+    # The worker
+
+    @rule(measured=st.lists(metrics, min_size=1, max_size=3), agent=st.sampled_from("xy"), away=st.booleans())
+    def worker_takes_events(self, measured: list[dict[str, Any]], agent: str, away: bool) -> None:
+        records = [self.new_event(item, agent) for item in measured]
+        self.loop.run_until_complete(self.process(records, away=away))
+
+    @rule(measured=metrics, garbage=st.booleans())
+    def old_worker_refuses_an_event(self, measured: dict[str, Any], garbage: bool) -> None:
+        source = self.new_event(measured, "x", garbage=garbage)
+        self.loop.run_until_complete(self.topic.put([FailedEvent(source, REFUSED_BY_OLD)]))
+
+    @rule(metric=st.sampled_from(METRICS))
+    def constraint_comes_or_goes(self, metric: str) -> None:
+        self.refused ^= {metric}
+
+    # Replays
+
+    @rule(policy=policies)
+    def replay_ends_well(self, policy: ReplayPolicy) -> None:
+        assert self.replay(policy).problem is None
+
+    @rule(policy=policies, when=st.integers(1, 6))
+    def replay_is_killed_at_the_topic(self, policy: ReplayPolicy, when: int) -> None:
+        self.topic.watch = after(when, kill)
+        self.replay_and_be_killed(policy)
+
+    @rule(when=st.integers(2, 5))
+    def replay_of_everything_is_killed_at_the_topic(self, when: int) -> None:
+        self.topic.watch = after(when, kill)
+        self.replay_and_be_killed(ReplayPolicy(max_replays=100))
+
+    @rule(policy=policies, when=st.integers(1, 4))
+    def replay_is_killed_at_the_store(self, policy: ReplayPolicy, when: int) -> None:
+        self.store.watch = after(when, kill)
+        self.replay_and_be_killed(policy)
+
+    @rule(policy=policies, when=st.integers(1, 3), misconfigures=st.booleans())
+    def store_goes_away_under_a_replay(self, policy: ReplayPolicy, when: int, misconfigures: bool) -> None:
+        before = [len(records) for records in self.topic.records]
+        error = misconfigured if misconfigures else unavailable
+        self.store.watch = after(when, lambda: setattr(self.store, "down", error))
+        outcome = self.replay(policy)
+        if self.store.down:
+            assert outcome.problem is not None
+            assert outcome.problem.startswith("ClickHouse: ")
+            classes = {letter.failure.error_class for letter in self.new_letters(before)}
+            assert ErrorClass.STORE_UNAVAILABLE not in classes, "an outage makes no dead letters of dead letters"
+        self.store.down = None
+
+    @rule(policy=policies, lost=st.integers(1, 3))
+    def answers_are_lost(self, policy: ReplayPolicy, lost: int) -> None:
+        self.store.lose_answers(min(lost, 2))
+        self.replay(policy)
+        self.store._next_inserts.clear()
+
+    @rule(policy=policies, missing=st.one_of(st.none(), st.sets(st.integers(0, 3), min_size=1)))
+    def topic_does_not_acknowledge(self, policy: ReplayPolicy, missing: set[int] | None) -> None:
+        self.topic.fail_puts(missing)
+        self.replay(policy)
+        self.topic._next_puts.clear()
+
+    @rule(policy=policies, when=st.integers(1, 4))
+    def replay_is_asked_to_stop(self, policy: ReplayPolicy, when: int) -> None:
+        stop = asyncio.Event()
+        self.store.watch = after(when, stop.set)
+        assert self.replay(policy, stop).problem is None
+
+    @rule(policy=policies, other=policies)
+    def two_replay_at_once(self, policy: ReplayPolicy, other: ReplayPolicy) -> None:
+        async def both() -> None:
+            await asyncio.gather(*(self.running(each, asyncio.Event()) for each in (policy, other)))
+
+        self.twice = True
+        self.loop.run_until_complete(both())
+
+    # What must hold
+
+    @invariant()
+    def each_metric_is_a_row_or_one_letter(self) -> None:
+        if not hasattr(self, "events"):
+            return
+        live = self.live()
+        rows = {(row[7:10], row.metric_type): row for row in self.store.table}
+        for source in self.events:
+            place = (source.topic, source.partition, source.offset)
+            whole = live[place, None]
+            if _decoded(source) is None:
+                assert whole == 1 or (self.twice and whole), f"{source.offset}, which is no event, has {whole} letters"
+            for name, value in _numbers(source):
+                row = rows.get((place, name))
+                if row is not None:
+                    assert repr(row.metric_value) == repr(float(value)), "a value changed on its way"
+                    assert row.recorded_at == source.timestamp
+                letters = live[place, name] + whole
+                assert row is not None or letters, f"{name} of {source.offset} is lost"
+                # A topic that forgets what is done beyond an offset may offer twice what two have replayed at once.
+                exact = not self.twice or self.topic._keeps_texts
+                assert letters <= 1 or row is not None or not exact, f"{name} of {source.offset} has {letters} letters"
+
+    def teardown(self) -> None:
+        if not hasattr(self, "events"):
+            return
+        self.refused.clear()
+        for _ in range(3):
+            assert self.replay(ReplayPolicy(max_replays=1_000)).problem is None
+        expected = MemoryStore()
+        self.loop.run_until_complete(_without_failures(expected, self.events))
+        shown = self.store.deduplicated()
+        assert {key: _content(row) for key, row in shown.items()} == {
+            key: _content(row) for key, row in expected.deduplicated().items()
+        }
+        left = {metric for _, metric in self.live()}
+        assert left <= {None, *METRICS}
+        self.loop.close()
+
+    # How
+
+    def new_event(self, measured: dict[str, Any], agent: str, *, garbage: bool = False) -> Record:
+        number = len(self.events)
+        document = event(execution_id=str(UUID(int=number % 3)), agent_name=agent, metrics=measured, completed_at=None)
+        source = record(b"\xff garbage" if garbage else document, offset=number, timestamp=JANUARY_2026 + number)
+        self.events.append(source)
+        self.sources.records[source.topic, source.partition, source.offset] = source
+        return source
+
+    async def process(self, records: list[Record], *, away: bool) -> None:
+        self.store.down = unavailable if away else None
+        for item in records:
+            async with rig(self.store) as worker:  # each with a breaker that has not seen the outage
+                clock = worker.clock
+                pipeline = Pipeline(worker.writer, self.topic, worker.hold, worker.telemetry, sleep=clock.sleep)
+                await pipeline.process([item])
+        self.store.down = None
+
+    def replay(self, policy: ReplayPolicy, stop: asyncio.Event | None = None) -> Outcome:
+        try:
+            return self.loop.run_until_complete(self.running(policy, stop or asyncio.Event()))
+        finally:
+            self.store.watch = self.topic.watch = lambda: None
+
+    def replay_and_be_killed(self, policy: ReplayPolicy) -> None:
+        try:
+            self.replay(policy)
+        except Killed:
+            return
+
+    async def running(self, policy: ReplayPolicy, stop: asyncio.Event) -> Outcome:
+        standing = await Standing.now(self.topic)
+        await standing.look(lambda: Plan(policy, "default.execution_metrics", trying=True))
+        hold = WatchedHold()
+        async with rig(self.store, OnUnavailable.HOLD, hold=hold) as parts:
+            dead_letters = OncePerPart(self.topic, standing)
+            pipeline = Pipeline(parts.writer, dead_letters, hold, parts.telemetry, sleep=parts.clock.sleep)
+            replay = Replay(standing, self.topic, self.sources, pipeline, hold, policy)
+            return await replay.run(stop)
+
+    def live(self) -> Counter[Identity]:
+        """How many letters stand for each record and metric."""
+
+        async def look() -> _Identities:
+            return await (await Standing.now(self.topic)).look(_Identities)
+
+        return self.loop.run_until_complete(look()).found
+
+    def new_letters(self, before: list[int]) -> list[Letter]:
+        found: list[Letter] = []
+        for records, start in zip(self.topic.records, before, strict=True):
+            for item in records[start:]:
+                letter = read_letter(item)
+                assert isinstance(letter, Letter)
+                found.append(letter)
+        return found
+
+
+class _Identities:
+    def __init__(self) -> None:
+        self.found: Counter[Identity] = Counter()
+
+    def add(self, item: Letter | Foreign) -> None:
+        assert isinstance(item, Letter)
+        self.found[identity(item)] += 1
+
+
+def _is_large(failed: Failed) -> bool:
+    return isinstance(failed, FailedMetric) and failed.metric == "large"
+
+
+def _decoded(source: Record) -> Event | None:
+    try:
+        return decode(source)
+    except InvalidEvent:
+        return None
+
+
+def _numbers(source: Record) -> list[tuple[str, float]]:
+    """The metrics of a record that are rows when nothing fails."""
+    decoded = _decoded(source)
+    found = decoded.metrics.items() if decoded else ()
+    return [(name, value) for name, value in found if isinstance(value, int | float)]
+
+
+async def _without_failures(store: MemoryStore, events: list[Record]) -> None:
+    async with rig(store) as worker:
+        await worker.pipeline.process(events)
+
+
+def _content(row: StoredRow) -> tuple[object, ...]:
+    return tuple(map(repr, row))
+
+
+TestReplays = Replays.TestCase
+TestReplays.settings = settings(deadline=None, max_examples=150, stateful_step_count=12)
