@@ -2,8 +2,8 @@
 
 Kafka keeps, for a consumer group, one offset for each partition and a short text with it. The offset says: all before
 it are done. Filters and letters that cannot be put back leave some of them undone, so that the text says which ones
-beyond the offset are done all the same. What does not fit the text is forgotten: those letters are offered again, which
-costs time and changes nothing in the view.
+beyond the offset are done all the same. What does not fit the text is forgotten, and the text says so: those letters
+are offered again, which costs time and changes nothing in the view.
 """
 
 import re
@@ -11,11 +11,12 @@ import zlib
 from base64 import b64decode, b64encode
 from itertools import accumulate, chain, pairwise
 
-_MAX_TEXT = 4_000
+_MAX_TEXT = 3_900
 """Bytes; Kafka allows 4,096 (`offset.metadata.max.bytes`)."""
 _MAX_RUNS = 20_000
 """Runs that are tried to fit; more never have."""
-_FORM = "1 "
+_FORM = re.compile(r"1(?:\+([0-9]{1,18}))? (\S*)", re.ASCII)
+_UNKNOWN = 2**62
 _RUNS = re.compile(rb"\x01+")
 
 
@@ -24,9 +25,11 @@ class Done:
 
     Args:
         first: every offset before it is done.
+        forgotten_before: some before this one may be done without being in the set.
     """
 
-    def __init__(self, first: int = 0) -> None:
+    def __init__(self, first: int = 0, forgotten_before: int = 0) -> None:
+        self._forgotten_before = forgotten_before
         self._base = first - first % 8  # the offset of the first bit
         self._bits = bytearray()
         self.add_range(self._base, first)
@@ -44,6 +47,11 @@ class Done:
         rest = self._bits[0] if self._bits else 0
         return self._base + (~rest & rest + 1).bit_length() - 1
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that was done is forgotten."""
+        return self.first >= self._forgotten_before
+
     def add(self, offset: int) -> None:
         """Take one offset down as done."""
         byte, bit = divmod(offset - self._base, 8)
@@ -60,6 +68,7 @@ class Done:
 
     def add_all(self, other: "Done") -> None:
         """Take down what another knows to be done."""
+        self._forgotten_before = max(self._forgotten_before, other._forgotten_before)  # noqa: SLF001 - its own class
         self.add_range(self.first, other.first)
         for start, stop in other.beyond():
             self.add_range(start, stop)
@@ -74,27 +83,30 @@ class Done:
         return [run for run in runs if run[0] > first]
 
     def text(self) -> str:
-        """What of `beyond` fits the text that Kafka keeps, from the first on; empty where there is nothing."""
-        runs = self.beyond()[:_MAX_RUNS]
-        ends = [self.first, *chain.from_iterable(runs)]
+        """What of `beyond` fits the text that Kafka keeps, from the first on."""
+        runs = self.beyond()
+        ends = [self.first, *chain.from_iterable(runs[:_MAX_RUNS])]
         lengths = [later - earlier for earlier, later in pairwise(ends)]
         least, most = 0, len(lengths) // 2
         while least < most:  # how many runs fit, by bisection
             middle = (least + most + 1) // 2
             least, most = (middle, most) if len(_written(lengths[: 2 * middle])) <= _MAX_TEXT else (least, middle - 1)
-        return _written(lengths[: 2 * least]) if least else ""
+        forgotten = max(self._forgotten_before, runs[-1][1] if least < len(runs) else 0)
+        mark = f"+{forgotten}" if forgotten > self.first else ""
+        return f"1{mark} {_written(lengths[: 2 * least])}"
 
     @classmethod
     def read(cls, first: int, text: str) -> "Done":
-        """What was written down. A text that this version cannot read counts as empty: it costs time, nothing else."""
-        done = cls(first)
-        if not text.startswith(_FORM):
-            return done
+        """What was written down. Of a text that is lost, or that this version cannot read, only `first` is known."""
+        match = _FORM.fullmatch(text)
         try:
-            unpacked = zlib.decompress(b64decode(text.removeprefix(_FORM), validate=True))
+            if match is None:
+                raise ValueError(text)
+            unpacked = zlib.decompress(b64decode(match[2], validate=True)) if match[2] else b""
             lengths = [int(length) for length in unpacked.split()]
         except (ValueError, zlib.error):
-            return done
+            return cls(first, _UNKNOWN)
+        done = cls(first, int(match[1] or 0))
         ends = list(accumulate(lengths, initial=first))[1:]
         for start, stop in zip(ends[::2], ends[1::2], strict=False):
             done.add_range(start, stop)
@@ -102,8 +114,7 @@ class Done:
 
 
 def _written(lengths: list[int]) -> str:
-    plain = " ".join(map(str, lengths)).encode()
-    return _FORM + b64encode(zlib.compress(plain, 9)).decode()
+    return b64encode(zlib.compress(" ".join(map(str, lengths)).encode(), 9)).decode() if lengths else ""
 
 
 def _flags(bits: bytearray) -> bytes:

@@ -41,7 +41,7 @@ def test_what_is_written_reads_back(first: int, added: set[int]) -> None:
         done.add(offset)
     back = Done.read(done.first, done.text())
     assert all((offset in back) == (offset in done) for offset in range(400))
-    assert len(done.text()) <= 4_000
+    assert len(done.text()) <= 4_096
 
 
 def test_the_runs_of_an_outage_are_few_whatever_their_length() -> None:
@@ -49,7 +49,8 @@ def test_the_runs_of_an_outage_are_few_whatever_their_length() -> None:
     done.add_range(1, 1_000_000)
     assert done.first == 0
     assert len(done.text()) < 30
-    assert Done.read(0, done.text()).beyond() == [(1, 1_000_000)]
+    back = Done.read(0, done.text())
+    assert (back.beyond(), back.is_complete) == ([(1, 1_000_000)], True)
 
 
 def test_what_does_not_fit_is_forgotten_from_the_end() -> None:
@@ -59,17 +60,23 @@ def test_what_does_not_fit_is_forgotten_from_the_end() -> None:
         if random.random() < 0.05:
             done.add(offset)
     text = done.text()
-    assert 3_000 < len(text) <= 4_000
+    assert 3_000 < len(text) <= 4_096
     kept = Done.read(0, text).beyond()
     assert len(kept) > 1_000
     assert kept == done.beyond()[: len(kept)]
+    back = Done.read(0, text)
+    assert (done.is_complete, back.is_complete, Done.read(0, back.text()).is_complete) == (True, False, False)
+    back.add_range(0, 100_000)
+    assert back.is_complete, "what was forgotten lies before the first that is not done"
+    assert back.text() == "1 "
 
 
-def test_nothing_beyond_is_no_text() -> None:
-    assert (Done(17).text(), Done(17).first) == ("", 17)
+def test_nothing_beyond_is_a_short_text() -> None:
+    assert (Done(17).text(), Done(17).first) == ("1 ", 17)
+    assert Done.read(17, "1 ").is_complete
 
 
-@pytest.mark.parametrize("text", ["", "somebody else's", "1 ", "1 !", "1 AAAA", "2 eJw="])
-def test_a_text_that_cannot_be_read_counts_as_empty(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "somebody else's", "1 !", "1 AAAA", "2 eJw=", "1+x "])
+def test_of_a_text_that_cannot_be_read_it_is_known_that_it_is_lost(text: str) -> None:
     done = Done.read(5, text)
-    assert (done.first, done.beyond()) == (5, [])
+    assert (done.first, done.beyond(), done.is_complete) == (5, [], False)
