@@ -119,9 +119,12 @@ def number(text: str) -> float | Unrepresentable:
         ValueError: it is none.
     """
     try:
-        value = json.loads(text, parse_constant=Unrepresentable, parse_float=_float, parse_int=_int)
-    except RecursionError as error:
-        raise ValueError("nested") from error
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            value = json.loads(text, parse_constant=Unrepresentable, parse_float=_float, parse_int=_int)
+        except RecursionError as error:
+            raise ValueError("nested") from error
     if isinstance(value, int | float | Unrepresentable):
         return value
     raise ValueError(f"{text[:40]!a} is no number")

@@ -7,7 +7,7 @@ record: what is no dead letter, or a damaged one, becomes `Foreign` or `DamagedL
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -101,7 +101,11 @@ def read_letter(record: Record) -> Letter | Foreign:
     """Read the headers of a record on the dead-letter topic; never raises, whatever they are."""
     if isinstance(record, UnreadableRecord):
         return Foreign(record, "the Kafka client cannot parse it")
-    headers = dict(record.headers[_added(record.headers) :])
+    headers = dict(record.headers)
+    if (
+        not headers or len(headers) < len(record.headers) or record.headers[0][0] != KIND
+    ):  # the producer had headers of its own
+        headers = dict(record.headers[_added(record.headers) :])
     try:
         return _letter(record, headers)
     except KeyError as error:
@@ -118,28 +122,28 @@ def _added(headers: Sequence[tuple[str, bytes | None]]) -> int:
     return len(headers)
 
 
-def _letter(record: Record, headers: Mapping[str, bytes | None]) -> Letter:
+def _letter(record: Record, headers: Mapping[str, Any]) -> Letter:
+    # A header without a value is an AttributeError or a TypeError here; this is done a million times in a row.
     kind = _KINDS.get(headers[KIND])
     if kind is None:
         raise ValueError(f"{KIND} is neither event nor metric")
-    error_class = _CLASSES.get(headers["dlq.error.class"] or b"")
+    error_class = _CLASSES.get(headers["dlq.error.class"])
     if error_class is None:
         raise ValueError("dlq.error.class is none that this version knows")
     code = headers.get("dlq.error.code")
-    failure = Failure(
-        error_class,
-        _text(headers["dlq.error.type"]),
-        (headers["dlq.error.message"] or b"").decode("utf-8", "replace"),
-        None if code is None else _integer(code),
-    )
     of_metric = kind == "metric"
     return Letter(
         record,
         kind,
-        failure,
+        Failure(
+            error_class,
+            _text(headers["dlq.error.type"]),
+            headers["dlq.error.message"].decode("utf-8", "replace"),
+            None if code is None else _integer(code),
+        ),
         _integer(headers["dlq.attempts"]),
         _text(headers["dlq.metric"]) if of_metric else None,
-        _text(headers["dlq.execution_id"]) if of_metric else None,
+        headers["dlq.execution_id"].decode("utf-8") if of_metric else None,
         _text(headers["dlq.table"]),
         (
             _text(headers["dlq.source.topic"]),
@@ -147,7 +151,7 @@ def _letter(record: Record, headers: Mapping[str, bytes | None]) -> Letter:
             _within(headers["dlq.source.offset"], _MAX_OFFSET),
         ),
         _integer(headers["dlq.source.timestamp"]),
-        _instant(_text(headers["dlq.failed_at"])),
+        _instant(headers["dlq.failed_at"].decode("utf-8")),
         _within(headers["dlq.replays"], _MAX_PARTITION),
         _place(headers.get("dlq.replaces")),
         _place(headers.get("dlq.part_of")),
@@ -248,20 +252,25 @@ def _tolerantly(letter: Letter, refusal: orjson.JSONDecodeError) -> dict[str, ob
     return row
 
 
-def _text(value: bytes | None) -> str:
-    if value is None:
-        raise ValueError("a header has no value")
-    return value.decode("utf-8")
+@lru_cache(maxsize=4_096)
+def _text(value: bytes) -> str:
+    return value[:_MAX_TEXT].decode("utf-8")
 
 
-def _integer(value: bytes | None) -> int:
-    text = _text(value)
-    if not text.removeprefix("-").isdecimal() or len(text) > 20:
-        raise ValueError(f"{text[:40]!a} is no whole number")
-    return int(text)
+_MAX_TEXT = 4_096
+"""Bytes: what is kept is bounded, whatever somebody puts into a header."""
 
 
-def _within(value: bytes | None, largest: int) -> int:
+def _integer(value: bytes) -> int:
+    if len(value) > _MAX_DIGITS:
+        raise ValueError(f"{value[:40]!r} is no whole number")
+    return int(value)
+
+
+_MAX_DIGITS = 20
+
+
+def _within(value: bytes, largest: int) -> int:
     found = _integer(value)
     if not 0 <= found <= largest:
         raise ValueError(f"{found} is out of bounds")

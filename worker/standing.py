@@ -93,7 +93,7 @@ class Standing:
                 for item in items:
                     if isinstance(item, Letter):
                         learned |= self._learn_from(item)
-                    if not self._is_covered(item):
+                    if not ((thorough or self._claims or self._divided) and self._is_covered(item)):
                         seen.add(item)
             if not learned:
                 return seen
@@ -110,7 +110,9 @@ class Standing:
                     after = record.offset + 1
                     if settled or record.offset not in done:
                         letters.append(read_letter(record))
-                yield letters if settled else [letter for letter in letters if not self._is_covered(letter)]
+                if self._divided and not settled:
+                    letters = [letter for letter in letters if not self._is_covered(letter)]
+                yield letters
             done.add_range(after, offsets.stop)
 
     async def at(self, place: Place) -> Letter | Foreign | None:
@@ -133,6 +135,8 @@ class Standing:
 
     def _learn_from(self, letter: Letter) -> bool:
         """Take down what `letter` says of others, and what others have said of it; whether any of that is new."""
+        if not (letter.replays or self._claims or self.parts):
+            return False
         said = self._origin_of(letter)
         if self._claims.get(letter.place) == identity(letter) and not self.is_settled(letter.place):
             self.settle(letter.place)

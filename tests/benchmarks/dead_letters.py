@@ -1,0 +1,127 @@
+"""`python -m tests.benchmarks.dead_letters`: how fast dead letters are counted and put back. Prints, never judges.
+
+The rate of the worker itself is measured in the same run, on events of ten metrics, so that the ratio does not depend
+on what else the machine does. Broker, engine and command share the machine.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import click
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+
+from deploy.local.environment import without_settings
+from deploy.local.stack import Stack
+from tests.benchmarks.__main__ import METRICS, _event, _fill, _machine, _measure
+from tests.support.events import Record
+from worker.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.decode import decode
+from worker.errors import ErrorClass
+from worker.model import FailedEvent, FailedMetric, Failure
+
+HEAD = Letterhead("0.1.0", "default.execution_metrics")
+AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "Code: 210. Connection refused (clickhouse:9000)", 210)
+UNREAD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "schema_version must be 1 or 1.x; got 2")
+
+
+@click.command()
+@click.option("--letters", default=1_000_000, show_default=True, help="Dead letters of single metrics.")
+@click.option("--events", default=100_000, show_default=True, help="Events for the worker; as many letters of events.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def main(letters: int, events: int, as_json: bool) -> None:
+    """Measure `dlq stats` and `replay`, and the worker beside them."""
+    console = Console(stderr=True)
+    figures: dict[str, int | float | str] = {"letters": letters, "events": events}
+    with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
+        directory = Path(folder)
+        with Stack(directory, dlq_partitions=1) as stack:
+            asyncio.run(_fill(stack, events, console))
+            of_worker = _measure(stack, directory, events, console)
+            figures |= {f"worker_{name}": of_worker[name] for name in ("events_per_second", "rows_per_second")}
+            with stack.engine.client() as client:
+                client.execute("TRUNCATE TABLE execution_metrics")
+            asyncio.run(_bury(stack, letters, whole=False))
+            figures |= _command(stack, "stats", ["dlq", "stats"], letters, letters)
+            figures |= _command(stack, "replay", ["replay", "--yes"], letters, letters)
+            asyncio.run(_bury(stack, events, whole=True))
+            figures |= _command(stack, "replay_events", ["replay", "--yes"], events, events * len(METRICS))
+            with stack.engine.client() as client:
+                ((rows,),) = client.execute("SELECT count() FROM execution_metrics_deduplicated")
+    rate = float(figures["worker_rows_per_second"])
+    figures["rows_in_the_view"] = rows
+    figures["replay_events_to_worker_ratio_rows"] = round(float(figures["replay_events_rows_per_second"]) / rate, 2)
+    figures["replay_to_worker_ratio_rows"] = round(float(figures["replay_rows_per_second"]) / rate, 2)
+    records = float(figures["worker_events_per_second"])
+    figures["replay_to_worker_ratio_records"] = round(float(figures["replay_letters_per_second"]) / records, 2)
+    figures |= _machine()
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            click.echo(f"{name:>36}  {value:,}" if isinstance(value, int | float) else f"{name:>36}  {value}")
+
+
+def _letters(*, whole: bool) -> Iterator[DeadLetter]:
+    random = Random(20260902)
+    for number in count():
+        record = Record(_event(random, number), offset=number, timestamp=1_788_220_800_000 + number)
+        if whole:
+            yield dead_letter(FailedEvent(record, UNREAD), HEAD, record.timestamp)
+        else:
+            event = decode(record)
+            assert event is not None
+            for metric in METRICS:
+                failed = FailedMetric(event, metric, event.metrics[metric], AWAY, 8)  # type: ignore[arg-type]
+                yield dead_letter(failed, HEAD, record.timestamp)
+
+
+async def _bury(stack: Stack, letters: int, *, whole: bool) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=stack.broker.bootstrap_servers, max_batch_size=262_144, linger_ms=5)
+    await producer.start()
+    try:
+        for _, letter in zip(range(letters), _letters(whole=whole), strict=False):
+            await producer.send(
+                stack.dlq_topic, letter.value, timestamp_ms=letter.timestamp, headers=list(letter.headers)
+            )
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+def _command(stack: Stack, name: str, arguments: list[str], letters: int, rows: int) -> dict[str, int | float | str]:
+    """Run one command of the worker as a process; time from its start to its end, imports and connections included."""
+    started = time.perf_counter()
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "worker", *arguments],
+        env=without_settings() | stack.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - started
+    if process.returncode:
+        raise click.ClickException(f"{arguments} ended with {process.returncode}: {out!r}")
+    return {
+        f"{name}_seconds": round(seconds, 1),
+        f"{name}_letters_per_second": round(letters / seconds),
+        f"{name}_rows_per_second": round(rows / seconds),
+        f"{name}_cpu_us_per_letter": round((usage.ru_utime + usage.ru_stime) / letters * 1e6, 2),
+        f"{name}_peak_memory_mb": round(usage.ru_maxrss / 1000, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
