@@ -77,6 +77,7 @@ class KafkaBacklog:
         numbers = self._consumer.partitions_for_topic(self._topic) or ()
         self._partitions = {number: TopicPartition(self._topic, number) for number in sorted(numbers)}
         self._consumer.assign(list(self._partitions.values()))
+        self._consumer.pause(*self._partitions.values())
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -86,7 +87,8 @@ class KafkaBacklog:
         """See `worker.ports.Backlog`."""
         partitions = list(self._partitions.values())
         begins = await self._asked(self._consumer.beginning_offsets(partitions))
-        self._consumer.resume(*partitions)
+        # Anew, so that no answer counts that was under way before: it would tell an earlier end.
+        self._consumer.assign(partitions)
         async with self._within(self._silence_seconds, "end of the topic"):
             while any(self._consumer.highwater(partition) is None for partition in partitions):
                 await self._poll(1)

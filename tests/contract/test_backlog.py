@@ -1,0 +1,170 @@
+"""The dead-letter topic as replays find it: one suite, for the real one and for the one in memory."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from deploy.local.broker import Broker, create_topics
+from tests.support.events import event, read, record
+from tests.support.fakes import MemorySources, MemoryTopic
+from tests.support.hostile import send_unreadable
+from tests.support.local import Topics, fresh_name
+from tests.support.topic import committed, send
+from worker.dead_letter import Letterhead
+from worker.dead_letter_backlog import KafkaBacklog
+from worker.dead_letter_topic import KafkaDeadLetters
+from worker.done import Done
+from worker.errors import DependencyError, ErrorClass
+from worker.kafka import KafkaTarget, producing
+from worker.kafka_sources import KafkaSources
+from worker.letter import Foreign, Letter, event_of, read_letter
+from worker.model import FailedMetric, Failure, Record, UnreadableRecord
+from worker.ports import Backlog, DeadLetters
+from worker.standing import Standing
+from worker.tally import Tally
+
+Open = Callable[[], Awaitable[KafkaBacklog]]
+HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+
+
+def metrics(count: int) -> list[FailedMetric]:
+    failure = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
+    return [FailedMetric(read(event()), f"m{number}", number, failure, 1) for number in range(count)]
+
+
+async def records_of(backlog: Backlog, partition: int, offsets: range) -> list[Record]:
+    return [found async for some in backlog.read(partition, offsets) for found in some]
+
+
+@pytest.fixture
+async def topic(broker: Broker) -> str:
+    name = fresh_name("dlq")
+    await create_topics(broker.bootstrap_servers, {name: 2})
+    return name
+
+
+@pytest.fixture
+async def open_backlog(broker: Broker, topic: str) -> AsyncIterator[Open]:
+    opened: list[KafkaBacklog] = []
+    group = fresh_name("group")
+
+    async def open_one() -> KafkaBacklog:
+        opened.append(KafkaBacklog(KafkaTarget(broker.bootstrap_servers), topic, group, silence_seconds=5.0))
+        await opened[-1].start()
+        return opened[-1]
+
+    yield open_one
+    for backlog in opened:
+        await backlog.stop()
+
+
+class TestEveryBacklog:
+    @pytest.fixture(params=["memory", "kafka"])
+    async def subject(
+        self, request: pytest.FixtureRequest, broker: Broker, topic: str, open_backlog: Open
+    ) -> AsyncIterator[tuple[DeadLetters, Backlog]]:
+        if request.param == "memory":
+            both = MemoryTopic(partitions=2)
+            yield both, both
+            return
+        async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+            yield KafkaDeadLetters(producer, topic, HEAD, timeout_seconds=10.0), await open_backlog()
+
+    @pytest.mark.parametrize("count", [0, 1, 3_000])
+    async def test_hands_out_what_stands_there(self, subject: tuple[DeadLetters, Backlog], count: int) -> None:
+        dead_letters, backlog = subject
+        await dead_letters.put(metrics(count))
+        extent = await backlog.extent()
+        assert sum(len(offsets) for offsets in extent.values()) == count
+        found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
+        letters = [read_letter(item) for item in found]
+        assert sorted(letter.metric or "" for letter in letters if isinstance(letter, Letter)) == sorted(
+            f"m{number}" for number in range(count)
+        )
+        assert all(isinstance(letter, Letter) and len(event_of(letter).metrics) == 1 for letter in letters)
+
+    async def test_what_comes_later_is_none_of_it(self, subject: tuple[DeadLetters, Backlog]) -> None:
+        dead_letters, backlog = subject
+        await dead_letters.put(metrics(5))
+        extent = await backlog.extent()
+        await dead_letters.put(metrics(50))
+        found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
+        assert len(found) == 5
+        assert sum(len(offsets) for offsets in (await backlog.extent()).values()) == 55
+
+    async def test_reads_any_part_in_any_order(self, subject: tuple[DeadLetters, Backlog]) -> None:
+        dead_letters, backlog = subject
+        await dead_letters.put(metrics(100))
+        extent = await backlog.extent()
+        number, offsets = max(extent.items(), key=lambda item: len(item[1]))
+        for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
+            assert [item.offset for item in await records_of(backlog, number, part)] == list(part)
+
+    async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetters, Backlog]) -> None:
+        _, backlog = subject
+        assert dict(await backlog.progress()) == {}
+        await backlog.save({0: Done(7)})
+        await backlog.save({1: Done(3), 0: Done(5)})
+        kept = await backlog.progress()
+        assert {number: done.first for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
+
+
+class TestTheTopic:
+    async def test_looking_touches_no_offset_and_joins_no_group(
+        self, broker: Broker, topic: str, open_backlog: Open
+    ) -> None:
+        await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
+        backlog = await open_backlog()
+        standing = await Standing.now(backlog)
+        assert (await standing.look(Tally)).foreign == 10
+        assert await committed(broker.bootstrap_servers, topic, backlog._group_id, 2) == {0: None, 1: None}
+
+    async def test_records_that_cannot_be_parsed_are_foreign(
+        self, broker: Broker, topic: str, open_backlog: Open
+    ) -> None:
+        await send(broker.bootstrap_servers, topic, [b"before"], partition=0)
+        bad = 1 + await send_unreadable(broker.bootstrap_servers, topic, 0, [b"%d" % number for number in range(20)])
+        await send(broker.bootstrap_servers, topic, [b"after"], partition=0)
+        backlog = await open_backlog()
+        found = await records_of(backlog, 0, (await backlog.extent())[0])
+        assert [item.offset for item in found] == list(range(23))
+        assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
+        assert isinstance(read_letter(found[bad]), Foreign)
+
+    async def test_a_broker_that_falls_silent_is_named(self, broker: Broker, topic: str, open_backlog: Open) -> None:
+        await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
+        backlog = await open_backlog()
+        with pytest.raises(DependencyError, match=rf"{topic}/0 from 3 on"):
+            await records_of(backlog, 0, range(5))
+
+
+class TestSources:
+    @pytest.fixture(params=["memory", "kafka"])
+    async def subject(
+        self, request: pytest.FixtureRequest, broker: Broker, topics: Topics
+    ) -> AsyncIterator[MemorySources | KafkaSources]:
+        values = [b"first", b"x" * 900_000, b"last"]
+        if request.param == "memory":
+            kept = [
+                record(value, partition=1, offset=at)._replace(topic=topics.events) for at, value in enumerate(values)
+            ]
+            yield MemorySources(kept)
+            return
+        for value in values:
+            await send(broker.bootstrap_servers, topics.events, [value], partition=1)
+        sources = KafkaSources(KafkaTarget(broker.bootstrap_servers))
+        yield sources
+        await sources.stop()
+
+    async def test_fetches_single_records_in_any_order(
+        self, subject: MemorySources | KafkaSources, topics: Topics
+    ) -> None:
+        for offset, length in ((2, 4), (1, 900_000), (0, 5), (1, 900_000)):
+            found = await subject.fetch(topics.events, 1, offset)
+            assert found is not None
+            assert (found.offset, len(found.value or b"")) == (offset, length)
+
+    async def test_what_is_not_there_is_nothing(self, subject: MemorySources | KafkaSources, topics: Topics) -> None:
+        for topic, partition, offset in ((topics.events, 1, 3), (topics.events, 0, 0), (topics.events, 9, 0)):
+            assert await subject.fetch(topic, partition, offset) is None
+        assert await subject.fetch(fresh_name("absent"), 0, 0) is None
