@@ -54,12 +54,12 @@ class KafkaBacklog:
         self._partitions: dict[int, TopicPartition] = {}
         self._consumer = AIOKafkaConsumer(
             **target.options(),
-            group_id=group_id,
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
+        # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
+        self._group = AIOKafkaConsumer(**target.options(), group_id=group_id, enable_auto_commit=False)
 
     async def start(self) -> None:
         """Connect.
@@ -70,18 +70,22 @@ class KafkaBacklog:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._consumer.start()
+                await self._group.start()
                 await self._consumer.topics()  # what is known of a topic that is not subscribed to comes with this
         except (KafkaError, OSError, TimeoutError) as error:
             await self._consumer.stop()
+            await self._group.stop()
             raise unreachable(error) from error
         numbers = self._consumer.partitions_for_topic(self._topic) or ()
         self._partitions = {number: TopicPartition(self._topic, number) for number in sorted(numbers)}
-        self._consumer.assign(list(self._partitions.values()))
-        self._consumer.pause(*self._partitions.values())
+        for consumer in (self._consumer, self._group):
+            consumer.assign(list(self._partitions.values()))
+            consumer.pause(*self._partitions.values())
 
     async def stop(self) -> None:
         """Disconnect."""
         await stop_within(self._consumer.stop())
+        await stop_within(self._group.stop())
 
     async def extent(self) -> Mapping[int, range]:
         """See `worker.ports.Backlog`."""
@@ -162,7 +166,7 @@ class KafkaBacklog:
     async def progress(self) -> Mapping[int, Done]:
         """See `worker.ports.Backlog`."""
         # The public `committed` gives the offset without its text.
-        asked = self._consumer._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
+        asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
         committed: dict[TopicPartition, OffsetAndMetadata] = await self._asked(asked)
         return {
             partition.partition: Done.read(kept.offset, kept.metadata or "")
@@ -178,7 +182,7 @@ class KafkaBacklog:
             if number in others:
                 done.add_all(others[number])  # of a replay at the same time
             offsets[self._partitions[number]] = OffsetAndMetadata(done.first, done.text())
-        await self._asked(self._consumer.commit(offsets))
+        await self._asked(self._group.commit(offsets))
 
     async def _asked(self, answer: Awaitable[T]) -> T:
         async with self._within(CONNECT_SECONDS, "answer"):

@@ -1,18 +1,32 @@
 """Break, look, mend, replay: dead letters as whoever is on call meets them, with processes on real servers."""
 
+import asyncio
 import json
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from clickhouse_driver import Client
 
+from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import without_settings
+from deploy.local.process import free_port
 from tests.integration.conftest import StartWorker
-from tests.support.events import encoded, event
+from tests.support.events import encoded, event, record
+from tests.support.events import read as read_event
 from tests.support.local import wait_until
-from tests.support.topic import read, send, size
+from tests.support.topic import committed, headers_of, read, send, size
+from worker.clickhouse import ClickHouseTarget
+from worker.dead_letter import Letterhead
+from worker.dead_letter_topic import KafkaDeadLetters
+from worker.errors import ErrorClass
+from worker.kafka import KafkaTarget, producing
+from worker.migrate import migrate
+from worker.model import Failed, FailedEvent, FailedMetric, Failure
 
 Environment = dict[str, str]
 Json = dict[str, Any]
@@ -34,6 +48,15 @@ class Commands:
             env=without_settings() | self.environment | changes,
             timeout=60,
             check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "worker", *arguments],
+            env=without_settings() | self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
 
     def json(self, *arguments: str, code: int = 0, **changes: str) -> list[Json]:
@@ -121,3 +144,197 @@ async def test_row_refused_by_a_constraint_that_is_dropped(
     # And again: nothing to do, nothing changes.
     assert commands.replay()["classes"] == {}
     assert len(shown(clickhouse)) == 7
+
+
+async def test_an_event_that_an_old_worker_refused_becomes_rows(
+    environment: Environment, clickhouse: Client, start_worker: StartWorker, commands: Commands
+) -> None:
+    source = encoded(event(metrics=ODD | {"nan": float("nan"), "text": "x"}, completed_at=None))
+    await put(environment, source, key=b"\xff", headers=[("trace", b"1")])
+    (found,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
+    refused = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
+    await bury(environment, FailedEvent(found, refused))
+    assert commands.json("replay", "--dry-run", code=1)[0]["classes"]["invalid_event"]["failed_again"] == 1
+    report = commands.replay(code=1)
+    assert (report["metrics_written"], report["classes"]["invalid_event"]["failed_again"]) == (6, 1)
+    # All of it but the NaN, which is a dead letter of its own now.
+    (left,) = commands.json("dlq", "list")
+    assert (left["metric"], left["error_class"], left["replays"]) == ("nan", "invalid_metric", 1)
+    replayed = shown(clickhouse)
+    clickhouse.execute("TRUNCATE TABLE execution_metrics")
+    start_worker()
+    wait_until(lambda: len(shown(clickhouse)) == 6, "what the worker makes of the event itself")
+    assert repr(replayed) == repr(shown(clickhouse))
+
+
+async def test_what_is_wrong_stays_a_letter_and_is_left_alone_in_the_end(
+    environment: Environment, start_worker: StartWorker, commands: Commands
+) -> None:
+    start_worker()
+    headers = [("dlq.replays", b"99"), ("k", b"\xfe")]
+    await put(environment, b"\xff garbage \x1b[31m", key=b"", headers=headers)
+    await put(environment, encoded(event(metrics={"nan": float("nan"), "inf": float("-inf")})))
+    await dead(environment, 3)
+    for number in range(1, 3):
+        report = commands.replay("--max-replays", "2", code=1)
+        assert {name: entry["failed_again"] for name, entry in report["classes"].items()} == {
+            "invalid_event": 1,
+            "invalid_metric": 2,
+        }
+        assert [entry["replays"] for entry in commands.json("dlq", "list")] == [number] * 3
+    report = commands.replay("--max-replays", "2", code=1)
+    assert {tuple(entry["left"].values()) for entry in report["classes"].values()} == {(1,), (2,)}
+    last = (await letters(environment))[-3:]
+    assert all(len(letter.headers) <= 20 for letter in last)
+    garbage = next(letter for letter in last if headers_of(letter)["dlq.kind"] == "event")
+    assert (garbage.key, garbage.value, garbage.headers[:2]) == (b"", b"\xff garbage \x1b[31m", tuple(headers))
+    assert headers_of(garbage)["dlq.source.offset"] == "0"
+    assert "\x1b" not in commands.run("dlq", "show", f"0:{garbage.offset}").stdout
+
+
+async def test_an_outage_is_replayed_when_it_is_over_and_makes_no_letters_meanwhile(
+    environment: Environment, start_worker: StartWorker, tmp_path: Path, commands: Commands
+) -> None:
+    with EngineProcess(tmp_path) as engine:
+        migrate(ClickHouseTarget(engine.host, engine.port), lambda _: None)
+        changes = {
+            "CLICKHOUSE_PORT": str(engine.port),
+            "CLICKHOUSE_DATABASE": "default",
+            "RETRY_ATTEMPTS": "2",
+            "RETRY_FIRST_WAIT_SECONDS": "0.01",
+        }
+        worker = start_worker(**changes)
+        wait_until(lambda: not worker.readiness(), "it is ready")
+        engine.process.kill()
+        await put(environment, *(encoded(event(execution_id=str(UUID(int=n)))) for n in range(10)))
+        await dead(environment, 20)
+        away = Commands(environment | changes)
+        report = away.replay("--error-class", "store_unavailable", code=3)
+        assert "ClickHouse" in report["problem"]
+        assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 20
+        engine.start()
+        with engine.client() as client:
+            client.execute("RENAME TABLE execution_metrics TO elsewhere")
+            assert "UNKNOWN_TABLE" in away.replay(code=3)["problem"]
+            client.execute("RENAME TABLE elsewhere TO execution_metrics")
+            assert away.replay("--error-class", "store_unavailable")["metrics_written"] == 20
+            assert client.execute("SELECT count() FROM execution_metrics_deduplicated") == [(20,)]
+        assert commands.json("dlq", "stats")[0]["total"] == 0
+
+
+async def test_too_large_letters_are_fetched_from_their_source(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client, commands: Commands
+) -> None:
+    clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT never CHECK metric_type != 'below'")
+    start_worker()
+    large = {"user_id": "u" * 1_100_000, "completed_at": None}
+    await put(environment, encoded(event(metrics=ODD, **large)), max_request_size=4_000_000, key=b"k")
+    await put(environment, b"x" * 1_500_000, max_request_size=4_000_000)
+    await dead(environment, 2)
+    assert commands.json("dlq", "stats")[0]["by_class"]["top"] == [{"value": "too_large", "count": 2}]
+    clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT never")
+    report = commands.replay(code=1)["classes"]["too_large"]
+    assert (report["written"], report["failed_again"]) == (1, 1), "the one that is no event stays one"
+    rows = clickhouse.execute(
+        "SELECT metric_value, length(user_id), source_offset FROM execution_metrics_deduplicated"
+        " WHERE metric_type = 'below'"
+    )
+    assert rows == [(-1.5, 1_100_000, 0)]
+    assert [entry["replays"] for entry in commands.json("dlq", "list")] == [1]
+
+
+async def test_a_pointer_to_what_is_gone_is_left_and_reported(environment: Environment, commands: Commands) -> None:
+    source = record(b"x" * 1_500_000, offset=5)
+    await bury(environment, FailedEvent(source, Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "no")))
+    report = commands.replay(code=1)["classes"]["too_large"]
+    assert report["left"] == {"the source record is gone, or cannot be read": 1}
+    assert commands.json("dlq", "stats")[0]["total"] == 1
+
+
+class TestInterrupted:
+    @pytest.fixture
+    async def buried(self, environment: Environment) -> int:
+        failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+        events = (read_event(event(execution_id=str(UUID(int=n)), metrics={})) for n in range(500))
+        await bury(environment, *(FailedMetric(item, name, 1, failure, 1) for item in events for name in ("a", "b")))
+        return 1_000
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+    async def test_anywhere_it_goes_on(
+        self, environment: Environment, commands: Commands, clickhouse: Client, buried: int, number: signal.Signals
+    ) -> None:
+        with commands.start("replay", "--yes", "--rate", "200") as process:
+            wait_until(lambda: len(shown(clickhouse)) > 0, "the first rows", timeout_seconds=30)
+            process.send_signal(number)
+            out, _ = process.communicate(timeout=30)
+        assert process.returncode == (1 if number is not signal.SIGKILL else -number)
+        before = len(shown(clickhouse))
+        assert 0 < before < buried
+        if number is not signal.SIGKILL:
+            report = json.loads(out)
+            assert (report["interrupted"], report["remaining"]) == (True, buried - report["metrics_written"])
+        commands.replay()
+        assert len(shown(clickhouse)) == buried
+        assert commands.json("dlq", "stats")[0]["total"] == 0
+        servers, topic = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]
+        assert await committed(servers, topic, environment["KAFKA_GROUP_ID"] + ".replay", 1) == {0: buried}
+        assert await size(servers, topic) == buried, "no replay made a dead letter"
+
+    async def test_two_at_once_beside_a_worker_change_nothing(
+        self,
+        environment: Environment,
+        commands: Commands,
+        clickhouse: Client,
+        start_worker: StartWorker,
+        buried: int,
+    ) -> None:
+        start_worker()
+        await put(environment, encoded(event(execution_id=str(UUID(int=7)), metrics={"a": 2})))
+        wait_until(lambda: len(shown(clickhouse)) == 1, "the newer event")
+        reports = await asyncio.gather(*(asyncio.to_thread(commands.replay) for _ in range(2)))
+        assert {report["remaining"] for report in reports} == {0}
+        assert len(shown(clickhouse)) == buried
+        newest = (
+            "SELECT metric_value FROM execution_metrics_deduplicated WHERE execution_id = %(id)s AND metric_type = 'a'"
+        )
+        assert clickhouse.execute(newest, {"id": UUID(int=7)}) == [(2.0,)], "an old replay never beats a newer event"
+
+
+class TestCommands:
+    async def test_filters_and_limits(self, environment: Environment, commands: Commands, clickhouse: Client) -> None:
+        failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+        for agent in ("one", "two"):
+            item = read_event(event(agent_name=agent, metrics={}))
+            await bury(environment, *(FailedMetric(item, name, 1, failure, 1) for name in ("a", "b", "c")))
+        assert len(commands.json("dlq", "list", "--limit", "4")) == 4
+        assert commands.replay("--agent", "two", "--metric", "b", "--metric", "c")["metrics_written"] == 2
+        assert commands.replay("--partition", "0", "--offset", "0")["metrics_written"] == 1
+        assert commands.replay("--limit", "1", code=1)["beyond_limit"] >= 1
+        assert commands.replay("--since", "1h", "--error-code", "210")["remaining"] == 0
+        assert len(shown(clickhouse)) == 6
+        assert commands.replay("--until", "1h")["classes"] == {}
+
+    def test_what_cannot_be_asked_is_wrong_usage(self, commands: Commands) -> None:
+        assert commands.run("replay").returncode == 2
+        assert commands.run("replay", "--yes", "--offset", "1").returncode == 2
+        assert commands.run("replay", "--yes", PERSISTENCE_ENABLED="false").returncode == 2
+        assert commands.run("dlq", "show", "1").returncode == 2
+        assert commands.run("dlq", "show", "0:7").returncode == 1
+        assert commands.run("dlq", "list", "--since", "yesterday").returncode == 2
+        assert commands.run("dlq", "stats", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}").returncode == 3
+        assert commands.run("dlq", "stats", KAFKA_DLQ_TOPIC="absent").returncode == 3
+
+    async def test_records_of_others_are_reported(self, environment: Environment, commands: Commands) -> None:
+        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], [b"\x1b]0;title\x07"])
+        assert commands.json("dlq", "stats")[0]["foreign"] == 1
+        assert commands.json("dlq", "show", "0:0")[0]["foreign"] == "it has no header dlq.kind"
+        assert commands.replay(code=1)["foreign"] == 1
+        assert commands.replay("--error-class", "store_unavailable")["remaining"] == 0
+
+
+async def bury(environment: Environment, *failed: Failed) -> None:
+    """Write dead letters as the worker does."""
+    head = Letterhead("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
+    async with producing(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
+        topic = KafkaDeadLetters(producer, environment["KAFKA_DLQ_TOPIC"], head, timeout_seconds=10.0)
+        await topic.put(failed)

@@ -65,4 +65,4 @@ async def committed(servers: str, topic: str, group: str, partitions: int) -> di
 
 def headers_of(record: ConsumerRecord) -> dict[str, str]:
     """The headers as text, the last of each name."""
-    return {name: value.decode() for name, value in record.headers}
+    return {name: value.decode("utf-8", "backslashreplace") for name, value in record.headers}
