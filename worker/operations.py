@@ -18,6 +18,7 @@ from worker.replay_plan import ReplayPolicy
 from worker.settings import Settings
 from worker.standing import Standing
 from worker.telemetry import Telemetry
+from worker.witness import Witnesses
 from worker.writer import OnUnavailable, Writer
 
 
@@ -74,10 +75,11 @@ async def replay(
         producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
         head = Letterhead(worker=VERSION, table=table_of(settings))
         letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
-        breaker = Breaker(store, hold)
+        witnesses = Witnesses(store)
+        breaker = Breaker(witnesses, hold)
         stack.push_async_callback(breaker.stop)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
-        writer = Writer(store, breaker, settings.retry, OnUnavailable.HOLD)
+        writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD)
         pipeline = Pipeline(writer, OncePerPart(letters, standing), hold, telemetry)
         sources = KafkaSources(kafka)
         stack.push_async_callback(sources.stop)
