@@ -13,7 +13,10 @@ class Telemetry:
         self.rows = self._counter("rows_written", "Rows acknowledged by ClickHouse.")
         self.skipped = self._counter("metrics_skipped", "Metrics that are not numbers, by JSON type.", "json_type")
         self.dead_letters = self._counter(
-            "dead_letters", "Dead letters acknowledged by Kafka, by kind and class of error.", "kind", "error_class"
+            "dead_letters",
+            "Dead letters acknowledged by Kafka, by kind and class of the failure; too_large is told on the topic alone.",
+            "kind",
+            "error_class",
         )
         self.inserts = self._counter(
             "inserts",
