@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from traceback import clear_frames
+from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, stop_never
 from tenacity.stop import stop_base
@@ -39,13 +41,30 @@ class RetryPolicy:
         return self._retrying(on, sleep, stop_never)
 
     def _retrying(self, on: type[Exception], sleep: Sleep, stop: stop_base) -> AsyncRetrying:
-        return AsyncRetrying(
+        return _Retrying(
             retry=retry_if_exception_type(on),
             stop=stop,
             wait=wait_random_exponential(multiplier=self.first_wait_seconds, max=self.max_wait_seconds),
             sleep=sleep,
             reraise=True,
         )
+
+
+class _Retrying(AsyncRetrying):
+    """Leaves no reference cycle behind when it gives up.
+
+    Tenacity keeps the exception, whose traceback leads to the frames in which tenacity keeps it, and those lead on to
+    the rows of the insert that failed. The worker's collector runs rarely, so that refused inserts would pile up:
+    measured, 300 MB where 130 do. The traceback stays, with its files and lines.
+    """
+
+    async def __call__(self, fn: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # as tenacity's own
+        try:
+            return await super().__call__(fn, *args, **kwargs)
+        except Exception as error:
+            clear_frames(error.__traceback__)
+            self.iter_state.reset()
+            raise
 
 
 UNTIL_DONE = RetryPolicy(attempts=2**31, max_seconds=float("inf"), first_wait_seconds=0.5, max_wait_seconds=15.0)

@@ -1,5 +1,9 @@
 """The budget and the pace of retries."""
 
+import gc
+import traceback
+import weakref
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -100,3 +104,38 @@ async def test_until_done_goes_on_at_a_slow_pace() -> None:
     assert await UNTIL_DONE.retrying(Trouble, clock.sleep)(server.ask) == "answer"
     assert max(clock.slept) <= 15.0
     assert sum(clock.slept) / len(clock.slept) > 5.0
+
+
+class Rows:
+    """Something large that an insert holds while it runs."""
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("attempts", [1, 3], ids=["refused at once", "given up"])
+async def test_what_failed_is_not_kept_until_a_collection(attempts: int, clock: Clock) -> None:
+    kept: list[weakref.ref[Rows]] = []
+
+    async def insert() -> None:
+        rows = Rows()
+        kept.append(weakref.ref(rows))
+        raise Trouble(rows)
+
+    async def write() -> str:
+        try:
+            await RetryPolicy(attempts=attempts).retrying(Trouble, clock.sleep)(insert)
+        except Trouble as error:
+            return "".join(traceback.format_exception(error))
+        return ""
+
+    said = await write()
+
+    assert len(kept) == attempts
+    assert [rows() for rows in kept] == [None] * attempts
+    assert "raise Trouble(rows)" in said, "the traceback still tells where"
