@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,3 +70,11 @@ def clickhouse(engine: EngineProcess, database: str) -> Iterator[Client]:
     """A client whose unqualified names mean the test's own database."""
     with engine.client(database) as client:
         yield client
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Nothing is freed but what nobody holds any more: the worker's collector runs rarely."""
+    gc.disable()
+    yield
+    gc.enable()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SHUT_RDWR
 from time import perf_counter
+from traceback import clear_frames
 from typing import Any
 
 from clickhouse_driver import Client
@@ -115,6 +116,8 @@ class ClickHouseStore:
             with self._connection().use() as client:
                 client.execute(self._insert_statement, columns, columnar=True, settings=_INSERT_SETTINGS | settings)
         except _FAILURES as error:
+            # The driver's frames form a cycle with its exception, and hold the columns; the collector runs rarely.
+            clear_frames(error.__traceback__)
             raise translate(error) from error
 
     def _connection(self) -> "_Connection":

@@ -58,7 +58,7 @@ class _Retrying(AsyncRetrying):
     measured, 300 MB where 130 do. The traceback stays, with its files and lines.
     """
 
-    async def __call__(self, fn: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # as tenacity's own
+    async def __call__(self, fn: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
         try:
             return await super().__call__(fn, *args, **kwargs)
         except Exception as error:

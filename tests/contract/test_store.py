@@ -1,17 +1,21 @@
 """The behaviour of a store: one suite, for ClickHouse and for the store in memory that other tests use instead."""
 
 import asyncio
+import contextlib
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import free_port
-from tests.support.events import JANUARY_2026, many_events, read
+from tests.support.events import JANUARY_2026, Record, many_events, read
 from tests.support.fakes import MemoryStore, misconfigured, unavailable
+from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
 from worker.block import Block
 from worker.clickhouse import ClickHouseStore, ClickHouseTarget
@@ -99,6 +103,10 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 def block(*rows: tuple[str, float], event: Event | None = None) -> Block:
     owner = event or read({"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}})
     return Block.of(202601, [Row(owner, metric, value) for metric, value in rows])
+
+
+class Traceable(SimpleNamespace):
+    """A record to which there are weak references; to tuples there are none."""
 
 
 class TestEveryStore:
@@ -296,6 +304,21 @@ class TestClickHouse:
         with pytest.raises(RowRefused) as refused:
             await stores(target).insert(block(("a", 13)))
         assert refused.value.code == 395
+
+    @pytest.mark.usefixtures("no_collector")
+    async def test_rows_that_are_refused_are_not_kept_until_a_collection(
+        self, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        store = stores(target)
+        record = Traceable(**Record(None)._asdict())
+        refused = block(("a", -1), event=many_events(1)[0]._replace(record=record))
+        kept = weakref.ref(record)
+        del record
+        with contextlib.suppress(RowRefused):
+            await store.insert(refused)
+        del refused
+        # A thread lets go of its work a moment after it has told the loop.
+        await asyncio.to_thread(wait_until, lambda: kept() is None, "nobody holds the row")
 
 
 def test_migrating_twice_changes_nothing(clickhouse: Client, target: ClickHouseTarget) -> None:

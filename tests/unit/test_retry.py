@@ -1,9 +1,7 @@
 """The budget and the pace of retries."""
 
-import gc
 import traceback
 import weakref
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -108,13 +106,6 @@ async def test_until_done_goes_on_at_a_slow_pace() -> None:
 
 class Rows:
     """Something large that an insert holds while it runs."""
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.usefixtures("no_collector")
