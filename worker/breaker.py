@@ -73,7 +73,7 @@ class Breaker:
         With `wants_others` it takes other rows than those that wait to tell whether the store is there.
         """
         self._wants_others = wants_others
-        self._hold.enter(Cause.STORE, f"{error.name}: {error}"[:500])
+        self._say(error)
         self._failing_months.add(month)
         if self._state is not _State.OPEN:
             self._failures += 1
@@ -93,6 +93,9 @@ class Breaker:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
 
+    def _say(self, error: StoreError) -> None:
+        self._hold.enter(Cause.STORE, f"{error.name}: {error}"[:500])
+
     def _close(self) -> None:
         self._state = _State.CLOSED
         self._failures = 0
@@ -106,7 +109,8 @@ class Breaker:
     async def _ask(self, month: int) -> bool:
         try:
             return await self._witnesses.probe(month)
-        except StoreError:
+        except StoreError as error:
+            self._say(error)  # it may be another than the one that it opened for
             raise
         except Exception:
             # A mistake of ours. The probe must go on all the same: without it the worker would hold for ever.

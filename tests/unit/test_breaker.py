@@ -138,6 +138,15 @@ async def test_it_probes_until_there_is_an_answer_whatever_the_budget(parts: Bro
     assert max(parts.clock.slept) <= PACE.max_wait_seconds
 
 
+async def test_the_reason_is_what_the_last_probe_met(parts: Broken) -> None:
+    parts.store.fail_probes(misconfigured)
+    parts.breaker.open(unavailable(), MONTH)
+    seen: list[str] = []
+    parts.clock.watch = lambda: seen.append(parts.hold.reasons[Cause.STORE])
+    await parts.trial()
+    assert seen == ["NETWORK_ERROR: connection refused", "UNKNOWN_TABLE: table does not exist"]
+
+
 async def test_an_insert_that_was_under_way_when_it_opened_does_not_close_it(parts: Broken) -> None:
     parts.breaker.open(unavailable(), MONTH)
     parts.breaker.close(MONTH)
