@@ -28,7 +28,9 @@ async def send(
     """Put records onto a topic, acknowledged; `options` are aiokafka's producer's own."""
     async with AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5, **options) as producer:
         sent = [
-            await producer.send(topic, value, key or _KEY[value is None], partition=partition, headers=list(headers))
+            await producer.send(
+                topic, value, _KEY[value is None] if key is None else key, partition=partition, headers=list(headers)
+            )
             for value in values
         ]
         await asyncio.gather(*sent)
