@@ -1,0 +1,156 @@
+"""What people and programs see of dead letters: everything, and never a control sequence."""
+
+import json
+from base64 import b64decode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support import strategies
+from tests.support.events import Record, event, read
+from tests.support.fakes import KeptRecord
+from worker import dlq_tables, letter_document
+from worker.advice import ADVICE
+from worker.command_line import put_document
+from worker.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.errors import ErrorClass
+from worker.letter import Foreign, Letter, read_letter
+from worker.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.shown import instant, shown, shown_bytes
+from worker.tally import Bounded, Tally
+
+HEAD = Letterhead("1.2.3", "default.execution_metrics")
+HOSTILE = "\x1b[31m\x9b2J\x07\u202e[bold]\r\n\x00\x7f\ud800"
+
+
+def standing(letter: DeadLetter, offset: int = 0) -> Letter:
+    found = read_letter(KeptRecord("dlq", 0, offset, letter.timestamp, letter.key, letter.value, tuple(letter.headers)))
+    assert isinstance(found, Letter)
+    return found
+
+
+def hostile() -> Letter:
+    failed = FailedMetric(
+        read(event(agent_name="[red]\x1b[31m", user_id="\x9b")),
+        HOSTILE,
+        1.0,
+        Failure(ErrorClass.ROW_REFUSED, "E", HOSTILE, 469),
+        1,
+    )
+    source = Record(None, key=b"\x1b]0;title\x07", headers=(("\x1b[2J", b"\xff\x1b"),))
+    return standing(dead_letter(failed._replace(event=failed.event._replace(record=source)), HEAD, 0))
+
+
+def is_plain(text: str) -> bool:
+    return all(character.isprintable() or character == "\n" for character in text)
+
+
+@given(st.text(st.characters()))
+def test_text_is_shown_on_one_line_without_controls_and_nothing_is_lost(text: str) -> None:
+    seen = shown(text)
+    assert seen.isprintable()
+    assert seen.encode("latin-1", "backslashreplace").decode("unicode_escape") == text
+
+
+@given(st.binary())
+def test_bytes_are_shown_without_controls(value: bytes) -> None:
+    assert shown_bytes(value).isprintable()
+
+
+def test_what_is_long_is_cut() -> None:
+    assert shown("abcdef", 4) == "abc…"
+    assert shown_bytes(b"\xffabc", 2) == "\\xffa…"
+
+
+@pytest.mark.parametrize("at", [0, -1, 10**18, -(10**18)])
+def test_any_number_is_an_instant_or_itself(at: int) -> None:
+    assert instant(at).isprintable()
+
+
+class TestTables:
+    def test_show_nothing_that_a_terminal_would_obey(self, capsys: pytest.CaptureFixture[str]) -> None:
+        letter = hostile()
+        tally = Tally()
+        tally.add(letter)
+        dlq_tables.print_letter(letter, settled=True)
+        dlq_tables.print_list([letter, Foreign(letter.record, HOSTILE)])
+        dlq_tables.print_foreign(Foreign(letter.record, HOSTILE))
+        dlq_tables.print_statistics(tally, 10)
+        dlq_tables.print_statistics(Tally(), 10)
+        out = capsys.readouterr().out
+        assert is_plain(out)
+        assert "[bold]" in out, "what looks like markup is text"
+        assert "\\x1b[31m" in out
+
+    def test_show_has_everything(self, capsys: pytest.CaptureFixture[str]) -> None:
+        failure = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "Constraint `x` is violated", 469)
+        failed = FailedMetric(read(event()), "cost_usd", 5e-324, failure, 3)
+        dlq_tables.print_letter(standing(dead_letter(failed, HEAD, 0), offset=42), settled=False)
+        out = " ".join(capsys.readouterr().out.split())
+        for said in (
+            "0:42",
+            "VIOLATED_CONSTRAINT",
+            "469",
+            "Constraint `x`",
+            "cost_usd",
+            "triage",
+            "5e-324",
+            "offset 0",
+        ):
+            assert said in out
+        assert ADVICE[ErrorClass.ROW_REFUSED].to_do.split(".")[0] in out
+
+
+class TestDocuments:
+    @given(st.one_of(strategies.failed_metrics, strategies.failed_events), st.binary(max_size=9))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_are_one_line_of_ascii_and_give_every_byte_back(
+        self, capsys: pytest.CaptureFixture[str], failed: Failed, key: bytes
+    ) -> None:
+        letter = standing(dead_letter(failed, HEAD, 0)._replace(key=key))
+        put_document(letter_document.whole(letter, settled=False))
+        line = capsys.readouterr().out
+        assert line.isascii()
+        assert line.count("\n") == 1
+        assert line.rstrip("\n").isprintable()
+        document = json.loads(line)
+        assert _bytes(document["key"]) == key
+        assert _bytes(document["value"]) == letter.record.value
+        assert document["error_class"] == failed.failure.error_class
+
+    def test_of_statistics_have_the_top_and_the_rest(self) -> None:
+        tally = Tally()
+        for number in range(30):
+            failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469 if number else None)
+            failed = FailedMetric(read(event()), f"m{number % 7}", 1, failure, 1)
+            tally.add(standing(dead_letter(failed, HEAD, number * 3_600_000)))
+        tally.add(
+            standing(dead_letter(FailedEvent(Record(b"{"), Failure(ErrorClass.INVALID_EVENT, "E", "m")), HEAD, 0))
+        )
+        document = letter_document.statistics(tally, 2)
+        assert (document["total"], document["oldest"]) == (31, "1970-01-01T00:00:00.000Z")
+        assert document["by_class"] == {
+            "top": [{"value": "row_refused", "count": 30}, {"value": "invalid_event", "count": 1}],
+            "rest": 0,
+        }
+        assert document["by_code"] == {"top": [{"value": 469, "count": 29}, {"value": None, "count": 2}], "rest": 0}
+        by_metric = document["by_metric"]
+        assert isinstance(by_metric, dict)
+        assert by_metric["rest"] == 31 - sum(entry["count"] for entry in by_metric["top"])
+
+
+def _bytes(value: dict[str, str]) -> bytes:
+    return value["text"].encode() if "text" in value else b64decode(value["base64"])
+
+
+def test_counting_is_bounded_whatever_the_names() -> None:
+    counted = Bounded(distinct=3)
+    for number in range(1_000):
+        counted.add(str(number % 500))
+    assert counted.most(10) == [("0", 2), ("1", 2), ("2", 2)]
+    assert (counted.rest(10), counted.rest(1)) == (994, 998)
+
+
+def test_every_class_has_advice() -> None:
+    assert set(ADVICE) == set(ErrorClass)
