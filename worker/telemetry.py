@@ -14,7 +14,7 @@ class Telemetry:
         self.skipped = self._counter("metrics_skipped", "Metrics that are not numbers, by JSON type.", "json_type")
         self.dead_letters = self._counter(
             "dead_letters",
-            "Dead letters acknowledged by Kafka, by kind and class of the failure; too_large is told on the topic alone.",
+            "Dead letters acknowledged by Kafka, by kind and class of the failure (before it is found too large).",
             "kind",
             "error_class",
         )
