@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.done import Done
 from worker.errors import DependencyError
-from worker.kafka import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable
+from worker.kafka import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within, unreachable
 from worker.model import Record, UnreadableRecord
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class KafkaBacklog:
 
     Args:
         target: where Kafka is.
-        topic: the dead-letter topic; it exists.
+        topic: the dead-letter topic.
         group_id: under which the progress is kept.
         silence_seconds: how long Kafka may say nothing.
     """
@@ -48,6 +48,7 @@ class KafkaBacklog:
     def __init__(
         self, target: KafkaTarget, topic: str, group_id: str, silence_seconds: float = _SILENCE_SECONDS
     ) -> None:
+        self._target = target
         self._topic = topic
         self._group_id = group_id
         self._silence_seconds = silence_seconds
@@ -65,19 +66,18 @@ class KafkaBacklog:
         """Connect.
 
         Raises:
-            DependencyError: no broker answers.
+            DependencyError: no broker answers, or the topic is missing.
         """
+        count = (await require_topics(self._target, [self._topic]))[self._topic]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._consumer.start()
                 await self._group.start()
-                await self._consumer.topics()  # what is known of a topic that is not subscribed to comes with this
         except (KafkaError, OSError, TimeoutError) as error:
             await self._consumer.stop()
             await self._group.stop()
             raise unreachable(error) from error
-        numbers = self._consumer.partitions_for_topic(self._topic) or ()
-        self._partitions = {number: TopicPartition(self._topic, number) for number in sorted(numbers)}
+        self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
         for consumer in (self._consumer, self._group):
             consumer.assign(list(self._partitions.values()))
             consumer.pause(*self._partitions.values())

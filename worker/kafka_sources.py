@@ -20,7 +20,7 @@ class KafkaSources:
     def __init__(self, target: KafkaTarget) -> None:
         self._target = target
         self._consumer: AIOKafkaConsumer | None = None
-        self._topics: dict[str, bool] = {}
+        self._partitions: dict[str, int] = {}
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -29,12 +29,10 @@ class KafkaSources:
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
         """See `worker.ports.Sources`."""
-        if not await self._exists(topic):
+        if partition >= await self._partitions_of(topic):
             return None
         consumer = await self._connected()
         try:
-            if partition not in (consumer.partitions_for_topic(topic) or ()):
-                return None
             return await self._at(consumer, TopicPartition(topic, partition), offset)
         except KafkaError as error:
             raise unreachable(error) from error
@@ -55,17 +53,17 @@ class KafkaSources:
                 return None
         raise DependencyError(f"Kafka does not hand out {partition.topic}/{partition.partition}/{offset}")
 
-    async def _exists(self, topic: str) -> bool:
+    async def _partitions_of(self, topic: str) -> int:
+        """How many partitions `topic` has; 0 where it does not exist."""
         # Not by asking for the topic itself, which a broker may create for whoever asks.
-        if topic not in self._topics:
+        if topic not in self._partitions:
             try:
-                await require_topics(self._target, [topic])
-                self._topics[topic] = True
+                self._partitions |= await require_topics(self._target, [topic])
             except DependencyError as error:
                 if isinstance(error.__cause__, KafkaError | OSError):
                     raise
-                self._topics[topic] = False
-        return self._topics[topic]
+                self._partitions[topic] = 0
+        return self._partitions[topic]
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is not None:
@@ -76,7 +74,6 @@ class KafkaSources:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await consumer.start()
-                await consumer.topics()
         except (KafkaError, OSError, TimeoutError) as error:
             await consumer.stop()
             raise unreachable(error) from error

@@ -10,7 +10,7 @@ from worker.dead_letter import Letterhead
 from worker.dead_letter_backlog import KafkaBacklog
 from worker.dead_letter_topic import KafkaDeadLetters
 from worker.errors import DependencyError, StoreError
-from worker.kafka import producing, require_topics
+from worker.kafka import producing
 from worker.kafka_sources import KafkaSources
 from worker.pipeline import Pipeline
 from worker.replay import OncePerPart, Replay, WatchedHold
@@ -29,9 +29,7 @@ async def backlog(settings: Settings) -> AsyncIterator[KafkaBacklog]:
     Raises:
         DependencyError: Kafka cannot be reached, or the topic is missing.
     """
-    target = kafka_target(settings)
-    await require_topics(target, [settings.kafka_dlq_topic])
-    opened = KafkaBacklog(target, settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
+    opened = KafkaBacklog(kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
     await opened.start()
     try:
         yield opened
