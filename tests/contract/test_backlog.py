@@ -108,6 +108,17 @@ class TestEveryBacklog:
         kept = await backlog.progress()
         assert {number: done.first for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
 
+    async def test_what_is_done_beyond_an_offset_is_kept_or_known_to_be_lost(
+        self, subject: tuple[DeadLetters, Backlog]
+    ) -> None:
+        _, backlog = subject
+        done = Done(3)
+        done.add_range(5, 9)
+        await backlog.save({0: done})
+        kept = (await backlog.progress())[0]
+        assert (kept.first, 7 in kept) == (3, kept.is_complete), "Tansu forgets it, and the reader can tell"
+        assert 4 not in kept
+
 
 class TestTheTopic:
     async def test_looking_touches_no_offset_and_joins_no_group(

@@ -1,0 +1,151 @@
+"""What the machine of `test_replay_machine` does not look at: the pace, the numbers, the exit codes."""
+
+import asyncio
+
+import pytest
+
+from tests.support.events import event, read, record
+from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, unavailable
+from tests.support.rig import rig
+from worker.dead_letter import DeadLetter
+from worker.errors import ErrorClass
+from worker.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.pipeline import Pipeline
+from worker.replay import OncePerPart, Outcome, Replay, WatchedHold
+from worker.replay_plan import Plan, ReplayPolicy
+from worker.replay_report import beforehand, exit_code, of_outcome, of_plan
+from worker.standing import Standing
+from worker.writer import OnUnavailable
+
+AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+TABLE = "default.execution_metrics"
+
+
+def metric(name: str, value: float = 1) -> FailedMetric:
+    return FailedMetric(read(event()), name, value, AWAY, 3)
+
+
+async def replay(
+    topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, slept: list[float] | None = None
+) -> tuple[Plan, Outcome]:
+    standing = await Standing.now(topic)
+    plan = await standing.look(lambda: Plan(policy, TABLE))
+    hold = WatchedHold()
+
+    async def sleep(seconds: float) -> None:
+        if slept is not None:
+            slept.append(seconds)
+        await asyncio.sleep(0)
+
+    async with rig(store, OnUnavailable.HOLD, hold=hold) as parts:
+        letters = OncePerPart(topic, standing)
+        pipeline = Pipeline(parts.writer, letters, hold, parts.telemetry, sleep=parts.clock.sleep)
+        running = Replay(standing, topic, MemorySources(), pipeline, hold, policy, sleep=sleep)
+        return plan, await running.run(asyncio.Event())
+
+
+async def topic_of(*failed: Failed) -> MemoryTopic:
+    topic = MemoryTopic()
+    await topic.put(failed)
+    return topic
+
+
+async def test_metrics_go_in_blocks() -> None:
+    store = MemoryStore()
+    topic = await topic_of(*(metric(f"m{number}") for number in range(1_000)))
+    await replay(topic, store, ReplayPolicy(max_metrics=400))
+    assert store.inserts == [400, 400, 200]
+
+
+async def test_the_rate_is_kept_on_average() -> None:
+    slept: list[float] = []
+    topic = await topic_of(*(metric(f"m{number}") for number in range(100)))
+    await replay(topic, MemoryStore(), ReplayPolicy(metrics_per_second=10), slept)
+    assert len(slept) == 10
+    assert max(slept) > 8.0, "nothing passes in this test but what was slept, so each wait comes on top"
+
+
+async def test_attempts_add_up_over_replays() -> None:
+    store = MemoryStore(refuses=lambda row: row.metric == "bad")
+    topic = await topic_of(metric("bad"), metric("good"))
+    for _ in range(2):
+        await replay(topic, store, ReplayPolicy())
+    attempts = [dict(kept.headers)["dlq.attempts"] for kept in topic.records[0]]
+    assert attempts == [b"3", b"3", b"5", b"6"], "two inserts held it the first time, one the second"
+
+
+class TestExitCodes:
+    async def test_nothing_left(self) -> None:
+        plan, outcome = await replay(await topic_of(metric("m")), MemoryStore(), ReplayPolicy())
+        assert exit_code(plan, outcome) == 0
+        report = of_outcome(plan, outcome)
+        assert report["classes"]["store_unavailable"] == {"chosen": 1, "written": 1, "failed_again": 0, "left": {}}
+
+    async def test_something_left(self) -> None:
+        store = MemoryStore(refuses=lambda row: row.metric == "bad")
+        topic = await topic_of(metric("bad"), metric("good"))
+        plan, outcome = await replay(topic, store, ReplayPolicy())
+        assert exit_code(plan, outcome) == 1
+        plan, outcome = await replay(topic, store, ReplayPolicy(max_replays=1))
+        assert (exit_code(plan, outcome), plan.exhausted.total(), plan.chosen.total()) == (1, 1, 0)
+
+    async def test_beyond_the_limit(self) -> None:
+        plan, outcome = await replay(await topic_of(metric("a"), metric("b")), MemoryStore(), ReplayPolicy(limit=1))
+        assert (exit_code(plan, outcome), outcome.written.total(), plan.beyond_limit) == (1, 1, 1)
+
+    async def test_the_store_is_away(self) -> None:
+        store = MemoryStore()
+        store.down = unavailable
+        topic = await topic_of(metric("a"))
+        plan, outcome = await replay(topic, store, ReplayPolicy())
+        assert exit_code(plan, outcome) == 3
+        assert len(topic.records[0]) == 1
+
+    async def test_the_topic_is_away(self) -> None:
+        store = MemoryStore(refuses=lambda _: True)
+        topic = await topic_of(metric("a"))
+        topic.fail_puts(*[None] * 1_000)
+        plan, outcome = await replay(topic, store, ReplayPolicy())
+        assert exit_code(plan, outcome) == 3
+        assert (outcome.problem or "").startswith("the dead-letter topic: ")
+
+
+class TestTheDryRun:
+    async def test_says_what_the_worker_of_today_would_refuse(self) -> None:
+        old = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "words")
+        topic = await topic_of(
+            FailedEvent(record(event()), old),
+            FailedEvent(record(b"{", offset=1), old),
+            metric("sound"),
+            metric("n" * 300),
+        )
+        damaged = topic.records[0][2]
+        topic.keep(DeadLetter(None, b"damaged", damaged.headers, 0))
+        plan = await (await Standing.now(topic)).look(lambda: Plan(ReplayPolicy(), TABLE, trying=True))
+        assert plan.accepted == {ErrorClass.INVALID_EVENT: 1, ErrorClass.STORE_UNAVAILABLE: 1}
+        assert plan.refused == {
+            (ErrorClass.INVALID_EVENT, "InvalidJSON"): 1,
+            (ErrorClass.STORE_UNAVAILABLE, "InvalidName"): 1,
+            (ErrorClass.STORE_UNAVAILABLE, "DamagedLetter"): 1,
+        }
+        report = of_plan(plan)
+        assert (report["dry_run"], report["remaining"]) == (True, 3)
+        assert len(topic.records[0]) == 5
+
+    async def test_another_table_is_named_beforehand(self) -> None:
+        plan = await (await Standing.now(await topic_of(metric("m")))).look(lambda: Plan(ReplayPolicy(), "other.table"))
+        assert any("meant for default.execution_metrics" in line for line in beforehand(plan, "other.table"))
+
+
+@pytest.mark.parametrize("length", [255, 256, 300])
+async def test_a_long_name_is_not_taken_for_another(length: int) -> None:
+    """The header of a metric's name is cut: what stands under it may be another metric of the same event."""
+    names = ["n" * length + "a", "n" * length + "b"]
+    source = record(event(metrics=dict.fromkeys(names, 1)))
+    topic = await topic_of(FailedEvent(source, Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "words")))
+    await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
+    del topic._kept[0]  # killed before it was taken down
+    topic.records[0].pop()
+    await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
+    values = b" ".join(kept.value or b"" for kept in topic.records[0][1:])
+    assert all(name.encode() in values for name in names)
