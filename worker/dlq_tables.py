@@ -28,7 +28,7 @@ _TITLES = {
 
 def print_statistics(tally: Tally, top: int) -> None:
     """A table for each kind, the most frequent value first."""
-    console = Console()
+    console = Console(highlight=False)
     if tally.oldest is None or tally.newest is None:
         console.print("no dead letters")
     else:
@@ -71,7 +71,7 @@ def print_list(items: Iterable[Letter | Foreign]) -> None:
 
 def print_letter(letter: Letter, *, settled: bool) -> None:
     """Everything about one."""
-    console = Console()
+    console = Console(highlight=False)
     failure, advice = letter.failure, ADVICE[letter.failure.error_class]
     topic, partition, offset = letter.source
     facts = {
@@ -101,7 +101,7 @@ def print_letter(letter: Letter, *, settled: bool) -> None:
 
 def print_foreign(item: Foreign) -> None:
     """What can be said of a record that is no dead letter."""
-    console = Console()
+    console = Console(highlight=False)
     console.print(Text(f"{item.place} is no dead letter: {shown(item.reason)}"))
     _print_record(console, item.record, item.record.headers, "header")
 

@@ -131,7 +131,7 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def print_report(report: Report) -> None:
     """A table by class."""
-    console = Console()
+    console = Console(highlight=False)
     table = Table()
     would = report["dry_run"]
     for name in (
