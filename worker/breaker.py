@@ -3,7 +3,8 @@
 closed     inserts flow, each with its retry budget
 open       the store is away: blocks wait in memory, a probe asks with backoff and jitter
 half open  the probe was answered, but not with a row of the month that failed: inserts are let through to see. The
-           first accepted one closes it; a failure opens it again, and that is no reason to dead-letter anything
+           first accepted one closes it; a failure opens it again, and that is no reason to dead-letter anything.
+           Where nobody is left to try, or those who wait cannot tell, intake brings others
 
 A probe that gets a row of that month in closes it at once. A month that has failed goes on being tried, not trusted,
 until a block of it has passed: the store may be there for one partition of the table and away for another.
@@ -19,7 +20,7 @@ import structlog
 from worker.errors import StoreError
 from worker.hold import Cause, Hold
 from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
-from worker.witness import Witnesses
+from worker.witness import Life, Witnesses
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +71,8 @@ class Breaker:
     def open(self, error: StoreError, month: int, *, wants_others: bool = False) -> None:
         """Hold because rows of `month` met `error`, and begin to probe.
 
-        With `wants_others` it takes other rows than those that wait to tell whether the store is there.
+        With `wants_others` it takes other rows than those that wait to tell whether the store is there: intake brings
+        as many as there is room for.
         """
         self._wants_others = wants_others
         self._say(error)
@@ -94,7 +96,7 @@ class Breaker:
             await asyncio.gather(self._probe, return_exceptions=True)
 
     def _say(self, error: StoreError) -> None:
-        self._hold.enter(Cause.STORE, f"{error.name}: {error}"[:500])
+        self._hold.enter(Cause.STORE, f"{error.name}: {error}"[:500], taking=self._wants_others)
 
     def _close(self) -> None:
         self._state = _State.CLOSED
@@ -103,12 +105,14 @@ class Breaker:
 
     def _look_for_a_trial(self) -> None:
         """Half open, and nobody here who can try the store: let intake bring a block."""
-        if self._state is _State.HALF_OPEN and (self._wants_others or not self._inside):
+        if self._state is _State.HALF_OPEN and not self._inside:
             self._hold.leave(Cause.STORE)
 
     async def _ask(self, month: int) -> bool:
+        """Whether the answer was given for this very month, with a row."""
         try:
-            return await self._witnesses.probe(month)
+            own = self._witnesses.speaks_for(month)
+            return await self._witnesses.probe(month) is Life.TAKES and own
         except StoreError as error:
             self._say(error)  # it may be another than the one that it opened for
             raise

@@ -85,9 +85,13 @@ class ClickHouseStore:
         """Insert `block`; see `worker.ports.Store`."""
         await self._in_thread(lambda: self._measured_insert(block))
 
-    async def probe(self) -> None:
-        """Insert no rows: that meets every error that an insert meets before its rows, and needs no other grant."""
-        await self._in_thread(lambda: self._insert([[] for _ in COLUMNS], {}))
+    async def probe(self, witness: Block | None = None) -> None:
+        """See `worker.ports.Store`. No rows meet every error that an insert meets before its rows.
+
+        Neither needs another grant.
+        """
+        columns = witness.columns() if witness else [[] for _ in COLUMNS]
+        await self._in_thread(lambda: self._insert(columns, {"insert_deduplicate": 0}))
 
     def close(self) -> None:
         """Cut every connection, so that no thread waits for a server any more, and end the threads."""

@@ -70,6 +70,7 @@ class Consumer:
         self._stop_seconds = stop_seconds
         self._under_way: deque[_Batch] = deque()
         self._uncommitted: dict[Partition, int] = {}
+        self._committing: asyncio.Task[bool] | None = None
         self._record_bytes = 1.0
         self._changed = asyncio.Event()
         self._generation = 0
@@ -94,10 +95,13 @@ class Consumer:
                 await self._drain(self._stop_seconds)
         finally:
             self._drop()
-            await _cancel([intake, settling, stopping, *([self._poll] if self._poll else [])])
+            own = [task for task in (self._poll, self._committing) if task is not None]
+            await _cancel([intake, settling, stopping, *own])
         for loop in (intake, settling):
             if not loop.cancelled() and (error := loop.exception()):
                 raise error
+        if not stop.is_set():
+            raise RuntimeError("the consumer has ended without having been asked to")
 
     async def revoked(self) -> None:
         """Every partition may go to another member when this returns: finish what is under way, or drop it."""
@@ -108,6 +112,7 @@ class Consumer:
             await self._drain(self._revoke_seconds)
             self._generation += 1
             self._drop()
+            await self._end_commit()
         finally:
             self._revoking = False
 
@@ -192,13 +197,27 @@ class Consumer:
         """Commit what is finished. What is refused stays, and goes with the next, or with the next tick."""
         generation, offering = self._generation, self._uncommitted
         self._uncommitted = {}
-        if offering and not await self._inbox.commit(offering) and generation == self._generation:
+        if offering and not await self._committed(offering) and generation == self._generation:
             self._uncommitted = offering | self._uncommitted
+
+    async def _committed(self, offsets: Mapping[Partition, int]) -> bool:
+        self._committing = asyncio.create_task(self._commit_now(offsets), name="commit")
+        await asyncio.wait([self._committing])
+        return not self._committing.cancelled() and self._committing.result()
+
+    async def _commit_now(self, offsets: Mapping[Partition, int]) -> bool:
+        return await self._inbox.commit(offsets)
+
+    async def _end_commit(self) -> None:
+        """Let a commit that is under way end now: later it could reach a partition that is another's."""
+        if self._committing is not None and not self._committing.done():
+            await asyncio.wait([self._committing], timeout=_TICK_SECONDS)
+            await _cancel([self._committing])
 
     async def _drain(self, seconds: float) -> None:
         """Wait for what is under way; not at all while holding, because then it will not end."""
         deadline = monotonic() + seconds
-        while self._under_way and not self._hold.active and (left := deadline - monotonic()) > 0:
+        while self._under_way and not self._hold.reasons and (left := deadline - monotonic()) > 0:
             await self._change(min(left, _TICK_SECONDS))
         if self._under_way:
             log.warning("dropping what is under way, uncommitted", batches=len(self._under_way))

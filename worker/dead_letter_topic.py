@@ -33,7 +33,7 @@ class KafkaDeadLetters:
         self._topic = topic
         self._head = head
         self._timeout_seconds = timeout_seconds
-        self._under_way: dict[tuple[str, int, int, str | None], asyncio.Future[Any]] = {}
+        self._under_way: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
 
     async def put(self, failed: Sequence[Failed]) -> None:
         """See `worker.ports.DeadLetters`. What is put again while it is on its way is waited for, not sent again."""
@@ -80,7 +80,11 @@ class KafkaDeadLetters:
             self._remember((failed[position], future) for position, future in futures.items())
             raise
         self._remember((failed[position], future) for position, future in futures.items() if not future.done())
-        return outcomes | {position: future.exception() for position, future in futures.items() if future.done()}
+        return outcomes | {
+            position: future.exception()
+            for position, future in futures.items()
+            if future.done() and not future.cancelled()
+        }
 
     def _remember(self, unsettled: Iterable[tuple[Failed, asyncio.Future[Any]]]) -> None:
         """The client takes nothing back, and delivers when it can: sent again it would be there twice."""
@@ -95,7 +99,9 @@ class KafkaDeadLetters:
         return future
 
 
-def _source(failed: Failed) -> tuple[str, int, int, str | None]:
+def _source(failed: Failed) -> tuple[str, int, int, int, str | None]:
     """Of what it is the dead letter: there is one for a metric of a record, or for a record."""
     record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
-    return record.topic, record.partition, record.offset, failed.metric if isinstance(failed, FailedMetric) else None
+    metric = failed.metric if isinstance(failed, FailedMetric) else None
+    # The timestamp as well: a topic that is made again begins at offset 0.
+    return record.topic, record.partition, record.offset, record.timestamp, metric

@@ -24,19 +24,21 @@ class Hold:
 
     def __init__(self) -> None:
         self._reasons: dict[Cause, str] = {}
+        self._taking: set[Cause] = set()
 
     @property
     def active(self) -> bool:
         """Whether intake must stand still."""
-        return bool(self._reasons)
+        return bool(self._reasons.keys() - self._taking)
 
     @property
     def reasons(self) -> Mapping[Cause, str]:
         """Each cause with its reason in words, for the health endpoint."""
         return MappingProxyType(self._reasons)
 
-    def enter(self, cause: Cause, reason: str) -> None:
-        """Begin to hold, or go on for another reason."""
+    def enter(self, cause: Cause, reason: str, *, taking: bool = False) -> None:
+        """Begin to hold, or go on for another reason; with `taking` intake goes on as far as there is room."""
+        (self._taking.add if taking else self._taking.discard)(cause)
         before = self._reasons.get(cause)
         self._reasons[cause] = reason
         if before is None:
@@ -46,5 +48,6 @@ class Hold:
 
     def leave(self, cause: Cause) -> None:
         """Hold no longer for `cause`; where it was no reason, nothing happens."""
+        self._taking.discard(cause)
         if self._reasons.pop(cause, None) is not None:
             log.info("holding ended", cause=cause.value, still_holding=sorted(self._reasons))

@@ -25,8 +25,9 @@ from worker.telemetry import Telemetry
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 10.0
-_ONE_RECORD_SECONDS = 0.5
-"""How long a partition may be silent, reading one by one, before the next one's turn."""
+_ONE_RECORD_SECONDS = 1.5
+"""How long a partition may be silent, reading one by one, before the next one's turn. Longer than a fetch of others may
+keep the broker busy (0.5 s), else nothing would ever come of it."""
 
 _UNREADABLE = (
     UnicodeDecodeError,

@@ -30,12 +30,14 @@ class Piece:
         attempts: how many inserts have held them.
         too_much: cut from rows that were too much for the store.
         suspected_at: how often the store had shown life when the row, a single one, first failed with an unknown code.
+        suspected_for: that error.
     """
 
     block: Block
     attempts: int = 0
     too_much: bool = False
     suspected_at: float = inf
+    suspected_for: StoreError | None = None
 
 
 class _Deduced(StoreUnavailable):
@@ -65,7 +67,7 @@ class Inserts(Protocol):
             StoreUnavailable: it does not answer, and these rows shall wait no longer.
         """
 
-    async def show_life(self) -> bool:
+    async def show_life(self, month: int) -> bool:
         """Insert what the store has taken before, through outages; False when there is nothing.
 
         Raises:
@@ -91,9 +93,12 @@ class _Isolation:
         self._signs_of_life = 0
 
     async def run(self) -> list[FailedMetric]:
-        while self._pieces:
+        while self._pieces or self._suspects:
             try:
-                await self._take(self._pieces[-1])
+                if self._pieces and len(self._suspects) < _SUSPECTS:
+                    await self._take(self._pieces[-1])
+                else:
+                    await self._look_at_the_store(self._suspects[-1])
             except NothingPasses:
                 raise
             except StoreUnavailable as error:
@@ -116,7 +121,7 @@ class _Isolation:
             if len(piece.block) > 1 or piece.suspected_at < self._signs_of_life:
                 self._divide_or_fail(piece, ErrorClass.ROW_REFUSED, error)
             else:
-                await self._suspect(piece, error)
+                self._suspect(piece, error)
         else:
             self._pieces.pop()
             self._signs_of_life += 1
@@ -129,17 +134,19 @@ class _Isolation:
             self._pieces += reversed([Piece(part, piece.attempts, too_much) for part in parts])
         else:
             self._fail((piece,), error_class, error)
-            self._signs_of_life += 1
 
-    async def _suspect(self, piece: Piece, error: UnknownStoreError) -> None:
+    def _suspect(self, piece: Piece, error: UnknownStoreError) -> None:
         self._pieces.pop()
         self._pieces.rotate(-1)  # go on at the far end: another metric, where there is one
         self._suspects.append(piece)
         piece.suspected_at = min(piece.suspected_at, self._signs_of_life)
-        if not self._pieces or len(self._suspects) >= _SUSPECTS:
-            if not await self._inserts.show_life() and not self._signs_of_life:
-                raise NothingPasses.because(error) from error
-            self._signs_of_life += 1
+        piece.suspected_for = error
+
+    async def _look_at_the_store(self, suspect: Piece) -> None:
+        # A refusal with a code that says why is no sign of life: it may come before the store is asked.
+        if not await self._inserts.show_life(suspect.block.month) and suspect.suspected_for is not None:
+            raise NothingPasses.because(suspect.suspected_for) from suspect.suspected_for
+        self._signs_of_life += 1
 
     def _fail(self, pieces: Iterable[Piece], error_class: ErrorClass, error: StoreError) -> None:
         failure = Failure(error_class, error.name, str(error), error.code)

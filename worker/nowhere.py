@@ -12,7 +12,7 @@ class Nowhere:
     async def insert(self, block: Block) -> None:
         """Take the rows."""
 
-    async def probe(self) -> None:
+    async def probe(self, witness: Block | None = None) -> None:
         """Always ready."""
 
     async def put(self, failed: Sequence[Failed]) -> None:

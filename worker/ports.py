@@ -30,8 +30,10 @@ class Store(Protocol):
             UnknownStoreError: none of the above can be told.
         """
 
-    async def probe(self) -> None:
-        """Ask whether inserts would be taken.
+    async def probe(self, witness: Block | None = None) -> None:
+        """Ask whether inserts would be taken: with rows that were taken before, if there are any, else with none.
+
+        The witness is written once more, whatever the store remembers of it.
 
         Raises:
             StoreError: what an insert would meet.

@@ -67,9 +67,9 @@ class WatchedHold(Hold):
         super().__init__()
         self.entered = asyncio.Event()
 
-    def enter(self, cause: Cause, reason: str) -> None:
+    def enter(self, cause: Cause, reason: str, *, taking: bool = False) -> None:
         """See `Hold`."""
-        super().enter(cause, reason)
+        super().enter(cause, reason, taking=taking)
         self.entered.set()
 
 

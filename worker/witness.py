@@ -1,25 +1,35 @@
 """Witnesses: rows that the store has taken before, to ask whether it takes rows now.
 
 When an insert fails, either the store is away or these rows are at fault (too many, or of a kind that makes it fail
-with a code that nobody knows). Rows that it took before tell which: taken again, the store is there. They have the sort
-key that they had, so the de-duplicated view does not change; a whole block has its token as well, and then not even the
-table does.
+with a code that nobody knows). A row that it took before tells which: taken again, the store is there. It goes in as a
+version of itself that is a millisecond older, so that it never shows in the de-duplicated view.
 """
 
 from collections import OrderedDict
+from enum import Enum, auto
 from itertools import islice
 
 from worker.block import Block
 from worker.errors import RowRefused, StoreError
+from worker.model import Row, UnreadableRecord
 from worker.ports import Store
 
 _MONTHS = 24
-_SMALL = 1_000
-"""Rows of a block that is kept whole. Of a larger one, which may have been hard to take, one row is enough."""
+
+
+class Life(Enum):
+    """What the store does now."""
+
+    AWAY = auto()
+    """It does not answer as it should."""
+    ANSWERS = auto()
+    """It answers an insert of no rows; nothing is known that it must take."""
+    TAKES = auto()
+    """It takes a row that it took before."""
 
 
 class Witnesses:
-    """One for each partition of the table that rows have lately gone to.
+    """One row for each partition of the table that rows have lately gone to.
 
     Args:
         store: what is asked.
@@ -30,46 +40,46 @@ class Witnesses:
         self._blocks: OrderedDict[int, Block] = OrderedDict()
 
     def took(self, block: Block) -> None:
-        """`block` was accepted, and is the witness of its month from now on."""
-        whole = len(block) <= _SMALL
-        self._blocks[block.month] = block if whole else Block.of(block.month, islice(block.rows(), 1))
+        """`block` was accepted: its last row is the witness of its month from now on."""
+        row = next(islice(block.rows(), max(len(block) - 1, 0), None), None)
+        if row is None:
+            return
+        self._blocks[block.month] = Block.of(block.month, [_light(row)])
         self._blocks.move_to_end(block.month)
         if len(self._blocks) > _MONTHS:
             self._blocks.popitem(last=False)
 
-    def __bool__(self) -> bool:
-        return bool(self._blocks)
-
-    def latest(self) -> Block | None:
-        """The witness that was taken last, of whatever month; None when nothing was taken yet."""
-        return next(reversed(self._blocks.values()), None)
-
-    async def testify(self, month: int) -> bool:
-        """Whether the store takes rows of `month` now; False too where there is no witness of that month."""
-        block = self._blocks.get(month)
-        if block is None:
-            return False
+    async def testify(self, month: int) -> Life:
+        """Whether the store takes rows now: of `month` where there is a witness of it, else of any."""
         try:
-            await self._insert(block)
+            return await self.probe(month)
         except StoreError:
-            return False
-        return True
+            return Life.AWAY
 
-    async def probe(self, month: int) -> bool:
-        """Ask the store with the best that there is; whether that was a row of `month`.
+    async def probe(self, month: int) -> Life:
+        """Ask the store with the best that there is; never AWAY.
 
         Raises:
             StoreError: what an insert would meet.
         """
+        while (witness := self._blocks.get(month) or next(reversed(self._blocks.values()), None)) is not None:
+            try:
+                await self._store.probe(witness)
+            except RowRefused:
+                # The rules of the table have changed since: it answers, but that says nothing of other rows.
+                self._blocks.pop(witness.month, None)
+            else:
+                return Life.TAKES
         await self._store.probe()
-        block = self._blocks.get(month) or self.latest()
-        if block is not None:
-            await self._insert(block)
-        return block is not None and block.month == month
+        return Life.ANSWERS
 
-    async def _insert(self, block: Block) -> None:
-        try:
-            await self._store.insert(block)
-        except RowRefused:
-            # The rules of the table have changed since. That is an answer, but these are no witnesses any more.
-            self._blocks.pop(block.month, None)
+    def speaks_for(self, month: int) -> bool:
+        """Whether there is a witness of this very month."""
+        return month in self._blocks
+
+
+def _light(row: Row) -> Row:
+    """The row without what is not written of its event, and older than itself."""
+    event = row.event
+    place = UnreadableRecord(event.record.topic, event.record.partition, event.record.offset)
+    return row._replace(event=event._replace(metrics={}, record=place, recorded_at=max(event.recorded_at - 1, 0)))

@@ -4,29 +4,30 @@
 2. Refused: split it, and treat each piece the same, until single rows are refused. They are the failed metrics.
 3. Unavailable beyond the budget: ask with a witness, a row that the store took before, whether it is the store.
    It is: hold. The rows become failed metrics, or stay in memory, as the policy says.
-   It is not: the rows are too much for it. Split them, as if refused.
+   It is not: the rows are too much for it. Split them, as if refused; a single row has some budgets more.
 4. Misconfigured: hold at once and keep the rows; no metric is at fault.
 5. An error without a class: refused if other rows pass, a witness among them, else unavailable.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from enum import StrEnum
 from typing import TypeVar
 
 from worker.block import Block
 from worker.breaker import Breaker
-from worker.errors import ErrorClass, RowRefused, StoreMisconfigured, StoreUnavailable, UnknownStoreError
+from worker.errors import ErrorClass, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 from worker.isolation import Inserts, NothingPasses, Piece, TooMuch, isolate
 from worker.model import FailedMetric, Failure
 from worker.ports import Store
 from worker.retry import RetryPolicy, Sleep
-from worker.witness import Witnesses
+from worker.witness import Life, Witnesses
 
 Result = TypeVar("Result")
 
 _ONCE = RetryPolicy(attempts=1)
+_MORE_ROUNDS = 2
+"""Budgets more that a single row has while the store takes others, before the row is at fault and not the weather."""
 
 
 class OnUnavailable(StrEnum):
@@ -34,6 +35,10 @@ class OnUnavailable(StrEnum):
 
     DEAD_LETTER = "dead_letter"
     HOLD = "hold"
+
+
+class _NoWitnessError(Exception):
+    """The store answers, and has taken nothing that it could be asked with."""
 
 
 class Writer(Inserts):
@@ -89,34 +94,45 @@ class Writer(Inserts):
             piece.attempts += 1
             await self._store.insert(piece.block)
 
-        worth_a_budget = len(piece.block) == 1 or not piece.too_much
-        await self._weather(piece.block.month, self._retry if worth_a_budget else _ONCE, insert)
-        self._witnesses.took(piece.block)
-
-    async def show_life(self) -> bool:
-        """See `Inserts`."""
-        witness = self._witnesses.latest()
-        if witness is None:
-            return False
-
-        async def insert() -> None:
+        alone = len(piece.block) == 1
+        retry = self._retry if alone or not piece.too_much else _ONCE
+        more_rounds = _MORE_ROUNDS if alone else 0
+        while True:
             try:
-                await self._store.insert(witness)
+                await self._weather(piece.block.month, retry, insert, divisible=not alone)
+            except TooMuch:
+                if not more_rounds:
+                    raise
+                more_rounds -= 1
+            else:
+                self._witnesses.took(piece.block)
+                return
+
+    async def show_life(self, month: int) -> bool:
+        """See `Inserts`."""
+
+        async def probe() -> None:
+            try:
+                life = await self._witnesses.probe(month)
             except UnknownStoreError as error:
                 raise StoreUnavailable(str(error), name=error.name, code=error.code) from error
-            except RowRefused:
-                return  # the rules of the table have changed since: that is an answer too
+            if life is not Life.TAKES:
+                raise _NoWitnessError
 
-        with suppress(TooMuch):  # it is there after all
-            await self._weather(witness.month, self._retry, insert)
+        try:
+            await self._weather(month, self._retry, probe)
+        except _NoWitnessError:
+            return False
         return True
 
-    async def _weather(self, month: int, retry: RetryPolicy, action: Callable[[], Awaitable[Result]]) -> Result:
+    async def _weather(
+        self, month: int, retry: RetryPolicy, action: Callable[[], Awaitable[Result]], *, divisible: bool = False
+    ) -> Result:
         """Do `action` until the store has answered it: again within the budget, then held back by the breaker.
 
         Raises:
             RowRefused, UnknownStoreError: as `action` does; the store has answered.
-            TooMuch: the budget is spent, and the store takes other rows of this month.
+            TooMuch: the budget is spent, and the store takes other rows, or answers and smaller pieces can tell more.
             StoreUnavailable: the budget is spent and the policy is to dead-letter.
         """
         while True:
@@ -128,17 +144,18 @@ class Writer(Inserts):
                     self._breaker.open(error, month)
                 except StoreUnavailable as error:
                     undecided = isinstance(error, NothingPasses)
-                    if await self._witnesses.testify(month):
+                    life = await self._witnesses.testify(month)
+                    if life is Life.TAKES:
                         self._breaker.close(month)
                         if not trial and not undecided:
                             raise TooMuch.because(error) from error
                         continue  # with the whole budget, and knowing that it is not the store
-                    self._breaker.open(error, month, wants_others=undecided)
+                    if life is Life.ANSWERS and divisible:
+                        raise TooMuch.because(error) from error
+                    # A store that answers and has never taken a row may be waiting for other rows than these.
+                    self._breaker.open(error, month, wants_others=life is Life.ANSWERS)
                     if not trial and self._on_unavailable is OnUnavailable.DEAD_LETTER:
                         raise
-                except RowRefused:
-                    self._breaker.close(month)
-                    raise
                 else:
                     self._breaker.close(month)
                     return result

@@ -68,16 +68,18 @@ class MemoryStore(Store):
 
     Attributes:
         table: the rows, in the order in which they came.
+        witnessed: the rows that probes have added to it.
         acknowledged: the rows of every insert that returned, those of the very same block once.
         inserts: how many rows each insert held, whatever became of it.
         probes: how many probes there were.
         down: while it is set, every insert and every probe fails with it.
-        broken: while it is set, every insert fails with it, and probes are answered.
+        broken: while it is set, every insert of rows fails with it, and probes of none are answered.
         watch: called at the beginning of each insert, to change how things stand then.
     """
 
     def __init__(self, refuses: Guilty | None = None, *, fails: Guilty | None = None, names_row: bool = False) -> None:
         self.table: list[StoredRow] = []
+        self.witnessed: list[StoredRow] = []
         self.acknowledged: list[StoredRow] = []
         self.inserts: list[int] = []
         self.probes = 0
@@ -106,13 +108,6 @@ class MemoryStore(Store):
 
     async def insert(self, block: Block) -> None:
         """See `Store`."""
-        stored = await self.take(block)
-        if id(block) not in self._acknowledged_blocks:
-            self._acknowledged_blocks[id(block)] = block
-            self.acknowledged += stored
-
-    async def take(self, block: Block) -> list[StoredRow]:
-        """Insert without writing it down as acknowledged."""
         self.inserts.append(len(block))
         self.watch()
         if failing := self.down or self.broken:
@@ -124,21 +119,25 @@ class MemoryStore(Store):
         stored = self._apply(block)
         if scripted:
             raise scripted.error
-        return stored
+        if id(block) not in self._acknowledged_blocks:
+            self._acknowledged_blocks[id(block)] = block
+            self.acknowledged += stored
 
-    async def probe(self) -> None:
+    async def probe(self, witness: Block | None = None) -> None:
         """See `Store`."""
         self.probes += 1
-        if self.down:
-            error = self.down()
+        if failing := self.down or (self.broken if witness else None):
+            error = failing()
             raise error
         if self._next_probes:
             raise self._next_probes.popleft()
+        if witness:
+            self.witnessed += self._taken(witness)
 
     def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
         """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
         shown: dict[tuple[object, ...], StoredRow] = {}
-        for row in self.table:
+        for row in [*self.table, *self.witnessed]:
             day = row.completed_at // 86_400_000
             key = (row.metric_type, row.agent_name, day, row.execution_id)
             if key not in shown or row.recorded_at >= shown[key].recorded_at:
@@ -146,6 +145,13 @@ class MemoryStore(Store):
         return shown
 
     def _apply(self, block: Block) -> list[StoredRow]:
+        stored = self._taken(block)
+        if (token := block.token()) not in self._tokens:
+            self._tokens.add(token)
+            self.table += stored
+        return stored
+
+    def _taken(self, block: Block) -> list[StoredRow]:
         for position, row in enumerate(block.rows()):
             if self._refuses and self._refuses(row):
                 raise RowRefused(
@@ -156,11 +162,7 @@ class MemoryStore(Store):
                 )
             if self._fails and self._fails(row):
                 raise unknown()
-        stored = stored_rows(block)
-        if (token := block.token()) not in self._tokens:
-            self._tokens.add(token)
-            self.table += stored
-        return stored
+        return stored_rows(block)
 
 
 def stored_rows(block: Block) -> list[StoredRow]:

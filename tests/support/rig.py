@@ -5,11 +5,9 @@ from contextlib import asynccontextmanager
 
 from tests.support.clock import Clock
 from tests.support.fakes import MemoryDeadLetters, MemoryStore
-from worker.block import Block
 from worker.breaker import Breaker
 from worker.hold import Hold
 from worker.pipeline import Pipeline
-from worker.ports import Store
 from worker.retry import RetryPolicy
 from worker.telemetry import Telemetry
 from worker.witness import Witnesses
@@ -18,19 +16,6 @@ from worker.writer import OnUnavailable, Writer
 RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)
 PACE = RetryPolicy(attempts=2, max_seconds=1.0, first_wait_seconds=0.5, max_wait_seconds=8.0)
 """For what is never given up; its budget is small so that a test would see one that is heeded."""
-
-
-class _Asked(Store):
-    """A store as witnesses ask it: a row that is inserted again for that is not acknowledged once more."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-
-    async def insert(self, block: Block) -> None:
-        await self._store.take(block)
-
-    async def probe(self) -> None:
-        await self._store.probe()
 
 
 class Rig:
@@ -48,7 +33,7 @@ class Rig:
         self.hold = hold or Hold()
         self.telemetry = Telemetry()
         self.dead_letters = MemoryDeadLetters()
-        self.witnesses = Witnesses(_Asked(store))
+        self.witnesses = Witnesses(store)
         self.breaker = Breaker(self.witnesses, self.hold, PACE, self.clock.sleep)
         self.writer = Writer(store, self.witnesses, self.breaker, retry, on_unavailable, self.clock.sleep)
         self.pipeline = Pipeline(self.writer, self.dead_letters, self.hold, self.telemetry, PACE, self.clock.sleep)

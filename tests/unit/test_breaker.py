@@ -92,27 +92,29 @@ class TestAnAnsweredProbe:
         await asyncio.gather(trying, return_exceptions=True)
         assert not parts.hold.active
 
-    async def test_ends_the_hold_where_those_who_wait_cannot_tell(self, parts: Broken) -> None:
+    async def test_goes_on_taking_all_the_while_where_those_who_wait_cannot_tell(self, parts: Broken) -> None:
         parts.breaker.open(unavailable(), MONTH, wants_others=True)
-        async with parts.breaker.admission(MONTH):
-            assert not parts.hold.active
+        assert not parts.hold.active
+        assert list(parts.hold.reasons) == [Cause.STORE], "and says why it is not ready"
+        parts.breaker.open(unavailable(), MONTH)
+        assert parts.hold.active
 
     async def test_with_a_row_of_that_month_closes_it_at_once(self, parts: Broken) -> None:
         parts.witnesses.took(block_of(many_events(3), ["m"], MONTH))
         parts.breaker.open(unavailable(), MONTH)
         assert not await parts.trial()
         assert not parts.hold.active
-        assert parts.store.inserts == [3]
+        assert len(parts.store.witnessed) == 1
 
     async def test_with_a_row_of_another_month_does_not(self, parts: Broken) -> None:
         parts.witnesses.took(block_of(many_events(3), ["m"], OTHER_MONTH))
         parts.breaker.open(unavailable(), MONTH)
         assert await parts.trial()
-        assert parts.store.inserts == [3], "but it was asked"
+        assert len(parts.store.witnessed) == 1, "but it was asked"
 
     async def test_is_none_where_the_row_is_not_taken(self, parts: Broken) -> None:
         parts.witnesses.took(block_of(many_events(3), ["m"], MONTH))
-        parts.store.fail_inserts(unavailable, unknown, misconfigured)
+        parts.store.fail_probes(unavailable, unknown, misconfigured)
         parts.breaker.open(unavailable(), MONTH)
         assert not await parts.trial()
         assert parts.store.probes == len(parts.clock.slept) == 4
@@ -216,25 +218,28 @@ async def test_two_blocks_under_way_open_it_once() -> None:
 async def test_a_failed_trial_is_no_reason_to_dead_letter() -> None:
     async with rig() as worker:
         worker.store.fail_inserts(*[unavailable] * 3)
+        worker.store.fail_probes(unavailable)
         assert len(await worker.writer.write(block_of(many_events(2), ["m"]))) == 2, "its budget was spent"
         worker.store.fail_inserts(*[unavailable] * 20)
         assert await worker.writer.write(block_of(many_events(3), ["m"])) == []
         assert len(worker.store.table) == 3
-        assert not worker.hold.active
-        assert worker.store.probes == 21
+        assert not worker.hold.reasons
         async with worker.breaker.admission(MONTH) as trial:
             assert not trial
 
 
-async def test_a_refusal_is_an_answer_too_and_closes_it() -> None:
+async def test_a_refusal_says_nothing_of_whether_rows_are_taken() -> None:
+    """It may come from the client, before the store is asked."""
     async with rig(MemoryStore(lambda row: row.metric == "bad")) as worker:
         worker.store.fail_inserts(*[unavailable] * 3)
+        worker.store.fail_probes(unavailable)
         await worker.writer.write(block_of(many_events(1), ["m"]))
-        # Refused whole, and the bad row alone; then a short outage, which the budget of a closed breaker covers.
-        worker.store.fail_inserts(None, None, unavailable)
-        failed = await worker.writer.write(block_of(many_events(1), ["bad", "good"]))
-        assert [item.metric for item in failed] == ["bad"]
-        assert worker.store.probes == 1, "of the first outage"
+        assert len(await worker.writer.write(block_of(many_events(1), ["bad"]))) == 1
+        async with worker.breaker.admission(MONTH) as trial:
+            assert trial
+        assert await worker.writer.write(block_of(many_events(1), ["good"])) == []
+        async with worker.breaker.admission(MONTH) as trial:
+            assert not trial
 
 
 async def test_after_a_success_a_block_has_its_whole_budget_again() -> None:

@@ -1,7 +1,7 @@
 """The consumer: what it takes, when it commits, and what it leaves to come again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -83,9 +83,9 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.let = asyncio.Event()
 
-    async def take(self, block: Block) -> list[object]:  # type: ignore[override]  # passed on as it is
+    async def insert(self, block: Block) -> None:
         await self.let.wait()
-        return await super().take(block)  # type: ignore[return-value]
+        await super().insert(block)
 
 
 async def test_everything_is_written_and_committed() -> None:
@@ -174,6 +174,45 @@ async def test_an_outage_drops_what_is_held_when_it_is_asked_to_stop() -> None:
     assert inbox.commits == []
 
 
+@pytest.mark.parametrize("on_unavailable", OnUnavailable)
+async def test_a_lone_poison_record_that_comes_first_waits_for_others_and_not_for_ever(
+    on_unavailable: OnUnavailable,
+) -> None:
+    inbox = MemoryInbox([record(event(metrics={"poison": 1}), offset=0)])
+    store = MemoryStore(fails=lambda row: row.metric == "poison")
+    store.down = unavailable  # so that nothing was ever taken
+    async with running(inbox, store, on_unavailable=on_unavailable) as it:
+        await it.until(lambda: bool(it.worker.hold.reasons))
+        store.down = None
+        inbox.put(*records(9, start=1))
+        await it.until(lambda: inbox.committed == {FIRST: 10})
+        assert len(it.worker.store.table) == 18
+        assert len(it.worker.dead_letters.letters) == 1
+        assert not it.worker.hold.reasons
+
+
+async def test_a_commit_under_way_does_not_outlive_a_revoke() -> None:
+    """Later it could set another member's partition back."""
+
+    class Slow(MemoryInbox):
+        let = asyncio.Event()
+        begun = asyncio.Event()
+
+        async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+            self.begun.set()
+            await self.let.wait()
+            return await super().commit(offsets)
+
+    inbox = Slow(records(5))
+    async with running(inbox) as it:
+        await inbox.begun.wait()
+        it.consumer._revoke_seconds = 0.1
+        await it.consumer.revoked()
+        inbox.let.set()
+        await asyncio.sleep(0.05)
+        assert inbox.commits == []
+
+
 async def test_a_batch_of_large_records_stays_about_its_bytes() -> None:
     inbox = MemoryInbox(records(2_000, padding=10_000))
     policy = BatchPolicy(max_events=5_000, max_bytes=1_000_000, linger_seconds=0)
@@ -187,7 +226,7 @@ async def test_a_batch_of_large_records_stays_about_its_bytes() -> None:
 
 async def test_a_mistake_of_ours_ends_it_and_commits_nothing() -> None:
     class Mistaken(MemoryStore):
-        async def take(self, block: Block) -> list[object]:  # type: ignore[override]
+        async def insert(self, block: Block) -> None:
             raise ZeroDivisionError(len(block))
 
     inbox = MemoryInbox(records(5))
