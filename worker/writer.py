@@ -93,6 +93,7 @@ class Writer(Inserts):
         async def insert() -> None:
             piece.attempts += 1
             await self._store.insert(piece.block)
+            self._breaker.close(piece.block.month)
 
         alone = len(piece.block) == 1
         retry = self._retry if alone or not piece.too_much else _ONCE
@@ -118,6 +119,7 @@ class Writer(Inserts):
                 raise StoreUnavailable(str(error), name=error.name, code=error.code) from error
             if life is not Life.TAKES:
                 raise _NoWitnessError
+            self._breaker.close(month)
 
         try:
             await self._weather(month, self._retry, probe)
@@ -157,5 +159,4 @@ class Writer(Inserts):
                     if not trial and self._on_unavailable is OnUnavailable.DEAD_LETTER:
                         raise
                 else:
-                    self._breaker.close(month)
                     return result
