@@ -131,6 +131,15 @@ class Crew:
         """Send a signal to the worker itself."""
         os.kill(member.process.pid, number)
 
+    def answered_inserts(self) -> int:
+        """How many inserts ClickHouse has accepted or refused, of the workers that run."""
+        answered = 0.0
+        for member in self.running:
+            with suppress(OSError):  # it has just ended, or has not begun to listen
+                inserts = member.process.telemetry().get("metrics_worker_inserts_total", {})
+                answered += sum(count for labels, count in inserts.items() if {"ok", "RowRefused"} & set(labels))
+        return int(answered)
+
     def look(self) -> None:
         """Read off how much memory they have had."""
         for member in self.running:

@@ -140,17 +140,17 @@ class Field:
         """Wait until everything that was sent is committed.
 
         Raises:
-            StalledError: no commit has come for a long time.
+            StalledError: for a long time no commit has come, and no answer of ClickHouse about rows either.
         """
-        left, moved = self.backlog(), time.monotonic()
-        while left:
+        before, moved = (self.backlog(), self.crew.answered_inserts()), time.monotonic()
+        while before[0]:
             self.crew.look()
             time.sleep(2 * POLL_SECONDS)
-            now = self.backlog()
-            if now != left:
-                left, moved = now, time.monotonic()
+            now = self.backlog(), self.crew.answered_inserts()
+            if now != before:
+                before, moved = now, time.monotonic()
             if time.monotonic() - moved > stalled_seconds or not self.crew.running:
-                raise StalledError(f"{left:,} records are not committed; {len(self.crew.running)} workers run")
+                raise StalledError(f"{before[0]:,} records are not committed; {len(self.crew.running)} workers run")
 
     def audit(self, tolerance: Tolerance) -> Findings:
         """Compare what is there with what is owed; nobody may be sending."""

@@ -32,6 +32,7 @@ SCENARIOS = tuple(
         events=events,
         mix=_mix(share),
         repeats=False,
+        environment={"BATCH_MAX_EVENTS": "100"} if share == 1 else {},
         short=name == "5",
     )
     for name, share, events in (("0-1", 0.001, 20_000), ("5", 0.05, 1_500), ("100", 1.0, 1_000))
