@@ -29,9 +29,9 @@ def come_and_go(field: Field) -> None:
     with field.load.flowing(per_second=field.events / (3 * _CHANGES)):
         for _ in range(_CHANGES):
             members, more = _members(field), len(field.crew.running) < _MOST_MEMBERS
-            if len(members) < 2 or (more and field.random.random() < 0.6):
+            if more and (len(members) < 2 or field.random.random() < 0.6):
                 field.crew.start(ready=False)
-            else:
+            elif members:
                 _leaves(field, field.random.choice(members))
             field.chance(0.0, 3.0)
     field.notes["members at the end"] = len(field.crew.running)
