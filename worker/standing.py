@@ -153,6 +153,8 @@ class Standing:
             return False
         mine = identity(letter)
         learned = self._part_of(letter)
+        if letter.replaces is None and not is_plain(letter.metric or ""):
+            return learned  # another metric of the event may have the same header; one letter too many harms nothing
         # Two replays at once leave two letters for one: the second is as good as replaced itself.
         if self._first.setdefault(hash((origin, mine)), letter.place) != letter.place:
             learned |= self._claim(letter.place, mine)

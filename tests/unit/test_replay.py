@@ -15,6 +15,7 @@ from worker.replay import OncePerPart, Outcome, Replay, WatchedHold
 from worker.replay_plan import Plan, ReplayPolicy
 from worker.replay_report import beforehand, exit_code, of_outcome, of_plan
 from worker.standing import Standing
+from worker.tally import Tally
 from worker.writer import OnUnavailable
 
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
@@ -149,3 +150,27 @@ async def test_a_long_name_is_not_taken_for_another(length: int) -> None:
     await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
     values = b" ".join(kept.value or b"" for kept in topic.records[0][1:])
     assert all(name.encode() in values for name in names)
+
+
+@pytest.mark.parametrize(
+    ("names", "sound"),
+    [
+        (["n" * 256 + "x", "n" * 256], ["n" * 256]),
+        (["\ud800", "\\ud800"], ["\\ud800"]),
+        (["n" * 256 + "x", "n" * 256 + "y"], []),
+    ],
+)
+async def test_two_metrics_of_an_event_with_the_same_header_are_two_letters(
+    names: list[str], sound: list[str]
+) -> None:
+    source = record(event(metrics=dict.fromkeys(names, 1)))
+    topic = await topic_of(FailedEvent(source, Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "words")))
+    await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
+    headers = [dict(kept.headers)["dlq.metric"] for kept in topic.records[0][1:]]
+    assert (len(headers), len(set(headers))) == (2, 1)
+    standing = await Standing.now(topic)
+    assert (await standing.look(Tally)).total == 2
+    store = MemoryStore()
+    await replay(topic, store, ReplayPolicy())
+    assert [row.metric_type for row in store.table] == sound
+    assert (await (await Standing.now(topic)).look(Tally)).total == 2 - len(sound)
