@@ -16,10 +16,11 @@ unattended replay comes again by its schedule.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TypeVar
 
 from worker.contents import NotAtSource, add_contents
 from worker.errors import DeadLetterUnavailable, DependencyError, ErrorClass
@@ -32,6 +33,8 @@ from worker.ports import Backlog, DeadLetters, Sources
 from worker.replay_plan import ReplayPolicy
 from worker.retry import Sleep
 from worker.standing import Standing, is_plain
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -110,6 +113,71 @@ class _Block:
     bytes: int = 0
 
 
+class _Ends:
+    """What ends a replay early: somebody asks it to stop, or something is away.
+
+    Args:
+        stop: set by whoever asks.
+        hold: entered when something is away.
+        stop_seconds: how long after the first notice of a stop a block that is under way is still waited for.
+    """
+
+    def __init__(self, stop: asyncio.Event, hold: WatchedHold, stop_seconds: float) -> None:
+        self._stopping = asyncio.create_task(stop.wait())
+        self._held = asyncio.create_task(hold.entered.wait())
+        self._hold = hold
+        self._stop_seconds = stop_seconds
+        self._stop_by: float | None = None
+
+    async def close(self) -> None:
+        """Listen no longer."""
+        self._stopping.cancel()
+        self._held.cancel()
+        await asyncio.gather(self._stopping, self._held, return_exceptions=True)
+
+    async def unless(self, work: Coroutine[object, object, T]) -> T | None:
+        """What `work` gives, or None when there is a stop first: then it is ended where it is.
+
+        Raises:
+            DependencyError: something is away before `work` is done.
+        """
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait([task, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled():
+            return task.result()
+        if self._held.done():
+            raise self._away()
+        return None
+
+    async def wait_for(self, block: asyncio.Task[None] | None) -> None:
+        """Wait for a block; not for ever while somebody wants to stop, and not at all for what is away.
+
+        Raises:
+            DependencyError: ClickHouse or the dead-letter topic is.
+        """
+        if block is None:
+            return
+        await asyncio.wait([block, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
+        if not block.done() and not self._held.done():
+            # One deadline, however often it is waited for: the platform does not wait twice as long either.
+            self._stop_by = self._stop_by or monotonic() + self._stop_seconds
+            seconds = max(0.0, self._stop_by - monotonic())
+            await asyncio.wait([block, self._held], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if block.done():
+            block.result()
+        elif self._held.done():
+            raise self._away()
+
+    def _away(self) -> DependencyError:
+        reasons = "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self._hold.reasons.items())
+        return DependencyError(reasons or "something was away for a moment")
+
+
 class Replay:
     """One replay.
 
@@ -153,53 +221,34 @@ class Replay:
 
     async def run(self, stop: asyncio.Event) -> Outcome:
         """Replay until all is done, `stop` is set, or a dependency is away. To be called once."""
-        stopping, held = asyncio.create_task(stop.wait()), asyncio.create_task(self._hold.entered.wait())
+        ends = _Ends(stop, self._hold, self._stop_seconds)
         under_way: asyncio.Task[None] | None = None
         try:
             await self._backlog.save(self._standing.progress)  # what the look has found to be settled
-            async with aclosing(self._blocks(stop)) as blocks:
-                async for block in blocks:
-                    # One is written while the next is read.
-                    await self._end_of(under_way, stopping, held)
+            async with aclosing(self._blocks()) as blocks:
+                # One is written while the next is read.
+                while (block := await ends.unless(_next(blocks))) is not None:
+                    await ends.wait_for(under_way)
+                    await ends.unless(self._until_due())
                     if stop.is_set():
                         break
+                    self._next_is_due_after(len(block.fanned))
                     under_way = asyncio.create_task(self._finish(block), name="replay-block")
-                await self._end_of(under_way, stopping, held)
+                await ends.wait_for(under_way)
         except DependencyError as error:
             self._outcome.problem = str(error)
         finally:
-            tasks = [task for task in (under_way, stopping, held) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ends.close()
+            if under_way is not None:
+                under_way.cancel()
+                await asyncio.gather(under_way, return_exceptions=True)
         self._outcome.interrupted = stop.is_set()
         return self._outcome
 
-    async def _end_of(
-        self, block: asyncio.Task[None] | None, stopping: asyncio.Task[bool], held: asyncio.Task[bool]
-    ) -> None:
-        """Wait for a block; not for ever while somebody wants to stop, and not at all for what is away.
-
-        Raises:
-            DependencyError: ClickHouse or the dead-letter topic is.
-        """
-        if block is None:
-            return
-        await asyncio.wait([block, stopping, held], return_when=asyncio.FIRST_COMPLETED)
-        if not block.done() and not held.done():
-            await asyncio.wait([block, held], timeout=self._stop_seconds, return_when=asyncio.FIRST_COMPLETED)
-        if block.done():
-            block.result()
-        elif held.done():
-            reasons = "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self._hold.reasons.items())
-            raise DependencyError(reasons or "something was away for a moment")
-
-    async def _blocks(self, stop: asyncio.Event) -> AsyncGenerator[_Block, None]:
+    async def _blocks(self) -> AsyncGenerator[_Block, None]:
         policy = self._policy
         block = _Block()
         async for letter in self._chosen():
-            if stop.is_set():
-                return
             await self._take(letter, block)
             if len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
                 yield block
@@ -211,6 +260,7 @@ class Replay:
         policy, chosen = self._policy, 0
         async with aclosing(self._standing.each()) as letters:
             async for items in letters:
+                await asyncio.sleep(0)  # a stop is heard though nothing of a long topic is chosen
                 for item in items:
                     if not isinstance(item, Letter) or not policy.means(item) or policy.is_exhausted(item):
                         continue
@@ -238,17 +288,23 @@ class Replay:
         touched = {place.partition for place, _ in block.letters}
         await self._backlog.save({partition: self._standing.progress[partition] for partition in touched})
         self._told(self._outcome.dealt_with)
-        await self._keep_to_the_rate(len(block.fanned))
 
-    async def _keep_to_the_rate(self, metrics: int) -> None:
+    async def _until_due(self) -> None:
+        if (seconds := self._due - monotonic()) > 0:
+            await self._sleep(seconds)
+
+    def _next_is_due_after(self, metrics: int) -> None:
         rate = self._policy.metrics_per_second
         if rate is not None:
             self._due = max(self._due, monotonic() - 1.0) + metrics / rate
-            await self._sleep(max(0.0, self._due - monotonic()))
 
 
 _NAMES = {Cause.STORE: "ClickHouse", Cause.DEAD_LETTERS: "the dead-letter topic"}
 _REASON = 200
+
+
+async def _next(blocks: AsyncGenerator[_Block, None]) -> _Block | None:
+    return await anext(blocks, None)
 
 
 def _place(failed: Failed) -> Place | None:

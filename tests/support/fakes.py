@@ -228,6 +228,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         records: what stands in each partition.
         watch: called before letters are kept, and before progress is saved, to change how things stand then.
         too_large: what does not fit, so that a pointer is kept.
+        handed_out: how many records were read, those that were read twice twice.
     """
 
     HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
@@ -237,6 +238,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
         self.watch: Callable[[], object] = lambda: None
         self.too_large: Callable[[Failed], bool] = lambda _: False
+        self.handed_out = 0
         self._keeps_texts = keeps_texts
         self._kept: dict[int, tuple[int, str]] = {}
         self._times = count(1_767_225_600_000)
@@ -276,7 +278,9 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
     async def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
         """See `Backlog`; few at a time, so that there is more than one time."""
         for start in range(offsets.start, offsets.stop, 3):
-            yield self.records[partition][start : min(start + 3, offsets.stop)]
+            some = self.records[partition][start : min(start + 3, offsets.stop)]
+            self.handed_out += len(some)
+            yield some
 
     async def progress(self) -> Mapping[int, Done]:
         """See `Backlog`."""

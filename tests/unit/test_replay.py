@@ -1,12 +1,15 @@
 """What the machine of `test_replay_machine` does not look at: the pace, the numbers, the exit codes."""
 
 import asyncio
+from time import monotonic
+from typing import Any
 
 import pytest
 
 from tests.support.events import event, read, record
-from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, unavailable
-from tests.support.rig import rig
+from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, StoredRow, unavailable
+from tests.support.rig import Rig, rig
+from worker.block import Block
 from worker.dead_letter import DeadLetter
 from worker.errors import ErrorClass
 from worker.model import Failed, FailedEvent, FailedMetric, Failure
@@ -14,6 +17,7 @@ from worker.pipeline import Pipeline
 from worker.replay import OncePerPart, Outcome, Replay, WatchedHold
 from worker.replay_plan import Plan, ReplayPolicy
 from worker.replay_report import beforehand, exit_code, of_outcome, of_plan
+from worker.selection import Selection
 from worker.standing import Standing
 from worker.tally import Tally
 from worker.writer import OnUnavailable
@@ -62,7 +66,7 @@ async def test_the_rate_is_kept_on_average() -> None:
     slept: list[float] = []
     topic = await topic_of(*(metric(f"m{number}") for number in range(100)))
     await replay(topic, MemoryStore(), ReplayPolicy(metrics_per_second=10), slept)
-    assert len(slept) == 10
+    assert len(slept) == 9, "before each block but the first"
     assert max(slept) > 8.0, "nothing passes in this test but what was slept, so each wait comes on top"
 
 
@@ -73,6 +77,58 @@ async def test_attempts_add_up_over_replays() -> None:
         await replay(topic, store, ReplayPolicy())
     attempts = [dict(kept.headers)["dlq.attempts"] for kept in topic.records[0]]
     assert attempts == [b"3", b"3", b"5", b"6"], "two inserts held it the first time, one the second"
+
+
+class TestAStop:
+    """`stop` is set in the middle."""
+
+    async def running(self, topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, **options: Any) -> Replay:
+        standing, hold = await Standing.now(topic), WatchedHold()
+        pipeline = Rig(store, OnUnavailable.HOLD, hold=hold).pipeline
+        return Replay(standing, topic, MemorySources(), pipeline, hold, policy, **options)
+
+    async def test_does_not_wait_for_the_rate(self) -> None:
+        stop = asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            stop.set()
+            await asyncio.Event().wait()
+
+        topic = await topic_of(metric("a"), metric("b"))
+        policy = ReplayPolicy(metrics_per_second=1)
+        running = await self.running(topic, MemoryStore(), policy, sleep=sleep, stop_seconds=600.0)
+        async with asyncio.timeout(20):
+            outcome = await running.run(stop)
+        assert (outcome.written.total(), outcome.interrupted) == (1, True)
+
+    async def test_waits_once_for_the_block_that_is_under_way(self) -> None:
+        stop, store = asyncio.Event(), StuckStore()
+        store.watch = stop.set
+        topic = await topic_of(metric("a"), metric("b"), metric("c"))
+        running = await self.running(topic, store, ReplayPolicy(max_metrics=1), stop_seconds=3.0)
+        begin = monotonic()
+        outcome = await running.run(stop)
+        assert (outcome.written.total(), outcome.interrupted) == (0, True)
+        assert monotonic() - begin < 5.5, "it has waited twice"
+
+    async def test_is_heard_where_nothing_is_chosen(self) -> None:
+        stop, topic = asyncio.Event(), await topic_of(*(metric(f"m{number}") for number in range(3_000)))
+        policy = ReplayPolicy(Selection(metrics=frozenset({"none of them"})))
+        running = await self.running(topic, MemoryStore(), policy)
+        before = asyncio.create_task(running.run(stop))
+        await asyncio.sleep(0)
+        stop.set()
+        assert (await before).interrupted
+        assert topic.handed_out < 3_000, "it has gone on to the end"
+
+
+class StuckStore(MemoryStore):
+    """A store whose inserts are never answered."""
+
+    async def take(self, block: Block) -> list[StoredRow]:
+        self.watch()
+        await asyncio.Event().wait()
+        return await super().take(block)
 
 
 class TestExitCodes:
