@@ -38,7 +38,7 @@ _WORKER = {"KAFKA_GROUP_ID": GROUP, "KAFKA_SESSION_TIMEOUT_SECONDS": "20"}
 """On a busy machine a short session ends by itself, and what comes twice then would be no fault of the worker's."""
 BOUND_MB = 250
 """Peak memory of a worker on ordinary records (design, promise 7)."""
-HOSTILE_ALLOWANCE_MB = 500
+HOSTILE_ALLOWANCE_MB = 350
 """On top of it for giants, and for documents that are much larger parsed than written: see README.md."""
 _SUSPECTS = 2_000
 _LOOK_EVERY = 1_000
