@@ -14,24 +14,24 @@ from typing import TypeVar
 
 import structlog
 
-from worker.breaker import Breaker
-from worker.clickhouse import ClickHouseStore, ClickHouseTarget
+from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.consumer import Consumer
-from worker.dead_letter import Letterhead
-from worker.dead_letter_topic import KafkaDeadLetters
 from worker.health import Health
 from worker.hold import Cause, Hold
-from worker.inbox import KafkaInbox
-from worker.kafka import KafkaTarget, producing, require_rights, require_topics
-from worker.kafka_rights import Need, Right
-from worker.membership import GroupPolicy
+from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
+from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.kafka.inbox import KafkaInbox
+from worker.kafka.membership import GroupPolicy
+from worker.kafka.rights import Need, Right
+from worker.letters.dead_letter import Letterhead
 from worker.nowhere import Nowhere
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
-from worker.settings import Settings
+from worker.settings.loading import Settings
 from worker.telemetry import Telemetry
-from worker.witness import Witnesses
-from worker.writer import Writer
+from worker.writing.breaker import Breaker
+from worker.writing.witness import Witnesses
+from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
 

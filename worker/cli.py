@@ -15,18 +15,18 @@ from typing import Any
 import click
 
 from worker import app
-from worker.check import check_all
-from worker.command_line import leave_at_once, say, settings_of_environment
-from worker.dlq import dlq
+from worker.clickhouse.migrations import migrate as apply_migrations
+from worker.commands.check import check_all
+from worker.commands.command_line import leave_at_once, say, settings_of_environment
+from worker.commands.dlq import dlq
+from worker.commands.execution import measure
+from worker.commands.produce import Produced, emit
+from worker.commands.produce import produce as produce_lines
+from worker.commands.replay import replay
+from worker.commands.signals import signals_ignored
 from worker.errors import DependencyError, SettingsError
-from worker.execution import measure
-from worker.kafka import producing, require_topics
-from worker.migrate import migrate as apply_migrations
-from worker.produce import Produced, emit
-from worker.produce import produce as produce_lines
-from worker.replaying import replay
-from worker.settings import Need, Settings
-from worker.signals import signals_ignored
+from worker.kafka.connection import producing, require_topics
+from worker.settings.loading import Need, Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -20,7 +20,7 @@ from worker.model import Failed, FailedMetric, Record
 from worker.ports import DeadLetters
 from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.telemetry import Telemetry
-from worker.writer import Writer
+from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
 

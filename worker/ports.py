@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.block import Block
-from worker.done import Done
+from worker.letters.done import Done
 from worker.model import Failed, Record
 
 

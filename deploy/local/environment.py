@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from worker.settings_fields import Settings
+from worker.settings.fields import Settings
 
 _SETTINGS = {name for field in Settings.model_fields for name in (field.upper(), f"{field.upper()}_FILE")}
 

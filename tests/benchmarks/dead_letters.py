@@ -25,9 +25,9 @@ from deploy.local.environment import without_settings
 from deploy.local.stack import Stack
 from tests.benchmarks.__main__ import METRICS, _event, _fill, _machine, _measure
 from tests.support.events import Record
-from worker.dead_letter import DeadLetter, Letterhead, dead_letter
 from worker.decode import decode
 from worker.errors import ErrorClass
+from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter
 from worker.model import FailedEvent, FailedMetric, Failure
 
 HEAD = Letterhead("0.1.0", "default.execution_metrics")

@@ -6,8 +6,8 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
-from worker.clickhouse import ClickHouseStore, ClickHouseTarget
-from worker.migrate import migrate
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.telemetry import Telemetry
 
 

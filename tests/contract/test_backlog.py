@@ -10,18 +10,18 @@ from tests.support.fakes import MemorySources, MemoryTopic
 from tests.support.hostile import send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
-from worker.dead_letter import Letterhead
-from worker.dead_letter_backlog import KafkaBacklog
-from worker.dead_letter_topic import KafkaDeadLetters
-from worker.done import Done
 from worker.errors import DependencyError, ErrorClass
-from worker.kafka import KafkaTarget, producing
-from worker.kafka_sources import KafkaSources
-from worker.letter import Foreign, Letter, event_of, read_letter
+from worker.kafka.backlog import KafkaBacklog
+from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.kafka.sources import KafkaSources
+from worker.letters.dead_letter import Letterhead
+from worker.letters.done import Done
+from worker.letters.letter import Foreign, Letter, event_of, read_letter
+from worker.letters.tally import Tally
 from worker.model import FailedMetric, Failure, Record, UnreadableRecord
 from worker.ports import Backlog, DeadLetters
-from worker.standing import Standing
-from worker.tally import Tally
+from worker.replay.standing import Standing
 
 Open = Callable[[], Awaitable[KafkaBacklog]]
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")

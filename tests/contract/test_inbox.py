@@ -10,10 +10,10 @@ from tests.support.hostile import send_corrupt, send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.errors import DependencyError
-from worker.inbox import KafkaInbox
-from worker.kafka import KafkaTarget, require_rights, require_topics
-from worker.kafka_rights import Need, Right
-from worker.membership import GroupPolicy
+from worker.kafka.connection import KafkaTarget, require_rights, require_topics
+from worker.kafka.inbox import KafkaInbox
+from worker.kafka.membership import GroupPolicy
+from worker.kafka.rights import Need, Right
 from worker.model import Record, UnreadableRecord
 from worker.ports import Partition
 from worker.telemetry import Telemetry

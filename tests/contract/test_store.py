@@ -18,9 +18,9 @@ from tests.support.fakes import MemoryStore, misconfigured, unavailable
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
 from worker.block import Block
-from worker.clickhouse import ClickHouseStore, ClickHouseTarget
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.errors import RowRefused, StoreMisconfigured, StoreUnavailable
-from worker.migrate import migrate
 from worker.model import Event, Row
 from worker.ports import Store
 from worker.telemetry import Telemetry

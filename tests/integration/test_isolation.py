@@ -11,17 +11,17 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.events import JANUARY_2026, Record, encoded, event
 from tests.support.fakes import MemoryDeadLetters
 from tests.support.proxy import FaultProxy
-from worker.breaker import Breaker
-from worker.clickhouse import ClickHouseStore, ClickHouseTarget
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.errors import ErrorClass
 from worker.hold import Hold
-from worker.migrate import migrate
 from worker.model import FailedMetric
 from worker.pipeline import Pipeline
 from worker.retry import RetryPolicy
 from worker.telemetry import Telemetry
-from worker.witness import Witnesses
-from worker.writer import Writer
+from worker.writing.breaker import Breaker
+from worker.writing.witness import Witnesses
+from worker.writing.writer import Writer
 
 METRICS = [f"metric_{number}" for number in range(10)]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer
 
-from worker.execution import measure
-from worker.kafka import KafkaTarget, producing
-from worker.produce import Produced, emit, produce
+from worker.commands.execution import measure
+from worker.commands.produce import Produced, emit, produce
+from worker.kafka.connection import KafkaTarget, producing
 
 if TYPE_CHECKING:
     from deploy.local.broker import KafkaServer

@@ -20,12 +20,12 @@ from tests.support.events import encoded, event, record
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
 from tests.support.topic import committed, headers_of, read, send, size
-from worker.clickhouse import ClickHouseTarget
-from worker.dead_letter import Letterhead
-from worker.dead_letter_topic import KafkaDeadLetters
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseTarget
 from worker.errors import ErrorClass
-from worker.kafka import KafkaTarget, producing
-from worker.migrate import migrate
+from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.letters.dead_letter import Letterhead
 from worker.model import Failed, FailedEvent, FailedMetric, Failure
 
 Environment = dict[str, str]

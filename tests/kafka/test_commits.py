@@ -14,9 +14,9 @@ from tests.contract.test_inbox import take
 from tests.support.local import Topics, fresh_name
 from tests.support.proxy import FaultProxy
 from tests.support.topic import committed, send
-from worker.inbox import KafkaInbox
-from worker.kafka import KafkaTarget
-from worker.membership import GroupPolicy
+from worker.kafka.connection import KafkaTarget
+from worker.kafka.inbox import KafkaInbox
+from worker.kafka.membership import GroupPolicy
 from worker.ports import Partition
 from worker.telemetry import Telemetry
 
@@ -46,7 +46,7 @@ def failures(inbox: KafkaInbox) -> float:
 async def test_a_commit_to_a_silent_broker_is_bounded_and_taken_later(
     tmp_path: Path, inboxes: OpenInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.inbox._COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr("worker.kafka.inbox._COMMIT_SECONDS", 0.5)
     door = Listener("PROXIED")
     async with FaultProxy(door.port) as proxy:
         door.advertised_port = proxy.port

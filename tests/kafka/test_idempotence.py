@@ -16,10 +16,10 @@ from tests.support.events import event, read
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
 from tests.support.topic import send, size
-from worker.dead_letter import Letterhead
-from worker.dead_letter_topic import KafkaDeadLetters
 from worker.errors import ErrorClass
-from worker.kafka import KafkaTarget, producing
+from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.letters.dead_letter import Letterhead
 from worker.model import FailedMetric, Failure
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")

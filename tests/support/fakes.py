@@ -6,8 +6,6 @@ from itertools import count
 from typing import NamedTuple, cast
 
 from worker.block import Block
-from worker.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
-from worker.done import Done
 from worker.errors import (
     DeadLetterUnavailable,
     RowRefused,
@@ -16,6 +14,8 @@ from worker.errors import (
     StoreUnavailable,
     UnknownStoreError,
 )
+from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.letters.done import Done
 from worker.model import Failed, Record, Row
 from worker.ports import Backlog, DeadLetters, Sources, Store
 

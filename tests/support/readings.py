@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.reference import Reading
-from worker.dead_letter import number_text
 from worker.decode import decode
 from worker.fanout import FanOut
+from worker.letters.dead_letter import number_text
 from worker.model import FailedEvent, FailedMetric
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 
 from tests.support.clock import Clock
 from tests.support.fakes import MemoryDeadLetters, MemoryStore
-from worker.breaker import Breaker
 from worker.hold import Hold
 from worker.pipeline import Pipeline
 from worker.retry import RetryPolicy
 from worker.telemetry import Telemetry
-from worker.witness import Witnesses
-from worker.writer import OnUnavailable, Writer
+from worker.writing.breaker import Breaker
+from worker.writing.witness import Witnesses
+from worker.writing.writer import OnUnavailable, Writer
 
 RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)
 PACE = RetryPolicy(attempts=2, max_seconds=1.0, first_wait_seconds=0.5, max_wait_seconds=8.0)

@@ -9,10 +9,10 @@ from tests.support.clock import Clock
 from tests.support.events import block_of, many_events
 from tests.support.fakes import MemoryStore, misconfigured, unavailable, unknown
 from tests.support.rig import PACE, Rig, rig
-from worker.breaker import Breaker
 from worker.hold import Cause, Hold
-from worker.witness import Witnesses
-from worker.writer import OnUnavailable
+from worker.writing.breaker import Breaker
+from worker.writing.witness import Witnesses
+from worker.writing.writer import OnUnavailable
 
 MONTH, OTHER_MONTH = 202601, 202512
 

@@ -6,7 +6,7 @@ import ssl
 import pytest
 from clickhouse_driver import errors as driver
 
-from worker.clickhouse_errors import CODES, from_server, translate
+from worker.clickhouse.errors import CODES, from_server, translate
 from worker.errors import RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 
 ROW_REFUSED = {53, 117, 321, 349, 407, 469} | {6, 25, 26, 27, 38, 41, 72, 376, 441}

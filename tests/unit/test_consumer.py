@@ -16,7 +16,7 @@ from worker.block import Block
 from worker.consumer import Consumer
 from worker.model import Record
 from worker.ports import Partition
-from worker.writer import OnUnavailable
+from worker.writing.writer import OnUnavailable
 
 TOPIC = "execution-completed"
 FIRST, SECOND = Partition(TOPIC, 0), Partition(TOPIC, 1)

@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, event, read, record
-from worker.dead_letter import MAX_MESSAGE, DeadLetter, Letterhead, dead_letter, number_text, payload, pointer, rfc3339
 from worker.decode import decode
 from worker.errors import ErrorClass
 from worker.fanout import FanOut
+from worker.letters.dead_letter import (
+    MAX_MESSAGE,
+    DeadLetter,
+    Letterhead,
+    dead_letter,
+    number_text,
+    payload,
+    pointer,
+    rfc3339,
+)
 from worker.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.done import Done
+from worker.letters.done import Done
 
 offsets = st.integers(0, 300)
 

@@ -16,9 +16,9 @@ import jsonschema
 import orjson
 import pytest
 
+from worker.commands.execution import Execution, measure
+from worker.commands.signals import Forward
 from worker.decode import decode
-from worker.execution import Execution, measure
-from worker.signals import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ MEASURE = (
     *(sys.executable, "-c"),
     """
 import json, os, sys
-from worker.execution import measure
-from worker.signals import signals_ignored
+from worker.commands.execution import measure
+from worker.commands.signals import signals_ignored
 print(os.getpid(), flush=True)
 with signals_ignored():
     execution = measure(sys.argv[1:], "agent")

@@ -23,9 +23,9 @@ from tests.fuzz.record import Fuzzed
 from tests.support.events import EXECUTION_ID, encoded, event
 from tests.support.events import Record as Built
 from tests.support.readings import as_the_worker_reads
-from worker.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
 from worker.decode import decode
 from worker.errors import ErrorClass
+from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
 from worker.model import Event, FailedEvent, FailedMetric, Failure, Record, UnreadableRecord, Unrepresentable
 
 if TYPE_CHECKING:

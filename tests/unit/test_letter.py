@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import JANUARY_2026, Record, event, read, record
-from worker.dead_letter import DeadLetter, Letterhead, dead_letter, payload, pointer
 from worker.decode import decode
 from worker.errors import ErrorClass
 from worker.fanout import FanOut
-from worker.letter import DamagedLetter, Foreign, Letter, agent_of, event_of, pointer_of, read_letter, replayed
+from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, payload, pointer
+from worker.letters.letter import DamagedLetter, Foreign, Letter, agent_of, event_of, pointer_of, read_letter, replayed
 from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Unrepresentable
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")

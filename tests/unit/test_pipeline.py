@@ -19,7 +19,7 @@ from worker.decode import decode
 from worker.errors import ErrorClass, InvalidEvent
 from worker.hold import Cause
 from worker.model import Failed, FailedMetric, Row, Unrepresentable
-from worker.writer import OnUnavailable
+from worker.writing.writer import OnUnavailable
 
 Fate = tuple[int, str | None]
 """An offset and the name of a metric, or None for the whole record."""

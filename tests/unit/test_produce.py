@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, Requ
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.commands.produce import Produced, emit, produce
 from worker.errors import DependencyError
-from worker.produce import Produced, emit, produce
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -10,17 +10,17 @@ from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, unavailable
 from tests.support.rig import Rig, rig
 from worker.block import Block
-from worker.dead_letter import DeadLetter
+from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
 from worker.errors import ErrorClass
+from worker.letters.dead_letter import DeadLetter
+from worker.letters.selection import Selection
+from worker.letters.tally import Tally
 from worker.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.pipeline import Pipeline
-from worker.replay import OncePerPart, Outcome, Replay, WatchedHold
-from worker.replay_plan import Plan, ReplayPolicy
-from worker.replay_report import beforehand, exit_code, of_outcome, of_plan
-from worker.selection import Selection
-from worker.standing import Standing
-from worker.tally import Tally
-from worker.writer import OnUnavailable
+from worker.replay.plan import Plan, ReplayPolicy
+from worker.replay.replay import OncePerPart, Outcome, Replay, WatchedHold
+from worker.replay.standing import Standing
+from worker.writing.writer import OnUnavailable
 
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 TABLE = "default.execution_metrics"

@@ -18,14 +18,14 @@ from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, StoredR
 from tests.support.rig import rig
 from worker.decode import decode
 from worker.errors import ErrorClass, InvalidEvent
-from worker.letter import Foreign, Letter, read_letter
+from worker.letters.letter import Foreign, Letter, read_letter
+from worker.letters.selection import Selection
 from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure
 from worker.pipeline import Pipeline
-from worker.replay import OncePerPart, Outcome, Replay, WatchedHold
-from worker.replay_plan import Plan, ReplayPolicy
-from worker.selection import Selection
-from worker.standing import Identity, Standing, identity
-from worker.writer import OnUnavailable
+from worker.replay.plan import Plan, ReplayPolicy
+from worker.replay.replay import OncePerPart, Outcome, Replay, WatchedHold
+from worker.replay.standing import Identity, Standing, identity
+from worker.writing.writer import OnUnavailable
 
 METRICS = ("a", "b", "c", "large")
 REFUSED_BY_OLD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")

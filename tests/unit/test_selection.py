@@ -7,13 +7,13 @@ import pytest
 
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
-from worker.dead_letter import Letterhead, dead_letter
+from worker.commands.selecting import Moment, PlaceType
 from worker.errors import ErrorClass
-from worker.letter import Letter, read_letter
+from worker.letters.dead_letter import Letterhead, dead_letter
+from worker.letters.letter import Letter, read_letter
+from worker.letters.selection import Selection
 from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place
-from worker.replay_plan import ReplayPolicy
-from worker.selecting import Moment, PlaceType
-from worker.selection import Selection
+from worker.replay.plan import ReplayPolicy
 
 AT = 1_767_225_600_000
 

@@ -9,9 +9,9 @@ import pytest
 from worker.batch import BatchPolicy
 from worker.errors import SettingsError
 from worker.retry import RetryPolicy
-from worker.settings import Need, Settings, load, unknown_variables
-from worker.settings_table import BEGIN, END, replace, table
-from worker.writer import OnUnavailable
+from worker.settings.loading import Need, Settings, load, unknown_variables
+from worker.settings.table import BEGIN, END, replace, table
+from worker.writing.writer import OnUnavailable
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -467,4 +467,4 @@ def test_the_table_goes_between_its_markers() -> None:
 def test_readme_table() -> None:
     readme = README.read_text(encoding="utf-8")
 
-    assert replace(readme) == readme, "run: python -m worker.settings_table README.md"
+    assert replace(readme) == readme, "run: python -m worker.settings.table README.md"

@@ -13,7 +13,7 @@ from tests.support.fakes import MemoryStore
 from tests.support.rig import rig
 from worker.errors import ErrorClass
 from worker.model import FailedMetric, Row
-from worker.split import split
+from worker.writing.split import split
 
 METRICS = [f"metric_{number}" for number in range(10)]
 A_FEW_EVENTS = many_events(8)

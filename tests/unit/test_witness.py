@@ -6,7 +6,7 @@ from tests.support.events import block_of, event, many_events, read
 from tests.support.fakes import Error, MemoryStore, misconfigured, unavailable, unknown
 from worker.block import Block
 from worker.errors import StoreError
-from worker.witness import Life, Witnesses
+from worker.writing.witness import Life, Witnesses
 
 MONTH, OTHER_MONTH = 202601, 202512
 BLOCK = block_of(many_events(4), ["a", "b"], MONTH)

@@ -18,7 +18,7 @@ from worker.errors import ErrorClass
 from worker.hold import Cause
 from worker.model import FailedMetric, Failure, Row
 from worker.retry import RetryPolicy
-from worker.writer import OnUnavailable
+from worker.writing.writer import OnUnavailable
 
 BLOCK = block_of(many_events(4), ["a", "b"])
 """Eight rows, values 0 to 7; those of metric b are odd."""

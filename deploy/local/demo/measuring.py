@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.local.demo.work import prepare
 from deploy.local.process import REPOSITORY
-from worker.execution import measure
+from worker.commands.execution import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""What people start: one module for each command of `metrics-worker`, and what the commands share."""

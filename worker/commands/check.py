@@ -1,0 +1,66 @@
+"""Is the configuration right and is everything there? One finding for each dependency."""
+
+import asyncio
+from typing import NamedTuple
+
+from worker.app import clickhouse_target, kafka_needs, kafka_target
+from worker.clickhouse.store import ClickHouseStore
+from worker.errors import DependencyError, StoreError
+from worker.kafka.connection import require_rights, require_topics
+from worker.settings.loading import Settings
+from worker.telemetry import Telemetry
+
+
+class Finding(NamedTuple):
+    """What was looked at, whether it is well, and what was seen."""
+
+    what: str
+    ok: bool
+    seen: str
+
+    def line(self) -> str:
+        """For a person."""
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.what:<18}  {self.seen}"
+
+
+async def check_all(settings: Settings) -> list[Finding]:
+    """Look at each dependency, whatever the others are like."""
+    return [
+        Finding("configuration", True, "every variable is valid"),
+        await _topic(settings, "topic", settings.kafka_topic),
+        await _topic(settings, "dead-letter topic", settings.kafka_dlq_topic),
+        await _group(settings),
+        await _table(settings),
+    ]
+
+
+async def _topic(settings: Settings, what: str, topic: str) -> Finding:
+    target, (needs, _) = kafka_target(settings), kafka_needs(settings)
+    try:
+        await require_rights(target, [need for need in needs if need.name == topic])
+        partitions = (await require_topics(target, [topic]))[topic]
+    except DependencyError as error:
+        return Finding(what, False, str(error))
+    return Finding(what, True, f"{topic}, {partitions} partition{'s' * (partitions != 1)}")
+
+
+async def _group(settings: Settings) -> Finding:
+    _, needs = kafka_needs(settings)
+    try:
+        await require_rights(kafka_target(settings), groups=needs)
+    except DependencyError as error:
+        return Finding("consumer group", False, str(error))
+    return Finding("consumer group", True, settings.kafka_group_id)
+
+
+async def _table(settings: Settings) -> Finding:
+    target = clickhouse_target(settings)
+    where = f"{target.host}:{target.port} {target.database}.{target.table}"
+    store = ClickHouseStore(target, writers=1, telemetry=Telemetry())
+    try:
+        await store.probe()
+    except StoreError as error:
+        return Finding("ClickHouse", False, f"{where}: {error.name}: {error}")
+    finally:
+        await asyncio.to_thread(store.close)
+    return Finding("ClickHouse", True, f"{where} takes inserts")

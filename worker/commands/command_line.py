@@ -1,0 +1,51 @@
+"""What the commands share: settings from the environment, words on stderr, data on stdout."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+
+import click
+
+from worker import logs
+from worker.settings.loading import Need, Settings, load, unknown_variables
+
+
+def settings_of_environment(*needs: Need) -> Settings:
+    """The settings; logging follows them, and what looks misspelt is said.
+
+    Raises:
+        SettingsError: a variable is missing or wrong.
+    """
+    settings = load(os.environ, needs or tuple(Need))
+    logs.configure(settings.log_level, settings.log_format)
+    for warning in unknown_variables(os.environ):
+        say(f"warning: {warning}")
+    return settings
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal."""
+    click.echo(line, err=True)
+
+
+def put_document(document: Mapping[str, object]) -> None:
+    """One JSON object on a line of stdout: in ASCII, so that no terminal takes any of it for a command."""
+    click.echo(json.dumps(document).replace("\x7f", "\\u007f"))
+
+
+def wants_json(asked: bool) -> bool:
+    """Whether to write JSON: where it was asked for, and where stdout is no terminal."""
+    return asked or not sys.stdout.isatty()
+
+
+def leave_at_once(code: int) -> None:
+    """Exit with `code`, though a thread may wait for a ClickHouse or a name server that does not answer.
+
+    It has nothing to finish any more, and Python would wait for it, the event loop too when it closes.
+    """
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

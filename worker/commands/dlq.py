@@ -1,0 +1,120 @@
+"""`metrics-worker dlq`: see and understand dead letters. Nothing here writes anything, offsets included."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+import click
+
+from worker.commands import dlq_tables, operations
+from worker.commands.command_line import put_document, say, settings_of_environment, wants_json
+from worker.commands.selecting import PlaceType, selecting
+from worker.letters import document as letter_document
+from worker.letters.letter import Foreign, Letter
+from worker.letters.selection import Selection
+from worker.letters.tally import Tally
+from worker.model import Place
+from worker.settings.loading import Need, Settings
+
+_ROWS = 100
+"""Rows of a table, where nobody asks for another number."""
+
+
+@click.group()
+def dlq() -> None:
+    """See and understand dead letters.
+
+    What a replay has settled is left out. Tables on a terminal, JSON lines otherwise.
+    """
+
+
+@dlq.command()
+@click.option(
+    "--top", default=10, show_default=True, type=click.IntRange(1), help="Values of each kind, the rest as one."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
+def stats(top: int, as_json: bool) -> None:
+    """Count them by class, code, metric, agent, partition of the source, and hour."""
+    tally = asyncio.run(_tally(settings_of_environment(Need.KAFKA)))
+    if wants_json(as_json):
+        put_document(letter_document.statistics(tally, top))
+    else:
+        dlq_tables.print_statistics(tally, top)
+
+
+@dlq.command("list")
+@selecting
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many; {_ROWS} in a table, else all.")
+@click.option("--settled", is_flag=True, help="Those too that a replay has settled.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
+def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bool) -> None:
+    """List them in the order of the topic, one a line; filters may be combined."""
+    settings = settings_of_environment(Need.KAFKA)
+    if wants_json(as_json):
+        more = asyncio.run(_list(settings, selection, limit, settled=settled, put=_put))
+    else:
+        rows: list[Letter | Foreign] = []
+        limit = limit or _ROWS
+        more = asyncio.run(_list(settings, selection, limit, settled=settled, put=rows.append))
+        dlq_tables.print_list(rows)
+    if more:
+        say(f"the first {limit}; there are more (--limit)")
+
+
+@dlq.command()
+@click.argument("place", type=PlaceType(), metavar="PARTITION:OFFSET")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object with every byte, on a terminal too.")
+def show(place: Place, as_json: bool) -> None:
+    """Show everything about the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
+    found = asyncio.run(_find(settings_of_environment(Need.KAFKA), place))
+    if found is None:
+        say(f"nothing stands at {place} of the dead-letter topic")
+        raise SystemExit(1)
+    item, settled = found
+    if isinstance(item, Foreign):
+        document = letter_document.foreign(item)
+    else:
+        document = letter_document.whole(item, settled=settled)
+    if wants_json(as_json):
+        put_document(document)
+    elif isinstance(item, Foreign):
+        dlq_tables.print_foreign(item)
+    else:
+        dlq_tables.print_letter(item, settled=settled)
+
+
+async def _tally(settings: Settings) -> Tally:
+    async with operations.standing(settings) as standing:
+        return await standing.look(Tally)
+
+
+async def _list(
+    settings: Settings,
+    selection: Selection,
+    limit: int | None,
+    *,
+    settled: bool,
+    put: Callable[[Letter | Foreign], None],
+) -> bool:
+    """Hand what is meant to `put`; whether there was more than the limit."""
+    count = 0
+    async with operations.standing(settings) as standing, aclosing(standing.each(settled=settled)) as letters:
+        async for items in letters:
+            for item in items:
+                if not (selection.matches(item) if isinstance(item, Letter) else selection.everything):
+                    continue
+                if count == limit:
+                    return True
+                count += 1
+                put(item)
+    return False
+
+
+def _put(item: Letter | Foreign) -> None:
+    put_document(letter_document.foreign(item) if isinstance(item, Foreign) else letter_document.summary(item))
+
+
+async def _find(settings: Settings, place: Place) -> tuple[Letter | Foreign, bool] | None:
+    async with operations.standing(settings) as standing:
+        item = await standing.at(place)
+        return None if item is None else (item, standing.is_settled(place))

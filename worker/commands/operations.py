@@ -1,0 +1,93 @@
+"""The composition root of the commands that look after dead letters."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from worker.app import VERSION, clickhouse_target, kafka_target
+from worker.clickhouse.store import ClickHouseStore
+from worker.errors import DependencyError, StoreError
+from worker.kafka.backlog import KafkaBacklog
+from worker.kafka.connection import producing
+from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.kafka.sources import KafkaSources
+from worker.letters.dead_letter import Letterhead
+from worker.pipeline import Pipeline
+from worker.replay.plan import ReplayPolicy
+from worker.replay.replay import OncePerPart, Replay, WatchedHold
+from worker.replay.standing import Standing
+from worker.settings.loading import Settings
+from worker.telemetry import Telemetry
+from worker.writing.breaker import Breaker
+from worker.writing.witness import Witnesses
+from worker.writing.writer import OnUnavailable, Writer
+
+
+@asynccontextmanager
+async def backlog(settings: Settings) -> AsyncIterator[KafkaBacklog]:
+    """The dead-letter topic, to be read; the progress of replays is kept beside the group of the workers.
+
+    Raises:
+        DependencyError: Kafka cannot be reached, or the topic is missing.
+    """
+    opened = KafkaBacklog(kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
+    await opened.start()
+    try:
+        yield opened
+    finally:
+        await opened.stop()
+
+
+@asynccontextmanager
+async def standing(settings: Settings) -> AsyncIterator[Standing]:
+    """What stands in the dead-letter topic now.
+
+    Raises:
+        DependencyError: Kafka cannot be reached, or the topic is missing.
+    """
+    async with backlog(settings) as opened:
+        yield await Standing.now(opened)
+
+
+def table_of(settings: Settings) -> str:
+    """The table that rows are for, as dead letters name it."""
+    return f"{settings.clickhouse_database}.{settings.clickhouse_table}"
+
+
+@asynccontextmanager
+async def replay(
+    settings: Settings, opened: KafkaBacklog, standing: Standing, policy: ReplayPolicy, told: Callable[[int], object]
+) -> AsyncIterator[Replay]:
+    """A replay, ready to run, with a writer of its own.
+
+    Raises:
+        DependencyError: Kafka or ClickHouse cannot be reached, or is not prepared.
+    """
+    kafka, telemetry, hold = kafka_target(settings), Telemetry(), WatchedHold()
+    async with AsyncExitStack() as stack:
+        store = ClickHouseStore(clickhouse_target(settings), 1, telemetry)
+        stack.callback(store.close)
+        try:
+            await store.probe()
+        except StoreError as error:
+            raise DependencyError(f"ClickHouse takes no inserts: {error.name}: {error}") from error
+        producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
+        head = Letterhead(worker=VERSION, table=table_of(settings))
+        letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
+        witnesses = Witnesses(store)
+        breaker = Breaker(witnesses, hold)
+        stack.push_async_callback(breaker.stop)
+        # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
+        writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD)
+        pipeline = Pipeline(writer, OncePerPart(letters, standing), hold, telemetry)
+        sources = KafkaSources(kafka)
+        stack.push_async_callback(sources.stop)
+        yield Replay(
+            standing,
+            opened,
+            sources,
+            pipeline,
+            hold,
+            policy,
+            told=told,
+            stop_seconds=settings.shutdown_timeout_seconds * 0.6,
+        )

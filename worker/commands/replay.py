@@ -1,0 +1,114 @@
+"""`metrics-worker replay`: put dead letters back."""
+
+import asyncio
+import signal
+import sys
+from functools import partial
+
+import click
+
+from worker.app import relax_garbage_collection, stop_on_signals
+from worker.commands import operations, replay_report
+from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
+from worker.commands.selecting import selecting
+from worker.errors import DependencyError, SettingsError
+from worker.kafka.backlog import KafkaBacklog
+from worker.letters.selection import Selection
+from worker.replay.plan import Plan, ReplayPolicy
+from worker.replay.replay import Outcome
+from worker.replay.standing import Standing
+from worker.settings.loading import Settings
+
+
+@click.command()
+@selecting
+@click.option("--limit", type=click.IntRange(1), help="At most so many dead letters.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="At most so many metrics a second, to spare ClickHouse."
+)
+@click.option(
+    "--max-replays",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Leave alone, and report, what was replayed so often.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing; say what would be replayed, and what the worker would refuse."
+)
+@click.option("--yes", is_flag=True, help="Do not ask; needed where stdin is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, on a terminal too.")
+def replay(
+    *,
+    selection: Selection,
+    limit: int | None,
+    rate: float | None,
+    max_replays: int,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Put dead letters back: metrics to the writer, events to the decoder of today.
+
+    It takes what stands in the dead-letter topic when it starts, and may be interrupted and repeated at will: rows that
+    are there already stay the same. What fails again becomes a new dead letter. Exit code 0: nothing of what was meant
+    is left; 1: something is; 3: Kafka or ClickHouse is away, and the next replay goes on.
+    """
+    settings = settings_of_environment()
+    if not settings.persistence_enabled:
+        raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise click.UsageError("stdin is no terminal, so nobody can be asked: add --yes (or --dry-run)")
+    policy = ReplayPolicy(selection, max_replays, limit, rate, max_bytes=settings.batch_max_bytes)
+    code = asyncio.run(_replay(settings, policy, dry_run=dry_run, ask=not yes, as_json=wants_json(as_json)))
+    raise SystemExit(code)
+
+
+async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, ask: bool, as_json: bool) -> int:
+    relax_garbage_collection()
+    async with operations.backlog(settings) as backlog:
+        standing = await Standing.now(backlog)
+        plan = await standing.look(partial(Plan, policy, operations.table_of(settings), trying=dry_run))
+        if dry_run:
+            _put(replay_report.of_plan(plan), as_json=as_json)
+            return int(bool(plan.left or plan.refused))
+        for line in replay_report.beforehand(plan, operations.table_of(settings)):
+            say(line)
+        if plan.chosen and ask and not _agreed():
+            say("nothing was replayed")
+            return 1
+        outcome = await _run(settings, backlog, standing, policy, plan) if plan.chosen else Outcome()
+    _put(replay_report.of_outcome(plan, outcome), as_json=as_json)
+    if outcome.problem is not None:
+        say(f"stopped: {outcome.problem}\nwhat is done stays done; the same command goes on")
+    code = replay_report.exit_code(plan, outcome)
+    leave_at_once(code)
+    return code
+
+
+async def _run(
+    settings: Settings, backlog: KafkaBacklog, standing: Standing, policy: ReplayPolicy, plan: Plan
+) -> Outcome:
+    stop = stop_on_signals()
+    with replay_report.progress(plan.chosen.total()) as told:
+        try:
+            async with operations.replay(settings, backlog, standing, policy, told) as ready:
+                return await ready.run(stop)
+        except DependencyError as error:
+            return Outcome(problem=str(error))  # before anything was written
+
+
+def _agreed() -> bool:
+    # asyncio's own handler would let the question stand at the first Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm("Replay them?", err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _put(report: replay_report.Report, *, as_json: bool) -> None:
+    if as_json:
+        put_document(report)
+    else:
+        replay_report.print_report(report)

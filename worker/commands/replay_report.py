@@ -1,0 +1,153 @@
+"""What a replay says: before, while and after."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypedDict
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from worker.errors import ErrorClass
+from worker.letters.shown import shown
+from worker.replay.plan import Plan
+from worker.replay.replay import Outcome
+
+
+class ClassReport(TypedDict):
+    """Dead letters of one class: how many were chosen, and what became of them; `left` by reason."""
+
+    chosen: int
+    written: int
+    failed_again: int
+    left: dict[str, int]
+
+
+class Report(TypedDict):
+    """One object for a program. `remaining` is 0 where nothing of what was meant is left to do."""
+
+    dry_run: bool
+    classes: dict[str, ClassReport]
+    foreign: int
+    beyond_limit: int
+    metrics_written: int
+    remaining: int
+    interrupted: bool
+    problem: str | None
+
+
+_EXHAUSTED = "replayed too often (--max-replays)"
+
+
+def of_plan(plan: Plan) -> Report:
+    """What a dry run found: `written` are those that the worker would try to write."""
+    classes = _classes(plan)
+    for error_class, count in plan.accepted.items():
+        classes[error_class.value]["written"] = count
+    for error_class, count in plan.at_source.items():
+        classes[error_class.value]["left"]["not looked at: the contents are at the source"] = count
+    for (error_class, rule), count in plan.refused.items():
+        classes[error_class.value]["failed_again"] += count
+        classes[error_class.value]["left"][f"would be refused: {rule}"] = count
+    return _report(plan, classes, Outcome(), remaining=plan.left + plan.refused.total(), dry_run=True)
+
+
+def of_outcome(plan: Plan, outcome: Outcome) -> Report:
+    """What a replay has done."""
+    classes = _classes(plan)
+    for error_class, count in outcome.written.items():
+        classes[error_class.value]["written"] = count
+    for error_class, count in outcome.failed.items():
+        classes[error_class.value]["failed_again"] = count
+    for (error_class, reason), count in outcome.left.items():
+        classes[error_class.value]["left"][reason] = count
+    return _report(plan, classes, outcome, remaining=_remaining(plan, outcome), dry_run=False)
+
+
+def exit_code(plan: Plan, outcome: Outcome) -> int:
+    """0 done, 1 something is left to do, 3 a dependency is unreachable."""
+    if outcome.problem is not None:
+        return 3
+    return int(_remaining(plan, outcome) > 0)
+
+
+def _remaining(plan: Plan, outcome: Outcome) -> int:
+    return max(0, plan.chosen.total() - outcome.written.total()) + plan.left
+
+
+def _classes(plan: Plan) -> dict[str, ClassReport]:
+    classes: dict[str, ClassReport] = {}
+    for error_class in ErrorClass:
+        chosen, exhausted = plan.chosen[error_class], plan.exhausted[error_class]
+        if chosen or exhausted:
+            left = {_EXHAUSTED: exhausted} if exhausted else {}
+            classes[error_class.value] = {"chosen": chosen, "written": 0, "failed_again": 0, "left": left}
+    return classes
+
+
+def _report(plan: Plan, classes: dict[str, ClassReport], outcome: Outcome, *, remaining: int, dry_run: bool) -> Report:
+    return {
+        "dry_run": dry_run,
+        "classes": classes,
+        "foreign": plan.foreign,
+        "beyond_limit": plan.beyond_limit,
+        "metrics_written": outcome.metrics,
+        "remaining": remaining,
+        "interrupted": outcome.interrupted,
+        "problem": outcome.problem,
+    }
+
+
+def beforehand(plan: Plan, table: str) -> Iterator[str]:
+    """Lines for whoever is about to agree."""
+    chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in plan.chosen.most_common())
+    yield f"{plan.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
+    for what, count in (
+        ("were replayed too often and are left alone (--max-replays)", plan.exhausted.total()),
+        ("more are beyond --limit", plan.beyond_limit),
+        ("records on the topic are no dead letters", plan.foreign),
+    ):
+        if count:
+            yield f"{count:,} {what}"
+    for other, count in plan.tables.most_common(5):
+        yield f"warning: {count:,} of them were meant for {shown(other, 200)}"
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with an estimate on stderr, where that is a terminal; what is yielded is told how many are done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown_progress:
+        bar = shown_progress.add_task("", total=total)
+
+        def told(done: int) -> None:
+            shown_progress.update(bar, completed=done)
+
+        yield told
+
+
+def print_report(report: Report) -> None:
+    """A table by class."""
+    console = Console(highlight=False)
+    table = Table()
+    would = report["dry_run"]
+    for name in (
+        "class",
+        "chosen",
+        "would be written" if would else "written",
+        "would fail" if would else "failed again",
+    ):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    reasons: Counter[str] = Counter()
+    for name, of_class in report["classes"].items():
+        counts = (of_class["chosen"], of_class["written"], of_class["failed_again"])
+        table.add_row(name, *(f"{count:,}" for count in counts))
+        reasons.update({f"{name}: {reason}": count for reason, count in of_class["left"].items()})
+    console.print(table)
+    for reason, count in reasons.items():
+        console.print(Text(f"{count:,} {shown(reason)}"))
+    left = f"{report['remaining']:,} left to do" if report["remaining"] else "nothing left to do"
+    console.print("dry run: nothing was written; " * would + left)

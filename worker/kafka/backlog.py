@@ -1,0 +1,205 @@
+"""The dead-letter topic, read from its beginning to where it ends now, and the progress of replays.
+
+What ends a topic is asked of a fetch, not of ListOffsets: the high watermark comes with every answer to a fetch, and is
+right where the other is not (Tansu's end offsets stop before the last batch). Kafka gives the same with both.
+
+No group is joined. The partitions are taken by hand, so that reading takes them from nobody and two replays do not wait
+for one another; the group is only the name under which Kafka keeps the progress.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from worker.errors import DependencyError
+from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within, unreachable
+from worker.letters.done import Done
+from worker.model import Record, UnreadableRecord
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_POLL_MS = 500
+_SILENCE_SECONDS = 30.0
+"""So long without a record, though there must be more, and Kafka counts as away."""
+_FETCH_BYTES = 4 * 1024 * 1024
+_RECORDS = 2_000
+"""Handed out at a time, so that the event loop gets its turn."""
+
+
+class KafkaBacklog:
+    """The `Backlog` of `worker.ports` on a topic.
+
+    Args:
+        target: where Kafka is.
+        topic: the dead-letter topic.
+        group_id: under which the progress is kept.
+        silence_seconds: how long Kafka may say nothing.
+    """
+
+    def __init__(
+        self, target: KafkaTarget, topic: str, group_id: str, silence_seconds: float = _SILENCE_SECONDS
+    ) -> None:
+        self._target = target
+        self._topic = topic
+        self._group_id = group_id
+        self._silence_seconds = silence_seconds
+        self._partitions: dict[int, TopicPartition] = {}
+        self._consumer = AIOKafkaConsumer(
+            **target.options(),
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
+        self._group = AIOKafkaConsumer(**target.options(), group_id=group_id, enable_auto_commit=False)
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            DependencyError: no broker answers, or the topic is missing.
+        """
+        count = (await require_topics(self._target, [self._topic]))[self._topic]
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._consumer.start()
+                await self._group.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self._consumer.stop()
+            await self._group.stop()
+            raise unreachable(error) from error
+        self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
+        for consumer in (self._consumer, self._group):
+            consumer.assign(list(self._partitions.values()))
+            consumer.pause(*self._partitions.values())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await stop_within(self._consumer.stop())
+        await stop_within(self._group.stop())
+
+    async def extent(self) -> Mapping[int, range]:
+        """See `worker.ports.Backlog`."""
+        partitions = list(self._partitions.values())
+        begins = await self._asked(self._consumer.beginning_offsets(partitions))
+        # Anew, so that no answer counts that was under way before: it would tell an earlier end.
+        self._consumer.assign(partitions)
+        async with self._within(self._silence_seconds, "end of the topic"):
+            while any(self._consumer.highwater(partition) is None for partition in partitions):
+                await self._poll(1)
+        self._consumer.pause(*partitions)
+        return {
+            number: range(begins[partition], max(begins[partition], self._end(partition)))
+            for number, partition in self._partitions.items()
+        }
+
+    def _end(self, partition: TopicPartition) -> int:
+        # Of a transaction that is still open nothing is handed out, however long one waits.
+        ends = (self._consumer.highwater(partition), self._consumer.last_stable_offset(partition))
+        known: list[int] = [end for end in ends if end is not None and end >= 0]
+        return min(known)
+
+    async def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
+        """See `worker.ports.Backlog`."""
+        from_kafka = self._partitions[partition]
+        after = offsets.start
+        if after >= offsets.stop:
+            return
+        self._consumer.seek(from_kafka, after)
+        self._consumer.resume(from_kafka)
+        try:
+            heard = monotonic()
+            while after < offsets.stop:
+                records, after_now = await self._some(from_kafka, after)
+                if after_now > after:
+                    after, heard = after_now, monotonic()
+                elif monotonic() - heard > self._silence_seconds:
+                    raise DependencyError(f"Kafka hands out nothing of {self._topic}/{partition} from {after} on")
+                if some := [record for record in records if record.offset < offsets.stop]:
+                    yield some
+        finally:
+            self._consumer.pause(from_kafka)
+
+    async def _some(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
+        """The next records, and the offset behind them, which may be further where there are gaps."""
+        try:
+            records = await self._poll(_RECORDS, partition)
+        except UnicodeDecodeError:
+            return await self._some_one_by_one(partition, after)
+        # A poll of a partition that was paused before may hand out what was fetched for another place.
+        records = [record for record in records if record.offset >= after]
+        position: int = await self._asked(self._consumer.position(partition))
+        return records, max(after, position)
+
+    async def _some_one_by_one(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
+        """Go back, and come to the record that aiokafka cannot parse with nothing else in hand: see `inbox`."""
+        self._consumer.seek(partition, after)
+        records: list[Record] = []
+        while True:
+            try:
+                some = await self._poll(1, partition)
+            except UnicodeDecodeError:
+                offset: int = await self._asked(self._consumer.position(partition))
+                self._consumer.seek(partition, offset + 1)
+                unreadable = UnreadableRecord(partition.topic, partition.partition, offset)
+                return [*records, unreadable], offset + 1
+            if not some:
+                return records, records[-1].offset + 1 if records else after
+            records += some
+
+    async def _poll(self, max_records: int, *partitions: TopicPartition) -> list[Record]:
+        try:
+            some = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
+        except KafkaError as error:
+            raise self._refused(error) from error
+        return [record for records in some.values() for record in records]
+
+    async def progress(self) -> Mapping[int, Done]:
+        """See `worker.ports.Backlog`."""
+        # The public `committed` gives the offset without its text.
+        asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
+        committed: dict[TopicPartition, OffsetAndMetadata] = await self._asked(asked)
+        return {
+            partition.partition: Done.read(kept.offset, kept.metadata or "")
+            for partition, kept in committed.items()
+            if kept.offset >= 0
+        }
+
+    async def save(self, progress: Mapping[int, Done]) -> None:
+        """See `worker.ports.Backlog`."""
+        others = await self.progress()
+        offsets = {}
+        for number, done in progress.items():
+            if number in others:
+                done.add_all(others[number])  # of a replay at the same time
+            offsets[self._partitions[number]] = OffsetAndMetadata(done.first, done.text())
+        await self._asked(self._group.commit(offsets))
+
+    async def _asked(self, answer: Awaitable[T]) -> T:
+        async with self._within(CONNECT_SECONDS, "answer"):
+            try:
+                return await answer
+            except KafkaError as error:
+                raise self._refused(error) from error
+
+    def _refused(self, error: KafkaError) -> DependencyError:
+        return DependencyError(
+            f"Kafka refuses {self._topic} or the group {self._group_id}: {type(error).__name__}: {error}"
+        )
+
+    @asynccontextmanager
+    async def _within(self, seconds: float, what: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise DependencyError(f"{self._topic}: Kafka gave no {what} within {seconds:g} s") from error

@@ -1,0 +1,190 @@
+"""What every Kafka client of the worker needs: how to connect, a producer that can be trusted, topics that exist."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from aiokafka.helpers import create_ssl_context
+from aiokafka.protocol.metadata import MetadataRequest
+
+from worker.errors import DependencyError
+from worker.kafka.diagnosis import diagnose
+from worker.kafka.rights import Need, may_use_group, may_use_topic, member_named
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 15.0
+STOP_SECONDS = 3.0
+_DIAGNOSIS_SECONDS = 5.0
+_ASK_AGAIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class KafkaTarget:
+    """Where Kafka is and who asks."""
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = field(default=None, repr=False)
+    ssl_ca_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    ssl_key_file: Path | None = None
+    ssl_key_password: str | None = field(default=None, repr=False)
+    ssl_check_hostname: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """What every client of aiokafka takes."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": "metrics-worker",
+            "security_protocol": self.security_protocol,
+            "ssl_context": self._ssl_context() if self.security_protocol.endswith("SSL") else None,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password,
+        }
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context: ssl.SSLContext = create_ssl_context(
+            cafile=_text(self.ssl_ca_file),
+            certfile=_text(self.ssl_cert_file),
+            keyfile=_text(self.ssl_key_file),
+            password=self.ssl_key_password,
+        )
+        context.check_hostname = self.ssl_check_hostname
+        return context
+
+
+@asynccontextmanager
+async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer whose every acknowledgement means that all replicas in sync have the record.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    producer = AIOKafkaProducer(
+        **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
+    )
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await producer.start()
+    except (KafkaError, OSError, TimeoutError) as error:
+        await producer.stop()
+        raise await unreachable_because(target, error) from error
+    try:
+        yield producer
+    finally:
+        await stop_within(producer.stop())
+
+
+async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str, int]:
+    """The number of partitions of each topic.
+
+    All topics are listed instead of these being asked for, because a broker may create a topic that is asked for.
+
+    Raises:
+        DependencyError: no broker answers, or a topic is missing.
+    """
+    async with _asking(target) as client:
+        answer = await client.send(client.get_random_node(), MetadataRequest(None))
+    described = {topic["topic"]: topic for topic in answer.to_object()["topics"]}
+    missing = [topic for topic in topics if topic not in described]
+    if missing:
+        raise DependencyError(
+            f"topic {', '.join(missing)} does not exist, or this user may not see it; create it (the worker never "
+            "does) or correct KAFKA_TOPIC and KAFKA_DLQ_TOPIC"
+        )
+    return {topic: len(described[topic]["partitions"]) for topic in topics}
+
+
+async def require_rights(target: KafkaTarget, topics: Sequence[Need] = (), groups: Sequence[Need] = ()) -> None:
+    """See that the user may do what the worker will; a broker that does not tell of rights is taken to grant them.
+
+    Raises:
+        DependencyError: no broker answers, or a right is missing; every one that is missing is named.
+    """
+    async with _asking(target) as client:
+        missing = [("topic", need) for need in topics if await may_use_topic(client, need) is False]
+        missing += [("group", need) for need in groups if await _settled(partial(may_use_group, client, need)) is False]
+    if missing:
+        user = f"user {target.sasl_username}" if target.sasl_username else "this client"
+        lacks = (f"{need.right.name} on {what} {need.name} ({need.setting})" for what, need in missing)
+        raise DependencyError(f"Kafka does not let {user} do what the worker must: it lacks {'; '.join(lacks)}")
+
+
+async def holder_of(target: KafkaTarget, group: str, instance_id: str) -> str | None:
+    """The member id behind a name of a static member of the group; None where there is none or the broker is silent.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    async with _asking(target) as client:
+        return await _settled(lambda: member_named(client, group, instance_id))
+
+
+async def _settled(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until there is an answer: a group has no coordinator for a moment when it is the first, or one moves."""
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+@asynccontextmanager
+async def _asking(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
+    """A client for questions, all of which must be answered in `CONNECT_SECONDS`."""
+    client = AIOKafkaClient(**target.options())
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await client.bootstrap()
+            yield client
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise await unreachable_because(target, error) from error
+    finally:
+        await client.close()
+
+
+async def stop_within(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
+    """Stop a client, but not for ever: with Kafka away it would wait for acknowledgements that do not come."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("a Kafka client did not stop in good order", error=f"{type(error).__name__}: {error}")
+
+
+async def unreachable_because(target: KafkaTarget, error: Exception) -> DependencyError:
+    """Say that no broker answers, why each of them does not, and which variable to look at."""
+    try:
+        async with asyncio.timeout(_DIAGNOSIS_SECONDS):
+            reasons = await diagnose(target.options())
+    except TimeoutError:
+        reasons = None
+    return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable(error)
+
+
+def unreachable(error: Exception) -> DependencyError:
+    """Say that no broker answers, and where to look."""
+    return DependencyError(
+        f"Kafka cannot be reached: {str(error) or type(error).__name__}; see KAFKA_BOOTSTRAP_SERVERS"
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None

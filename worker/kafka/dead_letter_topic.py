@@ -1,0 +1,107 @@
+"""The dead-letter topic: what failed, acknowledged by every replica in sync before anybody moves on."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from time import time
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from worker.errors import DeadLetterUnavailable
+from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.model import Failed, FailedMetric
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED = 10_000
+
+
+class KafkaDeadLetters:
+    """The `DeadLetters` of `worker.ports` on a topic.
+
+    Args:
+        producer: started, with acks=all.
+        topic: the dead-letter topic.
+        head: what every dead letter says of this worker.
+        timeout_seconds: how long to wait for acknowledgements before they count as missing.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, head: Letterhead, timeout_seconds: float) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._head = head
+        self._timeout_seconds = timeout_seconds
+        self._under_way: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
+
+    async def put(self, failed: Sequence[Failed]) -> None:
+        """See `worker.ports.DeadLetters`. What is put again while it is on its way is waited for, not sent again."""
+        now = int(time() * 1000)
+        # One after the other: a thousand metrics of one event can each carry the same megabyte of user_id.
+        outcomes = await self._send_all(failed, dead_letter, now)
+        too_large = [position for position, error in outcomes.items() if isinstance(error, MessageSizeTooLargeError)]
+        for position in too_large:
+            outcomes[position] = await self._send_smaller(failed[position], now)
+        missing = {position: error for position, error in outcomes.items() if error is not None}
+        if missing:
+            reasons = {f"{type(error).__name__}: {error}" for error in missing.values()}
+            raise DeadLetterUnavailable(f"{self._topic}: {'; '.join(sorted(reasons))[:500]}", sorted(missing))
+
+    async def _send_smaller(self, failed: Failed, now: int) -> BaseException | None:
+        """Alone, because a neighbour in its batch may have been the large one, and if need be as a pointer."""
+        for form in (dead_letter, pointer):
+            error = (await self._send_all([failed], form, now))[0]
+            if not isinstance(error, MessageSizeTooLargeError):
+                return error
+        return error
+
+    async def _send_all(
+        self, failed: Sequence[Failed], form: Callable[[Failed, Letterhead, int], DeadLetter], now: int
+    ) -> dict[int, BaseException | None]:
+        """What became of each of `failed`, by position: None when it is acknowledged."""
+        outcomes: dict[int, BaseException | None] = dict.fromkeys(range(len(failed)), TimeoutError("not acknowledged"))
+        futures: dict[int, asyncio.Future[Any]] = {}
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                for position, item in enumerate(failed):
+                    try:
+                        if (source := _source(item)) in self._under_way:
+                            futures[position] = self._under_way.pop(source)
+                        else:
+                            futures[position] = await self._send(form(item, self._head, now))
+                    except KafkaError as error:
+                        outcomes[position] = error
+                if futures:
+                    await asyncio.wait(futures.values())
+        except TimeoutError:
+            log.warning("dead letters not acknowledged in time", seconds=self._timeout_seconds)
+        except asyncio.CancelledError:
+            self._remember((failed[position], future) for position, future in futures.items())
+            raise
+        self._remember((failed[position], future) for position, future in futures.items() if not future.done())
+        return outcomes | {
+            position: future.exception()
+            for position, future in futures.items()
+            if future.done() and not future.cancelled()
+        }
+
+    def _remember(self, unsettled: Iterable[tuple[Failed, asyncio.Future[Any]]]) -> None:
+        """The client takes nothing back, and delivers when it can: sent again it would be there twice."""
+        self._under_way |= {_source(item): future for item, future in unsettled}
+        while len(self._under_way) > _REMEMBERED:  # another member may have to put them, and nobody will ask here
+            del self._under_way[next(iter(self._under_way))]
+
+    async def _send(self, letter: DeadLetter) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = await self._producer.send(
+            self._topic, letter.value, letter.key, timestamp_ms=letter.timestamp, headers=list(letter.headers)
+        )
+        return future
+
+
+def _source(failed: Failed) -> tuple[str, int, int, int, str | None]:
+    """Of what it is the dead letter: there is one for a metric of a record, or for a record."""
+    record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
+    metric = failed.metric if isinstance(failed, FailedMetric) else None
+    # The timestamp as well: a topic that is made again begins at offset 0.
+    return record.topic, record.partition, record.offset, record.timestamp, metric

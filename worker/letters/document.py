@@ -1,0 +1,94 @@
+"""A dead letter for programs, as one JSON object, and nothing of it lost."""
+
+from base64 import b64encode
+
+from worker.letters.advice import ADVICE
+from worker.letters.dead_letter import rfc3339
+from worker.letters.letter import Foreign, Letter, agent_of
+from worker.letters.tally import Bounded, Tally
+
+Document = dict[str, object]
+
+
+def summary(letter: Letter) -> Document:
+    """What `dlq list` says of a letter: everything but the contents."""
+    topic, partition, offset = letter.source
+    failure = letter.failure
+    return {
+        "place": str(letter.place),
+        "failed_at": rfc3339(letter.failed_at),
+        "kind": letter.kind,
+        "error_class": failure.error_class.value,
+        "error_type": failure.error_type,
+        "error_code": failure.code,
+        "error_message": failure.message,
+        "metric": letter.metric,
+        "agent": agent_of(letter),
+        "execution_id": letter.execution_id,
+        "attempts": letter.attempts,
+        "replays": letter.replays,
+        "source": {"topic": topic, "partition": partition, "offset": offset, "timestamp": letter.source_timestamp},
+    }
+
+
+def whole(letter: Letter, *, settled: bool) -> Document:
+    """What `dlq show` says of a letter: everything."""
+    advice = ADVICE[letter.failure.error_class]
+    return {
+        **summary(letter),
+        "table": letter.table,
+        "worker": letter.worker,
+        "replaces": None if letter.replaces is None else str(letter.replaces),
+        "part_of": None if letter.part_of is None else str(letter.part_of),
+        "settled": settled,
+        "meaning": advice.meaning,
+        "to_do": advice.to_do,
+        "key": _bytes(letter.record.key),
+        "value": _bytes(letter.record.value),
+        "source_headers": [[name, _bytes(value)] for name, value in letter.source_headers],
+    }
+
+
+def statistics(tally: Tally, top: int) -> Document:
+    """What `dlq stats` says: of each kind the `top` values, and how many letters have others."""
+    return {
+        "total": tally.total,
+        "foreign": tally.foreign,
+        "replayed_before": tally.replayed,
+        "most_replays": tally.most_replays,
+        "oldest": None if tally.oldest is None else rfc3339(tally.oldest),
+        "newest": None if tally.newest is None else rfc3339(tally.newest),
+        **{f"by_{kind}": _counts(kind, counted, top) for kind, counted in tally.by.items()},
+    }
+
+
+def _counts(kind: str, counted: Bounded, top: int) -> Document:
+    values = [{"value": _value(kind, value), "count": count} for value, count in counted.most(top)]
+    return {"top": values, "rest": counted.rest(top)}
+
+
+def _value(kind: str, value: str) -> str | int | None:
+    if not value:
+        return None
+    return rfc3339(int(value)) if kind == "hour" else int(value) if kind == "code" else value
+
+
+def foreign(item: Foreign) -> Document:
+    """A record that is no dead letter."""
+    return {
+        "place": str(item.place),
+        "foreign": item.reason,
+        "key": _bytes(item.record.key),
+        "value": _bytes(item.record.value),
+        "headers": [[name, _bytes(value)] for name, value in item.record.headers],
+    }
+
+
+def _bytes(value: bytes | None) -> Document | None:
+    """As text where it is UTF-8, else in base64: both give the bytes back."""
+    if value is None:
+        return None
+    try:
+        return {"text": value.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"base64": b64encode(value).decode("ascii")}

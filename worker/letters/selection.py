@@ -1,0 +1,45 @@
+"""Which dead letters somebody means."""
+
+from dataclasses import dataclass
+
+from worker.errors import ErrorClass
+from worker.letters.letter import Letter, agent_of
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a letter must be to be meant; what is empty or None does not matter. Without any, all of them are.
+
+    Attributes:
+        error_classes, error_codes, metrics, agents: one of each.
+        since, until: milliseconds since 1970; when it last failed, the first included and the second not.
+        partition, offset: where it stands on the dead-letter topic.
+    """
+
+    error_classes: frozenset[ErrorClass] = frozenset()
+    error_codes: frozenset[int] = frozenset()
+    metrics: frozenset[str] = frozenset()
+    agents: frozenset[str] = frozenset()
+    since: int | None = None
+    until: int | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Selection()
+
+    def matches(self, letter: Letter) -> bool:
+        """Whether `letter` is meant. The agent comes last, because it stands in the value."""
+        place = letter.place
+        return (
+            (not self.error_classes or letter.failure.error_class in self.error_classes)
+            and (not self.error_codes or letter.failure.code in self.error_codes)
+            and (not self.metrics or letter.metric in self.metrics)
+            and (self.since is None or letter.failed_at >= self.since)
+            and (self.until is None or letter.failed_at < self.until)
+            and (self.partition is None or place.partition == self.partition)
+            and (self.offset is None or place.offset == self.offset)
+            and (not self.agents or agent_of(letter) in self.agents)
+        )

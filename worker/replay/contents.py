@@ -1,0 +1,64 @@
+"""From a dead letter to what can be replayed, wherever its contents are."""
+
+from hashlib import sha256
+
+from worker.decode import decode
+from worker.errors import InvalidEvent, WorkerError
+from worker.fanout import FanOut
+from worker.letters.dead_letter import payload
+from worker.letters.letter import Letter, Pointer, event_of, pointer_of, replayed
+from worker.model import Event, FailedMetric, Record, Unrepresentable
+from worker.ports import Sources
+
+
+class NotAtSource(WorkerError):
+    """The source record is gone, or is not what the pointer's digest says."""
+
+
+async def add_contents(letter: Letter, fanned: FanOut, sources: Sources) -> int:
+    """Fan `letter` out: a metric as one row, an event as the worker of today reads it.
+
+    Returns about how many bytes were added.
+
+    Raises:
+        DamagedLetter: the letter itself cannot be read.
+        NotAtSource: it points to its source, where its contents are no more.
+        DependencyError: Kafka does not answer.
+    """
+    if letter.is_pointer or letter.is_out_of_reach:
+        return await _add_from_source(letter, fanned, sources)
+    if letter.kind == "metric":
+        fanned.add_event(event_of(letter))
+    else:
+        fanned.add(replayed(letter, letter.record.value))
+    return len(letter.record.value or b"")
+
+
+async def _add_from_source(letter: Letter, fanned: FanOut, sources: Sources) -> int:
+    pointer = pointer_of(letter) if letter.is_pointer else None
+    found = await sources.fetch(*letter.source)
+    if found is None:
+        raise NotAtSource("the source record is gone, or cannot be read")
+    if letter.kind == "metric" and pointer is not None:
+        fanned.add_event(_metric_with(pointer, letter, found))
+        return pointer.size
+    # What the client could not parse has no digest. Whatever stands there is an event of that place, and to write its
+    # rows once more changes nothing.
+    if pointer is not None and sha256(found.value or b"").hexdigest() != pointer.sha256:
+        raise NotAtSource("another record stands in the place of the source record")
+    fanned.add(replayed(letter, found.value, found))
+    return len(found.value or b"")
+
+
+def _metric_with(pointer: Pointer, letter: Letter, found: Record) -> Event:
+    """The event with the one metric whose dead letter would have the pointer's digest."""
+    try:
+        event = decode(replayed(letter, found.value, found))
+    except InvalidEvent as error:
+        raise NotAtSource(f"the source record is no event: {error}") from error
+    for name, value in event.metrics.items() if event else ():
+        if isinstance(value, int | float | Unrepresentable):
+            failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
+            if sha256(payload(failed)).hexdigest() == pointer.sha256:
+                return failed.event._replace(metrics={name: value}, record=replayed(letter, None, found))
+    raise NotAtSource("another record stands in the place of the source record")

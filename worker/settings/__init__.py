@@ -1,0 +1,1 @@
+"""The configuration: every environment variable, and `load`, the only reader of the environment."""

@@ -1,0 +1,60 @@
+"""The table of all variables, for README.md: `python -m worker.settings.table README.md` writes it there."""
+
+import sys
+from enum import Enum
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from worker.settings.errors import expected, field_type, variable
+from worker.settings.fields import Settings
+from worker.settings.loading import Need
+
+BEGIN = "<!-- settings:begin -->"
+END = "<!-- settings:end -->"
+
+
+def table() -> str:
+    """All variables as a Markdown table, without a line break at its end."""
+    rows = (_row(variable(name), field) for name, field in Settings.model_fields.items())
+    return "\n".join(["| Variable | Default | Allowed | What it is |", "|---|---|---|---|", *rows])
+
+
+def replace(document: str) -> str:
+    """Put the table between the two markers in `document`.
+
+    Raises:
+        ValueError: the markers are not there, or not in order.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the document has no {BEGIN} with {END} after it")
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    also = f" (also `{name}_FILE`)" if field_type(field) is SecretStr else ""
+    cells = (f"`{name}`{also}", _default(name, field), expected(field), field.description or "")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name in set(Need):
+        return "**required**"
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["default"])
+    value = field.default
+    if value is None or isinstance(value, SecretStr):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{value.value if isinstance(value, Enum) else value}`"
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(replace(path.read_text(encoding="utf-8")), encoding="utf-8")
