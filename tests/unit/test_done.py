@@ -1,5 +1,8 @@
 """What is done, and how much of it Kafka's short text can keep."""
 
+import tracemalloc
+import zlib
+from base64 import b64encode
 from random import Random
 
 import pytest
@@ -20,6 +23,43 @@ def test_it_is_a_set_with_everything_before_the_first(first: int, added: set[int
     assert {offset for offset in range(400) if offset in done} == expected
     assert done.first == min(set(range(400)) - expected)
     assert {offset for offset in range(400) if offset in done} == expected, "to look at `first` changes nothing"
+
+
+@given(offsets, st.lists(st.tuples(offsets, st.integers(0, 40))))
+def test_ranges_are_the_offsets_in_them(first: int, ranges: list[tuple[int, int]]) -> None:
+    done, expected = Done(first), set(range(first))
+    for start, length in ranges:
+        done.add_range(start, start + length)
+        expected |= set(range(start, start + length))
+    assert {offset for offset in range(400) if offset in done} == expected
+    assert (done.first, done.end) == (min(set(range(400)) - expected), max(expected, default=-1) + 1)
+    assert Done.read(done.first, done.text()) == done
+
+
+def test_an_offset_more_or_less_is_another_set() -> None:
+    one, other = Done(3), Done(3)
+    assert one == other
+    other.add(7)
+    assert one != other
+    one.add(7)
+    assert one == other != Done.read(3, "a text that is lost")
+
+
+def test_what_retention_has_deleted_takes_no_memory() -> None:
+    tracemalloc.start()
+    done = Done()
+    done.add_range(0, 10_000_000_000)
+    done.add(10_000_000_003)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100_000
+    assert (done.first, done.beyond()) == (10_000_000_000, [(10_000_000_003, 10_000_000_004)])
+
+
+def test_a_text_that_claims_an_absurd_number_is_not_believed() -> None:
+    absurd = b64encode(zlib.compress(b"1 999999999999999999")).decode()
+    done = Done.read(5, f"1 {absurd}")
+    assert (done.first, done.end, done.is_complete) == (5, 5, False)
 
 
 @given(offsets, st.sets(offsets), offsets, st.sets(offsets))

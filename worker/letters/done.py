@@ -17,6 +17,8 @@ _MAX_RUNS = 20_000
 """Runs that are tried to fit; more never have."""
 _FORM = re.compile(r"1(?:\+([0-9]{1,18}))? (\S*)", re.ASCII)
 _UNKNOWN = 2**62
+_MAX_BEYOND = 2**30
+"""Offsets between the first undone one and the last that is done, 128 MB; anybody could write more into the text."""
 _RUNS = re.compile(rb"\x01+")
 
 
@@ -33,6 +35,15 @@ class Done:
         self._base = first - first % 8  # the offset of the first bit
         self._bits = bytearray()
         self.add_range(self._base, first)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same is known to be done, and as much is known to be forgotten."""
+        if not isinstance(other, Done):
+            return NotImplemented
+        mine, others = (self.first, self._forgotten_before), (other.first, other._forgotten_before)
+        return mine == others and self._bits.rstrip(b"\0") == other._bits.rstrip(b"\0")
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     def __contains__(self, offset: int) -> bool:
         byte, bit = divmod(offset - self._base, 8)
@@ -52,26 +63,51 @@ class Done:
         """Whether nothing that was done is forgotten."""
         return self.first >= self._forgotten_before
 
+    @property
+    def end(self) -> int:
+        """What lies behind the last offset that is done; 0 where none is."""
+        last = len(self._bits.rstrip(b"\0"))
+        return self._base + 8 * (last - 1) + self._bits[last - 1].bit_length() if last else self._base
+
     def add(self, offset: int) -> None:
         """Take one offset down as done."""
+        self._set(offset, 1)
+
+    def add_range(self, start: int, stop: int) -> None:
+        """Take down every offset from `start` to before `stop`."""
+        if start >= stop or stop <= self._base:
+            return
+        if start <= self.first:  # no bit for each of what may be ten million that retention has deleted
+            start = max(self._base, stop - stop % 8)
+            del self._bits[: (start - self._base) // 8]
+            self._base = start
+        whole, wholes_end = -(-start // 8) * 8, stop // 8 * 8
+        if whole > wholes_end:  # both within one byte
+            self._set(start, (1 << stop - start) - 1)
+            return
+        self._set(start, (1 << whole - start) - 1)
+        self._set(wholes_end, (1 << stop - wholes_end) - 1)
+        first, last = (whole - self._base) // 8, (wholes_end - self._base) // 8
+        self._bits.extend(bytes(max(0, first - len(self._bits))))
+        self._bits[first:last] = b"\xff" * (last - first)
+
+    def add_all(self, other: "Done") -> None:
+        """Take down what another knows to be done."""
+        self._forgotten_before = max(self._forgotten_before, other._forgotten_before)
+        self.add_range(self.first, other.first)
+        for start, stop in other.beyond():
+            self.add_range(start, stop)
+
+    def _set(self, offset: int, bits: int) -> None:
+        """Take down those of the next offsets, to the end of their byte at most, whose bit is set."""
+        if not bits:
+            return
         byte, bit = divmod(offset - self._base, 8)
         if byte < 0:
             return
         if byte >= len(self._bits):
             self._bits.extend(bytes(byte + 1 - len(self._bits)))
-        self._bits[byte] |= 1 << bit
-
-    def add_range(self, start: int, stop: int) -> None:
-        """Take down every offset from `start` to before `stop`."""
-        for offset in range(max(start, self._base), stop):
-            self.add(offset)
-
-    def add_all(self, other: "Done") -> None:
-        """Take down what another knows to be done."""
-        self._forgotten_before = max(self._forgotten_before, other._forgotten_before)  # noqa: SLF001 - its own class
-        self.add_range(self.first, other.first)
-        for start, stop in other.beyond():
-            self.add_range(start, stop)
+        self._bits[byte] |= bits << bit
 
     def beyond(self) -> list[tuple[int, int]]:
         """The runs of done offsets beyond `first`: where each starts, and where it has ended."""
@@ -108,6 +144,8 @@ class Done:
             return cls(first, _UNKNOWN)
         done = cls(first, int(match[1] or 0))
         ends = list(accumulate(lengths, initial=first))[1:]
+        if ends and ends[-1] - first > _MAX_BEYOND:
+            return cls(first, _UNKNOWN)
         for start, stop in zip(ends[::2], ends[1::2], strict=False):
             done.add_range(start, stop)
         return done
