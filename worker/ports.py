@@ -103,8 +103,12 @@ class Backlog(Protocol):
             DependencyError: Kafka cannot be reached, or refuses.
         """
 
-    async def save(self, progress: Mapping[int, Done]) -> None:
+    async def save(self, progress: Mapping[int, Done], stale: Mapping[int, Done]) -> None:
         """Take down what is done, beside what others have taken down.
+
+        Args:
+            progress: by partition. It is not told what others have done: who replays goes on with what it has counted.
+            stale: progress of an earlier topic of this name; where just that is still kept, it goes.
 
         Raises:
             DependencyError: it is not acknowledged.

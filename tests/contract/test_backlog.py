@@ -103,8 +103,8 @@ class TestEveryBacklog:
     async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetters, Backlog]) -> None:
         _, backlog = subject
         assert dict(await backlog.progress()) == {}
-        await backlog.save({0: Done(7)})
-        await backlog.save({1: Done(3), 0: Done(5)})
+        await backlog.save({0: Done(7)}, {})
+        await backlog.save({1: Done(3), 0: Done(5)}, {})
         kept = await backlog.progress()
         assert {number: done.first for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
 
@@ -114,10 +114,34 @@ class TestEveryBacklog:
         _, backlog = subject
         done = Done(3)
         done.add_range(5, 9)
-        await backlog.save({0: done})
+        await backlog.save({0: done}, {})
         kept = (await backlog.progress())[0]
         assert (kept.first, 7 in kept) == (3, kept.is_complete), "Tansu forgets it, and the reader can tell"
         assert 4 not in kept
+
+    async def test_who_saves_beside_others_is_not_told_of_them(self, subject: tuple[DeadLetters, Backlog]) -> None:
+        _, backlog = subject
+        await backlog.save({0: Done(7)}, {})
+        mine = Done(3)
+        await backlog.save({0: mine}, {})
+        assert mine == Done(3)
+        assert (await backlog.progress())[0].first == 7
+
+    async def test_the_progress_of_a_topic_that_was_made_again_goes_once(
+        self, subject: tuple[DeadLetters, Backlog]
+    ) -> None:
+        dead_letters, backlog = subject
+        await dead_letters.put(metrics(4))
+        await backlog.save({0: Done(1_000), 1: Done(1_000)}, {})
+        one, other = await Standing.now(backlog), await Standing.now(backlog)
+        assert (await one.look(Tally)).total == 4
+        await one.save()
+        assert (await one.look(Tally)).total == 4, "to save what is done has settled nothing"
+        kept = await backlog.progress()
+        assert {number: done.first for number, done in kept.items()} == {0: 0, 1: 0}
+        await backlog.save({0: Done(2)}, {})  # of a third
+        await other.save()
+        assert (await backlog.progress())[0].first == 2, "only what was of the earlier topic has gone"
 
 
 class TestTheTopic:

@@ -15,7 +15,7 @@ from worker.errors import (
     UnknownStoreError,
 )
 from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
-from worker.letters.done import Done
+from worker.letters.done import Done, together
 from worker.model import Failed, Record, Row
 from worker.ports import Backlog, DeadLetters, Sources, Store
 
@@ -286,13 +286,13 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         """See `Backlog`."""
         return {partition: Done.read(*kept) for partition, kept in self._kept.items()}
 
-    async def save(self, progress: Mapping[int, Done]) -> None:
+    async def save(self, progress: Mapping[int, Done], stale: Mapping[int, Done]) -> None:
         """See `Backlog`."""
         self.watch()
+        kept = await self.progress()
         for partition, done in progress.items():
-            if partition in self._kept:
-                done.add_all(Done.read(*self._kept[partition]))
-            self._kept[partition] = (done.first, done.text() if self._keeps_texts else "")
+            both = together(done, kept.get(partition), stale.get(partition))
+            self._kept[partition] = (both.first, both.text() if self._keeps_texts else "")
 
 
 class MemorySources(Sources):

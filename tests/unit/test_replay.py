@@ -1,6 +1,7 @@
 """What the machine of `test_replay_machine` does not look at: the pace, the numbers, the exit codes."""
 
 import asyncio
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -13,6 +14,7 @@ from worker.block import Block
 from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
 from worker.errors import ErrorClass
 from worker.letters.dead_letter import DeadLetter
+from worker.letters.done import Done
 from worker.letters.selection import Selection
 from worker.letters.tally import Tally
 from worker.model import Failed, FailedEvent, FailedMetric, Failure
@@ -45,7 +47,7 @@ async def replay(
     async with rig(store, OnUnavailable.HOLD, hold=hold) as parts:
         letters = OncePerPart(topic, standing)
         pipeline = Pipeline(parts.writer, letters, hold, parts.telemetry, sleep=parts.clock.sleep)
-        running = Replay(standing, topic, MemorySources(), pipeline, hold, policy, sleep=sleep)
+        running = Replay(standing, MemorySources(), pipeline, hold, policy, sleep=sleep)
         return plan, await running.run(asyncio.Event())
 
 
@@ -85,7 +87,7 @@ class TestAStop:
     async def running(self, topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, **options: Any) -> Replay:
         standing, hold = await Standing.now(topic), WatchedHold()
         pipeline = Rig(store, OnUnavailable.HOLD, hold=hold).pipeline
-        return Replay(standing, topic, MemorySources(), pipeline, hold, policy, **options)
+        return Replay(standing, MemorySources(), pipeline, hold, policy, **options)
 
     async def test_does_not_wait_for_the_rate(self) -> None:
         stop = asyncio.Event()
@@ -228,3 +230,60 @@ async def test_two_metrics_of_an_event_with_the_same_header_are_two_letters(name
     await replay(topic, store, ReplayPolicy())
     assert [row.metric_type for row in store.table] == sound
     assert (await (await Standing.now(topic)).look(Tally)).total == 2 - len(sound)
+
+
+class TestATopicThatWasMadeAgain:
+    """The progress of the earlier topic is kept still: Kafka forgets it with the topic, a copied cluster may not."""
+
+    @pytest.mark.parametrize("keeps_texts", [True, False])
+    async def test_is_replayed_from_its_beginning(self, keeps_texts: bool) -> None:
+        topic, store = MemoryTopic(keeps_texts=keeps_texts), MemoryStore()
+        await topic.save({0: Done(1_000)}, {})
+        await topic.put([metric(f"m{number}") for number in range(10)])
+        plan, outcome = await replay(topic, store, ReplayPolicy(max_metrics=4))
+        assert (exit_code(plan, outcome), len(store.table)) == (0, 10)
+        await topic.put([metric(f"n{number}") for number in range(1_092)])
+        assert (await (await Standing.now(topic)).look(Tally)).total == 1_092
+
+    async def test_is_known_by_what_is_done_beyond_a_gap(self) -> None:
+        done = Done()
+        done.add_range(5, 1_000)
+        topic = MemoryTopic()
+        await topic.save({0: done}, {})
+        await topic.put([metric(f"m{number}") for number in range(10)])
+        assert (await (await Standing.now(topic)).look(Tally)).total == 10
+
+    async def test_is_not_one_where_another_replay_goes_on_meanwhile(self) -> None:
+        class Busy(MemoryTopic):
+            async def extent(self) -> Mapping[int, range]:
+                found = await super().extent()
+                await self.put([metric("later")])
+                await self.save({0: Done(3)}, {})
+                return found
+
+        topic = Busy()
+        await topic.put([metric("a"), metric("b")])
+        await topic.save({0: Done(2)}, {})
+        standing = await Standing.now(topic)
+        assert (await standing.look(Tally)).total == 0
+        await standing.save()
+        assert (await topic.progress())[0].first == 3
+
+
+async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -> None:
+    topic, store = await topic_of(*(metric(f"m{number}") for number in range(6))), MemoryStore()
+    other = asyncio.Event()
+
+    async def another(_: float) -> None:
+        if not other.is_set():
+            other.set()
+            await topic.save({0: Done(6)}, {})
+
+    standing = await Standing.now(topic)
+    policy = ReplayPolicy(metrics_per_second=1)
+    plan = await standing.look(lambda: Plan(policy, TABLE))
+    async with rig(store, OnUnavailable.HOLD, hold=WatchedHold()) as parts:
+        running = Replay(standing, MemorySources(), parts.pipeline, WatchedHold(), policy, sleep=another)
+        outcome = await running.run(asyncio.Event())
+    assert other.is_set()
+    assert of_outcome(plan, outcome)["remaining"] == 0

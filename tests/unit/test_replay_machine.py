@@ -238,7 +238,7 @@ class Replays(RuleBasedStateMachine):
         async with rig(self.store, OnUnavailable.HOLD, hold=hold) as parts:
             dead_letters = OncePerPart(self.topic, standing)
             pipeline = Pipeline(parts.writer, dead_letters, hold, parts.telemetry, sleep=parts.clock.sleep)
-            replay = Replay(standing, self.topic, self.sources, pipeline, hold, policy)
+            replay = Replay(standing, self.sources, pipeline, hold, policy)
             return await replay.run(stop)
 
     def live(self) -> Counter[Identity]:

@@ -55,7 +55,7 @@ def table_of(settings: Settings) -> str:
 
 @asynccontextmanager
 async def replay(
-    settings: Settings, opened: KafkaBacklog, standing: Standing, policy: ReplayPolicy, told: Callable[[int], object]
+    settings: Settings, standing: Standing, policy: ReplayPolicy, told: Callable[[int], object]
 ) -> AsyncIterator[Replay]:
     """A replay, ready to run, with a writer of its own.
 
@@ -83,7 +83,6 @@ async def replay(
         stack.push_async_callback(sources.stop)
         yield Replay(
             standing,
-            opened,
             sources,
             pipeline,
             hold,

@@ -12,7 +12,6 @@ from worker.commands import operations, replay_report
 from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
 from worker.commands.selecting import selecting
 from worker.errors import DependencyError, SettingsError
-from worker.kafka.backlog import KafkaBacklog
 from worker.letters.selection import Selection
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.replay import Outcome
@@ -77,7 +76,7 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, as
         if plan.chosen and ask and not _agreed():
             say("nothing was replayed")
             return 1
-        outcome = await _run(settings, backlog, standing, policy, plan) if plan.chosen else Outcome()
+        outcome = await _run(settings, standing, policy, plan) if plan.chosen else Outcome()
     _put(replay_report.of_outcome(plan, outcome), as_json=as_json)
     if outcome.problem is not None:
         say(f"stopped: {outcome.problem}\nwhat is done stays done; the same command goes on")
@@ -86,13 +85,11 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, as
     return code
 
 
-async def _run(
-    settings: Settings, backlog: KafkaBacklog, standing: Standing, policy: ReplayPolicy, plan: Plan
-) -> Outcome:
+async def _run(settings: Settings, standing: Standing, policy: ReplayPolicy, plan: Plan) -> Outcome:
     stop = stop_on_signals()
     with replay_report.progress(plan.chosen.total()) as told:
         try:
-            async with operations.replay(settings, backlog, standing, policy, told) as ready:
+            async with operations.replay(settings, standing, policy, told) as ready:
                 return await ready.run(stop)
         except DependencyError as error:
             return Outcome(problem=str(error))  # before anything was written

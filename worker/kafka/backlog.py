@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.errors import DependencyError
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within, unreachable
-from worker.letters.done import Done
+from worker.letters.done import Done, together
 from worker.model import Record, UnreadableRecord
 
 log = structlog.get_logger(__name__)
@@ -174,14 +174,13 @@ class KafkaBacklog:
             if kept.offset >= 0
         }
 
-    async def save(self, progress: Mapping[int, Done]) -> None:
+    async def save(self, progress: Mapping[int, Done], stale: Mapping[int, Done]) -> None:
         """See `worker.ports.Backlog`."""
-        others = await self.progress()
+        kept = await self.progress()
         offsets = {}
         for number, done in progress.items():
-            if number in others:
-                done.add_all(others[number])  # of a replay at the same time
-            offsets[self._partitions[number]] = OffsetAndMetadata(done.first, done.text())
+            both = together(done, kept.get(number), stale.get(number))
+            offsets[self._partitions[number]] = OffsetAndMetadata(both.first, both.text())
         await self._asked(self._group.commit(offsets))
 
     async def _asked(self, answer: Awaitable[T]) -> T:

@@ -93,7 +93,7 @@ class Done:
 
     def add_all(self, other: "Done") -> None:
         """Take down what another knows to be done."""
-        self._forgotten_before = max(self._forgotten_before, other._forgotten_before)
+        self._forgotten_before = max(self._forgotten_before, other._forgotten_before)  # noqa: SLF001 - its own class
         self.add_range(self.first, other.first)
         for start, stop in other.beyond():
             self.add_range(start, stop)
@@ -149,6 +149,20 @@ class Done:
         for start, stop in zip(ends[::2], ends[1::2], strict=False):
             done.add_range(start, stop)
         return done
+
+
+def together(mine: Done, kept: Done | None, stale: Done | None) -> Done:
+    """What is to be kept where `kept` has been so far, which another replay may have written since; a copy.
+
+    Args:
+        mine: what is done.
+        kept: what was kept so far; it may be changed.
+        stale: what was kept of an earlier topic of the same name; if that is what is kept, it counts for nothing.
+    """
+    if kept is None or kept == stale:
+        return mine
+    kept.add_all(mine)
+    return kept
 
 
 def _written(lengths: list[int]) -> str:

@@ -28,7 +28,7 @@ from worker.hold import Cause, Hold
 from worker.letters.letter import DamagedLetter, Letter
 from worker.model import Failed, FailedMetric, Place, ReplayedRecord
 from worker.pipeline import Pipeline
-from worker.ports import Backlog, DeadLetters, Sources
+from worker.ports import DeadLetters, Sources
 from worker.replay.contents import NotAtSource, add_contents
 from worker.replay.plan import ReplayPolicy
 from worker.replay.standing import Standing, is_plain
@@ -182,8 +182,7 @@ class Replay:
     """One replay.
 
     Args:
-        standing: what stands in the topic; it has been looked at.
-        backlog: where progress is kept.
+        standing: what stands in the topic, and where progress is kept; it has been looked at.
         sources: where pointers point.
         pipeline: brings blocks to their end; its writer keeps rows of a store that is away, so that an outage makes no
             new dead letters.
@@ -197,7 +196,6 @@ class Replay:
     def __init__(
         self,
         standing: Standing,
-        backlog: Backlog,
         sources: Sources,
         pipeline: Pipeline,
         hold: WatchedHold,
@@ -208,7 +206,6 @@ class Replay:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._standing = standing
-        self._backlog = backlog
         self._sources = sources
         self._pipeline = pipeline
         self._hold = hold
@@ -224,7 +221,7 @@ class Replay:
         ends = _Ends(stop, self._hold, self._stop_seconds)
         under_way: asyncio.Task[None] | None = None
         try:
-            await self._backlog.save(self._standing.progress)  # what the look has found to be settled
+            await self._standing.save()  # what the look has found to be settled
             async with aclosing(self._blocks()) as blocks:
                 # One is written while the next is read.
                 while (block := await ends.unless(_next(blocks))) is not None:
@@ -285,8 +282,7 @@ class Replay:
             self._standing.settle(place)
             (self._outcome.failed if place in again else self._outcome.written)[error_class] += 1
         self._outcome.metrics += len(block.fanned) - len(failed)
-        touched = {place.partition for place, _ in block.letters}
-        await self._backlog.save({partition: self._standing.progress[partition] for partition in touched})
+        await self._standing.save({place.partition for place, _ in block.letters})
         self._told(self._outcome.dealt_with)
 
     async def _until_due(self) -> None:

@@ -5,7 +5,7 @@ killed between its new letters and its progress leaves both. Such a letter is be
 compared with what stands where it points to, because in a copy of the topic the offsets are others.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Protocol, TypeVar
 
 from worker.letters.dead_letter import MAX_METRIC, metric_header
@@ -55,7 +55,16 @@ class Standing:
     def __init__(self, backlog: Backlog, extent: Mapping[int, range], progress: Mapping[int, Done]) -> None:
         self._backlog = backlog
         self.extent = dict(sorted(extent.items()))
-        self.progress = {partition: progress.get(partition) or Done() for partition in self.extent}
+        # Where more is done than there ever was, the topic was made again: what was done are others' offsets.
+        self._stale = {
+            partition: done
+            for partition, done in progress.items()
+            if partition in self.extent and done.end > self.extent[partition].stop
+        }
+        self.progress = {
+            partition: Done() if partition in self._stale else progress.get(partition, Done())
+            for partition in self.extent
+        }
         self.parts: dict[tuple[Place, tuple[str, int, int]], set[str | None]] = {}
         self._claims: dict[Place, Identity] = {}
         self._first: dict[int, Place] = {}
@@ -71,13 +80,9 @@ class Standing:
         Raises:
             DependencyError: Kafka cannot be reached, or refuses.
         """
-        extent, progress = await backlog.extent(), await backlog.progress()
-        for partition, offsets in extent.items():
-            known = progress.get(partition)
-            if known is not None and known.first > offsets.stop:
-                # The topic was made again: what was done are others' offsets.
-                progress = {**progress, partition: Done(offsets.start)}
-        return cls(backlog, extent, progress)
+        # The progress first: what another replay does in between is not taken for that of an earlier topic.
+        progress = await backlog.progress()
+        return cls(backlog, await backlog.extent(), progress)
 
     async def look(self, eyes: Callable[[], Eyes]) -> Eyes:
         """Show each letter that is not settled to new eyes; to others again, while a look has taught something.
@@ -132,6 +137,15 @@ class Standing:
     def settle(self, place: Place) -> None:
         """Take down that nothing is left to do about the letter at `place`."""
         self.progress[place.partition].add(place.offset)
+
+    async def save(self, partitions: Collection[int] | None = None) -> None:
+        """Keep the progress of some partitions, or of all.
+
+        Raises:
+            DependencyError: it is not acknowledged.
+        """
+        chosen = self.progress if partitions is None else partitions
+        await self._backlog.save({partition: self.progress[partition] for partition in chosen}, self._stale)
 
     def _learn_from(self, letter: Letter) -> bool:
         """Take down what `letter` says of others, and what others have said of it; whether any of that is new."""
