@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
-from time import monotonic
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, unavailable
 from tests.support.rig import Rig, rig
 from worker.block import Block
+from worker.commands.replay import replay as command
 from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
 from worker.errors import ErrorClass
 from worker.letters.dead_letter import DeadLetter
@@ -19,12 +20,16 @@ from worker.letters.selection import Selection
 from worker.letters.tally import Tally
 from worker.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.pipeline import Pipeline
+from worker.replay.ends import WatchedHold
+from worker.replay.once_per_part import OncePerPart
+from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.replay import OncePerPart, Outcome, Replay, WatchedHold
+from worker.replay.replay import Replay
 from worker.replay.standing import Standing
 from worker.writing.writer import OnUnavailable
 
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
 TABLE = "default.execution_metrics"
 
 
@@ -72,6 +77,15 @@ async def test_the_rate_is_kept_on_average() -> None:
     assert max(slept) > 8.0, "nothing passes in this test but what was slept, so each wait comes on top"
 
 
+@pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf")])
+def test_a_rate_is_a_positive_number(number: float) -> None:
+    with pytest.raises(ValueError, match="metrics_per_second"):
+        ReplayPolicy(metrics_per_second=number)
+    refused = CliRunner().invoke(command, ["--yes", "--rate", str(number)])
+    assert refused.exit_code == 2
+    assert "Invalid value for '--rate'" in refused.output
+
+
 async def test_attempts_add_up_over_replays() -> None:
     store = MemoryStore(refuses=lambda row: row.metric == "bad")
     topic = await topic_of(metric("bad"), metric("good"))
@@ -106,12 +120,21 @@ class TestAStop:
     async def test_waits_once_for_the_block_that_is_under_way(self) -> None:
         stop, store = asyncio.Event(), StuckStore()
         store.watch = stop.set
+        waited: list[float] = []
         topic = await topic_of(metric("a"), metric("b"), metric("c"))
-        running = await self.running(topic, store, ReplayPolicy(max_metrics=1), stop_seconds=4.0)
-        begin = monotonic()
+        policy = ReplayPolicy(max_metrics=1)
+        running = await self.running(topic, store, policy, stop_seconds=0.1, finishing=waited.append)
         outcome = await running.run(stop)
         assert (outcome.written.total(), outcome.interrupted) == (0, True)
-        assert monotonic() - begin < 7.9, "it has waited twice"
+        assert waited == [0.1]
+
+    async def test_takes_down_the_block_that_was_under_way(self) -> None:
+        stop, store, waited = asyncio.Event(), MemoryStore(), list[float]()
+        store.watch = stop.set
+        topic = await topic_of(metric("a"), metric("b"))
+        running = await self.running(topic, store, ReplayPolicy(max_metrics=1), finishing=waited.append)
+        assert (await running.run(stop)).written.total() == 1
+        assert (await topic.progress())[0].first == 1
 
     async def test_is_heard_where_nothing_is_chosen(self) -> None:
         stop, topic = asyncio.Event(), await topic_of(*(metric(f"m{number}") for number in range(3_000)))
@@ -150,7 +173,24 @@ class TestExitCodes:
 
     async def test_beyond_the_limit(self) -> None:
         plan, outcome = await replay(await topic_of(metric("a"), metric("b")), MemoryStore(), ReplayPolicy(limit=1))
-        assert (exit_code(plan, outcome), outcome.written.total(), plan.beyond_limit) == (1, 1, 1)
+        assert (exit_code(plan, outcome), outcome.written.total(), plan.beyond_limit.total()) == (1, 1, 1)
+
+    async def test_what_cannot_be_put_back_does_not_stand_before_the_limit(self) -> None:
+        topic = await topic_of(FailedMetric(read(event()), "m", 1, REFUSED, 1), metric("good"), metric("another"))
+        damaged = topic.records[0].pop(0)
+        for _ in range(3):
+            topic.records[0].insert(0, damaged._replace(value=b"damaged"))  # type: ignore[attr-defined]
+        topic.records[0] = [kept._replace(offset=at) for at, kept in enumerate(topic.records[0])]  # type: ignore[attr-defined]
+        plan, outcome = await replay(topic, MemoryStore(), ReplayPolicy(limit=1))
+        assert outcome.written.total() == 1
+        report = of_outcome(plan, outcome)
+        assert {
+            name: (of["chosen"], of["written"], sum(of["left"].values())) for name, of in report["classes"].items()
+        } == {
+            "row_refused": (3, 0, 3),
+            "store_unavailable": (1, 1, 0),
+        }
+        assert (report["beyond_limit"], report["remaining"], exit_code(plan, outcome)) == (1, 4, 1)
 
     async def test_the_store_is_away(self) -> None:
         store = MemoryStore()
@@ -159,6 +199,13 @@ class TestExitCodes:
         plan, outcome = await replay(topic, store, ReplayPolicy())
         assert exit_code(plan, outcome) == 3
         assert len(topic.records[0]) == 1
+
+    async def test_the_reason_is_said_though_the_hold_is_over_again(self) -> None:
+        """A poison letter alone: the breaker opens, its probe is answered, and the hold is left at once."""
+        store = MemoryStore(fails=lambda _: True)
+        plan, outcome = await replay(await topic_of(metric("poison")), store, ReplayPolicy())
+        assert exit_code(plan, outcome) == 3
+        assert "ILLEGAL_DIVISION" in (outcome.problem or "")
 
     async def test_the_topic_is_away(self) -> None:
         store = MemoryStore(refuses=lambda _: True)

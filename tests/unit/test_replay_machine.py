@@ -22,8 +22,11 @@ from worker.letters.letter import Foreign, Letter, read_letter
 from worker.letters.selection import Selection
 from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure
 from worker.pipeline import Pipeline
+from worker.replay.ends import WatchedHold
+from worker.replay.once_per_part import OncePerPart
+from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.replay import OncePerPart, Outcome, Replay, WatchedHold
+from worker.replay.replay import Replay
 from worker.replay.standing import Identity, Standing, identity
 from worker.writing.writer import OnUnavailable
 

@@ -12,8 +12,10 @@ from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
 from worker.letters.dead_letter import Letterhead
 from worker.pipeline import Pipeline
+from worker.replay.ends import WatchedHold
+from worker.replay.once_per_part import OncePerPart
 from worker.replay.plan import ReplayPolicy
-from worker.replay.replay import OncePerPart, Replay, WatchedHold
+from worker.replay.replay import Replay
 from worker.replay.standing import Standing
 from worker.settings.loading import Settings
 from worker.telemetry import Telemetry
@@ -55,7 +57,12 @@ def table_of(settings: Settings) -> str:
 
 @asynccontextmanager
 async def replay(
-    settings: Settings, standing: Standing, policy: ReplayPolicy, told: Callable[[int], object]
+    settings: Settings,
+    standing: Standing,
+    policy: ReplayPolicy,
+    *,
+    told: Callable[[int], object],
+    finishing: Callable[[float], object],
 ) -> AsyncIterator[Replay]:
     """A replay, ready to run, with a writer of its own.
 
@@ -89,4 +96,5 @@ async def replay(
             policy,
             told=told,
             stop_seconds=settings.shutdown_timeout_seconds * 0.6,
+            finishing=finishing,
         )

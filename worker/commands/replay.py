@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from functools import partial
+from math import isfinite
 
 import click
 
@@ -13,17 +14,26 @@ from worker.commands.command_line import leave_at_once, put_document, say, setti
 from worker.commands.selecting import selecting
 from worker.errors import DependencyError, SettingsError
 from worker.letters.selection import Selection
+from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.replay import Outcome
 from worker.replay.standing import Standing
 from worker.settings.loading import Settings
+
+
+def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is no number of metrics a second")
+    return value
 
 
 @click.command()
 @selecting
 @click.option("--limit", type=click.IntRange(1), help="At most so many dead letters.")
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), help="At most so many metrics a second, to spare ClickHouse."
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    callback=_finite,
+    help="At most so many metrics a second, to spare ClickHouse.",
 )
 @click.option(
     "--max-replays",
@@ -89,10 +99,14 @@ async def _run(settings: Settings, standing: Standing, policy: ReplayPolicy, pla
     stop = stop_on_signals()
     with replay_report.progress(plan.chosen.total()) as told:
         try:
-            async with operations.replay(settings, standing, policy, told) as ready:
+            async with operations.replay(settings, standing, policy, told=told, finishing=_say_finishing) as ready:
                 return await ready.run(stop)
         except DependencyError as error:
             return Outcome(problem=str(error))  # before anything was written
+
+
+def _say_finishing(seconds: float) -> None:
+    say(f"finishing the block under way, {seconds:.0f} s at most; to ask again ends it at once, and loses nothing")
 
 
 def _agreed() -> bool:

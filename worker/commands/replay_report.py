@@ -12,8 +12,8 @@ from rich.text import Text
 
 from worker.errors import ErrorClass
 from worker.letters.shown import shown
+from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan
-from worker.replay.replay import Outcome
 
 
 class ClassReport(TypedDict):
@@ -57,13 +57,21 @@ def of_plan(plan: Plan) -> Report:
 def of_outcome(plan: Plan, outcome: Outcome) -> Report:
     """What a replay has done."""
     classes = _classes(plan)
+    beyond_limit = plan.beyond_limit.total()
+    # Letters that cannot be put back do not count towards the limit, so that more are looked at than were chosen.
+    for error_class, count in outcome.by_class.items():
+        more = max(0, count - plan.chosen[error_class])
+        classes[error_class.value]["chosen"] += more
+        beyond_limit -= more
     for error_class, count in outcome.written.items():
         classes[error_class.value]["written"] = count
     for error_class, count in outcome.failed.items():
         classes[error_class.value]["failed_again"] = count
     for (error_class, reason), count in outcome.left.items():
         classes[error_class.value]["left"][reason] = count
-    return _report(plan, classes, outcome, remaining=_remaining(plan, outcome), dry_run=False)
+    classes = {name: report for name, report in classes.items() if report["chosen"] or report["left"]}
+    report = _report(plan, classes, outcome, remaining=_remaining(plan, outcome), dry_run=False)
+    return {**report, "beyond_limit": beyond_limit}
 
 
 def exit_code(plan: Plan, outcome: Outcome) -> int:
@@ -81,7 +89,7 @@ def _classes(plan: Plan) -> dict[str, ClassReport]:
     classes: dict[str, ClassReport] = {}
     for error_class in ErrorClass:
         chosen, exhausted = plan.chosen[error_class], plan.exhausted[error_class]
-        if chosen or exhausted:
+        if chosen or exhausted or plan.beyond_limit[error_class]:
             left = {_EXHAUSTED: exhausted} if exhausted else {}
             classes[error_class.value] = {"chosen": chosen, "written": 0, "failed_again": 0, "left": left}
     return classes
@@ -92,7 +100,7 @@ def _report(plan: Plan, classes: dict[str, ClassReport], outcome: Outcome, *, re
         "dry_run": dry_run,
         "classes": classes,
         "foreign": plan.foreign,
-        "beyond_limit": plan.beyond_limit,
+        "beyond_limit": plan.beyond_limit.total(),
         "metrics_written": outcome.metrics,
         "remaining": remaining,
         "interrupted": outcome.interrupted,
@@ -106,7 +114,7 @@ def beforehand(plan: Plan, table: str) -> Iterator[str]:
     yield f"{plan.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
     for what, count in (
         ("were replayed too often and are left alone (--max-replays)", plan.exhausted.total()),
-        ("more are beyond --limit", plan.beyond_limit),
+        ("more are beyond --limit", plan.beyond_limit.total()),
         ("records on the topic are no dead letters", plan.foreign),
     ):
         if count:

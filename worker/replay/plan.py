@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from worker.fanout import FanOut
@@ -37,8 +38,8 @@ class ReplayPolicy:
     def __post_init__(self) -> None:
         for name in ("max_replays", "limit", "metrics_per_second", "max_metrics", "max_bytes"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be more than 0, not {value}")
+            if value is not None and not 0 < value < inf:
+                raise ValueError(f"{name} must be more than 0 and finite, not {value}")
 
     @property
     def block_metrics(self) -> int:
@@ -62,7 +63,7 @@ class Plan:
     Attributes:
         chosen: letters to be replayed, by class.
         exhausted: letters that are meant but were replayed too often, by class.
-        beyond_limit: letters that are meant and not chosen, because there is a limit.
+        beyond_limit: letters that are meant and not chosen, because there is a limit, by class.
         foreign: records that are no dead letters, where everything is meant.
         tables: letters that were meant for another table than `table`, by that.
         accepted: chosen letters that the worker of today would try to write, by class; only where `trying`.
@@ -81,7 +82,8 @@ class Plan:
         self._trying = trying
         self.chosen: Counter[ErrorClass] = Counter()
         self.exhausted: Counter[ErrorClass] = Counter()
-        self.beyond_limit = self.foreign = 0
+        self.beyond_limit: Counter[ErrorClass] = Counter()
+        self.foreign = 0
         self.tables: Counter[str] = Counter()
         self.accepted: Counter[ErrorClass] = Counter()
         self.refused: Counter[tuple[ErrorClass, str]] = Counter()
@@ -99,7 +101,7 @@ class Plan:
         if policy.is_exhausted(item):
             self.exhausted[error_class] += 1
         elif policy.limit is not None and self.chosen.total() >= policy.limit:
-            self.beyond_limit += 1
+            self.beyond_limit[error_class] += 1
         else:
             self.chosen[error_class] += 1
             if item.table != self._table:
@@ -110,7 +112,7 @@ class Plan:
     @property
     def left(self) -> int:
         """Letters that are meant and not chosen."""
-        return self.exhausted.total() + self.beyond_limit + self.foreign
+        return self.exhausted.total() + self.beyond_limit.total() + self.foreign
 
     def _try(self, letter: Letter) -> None:
         error_class = letter.failure.error_class

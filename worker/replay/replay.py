@@ -15,93 +15,23 @@ unattended replay comes again by its schedule.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TypeVar
 
-from worker.errors import DeadLetterUnavailable, DependencyError, ErrorClass
+from worker.errors import DependencyError, ErrorClass
 from worker.fanout import FanOut
-from worker.hold import Cause, Hold
 from worker.letters.letter import DamagedLetter, Letter
 from worker.model import Failed, FailedMetric, Place, ReplayedRecord
 from worker.pipeline import Pipeline
-from worker.ports import DeadLetters, Sources
+from worker.ports import Sources
 from worker.replay.contents import NotAtSource, add_contents
+from worker.replay.ends import Ends, WatchedHold
+from worker.replay.outcome import Outcome
 from worker.replay.plan import ReplayPolicy
-from worker.replay.standing import Standing, is_plain
+from worker.replay.standing import Standing
 from worker.retry import Sleep
-
-T = TypeVar("T")
-
-
-@dataclass
-class Outcome:
-    """What became of the chosen letters, by class.
-
-    Attributes:
-        written: all that was in them is rows now (or skipped by rule).
-        failed: something of them failed again, and has a new dead letter.
-        left: nothing could be done with them; they stand where they were, by class and reason.
-        metrics: metrics that are rows now.
-        problem: what ended the replay early, or None.
-        interrupted: whether somebody asked it to stop.
-    """
-
-    written: Counter[ErrorClass] = field(default_factory=Counter)
-    failed: Counter[ErrorClass] = field(default_factory=Counter)
-    left: Counter[tuple[ErrorClass, str]] = field(default_factory=Counter)
-    metrics: int = 0
-    problem: str | None = None
-    interrupted: bool = False
-
-    @property
-    def dealt_with(self) -> int:
-        """Letters that were looked at to the end."""
-        return self.written.total() + self.failed.total() + self.left.total()
-
-
-class WatchedHold(Hold):
-    """A hold that somebody can wait for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = asyncio.Event()
-
-    def enter(self, cause: Cause, reason: str, *, taking: bool = False) -> None:
-        """See `Hold`."""
-        super().enter(cause, reason, taking=taking)
-        self.entered.set()
-
-
-class OncePerPart:
-    """The `DeadLetters` of a replay: leaves out what a replay that was killed has put there already.
-
-    Only the metrics of a whole event need that; the letter of a single metric is settled by the one in its place.
-    """
-
-    def __init__(self, dead_letters: DeadLetters, standing: Standing) -> None:
-        self._dead_letters = dead_letters
-        self._standing = standing
-
-    async def put(self, failed: Sequence[Failed]) -> None:
-        """See `worker.ports.DeadLetters`."""
-        due = [position for position, item in enumerate(failed) if not self._stands(item)]
-        try:
-            await self._dead_letters.put([failed[position] for position in due])
-        except DeadLetterUnavailable as error:
-            raise DeadLetterUnavailable(str(error), [due[position] for position in error.unacknowledged]) from error
-
-    def _stands(self, item: Failed) -> bool:
-        if not self._standing.parts or not isinstance(item, FailedMetric):
-            return False
-        record = item.event.record
-        if not isinstance(record, ReplayedRecord):
-            return False
-        place = (record.replaces, (record.topic, record.partition, record.offset))
-        return is_plain(item.metric) and item.metric in self._standing.parts.get(place, ())
 
 
 @dataclass
@@ -111,71 +41,6 @@ class _Block:
     fanned: FanOut = field(default_factory=FanOut)
     letters: list[tuple[Place, ErrorClass]] = field(default_factory=list)
     bytes: int = 0
-
-
-class _Ends:
-    """What ends a replay early: somebody asks it to stop, or something is away.
-
-    Args:
-        stop: set by whoever asks.
-        hold: entered when something is away.
-        stop_seconds: how long after the first notice of a stop a block that is under way is still waited for.
-    """
-
-    def __init__(self, stop: asyncio.Event, hold: WatchedHold, stop_seconds: float) -> None:
-        self._stopping = asyncio.create_task(stop.wait())
-        self._held = asyncio.create_task(hold.entered.wait())
-        self._hold = hold
-        self._stop_seconds = stop_seconds
-        self._stop_by: float | None = None
-
-    async def close(self) -> None:
-        """Listen no longer."""
-        self._stopping.cancel()
-        self._held.cancel()
-        await asyncio.gather(self._stopping, self._held, return_exceptions=True)
-
-    async def unless(self, work: Coroutine[object, object, T]) -> T | None:
-        """What `work` gives, or None when there is a stop first: then it is ended where it is.
-
-        Raises:
-            DependencyError: something is away before `work` is done.
-        """
-        task = asyncio.create_task(work)
-        try:
-            await asyncio.wait([task, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        if not task.cancelled():
-            return task.result()
-        if self._held.done():
-            raise self._away()
-        return None
-
-    async def wait_for(self, block: asyncio.Task[None] | None) -> None:
-        """Wait for a block; not for ever while somebody wants to stop, and not at all for what is away.
-
-        Raises:
-            DependencyError: ClickHouse or the dead-letter topic is.
-        """
-        if block is None:
-            return
-        await asyncio.wait([block, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
-        if not block.done() and not self._held.done():
-            # One deadline, however often it is waited for: the platform does not wait twice as long either.
-            self._stop_by = self._stop_by or monotonic() + self._stop_seconds
-            seconds = max(0.0, self._stop_by - monotonic())
-            await asyncio.wait([block, self._held], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if block.done():
-            block.result()
-        elif self._held.done():
-            raise self._away()
-
-    def _away(self) -> DependencyError:
-        reasons = "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self._hold.reasons.items())
-        return DependencyError(reasons or "something was away for a moment")
 
 
 class Replay:
@@ -190,6 +55,7 @@ class Replay:
         policy: what is taken.
         told: hears how many letters have been dealt with.
         stop_seconds: how long a stop waits for the block that is under way.
+        finishing: hears when it begins to, and how many seconds at most.
         sleep: keeps the rate; tests put their own clock here.
     """
 
@@ -203,6 +69,7 @@ class Replay:
         *,
         told: Callable[[int], object] = lambda _: None,
         stop_seconds: float = 15.0,
+        finishing: Callable[[float], object] = lambda _: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._standing = standing
@@ -212,13 +79,14 @@ class Replay:
         self._policy = policy
         self._told = told
         self._stop_seconds = stop_seconds
+        self._finishing = finishing
         self._sleep = sleep
         self._outcome = Outcome()
         self._due = monotonic()
 
     async def run(self, stop: asyncio.Event) -> Outcome:
         """Replay until all is done, `stop` is set, or a dependency is away. To be called once."""
-        ends = _Ends(stop, self._hold, self._stop_seconds)
+        ends = Ends(stop, self._hold, self._stop_seconds, self._finishing)
         under_way: asyncio.Task[None] | None = None
         try:
             await self._standing.save()  # what the look has found to be settled
@@ -244,36 +112,39 @@ class Replay:
 
     async def _blocks(self) -> AsyncGenerator[_Block, None]:
         policy = self._policy
-        block = _Block()
-        async for letter in self._chosen():
-            await self._take(letter, block)
-            if len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
-                yield block
-                block = _Block()
+        block, taken = _Block(), 0
+        async with aclosing(self._chosen()) as chosen:
+            async for letter in chosen:
+                # What cannot be put back does not count: else it would stand before the rest for ever.
+                taken += await self._take(letter, block)
+                if len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
+                    yield block
+                    block = _Block()
+                if taken == policy.limit:
+                    break
         if block.letters:
             yield block
 
     async def _chosen(self) -> AsyncGenerator[Letter, None]:
-        policy, chosen = self._policy, 0
+        policy = self._policy
         async with aclosing(self._standing.each()) as letters:
             async for items in letters:
                 await asyncio.sleep(0)  # a stop is heard though nothing of a long topic is chosen
                 for item in items:
                     if not isinstance(item, Letter) or not policy.means(item) or policy.is_exhausted(item):
                         continue
-                    if chosen == policy.limit:
-                        return
-                    chosen += 1
                     yield item
 
-    async def _take(self, letter: Letter, block: _Block) -> None:
+    async def _take(self, letter: Letter, block: _Block) -> bool:
+        """Add a letter to a block; False where nothing can be done with it."""
         error_class = letter.failure.error_class
         try:
             block.bytes += await add_contents(letter, block.fanned, self._sources)
         except (DamagedLetter, NotAtSource) as error:
             self._outcome.left[error_class, str(error)[:_REASON]] += 1
-            return
+            return False
         block.letters.append((letter.place, error_class))
+        return True
 
     async def _finish(self, block: _Block) -> None:
         failed = await self._pipeline.finish(block.fanned)
@@ -295,7 +166,6 @@ class Replay:
             self._due = max(self._due, monotonic() - 1.0) + metrics / rate
 
 
-_NAMES = {Cause.STORE: "ClickHouse", Cause.DEAD_LETTERS: "the dead-letter topic"}
 _REASON = 200
 
 

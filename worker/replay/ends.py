@@ -1,0 +1,102 @@
+"""What ends a replay before all is done: somebody asks it to stop, or something is away."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+from worker.errors import DependencyError
+from worker.hold import Cause, Hold
+
+T = TypeVar("T")
+
+
+class WatchedHold(Hold):
+    """A hold that somebody can wait for, and that knows its reason when it is over.
+
+    Attributes:
+        entered: set when it is first entered, and never cleared.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = asyncio.Event()
+        self._last: list[tuple[Cause, str]] = []
+
+    @property
+    def words(self) -> str:
+        """What is away; where all is well again, what was away last."""
+        return "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self.reasons.items() or self._last)
+
+    def enter(self, cause: Cause, reason: str, *, taking: bool = False) -> None:
+        """See `Hold`."""
+        super().enter(cause, reason, taking=taking)
+        self._last = [(cause, reason)]
+        self.entered.set()
+
+
+class Ends:
+    """What ends a replay early: somebody asks it to stop, or something is away.
+
+    Args:
+        stop: set by whoever asks.
+        hold: entered when something is away.
+        stop_seconds: how long a stop waits for the block that is under way.
+        finishing: hears when a stop begins to wait for it, and how many seconds at most.
+    """
+
+    def __init__(
+        self, stop: asyncio.Event, hold: WatchedHold, stop_seconds: float, finishing: Callable[[float], object]
+    ) -> None:
+        self._stopping = asyncio.create_task(stop.wait())
+        self._held = asyncio.create_task(hold.entered.wait())
+        self._hold = hold
+        self._stop_seconds = stop_seconds
+        self._finishing = finishing
+        self._has_waited = False
+
+    async def close(self) -> None:
+        """Listen no longer."""
+        self._stopping.cancel()
+        self._held.cancel()
+        await asyncio.gather(self._stopping, self._held, return_exceptions=True)
+
+    async def unless(self, work: Coroutine[object, object, T]) -> T | None:
+        """What `work` gives, or None when there is a stop first: then it is ended where it is.
+
+        Raises:
+            DependencyError: something is away before `work` is done.
+        """
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait([task, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled():
+            return task.result()
+        if self._held.done():
+            raise DependencyError(self._hold.words)
+        return None
+
+    async def wait_for(self, block: asyncio.Task[None] | None) -> None:
+        """Wait for a block; not for ever while somebody wants to stop, and not at all for what is away.
+
+        Raises:
+            DependencyError: ClickHouse or the dead-letter topic is.
+        """
+        if block is None:
+            return
+        await asyncio.wait([block, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
+        if not (block.done() or self._held.done() or self._has_waited):
+            # Once, and no block begins after it: the platform does not wait twice as long either.
+            self._has_waited = True
+            self._finishing(self._stop_seconds)
+            await asyncio.wait([block, self._held], timeout=self._stop_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if block.done():
+            block.result()
+        elif self._held.done():
+            raise DependencyError(self._hold.words)
+
+
+_NAMES = {Cause.STORE: "ClickHouse", Cause.DEAD_LETTERS: "the dead-letter topic"}

@@ -1,0 +1,36 @@
+"""The dead letters of a replay that comes after one that was killed."""
+
+from collections.abc import Sequence
+
+from worker.errors import DeadLetterUnavailable
+from worker.model import Failed, FailedMetric, ReplayedRecord
+from worker.ports import DeadLetters
+from worker.replay.standing import Standing, is_plain
+
+
+class OncePerPart:
+    """The `DeadLetters` of a replay: leaves out what a replay that was killed has put there already.
+
+    Only the metrics of a whole event need that; the letter of a single metric is settled by the one in its place.
+    """
+
+    def __init__(self, dead_letters: DeadLetters, standing: Standing) -> None:
+        self._dead_letters = dead_letters
+        self._standing = standing
+
+    async def put(self, failed: Sequence[Failed]) -> None:
+        """See `worker.ports.DeadLetters`."""
+        due = [position for position, item in enumerate(failed) if not self._stands(item)]
+        try:
+            await self._dead_letters.put([failed[position] for position in due])
+        except DeadLetterUnavailable as error:
+            raise DeadLetterUnavailable(str(error), [due[position] for position in error.unacknowledged]) from error
+
+    def _stands(self, item: Failed) -> bool:
+        if not self._standing.parts or not isinstance(item, FailedMetric):
+            return False
+        record = item.event.record
+        if not isinstance(record, ReplayedRecord):
+            return False
+        place = (record.replaces, (record.topic, record.partition, record.offset))
+        return is_plain(item.metric) and item.metric in self._standing.parts.get(place, ())

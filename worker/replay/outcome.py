@@ -1,0 +1,40 @@
+"""What became of the letters that a replay took."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from worker.errors import ErrorClass
+
+
+@dataclass
+class Outcome:
+    """What became of the chosen letters, by class.
+
+    Attributes:
+        written: all that was in them is rows now (or skipped by rule).
+        failed: something of them failed again, and has a new dead letter.
+        left: nothing could be done with them; they stand where they were, by class and reason.
+        metrics: metrics that are rows now.
+        problem: what ended the replay early, or None.
+        interrupted: whether somebody asked it to stop.
+    """
+
+    written: Counter[ErrorClass] = field(default_factory=Counter)
+    failed: Counter[ErrorClass] = field(default_factory=Counter)
+    left: Counter[tuple[ErrorClass, str]] = field(default_factory=Counter)
+    metrics: int = 0
+    problem: str | None = None
+    interrupted: bool = False
+
+    @property
+    def by_class(self) -> Counter[ErrorClass]:
+        """How many of each class were looked at to the end."""
+        left: Counter[ErrorClass] = Counter()
+        for (error_class, _), count in self.left.items():
+            left[error_class] += count
+        return self.written + self.failed + left
+
+    @property
+    def dealt_with(self) -> int:
+        """Letters that were looked at to the end."""
+        return self.written.total() + self.failed.total() + self.left.total()
