@@ -2,8 +2,11 @@
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
+
+from worker.letters.shown import shown
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -20,19 +23,14 @@ def configure(level: str, form: str) -> None:
         level: name of the lowest level that is shown; libraries are shown from WARNING on at least.
         form: `json` or `console`.
     """
-    renderer: structlog.typing.Processor
-    if form == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                renderer,
+                *([structlog.processors.JSONRenderer()] if form == "json" else _for_people()),
             ],
         )
     )
@@ -40,6 +38,8 @@ def configure(level: str, form: str) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("worker").setLevel(level)
+    # It logs a traceback for each connection that fails; whoever tried it says the same in one line.
+    logging.getLogger("clickhouse_driver.connection").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -50,3 +50,32 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the time: a progress bar stands in for it, and makes room for each line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def _for_people() -> list[structlog.typing.Processor]:
+    colors = sys.stderr.isatty()
+    return [
+        _plain,
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
+    ]
+
+
+def _plain(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What others wrote, the name of a metric say, never as a control sequence; a traceback keeps its lines."""
+    return {
+        key: "\n".join(map(shown, value.split("\n") if key in _OF_LINES else [value]))
+        if isinstance(value, str)
+        else value
+        for key, value in entry.items()
+    }
+
+
+_OF_LINES = frozenset({"exception", "stack"})
