@@ -50,7 +50,7 @@ async def replay(
         await asyncio.sleep(0)
 
     async with rig(store, OnUnavailable.HOLD, hold=hold) as parts:
-        letters = OncePerPart(topic, standing)
+        letters = OncePerPart(topic, standing.claims)
         pipeline = Pipeline(parts.writer, letters, hold, parts.telemetry, sleep=parts.clock.sleep)
         running = Replay(standing, MemorySources(), pipeline, hold, policy, sleep=sleep)
         return plan, await running.run(asyncio.Event())

@@ -5,8 +5,10 @@ The worker, replays and the topic are the real ones, on a store and a topic in m
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 from hypothesis import settings
@@ -22,12 +24,13 @@ from worker.letters.letter import Foreign, Letter, read_letter
 from worker.letters.selection import Selection
 from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure
 from worker.pipeline import Pipeline
+from worker.replay.claims import Identity, identity
 from worker.replay.ends import WatchedHold
 from worker.replay.once_per_part import OncePerPart
 from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.replay import Replay
-from worker.replay.standing import Identity, Standing, identity
+from worker.replay.standing import Standing
 from worker.writing.writer import OnUnavailable
 
 METRICS = ("a", "b", "c", "large")
@@ -51,6 +54,17 @@ def after(count: int, act: Callable[[], object]) -> Callable[[], object]:
 
 def kill() -> None:
     raise Killed
+
+
+@contextmanager
+def an_older_version() -> Iterator[None]:
+    """Somebody has gone back to a worker that refuses the events which the one of today reads."""
+
+    def refuse(_: Record) -> Event:
+        raise InvalidEvent("UnknownVersion", "an old worker did not know it")
+
+    with patch("worker.fanout.decode", refuse):
+        yield
 
 
 metrics = st.dictionaries(
@@ -118,6 +132,25 @@ class Replays(RuleBasedStateMachine):
     def replay_of_everything_is_killed_at_the_topic(self, when: int) -> None:
         self.topic.watch = after(when, kill)
         self.replay_and_be_killed(ReplayPolicy(max_replays=100))
+
+    @rule(policy=policies)
+    def an_older_version_replays(self, policy: ReplayPolicy) -> None:
+        with an_older_version():
+            assert self.replay(policy).problem is None
+
+    @rule(when=st.integers(2, 5), measured=metrics, times=st.integers(1, 2))
+    def an_older_version_replays_after_a_kill(self, when: int, measured: dict[str, Any], times: int) -> None:
+        self.old_worker_refuses_an_event(measured, garbage=False)
+        self.replay_of_everything_is_killed_at_the_topic(when)
+        for _ in range(times):
+            with an_older_version():
+                self.replay(ReplayPolicy(max_replays=100))
+
+    @rule(policy=policies, when=st.integers(1, 6))
+    def replay_of_an_older_version_is_killed_at_the_topic(self, policy: ReplayPolicy, when: int) -> None:
+        self.topic.watch = after(when, kill)
+        with an_older_version():
+            self.replay_and_be_killed(policy)
 
     @rule(policy=policies, when=st.integers(1, 4))
     def replay_is_killed_at_the_store(self, policy: ReplayPolicy, when: int) -> None:
@@ -239,7 +272,7 @@ class Replays(RuleBasedStateMachine):
         await standing.look(lambda: Plan(policy, "default.execution_metrics", trying=True))
         hold = WatchedHold()
         async with rig(self.store, OnUnavailable.HOLD, hold=hold) as parts:
-            dead_letters = OncePerPart(self.topic, standing)
+            dead_letters = OncePerPart(self.topic, standing.claims)
             pipeline = Pipeline(parts.writer, dead_letters, hold, parts.telemetry, sleep=parts.clock.sleep)
             replay = Replay(standing, self.sources, pipeline, hold, policy)
             return await replay.run(stop)

@@ -117,4 +117,4 @@ def _put(item: Letter | Foreign) -> None:
 async def _find(settings: Settings, place: Place) -> tuple[Letter | Foreign, bool] | None:
     async with operations.standing(settings) as standing:
         item = await standing.at(place)
-        return None if item is None else (item, standing.is_settled(place))
+        return None if item is None else (item, standing.claims.is_settled(place))

@@ -85,7 +85,7 @@ async def replay(
         stack.push_async_callback(breaker.stop)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
         writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD)
-        pipeline = Pipeline(writer, OncePerPart(letters, standing), hold, telemetry)
+        pipeline = Pipeline(writer, OncePerPart(letters, standing.claims), hold, telemetry)
         sources = KafkaSources(kafka)
         stack.push_async_callback(sources.stop)
         yield Replay(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from worker.errors import DeadLetterUnavailable
 from worker.model import Failed, FailedMetric, ReplayedRecord
 from worker.ports import DeadLetters
-from worker.replay.standing import Standing, is_plain
+from worker.replay.claims import Claims, is_plain
 
 
 class OncePerPart:
@@ -14,9 +14,9 @@ class OncePerPart:
     Only the metrics of a whole event need that; the letter of a single metric is settled by the one in its place.
     """
 
-    def __init__(self, dead_letters: DeadLetters, standing: Standing) -> None:
+    def __init__(self, dead_letters: DeadLetters, claims: Claims) -> None:
         self._dead_letters = dead_letters
-        self._standing = standing
+        self._claims = claims
 
     async def put(self, failed: Sequence[Failed]) -> None:
         """See `worker.ports.DeadLetters`."""
@@ -27,10 +27,10 @@ class OncePerPart:
             raise DeadLetterUnavailable(str(error), [due[position] for position in error.unacknowledged]) from error
 
     def _stands(self, item: Failed) -> bool:
-        if not self._standing.parts or not isinstance(item, FailedMetric):
+        if not self._claims or not isinstance(item, FailedMetric):
             return False
         record = item.event.record
         if not isinstance(record, ReplayedRecord):
             return False
-        place = (record.replaces, (record.topic, record.partition, record.offset))
-        return is_plain(item.metric) and item.metric in self._standing.parts.get(place, ())
+        whole = (record.replaces, (record.topic, record.partition, record.offset))
+        return is_plain(item.metric) and self._claims.has_part(whole, item.metric)

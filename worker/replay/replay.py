@@ -150,7 +150,7 @@ class Replay:
         failed = await self._pipeline.finish(block.fanned)
         again = {_place(item) for item in failed}
         for place, error_class in block.letters:
-            self._standing.settle(place)
+            self._standing.claims.settle(place)
             (self._outcome.failed if place in again else self._outcome.written)[error_class] += 1
         self._outcome.metrics += len(block.fanned) - len(failed)
         await self._standing.save({place.partition for place, _ in block.letters})

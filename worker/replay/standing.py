@@ -1,35 +1,16 @@
 """The dead letters that stand in the topic and are not settled.
 
-A letter is settled when the progress of replays says so, or when another letter stands in its place: a replay that was
-killed between its new letters and its progress leaves both. Such a letter is believed only after its claim has been
-compared with what stands where it points to, because in a copy of the topic the offsets are others.
+A letter is settled when the progress of replays says so, or when another letter stands in its place.
 """
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Protocol, TypeVar
 
-from worker.letters.dead_letter import MAX_METRIC, metric_header
 from worker.letters.done import Done
 from worker.letters.letter import Foreign, Letter, read_letter
 from worker.model import Place
 from worker.ports import Backlog
-
-_MAX_CLAIMS = 100_000
-"""Letters out of replays whose claims are kept in mind. Of more, those that a killed replay has left double stay so,
-which the view does not show."""
-
-Identity = tuple[tuple[str, int, int], str | None]
-"""The source record and the name of the metric."""
-
-
-def identity(letter: Letter) -> Identity:
-    """What failed: the same for a letter and for the one that a replay puts in its place."""
-    return letter.source, letter.metric
-
-
-def is_plain(metric: str) -> bool:
-    """Whether the header has all of a metric's name, so that it stands for no other name."""
-    return len(metric) < MAX_METRIC and "\\" not in metric and metric_header(metric) == metric
+from worker.replay.claims import Claims
 
 
 class Sees(Protocol):
@@ -48,8 +29,7 @@ class Standing:
     Attributes:
         extent: the offsets that stood there then.
         progress: what is done; it grows with what is found to be settled, and with what a replay does.
-        parts: of the letter of an event, the metrics that a replay has put on the topic already, where it was killed
-            before it took that down.
+        claims: what a look has found the letters to say of one another.
     """
 
     def __init__(self, backlog: Backlog, extent: Mapping[int, range], progress: Mapping[int, Done]) -> None:
@@ -65,10 +45,7 @@ class Standing:
             partition: Done() if partition in self._stale else progress.get(partition, Done())
             for partition in self.extent
         }
-        self.parts: dict[tuple[Place, tuple[str, int, int]], set[str | None]] = {}
-        self._claims: dict[Place, Identity] = {}
-        self._first: dict[int, Place] = {}
-        self._divided: set[tuple[Place, tuple[str, int, int]]] = set()
+        self.claims = Claims(self.progress)
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
             done.add_range(done.first, offsets.start)
@@ -97,8 +74,8 @@ class Standing:
             async for items in self.each(settled=thorough):
                 for item in items:
                     if isinstance(item, Letter):
-                        learned |= self._learn_from(item)
-                    if not ((thorough or self._claims or self._divided) and self._is_covered(item)):
+                        learned |= self.claims.learn_from(item)
+                    if not ((thorough or self.claims) and self.claims.is_covered(item)):
                         seen.add(item)
             if not learned:
                 return seen
@@ -115,8 +92,8 @@ class Standing:
                     after = record.offset + 1
                     if settled or record.offset not in done:
                         letters.append(read_letter(record))
-                if self._divided and not settled:
-                    letters = [letter for letter in letters if not self._is_covered(letter)]
+                if self.claims and not settled:
+                    letters = [letter for letter in letters if not self.claims.is_covered(letter)]
                 yield letters
             done.add_range(after, offsets.stop)
 
@@ -129,15 +106,6 @@ class Standing:
                     return read_letter(record)
         return None
 
-    def is_settled(self, place: Place) -> bool:
-        """Whether the progress of replays says that nothing is left to do about the letter at `place`."""
-        done = self.progress.get(place.partition)
-        return done is not None and place.offset in done
-
-    def settle(self, place: Place) -> None:
-        """Take down that nothing is left to do about the letter at `place`."""
-        self.progress[place.partition].add(place.offset)
-
     async def save(self, partitions: Collection[int] | None = None) -> None:
         """Keep the progress of some partitions, or of all.
 
@@ -146,56 +114,3 @@ class Standing:
         """
         chosen = self.progress if partitions is None else partitions
         await self._backlog.save({partition: self.progress[partition] for partition in chosen}, self._stale)
-
-    def _learn_from(self, letter: Letter) -> bool:
-        """Take down what `letter` says of others, and what others have said of it; whether any of that is new."""
-        if not (letter.replays or self._claims or self.parts):
-            return False
-        said = self._origin_of(letter)
-        if self._claims.get(letter.place) == identity(letter) and not self.is_settled(letter.place):
-            self.settle(letter.place)
-            return True
-        whole = (letter.place, letter.source)
-        if letter.metric is None and whole in self.parts and whole not in self._divided:
-            self._divided.add(whole)
-            return True
-        return said
-
-    def _origin_of(self, letter: Letter) -> bool:
-        origin = letter.replaces or letter.part_of
-        if origin is None or len(self._first) >= _MAX_CLAIMS:
-            return False
-        mine = identity(letter)
-        learned = self._part_of(letter)
-        if letter.replaces is None and not is_plain(letter.metric or ""):
-            return learned  # another metric of the event may have the same header; one letter too many harms nothing
-        # Two replays at once leave two letters for one: the second is as good as replaced itself.
-        if self._first.setdefault(hash((origin, mine)), letter.place) != letter.place:
-            learned |= self._claim(letter.place, mine)
-        elif letter.replaces is not None and not self.is_settled(letter.replaces):
-            learned |= self._claim(letter.replaces, mine)
-        return learned
-
-    def _part_of(self, letter: Letter) -> bool:
-        if letter.part_of is None or self.is_settled(letter.part_of):
-            return False
-        parts = self.parts.setdefault((letter.part_of, letter.source), set())
-        known = letter.metric in parts
-        parts.add(letter.metric)
-        return not known
-
-    def _claim(self, place: Place, what: Identity) -> bool:
-        known = place in self._claims
-        self._claims[place] = what
-        return not known
-
-    def _is_covered(self, item: Letter | Foreign) -> bool:
-        """Whether another letter stands for this one, or nothing is left to do about it.
-
-        As long as the letter of an event stands that a killed replay had begun to divide, it stands for all its parts.
-        """
-        if self.is_settled(item.place):
-            return True
-        if not self._divided or isinstance(item, Foreign) or item.part_of is None:
-            return False
-        return (item.part_of, item.source) in self._divided and not self.is_settled(item.part_of)

@@ -1,0 +1,169 @@
+"""Which of several dead letters of one metric stands, rule by rule; the machine of `test_replay_machine` mixes them."""
+
+import pytest
+
+from tests.support.events import event, read, record
+from tests.support.fakes import MemoryTopic
+from worker.errors import ErrorClass
+from worker.letters.dead_letter import dead_letter
+from worker.letters.done import Done
+from worker.letters.letter import Foreign, Letter
+from worker.model import FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
+from worker.replay import claims
+from worker.replay.standing import Standing
+
+REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
+UNREAD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
+
+
+class Letters:
+    """Writes what workers and replays write; each method gives the place of the letter."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.topic = MemoryTopic(partitions)
+
+    def metric(self, name: str = "m", *, source: int = 0) -> Place:
+        return self._keep(
+            FailedMetric(read(event())._replace(record=record(event(), offset=source)), name, 1, REFUSED, 1)
+        )
+
+    def event(self, *, source: int = 0) -> Place:
+        return self._keep(FailedEvent(record(event(), offset=source), UNREAD))
+
+    def metric_for(
+        self, replaced: Place, name: str = "m", *, source: int = 0, part_of: Place | None = None, partition: int = 0
+    ) -> Place:
+        again = _replayed(replaced, source, part_of=part_of)
+        return self._keep(FailedMetric(read(event())._replace(record=again), name, 1, REFUSED, 1), partition)
+
+    def part_of(self, whole: Place, name: str = "m", *, source: int = 0, partition: int = 0) -> Place:
+        again = _replayed(whole, source, whole=True)
+        return self._keep(FailedMetric(read(event())._replace(record=again), name, 1, REFUSED, 1), partition)
+
+    def event_for(self, replaced: Place, *, source: int = 0, partition: int = 0) -> Place:
+        return self._keep(FailedEvent(_replayed(replaced, source, whole=True), UNREAD), partition)
+
+    async def done(self, *places: Place) -> None:
+        done = Done()
+        for place in places:
+            done.add(place.offset)
+        await self.topic.save({0: done}, {})
+
+    async def live(self) -> set[Place]:
+        standing = await Standing.now(self.topic)
+        seen = (await standing.look(_Places)).places
+        listed = {item.place async for items in standing.each() for item in items}
+        assert listed == seen, "what is replayed is what was looked at"
+        await standing.save()
+        again = (await (await Standing.now(self.topic)).look(_Places)).places
+        assert again == seen, "and so it stays"
+        return seen
+
+    def _keep(self, failed: FailedMetric | FailedEvent, partition: int = 0) -> Place:
+        kept = self.topic.keep(dead_letter(failed, self.topic.HEAD, 0), partition)
+        return Place(kept.partition, kept.offset)
+
+
+def _replayed(replaces: Place, source: int, *, whole: bool = False, part_of: Place | None = None) -> ReplayedRecord:
+    of = record(event(), offset=source)
+    return ReplayedRecord(
+        of.topic, of.partition, source, of.timestamp, of.key, of.value, of.headers, 1, 1, replaces, whole, part_of
+    )
+
+
+class _Places:
+    def __init__(self) -> None:
+        self.places: set[Place] = set()
+
+    def add(self, item: Letter | Foreign) -> None:
+        self.places.add(item.place)
+
+
+async def test_a_letter_that_another_replaces_is_settled() -> None:
+    letters = Letters()
+    old = letters.metric()
+    new = letters.metric_for(old)
+    newest = letters.metric_for(new)
+    assert await letters.live() == {newest}
+
+
+@pytest.mark.parametrize(("name", "source"), [("another", 0), ("m", 1)])
+async def test_in_a_copy_of_the_topic_nothing_is_believed_of_what_stands_elsewhere(name: str, source: int) -> None:
+    letters = Letters()
+    other, new = letters.metric(), letters.metric_for(Place(0, 0), name, source=source)
+    assert await letters.live() == {other, new}
+    letters = Letters()
+    whole, part = letters.event(), letters.part_of(Place(0, 0), source=7)
+    assert await letters.live() == {whole, part}
+    letters = Letters()
+    part, whole = letters.part_of(Place(0, 7), source=1), letters.event_for(Place(0, 7), source=2)
+    assert await letters.live() == {whole, part}
+
+
+async def test_of_two_replays_at_once_the_first_letter_stands() -> None:
+    letters = Letters()
+    old = letters.metric()
+    first, _second = letters.metric_for(old), letters.metric_for(old)
+    assert await letters.live() == {first}
+    letters = Letters()
+    whole = letters.event()
+    first, _second = letters.part_of(whole), letters.part_of(whole)
+    await letters.done(whole)
+    assert await letters.live() == {first}
+    letters = Letters()
+    whole = letters.event()
+    parts = {letters.part_of(whole, name) for name in ("a", "b")}
+    await letters.done(whole)
+    assert await letters.live() == parts, "they are two"
+
+
+async def test_the_letter_of_an_event_stands_for_its_parts_until_it_is_settled() -> None:
+    letters = Letters()
+    whole = letters.event()
+    part, other = letters.part_of(whole, "a"), letters.part_of(whole, "b")
+    assert await letters.live() == {whole}
+    await letters.done(whole)
+    assert await letters.live() == {part, other}
+    newer = letters.metric_for(part, "a", part_of=whole)
+    assert await letters.live() == {newer, other}
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("part_first", [False, True])
+async def test_of_an_event_that_was_refused_again_no_part_stands(settled: bool, part_first: bool) -> None:
+    letters = Letters(partitions=2)
+    whole = letters.event()
+    letters.part_of(whole, partition=int(not part_first))
+    again = letters.event_for(whole, partition=int(part_first))
+    if settled:
+        await letters.done(whole)
+    assert await letters.live() == {again}
+    newest = letters.event_for(again)
+    assert await letters.live() == {newest}, "though what has told of the part is settled"
+
+
+async def test_where_progress_is_forgotten_a_settled_letter_tells_of_others() -> None:
+    letters = Letters()
+    letters.metric("in the way")
+    old = letters.metric()
+    new = letters.metric_for(old)
+    newest = letters.metric_for(new)
+    done = Done(0, forgotten_before=3)
+    done.add(new.offset)
+    await letters.topic.save({0: done}, {})
+    assert await letters.live() == {Place(0, 0), newest}
+
+
+async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "MAX_CLAIMS", 10)
+    letters = Letters()
+    olds = [letters.metric(f"m{number}") for number in range(30)]
+    for number, old in enumerate(olds):
+        letters.metric_for(old, f"m{number}")
+    assert len(await letters.live()) == 30 + 30 - 10, "the rest stands double, which the view does not show"
+    parts = Letters()
+    for number in range(30):
+        parts.part_of(Place(0, 500), f"\\{number}")
+    standing = await Standing.now(parts.topic)
+    await standing.look(_Places)
+    assert standing.claims._kept <= 10

@@ -1,0 +1,144 @@
+"""What dead letters say of one another: which one stands in whose place.
+
+A replay that was killed between its new letters and its progress leaves both the old and the new. What a letter says of
+another is believed only after it has been compared with what stands there, because in a copy of the topic the offsets
+are others.
+
+1. A letter that another one *replaces* is settled.
+2. Of two that replace the same one, or are the same part of it, the second is: two replays ran at once.
+3. As long as the letter of an event stands that a killed replay had begun to divide, it stands for all its *parts*.
+4. If it was replaced as a whole instead, by a worker that refuses such events, the whole has what the parts had: they
+   are settled.
+"""
+
+from collections.abc import Mapping
+
+from worker.letters.dead_letter import MAX_METRIC, metric_header
+from worker.letters.done import Done
+from worker.letters.letter import Foreign, Letter
+from worker.model import Place
+
+MAX_CLAIMS = 100_000
+"""Letters out of replays whose claims are kept in mind. Of more, those that a killed replay has left double stay so,
+which the view does not show."""
+
+Source = tuple[str, int, int]
+Identity = tuple[Source, str | None]
+"""The source record and the name of the metric."""
+Whole = tuple[Place, Source]
+"""The letter of an event: where it stands, and what failed there."""
+
+
+def identity(letter: Letter) -> Identity:
+    """What failed: the same for a letter and for the one that a replay puts in its place."""
+    return letter.source, letter.metric
+
+
+def is_plain(metric: str) -> bool:
+    """Whether the header has all of a metric's name, so that it stands for no other name."""
+    return len(metric) < MAX_METRIC and "\\" not in metric and metric_header(metric) == metric
+
+
+class Claims:
+    """What has been learned, and by it what is settled.
+
+    Args:
+        progress: by partition; what is found to be settled goes there too.
+    """
+
+    def __init__(self, progress: Mapping[int, Done]) -> None:
+        self._progress = progress
+        self._replaced: dict[Place, Identity] = {}
+        self._first: dict[int, Place] = {}
+        self._parts: dict[Whole, set[str | None]] = {}
+        self._divided: set[Whole] = set()
+        self._replaced_whole: set[Whole] = set()
+        self._kept = 0
+
+    def __bool__(self) -> bool:
+        """Whether there are any, so that it must be asked what they cover."""
+        return bool(self._replaced or self._parts)
+
+    def is_settled(self, place: Place) -> bool:
+        """Whether nothing is left to do about the letter at `place`."""
+        done = self._progress.get(place.partition)
+        return done is not None and place.offset in done
+
+    def settle(self, place: Place) -> None:
+        """Take down that nothing is left to do about the letter at `place`."""
+        self._progress[place.partition].add(place.offset)
+
+    def is_covered(self, item: Letter | Foreign) -> bool:
+        """Whether another letter stands for this one, or nothing is left to do about it."""
+        if self.is_settled(item.place):
+            return True
+        if not self._divided or isinstance(item, Foreign) or item.part_of is None:
+            return False
+        return (item.part_of, item.source) in self._divided and not self.is_settled(item.part_of)
+
+    def has_part(self, whole: Whole, metric: str) -> bool:
+        """Whether a letter of `metric` stands that a replay of `whole` had written before it was killed."""
+        return metric in self._parts.get(whole, ())
+
+    def learn_from(self, letter: Letter) -> bool:
+        """Take down what `letter` says of others, and what others have said of it.
+
+        Returns whether anything of that is new to letters that were shown before.
+        """
+        if not (letter.replays or self):
+            return False
+        learned = self._kept < MAX_CLAIMS and self._take_down(letter)
+        if self.is_settled(letter.place):
+            return learned
+        if self._replaced.get(letter.place) == identity(letter) or self._is_part_of_replaced(letter):
+            self.settle(letter.place)
+            return True
+        whole = (letter.place, letter.source)
+        if letter.metric is None and whole in self._parts and whole not in self._divided:
+            self._divided.add(whole)
+            return True
+        return learned
+
+    def _take_down(self, letter: Letter) -> bool:
+        origin = letter.replaces or letter.part_of
+        if origin is None:
+            return False
+        learned = self._take_down_part(letter)
+        if letter.replaces is not None and letter.metric is None:
+            learned |= self._take_down_whole((letter.replaces, letter.source))
+        if letter.replaces is None and not is_plain(letter.metric or ""):
+            return learned  # another metric of the event may have the same header; one letter too many harms nothing
+        key = hash((origin, identity(letter)))
+        if key not in self._first:
+            self._first[key] = letter.place
+            self._kept += 1
+        if self._first[key] != letter.place:
+            learned |= self._take_down_replaced(letter.place, letter)
+        elif letter.replaces is not None and not self.is_settled(letter.replaces):
+            learned |= self._take_down_replaced(letter.replaces, letter)
+        return learned
+
+    def _take_down_part(self, letter: Letter) -> bool:
+        if letter.part_of is None:
+            return False
+        whole = (letter.part_of, letter.source)
+        parts = self._parts.setdefault(whole, set())
+        if letter.metric in parts:
+            return False
+        parts.add(letter.metric)
+        self._kept += 1
+        return not self.is_settled(letter.part_of)
+
+    def _take_down_whole(self, whole: Whole) -> bool:
+        if whole in self._replaced_whole:
+            return False
+        self._replaced_whole.add(whole)
+        return whole in self._parts
+
+    def _take_down_replaced(self, place: Place, letter: Letter) -> bool:
+        known = place in self._replaced
+        self._replaced[place] = identity(letter)
+        return not known
+
+    def _is_part_of_replaced(self, letter: Letter) -> bool:
+        return letter.part_of is not None and (letter.part_of, letter.source) in self._replaced_whole
