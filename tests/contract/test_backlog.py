@@ -17,8 +17,9 @@ from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
 from worker.letters.dead_letter import Letterhead
 from worker.letters.done import Done
-from worker.letters.letter import Foreign, Letter, event_of, read_letter
+from worker.letters.letter import Foreign, Letter, read_letter
 from worker.letters.tally import Tally
+from worker.letters.value import event_of
 from worker.model import FailedMetric, Failure, Record, UnreadableRecord
 from worker.ports import Backlog, DeadLetters
 from worker.replay.standing import Standing

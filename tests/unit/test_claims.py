@@ -96,6 +96,11 @@ async def test_in_a_copy_of_the_topic_nothing_is_believed_of_what_stands_elsewhe
     whole, part = letters.event(), letters.part_of(Place(0, 0), source=7)
     assert await letters.live() == {whole, part}
     letters = Letters()
+    whole = letters.event()
+    letters.part_of(whole)
+    other = letters.part_of(whole, source=7)
+    assert await letters.live() == {whole, other}
+    letters = Letters()
     part, whole = letters.part_of(Place(0, 7), source=1), letters.event_for(Place(0, 7), source=2)
     assert await letters.live() == {whole, part}
 
@@ -167,3 +172,16 @@ async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     standing = await Standing.now(parts.topic)
     await standing.look(_Places)
     assert standing.claims._kept <= 10
+
+
+async def test_after_replays_that_ended_well_the_topic_is_read_once() -> None:
+    letters = Letters()
+    old, whole = letters.metric(), letters.event()
+    letters.metric_for(old)
+    letters.part_of(whole, "a")
+    letters.part_of(whole, "b")
+    letters.event_for(letters.event(source=1), source=1)
+    await letters.done(old, whole, Place(0, 5))
+    standing = await Standing.now(letters.topic)
+    await standing.look(_Places)
+    assert letters.topic.handed_out == sum(len(offsets) - 2 for offsets in standing.extent.values())

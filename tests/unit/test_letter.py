@@ -13,7 +13,8 @@ from worker.decode import decode
 from worker.errors import ErrorClass
 from worker.fanout import FanOut
 from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, payload, pointer
-from worker.letters.letter import DamagedLetter, Foreign, Letter, agent_of, event_of, pointer_of, read_letter, replayed
+from worker.letters.letter import Foreign, Letter, read_letter
+from worker.letters.value import DamagedLetter, agent_of, event_of, pointer_of, replayed
 from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Unrepresentable
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")

@@ -1,6 +1,7 @@
 """What the machine of `test_replay_machine` does not look at: the pace, the numbers, the exit codes."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ from worker.writing.writer import OnUnavailable
 
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
+UNREAD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
 TABLE = "default.execution_metrics"
 
 
@@ -243,10 +245,16 @@ class TestTheDryRun:
         assert any("meant for default.execution_metrics" in line for line in beforehand(plan, "other.table"))
 
 
-@pytest.mark.parametrize("length", [255, 256, 300])
-async def test_a_long_name_is_not_taken_for_another(length: int) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(["n" * length + "a", "n" * length + "b"] for length in (255, 256, 300)),
+        ["n" * 256 + "a", "n" * 256],
+        ["\ud800", "\\ud800"],
+    ],
+)
+async def test_a_long_name_is_not_taken_for_another(names: list[str]) -> None:
     """The header of a metric's name is cut: what stands under it may be another metric of the same event."""
-    names = ["n" * length + "a", "n" * length + "b"]
     source = record(event(metrics=dict.fromkeys(names, 1)))
     topic = await topic_of(FailedEvent(source, Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "words")))
     await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
@@ -254,7 +262,7 @@ async def test_a_long_name_is_not_taken_for_another(length: int) -> None:
     topic.records[0].pop()
     await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
     values = b" ".join(kept.value or b"" for kept in topic.records[0][1:])
-    assert all(name.encode() in values for name in names)
+    assert all(json.dumps(name).encode() in values for name in names)
 
 
 @pytest.mark.parametrize(
@@ -334,3 +342,16 @@ async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -
         outcome = await running.run(asyncio.Event())
     assert other.is_set()
     assert of_outcome(plan, outcome)["remaining"] == 0
+
+
+async def test_what_a_killed_replay_had_written_of_an_event_is_not_written_again() -> None:
+    events = (record(event(metrics={"bad": 1, "good": 2}), offset=offset) for offset in range(2))
+    topic = await topic_of(*(FailedEvent(source, UNREAD) for source in events))
+    store = MemoryStore(refuses=lambda row: row.metric == "bad")
+    await replay(topic, store, ReplayPolicy())
+    assert len(topic.records[0]) == 4
+    del topic._kept[0]  # killed before it was taken down, and before the second letter
+    topic.records[0].pop()
+    await replay(topic, store, ReplayPolicy())
+    assert len(topic.records[0]) == 4, "the second, and not the first again"
+    assert (await (await Standing.now(topic)).look(Tally)).total == 2

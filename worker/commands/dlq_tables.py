@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.letters.advice import ADVICE
-from worker.letters.letter import Foreign, Letter, agent_of
+from worker.letters.letter import Foreign, Letter
 from worker.letters.shown import instant, shown, shown_bytes
 from worker.letters.tally import Tally
+from worker.letters.value import agent_of
 from worker.model import Record
 
 _VALUE_BYTES = 20_000

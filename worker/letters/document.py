@@ -4,8 +4,9 @@ from base64 import b64encode
 
 from worker.letters.advice import ADVICE
 from worker.letters.dead_letter import rfc3339
-from worker.letters.letter import Foreign, Letter, agent_of
+from worker.letters.letter import Foreign, Letter
 from worker.letters.tally import Bounded, Tally
+from worker.letters.value import agent_of
 
 Document = dict[str, object]
 

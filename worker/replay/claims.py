@@ -6,7 +6,7 @@ are others.
 
 1. A letter that another one *replaces* is settled.
 2. Of two that replace the same one, or are the same part of it, the second is: two replays ran at once.
-3. As long as the letter of an event stands that a killed replay had begun to divide, it stands for all its *parts*.
+3. Where the letter of an event stands that a killed replay had begun to divide, it stands for all its *parts*.
 4. If it was replaced as a whole instead, by a worker that refuses such events, the whole has what the parts had: they
    are settled.
 """
@@ -74,7 +74,7 @@ class Claims:
             return True
         if not self._divided or isinstance(item, Foreign) or item.part_of is None:
             return False
-        return (item.part_of, item.source) in self._divided and not self.is_settled(item.part_of)
+        return (item.part_of, item.source) in self._divided
 
     def has_part(self, whole: Whole, metric: str) -> bool:
         """Whether a letter of `metric` stands that a replay of `whole` had written before it was killed."""

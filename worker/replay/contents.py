@@ -6,7 +6,8 @@ from worker.decode import decode
 from worker.errors import InvalidEvent, WorkerError
 from worker.fanout import FanOut
 from worker.letters.dead_letter import payload
-from worker.letters.letter import Letter, Pointer, event_of, pointer_of, replayed
+from worker.letters.letter import Letter
+from worker.letters.value import Pointer, event_of, pointer_of, replayed
 from worker.model import Event, FailedMetric, Record, Unrepresentable
 from worker.ports import Sources
 
@@ -15,18 +16,14 @@ class NotAtSource(WorkerError):
     """The source record is gone, or is not what the pointer's digest says."""
 
 
-async def add_contents(letter: Letter, fanned: FanOut, sources: Sources) -> int:
-    """Fan `letter` out: a metric as one row, an event as the worker of today reads it.
+def add_contents(letter: Letter, fanned: FanOut) -> int:
+    """Fan out a letter whose contents are in it: a metric as one row, an event as the worker of today reads it.
 
     Returns about how many bytes were added.
 
     Raises:
-        DamagedLetter: the letter itself cannot be read.
-        NotAtSource: it points to its source, where its contents are no more.
-        DependencyError: Kafka does not answer.
+        DamagedLetter: the letter cannot be read.
     """
-    if letter.is_pointer or letter.is_out_of_reach:
-        return await _add_from_source(letter, fanned, sources)
     if letter.kind == "metric":
         fanned.add_event(event_of(letter))
     else:
@@ -34,7 +31,16 @@ async def add_contents(letter: Letter, fanned: FanOut, sources: Sources) -> int:
     return len(letter.record.value or b"")
 
 
-async def _add_from_source(letter: Letter, fanned: FanOut, sources: Sources) -> int:
+async def add_from_source(letter: Letter, fanned: FanOut, sources: Sources) -> int:
+    """Fan out a letter whose contents are at its source.
+
+    Returns about how many bytes were added.
+
+    Raises:
+        DamagedLetter: the letter cannot be read.
+        NotAtSource: its contents are there no more.
+        DependencyError: Kafka does not answer.
+    """
     pointer = pointer_of(letter) if letter.is_pointer else None
     found = await sources.fetch(*letter.source)
     if found is None:

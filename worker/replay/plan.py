@@ -6,8 +6,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from worker.fanout import FanOut
-from worker.letters.letter import DamagedLetter, Foreign, Letter, event_of, replayed
+from worker.letters.letter import Foreign, Letter
 from worker.letters.selection import Selection
+from worker.letters.value import DamagedLetter
+from worker.replay.contents import add_contents
 
 if TYPE_CHECKING:
     from worker.errors import ErrorClass
@@ -116,15 +118,12 @@ class Plan:
 
     def _try(self, letter: Letter) -> None:
         error_class = letter.failure.error_class
-        if letter.is_pointer or letter.is_out_of_reach:
+        if letter.is_at_source:
             self.at_source[error_class] += 1
             return
         fanned = FanOut()
         try:
-            if letter.kind == "metric":
-                fanned.add_event(event_of(letter))
-            else:
-                fanned.add(replayed(letter, letter.record.value))
+            add_contents(letter, fanned)
         except DamagedLetter:
             self.refused[error_class, "DamagedLetter"] += 1
             return

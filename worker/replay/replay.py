@@ -19,14 +19,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TypeGuard
 
 from worker.errors import DependencyError, ErrorClass
 from worker.fanout import FanOut
-from worker.letters.letter import DamagedLetter, Letter
+from worker.letters.letter import Foreign, Letter
+from worker.letters.value import DamagedLetter
 from worker.model import Failed, FailedMetric, Place, ReplayedRecord
 from worker.pipeline import Pipeline
 from worker.ports import Sources
-from worker.replay.contents import NotAtSource, add_contents
+from worker.replay.contents import NotAtSource, add_contents, add_from_source
 from worker.replay.ends import Ends, WatchedHold
 from worker.replay.outcome import Outcome
 from worker.replay.plan import ReplayPolicy
@@ -113,33 +115,32 @@ class Replay:
     async def _blocks(self) -> AsyncGenerator[_Block, None]:
         policy = self._policy
         block, taken = _Block(), 0
-        async with aclosing(self._chosen()) as chosen:
-            async for letter in chosen:
-                # What cannot be put back does not count: else it would stand before the rest for ever.
-                taken += await self._take(letter, block)
-                if len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
-                    yield block
-                    block = _Block()
-                if taken == policy.limit:
-                    break
-        if block.letters:
-            yield block
-
-    async def _chosen(self) -> AsyncGenerator[Letter, None]:
-        policy = self._policy
         async with aclosing(self._standing.each()) as letters:
             async for items in letters:
                 await asyncio.sleep(0)  # a stop is heard though nothing of a long topic is chosen
-                for item in items:
-                    if not isinstance(item, Letter) or not policy.means(item) or policy.is_exhausted(item):
-                        continue
-                    yield item
+                for letter in filter(self._is_chosen, items):
+                    # What cannot be put back does not count: else it would stand before the rest for ever.
+                    taken += await self._take(letter, block)
+                    is_last = taken == policy.limit
+                    if is_last or len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
+                        yield block
+                        block = _Block()
+                    if is_last:
+                        return
+        if block.letters:
+            yield block
+
+    def _is_chosen(self, item: Letter | Foreign) -> TypeGuard[Letter]:
+        return isinstance(item, Letter) and self._policy.means(item) and not self._policy.is_exhausted(item)
 
     async def _take(self, letter: Letter, block: _Block) -> bool:
         """Add a letter to a block; False where nothing can be done with it."""
         error_class = letter.failure.error_class
         try:
-            block.bytes += await add_contents(letter, block.fanned, self._sources)
+            if letter.is_at_source:
+                block.bytes += await add_from_source(letter, block.fanned, self._sources)
+            else:
+                block.bytes += add_contents(letter, block.fanned)
         except (DamagedLetter, NotAtSource) as error:
             self._outcome.left[error_class, str(error)[:_REASON]] += 1
             return False

@@ -87,10 +87,13 @@ class Standing:
             after = offsets.start if settled else done.first
             async for records in self._backlog.read(partition, range(after, offsets.stop)):
                 letters = []
+                some_are_done = done.end > records[0].offset
                 for record in records:
-                    done.add_range(after, record.offset)  # there are none: compaction or an aborted transaction
-                    after = record.offset + 1
-                    if settled or record.offset not in done:
+                    offset = record.offset
+                    if offset != after:
+                        done.add_range(after, offset)  # there are none: compaction or an aborted transaction
+                    after = offset + 1
+                    if settled or not (some_are_done and offset in done):
                         letters.append(read_letter(record))
                 if self.claims and not settled:
                     letters = [letter for letter in letters if not self.claims.is_covered(letter)]
