@@ -1,6 +1,6 @@
 """The seams at which the worker meets the world. Each has a real adapter and, for tests, one in memory."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.block import Block
@@ -87,10 +87,11 @@ class Backlog(Protocol):
             DependencyError: Kafka cannot be reached, or refuses.
         """
 
-    def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
+    def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
         """Some records at a time, in order; an `UnreadableRecord` for what the Kafka client cannot parse.
 
-        Of offsets that are gone there is no record, which is no error.
+        Of offsets that are gone there is no record, which is no error. One reading at a time: who leaves it before its
+        end closes it.
 
         Raises:
             DependencyError: Kafka does not hand them out.

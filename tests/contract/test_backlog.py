@@ -1,8 +1,10 @@
 """The dead-letter topic as replays find it: one suite, for the real one and for the one in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from deploy.local.broker import Broker, create_topics
 from tests.support.events import event, read, record
@@ -15,12 +17,13 @@ from worker.kafka.backlog import KafkaBacklog
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
+from worker.kafka.starting import start_all
 from worker.letters.dead_letter import Letterhead
 from worker.letters.done import Done
 from worker.letters.letter import Foreign, Letter, read_letter
 from worker.letters.tally import Tally
 from worker.letters.value import event_of
-from worker.model import FailedMetric, Failure, Record, UnreadableRecord
+from worker.model import FailedMetric, Failure, Place, Record, UnreadableRecord
 from worker.ports import Backlog, DeadLetters
 from worker.replay.standing import Standing
 
@@ -100,6 +103,17 @@ class TestEveryBacklog:
         number, offsets = max(extent.items(), key=lambda item: len(item[1]))
         for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
             assert [item.offset for item in await records_of(backlog, number, part)] == list(part)
+
+    async def test_is_read_again_after_one_place_of_it(self, subject: tuple[DeadLetters, Backlog]) -> None:
+        dead_letters, backlog = subject
+        await dead_letters.put(metrics(20))
+        standing = await Standing.now(backlog)
+        place = next(
+            Place(number, offsets.start + 1) for number, offsets in standing.extent.items() if len(offsets) > 1
+        )
+        for _ in range(3):
+            assert await standing.at(place) is not None
+            assert (await standing.look(Tally)).total == 20
 
     async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetters, Backlog]) -> None:
         _, backlog = subject
@@ -204,3 +218,24 @@ class TestSources:
         for topic, partition, offset in ((topics.events, 1, 3), (topics.events, 0, 0), (topics.events, 9, 0)):
             assert await subject.fetch(topic, partition, offset) is None
         assert await subject.fetch(fresh_name("absent"), 0, 0) is None
+
+
+async def test_consumers_whose_start_is_cancelled_are_closed() -> None:
+    asked = asyncio.Event()
+
+    async def keep_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        consumers = [AIOKafkaConsumer(**KafkaTarget(address).options()) for _ in range(2)]
+        starting = asyncio.create_task(start_all(*consumers))
+        await asked.wait()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert starting.cancelled()
+        assert [consumer._closed for consumer in consumers] == [True, True]

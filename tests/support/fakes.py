@@ -1,7 +1,7 @@
 """The outside world in memory, at the ports. The same behaviour is asked of these as of the real adapters."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple, cast
 
@@ -275,7 +275,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         """See `Backlog`."""
         return {partition: range(len(records)) for partition, records in enumerate(self.records)}
 
-    async def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
+    async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
         """See `Backlog`; few at a time, so that there is more than one time."""
         for start in range(offsets.start, offsets.stop, 3):
             some = self.records[partition][start : min(start + 3, offsets.stop)]

@@ -8,7 +8,7 @@ for one another; the group is only the name under which Kafka keeps the progress
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TypeVar
@@ -19,7 +19,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.errors import DependencyError
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within, unreachable
+from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within
+from worker.kafka.starting import start_all
 from worker.letters.done import Done, together
 from worker.model import Record, UnreadableRecord
 
@@ -53,14 +54,8 @@ class KafkaBacklog:
         self._group_id = group_id
         self._silence_seconds = silence_seconds
         self._partitions: dict[int, TopicPartition] = {}
-        self._consumer = AIOKafkaConsumer(
-            **target.options(),
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=_FETCH_BYTES,
-        )
-        # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
-        self._group = AIOKafkaConsumer(**target.options(), group_id=group_id, enable_auto_commit=False)
+        self._consumer: AIOKafkaConsumer
+        self._group: AIOKafkaConsumer
 
     async def start(self) -> None:
         """Connect.
@@ -69,21 +64,23 @@ class KafkaBacklog:
             DependencyError: no broker answers, or the topic is missing.
         """
         count = (await require_topics(self._target, [self._topic]))[self._topic]
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._consumer.start()
-                await self._group.start()
-        except (KafkaError, OSError, TimeoutError) as error:
-            await self._consumer.stop()
-            await self._group.stop()
-            raise unreachable(error) from error
+        # Not before that: a consumer that was built must be stopped, else it complains.
+        self._consumer = AIOKafkaConsumer(
+            **self._target.options(),
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
+        self._group = AIOKafkaConsumer(**self._target.options(), group_id=self._group_id, enable_auto_commit=False)
+        await start_all(self._consumer, self._group)
         self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
         for consumer in (self._consumer, self._group):
             consumer.assign(list(self._partitions.values()))
             consumer.pause(*self._partitions.values())
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Disconnect; to be called after `start`."""
         await stop_within(self._consumer.stop())
         await stop_within(self._group.stop())
 
@@ -108,7 +105,7 @@ class KafkaBacklog:
         known: list[int] = [end for end in ends if end is not None and end >= 0]
         return min(known)
 
-    async def read(self, partition: int, offsets: range) -> AsyncIterator[Sequence[Record]]:
+    async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
         """See `worker.ports.Backlog`."""
         from_kafka = self._partitions[partition]
         after = offsets.start

@@ -1,13 +1,13 @@
 """Fetching single source records, for dead letters that only point to them."""
 
-import asyncio
 from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from worker.errors import DependencyError
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within, unreachable
+from worker.kafka.connection import KafkaTarget, require_topics, stop_within, unreachable
+from worker.kafka.starting import start_all
 from worker.model import Record
 
 _POLL_MS = 500
@@ -71,11 +71,6 @@ class KafkaSources:
         consumer = AIOKafkaConsumer(
             **self._target.options(), auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await consumer.start()
-        except (KafkaError, OSError, TimeoutError) as error:
-            await consumer.stop()
-            raise unreachable(error) from error
+        await start_all(consumer)
         self._consumer = consumer
         return consumer

@@ -4,6 +4,7 @@ A letter is settled when the progress of replays says so, or when another letter
 """
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from worker.letters.done import Done
@@ -85,28 +86,29 @@ class Standing:
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
             after = offsets.start if settled else done.first
-            async for records in self._backlog.read(partition, range(after, offsets.stop)):
-                letters = []
-                some_are_done = done.end > records[0].offset
-                for record in records:
-                    offset = record.offset
-                    if offset != after:
-                        done.add_range(after, offset)  # there are none: compaction or an aborted transaction
-                    after = offset + 1
-                    if settled or not (some_are_done and offset in done):
-                        letters.append(read_letter(record))
-                if self.claims and not settled:
-                    letters = [letter for letter in letters if not self.claims.is_covered(letter)]
-                yield letters
+            async with aclosing(self._backlog.read(partition, range(after, offsets.stop))) as some:
+                async for records in some:
+                    letters = []
+                    some_are_done = done.end > records[0].offset
+                    for record in records:
+                        offset = record.offset
+                        if offset != after:
+                            done.add_range(after, offset)  # there are none: compaction or an aborted transaction
+                        after = offset + 1
+                        if settled or not (some_are_done and offset in done):
+                            letters.append(read_letter(record))
+                    if self.claims and not settled:
+                        letters = [letter for letter in letters if not self.claims.is_covered(letter)]
+                    yield letters
             done.add_range(after, offsets.stop)
 
     async def at(self, place: Place) -> Letter | Foreign | None:
         """The letter at one place, settled or not; None where there is none."""
-        offsets = self.extent.get(place.partition, range(0))
-        if place.offset in offsets:
-            async for records in self._backlog.read(place.partition, range(place.offset, place.offset + 1)):
-                for record in records:
-                    return read_letter(record)
+        if place.offset in self.extent.get(place.partition, range(0)):
+            only = range(place.offset, place.offset + 1)
+            async with aclosing(self._backlog.read(place.partition, only)) as some:
+                async for records in some:
+                    return read_letter(records[0])
         return None
 
     async def save(self, partitions: Collection[int] | None = None) -> None:

@@ -1,0 +1,26 @@
+"""Starting consumers, none of which is left open when that does not come to its end."""
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from worker.kafka.connection import CONNECT_SECONDS, stop_within, unreachable
+
+
+async def start_all(*consumers: AIOKafkaConsumer) -> None:
+    """Start each of them, or stop them all: where Kafka is away, and where this is cancelled.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            for consumer in consumers:
+                await consumer.start()
+    except BaseException as error:
+        for consumer in consumers:
+            await stop_within(consumer.stop())
+        if isinstance(error, KafkaError | OSError | TimeoutError):
+            raise unreachable(error) from error
+        raise
