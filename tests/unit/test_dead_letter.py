@@ -18,6 +18,7 @@ from worker.letters.dead_letter import (
     DeadLetter,
     Letterhead,
     dead_letter,
+    milliseconds,
     number_text,
     payload,
     pointer,
@@ -249,8 +250,13 @@ class TestAPointer:
         assert size < 20_000
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000Z", "0999-12-31T23:59:59.999Z"])
+def test_years_before_1000_have_four_digits_too(text: str) -> None:
+    assert rfc3339(milliseconds(text)) == text
+
+
 @pytest.mark.parametrize(
-    ("milliseconds", "text"),
+    ("instant", "text"),
     [
         (0, "1970-01-01T00:00:00.000Z"),
         (-1, "1969-12-31T23:59:59.999Z"),
@@ -258,6 +264,6 @@ class TestAPointer:
         (10_413_791_999_999, "2299-12-31T23:59:59.999Z"),
     ],
 )
-def test_an_instant_is_written_as_the_worker_reads_it(milliseconds: int, text: str) -> None:
-    assert rfc3339(milliseconds) == text
-    assert read(event(completed_at=text)).completed_at == milliseconds
+def test_an_instant_is_written_as_the_worker_reads_it(instant: int, text: str) -> None:
+    assert rfc3339(instant) == text
+    assert read(event(completed_at=text)).completed_at == instant

@@ -113,7 +113,8 @@ def number_text(value: float | Unrepresentable) -> str:
 def rfc3339(milliseconds: int) -> str:
     """An instant in UTC, to the millisecond."""
     seconds, rest = divmod(milliseconds, 1_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
+    # Not by strftime, which leaves out the noughts before a year of three digits.
+    return f"{(_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()}.{rest:03}Z"
 
 
 def milliseconds(text: str) -> int:
