@@ -94,7 +94,7 @@ async def run(settings: Settings) -> None:
     relax_garbage_collection()
     log.info("worker starts", version=VERSION, pid=getpid())
     async with AsyncExitStack() as stack:
-        worker = await _unless(stop, stack.enter_async_context(_worker(settings)))
+        worker = await unless_stopped(stop, stack.enter_async_context(_worker(settings)))
         if worker is None:
             log.info("asked to stop while starting")
             return
@@ -103,7 +103,7 @@ async def run(settings: Settings) -> None:
         log.info("worker stops")
 
 
-async def _unless(stop: asyncio.Event, starting: Coroutine[None, None, T]) -> T | None:
+async def unless_stopped(stop: asyncio.Event, starting: Coroutine[None, None, T]) -> T | None:
     """What `starting` gives, or None when `stop` is set first: then it is ended where it is."""
     task, stopping = asyncio.create_task(starting), asyncio.create_task(stop.wait())
     try:

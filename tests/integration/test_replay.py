@@ -26,7 +26,7 @@ from worker.errors import ErrorClass
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.letters.dead_letter import Letterhead
-from worker.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
 
 Environment = dict[str, str]
 Json = dict[str, Any]
@@ -325,8 +325,35 @@ class TestCommands:
         assert commands.run("dlq", "show", "1").returncode == 2
         assert commands.run("dlq", "show", "0:7").returncode == 1
         assert commands.run("dlq", "list", "--since", "yesterday").returncode == 2
-        assert commands.run("dlq", "stats", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}").returncode == 3
-        assert commands.run("dlq", "stats", KAFKA_DLQ_TOPIC="absent").returncode == 3
+        assert commands.run("dlq", "list", "--since", "1h", "--until", "2h").returncode == 2
+
+    @pytest.mark.parametrize(
+        "changes", [{"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}, {"KAFKA_DLQ_TOPIC": "absent"}]
+    )
+    @pytest.mark.parametrize("command", [("dlq", "stats"), ("replay", "--yes")])
+    def test_what_is_away_is_the_last_word(
+        self, commands: Commands, command: tuple[str, ...], changes: Environment
+    ) -> None:
+        done = commands.run(*command, **changes)
+        assert done.returncode == 3
+        assert "Unclosed" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert ("absent does not exist" if "KAFKA_DLQ_TOPIC" in changes else "cannot be reached") in done.stderr
+
+    async def test_what_is_listed_is_what_is_counted(self, environment: Environment, commands: Commands) -> None:
+        """A replay that was killed has written the new letter and not its progress."""
+        failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+        old = FailedMetric(read_event(event()), "m", 1, failure, 1)
+        of = old.event.record
+        again = ReplayedRecord(
+            of.topic, of.partition, of.offset, of.timestamp, of.key, None, (), 1, 1, Place(0, 0), whole=False
+        )
+        await bury(environment, old)
+        await bury(environment, old._replace(event=old.event._replace(record=again)))
+        assert commands.json("dlq", "stats")[0]["total"] == 1
+        assert [letter["place"] for letter in commands.json("dlq", "list")] == ["0:1"]
+        assert len(commands.json("dlq", "list", "--settled")) == 2
+        assert [commands.json("dlq", "show", place)[0]["settled"] for place in ("0:0", "0:1")] == [True, False]
 
     async def test_records_of_others_are_reported(self, environment: Environment, commands: Commands) -> None:
         await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], [b"\x1b]0;title\x07"])

@@ -155,3 +155,14 @@ def test_counting_is_bounded_whatever_the_names() -> None:
 
 def test_every_class_has_advice() -> None:
     assert set(ADVICE) == set(ErrorClass)
+
+
+def test_an_empty_name_is_another_thing_than_none(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally()
+    failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
+    tally.add(standing(dead_letter(FailedMetric(read(event()), "", 1, failure, 1), HEAD, 0)))
+    tally.add(standing(dead_letter(FailedEvent(Record(b"{"), Failure(ErrorClass.INVALID_EVENT, "E", "m")), HEAD, 0)))
+    document = letter_document.statistics(tally, 2)
+    assert document["by_metric"] == {"top": [{"value": "", "count": 1}, {"value": None, "count": 1}], "rest": 0}
+    dlq_tables.print_statistics(tally, 10)
+    assert "(empty)" in capsys.readouterr().out

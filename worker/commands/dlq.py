@@ -98,16 +98,24 @@ async def _list(
 ) -> bool:
     """Hand what is meant to `put`; whether there was more than the limit."""
     count = 0
-    async with operations.standing(settings) as standing, aclosing(standing.each(settled=settled)) as letters:
-        async for items in letters:
-            for item in items:
-                if not (selection.matches(item) if isinstance(item, Letter) else selection.everything):
-                    continue
-                if count == limit:
-                    return True
-                count += 1
-                put(item)
+    async with operations.standing(settings) as standing:
+        if not settled:
+            await standing.look(_Nobody)  # only then it is known which letters another one stands for
+        async with aclosing(standing.each(settled=settled)) as letters:
+            async for items in letters:
+                for item in items:
+                    if not (selection.matches(item) if isinstance(item, Letter) else selection.everything):
+                        continue
+                    if count == limit:
+                        return True
+                    count += 1
+                    put(item)
     return False
+
+
+class _Nobody:
+    def add(self, item: Letter | Foreign) -> None:
+        """Look at one."""
 
 
 def _put(item: Letter | Foreign) -> None:
@@ -117,4 +125,6 @@ def _put(item: Letter | Foreign) -> None:
 async def _find(settings: Settings, place: Place) -> tuple[Letter | Foreign, bool] | None:
     async with operations.standing(settings) as standing:
         item = await standing.at(place)
-        return None if item is None else (item, standing.claims.is_settled(place))
+        if item is not None and not standing.claims.is_settled(place):
+            await standing.look(_Nobody)
+        return None if item is None else (item, standing.claims.is_covered(item))

@@ -1,6 +1,7 @@
 """Dead letters on a terminal. Everything that others wrote goes through `shown` first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +17,9 @@ from worker.model import Record
 _VALUE_BYTES = 20_000
 """Of a value that are shown; all of it is in --json."""
 _HEADER_BYTES = 500
+_ERROR_CHARACTERS = 400
+_NAME_CHARACTERS = 40
+_ONE_LINE: Any = {"no_wrap": True, "overflow": "ellipsis", "crop": True}
 _NONE = "-"
 _TITLES = {
     "class": "class",
@@ -39,35 +43,41 @@ def print_statistics(tally: Tally, top: int) -> None:
         for kind, counted in tally.by.items():
             table = _table(Text(_TITLES[kind]), "count")
             for value, count in counted.most(top):
-                table.add_row(_cell(instant(int(value)) if kind == "hour" else value or _NONE), f"{count:,}")
+                table.add_row(_counted(kind, value), f"{count:,}")
             if rest := counted.rest(top):
                 table.add_row("others", f"{rest:,}")
             console.print(table)
     if tally.foreign:
-        console.print(f"{tally.foreign:,} records on the topic are no dead letters")
+        console.print(f"records on the topic that are no dead letters: {tally.foreign:,}")
 
 
-def print_list(items: Iterable[Letter | Foreign]) -> None:
-    """One row a letter."""
-    table = _table("place", "failed at (UTC)", "class", "code", "metric", "agent", "source", "replays", "error")
+def print_list(items: Sequence[Letter | Foreign]) -> None:
+    """Two lines a letter, each cut where the terminal ends: what it is, and the error."""
+    console = Console(highlight=False)
+    widest = max((len(str(item.place)) for item in items), default=0)
     for item in items:
-        if isinstance(item, Foreign):
-            table.add_row(str(item.place), "", "no dead letter", "", "", "", "", "", _cell(item.reason, 80))
-            continue
-        failure = item.failure
-        topic, partition, offset = item.source
-        table.add_row(
-            str(item.place),
-            instant(item.failed_at),
-            failure.error_class.value,
-            _NONE if failure.code is None else str(failure.code),
-            _cell(item.metric, 40),
-            _cell(agent_of(item), 40),
-            _cell(f"{topic}/{partition}/{offset}"),
-            str(item.replays),
-            _cell(failure.message, 80),
-        )
-    Console().print(table)
+        console.print(Text.assemble((f"{item.place!s:<{widest}}  ", "bold"), _in_short(item)), **_ONE_LINE)
+        error = item.reason if isinstance(item, Foreign) else item.failure.message
+        console.print(Text(" " * widest + f"    {shown(error, _ERROR_CHARACTERS)}"), **_ONE_LINE)
+
+
+def _in_short(item: Letter | Foreign) -> Text:
+    if isinstance(item, Foreign):
+        return Text("no dead letter")
+    failure = item.failure
+    parts = [instant(item.failed_at), failure.error_class.value]
+    if failure.code is not None:
+        parts.append(str(failure.code))
+    if item.replays:
+        parts.append(f"replayed {item.replays}x")
+    parts.append("whole event" if item.metric is None else f"metric {_name(item.metric)}")
+    if (agent := agent_of(item)) is not None:
+        parts.append(f"agent {_name(agent)}")
+    return Text("  ".join(parts))
+
+
+def _name(text: str) -> str:
+    return shown(text, _NAME_CHARACTERS) or "(empty)"
 
 
 def print_letter(letter: Letter, *, settled: bool) -> None:
@@ -108,10 +118,19 @@ def print_foreign(item: Foreign) -> None:
 
 
 def _print_record(console: Console, record: Record, headers: Iterable[tuple[str, bytes | None]], what: str) -> None:
-    for name, value in headers:
-        console.print(Text(f"{what}  {shown(name, 200)} = {_bytes(value, _HEADER_BYTES)}"))
-    console.print(Text(f"key    {_bytes(record.key, _HEADER_BYTES)}"))
-    console.print(Text(f"value  {_bytes(record.value, _VALUE_BYTES)}"))
+    lines = [(f"{what}  {shown(name, 200)} = ", value, _HEADER_BYTES) for name, value in headers]
+    lines += [("key    ", record.key, _HEADER_BYTES), ("value  ", record.value, _VALUE_BYTES)]
+    for name, value, longest in lines:
+        # Soft: the terminal wraps, so that what is copied has no line breaks that are not in it.
+        console.print(Text(name + _bytes(value, longest)), soft_wrap=True)
+    if any(value is not None and _bytes(value, longest).encode() != value for _, value, longest in lines):
+        console.print("not all bytes can be shown as they are: --json has them")
+
+
+def _counted(kind: str, value: str | None) -> Text:
+    if value == "":
+        return Text("(empty)", style="italic")
+    return _cell(instant(int(value)) if kind == "hour" and value else value)
 
 
 def _source_time(letter: Letter) -> str:

@@ -25,29 +25,18 @@ from worker.writing.writer import OnUnavailable, Writer
 
 
 @asynccontextmanager
-async def backlog(settings: Settings) -> AsyncIterator[KafkaBacklog]:
-    """The dead-letter topic, to be read; the progress of replays is kept beside the group of the workers.
-
-    Raises:
-        DependencyError: Kafka cannot be reached, or the topic is missing.
-    """
-    opened = KafkaBacklog(kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
-    await opened.start()
-    try:
-        yield opened
-    finally:
-        await opened.stop()
-
-
-@asynccontextmanager
 async def standing(settings: Settings) -> AsyncIterator[Standing]:
-    """What stands in the dead-letter topic now.
+    """What stands in the dead-letter topic now; the progress of replays is kept beside the group of the workers.
 
     Raises:
         DependencyError: Kafka cannot be reached, or the topic is missing.
     """
-    async with backlog(settings) as opened:
-        yield await Standing.now(opened)
+    backlog = KafkaBacklog(kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
+    await backlog.start()
+    try:
+        yield await Standing.now(backlog)
+    finally:
+        await backlog.stop()
 
 
 def table_of(settings: Settings) -> str:

@@ -1,16 +1,18 @@
 """`metrics-worker replay`: put dead letters back."""
 
 import asyncio
-import signal
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 from math import isfinite
+from typing import TYPE_CHECKING, cast
 
 import click
 
-from worker.app import relax_garbage_collection, stop_on_signals
+from worker.app import relax_garbage_collection, stop_on_signals, unless_stopped
 from worker.commands import operations, replay_report
 from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
+from worker.commands.lines import lines_of
 from worker.commands.selecting import selecting
 from worker.errors import DependencyError, SettingsError
 from worker.letters.selection import Selection
@@ -18,6 +20,9 @@ from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.standing import Standing
 from worker.settings.loading import Settings
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
 
 
 def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
@@ -28,7 +33,7 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float | No
 
 @click.command()
 @selecting
-@click.option("--limit", type=click.IntRange(1), help="At most so many dead letters.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many dead letters that can be put back.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
@@ -75,28 +80,40 @@ def replay(
 
 async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, ask: bool, as_json: bool) -> int:
     relax_garbage_collection()
-    async with operations.backlog(settings) as backlog:
-        standing = await Standing.now(backlog)
-        plan = await standing.look(partial(Plan, policy, operations.table_of(settings), trying=dry_run))
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        looked = await unless_stopped(stop, _look(stack, settings, policy, dry_run=dry_run))
+        if looked is None:
+            return _nothing_was_replayed()
+        standing, plan = looked
         if dry_run:
             _put(replay_report.of_plan(plan), as_json=as_json)
             return int(bool(plan.left or plan.refused))
         for line in replay_report.beforehand(plan, operations.table_of(settings)):
             say(line)
-        if plan.chosen and ask and not _agreed():
-            say("nothing was replayed")
-            return 1
-        outcome = await _run(settings, standing, policy, plan) if plan.chosen else Outcome()
+        if plan.chosen and ask and not await _agreed(stop):
+            return _nothing_was_replayed()
+        outcome = await _run(settings, standing, policy, plan, stop) if plan.chosen else Outcome()
     _put(replay_report.of_outcome(plan, outcome), as_json=as_json)
     if outcome.problem is not None:
-        say(f"stopped: {outcome.problem}\nwhat is done stays done; the same command goes on")
+        say(f"stopped: {outcome.problem}")
+    if outcome.problem is not None or outcome.interrupted:
+        say("what is done stays done; the same command goes on")
     code = replay_report.exit_code(plan, outcome)
     leave_at_once(code)
     return code
 
 
-async def _run(settings: Settings, standing: Standing, policy: ReplayPolicy, plan: Plan) -> Outcome:
-    stop = stop_on_signals()
+async def _look(
+    stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
+) -> tuple[Standing, Plan]:
+    standing = await stack.enter_async_context(operations.standing(settings))
+    return standing, await standing.look(partial(Plan, policy, operations.table_of(settings), trying=dry_run))
+
+
+async def _run(
+    settings: Settings, standing: Standing, policy: ReplayPolicy, plan: Plan, stop: asyncio.Event
+) -> Outcome:
     with replay_report.progress(plan.chosen.total()) as told:
         try:
             async with operations.replay(settings, standing, policy, told=told, finishing=_say_finishing) as ready:
@@ -105,17 +122,28 @@ async def _run(settings: Settings, standing: Standing, policy: ReplayPolicy, pla
             return Outcome(problem=str(error))  # before anything was written
 
 
+def _nothing_was_replayed() -> int:
+    say("nothing was replayed")
+    return 1
+
+
 def _say_finishing(seconds: float) -> None:
     say(f"finishing the block under way, {seconds:.0f} s at most; to ask again ends it at once, and loses nothing")
 
 
-def _agreed() -> bool:
-    # asyncio's own handler would let the question stand at the first Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return click.confirm("Replay them?", err=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
+async def _agreed(stop: asyncio.Event) -> bool:
+    # By the event loop: who blocks in a read does not hear a signal that comes just before it.
+    click.echo("Replay them? [y/N]: ", err=True, nl=False)
+    answer = await unless_stopped(stop, _answer())
+    if not answer:
+        say("")  # nobody has typed the end of the line
+    return answer is not None and answer.strip().lower() in (b"y", b"yes")
+
+
+async def _answer() -> bytes:
+    async for line in lines_of(cast("BufferedIOBase", sys.stdin.buffer)):
+        return line
+    return b""
 
 
 def _put(report: replay_report.Report, *, as_json: bool) -> None:

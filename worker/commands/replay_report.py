@@ -26,13 +26,17 @@ class ClassReport(TypedDict):
 
 
 class Report(TypedDict):
-    """One object for a program. `remaining` is 0 where nothing of what was meant is left to do."""
+    """One object for a program. `remaining` is 0 where nothing of what was meant is left to do.
+
+    `failed_as` counts the new dead letters by their own class, which may be another than that of the letter before.
+    """
 
     dry_run: bool
     classes: dict[str, ClassReport]
     foreign: int
     beyond_limit: int
     metrics_written: int
+    failed_as: dict[str, int]
     remaining: int
     interrupted: bool
     problem: str | None
@@ -102,6 +106,7 @@ def _report(plan: Plan, classes: dict[str, ClassReport], outcome: Outcome, *, re
         "foreign": plan.foreign,
         "beyond_limit": plan.beyond_limit.total(),
         "metrics_written": outcome.metrics,
+        "failed_as": {error_class.value: count for error_class, count in outcome.failed_as.most_common()},
         "remaining": remaining,
         "interrupted": outcome.interrupted,
         "problem": outcome.problem,
@@ -115,10 +120,11 @@ def beforehand(plan: Plan, table: str) -> Iterator[str]:
     for what, count in (
         ("were replayed too often and are left alone (--max-replays)", plan.exhausted.total()),
         ("more are beyond --limit", plan.beyond_limit.total()),
-        ("records on the topic are no dead letters", plan.foreign),
     ):
         if count:
             yield f"{count:,} {what}"
+    if plan.foreign:
+        yield f"records on the topic that are no dead letters: {plan.foreign:,}"
     for other, count in plan.tables.most_common(5):
         yield f"warning: {count:,} of them were meant for {shown(other, 200)}"
 
@@ -126,13 +132,14 @@ def beforehand(plan: Plan, table: str) -> Iterator[str]:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """A bar with an estimate on stderr, where that is a terminal; what is yielded is told how many are done."""
-    console = Console(stderr=True)
+    # Soft: what is logged meanwhile goes through it, and a line of JSON must not be broken into several.
+    console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown_progress:
         bar = shown_progress.add_task("", total=total)
 
         def told(done: int) -> None:
-            shown_progress.update(bar, completed=done)
+            shown_progress.update(bar, completed=done, total=max(total, done))
 
         yield told
 
@@ -157,5 +164,11 @@ def print_report(report: Report) -> None:
     console.print(table)
     for reason, count in reasons.items():
         console.print(Text(f"{count:,} {shown(reason)}"))
+    for name, count in report["failed_as"].items():
+        console.print(f"{count:,} failed again: metrics-worker dlq list --error-class {name}")
+    if report["beyond_limit"]:
+        console.print(f"{report['beyond_limit']:,} beyond --limit")
+    if report["foreign"]:
+        console.print(f"records on the topic that are no dead letters (metrics-worker dlq list): {report['foreign']:,}")
     left = f"{report['remaining']:,} left to do" if report["remaining"] else "nothing left to do"
     console.print("dry run: nothing was written; " * would + left)

@@ -70,6 +70,10 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if offset is not None and partition is None:
             raise click.UsageError("--offset needs --partition: each partition counts its offsets from 0")
+        if since is not None and until is not None and since >= until:
+            raise click.UsageError(
+                "--since is not before --until, so that nothing can be meant: 2h ago is before 1h ago"
+            )
         selection = Selection(
             frozenset(map(ErrorClass, error_class)),
             frozenset(error_code),

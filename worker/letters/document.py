@@ -68,8 +68,8 @@ def _counts(kind: str, counted: Bounded, top: int) -> Document:
     return {"top": values, "rest": counted.rest(top)}
 
 
-def _value(kind: str, value: str) -> str | int | None:
-    if not value:
+def _value(kind: str, value: str | None) -> str | int | None:
+    if value is None:
         return None
     return rfc3339(int(value)) if kind == "hour" else int(value) if kind == "code" else value
 

@@ -15,18 +15,18 @@ class Bounded:
     """Counts values; those that come when there are too many different ones are counted together."""
 
     def __init__(self, distinct: int = _MAX_DISTINCT) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str | None] = Counter()
         self._distinct = distinct
         self.others = 0
 
-    def add(self, value: str) -> None:
+    def add(self, value: str | None) -> None:
         """Count one."""
         if value in self._counts or len(self._counts) < self._distinct:
             self._counts[value] += 1
         else:
             self.others += 1
 
-    def most(self, count: int) -> list[tuple[str, int]]:
+    def most(self, count: int) -> list[tuple[str | None, int]]:
         """The most frequent values, and how often each came."""
         return self._counts.most_common(count)
 
@@ -44,7 +44,8 @@ class Tally:
         replayed: letters that have been replayed before.
         most_replays: how often the one was that was replayed most.
         oldest, newest: when the first and the last failed, in milliseconds since 1970; None without letters.
-        by: counts by class, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its begin).
+        by: counts by class, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its begin);
+            None is counted where a letter has no such thing.
     """
 
     KINDS = ("class", "code", "metric", "agent", "partition", "hour")
@@ -70,8 +71,8 @@ class Tally:
         agent = agent_of(item)
         by = self.by
         by["class"].add(item.failure.error_class.value)
-        by["code"].add("" if item.failure.code is None else str(item.failure.code))
-        by["metric"].add("" if item.metric is None else item.metric[:_MAX_LENGTH])
-        by["agent"].add("" if agent is None else agent[:_MAX_LENGTH])
+        by["code"].add(None if item.failure.code is None else str(item.failure.code))
+        by["metric"].add(None if item.metric is None else item.metric[:_MAX_LENGTH])
+        by["agent"].add(None if agent is None else agent[:_MAX_LENGTH])
         by["partition"].add(f"{topic[:_MAX_LENGTH]}/{partition}")
         by["hour"].add(str(at // _HOUR * _HOUR))

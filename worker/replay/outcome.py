@@ -13,6 +13,7 @@ class Outcome:
     Attributes:
         written: all that was in them is rows now (or skipped by rule).
         failed: something of them failed again, and has a new dead letter.
+        failed_as: metrics and events that have a new dead letter, by the class of that one.
         left: nothing could be done with them; they stand where they were, by class and reason.
         metrics: metrics that are rows now.
         problem: what ended the replay early, or None.
@@ -21,6 +22,7 @@ class Outcome:
 
     written: Counter[ErrorClass] = field(default_factory=Counter)
     failed: Counter[ErrorClass] = field(default_factory=Counter)
+    failed_as: Counter[ErrorClass] = field(default_factory=Counter)
     left: Counter[tuple[ErrorClass, str]] = field(default_factory=Counter)
     metrics: int = 0
     problem: str | None = None

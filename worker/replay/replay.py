@@ -153,6 +153,7 @@ class Replay:
         for place, error_class in block.letters:
             self._standing.claims.settle(place)
             (self._outcome.failed if place in again else self._outcome.written)[error_class] += 1
+        self._outcome.failed_as.update(item.failure.error_class for item in failed)
         self._outcome.metrics += len(block.fanned) - len(failed)
         await self._standing.save({place.partition for place, _ in block.letters})
         self._told(self._outcome.dealt_with)
