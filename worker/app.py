@@ -135,7 +135,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         witnesses = Witnesses(store)
         breaker = Breaker(witnesses, hold)
         stack.push_async_callback(breaker.stop)
-        writer = Writer(store, witnesses, breaker, settings.retry, settings.on_unavailable)
+        writer = Writer(store, witnesses, breaker, settings.retry, settings.on_unavailable, telemetry=telemetry)
         pipeline = Pipeline(writer, dead_letters, hold, telemetry)
         # 3. Where they come from.
         group = GroupPolicy(
@@ -160,6 +160,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         # 4. What the platform asks.
         for cause in Cause:
             telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
+        telemetry.running(VERSION, lambda: consumer.last_progress, lambda: inbox.lag)
         health = Health(lambda: monotonic() - consumer.last_progress, lambda: _reasons(hold, inbox), telemetry.registry)
         server = health.serve(settings.http_host, settings.http_port)
         stack.callback(server.close)

@@ -55,11 +55,13 @@ class DeadLetterUnavailable(WorkerError):
 
     Attributes:
         unacknowledged: positions, in what was put, of what must be put again.
+        pointers: positions of what is acknowledged as a pointer, because it is too large.
     """
 
-    def __init__(self, message: str, unacknowledged: Sequence[int]) -> None:
+    def __init__(self, message: str, unacknowledged: Sequence[int], pointers: Sequence[int] = ()) -> None:
         super().__init__(message)
         self.unacknowledged = unacknowledged
+        self.pointers = pointers
 
 
 class StoreError(WorkerError):

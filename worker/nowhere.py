@@ -15,8 +15,9 @@ class Nowhere:
     async def probe(self, witness: Block | None = None) -> None:
         """Always ready."""
 
-    async def put(self, failed: Sequence[Failed]) -> None:
-        """Take the dead letters."""
+    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+        """Take the dead letters; none is too large."""
+        return ()
 
     def close(self) -> None:
         """Nothing to close."""

@@ -9,11 +9,12 @@ Then, and only then, the caller may commit: every metric is a row, a dead letter
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from time import perf_counter
 
 import structlog
 
-from worker.errors import DeadLetterUnavailable
+from worker.errors import DeadLetterUnavailable, ErrorClass
 from worker.fanout import FanOut
 from worker.hold import Cause, Hold
 from worker.model import Failed, FailedMetric, Record
@@ -65,9 +66,10 @@ class Pipeline:
 
     async def process(self, records: Sequence[Record]) -> None:
         """Bring every metric of `records` to one of its three ends; when this returns they may be committed."""
-        remaining = iter(records)
-        while (fanned := await self._fan_out(remaining)) is not None:
-            await self.finish(fanned)
+        with self._telemetry.batch(records):
+            remaining = iter(records)
+            while (fanned := await self._fan_out(remaining)) is not None:
+                await self.finish(fanned)
 
     async def finish(self, fanned: FanOut) -> list[Failed]:
         """Steps 2 and 3 for what is fanned out already; returns what became dead letters."""
@@ -108,21 +110,35 @@ class Pipeline:
         unacknowledged = failed
         async for attempt in self._patience.without_end(DeadLetterUnavailable, self._sleep):
             with attempt:
+                started = perf_counter()
                 try:
-                    await self._dead_letters.put(unacknowledged)
+                    self._count_letters(unacknowledged, (), await self._dead_letters.put(unacknowledged))
                 except DeadLetterUnavailable as error:
+                    self._count_letters(unacknowledged, error.unacknowledged, error.pointers)
                     unacknowledged = [unacknowledged[position] for position in error.unacknowledged]
                     self._hold.enter(Cause.DEAD_LETTERS, str(error))
                     raise
+                finally:
+                    self._telemetry.dead_letter_seconds.observe(perf_counter() - started)
         self._hold.leave(Cause.DEAD_LETTERS)
-        for item in failed:
-            self._telemetry.dead_letters.labels(_kind(item), item.failure.error_class.value).inc()
+
+    def _count_letters(self, put: Sequence[Failed], missing: Collection[int], pointers: Collection[int]) -> None:
+        missing, pointers = frozenset(missing), frozenset(pointers)
+        classes = (
+            (_kind(item), ErrorClass.TOO_LARGE if position in pointers else item.failure.error_class)
+            for position, item in enumerate(put)
+            if position not in missing
+        )
+        for (kind, error_class), number in Counter(classes).items():
+            self._telemetry.dead_letters.labels(kind, error_class.value).inc(number)
 
     def _count(self, fanned: FanOut, written: int) -> None:
         count = self._telemetry
         count.events.inc(fanned.events)
         count.tombstones.inc(fanned.tombstones)
         count.rows.inc(written)
+        refused = sum(isinstance(item, FailedMetric) for item in fanned.failed)
+        count.metrics.inc(fanned.rows + refused + fanned.skipped.total())
         for json_type, number in fanned.skipped.items():
             count.skipped.labels(json_type).inc(number)
 

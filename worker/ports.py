@@ -43,8 +43,11 @@ class Store(Protocol):
 class DeadLetters(Protocol):
     """Where failed metrics and events go."""
 
-    async def put(self, failed: Sequence[Failed]) -> None:
+    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
         """Write one dead letter for each; when this returns all are acknowledged.
+
+        Returns:
+            The positions of those that did not fit and stand there as pointers, with the class `too_large`.
 
         Raises:
             DeadLetterUnavailable: at least one is not acknowledged; all may be put again.

@@ -105,7 +105,7 @@ class TestTheTopic:
         self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
     ) -> None:
         large = b"x" * 2_000_000
-        await topic.put([metric(), unreadable(large, key=b"k" * 5_000), metric()])
+        assert await topic.put([metric(), unreadable(large, key=b"k" * 5_000), metric()]) == [1]
         found = await read_topic(broker.bootstrap_servers, topics.dead_letters, 3)
         by_class = {headers_of(record)["dlq.error.class"]: record for record in found}
         assert len(found) == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import time
 
 import pytest
 
@@ -75,6 +76,44 @@ async def test_goes_on_after_what_was_committed(broker: KafkaServer, topics: Top
     second = await inboxes(group)
     assert [record.offset for record in await take(second, 1)] == [3]
     assert await committed(broker.bootstrap_servers, topics.events, group, 4) == {0: None, 1: 3, 2: None, 3: None}
+
+
+def lag_of(inbox: KafkaInbox) -> dict[int, tuple[int, float]]:
+    return {lag.partition: (lag.records, lag.seconds) for lag in inbox.lag}
+
+
+async def test_lag_is_what_is_not_committed_and_the_age_of_its_oldest_record(
+    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
+) -> None:
+    an_hour_ago = int((time() - 3600) * 1000)
+    await send(broker.bootstrap_servers, topics.events, [b"0"], partition=1, timestamps=[an_hour_ago])
+    await send(broker.bootstrap_servers, topics.events, [b"1", b"2"], partition=1)
+    inbox = await inboxes(fresh_name("group"))
+    for _ in range(3):
+        await take(inbox, 1)  # what one poll brings is committed together, and is one note
+    records, seconds = lag_of(inbox)[1]
+    assert records == 3
+    assert 3600 <= seconds < 3660
+    assert await inbox.commit({Partition(topics.events, 1): 1})
+    records, seconds = lag_of(inbox)[1]
+    assert records == 2
+    assert 0 <= seconds < 60
+    assert await inbox.commit({Partition(topics.events, 1): 3})
+    assert lag_of(inbox)[1] == (0, 0.0)
+
+
+async def test_lag_grows_while_nothing_is_taken(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
+    inbox = await inboxes(fresh_name("group"))
+    while not inbox.joined():
+        await inbox.poll(1, 0.2)
+    await inbox.idle()
+    for number in range(3):
+        await send(broker.bootstrap_servers, topics.events, [b"%d" % number], partition=2)
+    async with asyncio.timeout(30):
+        while lag_of(inbox).get(2, (0, 0.0))[1] <= 0.2:
+            await inbox.idle()
+            await asyncio.sleep(0.1)
+    assert lag_of(inbox)[2][0] == 3
 
 
 async def test_does_not_commit_what_it_does_not_own(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:

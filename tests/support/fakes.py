@@ -178,11 +178,13 @@ class MemoryDeadLetters(DeadLetters):
     Attributes:
         letters: everything that was acknowledged, in order.
         puts: how many were put each time.
+        too_large: what does not fit, so that a pointer is kept.
     """
 
     def __init__(self) -> None:
         self.letters: list[Failed] = []
         self.puts: list[int] = []
+        self.too_large: Callable[[Failed], bool] = lambda _: False
         self._next_puts: deque[Collection[int] | None] = deque()
 
     def fail_puts(self, *unacknowledged: Collection[int] | None) -> None:
@@ -192,7 +194,7 @@ class MemoryDeadLetters(DeadLetters):
         """
         self._next_puts += unacknowledged
 
-    async def put(self, failed: Sequence[Failed]) -> None:
+    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `DeadLetters`."""
         self.puts.append(len(failed))
         missing: list[int] = []
@@ -201,8 +203,10 @@ class MemoryDeadLetters(DeadLetters):
             positions = range(len(failed))
             missing = [at for at in positions if scripted is None or at in scripted]
         self.letters += [item for at, item in enumerate(failed) if at not in missing]
+        pointers = [at for at, item in enumerate(failed) if at not in missing and self.too_large(item)]
         if missing:
-            raise DeadLetterUnavailable("not acknowledged in time", missing)
+            raise DeadLetterUnavailable("not acknowledged in time", missing, pointers)
+        return pointers
 
 
 class KeptRecord(NamedTuple):
@@ -227,7 +231,6 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
     Attributes:
         records: what stands in each partition.
         watch: called before letters are kept, and before progress is saved, to change how things stand then.
-        too_large: what does not fit, so that a pointer is kept.
         handed_out: how many records were read, those that were read twice twice.
     """
 
@@ -237,17 +240,16 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         super().__init__()
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
         self.watch: Callable[[], object] = lambda: None
-        self.too_large: Callable[[Failed], bool] = lambda _: False
         self.handed_out = 0
         self._keeps_texts = keeps_texts
         self._kept: dict[int, tuple[int, str]] = {}
         self._times = count(1_767_225_600_000)
 
-    async def put(self, failed: Sequence[Failed]) -> None:
+    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `DeadLetters`. What is not acknowledged is not kept; `watch` may end it after any number of letters."""
         before = len(self.letters)
         try:
-            await super().put(failed)
+            return await super().put(failed)
         finally:
             for item in self.letters[before:]:
                 self.watch()

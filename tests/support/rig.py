@@ -35,7 +35,9 @@ class Rig:
         self.dead_letters = MemoryDeadLetters()
         self.witnesses = Witnesses(store)
         self.breaker = Breaker(self.witnesses, self.hold, PACE, self.clock.sleep)
-        self.writer = Writer(store, self.witnesses, self.breaker, retry, on_unavailable, self.clock.sleep)
+        self.writer = Writer(
+            store, self.witnesses, self.breaker, retry, on_unavailable, self.clock.sleep, self.telemetry
+        )
         self.pipeline = Pipeline(self.writer, self.dead_letters, self.hold, self.telemetry, PACE, self.clock.sleep)
 
     def counted(self, name: str, **labels: str) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
@@ -23,15 +24,21 @@ async def send(
     key: bytes | None = None,
     headers: Sequence[tuple[str, bytes]] = (),
     partition: int | None = None,
+    timestamps: Sequence[int] = (),
     **options: Any,
 ) -> None:
-    """Put records onto a topic, acknowledged; `options` are aiokafka's producer's own."""
+    """Put records onto a topic, acknowledged; `timestamps` are in ms, `options` are aiokafka's producer's own."""
     async with AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5, **options) as producer:
         sent = [
             await producer.send(
-                topic, value, _KEY[value is None] if key is None else key, partition=partition, headers=list(headers)
+                topic,
+                value,
+                _KEY[value is None] if key is None else key,
+                partition=partition,
+                timestamp_ms=timestamp,
+                headers=list(headers),
             )
-            for value in values
+            for value, timestamp in zip_longest(values, timestamps)
         ]
         await asyncio.gather(*sent)
 

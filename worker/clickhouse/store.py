@@ -104,6 +104,7 @@ class ClickHouseStore:
 
     def _measured_insert(self, block: Block) -> None:
         started = perf_counter()
+        self._telemetry.insert_rows.observe(len(block))
         outcome, code = "mistake", ""
         try:
             self._insert(block.columns(), {"insert_deduplication_token": block.token()})

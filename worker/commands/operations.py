@@ -73,7 +73,7 @@ async def replay(
         breaker = Breaker(witnesses, hold)
         stack.push_async_callback(breaker.stop)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
-        writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD)
+        writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
         pipeline = Pipeline(writer, OncePerPart(letters, standing.claims), hold, telemetry)
         sources = KafkaSources(kafka)
         stack.push_async_callback(sources.stop)

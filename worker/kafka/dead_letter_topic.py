@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 _REMEMBERED = 10_000
 
+_Form = Callable[[Failed, Letterhead, int], DeadLetter]
+
 
 class KafkaDeadLetters:
     """The `DeadLetters` of `worker.ports` on a topic.
@@ -35,30 +37,33 @@ class KafkaDeadLetters:
         self._timeout_seconds = timeout_seconds
         self._under_way: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
 
-    async def put(self, failed: Sequence[Failed]) -> None:
+    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `worker.ports.DeadLetters`. What is put again while it is on its way is waited for, not sent again."""
         now = int(time() * 1000)
         # One after the other: a thousand metrics of one event can each carry the same megabyte of user_id.
         outcomes = await self._send_all(failed, dead_letter, now)
         too_large = [position for position, error in outcomes.items() if isinstance(error, MessageSizeTooLargeError)]
+        pointers = []
         for position in too_large:
-            outcomes[position] = await self._send_smaller(failed[position], now)
+            outcomes[position], form = await self._send_smaller(failed[position], now)
+            if form is pointer and outcomes[position] is None:
+                pointers.append(position)
         missing = {position: error for position, error in outcomes.items() if error is not None}
         if missing:
             reasons = {f"{type(error).__name__}: {error}" for error in missing.values()}
-            raise DeadLetterUnavailable(f"{self._topic}: {'; '.join(sorted(reasons))[:500]}", sorted(missing))
+            raise DeadLetterUnavailable(f"{self._topic}: {'; '.join(sorted(reasons))[:500]}", sorted(missing), pointers)
+        return pointers
 
-    async def _send_smaller(self, failed: Failed, now: int) -> BaseException | None:
+    async def _send_smaller(self, failed: Failed, now: int) -> tuple[BaseException | None, _Form]:
         """Alone, because a neighbour in its batch may have been the large one, and if need be as a pointer."""
+        form: _Form
         for form in (dead_letter, pointer):
             error = (await self._send_all([failed], form, now))[0]
             if not isinstance(error, MessageSizeTooLargeError):
-                return error
-        return error
+                break
+        return error, form
 
-    async def _send_all(
-        self, failed: Sequence[Failed], form: Callable[[Failed, Letterhead, int], DeadLetter], now: int
-    ) -> dict[int, BaseException | None]:
+    async def _send_all(self, failed: Sequence[Failed], form: _Form, now: int) -> dict[int, BaseException | None]:
         """What became of each of `failed`, by position: None when it is acknowledged."""
         outcomes: dict[int, BaseException | None] = dict.fromkeys(range(len(failed)), TimeoutError("not acknowledged"))
         futures: dict[int, asyncio.Future[Any]] = {}

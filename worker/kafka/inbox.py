@@ -17,6 +17,7 @@ from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaErro
 
 from worker.errors import DependencyError
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
+from worker.kafka.lag import LagBooks
 from worker.kafka.membership import GroupPolicy, Membership
 from worker.model import Record, UnreadableRecord
 from worker.ports import Partition, RevokeListener
@@ -63,6 +64,8 @@ class KafkaInbox:
             metadata_max_age_ms=int(group.metadata_max_age_seconds * 1000),
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
+        self.lag = LagBooks(self._consumer)
+        self._looking_ahead: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect; the group is joined by `listen`.
@@ -79,8 +82,14 @@ class KafkaInbox:
 
     def listen(self, listener: RevokeListener) -> None:
         """Join the group, and tell `listener` of rebalances."""
-        self._membership = Membership(self._consumer, self._target, self._group, listener, self._telemetry, self._next)
+        self._membership = Membership(
+            self._consumer, self._target, self._group, listener, self._telemetry, self._forget
+        )
         self._consumer.subscribe([self._topic], listener=self._membership)
+
+    def _forget(self) -> None:
+        self._next.clear()
+        self.lag.forget()
 
     def joined(self) -> bool:
         """Whether this is a member of the group whose partitions, if any, are settled."""
@@ -88,6 +97,8 @@ class KafkaInbox:
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
+        if self._looking_ahead is not None:
+            self._looking_ahead.cancel()
         await stop_within(self._consumer.stop())
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -119,6 +130,7 @@ class KafkaInbox:
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         for partition, records in some.items():
             self._next[partition] = records[-1].offset + 1
+            self.lag.took(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
         return some
 
     async def _step_over_unreadable(self, max_records: int) -> Sequence[Record]:
@@ -148,6 +160,7 @@ class KafkaInbox:
         offset = await self._consumer.position(partition)
         self._consumer.seek(partition, offset + 1)
         self._next[partition] = offset + 1
+        self.lag.took(partition, offset, -1, offset + 1)
         log.warning("stepped over a record that cannot be parsed", partition=partition.partition, offset=offset)
         return UnreadableRecord(partition.topic, partition.partition, offset)
 
@@ -171,6 +184,8 @@ class KafkaInbox:
 
     async def idle(self) -> None:
         """See `worker.ports.Inbox`."""
+        if self._looking_ahead is None or self._looking_ahead.done():
+            self._looking_ahead = asyncio.create_task(self.lag.look_ahead(), name="lag")
         self._consumer.pause(*self._consumer.assignment())
         try:
             some = await self._getmany(0, 1)
@@ -203,4 +218,7 @@ class KafkaInbox:
             self._telemetry.commit_failures.inc()
             log.warning("commit refused", error=f"{type(error).__name__}: {error}", partitions=len(owned))
             return False
+        self._telemetry.commits.inc()
+        for partition, offset in owned.items():
+            self.lag.committed(partition, offset)
         return True

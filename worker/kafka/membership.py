@@ -1,6 +1,7 @@
 """Being one member of a consumer group: what a rebalance asks of us, and what to do when our name has been taken."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +33,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
     to the younger, aiokafka does not tell the older that it is fenced, the older joins again and takes the name back,
     and so on for ever. Here the older ends.
 
+    Args:
+        consumer: the member.
+        target: where to ask who else is one.
+        group: what it is a member of.
+        listener: is told of a revoke while the partitions are still owned.
+        telemetry: counts them.
+        forget: called when what is known of partitions and positions does not hold any more.
+
     Attributes:
         joined: the partitions, if any, are settled; true for a member without partitions too.
         lost: why this member must end, once it must.
@@ -44,14 +53,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         group: GroupPolicy,
         listener: RevokeListener,
         telemetry: Telemetry,
-        handed_out: dict[TopicPartition, int],
+        forget: Callable[[], object],
     ) -> None:
         self._consumer = consumer
         self._target = target
         self._group = group
         self._listener = listener
         self._telemetry = telemetry
-        self._handed_out = handed_out
+        self._forget = forget
         self._known_as: str | None = None
         self.joined = False
         self.lost: DependencyError | None = None
@@ -65,7 +74,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
             await self._listener.revoked()
-        self._handed_out.clear()
+        self._forget()
+        self._telemetry.assigned.set(0)
         if self.lost:
             # This ends aiokafka's task that would join again now. An error would be logged, and it would join.
             raise asyncio.CancelledError
@@ -74,6 +84,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         """Take note of them."""
         self.joined = True
         self._known_as = self._member_id()
+        self._telemetry.assigned.set(len(assigned))
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
     async def taken_by_another(self) -> DependencyError | None:

@@ -18,13 +18,15 @@ class OncePerPart:
         self._dead_letters = dead_letters
         self._claims = claims
 
-    async def put(self, failed: Sequence[Failed]) -> None:
+    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `worker.ports.DeadLetters`."""
         due = [position for position, item in enumerate(failed) if not self._stands(item)]
         try:
-            await self._dead_letters.put([failed[position] for position in due])
+            pointers = await self._dead_letters.put([failed[position] for position in due])
         except DeadLetterUnavailable as error:
-            raise DeadLetterUnavailable(str(error), [due[position] for position in error.unacknowledged]) from error
+            unacknowledged, pointers = ([due[at] for at in some] for some in (error.unacknowledged, error.pointers))
+            raise DeadLetterUnavailable(str(error), unacknowledged, pointers) from error
+        return [due[position] for position in pointers]
 
     def _stands(self, item: Failed) -> bool:
         if not self._claims or not isinstance(item, FailedMetric):

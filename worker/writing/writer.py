@@ -19,8 +19,10 @@ from worker.errors import ErrorClass, StoreMisconfigured, StoreUnavailable, Unkn
 from worker.model import FailedMetric, Failure
 from worker.ports import Store
 from worker.retry import RetryPolicy, Sleep
+from worker.telemetry import Telemetry
 from worker.writing.breaker import Breaker
 from worker.writing.isolation import Inserts, NothingPasses, Piece, TooMuch, isolate
+from worker.writing.repeats import Repeats
 from worker.writing.witness import Life, Witnesses
 
 Result = TypeVar("Result")
@@ -51,6 +53,7 @@ class Writer(Inserts):
         retry: the budget of each block and each piece of it.
         on_unavailable: what to do when it is spent.
         sleep: waits between attempts; tests put their own clock here.
+        telemetry: counts splits, and inserts that are repeated.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Writer(Inserts):
         retry: RetryPolicy,
         on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
         sleep: Sleep = asyncio.sleep,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._store = store
         self._witnesses = witnesses
@@ -68,6 +72,7 @@ class Writer(Inserts):
         self._retry = retry
         self._on_unavailable = on_unavailable
         self._sleep = sleep
+        self._telemetry = telemetry or Telemetry()
 
     async def write(self, block: Block) -> list[FailedMetric]:
         """Write every row of `block`; when this returns each is acknowledged by the store or among the failed.
@@ -89,10 +94,14 @@ class Writer(Inserts):
 
     async def insert(self, piece: Piece) -> None:
         """See `Inserts`."""
+        with Repeats(self._telemetry, divisible=len(piece.block) > 1) as repeats:
+            await self._insert(piece, repeats)
 
+    async def _insert(self, piece: Piece, repeats: Repeats) -> None:
         async def insert() -> None:
             piece.attempts += 1
-            await self._store.insert(piece.block)
+            with repeats.attempt():
+                await self._store.insert(piece.block)
             self._breaker.close(piece.block.month)
 
         alone = len(piece.block) == 1
