@@ -14,8 +14,10 @@ from typing import TypeVar
 
 import structlog
 
+from worker import logs
 from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.consumer import Consumer
+from worker.failure_log import FailureLog
 from worker.health import Health
 from worker.hold import Cause, Hold
 from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
@@ -126,6 +128,8 @@ class _Worker:
 async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
     telemetry, hold = Telemetry(), Hold()
     async with AsyncExitStack() as stack:
+        summaries = asyncio.create_task(logs.summarise(), name="summaries")
+        stack.callback(summaries.cancel)
         # 1. Kafka must be there, with both topics, and let us use them.
         kafka = kafka_target(settings)
         await require_rights(kafka, *kafka_needs(settings))
@@ -136,7 +140,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         breaker = Breaker(witnesses, hold)
         stack.push_async_callback(breaker.stop)
         writer = Writer(store, witnesses, breaker, settings.retry, settings.on_unavailable, telemetry=telemetry)
-        pipeline = Pipeline(writer, dead_letters, hold, telemetry)
+        pipeline = Pipeline(writer, dead_letters, hold, telemetry, FailureLog(users=settings.log_user_ids))
         # 3. Where they come from.
         group = GroupPolicy(
             settings.kafka_group_id,

@@ -1,14 +1,25 @@
-"""Logs on stderr: one JSON object a line for machines, or columns for people."""
+"""Logs on stderr: one JSON object a line for machines, or columns for people.
 
+What repeats is summarised, whoever logs it (`worker.flood`); no string reaches a terminal as a command to it.
+"""
+
+import asyncio
+import atexit
 import logging
 import sys
+from collections.abc import Mapping
 from typing import TextIO
 
 import structlog
+from structlog.typing import EventDict, Processor
 
+from worker.flood import INTERVAL_SECONDS, Flood
 from worker.letters.shown import shown
 
-_SHARED: list[structlog.typing.Processor] = [
+log = structlog.get_logger(__name__)
+
+_REPEATED = "repeated"
+_SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -24,6 +35,7 @@ def configure(level: str, form: str) -> None:
         form: `json` or `console`.
     """
     handler = _Stderr()
+    handler.addFilter(_admitted)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
@@ -43,6 +55,7 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _not_repeated,  # before the rest, so that what is withheld costs little
             *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -50,6 +63,38 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+async def summarise() -> None:
+    """Tell what was withheld whenever an interval ends, until cancelled: a flood that is over has a last summary."""
+    while True:
+        await asyncio.sleep(INTERVAL_SECONDS)
+        flush()
+
+
+def flush() -> None:
+    """Tell what was withheld until now."""
+    _flood.flush()
+
+
+def _summarised(summary: Mapping[str, object]) -> None:
+    log.warning(_REPEATED, **summary)
+
+
+_flood = Flood(_summarised)
+atexit.register(flush)
+
+
+def _not_repeated(_logger: object, method: str, entry: EventDict) -> EventDict:
+    if method in ("debug", "info") or entry["event"] == _REPEATED or _flood.admits(entry["event"], entry):
+        return entry
+    raise structlog.DropEvent
+
+
+def _admitted(record: logging.LogRecord) -> bool:
+    """The same for what libraries log: their text before anything is put into it names the kind."""
+    ours = isinstance(record.msg, dict)
+    return ours or record.levelno < logging.WARNING or _flood.admits(f"{record.name}: {record.msg}", {})
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -60,7 +105,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def _for_people() -> list[structlog.typing.Processor]:
+def _for_people() -> list[Processor]:
     colors = sys.stderr.isatty()
     return [
         _plain,
@@ -68,7 +113,7 @@ def _for_people() -> list[structlog.typing.Processor]:
     ]
 
 
-def _plain(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _plain(_logger: object, _method: str, entry: EventDict) -> EventDict:
     """What others wrote, the name of a metric say, never as a control sequence; a traceback keeps its lines."""
     return {
         key: "\n".join(map(shown, value.split("\n") if key in _OF_LINES else [value]))

@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from time import perf_counter
 
-import structlog
-
 from worker.errors import DeadLetterUnavailable, ErrorClass
+from worker.failure_log import FailureLog
 from worker.fanout import FanOut
 from worker.hold import Cause, Hold
 from worker.model import Failed, FailedMetric, Record
@@ -23,17 +22,12 @@ from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.telemetry import Telemetry
 from worker.writing.writer import Writer
 
-log = structlog.get_logger(__name__)
-
 MAX_ROWS = 200_000
 """Rows and failures in memory at once. Also keeps a block below 1,048,576 rows, where the driver would cut it in two
 and the insert would not be atomic any more."""
 _RECORDS_AT_A_TIME = 250
 """Records decoded before the event loop gets its turn, so that heartbeats are not late."""
 _MAX_PUT = 1_000
-_LOGGED_MESSAGE = 300
-_LOGGED_ONE_BY_ONE = 5
-"""Failures of a batch that get a log line each; the rest are counted in one."""
 
 
 class Pipeline:
@@ -44,6 +38,7 @@ class Pipeline:
         dead_letters: takes what failed.
         hold: entered while the dead-letter topic does not acknowledge.
         telemetry: counts what becomes of everything.
+        log: is told of everything that fails.
         patience: the pace at which dead letters are put again; it is never given up, whatever its budget.
         sleep: waits in between; tests put their own clock here.
     """
@@ -54,6 +49,7 @@ class Pipeline:
         dead_letters: DeadLetters,
         hold: Hold,
         telemetry: Telemetry,
+        log: FailureLog | None = None,
         patience: RetryPolicy = UNTIL_DONE,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -61,6 +57,7 @@ class Pipeline:
         self._dead_letters = dead_letters
         self._hold = hold
         self._telemetry = telemetry
+        self._log = log or FailureLog(users=False)
         self._patience = patience
         self._sleep = sleep
 
@@ -97,7 +94,7 @@ class Pipeline:
     async def _put(self, failed: Sequence[Failed]) -> None:
         if not failed:
             return
-        _log_failures(failed)
+        self._log.note(failed)
         try:
             for start in range(0, len(failed), _MAX_PUT):
                 await self._put_until_acknowledged(failed[start : start + _MAX_PUT])
@@ -145,22 +142,3 @@ class Pipeline:
 
 def _kind(failed: Failed) -> str:
     return "metric" if isinstance(failed, FailedMetric) else "event"
-
-
-def _log_failures(failed: Sequence[Failed]) -> None:
-    for item in failed[:_LOGGED_ONE_BY_ONE]:
-        record = item.event.record if isinstance(item, FailedMetric) else item.record
-        log.warning(
-            "dead letter",
-            kind=_kind(item),
-            error_class=item.failure.error_class.value,
-            error_type=item.failure.error_type,
-            error_code=item.failure.code,
-            error=item.failure.message[:_LOGGED_MESSAGE],
-            metric=item.metric[:_LOGGED_MESSAGE] if isinstance(item, FailedMetric) else None,
-            execution_id=str(item.event.execution_id) if isinstance(item, FailedMetric) else None,
-            source=f"{record.topic}/{record.partition}/{record.offset}",
-        )
-    if len(failed) > _LOGGED_ONE_BY_ONE:
-        rest = Counter(f"{item.failure.error_class.value}/{item.failure.error_type}" for item in failed)
-        log.warning("dead letters of this batch", total=len(failed), by_class=dict(rest))

@@ -38,7 +38,9 @@ class Rig:
         self.writer = Writer(
             store, self.witnesses, self.breaker, retry, on_unavailable, self.clock.sleep, self.telemetry
         )
-        self.pipeline = Pipeline(self.writer, self.dead_letters, self.hold, self.telemetry, PACE, self.clock.sleep)
+        self.pipeline = Pipeline(
+            self.writer, self.dead_letters, self.hold, self.telemetry, None, PACE, self.clock.sleep
+        )
 
     def counted(self, name: str, **labels: str) -> float:
         """The value of a counter of the telemetry, 0 where it was never touched."""

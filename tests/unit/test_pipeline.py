@@ -283,13 +283,16 @@ class TestDeadLettersThatAreNotAcknowledged:
 
 
 class TestLogs:
-    async def test_show_a_few_failures_of_a_batch_and_count_the_rest(self) -> None:
+    async def test_name_the_metric_and_the_execution_of_every_failure_and_no_user(self) -> None:
+        users = {"metrics": {"cost": float("nan")}, "user_id": "alice-7"}
         async with rig() as worker:
             with capture_logs() as logs:
-                await worker.pipeline.process([record(b"{", offset=offset) for offset in range(100)])
-        assert [entry["event"] for entry in logs] == ["dead letter"] * 5 + ["dead letters of this batch"]
-        assert logs[0]["source"] == "execution-completed/0/0"
-        assert logs[-1]["by_class"] == {"invalid_event/InvalidJSON": 100}
+                await worker.pipeline.process([record(event(**users), offset=3), record(b"{", offset=4)])
+        metric, whole = logs
+        assert (metric["kind"], metric["metric"], metric["error_type"]) == ("metric", "cost", "UnrepresentableNumber")
+        assert metric["execution_id"] == event()["execution_id"]
+        assert (whole["kind"], whole["source"]) == ("event", "execution-completed/0/4")
+        assert "alice" not in str(logs)
 
     async def test_are_short_whatever_the_name_of_a_metric(self) -> None:
         async with rig() as worker:

@@ -45,6 +45,7 @@ def leave_at_once(code: int) -> None:
 
     It has nothing to finish any more, and Python would wait for it, the event loop too when it closes.
     """
+    logs.flush()
     if any(thread is not threading.main_thread() for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from worker.app import VERSION, clickhouse_target, kafka_target
 from worker.clickhouse.store import ClickHouseStore
 from worker.errors import DependencyError, StoreError
+from worker.failure_log import FailureLog
 from worker.kafka.backlog import KafkaBacklog
 from worker.kafka.connection import producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
@@ -74,7 +75,9 @@ async def replay(
         stack.push_async_callback(breaker.stop)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
         writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
-        pipeline = Pipeline(writer, OncePerPart(letters, standing.claims), hold, telemetry)
+        pipeline = Pipeline(
+            writer, OncePerPart(letters, standing.claims), hold, telemetry, FailureLog(users=settings.log_user_ids)
+        )
         sources = KafkaSources(kafka)
         stack.push_async_callback(sources.stop)
         yield Replay(

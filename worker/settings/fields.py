@@ -167,6 +167,9 @@ class Settings(BaseSettings):
         8080, ge=0, le=65535, description="Port on which health and telemetry are served; 0 takes any that is free."
     )
     log_level: LogLevel = Field("INFO", description="Least severity that is logged.")
+    log_user_ids: bool = Field(
+        False, description="Whether log lines about a failed metric name the user of its execution."
+    )
     log_format: LogFormat = Field("json", description="One JSON object a line, or text for people.")
     shutdown_timeout_seconds: float = Field(
         25.0,

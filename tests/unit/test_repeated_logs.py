@@ -1,0 +1,111 @@
+"""What repeats is a few lines of log, nothing is lost from the sum, and no user is named by default."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from structlog.testing import capture_logs
+
+from deploy.local.environment import without_settings
+from tests.support.events import event, read
+from worker.errors import ErrorClass
+from worker.failure_log import FailureLog
+from worker.flood import INTERVAL_SECONDS, MAX_KINDS, TOLD, Flood
+from worker.model import FailedMetric, Failure
+
+_PROGRAM = """
+import logging, sys
+from tests.unit.test_repeated_logs import failed
+from worker import logs
+from worker.failure_log import FailureLog
+logs.configure("INFO", sys.argv[1])
+"""
+
+
+def said(program: str, form: str = "json") -> list[str]:
+    """The lines on stderr of a process that logs as the worker does."""
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", _PROGRAM + program, form],
+        capture_output=True,
+        text=True,
+        env=without_settings(),
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def failed(metric: str = "cost", message: str = "it is violated", user: str | None = "alice-7") -> FailedMetric:
+    failure = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", message, 469)
+    return FailedMetric(read(event(user_id=user)), metric, -1, failure, attempts=2)
+
+
+def test_a_million_refused_metrics_are_a_few_lines_whose_sum_is_a_million() -> None:
+    lines = said(
+        """
+some = [failed(f"metric-{number}") for number in range(1_000)]
+log = FailureLog(users=False)
+for _ in range(1_000):
+    log.note(some)
+"""
+    )
+    assert len(lines) < 20 * MAX_KINDS  # an interval may end on the way
+    entries = [json.loads(line) for line in lines]
+    told = [entry for entry in entries if entry["event"] == "dead letter"]
+    withheld = sum(entry["withheld"] for entry in entries if entry["event"] == "repeated")
+    assert len(told) + withheld == 1_000_000
+    assert {entry["of"] for entry in entries if entry["event"] == "repeated"} == {"dead letter"}
+    assert all(entry["error_code"] == 469 for entry in entries)
+    assert told[0]["metric"] == "metric-0"
+
+
+def test_libraries_are_summarised_too() -> None:
+    lines = said("for port in range(1_000): logging.getLogger('aiokafka.conn').warning('no way to %s', port)")
+    entries = [json.loads(line) for line in lines]
+    assert [entry["event"] for entry in entries[:TOLD]] == [f"no way to {port}" for port in range(TOLD)]
+    (summary,) = entries[TOLD:]
+    assert (summary["of"], summary["withheld"]) == ("aiokafka.conn: no way to %s", 1_000 - TOLD)
+
+
+def test_a_summary_is_told_when_the_interval_is_over_and_begins_anew() -> None:
+    told: list[dict[str, object]] = []
+    now = [0.0]
+    flood = Flood(lambda summary: told.append(dict(summary)), clock=lambda: now[0])
+    traits = {"error_class": "row_refused", "metric": "cost", "source": "of no account"}
+    assert [flood.admits("dead letter", traits) for _ in range(TOLD + 2)] == [True] * TOLD + [False] * 2
+    now[0] = INTERVAL_SECONDS
+    assert flood.admits("dead letter", traits)
+    assert told == [
+        {
+            "of": "dead letter", "error_class": "row_refused", "metric": "cost", "told": TOLD, "withheld": 2,
+            "seconds": INTERVAL_SECONDS,
+        }
+    ]  # fmt: skip
+    flood.flush()
+    assert len(told) == 1
+
+
+def test_the_kinds_that_are_told_apart_are_bounded_and_nothing_is_lost() -> None:
+    told: list[Counter[str]] = []
+    flood = Flood(lambda summary: told.append(Counter(withheld=int(str(summary["withheld"])))))
+    admitted = sum(
+        flood.admits(f"event {kind % 7}", {"metric": f"m{kind}", "error_code": kind}) for kind in range(9_999)
+    )
+    flood.flush()
+    assert admitted <= TOLD * (2 * MAX_KINDS + 7)
+    assert admitted + sum(count["withheld"] for count in told) == 9_999
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_users_are_named_only_where_that_is_allowed(allowed: bool) -> None:
+    with capture_logs() as logs:
+        FailureLog(users=allowed).note(
+            [failed(message="violated: user_id = 'alice-7'"), failed(user="a", message="bad")]
+        )
+    assert ("alice-7" in str(logs)) is allowed
+    assert logs[0].get("user_id") == ("alice-7" if allowed else None)
+    assert logs[1]["error"] == "bad"
