@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from os import getpid
-from time import monotonic
+from time import monotonic, time
 from typing import TypeVar
 
 import structlog
@@ -18,8 +18,9 @@ from worker import logs
 from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.consumer import Consumer
 from worker.failure_log import FailureLog
-from worker.health import Health
 from worker.hold import Cause, Hold
+from worker.http.server import Health
+from worker.http.status import GROUP, Status
 from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.inbox import KafkaInbox
@@ -165,8 +166,8 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         for cause in Cause:
             telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
         telemetry.running(VERSION, lambda: consumer.last_progress, lambda: inbox.lag)
-        health = Health(lambda: monotonic() - consumer.last_progress, lambda: _reasons(hold, inbox), telemetry.registry)
-        server = health.serve(settings.http_host, settings.http_port)
+        looking = partial(_status, settings, telemetry, hold, inbox, consumer, time())
+        server = Health(looking, telemetry.registry).serve(settings.http_host, settings.http_port)
         stack.callback(server.close)
         yield _Worker(consumer, server.port)
 
@@ -189,11 +190,26 @@ def _is_held(hold: Hold, cause: Cause) -> float:
     return float(cause in hold.reasons)
 
 
-def _reasons(hold: Hold, inbox: KafkaInbox) -> dict[str, str]:
+def _status(
+    settings: Settings, telemetry: Telemetry, hold: Hold, inbox: KafkaInbox, consumer: Consumer, started: float
+) -> Status:
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
     if not inbox.joined():
-        reasons["group"] = "not a member of the consumer group yet"
-    return reasons
+        reasons[GROUP] = "not a member of the consumer group yet"
+    return Status(
+        version=VERSION,
+        topic=settings.kafka_topic,
+        group=settings.kafka_group_id,
+        started=started,
+        now=time(),
+        reasons=reasons,
+        silence_seconds=monotonic() - consumer.last_progress,
+        ever_joined=inbox.ever_joined,
+        lags=tuple(inbox.lag),
+        rates=telemetry.rates,
+        totals=telemetry.totals,
+        last_letters=telemetry.last_letters,
+    )
 
 
 def relax_garbage_collection() -> None:

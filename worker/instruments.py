@@ -1,7 +1,8 @@
 """Instruments that `prometheus_client` has not."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from threading import Lock
 from time import monotonic
@@ -49,6 +50,52 @@ class ManyHistogram(Collector):
         yield HistogramMetricFamily(
             self._name, self._sentence, buckets=list(zip(names, counts, strict=True)), sum_value=total
         )
+
+
+class Meter:
+    """How much of some things there was a second lately; kept by the second, for about a minute.
+
+    Args:
+        names: of the things.
+        clock: in seconds, never running backwards; tests put their own here.
+
+    Attributes:
+        totals: how much of each there was in all.
+    """
+
+    def __init__(self, names: Sequence[str], clock: Callable[[], float] = monotonic) -> None:
+        self.totals = dict.fromkeys(names, 0.0)
+        self._clock = clock
+        self._began = clock()
+        self._seconds: deque[tuple[int, dict[str, float]]] = deque()
+        self._lock = Lock()
+
+    def add(self, **amounts: float) -> None:
+        """There were so many more."""
+        with self._lock:
+            second = int(self._clock())
+            self._forget(second)
+            if not self._seconds or self._seconds[-1][0] != second:
+                self._seconds.append((second, dict.fromkeys(self.totals, 0.0)))
+            for counts in (self.totals, self._seconds[-1][1]):
+                for name, amount in amounts.items():
+                    counts[name] += amount
+
+    def per_second(self) -> tuple[float, ...]:
+        """The time that is looked at, at most a minute and at least a second; then the mean of each thing in it."""
+        with self._lock:
+            now = self._clock()
+            self._forget(int(now))
+            seconds = min(max(now - self._began, 1.0), float(_LATELY_SECONDS))
+            sums = [sum(counts[name] for _, counts in self._seconds) for name in self.totals]
+        return (seconds, *(total / seconds for total in sums))
+
+    def _forget(self, second: int) -> None:
+        while self._seconds and self._seconds[0][0] <= second - _LATELY_SECONDS:
+            self._seconds.popleft()
+
+
+_LATELY_SECONDS = 60
 
 
 class Unanswered:

@@ -8,7 +8,6 @@ Then, and only then, the caller may commit: every metric is a row, a dead letter
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from time import perf_counter
 
@@ -121,24 +120,13 @@ class Pipeline:
 
     def _count_letters(self, put: Sequence[Failed], missing: Collection[int], pointers: Collection[int]) -> None:
         missing, pointers = frozenset(missing), frozenset(pointers)
-        classes = (
-            (_kind(item), ErrorClass.TOO_LARGE if position in pointers else item.failure.error_class)
+        self._telemetry.lettered(
+            (item, ErrorClass.TOO_LARGE if position in pointers else item.failure.error_class)
             for position, item in enumerate(put)
             if position not in missing
         )
-        for (kind, error_class), number in Counter(classes).items():
-            self._telemetry.dead_letters.labels(kind, error_class.value).inc(number)
 
     def _count(self, fanned: FanOut, written: int) -> None:
-        count = self._telemetry
-        count.events.inc(fanned.events)
-        count.tombstones.inc(fanned.tombstones)
-        count.rows.inc(written)
         refused = sum(isinstance(item, FailedMetric) for item in fanned.failed)
-        count.metrics.inc(fanned.rows + refused + fanned.skipped.total())
-        for json_type, number in fanned.skipped.items():
-            count.skipped.labels(json_type).inc(number)
-
-
-def _kind(failed: Failed) -> str:
-    return "metric" if isinstance(failed, FailedMetric) else "event"
+        metrics = fanned.rows + refused + fanned.skipped.total()
+        self._telemetry.settled(fanned.events, metrics, written, fanned.skipped, fanned.tombstones)

@@ -4,7 +4,8 @@ Prometheus' conventions hold: a counter ends in `_total`, times are in seconds, 
 known beforehand, or as many as there are partitions: never a user, an execution, an agent or the name of a metric.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from platform import python_version
 from time import monotonic, perf_counter, time
@@ -15,11 +16,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from worker.errors import ErrorClass
-from worker.instruments import ManyHistogram, Unanswered
-from worker.model import Record
+from worker.instruments import ManyHistogram, Meter, Unanswered
+from worker.model import Failed, FailedMetric, Record
 
 _PREFIX = "metrics_worker_"
 
+_LONGEST_NAME = 256
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _BEHIND_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
@@ -39,6 +41,26 @@ class PartitionLag(NamedTuple):
     partition: int
     records: int
     seconds: float
+
+
+class LastLetter(NamedTuple):
+    """The last dead letter of a class. `number` is how many there were since the start, `at` is in Unix time."""
+
+    error_class: ErrorClass
+    number: int
+    at: float
+    error_type: str
+    code: int | None
+    metric: str | None
+
+
+class Rates(NamedTuple):
+    """What was brought to an end each second, on average of the last `seconds`."""
+
+    seconds: float = 0.0
+    events: float = 0.0
+    rows: float = 0.0
+    letters: float = 0.0
 
 
 class Telemetry:
@@ -132,6 +154,10 @@ class Telemetry:
         self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns now.")
         self._lag = _LagCollector(self.registry)
 
+        # For people, who see no counters grow
+        self._lately = Meter(Rates._fields[1:])
+        self._last_letters: dict[ErrorClass, LastLetter] = {}
+
         # The state of the worker
         self.holding = self._gauge("holding", "1 while consumption stands still, by cause.", "cause")
         self.progress = self._gauge(
@@ -158,6 +184,48 @@ class Telemetry:
         self.build_info.labels(version, python_version()).set(1)
         self.progress.set_function(lambda: time() - (monotonic() - last_progress()))
         self._lag.lag = lag
+
+    def settled(self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int) -> None:
+        """Count what has come to its end: events, the metrics in them, those that are rows, those that were skipped."""
+        self.events.inc(events)
+        self.metrics.inc(metrics)
+        self.rows.inc(written)
+        self.tombstones.inc(tombstones)
+        for json_type, number in skipped.items():
+            self.skipped.labels(json_type).inc(number)
+        self._lately.add(events=events, rows=written)
+
+    def lettered(self, letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
+        """Count dead letters that are acknowledged, each with the class that it stands under."""
+        kinds: Counts[tuple[str, ErrorClass]] = Counts()
+        last: dict[ErrorClass, Failed] = {}
+        for item, error_class in letters:
+            kinds["metric" if isinstance(item, FailedMetric) else "event", error_class] += 1
+            last[error_class] = item
+        for (kind, error_class), number in kinds.items():
+            self.dead_letters.labels(kind, error_class.value).inc(number)
+        for error_class, item in last.items():
+            before = self._last_letters.get(error_class)
+            number = (before.number if before else 0) + sum(n for (_, of), n in kinds.items() if of is error_class)
+            metric = item.metric[:_LONGEST_NAME] if isinstance(item, FailedMetric) else None
+            why = item.failure
+            self._last_letters[error_class] = LastLetter(error_class, number, time(), why.error_type, why.code, metric)
+        self._lately.add(letters=kinds.total())
+
+    @property
+    def last_letters(self) -> list[LastLetter]:
+        """Of each class that there was a dead letter of, the last first."""
+        return sorted(self._last_letters.copy().values(), key=lambda letter: -letter.at)
+
+    @property
+    def rates(self) -> Rates:
+        """Of about the last minute, or since the start."""
+        return Rates(*self._lately.per_second())
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        """What was done since the start: events, rows, letters."""
+        return dict(self._lately.totals)
 
     @contextmanager
     def batch(self, records: Sequence[Record]) -> Iterator[None]:

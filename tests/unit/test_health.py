@@ -2,14 +2,18 @@
 
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from worker.errors import SettingsError
-from worker.health import MAX_SILENCE_SECONDS, Health
+from worker.http.server import Health
+from worker.http.status import MAX_SILENCE_SECONDS, Status
 
 
 def addresses() -> list[str]:
@@ -30,35 +34,53 @@ def get(url: str) -> tuple[int, str]:
             return refused.code, refused.read().decode()
 
 
+WELL = Status("1.2.3", "events", "workers", started=0.0, now=60.0, reasons={}, silence_seconds=0.0)
+
+
+@contextmanager
+def served(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
+    """The address of a server that tells of `status`."""
+    server = Health(lambda: status, CollectorRegistry()).serve(host, 0)
+    try:
+        yield f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("host", addresses())
 def test_answers_on_either_kind_of_address(host: str) -> None:
-    server = Health(lambda: 0.0, dict, CollectorRegistry()).serve(host, 0)
-    try:
-        shown = f"[{host}]" if ":" in host else host
-        assert get(f"http://{shown}:{server.port}/livez")[0] == 200
-    finally:
-        server.close()
+    with served(WELL, host) as base:
+        assert get(f"{base}/livez")[0] == 200
 
 
-def test_tells_why_it_is_not_ready_and_when_it_makes_no_progress() -> None:
-    silence, reasons = [0.0], {"store": "UNKNOWN_TABLE"}
-    server = Health(lambda: silence[0], lambda: reasons, CollectorRegistry()).serve("127.0.0.1", 0)
-    base = f"http://127.0.0.1:{server.port}"
-    try:
+def test_is_ready_and_alive_when_all_is_well() -> None:
+    with served(WELL) as base:
+        assert [get(f"{base}/{path}")[0] for path in ("livez", "readyz", "metrics", "", "other")] == [200] * 4 + [404]
+
+
+def test_tells_why_it_is_not_ready_and_lives_all_the_same() -> None:
+    with served(replace(WELL, reasons={"store": "UNKNOWN_TABLE"})) as base:
         status, body = get(f"{base}/readyz")
         assert (status, json.loads(body)) == (503, {"ready": False, "reasons": {"store": "UNKNOWN_TABLE"}})
-        reasons.clear()
-        assert get(f"{base}/readyz")[0] == 200
-        silence[0] = MAX_SILENCE_SECONDS
+        assert get(f"{base}/livez")[0] == 200
+
+
+def test_does_not_live_without_progress() -> None:
+    with served(replace(WELL, silence_seconds=MAX_SILENCE_SECONDS)) as base:
         assert get(f"{base}/livez")[0] == 503
-        assert get(f"{base}/metrics")[0] == 200
-        assert get(f"{base}/other")[0] == 404
-    finally:
-        server.close()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_nothing_there_changes_state(method: str) -> None:
+    with served(WELL) as base:
+        for path in ("/", "/livez", "/readyz", "/metrics"):
+            with pytest.raises(HTTPError, match="405") as refused:
+                urlopen(Request(base + path, method=method, data=b""), timeout=5)  # noqa: S310 - our own server
+            refused.value.close()
 
 
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"HTTP_PORT={port} cannot be listened on"):
-            Health(lambda: 0.0, dict, CollectorRegistry()).serve("127.0.0.1", port)
+            Health(lambda: WELL, CollectorRegistry()).serve("127.0.0.1", port)

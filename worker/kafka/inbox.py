@@ -95,6 +95,11 @@ class KafkaInbox:
         """Whether this is a member of the group whose partitions, if any, are settled."""
         return self._membership is not None and self._membership.joined
 
+    @property
+    def ever_joined(self) -> bool:
+        """Whether this has been a member of the group since it was started."""
+        return self._membership is not None and self._membership.ever_joined
+
     async def stop(self) -> None:
         """Leave the group and disconnect."""
         if self._looking_ahead is not None:

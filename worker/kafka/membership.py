@@ -43,6 +43,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     Attributes:
         joined: the partitions, if any, are settled; true for a member without partitions too.
+        ever_joined: whether that was so at any time.
         lost: why this member must end, once it must.
     """
 
@@ -62,7 +63,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._telemetry = telemetry
         self._forget = forget
         self._known_as: str | None = None
-        self.joined = False
+        self.joined = self.ever_joined = False
         self.lost: DependencyError | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -82,7 +83,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Take note of them."""
-        self.joined = True
+        self.joined = self.ever_joined = True
         self._known_as = self._member_id()
         self._telemetry.assigned.set(len(assigned))
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))

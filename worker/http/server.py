@@ -1,8 +1,11 @@
-"""Health and telemetry over HTTP, from a thread of its own: it answers even when the event loop does not.
+"""Health, telemetry and the status page over HTTP, from threads of their own: they answer even when the loop does not.
 
+/         a page for people
 /livez    200 while the loop makes progress; never asks a dependency
 /readyz   200 while work flows, 503 with the reasons as JSON while it does not
 /metrics  Prometheus
+
+Only GET and HEAD are answered: nothing here changes state.
 """
 
 import json
@@ -16,28 +19,27 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from worker.errors import SettingsError
+from worker.http.page import HEADERS, page
+from worker.http.status import MAX_SILENCE_SECONDS, Status
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-MAX_SILENCE_SECONDS = 60.0
-"""Longest time without progress of the loop before the process counts as stuck."""
+_REQUEST_SECONDS = 10.0
+"""How long somebody may take to say what he wants, so that idle connections do not gather."""
+_NO_STORE = ("Cache-Control", "no-store")
 
 
 class Health:
-    """Serves the state of the worker.
+    """Answers what is asked of the worker.
 
     Args:
-        silence: seconds since the loop last made progress.
-        reasons: why no work flows, by cause; empty when it does.
+        status: how it stands with the worker now; called from another thread.
         registry: what `/metrics` shows.
     """
 
-    def __init__(
-        self, silence: Callable[[], float], reasons: Callable[[], Mapping[str, str]], registry: CollectorRegistry
-    ) -> None:
-        self._silence = silence
-        self._reasons = reasons
+    def __init__(self, status: Callable[[], Status], registry: CollectorRegistry) -> None:
+        self._status = status
         self._metrics = make_wsgi_app(registry)
 
     def serve(self, host: str, port: int) -> "HealthServer":
@@ -56,18 +58,28 @@ class Health:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request, as WSGI has it."""
-        path = environ.get("PATH_INFO", "/")
-        if path == "/metrics":
-            answer: Iterable[bytes] = self._metrics(environ, start_response)
-            return answer
-        if path == "/livez":
-            silence = self._silence()
-            return _json(start_response, silence < MAX_SILENCE_SECONDS, {"seconds_since_progress": round(silence, 1)})
-        if path == "/readyz":
-            reasons = dict(self._reasons())
-            return _json(start_response, not reasons, {"ready": not reasons, "reasons": reasons})
-        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"/livez /readyz /metrics\n"]
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _text(start_response, "405 Method Not Allowed", "only GET and HEAD\n", ("Allow", "GET, HEAD"))
+        answer = self._answer(environ, start_response)
+        return answer if environ["REQUEST_METHOD"] == "GET" else []
+
+    def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        match environ.get("PATH_INFO", "/"):
+            case "/" | "":
+                start_response("200 OK", [*HEADERS, _NO_STORE])
+                return [page(self._status()).encode()]
+            case "/metrics":
+                answer: Iterable[bytes] = self._metrics(environ, start_response)
+                return answer
+            case "/livez":
+                silence = self._status().silence_seconds
+                body = {"seconds_since_progress": round(silence, 1)}
+                return _json(start_response, silence < MAX_SILENCE_SECONDS, body)
+            case "/readyz":
+                reasons = dict(self._status().reasons)
+                return _json(start_response, not reasons, {"ready": not reasons, "reasons": reasons})
+            case _:
+                return _text(start_response, "404 Not Found", "/ /livez /readyz /metrics\n")
 
 
 class HealthServer:
@@ -92,11 +104,18 @@ class _ServerV6(ThreadingWSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = _REQUEST_SECONDS
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # the signature of the base class
         """Probes come every few seconds; they are not news."""
 
 
 def _json(start_response: "StartResponse", well: bool, body: Mapping[str, object]) -> Iterable[bytes]:
     status = "200 OK" if well else "503 Service Unavailable"
-    start_response(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+    start_response(status, [("Content-Type", "application/json"), _NO_STORE])
     return [json.dumps(body).encode() + b"\n"]
+
+
+def _text(start_response: "StartResponse", status: str, text: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+    return [text.encode()]

@@ -1,0 +1,76 @@
+"""The states of a worker that the status page is looked at in.
+
+`python -m tests.support.states FOLDER` writes a page of each, to be looked at in a browser.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from worker.errors import ErrorClass
+from worker.http.page import page
+from worker.http.status import GROUP, MAX_SILENCE_SECONDS, Status
+from worker.telemetry import LastLetter, PartitionLag, Rates
+
+_NOW = 1_795_000_000.0
+_TOPIC = "execution-completed"
+
+STARTING = Status(
+    version="0.1.0",
+    topic=_TOPIC,
+    group="metrics-worker",
+    started=_NOW - 3,
+    now=_NOW,
+    reasons={GROUP: "not a member of the consumer group yet"},
+    silence_seconds=0.2,
+    ever_joined=False,
+    rates=Rates(seconds=3.0),
+    totals={"events": 0, "rows": 0, "letters": 0},
+)
+RUNNING = replace(
+    STARTING,
+    started=_NOW - 273_720,
+    reasons={},
+    ever_joined=True,
+    lags=[PartitionLag(_TOPIC, 0, 1_200, 4.2), PartitionLag(_TOPIC, 1, 0, 0.0), PartitionLag(_TOPIC, 2, 630, 0.4)],
+    rates=Rates(60.0, 12_410.0, 124_070.0, 0.3),
+    totals={"events": 3_145_002_113, "rows": 31_402_008_760, "letters": 1_243},
+    last_letters=[
+        LastLetter(ErrorClass.ROW_REFUSED, 17, _NOW - 200, "VIOLATED_CONSTRAINT", 469, "cost_usd"),
+        LastLetter(
+            ErrorClass.INVALID_METRIC, 1_220, _NOW - 7_300, "UnrepresentableNumber", None, "gpu_utilisation_mean"
+        ),
+        LastLetter(ErrorClass.INVALID_EVENT, 6, _NOW - 180_000, "InvalidJSON", None, None),
+    ],
+)
+HOLDING = replace(
+    RUNNING,
+    reasons={
+        "store": "TABLE_IS_READ_ONLY: Code: 242. DB::Exception: Table is in readonly mode since the session with "
+        "Keeper has expired (replica path: /clickhouse/tables/01/execution_metrics/replicas/chi-prod-0-0)."
+    },
+    lags=[
+        PartitionLag(_TOPIC, 0, 842_310, 412.0),
+        PartitionLag(_TOPIC, 1, 801_004, 409.3),
+        PartitionLag(_TOPIC, 2, 0, 0),
+    ],
+    rates=Rates(60.0),
+)
+REJOINING = replace(RUNNING, reasons=STARTING.reasons)
+STUCK = replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS + 12)
+MANY = replace(
+    RUNNING,
+    lags=[PartitionLag(_TOPIC, number, number * 7_919 % 1_000, number * 7_919 % 1_000 / 9) for number in range(192)],
+)
+STATES = {
+    "starting": STARTING,
+    "running": RUNNING,
+    "holding": HOLDING,
+    "rejoining": REJOINING,
+    "stuck": STUCK,
+    "many partitions": MANY,
+}
+
+if __name__ == "__main__":
+    for name, status in STATES.items():
+        Path(sys.argv[1], f"{name.replace(' ', '-')}.html").write_text(page(status), "utf-8")

@@ -1,0 +1,94 @@
+"""The status page in each of its states, read by a parser that is as strict as the standard."""
+
+import re
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import sha256
+from xml.etree.ElementTree import Element
+
+import html5lib
+import pytest
+
+from tests.support.states import HOLDING, MANY, RUNNING, STARTING, STATES
+from worker.http.page import HEADERS, page
+from worker.http.status import MAX_SILENCE_SECONDS, State, Status
+
+_HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e\"'&{{ 7*7 }}"
+
+
+def parsed(status: Status) -> Element:
+    """The document; a single parse error fails the test."""
+    document: Element = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page(status))
+    return document
+
+
+def text(status: Status) -> str:
+    """What a person reads, white space made even."""
+    body = parsed(status).find("body")
+    assert body is not None
+    return " ".join(" ".join(body.itertext()).split())
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_state_is_sound_html_that_needs_no_script(name: str) -> None:
+    document = parsed(STATES[name])
+    assert {element.tag for element in document.iter()}.isdisjoint(
+        {"script", "form", "img", "iframe", "link", "object"}
+    )
+    assert not [key for element in document.iter() for key in element.attrib if key.startswith("on") or key == "style"]
+    assert [element.get("href") for element in document.iter("a")] == ["/livez", "/readyz", "/metrics"]
+    assert STATES[name].state.value in text(STATES[name])
+
+
+def test_says_which_state_it_is() -> None:
+    assert {name: status.state.name.lower() for name, status in STATES.items()} == {
+        **{name: name for name in STATES},
+        "many partitions": "running",
+    }
+    assert replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS - 0.1).state is State.RUNNING
+
+
+def test_a_hold_is_explained_and_leads_to_the_runbook() -> None:
+    said = text(HOLDING)
+    assert HOLDING.reasons["store"] in said
+    assert "deploy/RUNBOOK.md, “The worker holds: store”" in said
+
+
+def test_running_shows_rates_lag_and_dead_letters() -> None:
+    said = text(RUNNING)
+    assert re.search(r"events / s 12\s410", said)
+    assert re.search(r"records waiting 1\s830", said)
+    assert "oldest waits 4 s" in said
+    assert "row_refused 17 3 min 20 s ago VIOLATED_CONSTRAINT (469) , metric cost_usd" in said
+
+
+def test_of_many_partitions_those_that_are_furthest_behind_come_first() -> None:
+    document = parsed(MANY)
+    shown, folded = document.findall(".//table")[:2]
+    behind = {lag.partition: lag.seconds for lag in MANY.lags}
+    first = [behind[int(row.findtext("th") or "")] for row in shown.findall("tbody/tr")]
+    rest = [behind[int(row.findtext("th") or "")] for row in folded.findall("tbody/tr")]
+    assert [*first, *rest] == sorted(behind.values(), reverse=True)
+    assert len(first) == 12
+    assert f"{len(rest)} more, none of them further behind" in text(MANY)
+
+
+def test_what_others_wrote_is_text() -> None:
+    letter = RUNNING.last_letters[0]._replace(metric=_HOSTILE, error_type=_HOSTILE)
+    status = replace(HOLDING, reasons={"store": _HOSTILE}, topic="<b>", last_letters=[letter])
+    source = page(status)
+    assert "<script" not in source
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", source)
+    assert "<script>alert(1)</script>\\x1b[2J\\u202e\"'&{{ 7*7 }}" in text(status)
+
+
+def test_a_browser_may_load_and_run_nothing_but_the_style_of_the_page() -> None:
+    style = parsed(STARTING).findtext(".//style") or ""
+    policy = dict(HEADERS)["Content-Security-Policy"].split("; ")
+    assert policy[:2] == [
+        "default-src 'none'",
+        f"style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'",
+    ]
+    assert "frame-ancestors 'none'" in policy
+    assert "url(" not in style
+    assert "@import" not in style

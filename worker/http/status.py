@@ -1,0 +1,61 @@
+"""How it stands with a worker, as the status page and the probes are told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from worker.telemetry import LastLetter, PartitionLag, Rates
+
+MAX_SILENCE_SECONDS = 60.0
+"""Longest time without progress of the loop before the process counts as stuck."""
+GROUP = "group"
+"""The reason of a worker that is no member of its consumer group, beside the causes of a hold."""
+
+
+class State(Enum):
+    """What a person would call it; the value is a sentence for him."""
+
+    STARTING = "It joins its consumer group."
+    RUNNING = "Events are taken and brought to their ends."
+    HOLDING = "Nothing more is taken until the reason is gone. Nothing is lost, and a restart does not help."
+    REJOINING = "The group is being divided anew; it takes up its partitions when that is done."
+    STUCK = "The loop makes no progress. Kubernetes restarts such a worker; no offset of unfinished work is committed."
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look at a worker. Instants are in Unix time, everything in seconds.
+
+    Attributes:
+        reasons: why no work flows, by cause; empty when it does.
+        silence_seconds: since the loop last made progress.
+        ever_joined: whether it has been a member of its group.
+        lags: of each partition that it owns and of which something is known.
+        rates: what it has done a second lately.
+        totals: how many `events`, `rows` and dead `letters` there were since the start; empty where nobody counts.
+        last_letters: the last dead letter of each class, and how many there were since the start.
+    """
+
+    version: str
+    topic: str
+    group: str
+    started: float
+    now: float
+    reasons: Mapping[str, str]
+    silence_seconds: float
+    ever_joined: bool = True
+    lags: Sequence[PartitionLag] = ()
+    rates: Rates = field(default_factory=Rates)
+    totals: Mapping[str, float] = field(default_factory=dict)
+    last_letters: Sequence[LastLetter] = ()
+
+    @property
+    def state(self) -> State:
+        """What a person would call it."""
+        if self.silence_seconds >= MAX_SILENCE_SECONDS:
+            return State.STUCK
+        if not self.ever_joined:
+            return State.STARTING
+        if not self.reasons:
+            return State.RUNNING
+        return State.REJOINING if set(self.reasons) == {GROUP} else State.HOLDING
