@@ -53,11 +53,11 @@ def kafka_target(settings: Settings) -> KafkaTarget:
         security_protocol=settings.kafka_security_protocol,
         sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
         sasl_username=settings.kafka_sasl_username,
-        sasl_password=_revealed(settings.kafka_sasl_password),
+        sasl_password=settings.secret("kafka_sasl_password"),
         ssl_ca_file=settings.kafka_ssl_ca_file,
         ssl_cert_file=settings.kafka_ssl_cert_file,
         ssl_key_file=settings.kafka_ssl_key_file,
-        ssl_key_password=_revealed(settings.kafka_ssl_key_password),
+        ssl_key_password=settings.secret("kafka_ssl_key_password"),
         ssl_check_hostname=settings.kafka_ssl_check_hostname,
     )
 
@@ -77,10 +77,13 @@ def clickhouse_target(settings: Settings) -> ClickHouseTarget:
         port=settings.clickhouse_port,
         database=settings.clickhouse_database,
         user=settings.clickhouse_user,
-        password=_revealed(settings.clickhouse_password) or "",
+        password=settings.secret("clickhouse_password") or "",
         secure=settings.clickhouse_secure,
         verify=settings.clickhouse_verify,
         ca_file=settings.clickhouse_ca_file,
+        cert_file=settings.clickhouse_cert_file,
+        key_file=settings.clickhouse_key_file,
+        key_password=settings.secret("clickhouse_key_password"),
         table=settings.clickhouse_table,
         connect_timeout_seconds=settings.clickhouse_connect_timeout_seconds,
         timeout_seconds=settings.clickhouse_timeout_seconds,
@@ -235,8 +238,3 @@ def stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked, number)
     return stop
-
-
-def _revealed(secret: object) -> str | None:
-    value = getattr(secret, "get_secret_value", None)
-    return value() if value else None

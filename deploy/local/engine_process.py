@@ -11,15 +11,21 @@ from clickhouse_driver import Client
 from deploy.local.process import LOOPBACK, Process, Server, free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 READY = re.compile(r"^READY \S+ (\d+)$", re.MULTILINE)
 
 
 class EngineProcess(Server):
-    """One engine over one data folder: killed and started again it has the same tables, on the same port."""
+    """One engine over one data folder: killed and started again it has the same tables, on the same port.
 
-    def __init__(self, directory: Path, port: int = 0, user: str = "default", password: str = "") -> None:
+    `tls` are its options `--certificate FILE --client-authority FILE`; then `client` does not reach it.
+    """
+
+    def __init__(
+        self, directory: Path, port: int = 0, user: str = "default", password: str = "", tls: Sequence[str] = ()
+    ) -> None:
         self.port = port or free_port()
         self.user = user
         self.password = password
@@ -30,6 +36,7 @@ class EngineProcess(Server):
                 *("--data", str(directory / "clickhouse")),
                 *("--port", str(self.port)),
                 *("--user", user),
+                *tls,
             ],
             directory / "engine.log",
             {"CLICKHOUSE_PASSWORD": password},

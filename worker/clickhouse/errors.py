@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from clickhouse_driver import errors as driver
 
+from worker.clickhouse.tls import refused
 from worker.errors import RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 
 
@@ -110,6 +111,8 @@ CODES: dict[int, Verdict] = {
     516: Verdict("AUTHENTICATION_FAILED", StoreMisconfigured, _ACCESS),
 }
 
+_WHO = frozenset({192, 193, 194, 516})
+"""Codes of a user or a password that is wrong."""
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)")
 _ROW = re.compile(r"violated at row (\d+)")  # ConstraintsDescription: counted from 1 over the rows of the insert
 _VIEW = "while pushing to view"
@@ -119,15 +122,17 @@ def translate(error: Exception) -> StoreError:
     """Turn what clickhouse-driver raised into the error of the port; the caller raises it `from error`."""
     if isinstance(error, driver.ServerException):
         return from_server(error.code, _first_lines(error.message))
-    if isinstance(error, driver.NetworkError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if isinstance(error, driver.NetworkError | ssl.SSLError) and (misconfigured := refused(str(error))):
         # While it connects, the driver makes a NetworkError of every error of a socket and keeps only the words.
-        return StoreMisconfigured(str(error), name="SSLCertVerificationError")
+        return misconfigured
+    if isinstance(error, driver.NetworkError) and "reset by peer" in str(error):
+        return StoreUnavailable(
+            f"{error}; if it speaks TLS there, set CLICKHOUSE_SECURE", name="NetworkError", code=error.code
+        )
     if isinstance(error, driver.Error):
         verdict = CODES.get(error.code)
         kind = verdict.error if verdict else UnknownStoreError
         return kind(str(error), name=type(error).__name__, code=error.code)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return StoreMisconfigured(str(error), name=type(error).__name__)
     if isinstance(error, OSError | EOFError | UnicodeDecodeError):
         # The last is an answer that is not ClickHouse's; a value that cannot be sent is an UnicodeEncodeError.
         return StoreUnavailable(str(error) or "connection closed", name=type(error).__name__)
@@ -141,6 +146,8 @@ def from_server(code: int, message: str) -> StoreError:
     kind = verdict.error if verdict else RowRefused if _VIEW in message else UnknownStoreError
     names = _NAME.findall(message)
     name = verdict.name if verdict else names[-1] if names else f"CODE_{code}"
+    if code in _WHO:
+        message = f"{message.removesuffix('.')}; see CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
     row = _ROW.search(message)
     return kind(message, name=name, code=code, row=int(row[1]) - 1 if row else None)
 

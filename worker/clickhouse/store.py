@@ -22,6 +22,7 @@ from clickhouse_driver import errors as driver
 from worker.block import COLUMNS, Block
 from worker.clickhouse.errors import translate
 from worker.errors import StoreError, StoreMisconfigured
+from worker.secret import Secret
 from worker.telemetry import Telemetry
 
 # The server's own answer to a slow insert or an overload must come before the client's time-out, and both before the
@@ -37,10 +38,13 @@ class ClickHouseTarget:
     port: int = 9000
     database: str = "default"
     user: str = "default"
-    password: str = field(default="", repr=False)
+    password: str | Secret = field(default="", repr=False)
     secure: bool = False
     verify: bool = True
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password: Secret | None = field(default=None, repr=False)
     table: str = "execution_metrics"
     connect_timeout_seconds: float = 5.0
     timeout_seconds: float = 30.0
@@ -52,16 +56,23 @@ class ClickHouseTarget:
             port=self.port,
             database=self.database,
             user=self.user,
-            password=self.password,
+            password=self.todays_password(),
             client_name="metrics-worker",
             secure=self.secure,
             verify=self.verify,
-            ca_certs=str(self.ca_file) if self.ca_file else None,
+            ca_certs=_text(self.ca_file),
+            certfile=_text(self.cert_file),
+            keyfile=_text(self.key_file),
+            keypass=self.key_password.reveal() if self.key_password else "",  # without any, OpenSSL asks the terminal
             connect_timeout=self.connect_timeout_seconds,
             send_receive_timeout=self.timeout_seconds,
             sync_request_timeout=min(_PING_SECONDS, self.timeout_seconds),
             tcp_keepalive=True,
         )
+
+    def todays_password(self) -> str:
+        """The password as it stands in its file now."""
+        return self.password if isinstance(self.password, str) else self.password.reveal()
 
 
 class ClickHouseStore:
@@ -129,7 +140,7 @@ class ClickHouseStore:
         """The one of this thread."""
         connection: _Connection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = _Connection(self._target.client())
+            connection = self._own.connection = _Connection(self._target)
             self._connections.append(connection)
         return connection
 
@@ -137,8 +148,9 @@ class ClickHouseStore:
 class _Connection:
     """A client that one thread uses and another may cut off."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, target: ClickHouseTarget) -> None:
+        self._target = target
+        self._client = target.client()
         self._in_use = threading.Lock()
 
     @contextmanager
@@ -156,6 +168,7 @@ class _Connection:
         connection = self._client.connection
         if connection.connected:
             return
+        connection.password = self._target.todays_password()  # certificates are read anew by the driver itself
         try:
             connection.connect()
         except UnicodeDecodeError:
@@ -191,6 +204,10 @@ _INSERT_SETTINGS: dict[str, object] = {
 }
 
 
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
+
+
 def run_statement(
     target: ClickHouseTarget, statement: str, values: Sequence[tuple[object, ...]] | None = None
 ) -> list[tuple[Any, ...]]:
@@ -199,7 +216,7 @@ def run_statement(
     Raises:
         StoreError: as the server or the connection failed.
     """
-    connection = _Connection(target.client())
+    connection = _Connection(target)
     try:
         with connection.use() as client:
             answer = client.execute(statement, values)

@@ -1,24 +1,21 @@
 """What every Kafka client of the worker needs: how to connect, a producer that can be trusted, topics that exist."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
-from aiokafka.helpers import create_ssl_context
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.errors import DependencyError
 from worker.kafka.diagnosis import diagnose
 from worker.kafka.rights import Need, may_use_group, may_use_topic, member_named
+from worker.kafka.target import KafkaTarget as KafkaTarget
 
 log = structlog.get_logger(__name__)
 
@@ -28,44 +25,6 @@ CONNECT_SECONDS = 15.0
 STOP_SECONDS = 3.0
 _DIAGNOSIS_SECONDS = 5.0
 _ASK_AGAIN_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class KafkaTarget:
-    """Where Kafka is and who asks."""
-
-    bootstrap_servers: str
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str = "PLAIN"
-    sasl_username: str | None = None
-    sasl_password: str | None = field(default=None, repr=False)
-    ssl_ca_file: Path | None = None
-    ssl_cert_file: Path | None = None
-    ssl_key_file: Path | None = None
-    ssl_key_password: str | None = field(default=None, repr=False)
-    ssl_check_hostname: bool = True
-
-    def options(self) -> dict[str, Any]:
-        """What every client of aiokafka takes."""
-        return {
-            "bootstrap_servers": self.bootstrap_servers,
-            "client_id": "metrics-worker",
-            "security_protocol": self.security_protocol,
-            "ssl_context": self._ssl_context() if self.security_protocol.endswith("SSL") else None,
-            "sasl_mechanism": self.sasl_mechanism,
-            "sasl_plain_username": self.sasl_username,
-            "sasl_plain_password": self.sasl_password,
-        }
-
-    def _ssl_context(self) -> ssl.SSLContext:
-        context: ssl.SSLContext = create_ssl_context(
-            cafile=_text(self.ssl_ca_file),
-            certfile=_text(self.ssl_cert_file),
-            keyfile=_text(self.ssl_key_file),
-            password=self.ssl_key_password,
-        )
-        context.check_hostname = self.ssl_check_hostname
-        return context
 
 
 @asynccontextmanager
@@ -78,6 +37,7 @@ async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[A
     producer = AIOKafkaProducer(
         **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
     )
+    target.keep_fresh(producer.client)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await producer.start()
@@ -184,7 +144,3 @@ def unreachable(error: Exception) -> DependencyError:
     return DependencyError(
         f"Kafka cannot be reached: {str(error) or type(error).__name__}; see KAFKA_BOOTSTRAP_SERVERS"
     )
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None

@@ -64,6 +64,7 @@ class KafkaInbox:
             metadata_max_age_ms=int(group.metadata_max_age_seconds * 1000),
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
+        target.keep_fresh(self._consumer._client)  # noqa: SLF001 - there is no public way
         self.lag = LagBooks(self._consumer)
         self._looking_ahead: asyncio.Task[None] | None = None
 

@@ -46,6 +46,11 @@ def read(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> tuple[d
     return {field: value for field, value in values.items() if value}, problems
 
 
+def secret_files(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> dict[str, Path]:
+    """The files of those secrets that are given by file."""
+    return {name: Path(path) for name in secrets(fields) if (path := environ.get(f"{variable(name)}_FILE"))}
+
+
 def unknown(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> Iterator[str]:
     """A sentence for each variable that looks like a misspelt one of ours."""
     names = {variable(field) for field in fields}

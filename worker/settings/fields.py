@@ -3,11 +3,15 @@
 `worker.settings.table` makes the table in README.md from these fields.
 """
 
-from pydantic import Field, SecretStr
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.batch import BatchPolicy
 from worker.retry import RetryPolicy
+from worker.secret import Secret
 from worker.settings.types import (
     Host,
     Identifier,
@@ -52,8 +56,12 @@ class Settings(BaseSettings):
         "PLAINTEXT", description="Whether connections to Kafka are encrypted (SSL) and authenticated (SASL)."
     )
     kafka_sasl_mechanism: SaslMechanism = Field(None, description="How Kafka checks the password; SASL needs it.")
-    kafka_sasl_username: OptionalText = Field(None, description="User at Kafka; SASL needs it.")
-    kafka_sasl_password: SecretStr | None = Field(None, description="Password at Kafka; SASL needs it.")
+    kafka_sasl_username: OptionalText = Field(
+        None, description="User at Kafka; SASL needs it, except with OAUTHBEARER, where the token names it."
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="Password at Kafka; SASL needs it. With OAUTHBEARER the token (a JWT)."
+    )
     kafka_ssl_ca_file: OptionalFile = Field(
         None, description="Certificates (PEM) of the authorities that Kafka is trusted by; else those of the system."
     )
@@ -98,6 +106,11 @@ class Settings(BaseSettings):
         None,
         description="Certificates (PEM) of the authorities that ClickHouse is trusted by; else those of the system.",
     )
+    clickhouse_cert_file: OptionalFile = Field(
+        None, description="Certificate (PEM) by which ClickHouse knows this worker; goes with CLICKHOUSE_KEY_FILE."
+    )
+    clickhouse_key_file: OptionalFile = Field(None, description="Private key (PEM) of CLICKHOUSE_CERT_FILE.")
+    clickhouse_key_password: SecretStr | None = Field(None, description="Password of CLICKHOUSE_KEY_FILE.")
     clickhouse_verify: bool = Field(True, description="Whether the certificate of ClickHouse is verified.")
     clickhouse_table: Identifier = Field("execution_metrics", description="Table of the rows; `migrate` makes it.")
     clickhouse_writers: int = Field(
@@ -178,6 +191,17 @@ class Settings(BaseSettings):
         description="How long SIGTERM may take, three fifths of it for work in flight; less than Kubernetes' "
         "`terminationGracePeriodSeconds` (30).",
     )
+
+    _secret_files: dict[str, Path] = PrivateAttr(default_factory=dict)
+
+    def come_from(self, files: Mapping[str, Path]) -> None:
+        """Remember which secrets (by field) stand in files, where they may be replaced."""
+        self._secret_files.update(files)
+
+    def secret(self, field: str) -> Secret | None:
+        """The secret of a field, which reads its file anew; None where it is not set."""
+        value: SecretStr | None = getattr(self, field)
+        return Secret(value.get_secret_value(), self._secret_files.get(field)) if value else None
 
     @property
     def batch(self) -> BatchPolicy:

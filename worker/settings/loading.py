@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import ValidationError
 
 from worker.errors import SettingsError
-from worker.settings.environment import read, unknown
+from worker.settings.environment import read, secret_files, unknown
 from worker.settings.errors import Problem, invalid, missing, variable
 from worker.settings.fields import Settings
 
@@ -47,6 +47,7 @@ def load(environ: Mapping[str, str], needs: Collection[Need] = frozenset(Need)) 
         order = [variable(name) for name in _FIELDS]
         problems.sort(key=lambda problem: order.index(problem.variables[0]))
         raise SettingsError("\n".join(problem.text for problem in problems))
+    settings.come_from(secret_files(environ, _FIELDS))
     return settings
 
 
@@ -78,25 +79,37 @@ def _conflicts(settings: Settings) -> Iterator[Problem]:
     protocol = settings.kafka_security_protocol
     secured = f"KAFKA_SECURITY_PROTOCOL={protocol}"
     sasl = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
+    needed = sasl if settings.kafka_sasl_mechanism != "OAUTHBEARER" else ("KAFKA_SASL_PASSWORD",)
     tls = ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE", "KAFKA_SSL_KEY_PASSWORD")
     if protocol.startswith("SASL_"):
-        yield from _needed(sasl, secured, settings)
+        yield from _needed(needed, secured, settings)
     else:
         yield from _ignored(sasl, secured, settings)
     if protocol.endswith("SSL"):
-        yield from _together(settings)
+        yield from _together(_KAFKA_TLS, settings)
     else:
         yield from _ignored(tls, secured, settings)
-    if not settings.clickhouse_secure:
-        yield from _ignored(("CLICKHOUSE_CA_FILE",), "CLICKHOUSE_SECURE=false", settings)
+    if settings.clickhouse_secure:
+        yield from _together(_CLICKHOUSE_TLS, settings)
+    else:
+        tls = ("CLICKHOUSE_CA_FILE", "CLICKHOUSE_CERT_FILE", "CLICKHOUSE_KEY_FILE", "CLICKHOUSE_KEY_PASSWORD")
+        yield from _ignored(tls, "CLICKHOUSE_SECURE=false", settings)
 
 
-def _together(settings: Settings) -> Iterator[Problem]:
-    for one, other in (
-        ("KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE"),
-        ("KAFKA_SSL_KEY_FILE", "KAFKA_SSL_CERT_FILE"),
-        ("KAFKA_SSL_KEY_PASSWORD", "KAFKA_SSL_KEY_FILE"),
-    ):
+_KAFKA_TLS = (
+    ("KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE"),
+    ("KAFKA_SSL_KEY_FILE", "KAFKA_SSL_CERT_FILE"),
+    ("KAFKA_SSL_KEY_PASSWORD", "KAFKA_SSL_KEY_FILE"),
+)
+_CLICKHOUSE_TLS = (
+    ("CLICKHOUSE_CERT_FILE", "CLICKHOUSE_KEY_FILE"),
+    ("CLICKHOUSE_KEY_FILE", "CLICKHOUSE_CERT_FILE"),
+    ("CLICKHOUSE_KEY_PASSWORD", "CLICKHOUSE_KEY_FILE"),
+)
+
+
+def _together(pairs: Iterable[tuple[str, str]], settings: Settings) -> Iterator[Problem]:
+    for one, other in pairs:
         if _value(one, settings):
             yield from _needed((other,), one, settings)
 

@@ -72,6 +72,6 @@ Identifier = Annotated[
 ]
 OptionalFile = Annotated[Path | None, AfterValidator(_readable)]
 SecurityProtocol = Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], _UPPER]
-SaslMechanism = Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, _UPPER]
+SaslMechanism = Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None, _UPPER]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _UPPER]
 LogFormat = Annotated[Literal["json", "console"], _LOWER]

@@ -15,6 +15,7 @@ SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _MODULES = {
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
     **dict.fromkeys(SCRAM, "org.apache.kafka.common.security.scram.ScramLoginModule"),
+    "OAUTHBEARER": "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule",
 }
 
 
@@ -32,8 +33,10 @@ class Listener:
     Args:
         name: of the listener, in capitals; it is also how the broker is asked for its address.
         protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
-        users: passwords by user, for SASL; each mechanism (PLAIN and both SCRAM) takes all of them.
+        users: passwords by user, for SASL; PLAIN and both SCRAM take all of them. OAUTHBEARER takes every token that
+            says `{"alg": "none"}` and is not over: who may have which is not what a broker on a laptop is asked.
         certificate: for SSL.
+        asks_for_certificates: whether clients must show one, of the same authority.
         advertised_port: where clients are sent once they have asked, when that is elsewhere: a proxy.
     """
 
@@ -44,6 +47,7 @@ class Listener:
         *,
         users: Mapping[str, str] | None = None,
         certificate: Certificate | None = None,
+        asks_for_certificates: bool = False,
         advertised_port: int | None = None,
     ) -> None:
         self.name = name
@@ -52,6 +56,7 @@ class Listener:
         self.port = free_port()
         self.advertised_port = advertised_port or self.port
         self._certificate = certificate
+        self._asks_for_certificates = asks_for_certificates
 
     @property
     def address(self) -> str:
@@ -72,6 +77,7 @@ class Listener:
             yield f"{prefix}.ssl.keystore.location", str(self._certificate.key_and_chain)
             yield f"{prefix}.ssl.truststore.type", "PEM"
             yield f"{prefix}.ssl.truststore.location", str(self._certificate.authority)
+            yield f"{prefix}.ssl.client.auth", "required" if self._asks_for_certificates else "none"
 
     def scram_records(self) -> Iterator[str]:
         """The users as `StorageTool format --add-scram` takes them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 
@@ -18,7 +19,11 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 @click.option("--port", type=int, default=0, show_default=True, help="0 takes a free one.")
 @click.option("--user", default="default", show_default=True)
 @click.option("--password", default="", envvar="CLICKHOUSE_PASSWORD", help="Better given in the environment.")
-def main(data: Path, port: int, user: str, password: str) -> None:
+@click.option("--certificate", type=click.Path(path_type=Path), help="PEM file of key and chain; then it speaks TLS.")
+@click.option("--client-authority", type=click.Path(path_type=Path), help="Whose certificates clients must show (PEM).")
+def main(
+    data: Path, port: int, user: str, password: str, certificate: Path | None, client_authority: Path | None
+) -> None:
     """Serve ClickHouse's native protocol on 127.0.0.1; prints `READY 127.0.0.1 PORT` when clients may connect."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     # Blocked before the engine starts its threads, so that they inherit it and only sigwait gets the signals.
@@ -29,7 +34,7 @@ def main(data: Path, port: int, user: str, password: str) -> None:
 
     data.mkdir(parents=True, exist_ok=True)
     engine = Engine(data.resolve())
-    server = Server(engine, Credentials(user, password), port)
+    server = Server(engine, Credentials(user, password), port, _tls(certificate, client_authority))
     server.start()
     click.echo(f"READY {LOOPBACK} {server.port}")
     signal.sigwait(STOP_SIGNALS)
@@ -38,6 +43,15 @@ def main(data: Path, port: int, user: str, password: str) -> None:
     sys.stderr.flush()
     # Not sys.exit: threads still inside the engine would hold up the interpreter's end. What is on disk is whole.
     os._exit(0)
+
+
+def _tls(certificate: Path | None, client_authority: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_authority)
+    context.load_cert_chain(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED if client_authority else ssl.CERT_NONE
+    return context
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from deploy.local.engine.session import Credentials, Session
 
 if TYPE_CHECKING:
+    import ssl
+
     from deploy.local.engine.engine import Engine
 
 LOOPBACK = "127.0.0.1"
@@ -21,9 +23,12 @@ logger = logging.getLogger(__name__)
 class Server:
     """Listens from the moment it is made; `start` begins to accept."""
 
-    def __init__(self, engine: Engine, credentials: Credentials, port: int = 0) -> None:
+    def __init__(
+        self, engine: Engine, credentials: Credentials, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._engine = engine
         self._credentials = credentials
+        self._tls = tls
         self._listener = socket.create_server((LOOPBACK, port), backlog=128)
         self._lock = threading.Lock()
         self._clients: dict[threading.Thread, socket.socket] = {}
@@ -63,8 +68,18 @@ class Server:
                 self._clients[thread] = client
             thread.start()
 
+    def _secured(self, client: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        client.settimeout(CLOSE_SECONDS)  # of the handshake; a client that says nothing is not waited for
+        secured = tls.wrap_socket(client, server_side=True)
+        secured.settimeout(None)
+        with self._lock:
+            self._clients[threading.current_thread()] = secured
+        return secured
+
     def _serve(self, client: socket.socket) -> None:
         try:
+            if self._tls is not None:
+                client = self._secured(client, self._tls)
             with client:
                 Session(client, self._engine, self._credentials).run()
         except (EOFError, OSError) as error:

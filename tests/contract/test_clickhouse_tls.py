@@ -1,0 +1,131 @@
+"""TLS and passwords of ClickHouse, against a real listener: the right ones are let in, a wrong one is named."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trustme
+
+from deploy.local.engine_process import EngineProcess
+from deploy.local.process import LOOPBACK
+from tests.support.events import block_of, many_events
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget, run_statement
+from worker.errors import StoreError, StoreMisconfigured
+from worker.secret import Secret
+from worker.telemetry import Telemetry
+
+PASSWORD = "correct-horse-battery-staple"  # noqa: S105 - of a server that lives as long as the test
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificates: of the server, of a server elsewhere, of the worker, of authorities."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    stranger.cert_pem.write_to_path(folder / "stranger.pem")
+    for name, host in (("here.pem", LOOPBACK), ("elsewhere.pem", "clickhouse.example.org")):
+        authority.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(folder / name)
+    for name, issuer in (("worker", authority), ("strange", stranger)):
+        issued = issuer.issue_cert("worker@example.org")
+        issued.private_key_pem.write_to_path(folder / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """Speaks TLS, and wants certificates and a password."""
+    tls = ["--certificate", str(files / "here.pem"), "--client-authority", str(files / "ca.pem")]
+    with EngineProcess(tmp_path_factory.mktemp("secured"), password=PASSWORD, tls=tls) as engine:
+        yield engine
+
+
+@pytest.fixture
+def target(server: EngineProcess, files: Path) -> ClickHouseTarget:
+    """What lets a worker in."""
+    return ClickHouseTarget(
+        server.host,
+        server.port,
+        password=PASSWORD,
+        secure=True,
+        ca_file=files / "ca.pem",
+        cert_file=files / "worker.pem",
+        key_file=files / "worker.key",
+        connect_timeout_seconds=5,
+        timeout_seconds=5,
+    )
+
+
+def refusal(target: ClickHouseTarget) -> StoreError:
+    with pytest.raises(StoreError) as refused:
+        run_statement(target, "SELECT 1")
+    assert PASSWORD not in f"{refused.value} {refused.value.name} {target!r}"
+    return refused.value
+
+
+def test_the_right_certificates_and_the_right_password_are_let_in(target: ClickHouseTarget) -> None:
+    assert run_statement(target, "SELECT 1") == [(1,)]
+
+
+def test_without_verification_any_certificate_will_do(target: ClickHouseTarget) -> None:
+    assert run_statement(replace(target, verify=False, ca_file=None), "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"ca_file": "stranger.pem"}, "CLICKHOUSE_CA_FILE"),
+        ({"ca_file": None}, "CLICKHOUSE_CA_FILE"),
+        ({"ca_file": "worker.key"}, "CLICKHOUSE_CA_FILE"),
+        ({"cert_file": None, "key_file": None}, "CLICKHOUSE_CERT_FILE"),
+        ({"cert_file": "strange.pem", "key_file": "strange.key"}, "CLICKHOUSE_CERT_FILE"),
+        ({"key_file": "strange.key"}, "CLICKHOUSE_KEY_FILE"),
+        ({"password": "wrong"}, "CLICKHOUSE_PASSWORD"),
+        ({"user": "mallory"}, "CLICKHOUSE_USER"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named_and_no_metric_is_blamed(
+    target: ClickHouseTarget, files: Path, changes: dict[str, str | None], variable: str
+) -> None:
+    changed = {name: files / value if name.endswith("file") and value else value for name, value in changes.items()}
+    error = refusal(replace(target, **changed))  # type: ignore[arg-type]
+    assert variable in str(error)
+    assert isinstance(error, StoreMisconfigured)
+
+
+def test_a_server_elsewhere_is_named(target: ClickHouseTarget, files: Path, tmp_path: Path) -> None:
+    with EngineProcess(tmp_path, tls=["--certificate", str(files / "elsewhere.pem")]) as engine:
+        error = refusal(replace(target, port=engine.port))
+    assert "another host; see CLICKHOUSE_HOST" in str(error)
+    assert isinstance(error, StoreMisconfigured)
+
+
+def test_a_server_without_tls_is_named(target: ClickHouseTarget, engine: EngineProcess) -> None:
+    error = refusal(replace(target, port=engine.port))
+    assert "CLICKHOUSE_SECURE" in str(error)
+    assert isinstance(error, StoreMisconfigured)
+
+
+def test_a_server_with_tls_is_named_to_a_client_without(target: ClickHouseTarget) -> None:
+    plain = replace(target, secure=False, ca_file=None, cert_file=None, key_file=None)
+    assert "CLICKHOUSE_SECURE" in str(refusal(plain))
+
+
+async def test_a_password_that_is_changed_in_its_file_works_without_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    with EngineProcess(tmp_path, password="first") as engine:  # noqa: S106
+        target = ClickHouseTarget(engine.host, engine.port, password=Secret("first", file))
+        migrate(target, lambda _: None)
+        store = ClickHouseStore(target, 1, Telemetry())
+        await store.insert(block_of(many_events(2), ["a"]))
+        engine.change_password("second")
+        with pytest.raises(StoreError, match=r"Authentication failed|closed|reset|refused|EOF"):
+            await store.insert(block_of(many_events(3), ["a"]))
+        file.write_text("second\n")
+        await store.insert(block_of(many_events(3), ["a"]))
+        store.close()

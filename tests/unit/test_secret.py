@@ -1,0 +1,41 @@
+"""Secrets that stand in files: read anew each time, kept where that is not possible, and never shown."""
+
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from worker.secret import Secret
+from worker.settings.loading import load
+
+ENVIRONMENT = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "CLICKHOUSE_HOST": "clickhouse"}
+
+
+def test_is_what_the_file_says_now(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    settings = load(ENVIRONMENT | {"CLICKHOUSE_PASSWORD_FILE": str(file)})
+    secret = settings.secret("clickhouse_password")
+    assert secret is not None
+    assert secret.reveal() == "first"
+    file.write_text("second \n")
+    assert secret.reveal() == "second"
+
+
+def test_keeps_the_last_while_the_file_is_away_or_empty_and_says_so_without_it(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    secret = Secret("first-5up3r", file)
+    with capture_logs() as logs:
+        assert secret.reveal() == "first-5up3r"
+    file.write_text("")
+    assert secret.reveal() == "first-5up3r"
+    assert logs[0]["file"] == str(file)
+    assert "5up3r" not in str(logs) + repr(secret)
+
+
+def test_of_the_environment_stays() -> None:
+    settings = load(ENVIRONMENT | {"CLICKHOUSE_PASSWORD": "given"})
+    secret = settings.secret("clickhouse_password")
+    assert secret is not None
+    assert (secret.reveal(), repr(secret)) == ("given", "Secret()")
+    assert settings.secret("kafka_sasl_password") is None
+    assert "given" not in repr(settings)

@@ -1,0 +1,108 @@
+"""Where Kafka is and who asks: addresses, passwords, tokens and certificates, as they stand in their files now."""
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.helpers import create_ssl_context
+
+from worker.errors import DependencyError
+from worker.secret import Secret
+
+log = structlog.get_logger(__name__)
+
+
+class _Token(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
+    """Hands out a token that others renew in its file."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    async def token(self) -> str:
+        return self._secret.reveal()
+
+
+@dataclass(frozen=True)
+class KafkaTarget:
+    """Where Kafka is and who asks."""
+
+    bootstrap_servers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: Secret | None = field(default=None, repr=False)
+    ssl_ca_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    ssl_key_file: Path | None = None
+    ssl_key_password: Secret | None = field(default=None, repr=False)
+    ssl_check_hostname: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """What every client of aiokafka takes.
+
+        Raises:
+            DependencyError: certificate and key are of no use.
+        """
+        token = _Token(self.sasl_password) if self.sasl_mechanism == "OAUTHBEARER" and self.sasl_password else None
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": "metrics-worker",
+            "security_protocol": self.security_protocol,
+            "ssl_context": self._ssl_context() if self.security_protocol.endswith("SSL") else None,
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password.reveal() if self.sasl_password else None,
+            "sasl_oauth_token_provider": token,
+        }
+
+    def keep_fresh(self, client: AIOKafkaClient) -> None:
+        """Let `client` make each connection with the password and the certificate that stand in their files then.
+
+        aiokafka keeps for ever what it was made with, and has no public way to change it.
+        """
+        connect = client._get_conn  # noqa: SLF001
+
+        async def connect_afresh(node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's own
+            connection = client._conns.get((node_id, options.get("group", ConnectionGroup.DEFAULT)))  # noqa: SLF001
+            if connection is None or not connection.connected():
+                self._refresh(client)
+            return await connect(node_id, **options)
+
+        client._get_conn = connect_afresh  # noqa: SLF001
+
+    def _refresh(self, client: AIOKafkaClient) -> None:
+        if self.sasl_password:
+            client._sasl_plain_password = self.sasl_password.reveal()  # noqa: SLF001
+        if self.ssl_cert_file and client._ssl_context:  # noqa: SLF001
+            try:
+                self._load_certificate(client._ssl_context)  # noqa: SLF001
+            except (OSError, ssl.SSLError) as error:  # as while it is being replaced: the last one is kept
+                log.warning("the certificate cannot be read again", error=f"{type(error).__name__}: {error}")
+
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        password = self.ssl_key_password.reveal() if self.ssl_key_password else ""  # else OpenSSL asks the terminal
+        context.load_cert_chain(_text(self.ssl_cert_file) or "", _text(self.ssl_key_file), password)
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context: ssl.SSLContext = create_ssl_context(cafile=_text(self.ssl_ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise DependencyError(f"KAFKA_SSL_CA_FILE={self.ssl_ca_file} holds no certificate: {error}") from error
+        context.check_hostname = self.ssl_check_hostname
+        if self.ssl_cert_file:
+            try:
+                self._load_certificate(context)
+            except (OSError, ssl.SSLError) as error:
+                raise DependencyError(
+                    f"KAFKA_SSL_CERT_FILE={self.ssl_cert_file} and KAFKA_SSL_KEY_FILE={self.ssl_key_file} cannot be "
+                    f"used ({error}); KAFKA_SSL_KEY_PASSWORD may be wrong, or they do not belong together"
+                ) from error
+        return context
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None
