@@ -22,11 +22,12 @@ test-kafka: $(READY)  ## the contract and integration suites, and what only it c
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" \
 	    $(BIN)/python -m pytest --broker kafka $(NO_KAFKA:%=--ignore=%) tests/contract tests/integration tests/kafka $(ARGS)
 
-check: $(READY)  ## format, lint, types, layers
+check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/bandit --quiet --recursive worker schemas
 
 format: $(READY)  ## rewrite the code in the house format
 	$(BIN)/ruff format .

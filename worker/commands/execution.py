@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import subprocess
+import subprocess  # nosec B404
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,7 +140,8 @@ def _launch(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, launcher.FORWARDED)
     try:
         # close_fds=False: what the shell has opened for the command, the command gets.
-        return subprocess.Popen(arguments, close_fds=False), reader  # noqa: S603 - running a command is the job
+        # Running a command, without a shell, is the job.
+        return subprocess.Popen(arguments, close_fds=False), reader  # noqa: S603 # nosec B603
     except BaseException:
         os.close(reader)
         raise

@@ -136,6 +136,9 @@ async def unreachable_because(target: KafkaTarget, error: Exception) -> Dependen
             reasons = await diagnose(target.options())
     except TimeoutError:
         reasons = None
+    if reasons is None and target.sasl_mechanism == "OAUTHBEARER" and target.security_protocol.startswith("SASL"):
+        # aiokafka takes the broker's "invalid_token" for a success, and then waits for answers that do not come.
+        reasons = f"{target.bootstrap_servers}: it answers nobody with this token; see KAFKA_SASL_PASSWORD"
     return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable(error)
 
 

@@ -173,7 +173,7 @@ class Settings(BaseSettings):
 
     # The kubelet's probes and Prometheus come to the address of the pod. What is served there is read-only.
     http_host: Host = Field(
-        "0.0.0.0",  # noqa: S104
+        "0.0.0.0",  # noqa: S104 # nosec B104
         description="Address on which health and telemetry are served; by default all of IPv4, with `::` of IPv6.",
     )
     http_port: int = Field(

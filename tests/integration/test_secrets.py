@@ -1,0 +1,124 @@
+"""No secret is in anything that a failing run prints or serves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from deploy.local.environment import without_settings
+from deploy.local.process import LOOPBACK
+from tests.integration.conftest import StartWorker
+from tests.support.events import encoded, event
+from tests.support.local import wait_until
+from tests.support.topic import send
+from worker.app import clickhouse_target, kafka_target
+from worker.errors import SettingsError
+from worker.settings.loading import load
+
+SECRETS = {
+    "KAFKA_SASL_PASSWORD": "s3cret-kafka-4711",
+    "KAFKA_SSL_KEY_PASSWORD": "s3cret-kafka-key-4712",
+    "CLICKHOUSE_PASSWORD": "s3cret-clickhouse-4713",
+    "CLICKHOUSE_KEY_PASSWORD": "s3cret-clickhouse-key-4714",
+}
+_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Everything that can be set of TLS; the keys are encrypted, with other passwords than are set."""
+    file = tmp_path_factory.mktemp("tls") / "key.pem"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"other"),
+        )
+    )
+    return {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_SASL_USERNAME": "alice",
+        "CLICKHOUSE_SECURE": "true",
+        **{name: str(file) for name in ("KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE")},
+        **{name: str(file) for name in ("CLICKHOUSE_CERT_FILE", "CLICKHOUSE_KEY_FILE")},
+    }
+
+
+def assert_no_secret(said: str) -> None:
+    assert said, "nothing was said, so nothing was looked at"
+    assert [secret for secret in SECRETS.values() if secret in said] == []
+
+
+def outputs(environment: dict[str, str], *command: str) -> tuple[int, str]:
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "worker", *command],
+        capture_output=True,
+        text=True,
+        env=without_settings() | environment,
+        timeout=_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("check",), ("check", "--json"), ("dlq", "stats"), ("replay", "--yes"), ("migrate",)], ids=str
+)
+def test_a_command_that_fails_shows_none(
+    environment: dict[str, str], tls: dict[str, str], command: tuple[str, ...]
+) -> None:
+    code, said = outputs(environment | tls | SECRETS | {"LOG_LEVEL": "DEBUG"}, *command)
+    assert code in (1, 3), said
+    assert_no_secret(said)
+
+
+@pytest.mark.parametrize("given_by", ["environment", "file"])
+async def test_a_worker_that_is_refused_shows_none(
+    environment: dict[str, str], start_worker: StartWorker, tmp_path: Path, given_by: str
+) -> None:
+    secret = SECRETS["CLICKHOUSE_PASSWORD"]
+    file = tmp_path / "password"
+    file.write_text(secret)
+    given = {"CLICKHOUSE_PASSWORD": secret} if given_by == "environment" else {"CLICKHOUSE_PASSWORD_FILE": str(file)}
+    worker = start_worker(**given, LOG_LEVEL="DEBUG", CLICKHOUSE_USER="mallory")
+    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], [encoded(event())])
+    wait_until(lambda: "store" in worker.readiness(), "it holds")
+    assert "CLICKHOUSE_PASSWORD" in worker.readiness()["store"]
+    for path in ("", "livez", "readyz", "metrics"):
+        assert_no_secret(_read(f"http://{LOOPBACK}:{worker.http_port}/{path}"))
+    worker.stop()
+    assert_no_secret(worker.process.output())
+
+
+def _read(url: str) -> str:
+    try:
+        with urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+            return str(answer.read().decode())
+    except HTTPError as refused:
+        with refused:
+            return refused.read().decode()
+
+
+def test_what_is_made_of_the_settings_shows_none(environment: dict[str, str], tls: dict[str, str]) -> None:
+    settings = load(environment | tls | SECRETS)
+    for thing in (settings, settings.model_dump(), kafka_target(settings), clickhouse_target(settings)):
+        assert_no_secret(f"{thing!r} {thing}")
+    assert_no_secret(settings.model_dump_json())
+    assert_no_secret(json.dumps(settings.model_dump(), default=repr))
+
+
+def test_a_setting_that_is_wrong_shows_none(environment: dict[str, str], tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff" + SECRETS["CLICKHOUSE_PASSWORD"].encode())
+    wrong = environment | SECRETS | {"CLICKHOUSE_PASSWORD": "", "CLICKHOUSE_PASSWORD_FILE": str(binary)}
+    with pytest.raises(SettingsError) as refused:
+        load(wrong)
+    assert_no_secret(str(refused.value))
