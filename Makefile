@@ -33,8 +33,8 @@ format: $(READY)  ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## events per second, CPU per event and peak memory of the worker; prints, never judges
-	@$(BIN)/python -m tests.benchmarks
+bench: $(READY)  ## what the worker costs beside its libraries, and how fast it is; ARGS="shapes latency --json FILE", …
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 chaos: $(READY)  ## break broker, engine and workers on purpose; the books must balance; ARGS=… as --help has them
 	@$(BIN)/python -m tests.chaos $(ARGS)

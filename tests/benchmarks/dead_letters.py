@@ -12,9 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
-from random import Random
 
 import click
 from aiokafka import AIOKafkaProducer
@@ -23,7 +21,10 @@ from rich.console import Console
 from deploy.local.broker import create_topics
 from deploy.local.environment import without_settings
 from deploy.local.stack import Stack
-from tests.benchmarks.__main__ import METRICS, _event, _fill, _machine, _measure
+from tests.benchmarks.events import METRICS, Shape
+from tests.benchmarks.events import events as events_of
+from tests.benchmarks.field import Field, machine
+from tests.benchmarks.worker import take_backlog
 from tests.support.events import Record
 from worker.decode import decode
 from worker.errors import ErrorClass
@@ -46,11 +47,9 @@ def main(letters: int, events: int, as_json: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
         directory = Path(folder)
         with Stack(directory) as stack:
-            asyncio.run(_fill(stack, events, console))
-            of_worker = _measure(stack, directory, events, console)
+            field = Field(stack, directory, console)
+            of_worker = take_backlog(field, field.topic(Shape(), events))
             figures |= {f"worker_{name}": of_worker[name] for name in ("events_per_second", "rows_per_second")}
-            with stack.engine.client() as client:
-                client.execute("TRUNCATE TABLE execution_metrics")
             # Each in a topic of its own: Tansu forgets what says that nothing before is left, so that the second would
             # read the letters of the first as well.
             asyncio.run(_bury(stack, "of-metrics", letters, whole=False))
@@ -67,7 +66,7 @@ def main(letters: int, events: int, as_json: bool) -> None:
     figures["replay_to_worker_ratio_rows"] = round(float(figures["replay_rows_per_second"]) / rate, 2)
     records = float(figures["worker_events_per_second"])
     figures["replay_to_worker_ratio_records"] = round(float(figures["replay_letters_per_second"]) / records, 2)
-    figures |= _machine()
+    figures |= machine()
     if as_json:
         click.echo(json.dumps(figures))
     else:
@@ -76,9 +75,8 @@ def main(letters: int, events: int, as_json: bool) -> None:
 
 
 def _letters(*, whole: bool) -> Iterator[DeadLetter]:
-    random = Random(20260902)
-    for number in count():
-        record = Record(_event(random, number), offset=number, timestamp=1_788_220_800_000 + number)
+    for number, value in enumerate(events_of(Shape(), sys.maxsize, seed=20260902)):
+        record = Record(value, offset=number, timestamp=1_788_220_800_000 + number)
         if whole:
             yield dead_letter(FailedEvent(record, UNREAD), HEAD, record.timestamp)
         else:

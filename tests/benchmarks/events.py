@@ -1,0 +1,83 @@
+"""The events of the benchmarks: what they look like, made fast enough that millions can wait."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from random import Random
+from uuid import UUID
+
+import orjson
+
+METRICS = (
+    "execution_time_ms", "memory_usage_mb", "cpu_percent", "result_success", "input_tokens", "output_tokens",
+    "cost_usd", "tool_calls", "retries", "queue_time_ms",
+)  # fmt: skip
+_FIRST_SECOND = 1_788_220_800  # 2026-09-01, so that an hour of events is in one month
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One kind of event.
+
+    Attributes:
+        metrics: in each event.
+        padding: bytes of a field that the worker ignores.
+        users, agents: how many different ones there are.
+        poison: share of the events that have one metric below 0, which the table of a poisoned run refuses.
+        refused_metric: a metric that is below 0 in every event, for a table that refuses it always.
+    """
+
+    metrics: int = 10
+    padding: int = 0
+    users: int = 5_000
+    agents: int = 20
+    poison: float = 0.0
+    refused_metric: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the metrics."""
+        more = (f"{METRICS[number % len(METRICS)]}_{number}" for number in range(len(METRICS), self.metrics))
+        return (*METRICS[: self.metrics], *more)
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether the table must have a rule."""
+        return self.poison > 0 or self.refused_metric is not None
+
+    def with_metrics(self, metrics: int) -> "Shape":
+        """The same with another number of metrics."""
+        return replace(self, metrics=metrics)
+
+
+def events(shape: Shape, count: int, seed: int = 20260901) -> Iterator[bytes]:
+    """`count` different events, the same ones each time."""
+    random = Random(seed)
+    for number in range(count):
+        second = _FIRST_SECOND + number // 1_000
+        yield event(shape, random, number, f"{_instant(second)}.{number % 1_000:03}Z")
+
+
+def event(shape: Shape, random: Random, number: int, completed_at: str) -> bytes:
+    """One event as its producer writes it."""
+    values = {name: round(random.random() * 10_000, 3) for name in shape.names}
+    if shape.poison and random.random() < shape.poison:
+        values[random.choice(shape.names)] = -1.0
+    if shape.refused_metric:
+        values[shape.refused_metric] = -1.0
+    document = {
+        "execution_id": str(UUID(int=random.getrandbits(128))),
+        "agent_name": f"agent-{number % shape.agents}",
+        "user_id": f"user-{number % shape.users}",
+        "completed_at": completed_at,
+        "metrics": values,
+    }
+    if shape.padding:
+        document["note"] = "x" * shape.padding
+    return orjson.dumps(document)
+
+
+@lru_cache(maxsize=1)
+def _instant(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

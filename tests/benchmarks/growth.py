@@ -1,0 +1,49 @@
+"""Whether memory and rate stay the same however much is waiting, and how soon a worker begins."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from deploy.local.worker_process import WorkerProcess
+from tests.benchmarks.events import Shape
+from tests.benchmarks.field import Field, Figures
+from tests.benchmarks.worker import take_backlog, wait_until_ready
+
+
+def growth(field: Field, counts: Sequence[int]) -> list[Figures]:
+    """One line for each backlog; peak memory as a ratio to that of the second."""
+    lines = [{"waiting": count, **take_backlog(field, field.topic(Shape(), count))} for count in counts]
+    usual = float(lines[min(1, len(lines) - 1)]["peak_memory_mb"])
+    return [line | {"memory_ratio": round(float(line["peak_memory_mb"]) / usual, 3)} for line in lines]
+
+
+def start_up(field: Field, count: int = 10_000) -> Figures:
+    """Seconds from the start of the process to its membership, and to its first commit."""
+    topic = field.topic(Shape(), count)
+    environment = field.environment(topic.name, field.table())
+    began = time.perf_counter()
+    with WorkerProcess(field.directory, environment, field.name()) as worker:
+        runs = time.perf_counter() - began
+        wait_until_ready(worker)
+        ready = time.perf_counter() - began
+        asyncio.run(_until_committed(environment, topic.partitions))
+        committed = time.perf_counter() - began
+    return {
+        "process_seconds": round(runs, 2),
+        "member_seconds": round(ready, 2),
+        "first_commit_seconds": round(committed, 2),
+    }
+
+
+async def _until_committed(environment: dict[str, str], partitions: int) -> None:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"],
+        group_id=environment["KAFKA_GROUP_ID"],
+        enable_auto_commit=False,
+    )
+    places = [TopicPartition(environment["KAFKA_TOPIC"], number) for number in range(partitions)]
+    async with consumer:
+        while not any([await consumer.committed(place) for place in places]):  # noqa: ASYNC110 - Kafka tells who asks
+            await asyncio.sleep(0.02)

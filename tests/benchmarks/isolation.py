@@ -1,0 +1,44 @@
+"""What isolation costs: inserts for k guilty rows among n, counted on the real writer against a store in memory."""
+
+import asyncio
+from random import Random
+from statistics import mean
+
+from tests.benchmarks.field import Figures
+from tests.support.events import block_of, many_events
+from tests.support.fakes import MemoryStore
+from tests.support.rig import rig
+from worker.model import Event
+
+_METRICS = [f"metric_{number}" for number in range(10)]
+_ROWS = (1_000, 10_000, 100_000)
+_GUILTY = (1, 3, 10, 100)
+_PLACEMENTS = 3
+
+
+def isolation() -> list[Figures]:
+    """One line for each k and n, with and without the row's number in the refusal; means over random placements."""
+    lines: list[Figures] = []
+    for rows in _ROWS:
+        events = many_events(rows // len(_METRICS))
+        for guilty in _GUILTY:
+            line: Figures = {"rows": rows, "guilty": guilty}
+            for named in (True, False):
+                random = Random(20260904)
+                costs = [
+                    asyncio.run(_inserts(events, frozenset(random.sample(range(rows), guilty)), named))
+                    for _ in range(_PLACEMENTS)
+                ]
+                line["inserts_named" if named else "inserts_unnamed"] = round(mean(costs), 1)
+            lines.append(line)
+    return lines
+
+
+async def _inserts(events: list[Event], guilty: frozenset[int], named: bool) -> int:
+    """A row's value is its position in the block."""
+    store = MemoryStore(lambda row: row.value in guilty, names_row=named)
+    async with rig(store) as worker:
+        failed = await worker.writer.write(block_of(events, _METRICS))
+    if len(failed) != len(guilty):
+        raise AssertionError(f"{len(failed)} rows failed, {len(guilty)} were guilty")
+    return len(store.inserts)

@@ -1,0 +1,89 @@
+"""From the moment at which an event was to be sent to the moment at which a SELECT counts its rows.
+
+The load is open (`load.py`). Queryable is what a second client sees: it asks for `count()` every 10 ms, and a row
+counts as visible at the first answer that is large enough to hold it, the rows taken in the order of `ingested_at`. So
+every latency is rounded up by the time between two answers, never down.
+"""
+
+import subprocess
+import sys
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import click
+from clickhouse_driver import Client
+
+from deploy.local.environment import without_settings
+from deploy.local.process import REPOSITORY
+from deploy.local.worker_process import WorkerProcess
+from tests.benchmarks.events import METRICS
+from tests.benchmarks.field import Field, Figures
+from tests.benchmarks.worker import wait_until_ready
+
+LOW_LATENCY = {"BATCH_LINGER_MS": "10"}
+_PARTITIONS = 4
+_ASK_SECONDS = 0.01
+_SETTLE_SECONDS = 60.0
+
+
+def latency(field: Field, rates: Sequence[int], seconds: float) -> list[Figures]:
+    """One line for each rate, with default settings, and with the low-latency one."""
+    lines = []
+    for named, settings in (("default", {}), ("low latency", LOW_LATENCY)):
+        lines += [{"settings": named, **_measure(field, rate, seconds, settings)} for rate in rates]
+    return lines
+
+
+def _measure(field: Field, rate: int, seconds: float, settings: dict[str, str]) -> Figures:
+    topic, table = field.empty_topic(_PARTITIONS), field.table()
+    with WorkerProcess(field.directory, field.environment(topic, table, **settings), field.name()) as worker:
+        wait_until_ready(worker)
+        cpu = worker.cpu_seconds()
+        arguments = (field.stack.broker.bootstrap_servers, topic, _PARTITIONS, rate, seconds)
+        load = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", "tests.benchmarks.load", *map(str, arguments)],
+            cwd=REPOSITORY,
+            env=without_settings(),
+        )
+        with load, field.client() as client:
+            seen = _watch(client, table, int(rate * seconds) * len(METRICS))
+            if load.wait():
+                raise click.ClickException("the load could not be offered")
+            cpu = worker.cpu_seconds() - cpu
+            planned = client.execute(f"SELECT toUnixTimestamp64Milli(completed_at) FROM {table} ORDER BY ingested_at")  # noqa: S608
+            ((parts,),) = client.execute(f"SELECT uniqExact(ingested_at) FROM {table}")  # noqa: S608
+    delays = sorted(_delays([one / 1000 for (one,) in planned], seen))
+    return {
+        "events_per_second": rate,
+        "seconds": seconds,
+        **{f"p{share:g}_ms": round(_quantile(delays, share / 100) * 1000) for share in (50, 99, 99.9)},
+        "max_ms": round(delays[-1] * 1000),
+        "inserts": parts,
+        "worker_cpu_share": round(cpu / seconds, 3),
+    }
+
+
+def _watch(client: Client, table: str, rows: int) -> list[tuple[int, float]]:
+    """How many rows were visible when, whenever that changed."""
+    seen: list[tuple[int, float]] = []
+    moved = time.monotonic()
+    while not seen or seen[-1][0] < rows:
+        ((count,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
+        if count > (seen[-1][0] if seen else 0):
+            seen.append((count, time.time()))
+            moved = time.monotonic()
+        if time.monotonic() - moved > _SETTLE_SECONDS:
+            raise click.ClickException(f"{count} rows of {rows}, and no more come")
+        time.sleep(_ASK_SECONDS)
+    return seen
+
+
+def _delays(planned: Sequence[float], seen: Sequence[tuple[int, float]]) -> list[float]:
+    """Seconds from plan to sight of each row, the rows in the order in which ClickHouse took them."""
+    counts = [count for count, _ in seen]
+    return [seen[bisect_left(counts, place)][1] - when for place, when in enumerate(planned, start=1)]
+
+
+def _quantile(delays: Sequence[float], share: float) -> float:
+    return delays[min(int(len(delays) * share), len(delays) - 1)]

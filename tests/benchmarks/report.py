@@ -1,0 +1,67 @@
+"""The figures for people: tables on a terminal, and a chart as SVG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pygal
+from pygal.style import CleanStyle
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.field import Figures
+
+_WIDTH = 170
+"""Where the output is no terminal, so that a file has whole tables."""
+
+
+def tables(results: Mapping[str, Sequence[Figures]], *, stderr: bool) -> None:
+    """One table for each selection. Few lines with many figures are shown upright."""
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, width=_WIDTH)
+    for title, lines in results.items():
+        if lines:
+            console.print(_upright(title, lines) if len(lines) <= 3 else _flat(title, lines))
+
+
+def _flat(title: str, lines: Sequence[Figures]) -> Table:
+    table = Table(title=title)
+    for name, value in lines[0].items():
+        table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+    for line in lines:
+        table.add_row(*map(_shown, line.values()))
+    return table
+
+
+def _upright(title: str, lines: Sequence[Figures]) -> Table:
+    table = Table(title=title, show_header=False)
+    for name in lines[0]:
+        table.add_row(name.replace("_", " "), *(_shown(line.get(name, "")) for line in lines))
+    return table
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def chart(path: Path, lines: Sequence[Figures]) -> None:
+    """Rows a second against the size of a batch, a curve for each number of metrics in an event."""
+    drawing = pygal.XY(
+        style=CleanStyle,
+        js=[],
+        logarithmic=True,
+        title="One worker: rows a second against the size of a batch",
+        x_title="events in a batch (BATCH_MAX_EVENTS)",
+        y_title="rows a second",
+        show_dots=True,
+        width=900,
+        height=500,
+    )
+    for metrics in dict.fromkeys(line["metrics_per_event"] for line in lines):
+        curve = [
+            (float(line["batch_max_events"]), float(line["rows_per_second"]))
+            for line in lines
+            if line["metrics_per_event"] == metrics
+        ]
+        drawing.add(f"{metrics} metric(s) an event", curve)
+    path.write_bytes(drawing.render())

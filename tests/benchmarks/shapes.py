@@ -1,0 +1,63 @@
+"""How the worker's figures change with what is on the topic, and with the size of its batches."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from tests.benchmarks.events import Shape
+from tests.benchmarks.field import Field, Figures, Topic
+from tests.benchmarks.worker import take_backlog
+
+_BATCHES = (100, 500, 1_000, 2_500, 5_000, 10_000, 20_000)
+_METRICS = (1, 10, 100)
+
+
+def shapes(field: Field, count: int, runs: int) -> list[Figures]:
+    """One line for each shape: medians, and the ratio to the plain one of the same run."""
+    named = dict(_topics(field, count))
+    samples: dict[str, list[Figures]] = {name: [] for name in named}
+    for _ in range(runs):
+        for name, topic in named.items():
+            samples[name].append(take_backlog(field, topic))
+    return [_line(name, taken, samples["10 metrics, 4 partitions"]) for name, taken in samples.items()]
+
+
+def _topics(field: Field, count: int) -> Iterator[tuple[str, Topic]]:
+    plain = Shape()
+    yield "10 metrics, 4 partitions", field.topic(plain, count)
+    yield "1 metric", field.topic(plain.with_metrics(1), count)
+    yield "100 metrics", field.topic(plain.with_metrics(100), count // 10)
+    yield "events of 0.3 KB", field.topic(plain.with_metrics(5), count)
+    yield "events of 1 KB", field.topic(Shape(padding=600), count)
+    yield "events of 10 KB", field.topic(Shape(padding=9_800), count // 4)
+    for partitions in (1, 16):
+        yield f"{partitions} partition(s)", field.topic(plain, count, partitions)
+    yield "a user and an agent for each event", field.topic(Shape(users=10**9, agents=10**9), count)
+    yield "one user, one agent", field.topic(Shape(users=1, agents=1), count)
+    yield "0.1 % of the events poisoned", field.topic(Shape(poison=0.001), count)
+    yield "5 % of the events poisoned", field.topic(Shape(poison=0.05), count // 20)
+    for codec in ("gzip", "lz4", "zstd"):
+        yield codec, field.topic(plain, count, codec=codec)
+
+
+def _line(name: str, taken: list[Figures], plain: list[Figures]) -> Figures:
+    rate = [float(one["events_per_second"]) / float(other["events_per_second"]) for one, other in _pairs(taken, plain)]
+    cpu = [float(one["cpu_us_per_event"]) / float(other["cpu_us_per_event"]) for one, other in _pairs(taken, plain)]
+    line: Figures = {"shape": name}
+    for figure in ("events", "events_per_second", "rows_per_second", "cpu_us_per_event", "peak_memory_mb", "inserts"):
+        line[figure] = median(float(one[figure]) for one in taken)
+    return line | {"rate_to_plain": round(median(rate), 2), "cpu_to_plain": round(median(cpu), 2)}
+
+
+def _pairs(one: list[Figures], other: list[Figures]) -> Iterator[tuple[Figures, Figures]]:
+    return zip(one, other, strict=True)
+
+
+def batches(field: Field, count: int) -> list[Figures]:
+    """Throughput against the size of a batch and metrics per event: what the chart shows."""
+    lines = []
+    for metrics in _METRICS:
+        topic = field.topic(Shape(metrics), max(count // max(metrics // 10, 1), 1_000))
+        for size in _BATCHES:
+            taken = take_backlog(field, topic, BATCH_MAX_EVENTS=str(size))
+            lines.append({"batch_max_events": size, **taken})
+    return lines
