@@ -16,10 +16,10 @@ from time import perf_counter
 from traceback import clear_frames
 from typing import Any
 
-from clickhouse_driver import Client
 from clickhouse_driver import errors as driver
 
 from worker.block import COLUMNS, Block
+from worker.clickhouse.client import BlockClient
 from worker.clickhouse.errors import translate
 from worker.errors import StoreError, StoreMisconfigured
 from worker.secret import Secret
@@ -49,9 +49,9 @@ class ClickHouseTarget:
     connect_timeout_seconds: float = 5.0
     timeout_seconds: float = 30.0
 
-    def client(self) -> Client:
+    def client(self) -> BlockClient:
         """A new client; it connects when first used. For one thread at a time."""
-        return Client(
+        return BlockClient(
             host=self.host,
             port=self.port,
             database=self.database,
@@ -101,8 +101,8 @@ class ClickHouseStore:
 
         Neither needs another grant.
         """
-        columns = witness.columns() if witness else [[] for _ in COLUMNS]
-        await self._in_thread(lambda: self._insert(columns, {"insert_deduplicate": 0}))
+        rows = witness or Block(0)
+        await self._in_thread(lambda: self._insert(rows, {"insert_deduplicate": 0}))
 
     def close(self) -> None:
         """Cut every connection, so that no thread waits for a server any more, and end the threads."""
@@ -118,7 +118,7 @@ class ClickHouseStore:
         self._telemetry.insert_rows.observe(len(block))
         outcome, code = "mistake", ""
         try:
-            self._insert(block.columns(), {"insert_deduplication_token": block.token()})
+            self._insert(block, {"insert_deduplication_token": block.token()})
             outcome = "ok"
         except StoreError as error:
             outcome, code = type(error).__name__, str(error.code or "")
@@ -127,12 +127,12 @@ class ClickHouseStore:
             self._telemetry.insert_seconds.observe(perf_counter() - started)
             self._telemetry.inserts.labels(outcome, code).inc()
 
-    def _insert(self, columns: list[Any], settings: dict[str, object]) -> None:
+    def _insert(self, rows: Block, settings: dict[str, object]) -> None:
         try:
             with self._connection().use() as client:
-                client.execute(self._insert_statement, columns, columnar=True, settings=_INSERT_SETTINGS | settings)
+                client.insert(self._insert_statement, rows, _INSERT_SETTINGS | settings)
         except _FAILURES as error:
-            # The driver's frames form a cycle with its exception, and hold the columns; the collector runs rarely.
+            # The driver's frames form a cycle with its exception, and hold the rows; the collector runs rarely.
             clear_frames(error.__traceback__)
             raise translate(error) from error
 
@@ -154,7 +154,7 @@ class _Connection:
         self._in_use = threading.Lock()
 
     @contextmanager
-    def use(self) -> Iterator[Client]:
+    def use(self) -> Iterator[BlockClient]:
         with self._in_use:
             try:
                 self._connect()
