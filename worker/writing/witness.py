@@ -7,7 +7,6 @@ version of itself that is a millisecond older, so that it never shows in the de-
 
 from collections import OrderedDict
 from enum import Enum, auto
-from itertools import islice
 
 from worker.block import Block
 from worker.errors import RowRefused, StoreError
@@ -41,7 +40,7 @@ class Witnesses:
 
     def took(self, block: Block) -> None:
         """`block` was accepted: its last row is the witness of its month from now on."""
-        row = next(islice(block.rows(), max(len(block) - 1, 0), None), None)
+        row = block.last()
         if row is None:
             return
         self._blocks[block.month] = Block.of(block.month, [_light(row)])
