@@ -12,7 +12,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 import orjson
 
@@ -34,8 +34,10 @@ _MIN_TIME = -2_208_988_800_000  # 1900-01-01T00:00:00Z, the first instant of Dat
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
-# uuid.UUID alone would take braces, "urn:uuid:", underscores and hyphens anywhere.
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_UUID_LENGTH = 36
+_HYPHENS = slice(8, 24, 5)
+_SET = object.__setattr__  # how UUID, which is immutable, sets its own
+_UNKNOWN = SafeUUID.unknown  # to look it up is slow
 # RFC 3339, section 5.6; datetime.fromisoformat alone would take weeks, basic forms and times without an offset.
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:\d\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
@@ -194,7 +196,9 @@ def _event(document: object, record: Record) -> Event:
         _refuse("TooManyMetrics", f"an event has at most {MAX_METRICS} metrics, not {len(metrics)}")
     if not (agent_name.isascii() and (user_id is None or user_id.isascii())):
         _check_encodable(agent_name, user_id)
-    recorded_at = min(max(record.timestamp, 0), MAX_TIME)
+    recorded_at = record.timestamp
+    if not 0 <= recorded_at <= MAX_TIME:
+        recorded_at = min(max(recorded_at, 0), MAX_TIME)
     completed_at = get("completed_at")
     return Event(
         _execution_id(get("execution_id")),
@@ -208,12 +212,49 @@ def _event(document: object, record: Record) -> Event:
 
 
 def _execution_id(value: object) -> UUID:
-    if not isinstance(value, str) or not _UUID.fullmatch(value):
+    # uuid.UUID alone would take braces, "urn:uuid:", underscores, and hyphens anywhere.
+    data = b""
+    if isinstance(value, str) and len(value) == _UUID_LENGTH and value[_HYPHENS] == "----":
+        try:
+            data = bytes.fromhex(value.replace("-", ""))
+        except ValueError:
+            data = b""
+    if len(data) != 16:  # fewer where white space, which fromhex leaves out, was among the 32 digits
         _refuse("InvalidField", f"execution_id must be a UUID such as 0b2d3c4e-…{_got(value)}")
-    return UUID(int=int(value.replace("-", ""), 16))  # half the time of UUID(value), whose checks the pattern has done
+    return _uuid(int.from_bytes(data))
+
+
+def _uuid(number: int) -> UUID:
+    """`UUID(int=number)` without its checks: 0.4 µs instead of 1.1, once an event."""
+    made = UUID.__new__(UUID)
+    _SET(made, "int", number)
+    _SET(made, "is_safe", _UNKNOWN)
+    return made
 
 
 def _milliseconds(value: object) -> int:
+    # As most producers write it, in a second in which others have completed: 0.4 µs instead of 1.3.
+    text = value if isinstance(value, str) and len(value) == _USUAL_LENGTH else ""
+    usual = text[19:20] == "." and text[23:] == "Z"
+    second, fraction = _SECONDS.get(text[:19]), _FRACTIONS.get(text[20:23])
+    if usual and second is not None and fraction is not None:
+        return second + fraction
+    milliseconds = _any_milliseconds(value)
+    if usual and fraction is not None:
+        if len(_SECONDS) >= _MAX_SECONDS:
+            _SECONDS.clear()  # the next ones come into use again at once
+        _SECONDS[text[:19]] = milliseconds - fraction
+    return milliseconds
+
+
+_SECONDS: dict[str, int] = {}
+"""Milliseconds of seconds of UTC that were read before."""
+_MAX_SECONDS = 20_000
+_FRACTIONS = {f"{number:03}": number for number in range(1_000)}
+_USUAL_LENGTH = len("2026-01-31T23:59:59.500Z")
+
+
+def _any_milliseconds(value: object) -> int:
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         _refuse("InvalidField", f"completed_at must be RFC 3339 with an offset, as 2026-01-31T23:59:59.5Z{_got(value)}")
     # RFC 3339 has leap seconds, datetime has not: 23:59:60 becomes a second after 23:59:59.

@@ -2,13 +2,16 @@
 
 import base64
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, encoded, event, event_without, read, record
+from worker import decode as decoding
 from worker.decode import MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
 from worker.errors import InvalidEvent
 from worker.model import UnreadableRecord, Unrepresentable
@@ -22,8 +25,8 @@ def refusal(document: object, headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def milliseconds(text: str) -> int:
-    """What `datetime` makes of a whole second that is written with its offset."""
-    return int(datetime.fromisoformat(text).timestamp()) * 1_000
+    """What `datetime` makes of an instant that is written with its offset, down to milliseconds."""
+    return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 class TestASoundEvent:
@@ -117,6 +120,11 @@ class TestWholeRefusals:
             pytest.param("0b2d3c4e5-f60-4718-9a2b-3c4d5e6f7081", id="hyphens elsewhere"),
             pytest.param(EXECUTION_ID[:-1], id="short"),
             pytest.param(EXECUTION_ID + "\n", id="line break"),
+            pytest.param(EXECUTION_ID[:-1] + "\n", id="line break in place of a digit"),
+            pytest.param(EXECUTION_ID[:-2] + "  ", id="spaces in place of digits"),
+            pytest.param(EXECUTION_ID[:-1] + "-", id="a hyphen in place of a digit"),
+            pytest.param(EXECUTION_ID.replace("-", " "), id="spaces for hyphens"),
+            pytest.param(EXECUTION_ID[:-2] + "\u00e9\u00e9", id="letters in place of digits"),
             pytest.param(" " + EXECUTION_ID, id="space"),
             pytest.param(EXECUTION_ID.replace("0", "\u0660"), id="digits of another script"),
             pytest.param("", id="empty"),
@@ -272,6 +280,31 @@ class TestTimes:
         assert read(event(completed_at=f"2026-01-31T23:59:59.{fraction}Z")).completed_at == base + int(
             fraction.ljust(3, "0")[:3]
         )
+
+    @given(st.datetimes(datetime(1900, 1, 1), datetime(2299, 12, 31, 23, 59, 59, 999_000), timezones=st.just(UTC)))
+    def test_are_the_same_whether_their_second_was_read_before_or_not(self, instant: datetime) -> None:
+        instant = instant.replace(microsecond=instant.microsecond // 1_000 * 1_000)
+        for other in (instant, instant.replace(microsecond=999_000), instant.replace(microsecond=0), instant):
+            text = other.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            assert read(event(completed_at=text)).completed_at == milliseconds(text)
+
+    @pytest.mark.parametrize("fraction", ["5 0", "+50", "\u0665\u0660\u0660", "5e1", "1_0", "..5"])
+    def test_have_digits_after_the_point_whether_their_second_was_read_before_or_not(self, fraction: str) -> None:
+        read(event(completed_at="2026-01-31T23:59:59.500Z"))
+        assert refusal(event(completed_at=f"2026-01-31T23:59:59.{fraction}Z")).reason == "InvalidField"
+
+    def test_are_read_from_a_leap_second_twice(self) -> None:
+        for _ in range(2):
+            assert read(event(completed_at="2016-12-31T23:59:60.250Z")).completed_at == milliseconds(
+                "2017-01-01T00:00:00.250+00:00"
+            )
+
+    def test_of_more_seconds_than_are_kept_are_read_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(decoding, "_MAX_SECONDS", 3)
+        for second in [*range(10), *range(10)]:
+            text = f"2031-01-31T23:59:{second:02}.001Z"
+            assert read(event(completed_at=text)).completed_at == milliseconds(text)
+        assert len(decoding._SECONDS) <= 3
 
     def test_before_1970_are_cut_the_same_way(self) -> None:
         assert read(event(completed_at="1969-12-31T23:59:59.9999Z")).completed_at == -1
