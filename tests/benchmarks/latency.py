@@ -50,16 +50,17 @@ def _measure(field: Field, rate: int, seconds: float, settings: dict[str, str]) 
             seen = _watch(client, table, int(rate * seconds) * len(METRICS))
             if load.wait():
                 raise click.ClickException("the load could not be offered")
-            cpu = worker.cpu_seconds() - cpu
+            cpu, telemetry = worker.cpu_seconds() - cpu, worker.telemetry()
             planned = client.execute(f"SELECT toUnixTimestamp64Milli(completed_at) FROM {table} ORDER BY ingested_at")  # noqa: S608
-            ((parts,),) = client.execute(f"SELECT uniqExact(ingested_at) FROM {table}")  # noqa: S608
+    spent, inserts = (telemetry[f"metrics_worker_insert_seconds_{name}"][()] for name in ("sum", "count"))
     delays = sorted(_delays([one / 1000 for (one,) in planned], seen))
     return {
         "events_per_second": rate,
         "seconds": seconds,
         **{f"p{share:g}_ms": round(_quantile(delays, share / 100) * 1000) for share in (50, 99, 99.9)},
         "max_ms": round(delays[-1] * 1000),
-        "inserts": parts,
+        "inserts": int(inserts),
+        "ms_per_insert": round(spent / inserts * 1000),
         "worker_cpu_share": round(cpu / seconds, 3),
     }
 
