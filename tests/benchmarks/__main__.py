@@ -14,7 +14,7 @@ from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, medians
 from tests.benchmarks.field import Field, Figures, machine
 from tests.benchmarks.growth import growth, start_up
-from tests.benchmarks.isolation import isolation
+from tests.benchmarks.isolation import always_refused, isolation
 from tests.benchmarks.latency import latency
 from tests.benchmarks.report import chart, tables
 from tests.benchmarks.scaling import scaling
@@ -91,6 +91,7 @@ def main(
     results: dict[str, list[Figures]] = {"machine": [machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]}
     if "isolation" in chosen:
         results["isolation"] = isolation()
+        results["a metric that is always refused"] = always_refused()
     wanted = [name for name in measures if also.get(name, {name} & chosen)]
     if wanted:
         with _field(broker, console) as field:

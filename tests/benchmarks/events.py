@@ -25,7 +25,7 @@ class Shape:
         padding: bytes of a field that the worker ignores.
         users, agents: how many different ones there are.
         poison: share of the events that have one metric below 0, which the table of a poisoned run refuses.
-        refused_metric: a metric that is below 0 in every event, for a table that refuses it always.
+        refused: share of the events that have one metric more, `refused`, which is below 0 whenever it comes.
     """
 
     metrics: int = 10
@@ -33,7 +33,7 @@ class Shape:
     users: int = 5_000
     agents: int = 20
     poison: float = 0.0
-    refused_metric: str | None = None
+    refused: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Shape:
     @property
     def poisoned(self) -> bool:
         """Whether the table must have a rule."""
-        return self.poison > 0 or self.refused_metric is not None
+        return self.poison > 0 or self.refused > 0
 
     def with_metrics(self, metrics: int) -> "Shape":
         """The same with another number of metrics."""
@@ -64,8 +64,8 @@ def event(shape: Shape, random: Random, number: int, completed_at: str) -> bytes
     values = {name: round(random.random() * 10_000, 3) for name in shape.names}
     if shape.poison and random.random() < shape.poison:
         values[random.choice(shape.names)] = -1.0
-    if shape.refused_metric:
-        values[shape.refused_metric] = -1.0
+    if shape.refused and random.random() < shape.refused:
+        values["refused"] = -1.0
     document = {
         "execution_id": str(UUID(int=random.getrandbits(128))),
         "agent_name": f"agent-{number % shape.agents}",

@@ -31,6 +31,7 @@ class Topic:
     """A topic with a backlog.
 
     Attributes:
+        rows: metrics in all events: rows, if all of them are taken.
         event_bytes: mean size of a record's value.
     """
 
@@ -39,12 +40,8 @@ class Topic:
     events: int
     partitions: int
     codec: str
+    rows: int
     event_bytes: int
-
-    @property
-    def rows(self) -> int:
-        """What the worker will make of it, if all of it is sound."""
-        return self.events * self.shape.metrics
 
 
 class Field:
@@ -74,8 +71,8 @@ class Field:
         if key not in self._topics:
             name = self.name()
             asyncio.run(create_topics(self.stack.broker.bootstrap_servers, {name: partitions}))
-            size = self._fill(name, shape, count, partitions, codec)
-            self._topics[key] = Topic(name, shape, count, partitions, codec, size // count)
+            rows, size = self._fill(name, shape, count, partitions, codec)
+            self._topics[key] = Topic(name, shape, count, partitions, codec, rows, size // count)
         return self._topics[key]
 
     def empty_topic(self, partitions: int = 4) -> str:
@@ -102,7 +99,7 @@ class Field:
         named = {"KAFKA_TOPIC": topic, "KAFKA_GROUP_ID": self.name(), "CLICKHOUSE_TABLE": table}
         return {**self.stack.environment(), **named, **more}
 
-    def _fill(self, name: str, shape: Shape, count: int, partitions: int, codec: str) -> int:
+    def _fill(self, name: str, shape: Shape, count: int, partitions: int, codec: str) -> tuple[int, int]:
         producer = fast_producer(self.stack.broker.bootstrap_servers, codec)
         failed: list[KafkaError] = []
 
@@ -110,18 +107,19 @@ class Field:
             if error is not None:
                 failed.append(error)
 
-        size = 0
+        rows = size = 0
         with self.progress() as progress:
             bar = progress.add_task("filling a topic", total=count)
             for number, value in enumerate(events(shape, count)):
                 size += len(value)
+                rows += shape.metrics + (b'"refused":' in value)
                 produce_patiently(producer, name, value, number % partitions, told)
                 if number % _SERVE_EVERY == 0:
                     producer.poll(0)
                     progress.update(bar, completed=number)
             if producer.flush(60) or failed:
                 raise click.ClickException(f"the topic could not be filled: {failed[:1]}")
-        return size
+        return rows, size
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

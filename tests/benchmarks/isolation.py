@@ -14,6 +14,7 @@ _METRICS = [f"metric_{number}" for number in range(10)]
 _ROWS = (1_000, 10_000, 100_000)
 _GUILTY = (1, 3, 10, 100)
 _PLACEMENTS = 3
+_RULED = 5
 
 
 def isolation() -> list[Figures]:
@@ -31,6 +32,27 @@ def isolation() -> list[Figures]:
                 ]
                 line["inserts_named" if named else "inserts_unnamed"] = round(mean(costs), 1)
             lines.append(line)
+    return lines
+
+
+def always_refused() -> list[Figures]:
+    """Inserts of one block after the other, each of a hundred events, while a rule refuses one metric of ten."""
+    return asyncio.run(_blocks())
+
+
+async def _blocks() -> list[Figures]:
+    rule = True
+    store = MemoryStore(lambda row: rule and row.metric == _METRICS[3])
+    lines: list[Figures] = []
+    async with rig(store) as worker:
+        for number in range(7):
+            rule = number < _RULED
+            events = [event._replace(completed_at=event.completed_at + number) for event in many_events(100)]
+            before = len(store.inserts)
+            failed = await worker.writer.write(block_of(events, _METRICS))
+            inserts = store.inserts[before:]
+            sent = {"inserts": len(inserts), "rows_sent": sum(inserts)}
+            lines.append({"block": number + 1, "refused_rows": len(failed), **sent})
     return lines
 
 

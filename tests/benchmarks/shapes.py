@@ -35,6 +35,8 @@ def _topics(field: Field, count: int) -> Iterator[tuple[str, Topic]]:
     yield "one user, one agent", field.topic(Shape(users=1, agents=1), count)
     yield "0.1 % of the events poisoned", field.topic(Shape(poison=0.001), count)
     yield "5 % of the events poisoned", field.topic(Shape(poison=0.05), count // 20)
+    yield "a metric always refused, in 0.1 % of the events", field.topic(Shape(refused=0.001), count)
+    yield "a metric always refused, in every event", field.topic(Shape(refused=1.0), count // 50)
     for codec in ("gzip", "lz4", "zstd"):
         yield codec, field.topic(plain, count, codec=codec)
 

@@ -107,6 +107,30 @@ async def test_three_guilty_rows_among_a_hundred_thousand(
     assert sound == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
 
 
+async def test_a_metric_that_is_always_refused_leaves_the_others_in_peace(
+    clickhouse: Client, target: ClickHouseTarget
+) -> None:
+    clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT rule CHECK metric_type != 'metric_3'")
+    rig = Rig(target)
+    inserts = []
+    for number in range(4):
+        before = rig.inserts()
+        await rig.pipeline.process(
+            [Record(r.value, offset=r.offset + 50 * number) for r in batch(50, lambda *_: False)]
+        )
+        inserts.append(rig.inserts() - before)
+    assert inserts[2:] == [52, 52], "the others, the metric, and each row of it"
+    assert len(rig.dead_letters.letters) == 4 * 50
+    clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT rule")
+    for most in (2, 1):
+        before = rig.inserts()
+        await rig.pipeline.process([Record(r.value, offset=r.offset + 900 + most) for r in batch(50, lambda *_: False)])
+        assert rig.inserts() - before == most
+    rig.store.close()
+    assert len(rig.dead_letters.letters) == 4 * 50
+    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(500,)]
+
+
 async def test_a_connection_cut_between_commit_and_answer_makes_no_duplicate(
     engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget
 ) -> None:

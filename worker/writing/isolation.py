@@ -29,6 +29,8 @@ class Piece:
         block: the rows.
         attempts: how many inserts have held them.
         too_much: cut from rows that were too much for the store.
+        hopeless: of rows like which none was taken lately. If they are refused together, they go one by one: that is
+            one insert a row, where halves are two when all are guilty.
         suspected_at: how often the store had shown life when the row, a single one, first failed with an unknown code.
         suspected_for: that error.
     """
@@ -36,6 +38,7 @@ class Piece:
     block: Block
     attempts: int = 0
     too_much: bool = False
+    hopeless: bool = False
     suspected_at: float = inf
     suspected_for: StoreError | None = None
 
@@ -75,19 +78,24 @@ class Inserts(Protocol):
         """
 
 
-async def isolate(whole: Block, inserts: Inserts) -> list[FailedMetric]:
+async def isolate(whole: Block, inserts: Inserts, *, hopeless: bool = False) -> list[FailedMetric]:
     """Insert every row of `whole` that the store takes; the rest is returned.
+
+    Args:
+        whole: the rows.
+        inserts: the writer.
+        hopeless: whether none of them is expected to be taken; it only says where to cut.
 
     Raises:
         NothingPasses: it cannot be told whether store or rows are at fault, because the store has never taken anything.
     """
-    return await _Isolation(whole, inserts).run()
+    return await _Isolation(Piece(whole, hopeless=hopeless), inserts).run()
 
 
 class _Isolation:
-    def __init__(self, whole: Block, inserts: Inserts) -> None:
+    def __init__(self, whole: Piece, inserts: Inserts) -> None:
         self._inserts = inserts
-        self._pieces = deque([Piece(whole)])
+        self._pieces = deque([whole])
         self._suspects: list[Piece] = []
         self._failed: list[FailedMetric] = []
         self._signs_of_life = 0
@@ -125,15 +133,27 @@ class _Isolation:
         else:
             self._pieces.pop()
             self._signs_of_life += 1
+            if piece.hopeless:
+                self._take_heart()
 
     def _divide_or_fail(self, piece: Piece, error_class: ErrorClass, error: StoreError) -> None:
         self._pieces.pop()
         if len(piece.block) > 1:
             too_much = piece.too_much or isinstance(error, TooMuch)
-            parts = (Block.of(piece.block.month, rows) for rows in split(list(piece.block.rows()), error.row))
-            self._pieces += reversed([Piece(part, piece.attempts, too_much) for part in parts])
+            rows = list(piece.block.rows())
+            cut = [[row] for row in rows] if piece.hopeless and not too_much else split(rows, error.row)
+            parts = (Block.of(piece.block.month, some) for some in cut)
+            self._pieces += reversed([Piece(part, piece.attempts, too_much, piece.hopeless) for part in parts])
         else:
             self._fail((piece,), error_class, error)
+
+    def _take_heart(self) -> None:
+        """A row was taken that was not expected to be: put those together again that wait one by one."""
+        left = [piece for piece in self._pieces if piece.hopeless]
+        if left:
+            rows = (row for piece in reversed(left) for row in piece.block.rows())
+            self._pieces = deque(piece for piece in self._pieces if not piece.hopeless)
+            self._pieces.append(Piece(Block.of(left[0].block.month, rows), max(piece.attempts for piece in left)))
 
     def _suspect(self, piece: Piece, error: UnknownStoreError) -> None:
         self._pieces.pop()

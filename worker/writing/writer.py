@@ -7,6 +7,8 @@
    It is not: the rows are too much for it. Split them, as if refused; a single row has some budgets more.
 4. Misconfigured: hold at once and keep the rows; no metric is at fault.
 5. An error without a class: refused if other rows pass, a witness among them, else unavailable.
+
+A metric that is always refused is written after the others, in blocks of its own: see `worker.writing.apart`.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from worker.model import FailedMetric, Failure
 from worker.ports import Store
 from worker.retry import RetryPolicy, Sleep
 from worker.telemetry import Telemetry
+from worker.writing.apart import Apart
 from worker.writing.breaker import Breaker
 from worker.writing.isolation import Inserts, NothingPasses, Piece, TooMuch, isolate
 from worker.writing.repeats import Repeats
@@ -73,18 +76,26 @@ class Writer(Inserts):
         self._on_unavailable = on_unavailable
         self._sleep = sleep
         self._telemetry = telemetry or Telemetry()
+        self._apart = Apart()
 
     async def write(self, block: Block) -> list[FailedMetric]:
         """Write every row of `block`; when this returns each is acknowledged by the store or among the failed.
 
         It waits as long as the store is misconfigured, and with `hold` as long as it is away.
         """
+        failed: list[FailedMetric] = []
+        for part, apart in self._apart.parts(block):
+            failed += await self._write(part, hopeless=apart)
+        self._apart.learn(block, failed)
+        return failed
+
+    async def _write(self, block: Block, *, hopeless: bool) -> list[FailedMetric]:
         attempts = 0
 
         async def isolating() -> list[FailedMetric]:
             nonlocal attempts
             attempts += 1
-            return await isolate(block, self)
+            return await isolate(block, self, hopeless=hopeless)
 
         try:
             return await self._weather(block.month, self._retry, isolating)
