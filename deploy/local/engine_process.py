@@ -20,11 +20,18 @@ READY = re.compile(r"^READY \S+ (\d+)$", re.MULTILINE)
 class EngineProcess(Server):
     """One engine over one data folder: killed and started again it has the same tables, on the same port.
 
-    `tls` are its options `--certificate FILE --client-authority FILE`; then `client` does not reach it.
+    `tls` are its options `--certificate FILE --client-authority FILE`; then `client` does not reach it. `config` is a
+    configuration file of ClickHouse, for what no statement can set, such as clusters.
     """
 
     def __init__(
-        self, directory: Path, port: int = 0, user: str = "default", password: str = "", tls: Sequence[str] = ()
+        self,
+        directory: Path,
+        port: int = 0,
+        user: str = "default",
+        password: str = "",
+        tls: Sequence[str] = (),
+        config: Path | None = None,
     ) -> None:
         self.port = port or free_port()
         self.user = user
@@ -37,6 +44,7 @@ class EngineProcess(Server):
                 *("--port", str(self.port)),
                 *("--user", user),
                 *tls,
+                *(("--config", str(config)) if config else ()),
             ],
             directory / "engine.log",
             {"CLICKHOUSE_PASSWORD": password},

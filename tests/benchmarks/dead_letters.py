@@ -58,7 +58,7 @@ def main(letters: int, events: int, as_json: bool) -> None:
             asyncio.run(_bury(stack, "of-events", events, whole=True))
             rows = events * len(METRICS)
             figures |= _command(stack, "of-events", "replay_events", ["replay", "--yes"], events, rows)
-            with stack.engine.client() as client:
+            with stack.engine.client(stack.database) as client:
                 ((rows,),) = client.execute("SELECT count() FROM execution_metrics_deduplicated")
     rate = float(figures["worker_rows_per_second"])
     figures["rows_in_the_view"] = rows

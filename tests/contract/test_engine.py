@@ -95,6 +95,14 @@ def test_insert_with_inline_values_and_insert_select(clickhouse: Client) -> None
     assert clickhouse.execute("SELECT a FROM t ORDER BY a") == [(1,), (2,), (11,), (12,)]
 
 
+def test_select_tells_what_was_read_of_tables(clickhouse: Client) -> None:
+    clickhouse.execute("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x")
+    clickhouse.execute("INSERT INTO t SELECT number FROM numbers(100000)")
+    assert clickhouse.execute("SELECT count() FROM t WHERE x < 10000 AND NOT ignore(x)") == [(10_000,)]
+    read = clickhouse.last_query.progress
+    assert (read.rows, read.bytes) == (16_384, 16_384 * 8)  # two granules
+
+
 def test_settings_hold_for_their_query_only(clickhouse: Client) -> None:
     query = "SELECT getSetting('max_threads')"
     clickhouse.execute("SET max_threads = 3")

@@ -190,7 +190,7 @@ async def test_a_stack_in_an_event_loop(new_broker: NewBroker, tmp_path: Path) -
 
 
 def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> None:
-    with Stack(tmp_path) as first, first.engine.client() as client:
+    with Stack(tmp_path) as first, first.engine.client(first.database) as client:
         client.execute("TRUNCATE TABLE execution_metrics_migrations")
         client.execute(
             "INSERT INTO execution_metrics_migrations (name, checksum) VALUES",
@@ -198,7 +198,7 @@ def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> N
         )
     stack = Stack(tmp_path)
 
-    with pytest.raises(MigrationFailedError, match=r"exit code 3\n.*was changed after it was applied"):
+    with pytest.raises(MigrationFailedError, match=r"exit code 2\n.*was changed after it was applied"):
         stack.start()
     assert not stack.broker.process.running
     assert not stack.engine.process.running
@@ -262,7 +262,9 @@ def test_up_prints_its_environment_and_leaves_nothing(
     assert set(environment) >= {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_DLQ_TOPIC", "CLICKHOUSE_PORT"}
     assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "false"
     asyncio.run(produce_and_consume(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"]))
-    with Client(environment["CLICKHOUSE_HOST"], int(environment["CLICKHOUSE_PORT"])) as client:
+    with Client(
+        environment["CLICKHOUSE_HOST"], int(environment["CLICKHOUSE_PORT"]), environment["CLICKHOUSE_DATABASE"]
+    ) as client:
         assert client.execute("EXISTS TABLE execution_metrics") == [(1,)]
     assert len(servers_of(environment)) == 4  # each with its leash
 

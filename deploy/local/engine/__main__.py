@@ -16,13 +16,20 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where tables are kept.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A configuration file of ClickHouse.")
 @click.option("--port", type=int, default=0, show_default=True, help="0 takes a free one.")
 @click.option("--user", default="default", show_default=True)
 @click.option("--password", default="", envvar="CLICKHOUSE_PASSWORD", help="Better given in the environment.")
 @click.option("--certificate", type=click.Path(path_type=Path), help="PEM file of key and chain; then it speaks TLS.")
 @click.option("--client-authority", type=click.Path(path_type=Path), help="Whose certificates clients must show (PEM).")
 def main(
-    data: Path, port: int, user: str, password: str, certificate: Path | None, client_authority: Path | None
+    data: Path,
+    config: Path | None,
+    port: int,
+    user: str,
+    password: str,
+    certificate: Path | None,
+    client_authority: Path | None,
 ) -> None:
     """Serve ClickHouse's native protocol on 127.0.0.1; prints `READY 127.0.0.1 PORT` when clients may connect."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -33,7 +40,7 @@ def main(
     from deploy.local.engine.session import Credentials
 
     data.mkdir(parents=True, exist_ok=True)
-    engine = Engine(data.resolve())
+    engine = Engine(data.resolve(), config and config.resolve())
     server = Server(engine, Credentials(user, password), port, _tls(certificate, client_authority))
     server.start()
     click.echo(f"READY {LOOPBACK} {server.port}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chdb
 
@@ -29,11 +29,24 @@ _ERROR = re.compile(r"Code: (\d+)\. DB::\w*Exception: (.*?)(?: \([A-Z][A-Z0-9_]+
 DESCRIBE = "DESCRIBE TABLE {} SETTINGS print_pretty_type_names = 0"
 
 
-class Engine:
-    """The engine over one data folder; open for as long as the process serves."""
+class Answer(NamedTuple):
+    """What a statement gave, in the Native format, and what the engine read of its tables for it."""
 
-    def __init__(self, data: Path) -> None:
-        self._path = str(data)
+    data: bytes
+    rows_read: int
+    bytes_read: int
+
+
+class Engine:
+    """The engine over one data folder; open for as long as the process serves.
+
+    Args:
+        data: the folder.
+        config: a configuration file of the server, for what no statement can set, such as clusters.
+    """
+
+    def __init__(self, data: Path, config: Path | None = None) -> None:
+        self._path = f"{data}?config-file={config}" if config else str(data)
         # The engine lives while a connection to it is open, so this one outlives every client's.
         self._root = EngineSession(self._path, frozenset())
         version, self.timezone, self.display_name = self._root.row("SELECT version(), serverTimezone(), displayName()")
@@ -61,12 +74,13 @@ class EngineSession:
         """End the session; its temporary tables go."""
         self._connection.close()
 
-    def execute(self, text: str, settings: Sequence[Setting] = ()) -> bytes:
-        """Run any statement under a query's settings; the result is in the Native format."""
+    def execute(self, text: str, settings: Sequence[Setting] = ()) -> Answer:
+        """Run any statement under a query's settings."""
         if may_be_several(text):
             self._canonical(text)  # raises if they are: the server refuses them, chDB would run all
         with self._applied(self._accepted(settings)):
-            return self._query(without_format(text))
+            result = self._result(without_format(text))
+            return Answer(bytes(result.bytes()), result.storage_rows_read(), result.storage_bytes_read())
 
     def result_columns(self, text: str) -> list[tuple[str, str]]:
         """Names and exact types of a SELECT's columns; empty for other statements."""
@@ -139,10 +153,13 @@ class EngineSession:
         return formatted.decode()
 
     def _query(self, text: str, output_format: str = "Native", params: Mapping[str, str] | None = None) -> bytes:
+        return bytes(self._result(text, output_format, params).bytes())
+
+    def _result(self, text: str, output_format: str = "Native", params: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - chDB has no types
         if not text.strip():
             raise ServerError(SYNTAX_ERROR, "Syntax error: Empty query")
         try:
-            return bytes(self._connection.query(text, output_format, params=params).bytes())
+            return self._connection.query(text, output_format, params=params)
         except RuntimeError as error:
             raise _server_error(str(error)) from error
 

@@ -31,6 +31,7 @@ class ServerPacket(IntEnum):
     HELLO = 0
     DATA = 1
     EXCEPTION = 2
+    PROGRESS = 3
     PONG = 4
     END_OF_STREAM = 5
 
@@ -147,6 +148,12 @@ def exception(code: int, text: str) -> bytes:
         encode_string(""),
         b"\x00",
     ))  # fmt: skip
+
+
+def progress(rows_read: int, bytes_read: int) -> bytes:
+    """`ProgressValues::write` in src/IO/Progress.cpp at `REVISION`. Not told: what will be read, what was written."""
+    values = (ServerPacket.PROGRESS, rows_read, bytes_read, 0, 0, 0)
+    return b"".join(map(encode_varint, values))
 
 
 def data_prefix() -> bytes:

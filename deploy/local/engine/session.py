@@ -157,7 +157,8 @@ class Session:
         return receive_block(self._reader, file)
 
     def _serve_statement(self, engine: EngineSession, query: Query) -> None:
-        result = engine.execute(query.text, query.settings)
+        answer = engine.execute(query.text, query.settings)
+        result = answer.data
         blocks = list(split_result(result))
         header = self._header(engine, query.text, blocks)
         if header:
@@ -166,6 +167,7 @@ class Session:
             if self._cancelled():
                 return
             self._send(protocol.data_prefix(), *encode_block(result, block, header))
+        self._send(protocol.progress(answer.rows_read, answer.bytes_read))
 
     @staticmethod
     def _header(engine: EngineSession, text: str, blocks: list[Block]) -> list[tuple[str, str]]:
