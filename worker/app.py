@@ -15,8 +15,10 @@ from typing import TypeVar
 import structlog
 
 from worker import logs
+from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
 from worker.consumer import Consumer
+from worker.errors import DependencyError, StoreError
 from worker.failure_log import FailureLog
 from worker.hold import Cause, Hold
 from worker.http.server import Health
@@ -44,6 +46,9 @@ VERSION = version("execution-metrics-worker")
 
 _DRAIN_SHARE = 0.6
 """Of a deadline, what work under way may take; the rest is for leaving the group and closing connections."""
+
+_LOOK_SECONDS = 10.0
+"""A ClickHouse that is slower to say what its table is like is no reason not to begin: the worker holds if it must."""
 
 
 def kafka_target(settings: Settings) -> KafkaTarget:
@@ -94,7 +99,8 @@ async def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
     Raises:
-        DependencyError: Kafka cannot be reached, or a topic is missing. ClickHouse may be away: the worker holds.
+        DependencyError: Kafka cannot be reached, a topic is missing, or the table is there and does not fit. ClickHouse
+            may be away, and the table not made yet: the worker holds.
     """
     stop = stop_on_signals()
     relax_garbage_collection()
@@ -181,12 +187,26 @@ async def _outputs(
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return Nowhere(), Nowhere()
+    await _require_fitting_table(clickhouse_target(settings))
     producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
     head = Letterhead(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     dead_letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
     store = ClickHouseStore(clickhouse_target(settings), settings.clickhouse_writers, telemetry)
     stack.callback(store.close)
     return store, dead_letters
+
+
+async def _require_fitting_table(target: ClickHouseTarget) -> None:
+    where = f"{target.host}:{target.port} {target.database}.{target.table}"
+    try:
+        async with asyncio.timeout(_LOOK_SECONDS):
+            found = await asyncio.to_thread(misfits, target)
+    except (StoreError, TimeoutError) as error:
+        log.warning("could not look whether the table fits", table=where, error=str(error) or type(error).__name__)
+        return
+    if found:
+        lines = "\n".join(f"- {line}" for line in found)
+        raise DependencyError(f"ClickHouse {where} does not fit what the worker writes:\n{lines}")
 
 
 def _is_held(hold: Hold, cause: Cause) -> float:

@@ -15,11 +15,11 @@ from typing import Any
 import click
 
 from worker import app
-from worker.clickhouse.migrations import migrate as apply_migrations
 from worker.commands.check import check_all
 from worker.commands.command_line import leave_at_once, say, settings_of_environment
 from worker.commands.dlq import dlq
 from worker.commands.execution import measure
+from worker.commands.migrate import migrate
 from worker.commands.produce import Produced, emit
 from worker.commands.produce import produce as produce_lines
 from worker.commands.replay import replay
@@ -39,6 +39,7 @@ def cli() -> None:
 
 
 cli.add_command(dlq)
+cli.add_command(migrate)
 cli.add_command(replay)
 
 
@@ -46,13 +47,6 @@ cli.add_command(replay)
 def run() -> None:
     """Consume events until SIGTERM, write rows, dead-letter what fails."""
     asyncio.run(_run(settings_of_environment()))
-
-
-@cli.command()
-def migrate() -> None:
-    """Create or update the tables in ClickHouse."""
-    applied = apply_migrations(app.clickhouse_target(settings_of_environment(Need.CLICKHOUSE)), told=say)
-    say(f"{applied} applied" if applied else "nothing to apply")
 
 
 @cli.command()

@@ -3,6 +3,8 @@
 WorkerError
 ├── SettingsError            a variable is missing or wrong; the program does not start (exit 2)
 ├── DependencyError          Kafka or ClickHouse cannot be reached or is not prepared (exit 3)
+├── MigrationChanged         a migration is not the one that was applied (exit 2)
+├── MigrationLocked          somebody else is migrating (exit 1)
 ├── InvalidEvent             a record cannot be read as an event: dead-lettered whole
 ├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
 └── StoreError               ClickHouse, or the way to it, refused an insert
@@ -36,6 +38,14 @@ class SettingsError(WorkerError):
 
 class DependencyError(WorkerError):
     """Kafka or ClickHouse cannot be reached, or lacks what the worker needs."""
+
+
+class MigrationChanged(WorkerError):
+    """A file of SQL is not what it was when it was applied, so that nobody can say what the table is."""
+
+
+class MigrationLocked(WorkerError):
+    """Somebody else is migrating the same tables; the message says who, and what to do if he is not."""
 
 
 class InvalidEvent(WorkerError):

@@ -77,13 +77,48 @@ def test_migrate_says_what_it_does(run: Run, clickhouse: Client) -> None:
     assert run("migrate").stderr.strip() == "nothing to apply"
 
 
+def test_migrate_says_by_its_exit_code_what_is_the_matter(run: Run, clickhouse: Client) -> None:
+    done = run("migrate", "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0001_execution_metrics.sql  applied" in done.stdout.splitlines()
+    clickhouse.execute(
+        "ALTER TABLE execution_metrics_migrations DELETE WHERE name > '0002' SETTINGS mutations_sync = 2"
+    )
+    done = run("migrate", "status", "--json")
+    found = {line["migration"]: line["state"] for line in map(json.loads, done.stdout.splitlines())}
+    assert (done.returncode, found["0001_execution_metrics.sql"], found["0003_views.sql"]) == (1, "applied", "pending")
+    done = run("migrate", "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CREATE OR REPLACE VIEW execution_metrics_per_minute" in done.stdout
+    clickhouse.execute(
+        "CREATE TABLE execution_metrics_migrations_lock_1 (x UInt8) ENGINE = Memory COMMENT "
+        """'{"owner": "process 7 on pod-a", "until": "2299-01-01 00:00:00 UTC", "expires": 10383033600}'"""
+    )
+    done = run("migrate")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "process 7 on pod-a is migrating" in done.stderr
+    clickhouse.execute("DROP TABLE execution_metrics_migrations_lock_1")
+    done = run("migrate", CLICKHOUSE_RETENTION_DAYS="30")
+    assert done.returncode == 0
+    assert "applied retention: rows are kept 30 days" in done.stderr
+    assert run("migrate", CLICKHOUSE_PORT=str(free_port())).returncode == 3
+
+
+def test_nobody_starts_on_a_table_that_does_not_fit(run: Run, clickhouse: Client) -> None:
+    clickhouse.execute("ALTER TABLE execution_metrics MODIFY COLUMN metric_value Float32")
+    for command in ("run", "check"):
+        done = run(command)
+        assert done.returncode == 3
+        assert "column metric_value is Float32; it should be Float64" in done.stderr + done.stdout
+
+
 def test_migrate_refuses_a_file_that_was_changed(run: Run, clickhouse: Client) -> None:
     clickhouse.execute("TRUNCATE TABLE execution_metrics_migrations")
     clickhouse.execute(
         "INSERT INTO execution_metrics_migrations (name, checksum) VALUES", [("0001_execution_metrics.sql", "other")]
     )
     done = run("migrate")
-    assert done.returncode == 3
+    assert done.returncode == 2
     assert "0001_execution_metrics.sql was changed after it was applied" in done.stderr
 
 

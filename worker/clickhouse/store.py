@@ -201,6 +201,8 @@ _INSERT_SETTINGS: dict[str, object] = {
     "insert_deduplicate": 1,
     # A retry after a connection that broke between the table and its views must reach the views too.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # Into a Distributed table: acknowledged when the shards have it, not when the server that was asked has.
+    "distributed_foreground_insert": 1,
 }
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import NamedTuple
 
 from worker.app import clickhouse_target, kafka_needs, kafka_target
+from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
 from worker.errors import DependencyError, StoreError
 from worker.kafka.connection import require_rights, require_topics
@@ -59,8 +60,11 @@ async def _table(settings: Settings) -> Finding:
     store = ClickHouseStore(target, writers=1, telemetry=Telemetry())
     try:
         await store.probe()
+        found = await asyncio.to_thread(misfits, target)
     except StoreError as error:
         return Finding("ClickHouse", False, f"{where}: {error.name}: {error}")
     finally:
         await asyncio.to_thread(store.close)
+    if found:
+        return Finding("ClickHouse", False, f"{where} does not fit: {'; '.join(found)}")
     return Finding("ClickHouse", True, f"{where} takes inserts")

@@ -19,6 +19,7 @@ from worker.settings.types import (
     LogFormat,
     LogLevel,
     OptionalFile,
+    OptionalIdentifier,
     OptionalText,
     Port,
     SaslMechanism,
@@ -113,6 +114,18 @@ class Settings(BaseSettings):
     clickhouse_key_password: SecretStr | None = Field(None, description="Password of CLICKHOUSE_KEY_FILE.")
     clickhouse_verify: bool = Field(True, description="Whether the certificate of ClickHouse is verified.")
     clickhouse_table: Identifier = Field("execution_metrics", description="Table of the rows; `migrate` makes it.")
+    clickhouse_cluster: OptionalIdentifier = Field(
+        None,
+        description="Cluster on whose servers `migrate` makes the tables, as `remote_servers` in ClickHouse names it; "
+        "CLICKHOUSE_TABLE is a Distributed table then. None: the server stands alone.",
+    )
+    clickhouse_retention_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        description="Days after `completed_at` for which rows are kept: a TTL that `migrate` puts on the table; 0 "
+        "takes it away. Not set: `migrate` leaves the table as it is, and by default it keeps rows for ever.",
+    )
     clickhouse_writers: int = Field(
         2, ge=1, le=32, description="Blocks that are written at once; each takes a thread and a connection."
     )

@@ -49,6 +49,8 @@ _KAFKA_NAME = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")  # what Kafka allows in 
 _KAFKA_NAME_EXPECTED = Expected("1 to 249 ASCII letters, digits, '.', '_' or '-'")
 _TRIMMED = Field(pattern=r"^\S(.*\S)?$")
 _TRIMMED_EXPECTED = Expected("text without white space at its ends")
+_IDENTIFIER = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+_IDENTIFIER_EXPECTED = Expected("1 to 128 ASCII letters, digits or '_', the first no digit")
 _UPPER = BeforeValidator(str.upper)
 _LOWER = BeforeValidator(str.lower)
 
@@ -65,11 +67,8 @@ Topic = Annotated[str, _KAFKA_NAME, _KAFKA_NAME_EXPECTED]
 InstanceId = Annotated[str | None, _KAFKA_NAME, _KAFKA_NAME_EXPECTED]
 Text = Annotated[str, _TRIMMED, _TRIMMED_EXPECTED]
 OptionalText = Annotated[str | None, _TRIMMED, _TRIMMED_EXPECTED]
-Identifier = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"),
-    Expected("1 to 128 ASCII letters, digits or '_', the first no digit"),
-]
+Identifier = Annotated[str, _IDENTIFIER, _IDENTIFIER_EXPECTED]
+OptionalIdentifier = Annotated[str | None, _IDENTIFIER, _IDENTIFIER_EXPECTED]
 OptionalFile = Annotated[Path | None, AfterValidator(_readable)]
 SecurityProtocol = Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], _UPPER]
 SaslMechanism = Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None, _UPPER]

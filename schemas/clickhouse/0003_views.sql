@@ -1,0 +1,113 @@
+-- Views for people. All of them read the de-duplicated rows, so that a redelivery, a replay or a late event changes nothing
+-- but what it should. What each costs is in schemas/QUERIES.md.
+
+-- As before, and cheaper: rows of one key have one day, so no two partitions (months) can hold the same row, and FINAL need
+-- not look for it across them.
+CREATE OR REPLACE VIEW {table}_deduplicated AS
+SELECT * FROM {table} FINAL
+SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+-- (Minutes are asked for in milliseconds, because only then the answer is a DateTime64, which the years beyond 2106 need.)
+-- Per minute, computed when asked: right at every moment, and with a range of days it reads no more than those days. A stored
+-- one would be larger than the rows themselves wherever an agent runs less than once a minute.
+CREATE OR REPLACE VIEW {table}_per_minute AS
+SELECT
+    metric_type,
+    agent_name,
+    toDate32(completed_at) AS day,
+    toStartOfInterval(completed_at, INTERVAL 60000 MILLISECOND) AS minute,
+    count() AS executions,
+    sum(metric_value) AS total,
+    min(metric_value) AS least,
+    max(metric_value) AS most,
+    quantileExact(0.5)(metric_value) AS p50,
+    quantileExact(0.9)(metric_value) AS p90,
+    quantileExact(0.95)(metric_value) AS p95,
+    quantileExact(0.99)(metric_value) AS p99
+FROM {table}_deduplicated
+GROUP BY metric_type, agent_name, day, minute;
+
+-- Per day, stored. quantilesBFloat16 counts values rounded to 8 significant bits: whatever the order in which rows come or
+-- states are merged, the answer is the same, and within 1 % of a value that is there; no value makes it throw.
+CREATE TABLE IF NOT EXISTS {table}_per_day_states
+(
+    metric_type  LowCardinality(String),
+    agent_name   LowCardinality(String),
+    day          Date32,
+    executions   UInt64,
+    total        Float64,
+    least        Float64,
+    most         Float64,
+    quantiles    AggregateFunction(quantilesBFloat16(0.5, 0.9, 0.95, 0.99), Float64),
+    refreshed_at DateTime64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY (metric_type, agent_name, day);
+
+-- Every hour the whole table is computed again from de-duplicated rows, and takes the place of the old one at once: no
+-- increment that could count a repeated row twice, or miss one that came late. A view that is incremental would do both.
+CREATE MATERIALIZED VIEW IF NOT EXISTS {table}_per_day_refresh
+REFRESH EVERY 1 HOUR TO {table}_per_day_states AS
+SELECT
+    metric_type,
+    agent_name,
+    toDate32(completed_at) AS day,
+    count() AS executions,
+    sum(metric_value) AS total,
+    min(metric_value) AS least,
+    max(metric_value) AS most,
+    quantilesBFloat16State(0.5, 0.9, 0.95, 0.99)(metric_value) AS quantiles,
+    now64(3, 'UTC') AS refreshed_at
+FROM {table} FINAL
+GROUP BY metric_type, agent_name, day
+SETTINGS do_not_merge_across_partitions_select_final = 1;
+
+-- One row for each metric, agent and day, though on a cluster each shard has a state of its own.
+CREATE OR REPLACE VIEW {table}_per_day AS
+SELECT
+    metric_type,
+    agent_name,
+    day,
+    sum(executions) AS executions,
+    sum(total) AS total,
+    min(least) AS least,
+    max(most) AS most,
+    quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(quantiles)[1] AS p50,
+    quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(quantiles)[2] AS p90,
+    quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(quantiles)[3] AS p95,
+    quantilesBFloat16Merge(0.5, 0.9, 0.95, 0.99)(quantiles)[4] AS p99,
+    min(refreshed_at) AS refreshed_at
+FROM {table}_per_day_states
+GROUP BY metric_type, agent_name, day;
+
+-- How often agents succeed. An execution that says nothing of `result_success` is not counted.
+CREATE OR REPLACE VIEW {table}_success_per_day AS
+SELECT
+    agent_name,
+    toDate32(completed_at) AS day,
+    count() AS executions,
+    countIf(metric_value != 0) AS succeeded,
+    countIf(metric_value = 0) AS failed,
+    succeeded / executions AS success_rate
+FROM {table}_deduplicated
+WHERE metric_type = 'result_success'
+GROUP BY agent_name, day;
+
+-- One row for each execution, its metrics as columns again: those that most agents send by name, all of them in `metrics`.
+CREATE OR REPLACE VIEW {table}_executions AS
+SELECT
+    execution_id,
+    agent_name,
+    toDate32(row.completed_at) AS day,
+    argMax(tuple(row.user_id), row.recorded_at).1 AS user_id,
+    argMax(row.completed_at, row.recorded_at) AS completed_at,
+    CAST((groupArray(metric_type), groupArray(metric_value)), 'Map(String, Float64)') AS metrics,
+    maxOrNullIf(metric_value, metric_type = 'result_success') AS result_success,
+    maxOrNullIf(metric_value, metric_type = 'execution_time_ms') AS execution_time_ms,
+    maxOrNullIf(metric_value, metric_type = 'memory_usage_mb') AS memory_usage_mb,
+    maxOrNullIf(metric_value, metric_type = 'cpu_percent') AS cpu_percent,
+    maxOrNullIf(metric_value, metric_type = 'input_tokens') AS input_tokens,
+    maxOrNullIf(metric_value, metric_type = 'output_tokens') AS output_tokens,
+    maxOrNullIf(metric_value, metric_type = 'cost_usd') AS cost_usd
+FROM {table}_deduplicated AS row
+GROUP BY execution_id, agent_name, day;

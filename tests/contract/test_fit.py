@@ -1,0 +1,89 @@
+"""What is said of a table that is not the one the worker needs."""
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from worker.clickhouse.fit import misfits
+from worker.clickhouse.migration import known_migrations
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseTarget
+from worker.clickhouse.topology import Topology
+from worker.errors import StoreUnavailable
+
+ROWS = known_migrations()[0].statements(Topology("", "execution_metrics"))[0]
+
+
+@pytest.fixture
+def there(engine: EngineProcess, database: str) -> ClickHouseTarget:
+    return ClickHouseTarget(engine.host, engine.port, database)
+
+
+def test_the_migrated_table_fits(there: ClickHouseTarget) -> None:
+    migrate(there, lambda _: None)
+    assert misfits(there) == []
+
+
+def test_a_table_that_is_not_there_yet_is_no_misfit(there: ClickHouseTarget) -> None:
+    assert misfits(there) == []
+
+
+def test_a_server_that_is_away_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailable):
+        misfits(ClickHouseTarget("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE execution_metrics ADD COLUMN region String DEFAULT 'eu'",
+        "ALTER TABLE execution_metrics MODIFY COLUMN source_topic String",
+        "ALTER TABLE execution_metrics MODIFY TTL completed_at + INTERVAL 1 YEAR",
+        "ALTER TABLE execution_metrics ADD CONSTRAINT c CHECK metric_value >= 0",
+        "ALTER TABLE execution_metrics MODIFY SETTING non_replicated_deduplication_window = 5",
+    ],
+)
+def test_what_an_operator_may_do_to_it_still_fits(clickhouse: Client, there: ClickHouseTarget, change: str) -> None:
+    migrate(there, lambda _: None)
+    clickhouse.execute(change)
+    assert misfits(there) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "said"),
+    [
+        ("user_id          Nullable(String),\n", "", "column user_id is missing; it should be Nullable(String)"),
+        ("metric_value     Float64", "metric_value Float32", "column metric_value is Float32; it should be Float64"),
+        (
+            "user_id          Nullable(String)",
+            "user_id String",
+            "column user_id is String; it should be Nullable(String)",
+        ),
+        (
+            "completed_at     DateTime64(3, 'UTC')",
+            "completed_at DateTime",
+            "column completed_at is DateTime; it should be",
+        ),
+        ("source_offset    Int64", "source_offset Int64 MATERIALIZED 1", "column source_offset is MATERIALIZED"),
+        ("ReplacingMergeTree(recorded_at)", "MergeTree", "engine is MergeTree; it should be ReplacingMergeTree"),
+        ("ReplacingMergeTree(recorded_at)", "ReplacingMergeTree", "its version should be recorded_at"),
+        ("ReplacingMergeTree(recorded_at)", "ReplacingMergeTree(completed_at)", "its version should be recorded_at"),
+        ("toDate32(completed_at), execution_id)", "completed_at, execution_id)", "sorting key is (metric_type"),
+        ("PARTITION BY toYYYYMM(completed_at)", "", "partition key is none; it should be toYYYYMM(completed_at)"),
+        ("non_replicated_deduplication_window = 10000", "index_granularity = 8192", "deduplication window is 0"),
+    ],
+)
+def test_each_misfit_is_named(
+    clickhouse: Client, there: ClickHouseTarget, written: str, instead: str, said: str
+) -> None:
+    assert written in ROWS
+    clickhouse.execute(ROWS.replace(written, instead))
+    (found,) = misfits(there)
+    assert said in found
+
+
+def test_all_of_them_are_named(clickhouse: Client, there: ClickHouseTarget) -> None:
+    clickhouse.execute("CREATE TABLE execution_metrics (execution_id UUID) ENGINE = Log")
+    found = misfits(there)
+    assert len(found) == 10
+    assert any("engine is Log" in sentence for sentence in found)

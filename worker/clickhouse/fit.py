@@ -1,0 +1,114 @@
+"""Whether the table is the one that the worker's promises need, and where it is not."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from worker.block import COLUMNS
+from worker.clickhouse.store import ClickHouseTarget, run_statement
+
+_TYPES = {
+    "execution_id": "UUID",
+    "agent_name": "String",
+    "user_id": "Nullable(String)",
+    "metric_type": "String",
+    "metric_value": "Float64",
+    "completed_at": "DateTime64(3, 'UTC')",
+    "recorded_at": "DateTime64(3, 'UTC')",
+    "source_topic": "String",
+    "source_partition": "Int32",
+    "source_offset": "Int64",
+}
+_SORTING_KEY = "metric_type, agent_name, toDate32(completed_at), execution_id"
+_PARTITION_KEY = "toYYYYMM(completed_at)"
+_DISTRIBUTED = re.compile(r"Distributed\('(?:[^']*)', '(?P<database>[^']*)', '(?P<table>[^']*)'")
+_LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
+# A server that stands alone has none unless it is told to; replicas have one unless they are told not to.
+_WINDOW = re.compile(r"(?P<not>non_)?replicated_deduplication_window = (?P<inserts>\d+)")
+
+
+class _Table(NamedTuple):
+    engine: str
+    engine_full: str
+    sorting_key: str
+    partition_key: str
+
+
+def misfits(target: ClickHouseTarget) -> list[str]:
+    """A sentence for each thing about the table that does not fit; none where there is no table yet.
+
+    Raises:
+        StoreError: the server refuses or cannot be reached.
+    """
+    table = _table(target, "currentDatabase()", target.table)
+    if not table:
+        return []
+    found = list(_columns(target))
+    stored = table
+    if table.engine == "Distributed":
+        found += _sharding(table)
+        below = _DISTRIBUTED.search(table.engine_full)
+        on_server = _table(target, f"'{below['database']}'", below["table"]) if below else None
+        if not on_server:
+            return found  # the server that we speak to has no part of it
+        stored = on_server
+    return [*found, *_storage(stored)]
+
+
+def _table(target: ClickHouseTarget, database: str, table: str) -> _Table | None:
+    """`database` as an expression; both names as ClickHouse itself or Settings has quoted them."""
+    rows = run_statement(
+        target,
+        "SELECT engine, engine_full, sorting_key, partition_key FROM system.tables "  # noqa: S608 - as it says
+        f"WHERE database = {database} AND name = '{table}'",
+    )
+    return _Table(*rows[0]) if rows else None
+
+
+def _columns(target: ClickHouseTarget) -> Iterator[str]:
+    rows = run_statement(
+        target,
+        "SELECT name, type, default_kind FROM system.columns "  # noqa: S608 - an identifier, checked by Settings
+        f"WHERE database = currentDatabase() AND table = '{target.table}'",
+    )
+    found = {name: (kind, default) for name, kind, default in rows}
+    for name in COLUMNS:
+        if name not in found:
+            yield f"column {name} is missing; it should be {_TYPES[name]}"
+            continue
+        kind, default = found[name]
+        if _LOW_CARDINALITY.sub(r"\1", kind) != _TYPES[name]:
+            yield f"column {name} is {kind}; it should be {_TYPES[name]}"
+        if default in ("MATERIALIZED", "ALIAS"):
+            yield f"column {name} is {default}, and takes no value from an insert"
+
+
+def _sharding(table: _Table) -> Iterator[str]:
+    if "execution_id" not in table.engine_full:
+        yield (
+            f"engine {table.engine_full} does not shard by execution_id, so that two versions of a row can be on two "
+            "shards and both be shown"
+        )
+
+
+def _storage(table: _Table) -> Iterator[str]:
+    if not table.engine.endswith("ReplacingMergeTree"):
+        yield f"engine is {table.engine}; it should be ReplacingMergeTree(recorded_at), or repeated writes stay"
+        return
+    if not re.search(r"ReplacingMergeTree\((?:.*, )?recorded_at\)", table.engine_full):
+        yield f"engine is {table.engine_full.split(' ')[0]}; its version should be recorded_at, or an old replay wins"
+    if table.sorting_key != _SORTING_KEY:
+        yield f"sorting key is ({table.sorting_key}); it should be ({_SORTING_KEY}), which is what makes two rows one"
+    if table.partition_key != _PARTITION_KEY:
+        yield f"partition key is {table.partition_key or 'none'}; it should be {_PARTITION_KEY}, as blocks are"
+    if not _remembers_inserts(table):
+        yield (
+            "deduplication window is 0, so that ClickHouse ignores the token of an insert; it should be set: "
+            "ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000"
+        )
+
+
+def _remembers_inserts(table: _Table) -> bool:
+    alone = table.engine == "ReplacingMergeTree"
+    windows = {bool(found["not"]): int(found["inserts"]) for found in _WINDOW.finditer(table.engine_full)}
+    return windows.get(alone, 0 if alone else 1) > 0
