@@ -189,6 +189,15 @@ class TestClickHouse:
         )
         assert answer == [(written, month)]
 
+    async def test_a_witness_is_written_at_every_probe(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
+    ) -> None:
+        clickhouse.execute("SYSTEM STOP MERGES execution_metrics")
+        store = stores(target)
+        for _ in range(3):
+            await store.probe(block(("a", 1)))
+        assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(3,)]
+
     async def test_values_and_names_survive(
         self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
     ) -> None:

@@ -102,7 +102,7 @@ class ClickHouseStore:
         Neither needs another grant.
         """
         rows = witness or Block(0)
-        await self._in_thread(lambda: self._insert(rows, {"insert_deduplicate": 0}))
+        await self._in_thread(lambda: self._insert(rows, {"insert_deduplicate": 0, "deduplicate_insert": "disable"}))
 
     def close(self) -> None:
         """Cut every connection, so that no thread waits for a server any more, and end the threads."""
@@ -199,6 +199,8 @@ _INSERT_SETTINGS: dict[str, object] = {
     # Set, not inherited: servers since 26.3 default to asynchronous inserts, whose errors and tokens differ.
     "async_insert": 0,
     "insert_deduplicate": 1,
+    # Since 26.2 this decides, and the one above is ignored; older servers ignore this one.
+    "deduplicate_insert": "enable",
     # A retry after a connection that broke between the table and its views must reach the views too.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     # Into a Distributed table: acknowledged when the shards have it, not when the server that was asked has.
