@@ -1,0 +1,279 @@
+"""Every query of schemas/QUERIES.md against an answer that was worked out in Python, whatever was delivered again."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from tests.support.cookbook import recipes
+from tests.support.rows import METRICS
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseTarget
+
+Answer = list[tuple[Any, ...]]
+
+EXECUTIONS = 4_000
+FIRST = datetime(2026, 7, 1, tzinfo=UTC)
+WEEK = (datetime(2026, 9, 7, tzinfo=UTC), datetime(2026, 9, 14, tzinfo=UTC))
+RELEASE = datetime(2026, 9, 15, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+RECIPES = recipes()
+
+
+class Row(NamedTuple):
+    """A row of the table, in the order of its columns."""
+
+    execution_id: UUID
+    agent_name: str
+    user_id: str | None
+    metric_type: str
+    metric_value: float
+    completed_at: datetime
+    recorded_at: datetime
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    ingested_at: datetime
+
+    @property
+    def day(self) -> date:
+        return self.completed_at.date()
+
+
+def generate() -> list[Row]:
+    """What agents sent in 90 days: a few late, and one metric of one agent no more from some day on."""
+    random = Random(20260901)
+    rows = []
+    for number in range(EXECUTIONS):
+        execution, agent = UUID(int=random.getrandbits(128)), f"agent-{random.randrange(20):02}"
+        user = f"user-{random.randrange(30)}" if random.random() < 0.9 else None
+        completed = FIRST + timedelta(milliseconds=random.randrange(90 * 86_400_000))
+        recorded = completed + timedelta(milliseconds=random.randrange(5_000) + (random.random() < 0.05) * 7_200_000)
+        ingested = recorded + timedelta(milliseconds=500 + (random.random() < 0.05) * 90_000_000)
+        for metric in METRICS:
+            if (agent, metric) == ("agent-03", "tool_calls") and completed >= datetime(2026, 9, 18, tzinfo=UTC):
+                continue
+            value = float(random.random() < 0.9) if metric == "result_success" else round(random.uniform(0, 9_999), 3)
+            rows.append(
+                Row(execution, agent, user, metric, value, completed, recorded, "events", number % 4, number, ingested)
+            )
+    return rows
+
+
+ROWS = generate()
+
+
+def older(row: Row) -> Row:
+    """An event of the same execution on the same day that was recorded before: what an old letter brings back."""
+    noon = datetime(row.day.year, row.day.month, row.day.day, 12, tzinfo=UTC)
+    before = row.recorded_at - timedelta(seconds=1)
+    return row._replace(metric_value=row.metric_value + 1e6, completed_at=noon, recorded_at=before, user_id="nobody")
+
+
+def insert(client: Client, rows: Iterable[Row]) -> None:
+    """Insert them though the same were inserted before."""
+    client.execute("INSERT INTO execution_metrics VALUES", [tuple(row) for row in rows],
+                   settings={"deduplicate_insert": "disable", "max_partitions_per_insert_block": 0})  # fmt: skip
+
+
+def refresh(client: Client) -> None:
+    client.execute("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh")
+    client.execute("SYSTEM WAIT VIEW execution_metrics_per_day_refresh")
+
+
+LETTERS = [
+    # Of a metric that is there all the same, of two that are not, and of an event that nobody could read.
+    ("0:1", "metric", "row_refused", "cost_usd", ROWS[0].agent_name, ROWS[0].execution_id),
+    ("0:2", "metric", "row_refused", "cost_usd", "agent-00", UUID(int=1)),
+    ("0:3", "metric", "invalid_metric", "no_such_metric", ROWS[0].agent_name, ROWS[0].execution_id),
+    ("0:4", "event", "invalid_event", None, None, None),
+]
+
+
+@pytest.fixture(scope="module", params=["once", "redelivered and replayed", "and merged"])
+def asked(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Client]:
+    """The rows, as they were sent, and as they are after everything that may be repeated was."""
+    database = f"queries_{request.param_index}"
+    with engine.client() as client:
+        client.execute(f"CREATE DATABASE {database}")
+        migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
+    with engine.client(database) as client:
+        client.execute("SYSTEM STOP MERGES execution_metrics")  # or they would take away what is repeated
+        insert(client, ROWS)
+        if request.param != "once":
+            for _ in range(3):
+                insert(client, ROWS)
+            insert(client, [older(row) for row in ROWS[::7]])
+            ((count,),) = client.execute("SELECT count() FROM execution_metrics")
+            assert count > 3 * len(ROWS), "the table must hold what was repeated"
+        if request.param == "and merged":
+            client.execute("SYSTEM START MERGES execution_metrics")
+            client.execute("OPTIMIZE TABLE execution_metrics FINAL")
+        client.execute(RECIPES["dead_letters_table"].text)
+        client.execute(
+            "INSERT INTO execution_metrics_dead_letters (place, kind, error_class, metric, agent, execution_id) VALUES",
+            LETTERS,
+        )
+        refresh(client)
+        yield client
+        client.execute(f"DROP DATABASE {database} SYNC")
+
+
+def of(metric: str, since: datetime = FIRST, until: datetime | None = None) -> list[Row]:
+    end = until or datetime.max.replace(tzinfo=UTC)
+    return [row for row in ROWS if row.metric_type == metric and since <= row.completed_at < end]
+
+
+def by(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
+    groups: defaultdict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return sorted(groups.items(), key=lambda item: str(item[0]))
+
+
+def values(rows: Iterable[Row]) -> list[float]:
+    return sorted(row.metric_value for row in rows)
+
+
+def quantile(rows: list[Row], level: float) -> float:
+    found = values(rows)
+    return found[min(int(level * len(found)), len(found) - 1)]
+
+
+def p99_per_agent() -> Answer:
+    week = by(of("execution_time_ms", *WEEK), lambda row: row.agent_name)
+    return [(agent, len(rows), quantile(rows, 0.99)) for agent, rows in week]
+
+
+def one_metric_one_agent_one_day() -> Answer:
+    rows = of("cost_usd", WEEK[0], WEEK[0] + timedelta(days=1))
+    return sorted(
+        (row.completed_at, row.execution_id, row.metric_value) for row in rows if row.agent_name == "agent-07"
+    )
+
+
+def per_minute() -> Answer:
+    rows = [row for row in of("queue_time_ms", WEEK[0], WEEK[0] + timedelta(days=1)) if row.agent_name == "agent-07"]
+    minutes = by(rows, lambda row: row.completed_at.replace(second=0, microsecond=0))
+    return [
+        (minute, len(found), sum(values(found)), values(found)[0], values(found)[-1], quantile(found, 0.5),
+         quantile(found, 0.99))
+        for minute, found in minutes
+    ]  # fmt: skip
+
+
+def per_day() -> Answer:
+    return [
+        (day, len(rows), sum(values(rows)), values(rows)[0], values(rows)[-1])
+        for day, rows in by(of("input_tokens"), lambda row: row.day)
+    ]
+
+
+def cost_per_user() -> Answer:
+    users = by(
+        of("cost_usd", datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)), lambda row: row.user_id
+    )
+    costs = [(user, len(rows), sum(values(rows))) for user, rows in users]
+    return sorted(costs, key=lambda cost: -cost[2])[:20]
+
+
+def success_rate() -> Answer:
+    agents = by(of("result_success", *WEEK), lambda row: row.agent_name)
+    rates = [(agent, len(rows), sum(values(rows)) / len(rows)) for agent, rows in agents]
+    return sorted(rates, key=lambda rate: (rate[2], rate[0]))
+
+
+def failures_around_a_release() -> Answer:
+    rows = of("result_success", RELEASE - timedelta(days=3), RELEASE + timedelta(days=3))
+    answer = []
+    for agent, found in by(rows, lambda row: row.agent_name):
+        sides = [[row for row in found if (row.completed_at >= RELEASE) is after] for after in (False, True)]
+        answer.append((agent, *(n for side in sides for n in (values(side).count(0.0), len(side)))))
+    return answer
+
+
+def slowest() -> Answer:
+    rows = sorted(of("execution_time_ms", *WEEK), key=lambda row: (-row.metric_value, row.execution_id.int))
+    return [(row.metric_value, row.execution_id, row.agent_name, row.user_id, row.completed_at) for row in rows[:10]]
+
+
+def one_execution() -> Answer:
+    rows = [row for row in ROWS if row.execution_id == ROWS[0].execution_id]
+    metrics = {row.metric_type: row.metric_value for row in rows}
+    columns = (metrics[name] for name in ("result_success", "execution_time_ms", "cost_usd"))
+    return [(rows[0].agent_name, rows[0].user_id, rows[0].completed_at, *columns, metrics)]
+
+
+def stopped_arriving() -> Answer:
+    last = max(row.day for row in ROWS if (row.agent_name, row.metric_type) == ("agent-03", "tool_calls"))
+    return [("agent-03", "tool_calls", last)]
+
+
+def late() -> Answer:
+    answer = []
+    for agent, rows in by(of("execution_time_ms", *WEEK), lambda row: row.agent_name):
+        sent = sum(row.recorded_at > row.completed_at + HOUR for row in rows)
+        written = sum(row.ingested_at > row.recorded_at + HOUR for row in rows)
+        most = max(int(row.recorded_at.timestamp()) - int(row.completed_at.timestamp()) for row in rows)
+        if sent + written:
+            answer.append((agent, sent, written, most))
+    return answer
+
+
+def dead_lettered_against_written() -> Answer:
+    there = {(row.metric_type, row.execution_id) for row in ROWS}
+    counts: Counter[tuple[str | None, str]] = Counter()
+    written: Counter[tuple[str | None, str]] = Counter()
+    for _, kind, error_class, metric, _, execution in LETTERS:
+        if kind == "metric":
+            counts[metric, error_class] += 1
+            written[metric, error_class] += (metric, execution) in there
+    answer = [(*key, count, written[key], count - written[key]) for key, count in counts.items()]
+    return sorted(answer, key=lambda line: (-line[4], line[0]))
+
+
+KNOWN: dict[str, Callable[[], Answer]] = {
+    function.__name__: function
+    for function in (
+        p99_per_agent, one_metric_one_agent_one_day, per_minute, per_day, cost_per_user, success_rate,
+        failures_around_a_release, slowest, one_execution, stopped_arriving, late, dead_lettered_against_written,
+    )
+}  # fmt: skip
+
+
+def same(found: Answer, expected: Answer) -> bool:
+    """Equal, but for the last bits of sums whose terms came in another order."""
+    return len(found) == len(expected) and all(
+        len(one) == len(other) and all(map(_same_value, one, other)) for one, other in zip(found, expected, strict=True)
+    )
+
+
+def _same_value(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, rel=1e-9, abs=1e-6)
+    return one == other
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_query_gives_the_known_answer(asked: Client, name: str) -> None:
+    found = asked.execute(RECIPES[name].text.replace("{execution_id}", str(ROWS[0].execution_id)))
+    expected = KNOWN[name]()
+    assert expected, "a query that finds nothing shows nothing"
+    assert same(found, expected), f"{found[:5]} is not {expected[:5]}"
+
+
+def test_the_rolled_up_p99_is_within_a_hundredth(asked: Client) -> None:
+    found = asked.execute(RECIPES["p99_per_agent_rolled_up"].text)
+    for (agent, count, p99), (expected_agent, expected_count, expected) in zip(found, p99_per_agent(), strict=True):
+        assert (agent, count) == (expected_agent, expected_count)
+        assert p99 == pytest.approx(expected, rel=0.01)
+
+
+def test_no_query_is_without_a_test() -> None:
+    assert set(RECIPES) == set(KNOWN) | {"p99_per_agent_rolled_up", "dead_letters_table"}

@@ -1,0 +1,104 @@
+"""What the queries of schemas/QUERIES.md read of 10 million rows, and what a row takes on disk."""
+
+from collections.abc import Iterator
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from tests.support.cookbook import recipes
+from tests.support.local import fresh_name
+from tests.support.rows import METRICS, insert_rows
+from worker.clickhouse.migrations import migrate
+from worker.clickhouse.store import ClickHouseTarget
+
+ROWS = 10_000_000
+STEPS = 10
+RECIPES = recipes()
+
+pytestmark = pytest.mark.timeout(600)  # half a minute where nothing else runs
+
+
+@pytest.fixture(scope="module")
+def large(engine: EngineProcess) -> Iterator[Client]:
+    """10 million rows over 90 days, merged, and a hundred dead letters."""
+    database = fresh_name("large")
+    with engine.client() as client:
+        client.execute(f"CREATE DATABASE {database}")
+        migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
+    with engine.client(database, send_receive_timeout=600) as client:
+        for step in range(STEPS):
+            insert_rows(client, ROWS // STEPS, first=step * ROWS // STEPS, of=ROWS)
+        client.execute("OPTIMIZE TABLE execution_metrics FINAL")
+        client.execute("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh")
+        client.execute("SYSTEM WAIT VIEW execution_metrics_per_day_refresh")
+        client.execute(RECIPES["dead_letters_table"].text)
+        client.execute(
+            "INSERT INTO execution_metrics_dead_letters (place, kind, error_class, metric, execution_id) "
+            "SELECT toString(rowNumberInAllBlocks()), 'metric', 'row_refused', 'cost_usd', execution_id "
+            "FROM execution_metrics LIMIT 100"
+        )
+        yield client
+        client.execute(f"DROP DATABASE {database} SYNC")
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.most_rows is not None])
+def test_a_query_reads_no_more_than_the_cookbook_says(large: Client, name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.most_rows is not None
+    assert recipe.most_bytes is not None
+    ((some,),) = large.execute("SELECT execution_id FROM execution_metrics WHERE metric_type = 'retries' LIMIT 1")
+    large.execute(recipe.text.replace("{execution_id}", str(some)))
+    read = large.last_query.progress
+    print(f"{name}: {read.rows:,} rows, {read.bytes / 1e6:.1f} MB")  # noqa: T201 - for whoever writes the cookbook
+    assert 0 < read.rows <= recipe.most_rows
+    assert read.bytes <= recipe.most_bytes
+
+
+def test_one_metric_one_agent_one_day_reads_a_fiftieth_at_most(large: Client) -> None:
+    found = large.execute(RECIPES["one_metric_one_agent_one_day"].text)
+    assert len(found) > 500
+    assert large.last_query.progress.rows <= ROWS * 0.02
+
+
+def test_every_query_says_what_it_reads() -> None:
+    assert [name for name, recipe in RECIPES.items() if recipe.most_rows is None] == ["dead_letters_table"]
+
+
+def test_the_codecs_earn_their_place(large: Client) -> None:
+    """The same rows in a table as the first migration made it, in the same run."""
+    large.execute("CREATE TABLE as_at_first AS execution_metrics")
+    for column in ("user_id", "metric_value", "completed_at", "recorded_at", "source_partition", "source_offset"):
+        large.execute(f"ALTER TABLE as_at_first MODIFY COLUMN {column} REMOVE CODEC")
+    large.execute("ALTER TABLE as_at_first MODIFY COLUMN ingested_at REMOVE CODEC, DROP INDEX by_execution")
+    insert_rows(large, ROWS // STEPS, of=ROWS, table="as_at_first")
+    large.execute("CREATE TABLE as_now AS execution_metrics")
+    insert_rows(large, ROWS // STEPS, of=ROWS, table="as_now")
+    for table in ("as_at_first", "as_now"):
+        large.execute(f"OPTIMIZE TABLE {table} FINAL")
+    sizes = dict(
+        large.execute(
+            "SELECT table, sum(bytes_on_disk) / sum(rows) FROM system.parts "
+            "WHERE active AND database = currentDatabase() GROUP BY table"
+        )
+    )
+    print({table: f"{size:.1f} bytes a row" for table, size in sizes.items()})  # noqa: T201 - as above
+    assert sizes["as_now"] < 0.8 * sizes["as_at_first"], "the index of executions included"
+    assert sizes["execution_metrics"] < 40
+
+
+def test_the_roll_up_is_small_beside_the_rows(large: Client) -> None:
+    sizes = dict(
+        large.execute(
+            "SELECT table, sum(bytes_on_disk) FROM system.parts "
+            "WHERE active AND database = currentDatabase() GROUP BY table"
+        )
+    )
+    ((read_rows, read_bytes, milliseconds),) = large.execute(
+        "SELECT read_rows, read_bytes, last_success_duration_ms FROM system.view_refreshes "
+        "WHERE database = currentDatabase()"
+    )
+    print(f"refresh: {read_rows:,} rows, {read_bytes / 1e6:.0f} MB, {milliseconds} ms")  # noqa: T201 - as above
+    assert read_rows == ROWS
+    assert sizes["execution_metrics_per_day_states"] < 0.05 * sizes["execution_metrics"]
+    assert large.execute("SELECT count() FROM execution_metrics_per_day") == [(90 * 20 * len(METRICS),)]
