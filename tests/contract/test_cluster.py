@@ -6,6 +6,7 @@ tables read-only, so no ALTER runs here and no row is written: what replicas and
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.fit import misfits
 from worker.clickhouse.ledger import Ledger
+from worker.clickhouse.lock import MigrationLock
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import Migrations
 from worker.clickhouse.store import ClickHouseTarget
@@ -70,6 +72,21 @@ def test_every_statement_is_for_every_server_and_clickhouse_parses_it(engine: En
             if not statement.startswith("INSERT"):
                 assert ON_CLUSTER in statement
                 client.execute(f"EXPLAIN AST {statement}")
+
+
+def test_the_lock_is_one_for_every_server(engine: EngineProcess, database: str) -> None:
+    there = ClickHouseTarget(engine.host, engine.port, database)
+    lock = MigrationLock(there, replace(TOPOLOGY, database=database))
+    ran: list[str] = []
+    lock._run = ran.append  # type: ignore[method-assign]
+    lock.acquire()
+    lock.renew()
+    lock.release()
+    assert [statement.split()[0] for statement in ran] == ["CREATE", "ALTER", "DROP"]
+    with engine.client(database) as client:
+        for statement in ran:
+            assert ON_CLUSTER in statement
+            client.execute(f"EXPLAIN AST {statement}")
 
 
 def test_rows_are_replicated_and_the_name_that_people_use_is_of_all_shards(made: Client) -> None:

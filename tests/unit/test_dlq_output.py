@@ -1,6 +1,7 @@
 """What people and programs see of dead letters: everything, and never a control sequence."""
 
 import json
+import re
 from base64 import b64decode
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import strategies
+from tests.support.cookbook import recipes
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
 from worker.commands import dlq_tables
@@ -119,6 +121,12 @@ class TestDocuments:
         assert _bytes(document["key"]) == key
         assert _bytes(document["value"]) == letter.record.value
         assert document["error_class"] == failed.failure.error_class
+
+    @given(st.one_of(strategies.failed_metrics, strategies.failed_events))
+    def test_a_list_has_every_column_of_the_cookbook_s_table(self, failed: Failed) -> None:
+        columns = re.findall(r"(\w+) (?:Nullable\()?(?:String|UUID)", recipes()["dead_letters_table"].text)
+        assert len(columns) == 7
+        assert set(columns) <= letter_document.summary(standing(dead_letter(failed, HEAD, 0))).keys()
 
     def test_of_statistics_have_the_top_and_the_rest(self) -> None:
         tally = Tally()
