@@ -74,11 +74,13 @@ def test_every_statement_is_for_every_server_and_clickhouse_parses_it(engine: En
                 client.execute(f"EXPLAIN AST {statement}")
 
 
-def test_the_lock_is_one_for_every_server(engine: EngineProcess, database: str) -> None:
+def test_the_lock_is_one_for_every_server(
+    monkeypatch: pytest.MonkeyPatch, engine: EngineProcess, database: str
+) -> None:
     there = ClickHouseTarget(engine.host, engine.port, database)
     lock = MigrationLock(there, replace(TOPOLOGY, database=database))
     ran: list[str] = []
-    lock._run = ran.append  # type: ignore[method-assign]
+    monkeypatch.setattr(lock, "_run", ran.append)
     lock.acquire()
     lock.renew()
     lock.release()
@@ -117,6 +119,18 @@ def test_the_roll_up_is_of_the_rows_of_its_server_and_the_views_are_of_all(made:
 def test_the_table_of_a_cluster_fits(member: EngineProcess, made: Client) -> None:
     assert made.execute("SELECT engine FROM system.tables WHERE name = 'execution_metrics'") == [("Distributed",)]
     assert misfits(target(member)) == []
+
+
+def test_what_is_below_a_distributed_table_is_looked_at_too(member: EngineProcess) -> None:
+    with member.client() as client:
+        client.execute("CREATE DATABASE `it's other`")
+    with member.client("it's other") as client:
+        made = known_migrations()[0].statements(Topology("it's other", "execution_metrics", "metrics"))
+        client.execute(made[0].replace(ON_CLUSTER, "").replace("execution_id)", "source_offset)"))
+        client.execute(made[1].replace(ON_CLUSTER, "").replace("cityHash64(execution_id)", "rand()"))
+    sharding, sorting = misfits(replace(target(member), database="it's other"))
+    assert "does not shard by execution_id" in sharding
+    assert sorting.startswith("sorting key is (metric_type, agent_name, toDate32(completed_at), source_offset)")
 
 
 def test_a_column_that_is_added_is_added_to_both(engine: EngineProcess) -> None:

@@ -12,6 +12,7 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook import recipes
+from tests.support.local import fresh_name
 from tests.support.rows import METRICS
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseTarget
@@ -99,7 +100,7 @@ LETTERS = [
 @pytest.fixture(scope="module", params=["once", "redelivered and replayed", "and merged"])
 def asked(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Client]:
     """The rows, as they were sent, and as they are after everything that may be repeated was."""
-    database = f"queries_{request.param_index}"
+    database = fresh_name("queries")
     with engine.client() as client:
         client.execute(f"CREATE DATABASE {database}")
         migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)

@@ -21,7 +21,8 @@ _TYPES = {
 }
 _SORTING_KEY = "metric_type, agent_name, toDate32(completed_at), execution_id"
 _PARTITION_KEY = "toYYYYMM(completed_at)"
-_DISTRIBUTED = re.compile(r"Distributed\('(?:[^']*)', '(?P<database>[^']*)', '(?P<table>[^']*)'")
+_LITERAL = r"'((?:[^'\\]|\\.)*)'"
+_DISTRIBUTED = re.compile(rf"Distributed\({_LITERAL}, {_LITERAL}, {_LITERAL}")
 _LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
 # A server that stands alone has none unless it is told to; replicas have one unless they are told not to.
 _WINDOW = re.compile(r"(?P<not>non_)?replicated_deduplication_window = (?P<inserts>\d+)")
@@ -40,7 +41,7 @@ def misfits(target: ClickHouseTarget) -> list[str]:
     Raises:
         StoreError: the server refuses or cannot be reached.
     """
-    table = _table(target, "currentDatabase()", target.table)
+    table = _table(target, target.database, target.table)
     if not table:
         return []
     found = list(_columns(target))
@@ -48,7 +49,7 @@ def misfits(target: ClickHouseTarget) -> list[str]:
     if table.engine == "Distributed":
         found += _sharding(table)
         below = _DISTRIBUTED.search(table.engine_full)
-        on_server = _table(target, f"'{below['database']}'", below["table"]) if below else None
+        on_server = _table(target, _unescaped(below[2]), _unescaped(below[3])) if below else None
         if not on_server:
             return found  # the server that we speak to has no part of it
         stored = on_server
@@ -56,20 +57,24 @@ def misfits(target: ClickHouseTarget) -> list[str]:
 
 
 def _table(target: ClickHouseTarget, database: str, table: str) -> _Table | None:
-    """`database` as an expression; both names as ClickHouse itself or Settings has quoted them."""
     rows = run_statement(
         target,
-        "SELECT engine, engine_full, sorting_key, partition_key FROM system.tables "  # noqa: S608 - as it says
-        f"WHERE database = {database} AND name = '{table}'",
+        "SELECT engine, engine_full, sorting_key, partition_key FROM system.tables "
+        "WHERE database = %(database)s AND name = %(table)s",
+        {"database": database, "table": table},
     )
     return _Table(*rows[0]) if rows else None
+
+
+def _unescaped(literal: str) -> str:
+    return re.sub(r"\\(.)", r"\1", literal)
 
 
 def _columns(target: ClickHouseTarget) -> Iterator[str]:
     rows = run_statement(
         target,
-        "SELECT name, type, default_kind FROM system.columns "  # noqa: S608 - an identifier, checked by Settings
-        f"WHERE database = currentDatabase() AND table = '{target.table}'",
+        "SELECT name, type, default_kind FROM system.columns WHERE database = %(database)s AND table = %(table)s",
+        {"database": target.database, "table": target.table},
     )
     found = {name: (kind, default) for name, kind, default in rows}
     for name in COLUMNS:

@@ -26,12 +26,13 @@ class Ledger:
 
     def applied(self) -> dict[str, str]:
         """Name and checksum of each migration that ran; empty where none ever did."""
-        found = f"SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = '{self._name}'"  # noqa: S608 - an identifier, checked by Settings
-        if run_statement(self._target, found) == [(0,)]:
+        found = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = %(name)s"
+        if run_statement(self._target, found, {"name": self._name}) == [(0,)]:
             return {}
         if self._topology.cluster:  # what was written down through another server may not have come here yet
             run_statement(self._target, f"SYSTEM SYNC REPLICA {self._name}")
-        return dict(run_statement(self._target, f"SELECT name, checksum FROM {self._name}"))  # noqa: S608 - as above
+        # The name of the table is an identifier: Settings sees to that.
+        return dict(run_statement(self._target, f"SELECT name, checksum FROM {self._name}"))  # noqa: S608 # nosec B608
 
     def begin(self) -> None:
         """Make the table if it is not there."""
@@ -51,4 +52,5 @@ class Ledger:
 
     def record_statement(self, migration: Migration) -> str:
         """What `record` comes to, for a person to run."""
-        return f"INSERT INTO {self._name} (name, checksum) VALUES ('{migration.name}', '{migration.checksum}')"  # noqa: S608 - ours
+        values = f"('{migration.name}', '{migration.checksum}')"
+        return f"INSERT INTO {self._name} (name, checksum) VALUES {values}"  # noqa: S608 - all ours

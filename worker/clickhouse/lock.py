@@ -131,8 +131,9 @@ class MigrationLock:
         """Every lock that is there, the void ones too."""
         rows = run_statement(
             self._target,
-            "SELECT name, comment, toUnixTimestamp(now()) FROM system.tables "  # noqa: S608 - an identifier, checked by Settings
-            f"WHERE database = currentDatabase() AND match(name, '^{self._prefix}[0-9]+$') ORDER BY name",
+            "SELECT name, comment, toUnixTimestamp(now()) FROM system.tables "
+            "WHERE database = currentDatabase() AND match(name, %(lock)s) ORDER BY name",
+            {"lock": f"^{self._prefix}[0-9]+$"},
         )
         return [self._read(name, comment, now) for name, comment, now in rows]
 

@@ -6,7 +6,7 @@ on: heartbeats to Kafka never wait for an insert.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -213,9 +213,13 @@ def _text(path: Path | None) -> str | None:
 
 
 def run_statement(
-    target: ClickHouseTarget, statement: str, values: Sequence[tuple[object, ...]] | None = None
+    target: ClickHouseTarget,
+    statement: str,
+    values: Sequence[tuple[object, ...]] | Mapping[str, object] | None = None,
 ) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own; the rows that it answers, none where it answers none.
+
+    `values` are the rows of an INSERT, or by name what stands for `%(name)s` elsewhere.
 
     Raises:
         StoreError: as the server or the connection failed.
