@@ -2,6 +2,13 @@
 
 The rate of the worker itself is measured in the same run, on events of ten metrics, so that the ratio does not depend
 on what else the machine does. Broker, engine and command share the machine.
+
+A replay puts back more letters a second than the worker takes events, and of whole events 0.7 of its rows. Of single
+metrics it is 0.1 of its rows, about 50 µs of CPU each: what is one row in ten of an event is a record of its own here,
+with sixteen headers and a value. Of that each of the two readings takes 15 µs (6 in the client, which makes an object
+of every header, 9 for the letter itself), the value and the row 8, the insert the rest. The first reading is needed:
+only what stands at the end of the topic tells which letters another one stands for. At two readings the client's share
+alone would allow a fifth of the worker's rows.
 """
 
 import asyncio

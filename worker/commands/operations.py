@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from worker.app import VERSION, clickhouse_target, kafka_target
+from worker.app import VERSION, clickhouse_target, kafka_target, relax_garbage_collection
 from worker.clickhouse.store import ClickHouseStore
 from worker.errors import DependencyError, StoreError
 from worker.failure_log import FailureLog
@@ -24,6 +24,10 @@ from worker.writing.breaker import Breaker
 from worker.writing.witness import Witnesses
 from worker.writing.writer import OnUnavailable, Writer
 
+_OBJECTS = 1_000_000
+"""A dead letter is some forty, nearly all of them headers, and gone a moment later: to look through them for cycles
+took a third of the CPU of reading it."""
+
 
 @asynccontextmanager
 async def standing(settings: Settings) -> AsyncIterator[Standing]:
@@ -32,6 +36,7 @@ async def standing(settings: Settings) -> AsyncIterator[Standing]:
     Raises:
         DependencyError: Kafka cannot be reached, or the topic is missing.
     """
+    relax_garbage_collection(_OBJECTS)
     backlog = KafkaBacklog(kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
     await backlog.start()
     try:

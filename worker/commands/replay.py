@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from worker.app import relax_garbage_collection, stop_on_signals, unless_stopped
+from worker.app import stop_on_signals, unless_stopped
 from worker.commands import operations, replay_report
 from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
 from worker.commands.lines import lines_of
@@ -79,7 +79,6 @@ def replay(
 
 
 async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, ask: bool, as_json: bool) -> int:
-    relax_garbage_collection()
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         looked = await unless_stopped(stop, _look(stack, settings, policy, dry_run=dry_run))

@@ -135,8 +135,8 @@ def _letter(record: Record, headers: Mapping[str, Any], of_source: Sequence[tupl
         _integer(headers["dlq.source.timestamp"]),
         _instant_of(headers["dlq.failed_at"]),
         common.replays,
-        _place(headers.get("dlq.replaces")),
-        _place(headers.get("dlq.part_of")),
+        None if (replaces := headers.get("dlq.replaces")) is None else _place(replaces),
+        None if (part_of := headers.get("dlq.part_of")) is None else _place(part_of),
         common.worker,
         Place(record.partition, record.offset),
         of_source,
@@ -222,9 +222,7 @@ def _within(value: bytes, largest: int) -> int:
     return found
 
 
-def _place(value: bytes | None) -> Place | None:
-    if value is None:
-        return None
+def _place(value: bytes) -> Place:
     partition, _, offset = value.partition(b":")
     return Place(_within(partition, _MAX_PARTITION), _within(offset, _MAX_OFFSET))
 
@@ -240,5 +238,6 @@ def instant(text: str) -> int:
     return milliseconds(text)
 
 
+@lru_cache(maxsize=4_096)
 def _instant_of(value: bytes) -> int:
     return instant(value.decode("utf-8"))

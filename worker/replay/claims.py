@@ -85,8 +85,6 @@ class Claims:
 
         Returns whether anything of that is new to letters that were shown before.
         """
-        if not (letter.replays or self):
-            return False
         learned = self._kept < MAX_CLAIMS and self._take_down(letter)
         if self.is_settled(letter.place):
             return learned

@@ -70,13 +70,14 @@ class Standing:
         """
         # Where the progress is not all there, a letter that is done may be the only one to tell that another is.
         thorough = not all(done.is_complete for done in self.progress.values())
+        claims = self.claims
         while True:
             seen, learned = eyes(), False
             async for items in self.each(settled=thorough):
                 for item in items:
-                    if isinstance(item, Letter):
-                        learned |= self.claims.learn_from(item)
-                    if not ((thorough or self.claims) and self.claims.is_covered(item)):
+                    if isinstance(item, Letter) and (item.replays or claims):
+                        learned |= claims.learn_from(item)
+                    if not ((thorough or claims) and claims.is_covered(item)):
                         seen.add(item)
             if not learned:
                 return seen
