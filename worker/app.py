@@ -34,6 +34,7 @@ from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
 from worker.settings.loading import Settings
 from worker.telemetry import Telemetry
+from worker.tracing import Tracing, tracing
 from worker.writing.breaker import Breaker
 from worker.writing.witness import Witnesses
 from worker.writing.writer import Writer
@@ -145,12 +146,16 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         await require_rights(kafka, *kafka_needs(settings))
         await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
         # 2. Where metrics go.
-        store, dead_letters = await _outputs(settings, kafka, telemetry, stack)
+        traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
+        stack.push_async_callback(asyncio.to_thread, traces.close)
+        store, dead_letters = await _outputs(settings, kafka, telemetry, traces, stack)
         witnesses = Witnesses(store)
         breaker = Breaker(witnesses, hold)
         stack.push_async_callback(breaker.stop)
         writer = Writer(store, witnesses, breaker, settings.retry, settings.on_unavailable, telemetry=telemetry)
-        pipeline = Pipeline(writer, dead_letters, hold, telemetry, FailureLog(users=settings.log_user_ids))
+        pipeline = Pipeline(
+            writer, dead_letters, hold, telemetry, FailureLog(users=settings.log_user_ids), tracing=traces
+        )
         # 3. Where they come from.
         group = GroupPolicy(
             settings.kafka_group_id,
@@ -159,7 +164,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
             settings.kafka_rebalance_timeout_seconds,
             settings.kafka_metadata_max_age_seconds,
         )
-        inbox = KafkaInbox(kafka, settings.kafka_topic, group, telemetry)
+        inbox = KafkaInbox(kafka, settings.kafka_topic, group, telemetry, traces)
         await inbox.start()
         stack.push_async_callback(inbox.stop)
         consumer = Consumer(
@@ -182,7 +187,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
 
 
 async def _outputs(
-    settings: Settings, kafka: KafkaTarget, telemetry: Telemetry, stack: AsyncExitStack
+    settings: Settings, kafka: KafkaTarget, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
 ) -> tuple[Store, DeadLetters]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
@@ -190,7 +195,8 @@ async def _outputs(
     await _require_fitting_table(clickhouse_target(settings))
     producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
     head = Letterhead(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
-    dead_letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
+    seconds = settings.kafka_dlq_timeout_seconds
+    dead_letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, seconds, traces)
     store = ClickHouseStore(clickhouse_target(settings), settings.clickhouse_writers, telemetry)
     stack.callback(store.close)
     return store, dead_letters

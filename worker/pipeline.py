@@ -19,6 +19,7 @@ from worker.model import Failed, FailedMetric, Record
 from worker.ports import DeadLetters
 from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.telemetry import Telemetry
+from worker.tracing import OFF, Tracing
 from worker.writing.writer import Writer
 
 MAX_ROWS = 200_000
@@ -40,6 +41,7 @@ class Pipeline:
         log: is told of everything that fails.
         patience: the pace at which dead letters are put again; it is never given up, whatever its budget.
         sleep: waits in between; tests put their own clock here.
+        tracing: is told what is done when.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Pipeline:
         log: FailureLog | None = None,
         patience: RetryPolicy = UNTIL_DONE,
         sleep: Sleep = asyncio.sleep,
+        tracing: Tracing = OFF,
     ) -> None:
         self._writer = writer
         self._dead_letters = dead_letters
@@ -59,10 +62,11 @@ class Pipeline:
         self._log = log or FailureLog(users=False)
         self._patience = patience
         self._sleep = sleep
+        self._tracing = tracing
 
     async def process(self, records: Sequence[Record]) -> None:
         """Bring every metric of `records` to one of its three ends; when this returns they may be committed."""
-        with self._telemetry.batch(records):
+        with self._telemetry.batch(records), self._tracing.span("batch", records, size=len(records)):
             remaining = iter(records)
             while (fanned := await self._fan_out(remaining)) is not None:
                 await self.finish(fanned)
@@ -71,7 +75,8 @@ class Pipeline:
         """Steps 2 and 3 for what is fanned out already; returns what became dead letters."""
         unwritten: list[FailedMetric] = []
         for block in fanned.blocks.values():
-            unwritten += await self._writer.write(block)
+            with self._tracing.span("write", rows=len(block), month=block.month):
+                unwritten += await self._writer.write(block)
         failed = [*fanned.failed, *unwritten]
         await self._put(failed)
         self._count(fanned, fanned.rows - len(unwritten))
@@ -95,8 +100,9 @@ class Pipeline:
             return
         self._log.note(failed)
         try:
-            for start in range(0, len(failed), _MAX_PUT):
-                await self._put_until_acknowledged(failed[start : start + _MAX_PUT])
+            with self._tracing.span("dead-letter", letters=len(failed)):
+                for start in range(0, len(failed), _MAX_PUT):
+                    await self._put_until_acknowledged(failed[start : start + _MAX_PUT])
         finally:
             # Also when a revoke ends this batch: else nobody would leave the hold, and the worker stand still for ever.
             # Another batch that still waits enters it again.

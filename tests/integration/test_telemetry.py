@@ -1,15 +1,21 @@
 """What a running worker tells of itself, beside a real broker and the real engine."""
 
+import threading
 import time
+from gzip import decompress as gunzip
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
+from typing import ClassVar
 from uuid import uuid4
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from deploy.local.process import LOOPBACK
 from tests.integration.conftest import StartWorker
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
-from tests.support.topic import send
+from tests.support.topic import headers_of, read, send
 
 
 @pytest.mark.usefixtures("not_negative")
@@ -47,3 +53,43 @@ async def test_the_books_of_a_running_worker_balance(environment: dict[str, str]
         "all is committed",
     )
     assert set(worker.telemetry()["metrics_worker_lag_seconds"].values()) == {0.0}
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes what OTLP exporters send; the names of the spans, and the headers of nobody else."""
+
+    spans: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        request = ExportTraceServiceRequest.FromString(gunzip(body) if self.headers["Content-Encoding"] else body)
+        self.spans.extend(
+            span.name for some in request.resource_spans for scope in some.scope_spans for span in scope.spans
+        )
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature of the base class
+        pass
+
+
+async def test_spans_go_to_a_collector_and_dead_letters_name_their_trace(
+    environment: dict[str, str], start_worker: StartWorker
+) -> None:
+    collector = ThreadingHTTPServer((LOOPBACK, 0), Collector)
+    serving = threading.Thread(target=collector.serve_forever)
+    serving.start()
+    try:
+        endpoint = f"http://{LOOPBACK}:{collector.server_port}"
+        worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        values = [encoded(event(execution_id=str(uuid4()))), b"garbage"]
+        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+        (letter,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], 1)
+        wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
+        worker.stop()  # which sends what is left
+        assert {"poll", "batch", "write", "dead-letter", "commit"} <= set(Collector.spans)
+        assert headers_of(letter)["traceparent"].startswith("00-")
+    finally:
+        collector.shutdown()
+        collector.server_close()
+        serving.join()

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from worker.errors import DeadLetterUnavailable
 from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
 from worker.model import Failed, FailedMetric
+from worker.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -28,12 +29,21 @@ class KafkaDeadLetters:
         topic: the dead-letter topic.
         head: what every dead letter says of this worker.
         timeout_seconds: how long to wait for acknowledgements before they count as missing.
+        tracing: names the trace in which something failed, in the letter of a record that names none.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, head: Letterhead, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        head: Letterhead,
+        timeout_seconds: float,
+        tracing: Tracing = OFF,
+    ) -> None:
         self._producer = producer
         self._topic = topic
         self._head = head
+        self._tracing = tracing
         self._timeout_seconds = timeout_seconds
         self._under_way: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
 
@@ -98,8 +108,9 @@ class KafkaDeadLetters:
             del self._under_way[next(iter(self._under_way))]
 
     async def _send(self, letter: DeadLetter) -> asyncio.Future[Any]:
+        headers = list(self._tracing.handed_on(letter.headers))
         future: asyncio.Future[Any] = await self._producer.send(
-            self._topic, letter.value, letter.key, timestamp_ms=letter.timestamp, headers=list(letter.headers)
+            self._topic, letter.value, letter.key, timestamp_ms=letter.timestamp, headers=headers
         )
         return future
 

@@ -22,6 +22,7 @@ from worker.kafka.membership import GroupPolicy, Membership
 from worker.model import Record, UnreadableRecord
 from worker.ports import Partition, RevokeListener
 from worker.telemetry import Telemetry
+from worker.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -45,11 +46,14 @@ of headers that are not UTF-8; other brokers store any bytes."""
 class KafkaInbox:
     """The `Inbox` of `worker.ports` on one topic."""
 
-    def __init__(self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry) -> None:
+    def __init__(
+        self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry, tracing: Tracing = OFF
+    ) -> None:
         self._target = target
         self._group = group
         self._topic = topic
         self._telemetry = telemetry
+        self._tracing = tracing
         self._membership: Membership | None = None
         self._next: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
@@ -110,7 +114,8 @@ class KafkaInbox:
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """See `worker.ports.Inbox`."""
         try:
-            some = await self._getmany(timeout_seconds, max_records)
+            with self._tracing.span("poll", topic=self._topic):
+                some = await self._getmany(timeout_seconds, max_records)
         except _UNREADABLE:
             return await self._step_over_unreadable(max_records)
         return list(chain.from_iterable(some.values()))
@@ -217,8 +222,9 @@ class KafkaInbox:
         if not owned:
             return False
         try:
-            async with asyncio.timeout(_COMMIT_SECONDS):
-                await self._consumer.commit(owned)
+            with self._tracing.span("commit", partitions=len(owned)):
+                async with asyncio.timeout(_COMMIT_SECONDS):
+                    await self._consumer.commit(owned)
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             # Not committed is not lost: the records come again. A later commit covers these offsets as well.
             self._telemetry.commit_failures.inc()

@@ -192,6 +192,11 @@ class Settings(BaseSettings):
     http_port: int = Field(
         8080, ge=0, le=65535, description="Port on which health and telemetry are served; 0 takes any that is free."
     )
+    tracing_enabled: bool = Field(
+        False,
+        description="Whether spans go to OpenTelemetry, where its own variables `OTEL_EXPORTER_OTLP_…` say; needs "
+        "`pip install execution-metrics-worker[tracing]`.",
+    )
     log_level: LogLevel = Field("INFO", description="Least severity that is logged.")
     log_user_ids: bool = Field(
         False, description="Whether log lines about a failed metric name the user of its execution."

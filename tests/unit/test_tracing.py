@@ -1,0 +1,120 @@
+"""Spans of a batch: which there are, to whom they are linked, and what goes on to dead letters."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from deploy.local.environment import without_settings
+from tests.support.events import event, record
+from tests.support.fakes import MemoryStore
+from tests.support.rig import Rig, rig
+from worker.pipeline import Pipeline
+from worker.tracing import OFF, OpenTelemetry, tracing
+
+PRODUCER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Traced:
+    """Traces that are kept in memory."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracing = OpenTelemetry(provider)
+
+    def pipeline(self, worker: Rig) -> Pipeline:
+        return Pipeline(worker.writer, worker.dead_letters, worker.hold, worker.telemetry, tracing=self.tracing)
+
+    def spans(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.exporter.get_finished_spans() if span.name == name]
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    traced = Traced()
+    yield traced
+    traced.tracing.close()
+
+
+async def test_a_batch_is_linked_to_its_producers_and_has_its_writes_and_dead_letters_inside(traced: Traced) -> None:
+    async with rig(MemoryStore(refuses=lambda row: row.metric == "guilty")) as worker:
+        headers = (("traceparent", PRODUCER.encode()), ("other", b"x"))
+        records = [record(event(metrics={"good": 1, "guilty": 2}), offset=at, headers=headers) for at in range(3)]
+        await traced.pipeline(worker).process([*records, record(b"{", offset=3)])
+    (batch,), (write,), (letters,) = map(traced.spans, ("batch", "write", "dead-letter"))
+    (link,) = batch.links
+    assert f"{link.context.trace_id:032x}-{link.context.span_id:016x}" == PRODUCER[3:52]
+    assert batch.parent is None
+    assert write.parent is not None
+    assert letters.parent is not None
+    assert batch.context is not None
+    assert {write.parent.span_id, letters.parent.span_id} == {batch.context.span_id}
+    assert (dict(write.attributes or {})["rows"], dict(letters.attributes or {})["letters"]) == (6, 4)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"00-0-0-0", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
+async def test_a_header_that_names_no_trace_is_no_link(traced: Traced, value: bytes) -> None:
+    async with rig() as worker:
+        await traced.pipeline(worker).process(
+            [record(event(), headers=(("traceparent", value), ("traceparent", None)))]
+        )
+    assert traced.spans("batch")[0].links == ()
+
+
+async def test_there_are_so_many_links_at_most(traced: Traced) -> None:
+    names = [f"00-{number:032x}-{number:016x}-01".encode() for number in range(1, 500)]
+    async with rig() as worker:
+        records = [record(event(), offset=at, headers=(("traceparent", name),)) for at, name in enumerate(names)]
+        await traced.pipeline(worker).process(records)
+    assert len(traced.spans("batch")[0].links) == 128
+
+
+async def test_a_batch_that_is_dropped_ends_its_spans_as_errors(traced: Traced) -> None:
+    async with rig() as worker:
+        worker.dead_letters.fail_puts(*[None] * 1_000)
+        waits = asyncio.Event()
+        worker.clock.watch = waits.set
+        pipeline = Pipeline(
+            worker.writer,
+            worker.dead_letters,
+            worker.hold,
+            worker.telemetry,
+            sleep=worker.clock.sleep,
+            tracing=traced.tracing,
+        )
+        batch = asyncio.create_task(pipeline.process([record(b"{")]))
+        await waits.wait()
+        batch.cancel()
+        await asyncio.gather(batch, return_exceptions=True)
+    assert [len(traced.spans(name)) for name in ("batch", "dead-letter")] == [1, 1]
+
+
+def test_a_dead_letter_goes_on_with_the_trace_of_its_record_or_else_of_its_failure(traced: Traced) -> None:
+    own = [("traceparent", PRODUCER.encode()), ("dlq.kind", b"event")]
+    with traced.tracing.span("dead-letter"):
+        assert traced.tracing.handed_on(own) == own
+        (name, value), *rest = traced.tracing.handed_on([("dlq.kind", b"event")])
+    (span,) = traced.spans("dead-letter")
+    assert span.context is not None
+    assert (name, rest) == ("traceparent", [("dlq.kind", b"event")])
+    assert f"{span.context.trace_id:032x}-{span.context.span_id:016x}".encode() in (value or b"")
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_off_nothing_is_loaded_and_headers_stay() -> None:
+    assert tracing(enabled=False, version="1") is OFF
+    headers = [("dlq.kind", b"event")]
+    assert OFF.handed_on(headers) is headers
+    program = "import sys, worker.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, env=without_settings(), timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
