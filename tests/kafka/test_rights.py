@@ -1,9 +1,12 @@
 """Start refuses when a right is missing, and names it; with exactly these rights the worker works."""
 
+import csv
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from clickhouse_driver import Client
@@ -22,13 +25,15 @@ from deploy.local.broker import create_topics
 from deploy.local.environment import without_settings
 from tests.integration.conftest import StartWorker
 from tests.kafka.loaded import Loaded
+from tests.support.local import wait_until
 from tests.support.topic import send, size
 
 USER, PASSWORD = "alice", "correct-horse-battery-staple"
 _SECONDS = 60
+_LIST = Path(__file__).parents[2] / "deploy" / "kafka" / "acls.csv"
 
 Environment = dict[str, str]
-Run = Callable[[str], subprocess.CompletedProcess[str]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +66,10 @@ async def there(guarded: ApacheKafka, door: Listener, environment: Environment, 
 
 @pytest.fixture
 def run(environment: Environment) -> Run:
-    def run(command: str) -> subprocess.CompletedProcess[str]:
+    def run(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "worker", command],
+            [sys.executable, "-m", "worker", *command],
+            input=stdin,
             capture_output=True,
             text=True,
             env=without_settings() | environment,
@@ -84,13 +90,17 @@ def allow(broker: ApacheKafka, *rights: tuple[ResourceType, str, AclOperation]) 
         done.result(_SECONDS)
 
 
-def rights(loaded: Loaded) -> dict[str, tuple[ResourceType, str, AclOperation]]:
-    """All that the worker needs, by the variable that names it."""
-    return {
-        "KAFKA_TOPIC": (ResourceType.TOPIC, loaded.topic, AclOperation.READ),
-        "KAFKA_DLQ_TOPIC": (ResourceType.TOPIC, loaded.dlq_topic, AclOperation.WRITE),
-        "KAFKA_GROUP_ID": (ResourceType.GROUP, loaded.group, AclOperation.READ),
-    }
+def rights(loaded: Loaded, who: str = "run") -> dict[str, tuple[ResourceType, str, AclOperation]]:
+    """All that a command needs by the published list, by the variable that names it and the operation."""
+    names = {"KAFKA_TOPIC": loaded.topic, "KAFKA_DLQ_TOPIC": loaded.dlq_topic, "KAFKA_GROUP_ID": loaded.group}
+    with _LIST.open(encoding="utf-8", newline="") as file:
+        return {
+            f"{row['named by']} {row['operation']}": (
+                ResourceType[row["resource"]], names[row["named by"]] + row["suffix"], AclOperation[row["operation"]]
+            )
+            for row in csv.DictReader(file)
+            if row["who"] == who
+        }  # fmt: skip
 
 
 async def test_exactly_these_rights_are_enough(
@@ -116,7 +126,7 @@ def test_a_missing_right_is_named(
     guarded: ApacheKafka, there: Loaded, environment: Environment, run: Run, setting: str, right: str, seen: bool
 ) -> None:
     needed = rights(there)
-    kind, name, _ = needed.pop(setting)
+    kind, name, _ = needed.pop(f"{setting} {right.split()[0]}")
     allow(guarded, *needed.values(), *([(kind, name, AclOperation.DESCRIBE)] if seen else []))
     done = run("run")
     wanted = f"user {USER} do what the worker must: it lacks {right} {environment[setting]} ({setting})"
@@ -132,4 +142,22 @@ def test_a_missing_right_is_named(
 
 def test_all_that_is_missing_is_named_at_once(there: Loaded, run: Run) -> None:
     last = run("run").stderr.strip().splitlines()[-1]
-    assert all(setting in last for setting in rights(there))
+    assert all(named.split()[0] in last for named in rights(there))
+
+
+async def test_the_rights_of_the_other_commands_are_enough(
+    guarded: ApacheKafka, there: Loaded, start_worker: StartWorker, run: Run
+) -> None:
+    allow(guarded, *rights(there, "produce").values())
+    assert run("produce", "-", stdin="not an event").returncode == 0
+    allow(guarded, *rights(there).values())
+    worker = start_worker()
+    wait_until(lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) == 1, "a dead letter")
+    worker.stop()
+    allow(guarded, *rights(there, "dlq").values())
+    stats = run("dlq", "stats", "--json")
+    assert json.loads(stats.stdout)["total"] == 1, stats.stderr
+    allow(guarded, *rights(there, "replay").values())
+    replayed = run("replay", "--yes", "--json")
+    assert replayed.returncode == 1, replayed.stderr  # it fails again, and a new letter stands in its place
+    assert await size(there.servers, there.dlq_topic) == 2

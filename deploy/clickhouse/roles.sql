@@ -1,0 +1,24 @@
+-- Who may do what: three roles, each with what it needs and nothing else. To be run once by an administrator, before the
+-- first `metrics-worker migrate`, with clickhouse-client. On a cluster add ON CLUSTER '<name>' to each CREATE and GRANT.
+-- The names are those of CLICKHOUSE_DATABASE (metrics) and CLICKHOUSE_TABLE (execution_metrics).
+
+-- The worker, and `metrics-worker replay` and `check`: it inserts rows, and asks by inserting none. It reads nothing.
+CREATE ROLE IF NOT EXISTS metrics_worker;
+GRANT INSERT ON metrics.execution_metrics TO metrics_worker;
+
+-- `metrics-worker migrate`: makes and alters tables and views, and keeps a ledger of what was applied. To make a view it must
+-- be allowed to read what the view reads.
+CREATE ROLE IF NOT EXISTS metrics_migrator;
+GRANT CREATE TABLE, CREATE VIEW, ALTER TABLE, ALTER VIEW, DROP VIEW ON metrics.* TO metrics_migrator;
+GRANT SELECT, INSERT ON metrics.execution_metrics_migrations TO metrics_migrator;
+GRANT SELECT ON metrics.execution_metrics TO metrics_migrator;
+
+-- Analysts: the view, and the table under it, because a view of ClickHouse reads with the rights of who asks.
+CREATE ROLE IF NOT EXISTS metrics_reader;
+GRANT SELECT ON metrics.execution_metrics TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_deduplicated TO metrics_reader;
+
+-- Users, each with one of the roles. The hash is of the password that CLICKHOUSE_PASSWORD_FILE holds:
+--   printf %s "$PASSWORD" | sha256sum
+-- CREATE USER metrics_worker IDENTIFIED WITH sha256_hash BY '<hash>' DEFAULT ROLE metrics_worker;
+-- With client certificates instead: IDENTIFIED WITH ssl_certificate CN 'metrics-worker'
