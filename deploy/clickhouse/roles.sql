@@ -6,17 +6,26 @@
 CREATE ROLE IF NOT EXISTS metrics_worker;
 GRANT INSERT ON metrics.execution_metrics TO metrics_worker;
 
--- `metrics-worker migrate`: makes and alters tables and views, and keeps a ledger of what was applied. To make a view it must
--- be allowed to read what the view reads.
+-- `metrics-worker migrate`: makes and alters tables and views, keeps a ledger of what was applied, and drops nothing but the
+-- tables that are its own locks. To make a view it must be allowed to read what the view reads; the view that refreshes
+-- the days does so with the rights of who made it, and so writes them too.
 CREATE ROLE IF NOT EXISTS metrics_migrator;
 GRANT CREATE TABLE, CREATE VIEW, ALTER TABLE, ALTER VIEW, DROP VIEW ON metrics.* TO metrics_migrator;
+GRANT DROP TABLE ON metrics.execution_metrics_migrations_lock_* TO metrics_migrator;
 GRANT SELECT, INSERT ON metrics.execution_metrics_migrations TO metrics_migrator;
 GRANT SELECT ON metrics.execution_metrics TO metrics_migrator;
+GRANT SELECT ON metrics.execution_metrics_deduplicated TO metrics_migrator;
+GRANT SELECT, INSERT ON metrics.execution_metrics_per_day_states TO metrics_migrator;
 
--- Analysts: the view, and the table under it, because a view of ClickHouse reads with the rights of who asks.
+-- Analysts: the views, and the tables under them, because a view of ClickHouse reads with the rights of who asks.
 CREATE ROLE IF NOT EXISTS metrics_reader;
 GRANT SELECT ON metrics.execution_metrics TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_deduplicated TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_per_minute TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_per_day_states TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_per_day TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_success_per_day TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_executions TO metrics_reader;
 
 -- Users, each with one of the roles. The hash is of the password that CLICKHOUSE_PASSWORD_FILE holds:
 --   printf %s "$PASSWORD" | sha256sum
