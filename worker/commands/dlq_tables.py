@@ -83,7 +83,7 @@ def _name(text: str) -> str:
 def print_letter(letter: Letter, *, settled: bool) -> None:
     """Everything about one."""
     console = Console(highlight=False)
-    failure, advice = letter.failure, ADVICE[letter.failure.error_class]
+    failure = letter.failure
     topic, partition, offset = letter.source
     facts = {
         "place": str(letter.place) + (" (settled: a replay has put it back or in another's place)" if settled else ""),
@@ -106,8 +106,20 @@ def print_letter(letter: Letter, *, settled: bool) -> None:
         if fact is not None:
             grid.add_row(Text(name, style="bold"), _cell(fact))
     console.print(grid)
-    console.print(Text(f"\nwhat it means  {advice.meaning}\nwhat to do     {advice.to_do}\n"))
+    console.print()
+    console.print(_advice(letter))
+    console.print()
     _print_record(console, letter.record, letter.source_headers, "header of the source")
+
+
+def _advice(letter: Letter) -> Table:
+    advice, place = ADVICE[letter.failure.error_class], letter.place
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(Text("what it means", style="bold"), Text(advice.meaning))
+    grid.add_row(Text("what to do", style="bold"), Text(advice.to_do))
+    command = f"metrics-worker replay --partition {place.partition} --offset {place.offset}"
+    grid.add_row(Text("to replay it", style="bold"), Text(command))
+    return grid
 
 
 def print_foreign(item: Foreign) -> None:

@@ -96,9 +96,9 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, as
     _put(replay_report.of_outcome(plan, outcome), as_json=as_json)
     if outcome.problem is not None:
         say(f"stopped: {outcome.problem}")
-    if outcome.problem is not None or outcome.interrupted:
-        say("what is done stays done; the same command goes on")
     code = replay_report.exit_code(plan, outcome)
+    if code and (outcome.problem is not None or outcome.interrupted):
+        say("what is done stays done; the same command goes on")
     leave_at_once(code)
     return code
 
