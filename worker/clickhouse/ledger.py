@@ -53,4 +53,4 @@ class Ledger:
     def record_statement(self, migration: Migration) -> str:
         """What `record` comes to, for a person to run."""
         values = f"('{migration.name}', '{migration.checksum}')"
-        return f"INSERT INTO {self._name} (name, checksum) VALUES {values}"  # noqa: S608 # nosec B608 - all ours
+        return f"INSERT INTO {self._name} (name, checksum) VALUES {values}"  # noqa: S608 # nosec B608
