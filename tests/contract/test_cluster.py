@@ -18,7 +18,7 @@ from worker.clickhouse.ledger import Ledger
 from worker.clickhouse.lock import MigrationLock
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import Migrations
-from worker.clickhouse.store import ClickHouseTarget
+from worker.clickhouse.store import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 
 ON_CLUSTER = " ON CLUSTER `metrics`"
@@ -80,7 +80,12 @@ def test_the_lock_is_one_for_every_server(
     there = ClickHouseTarget(engine.host, engine.port, database)
     lock = MigrationLock(there, replace(TOPOLOGY, database=database))
     ran: list[str] = []
-    monkeypatch.setattr(lock, "_run", ran.append)
+
+    def run(statement: str) -> None:
+        ran.append(statement)
+        run_statement(there, statement.replace(ON_CLUSTER, ""))
+
+    monkeypatch.setattr(lock, "_run", run)
     lock.acquire()
     lock.renew()
     lock.release()

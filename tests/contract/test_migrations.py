@@ -9,7 +9,7 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
-from worker.clickhouse.lock import MigrationLock
+from worker.clickhouse.lock import Held, MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
 from worker.clickhouse.migrations import Migrations, State
 from worker.clickhouse.store import ClickHouseTarget, run_statement
@@ -204,14 +204,27 @@ class TestLock:
         with MigrationLock(empty, topology(empty)).held(), pytest.raises(MigrationLocked, match="has taken over"):
             slow.renew()
 
+    def test_a_holder_who_was_taken_for_dead_touches_no_later_lock_of_his_number(self, empty: ClickHouseTarget) -> None:
+        slow = MigrationLock(empty, topology(empty), owner="slow", lease_seconds=0)
+        slow.acquire()
+        with MigrationLock(empty, topology(empty)).held():
+            pass
+        third = MigrationLock(empty, topology(empty), owner="third")
+        third.acquire()
+        assert [lock.number for lock in third.found()] == [1], "numbers begin again"
+        with pytest.raises(MigrationLocked, match="has taken over"):
+            slow.renew()
+        slow.release()
+        assert [lock.owner for lock in third.found()] == ["third"]
+
     def test_two_whose_numbers_differ_do_not_both_hold_it(self, empty: ClickHouseTarget) -> None:
         """One was slow between looking and creating, while others came, finished, and began again at 1."""
         now = MigrationLock(empty, topology(empty), owner="now")
         now.acquire()
         run_statement(empty, "RENAME TABLE execution_metrics_migrations_lock_1 TO execution_metrics_migrations_lock_7")
         slow = MigrationLock(empty, topology(empty), owner="slow")
-        looks = iter([[], now.found()])
-        slow.found = lambda: next(looks)  # type: ignore[method-assign]
+        looks: list[list[Held]] = [[]]  # the first; what he sees later is what there is
+        slow.found = lambda: looks.pop() if looks else now.found()  # type: ignore[method-assign]
         with pytest.raises(MigrationLocked, match="now is migrating"):
             slow.acquire()
         assert [lock.owner for lock in now.found()] == ["now"]

@@ -92,7 +92,7 @@ def test_migrate_says_by_its_exit_code_what_is_the_matter(run: Run, clickhouse: 
     assert "CREATE OR REPLACE VIEW execution_metrics_per_minute" in done.stdout
     clickhouse.execute(
         "CREATE TABLE execution_metrics_migrations_lock_1 (x UInt8) ENGINE = Memory COMMENT "
-        """'{"owner": "process 7 on pod-a", "until": "2299-01-01 00:00:00 UTC", "expires": 10383033600}'"""
+        """'{"id": "", "owner": "process 7 on pod-a", "until": "2299-01-01 00:00:00 UTC", "expires": 10383033600}'"""
     )
     done = run("migrate")
     assert (done.returncode, done.stdout) == (1, "")

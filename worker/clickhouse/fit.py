@@ -100,20 +100,16 @@ def _storage(table: _Table) -> Iterator[str]:
     if not table.engine.endswith("ReplacingMergeTree"):
         yield f"engine is {table.engine}; it should be ReplacingMergeTree(recorded_at), or repeated writes stay"
         return
-    if not re.search(r"ReplacingMergeTree\((?:.*, )?recorded_at\)", table.engine_full):
+    if not re.search(r"ReplacingMergeTree\((?:[^()]*, )?recorded_at\)", table.engine_full):
         yield f"engine is {table.engine_full.split(' ')[0]}; its version should be recorded_at, or an old replay wins"
     if table.sorting_key != _SORTING_KEY:
         yield f"sorting key is ({table.sorting_key}); it should be ({_SORTING_KEY}), which is what makes two rows one"
     if table.partition_key != _PARTITION_KEY:
         yield f"partition key is {table.partition_key or 'none'}; it should be {_PARTITION_KEY}, as blocks are"
-    if not _remembers_inserts(table):
-        yield (
-            "deduplication window is 0, so that ClickHouse ignores the token of an insert; it should be set: "
-            "ALTER TABLE … MODIFY SETTING non_replicated_deduplication_window = 10000"
-        )
-
-
-def _remembers_inserts(table: _Table) -> bool:
     alone = table.engine == "ReplacingMergeTree"
     windows = {bool(found["not"]): int(found["inserts"]) for found in _WINDOW.finditer(table.engine_full)}
-    return windows.get(alone, 0 if alone else 1) > 0
+    if not windows.get(alone, 0 if alone else 1):
+        yield (
+            "deduplication window is 0, so that ClickHouse ignores the token of an insert; it should be set: "
+            f"ALTER TABLE … MODIFY SETTING {'non_' if alone else ''}replicated_deduplication_window = 10000"
+        )

@@ -40,8 +40,11 @@ class Ledger:
 
     def record(self, migration: Migration) -> None:
         """Take down that `migration` ran."""
-        values = [(migration.name, migration.checksum)]
-        run_statement(self._target, f"INSERT INTO {self._name} (name, checksum) VALUES", values)
+        run_statement(self._target, self._insert, [(migration.name, migration.checksum)])
+
+    @property
+    def _insert(self) -> str:
+        return f"INSERT INTO {self._name} (name, checksum) VALUES"
 
     @property
     def begin_statement(self) -> str:
@@ -52,5 +55,4 @@ class Ledger:
 
     def record_statement(self, migration: Migration) -> str:
         """What `record` comes to, for a person to run."""
-        values = f"('{migration.name}', '{migration.checksum}')"
-        return f"INSERT INTO {self._name} (name, checksum) VALUES {values}"  # noqa: S608 # nosec B608
+        return f"{self._insert} ('{migration.name}', '{migration.checksum}')"

@@ -22,6 +22,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+from uuid import uuid4
 
 from worker.clickhouse.store import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
@@ -37,6 +38,7 @@ class Held(NamedTuple):
     """A lock that was found."""
 
     number: int
+    id: str
     owner: str
     until: str
     live: bool
@@ -61,6 +63,7 @@ class MigrationLock:
         self._prefix = f"{topology.table}_migrations_lock_"
         self._owner = owner or f"process {os.getpid()} on {socket.gethostname()}"
         self._lease_seconds = lease_seconds
+        self._id = uuid4().hex  # numbers begin again when no lock is left, so they do not tell whose it is
         self._number = 0
 
     @contextmanager
@@ -114,18 +117,25 @@ class MigrationLock:
         Raises:
             MigrationLocked: the time was over, and somebody else has taken over.
         """
+        lost = MigrationLocked(
+            f"this migration took longer than {self._lease_seconds} s for one statement, and another has taken over"
+        )
+        if not self._is_ours():
+            raise lost
         try:
             self._run(f"ALTER TABLE {self._name}{self._on_cluster} MODIFY COMMENT {self._comment()}")
         except StoreError as error:
             if error.code != _UNKNOWN_TABLE:
                 raise
-            raise MigrationLocked(
-                f"this migration took longer than {self._lease_seconds} s for one statement, and another has taken over"
-            ) from error
+            raise lost from error
 
     def release(self) -> None:
-        """Give it up."""
-        self._run(f"DROP TABLE IF EXISTS {self._name}{self._on_cluster} SYNC")
+        """Give it up, if it is still ours."""
+        if self._is_ours():
+            self._run(f"DROP TABLE IF EXISTS {self._name}{self._on_cluster} SYNC")
+
+    def _is_ours(self) -> bool:
+        return any((lock.number, lock.id) == (self._number, self._id) for lock in self.found())
 
     def found(self) -> list[Held]:
         """Every lock that is there, the void ones too."""
@@ -142,8 +152,8 @@ class MigrationLock:
         try:
             said = json.loads(comment)
         except ValueError:  # not written by us: nobody can say that its time is over
-            return Held(number, "somebody", "its table is dropped", live=True)
-        return Held(number, said["owner"], said["until"], said["expires"] > now)
+            return Held(number, "", "somebody", "its table is dropped", live=True)
+        return Held(number, said["id"], said["owner"], said["until"], said["expires"] > now)
 
     def _leave_to(self, locks: list[Held]) -> None:
         for lock in locks:
@@ -165,7 +175,7 @@ class MigrationLock:
             self._target,
             f"SELECT toUnixTimestamp(now() + {self._lease_seconds} AS t), formatDateTime(t, '%F %T UTC', 'UTC')",
         )
-        said = json.dumps({"owner": self._owner, "until": until, "expires": expires})
+        said = json.dumps({"id": self._id, "owner": self._owner, "until": until, "expires": expires})
         return "'" + said.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
     def _run(self, statement: str) -> None:
