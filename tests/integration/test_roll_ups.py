@@ -15,6 +15,8 @@ from worker.clickhouse.store import ClickHouseTarget
 
 ROWS = 1_000_000
 
+pytestmark = pytest.mark.timeout(600)  # a quarter of a minute where nothing else runs
+
 # Of each key the youngest row, worked out without FINAL, without the views and without a merge.
 TRUTH = """
 SELECT {bucket} AS bucket, metric_type, agent_name, count(), sum(v.1), min(v.1), max(v.1), {quantiles}
