@@ -1,0 +1,106 @@
+"""What telemetry costs: `python -m tests.benchmarks.telemetry`.
+
+The same batch goes through the worker's pipeline again and again, and then through its telemetry alone, in one process.
+Of each the least is taken: whatever else the machine does can only add to it, and the difference of a pipeline with
+telemetry and one without is smaller than that. The rows become columns and go nowhere, and Kafka takes no part, so that
+the share is larger here than in a whole worker, which also fetches, encodes and sends.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from time import process_time, time
+from uuid import UUID
+
+from prometheus_client import generate_latest
+
+from tests.support.events import Record, encoded, event
+from worker.app import relax_garbage_collection
+from worker.block import Block
+from worker.hold import Hold
+from worker.nowhere import Nowhere
+from worker.pipeline import Pipeline
+from worker.retry import RetryPolicy
+from worker.telemetry import Telemetry
+from worker.writing.breaker import Breaker
+from worker.writing.repeats import Repeats
+from worker.writing.witness import Witnesses
+from worker.writing.writer import Writer
+
+_ROUNDS = 40
+_BATCH = 5_000
+_METRICS = {f"metric_{number}": number * 1.5 for number in range(10)}
+_SCRAPE_EVERY_SECONDS = 15
+
+
+class _Encoding(Nowhere):
+    """Does what of an insert is done in Python before the driver: columns and token."""
+
+    async def insert(self, block: Block) -> None:
+        block.columns()
+        block.token()
+
+
+def _pipeline(telemetry: Telemetry) -> Pipeline:
+    store, hold = _Encoding(), Hold()
+    witnesses = Witnesses(store)
+    writer = Writer(store, witnesses, Breaker(witnesses, hold), RetryPolicy(), telemetry=telemetry)
+    return Pipeline(writer, store, hold, telemetry)
+
+
+def _records() -> list[Record]:
+    now = int(time() * 1000)
+    return [
+        Record(
+            encoded(event(execution_id=str(UUID(int=number)), metrics=_METRICS)),
+            offset=number,
+            timestamp=now - 2_000 + number // 10,
+        )
+        for number in range(_BATCH)
+    ]
+
+
+async def measure() -> dict[str, float]:
+    """CPU per event in microseconds, of the whole pipeline and of telemetry alone; its share, and that of scrapes."""
+    records, told = _records(), Telemetry()
+    pipeline = _pipeline(told)
+    whole = [await _timed_batch(pipeline, records) for _ in range(_ROUNDS)]
+    alone = [_timed_telemetry(told, records) for _ in range(_ROUNDS)]
+    scrapes = [_timed_scrape(told) for _ in range(_ROUNDS)]
+    return {
+        "pipeline_microseconds": round(min(whole), 3),
+        "telemetry_microseconds": round(min(alone), 3),
+        "telemetry_percent": round(min(alone) / min(whole) * 100, 2),
+        "scrape_milliseconds": round(min(scrapes) * 1000, 2),
+        "scrapes_percent_of_a_core": round(min(scrapes) / _SCRAPE_EVERY_SECONDS * 100, 3),
+    }
+
+
+async def _timed_batch(pipeline: Pipeline, records: Sequence[Record]) -> float:
+    began = process_time()
+    await pipeline.process(records)
+    return (process_time() - began) / len(records) * 1e6
+
+
+def _timed_telemetry(told: Telemetry, records: Sequence[Record]) -> float:
+    """Everything that a batch without failures makes of it, one INSERT included."""
+    began = process_time()
+    with told.batch(records):
+        with Repeats(told, divisible=True) as repeats, repeats.attempt():
+            told.insert_rows.observe(len(records) * len(_METRICS))
+            told.insert_seconds.observe(0.1)
+            told.inserts.labels("ok", "").inc()
+        told.settled(len(records), len(records) * 10, len(records) * 10, {}, 0)
+    return (process_time() - began) / len(records) * 1e6
+
+
+def _timed_scrape(told: Telemetry) -> float:
+    began = process_time()
+    generate_latest(told.registry)
+    return process_time() - began
+
+
+if __name__ == "__main__":
+    relax_garbage_collection()
+    sys.stdout.write(json.dumps(asyncio.run(measure())) + "\n")
