@@ -19,6 +19,9 @@ import orjson
 from worker.errors import InvalidEvent
 from worker.model import Event, Record, UnreadableRecord, Unrepresentable
 
+MAX_BYTES = 16 * 1024 * 1024
+"""Bytes of a value that are looked at. JSON of nothing but empty arrays takes twenty times as much memory once it is
+read (64 bytes for each `[],`), which must be bounded whatever the limit of the topic (`max.message.bytes`) is."""
 MAX_METRICS = 1_000
 """Metrics in one event; more than that is a mistake of the producer, and would make one record a batch."""
 MAX_NAME_LENGTH = 256
@@ -59,6 +62,8 @@ def decode(record: Record) -> Event | None:
     if not value:
         _check_tombstone(record)
         return None
+    if len(value) > MAX_BYTES:
+        _refuse("TooLarge", f"an event has at most {MAX_BYTES} bytes, not {len(value)}")
     document = _parse(value)
     if record.headers:
         document = _unwrap_cloudevent(record.headers, document)

@@ -1,5 +1,6 @@
 """What a running worker tells of itself, beside a real broker and the real engine."""
 
+import json
 import threading
 import time
 from gzip import decompress as gunzip
@@ -53,6 +54,26 @@ async def test_the_books_of_a_running_worker_balance(environment: dict[str, str]
         "all is committed",
     )
     assert set(worker.telemetry()["metrics_worker_lag_seconds"].values()) == {0.0}
+
+
+async def test_a_flood_of_failures_is_a_few_lines_whose_sum_is_right(
+    environment: dict[str, str], start_worker: StartWorker
+) -> None:
+    worker = start_worker()
+    metrics = {f"m{number}": float("nan") for number in range(1_000)}
+    values = [encoded(event(execution_id=str(uuid4()), user_id="alice-7", metrics=metrics)) for _ in range(20)]
+    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+    wait_until(
+        lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) == 20_000, "all are letters", 60
+    )
+    worker.stop()  # which tells what was withheld
+    lines = [json.loads(line) for line in worker.process.output().splitlines() if line.startswith("{")]
+    told = [line for line in lines if line["event"] == "dead letter"]
+    withheld = sum(line["withheld"] for line in lines if line["event"] == "repeated" and line["of"] == "dead letter")
+    assert len(told) + withheld == 20_000
+    assert len(lines) < 2_000
+    assert all(line["metric"].startswith("m") and line["execution_id"] for line in told)
+    assert "alice-7" not in worker.process.output()
 
 
 class Collector(BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, encoded, event, event_without, read, record
 from worker import decode as decoding
-from worker.decode import MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
+from worker.decode import MAX_BYTES, MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
 from worker.errors import InvalidEvent
 from worker.model import UnreadableRecord, Unrepresentable
 
@@ -165,6 +165,16 @@ class TestWholeRefusals:
         error = refusal(event(metrics={str(number): number for number in range(1_001)}))
         assert error.reason == "TooManyMetrics"
         assert "1001" in str(error)
+
+    def test_is_not_looked_at_when_it_is_too_large(self) -> None:
+        sound = encoded(event())
+        largest = sound + b" " * (MAX_BYTES - len(sound))
+        assert decode(record(largest)) is not None
+        error = refusal(largest + b" ")
+        assert (error.reason, str(error)) == (
+            "TooLarge",
+            f"an event has at most {MAX_BYTES} bytes, not {MAX_BYTES + 1}",
+        )
 
     @pytest.mark.parametrize(
         "version",
