@@ -113,6 +113,7 @@ CODES: dict[int, Verdict] = {
 
 _WHO = frozenset({192, 193, 194, 516})
 """Codes of a user or a password that is wrong."""
+_HUNG_UP = re.compile(r"reset by peer|Broken pipe|EOF occurred in violation of protocol")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)")
 _ROW = re.compile(r"violated at row (\d+)")  # ConstraintsDescription: counted from 1 over the rows of the insert
 _VIEW = "while pushing to view"
@@ -125,10 +126,10 @@ def translate(error: Exception) -> StoreError:
     if isinstance(error, driver.NetworkError | ssl.SSLError) and (misconfigured := refused(str(error))):
         # While it connects, the driver makes a NetworkError of every error of a socket and keeps only the words.
         return misconfigured
-    if isinstance(error, driver.NetworkError) and "reset by peer" in str(error):
-        return StoreUnavailable(
-            f"{error}; if it speaks TLS there, set CLICKHOUSE_SECURE", name="NetworkError", code=error.code
-        )
+    if isinstance(error, driver.NetworkError) and _HUNG_UP.search(str(error)):
+        # Perhaps over TLS; with TLS 1.3 a server that misses a certificate may be gone before it is heard to say so.
+        advice = "; see CLICKHOUSE_SECURE, and CLICKHOUSE_CERT_FILE if it wants a certificate"
+        return StoreUnavailable(f"{error}{advice}", name="NetworkError", code=error.code)
     if isinstance(error, driver.Error):
         verdict = CODES.get(error.code)
         kind = verdict.error if verdict else UnknownStoreError
