@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from struct import pack
 
 import orjson
@@ -49,8 +49,9 @@ class Block:
     def of(cls, month: int, rows: Iterable[Row]) -> "Block":
         """Build a block from single rows."""
         block = cls(month)
-        for event, metric, value in rows:
-            block.add(event, (metric,), (value,))
+        for _, same in groupby(rows, _event_identity):
+            events, metrics, values = zip(*same, strict=True)
+            block.add(events[0], metrics, values)
         return block
 
     def __len__(self) -> int:
@@ -132,3 +133,7 @@ class Block:
             [record.offset for record in records],
             self.counts,
         ]
+
+
+def _event_identity(row: Row) -> int:
+    return id(row.event)

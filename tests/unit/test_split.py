@@ -80,6 +80,14 @@ class TestPieces:
         rows = rows_of(block_of(A_FEW_EVENTS, ["a"]))
         assert split(rows, named=5) == [rows[5:6], [*rows[:5], *rows[6:]]]
 
+    def test_after_a_named_row_are_as_long_as_what_was_sound_before_it(self) -> None:
+        rows = rows_of(block_of(many_events(1_000), ["a", "b", "c"]))
+        assert split(rows, named=900) == [rows[900:901], rows[:900], rows[901:1801], rows[1801:2701], rows[2701:]]
+
+    def test_after_a_named_row_are_few(self) -> None:
+        rows = rows_of(block_of(many_events(32_000), ["a"]))
+        assert [len(part) for part in split(rows, named=2_001)] == [1, 2_001, *[2_001] * 14, 1_984]
+
     def test_halve_the_rest_where_many_rows_are_likely_to_be_guilty(self) -> None:
         rows = rows_of(block_of(many_events(33), ["a"]))
         assert split(rows, named=0) == [rows[:1], rows[1:17], rows[17:]]
@@ -145,4 +153,4 @@ class TestTheCost:
     async def test_of_a_guilty_row_alone(self) -> None:
         store, failed = await isolate([50_005], events=10_000, names_row=True)
         assert len(failed) == 1
-        assert len(store.inserts) == 5, "the whole, the others, its metric, the row, the rest of its metric"
+        assert store.inserts == [100_000, 1, 50_005, 49_994], "the whole, the row, what is before it, what is after it"
