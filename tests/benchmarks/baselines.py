@@ -1,7 +1,7 @@
 """What the worker is compared with: the loop that it replaces, and a batching consumer as it is written in an hour.
 
-`python -m tests.benchmarks.baselines NAME SERVERS TOPIC EVENTS HOST PORT TABLE` prints one JSON object. Neither of them
-dead-letters, isolates, retries, or survives a rebalance in good order; they say what the promises cost.
+`python -m tests.benchmarks.baselines NAME SERVERS TOPIC EVENTS HOST PORT DATABASE TABLE` prints one JSON object. They
+do not dead-letter, isolate, retry, or survive a rebalance in good order: they say what the promises cost.
 """
 
 import asyncio
@@ -56,7 +56,9 @@ def _rows(record: Any) -> list[tuple[object, ...]]:
     return [(*shared, name, float(value), *times) for name, value in document["metrics"].items()]
 
 
-async def main(name: str, servers: str, topic: str, count: int, host: str, port: int, table: str) -> None:
+async def main(
+    name: str, servers: str, topic: str, count: int, host: str, port: int, database: str, table: str
+) -> None:
     loop = {"naive": naive, "batching": batching}[name]
     group = f"{name}-{table}"
     consumer = AIOKafkaConsumer(
@@ -68,7 +70,7 @@ async def main(name: str, servers: str, topic: str, count: int, host: str, port:
         session_timeout_ms=4_000,
     )
     async with consumer:
-        with Client(host, port) as client:
+        with Client(host, port, database) as client:
             while not consumer.assignment():  # noqa: ASYNC110 - the client has no event for it
                 await asyncio.sleep(0.02)
             before, began = _cpu_now(), time.perf_counter()
@@ -90,5 +92,5 @@ def _cpu_now() -> float:
 
 
 if __name__ == "__main__":
-    _, name_, servers_, topic_, count_, host_, port_, table_ = sys.argv
-    asyncio.run(main(name_, servers_, topic_, int(count_), host_, int(port_), table_))
+    name_, servers_, topic_, count_, host_, port_, database_, table_ = sys.argv[1:]
+    asyncio.run(main(name_, servers_, topic_, int(count_), host_, int(port_), database_, table_))

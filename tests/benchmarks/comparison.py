@@ -38,7 +38,7 @@ def _run(field: Field, topic: Topic, wanted: set[str]) -> dict[str, Figures]:
             engine = field.stack.engine
             run[name] = _process(
                 *("baselines", name, field.stack.broker.bootstrap_servers, topic.name, str(min(topic.events, most))),
-                *(engine.host, str(engine.port), field.table()),
+                *(engine.host, str(engine.port), field.stack.database, field.table()),
             )
     if "floor" in run and "worker" in run:
         ratio = float(run["worker"]["cpu_us_per_event"]) / float(run["floor"]["floor_us_per_event"])

@@ -82,17 +82,22 @@ class Field:
         return name
 
     def table(self, *, ruled: bool = False) -> str:
-        """The name of a new table, as the migrations make it; `ruled` refuses values below 0."""
+        """The name of a new table, as the migrations make it; `ruled` refuses values below 0.
+
+        What they summarise by the hour is left out: it would be computed beside the next run.
+        """
         name = self.name()
-        migrate(ClickHouseTarget(self.stack.engine.host, self.stack.engine.port, table=name), lambda _: None)
-        if ruled:
-            with self.client() as client:
+        engine = self.stack.engine
+        migrate(ClickHouseTarget(engine.host, engine.port, self.stack.database, table=name), lambda _: None)
+        with self.client() as client:
+            client.execute(f"DROP VIEW {name}_per_day_refresh")
+            if ruled:
                 client.execute(_RULE.format(table=name))
         return name
 
     def client(self) -> Client:
         """A client of the engine."""
-        return self.stack.engine.client()
+        return self.stack.engine.client(self.stack.database)
 
     def environment(self, topic: str, table: str, **more: str) -> dict[str, str]:
         """What a worker is told that reads `topic` in a group of its own."""
