@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DEFAULT_DATABASE = "default"
+ENGINES_DATABASE = "default"
+"""There from the start, but of a kind of its own (Overlay) that takes no refreshable materialized view."""
+DEFAULT_DATABASE = "metrics"
 MIGRATE_TIMEOUT_SECONDS = 60.0
 BROKERS: dict[str, Callable[[Path], KafkaServer]] = {"tansu": Broker, "kafka": ApacheKafka}
 """Every kind of broker by its name: makes one, not started, that keeps its files in a folder."""
@@ -97,7 +99,7 @@ class Stack:
         self.broker.stop()
 
     def _create_database(self) -> None:
-        if self.database != DEFAULT_DATABASE:
+        if self.database != ENGINES_DATABASE:
             with self.engine.client() as client:
                 client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
 

@@ -433,17 +433,6 @@ def test_a_slow_query_does_not_hold_up_others(engine: EngineProcess, clickhouse:
     assert elapsed < 1.5
 
 
-def test_the_default_database_is_as_a_server_has_it_and_stays(own_engine: EngineProcess) -> None:
-    for expected in (1, 2):
-        with own_engine, own_engine.client() as client:
-            assert client.execute("SELECT engine FROM system.databases WHERE name = 'default'") == [("Atomic",)]
-            client.execute("CREATE TABLE IF NOT EXISTS t (x UInt8) ENGINE = MergeTree ORDER BY x")
-            client.execute("CREATE MATERIALIZED VIEW IF NOT EXISTS v REFRESH EVERY 1 HOUR (x UInt8) "
-                           "ENGINE = MergeTree ORDER BY x AS SELECT x FROM t")  # fmt: skip
-            client.execute("INSERT INTO t VALUES", [(expected,)])
-            assert client.execute("SELECT count() FROM t") == [(expected,)]
-
-
 def test_killed_and_started_again_it_has_what_it_acknowledged(own_engine: EngineProcess) -> None:
     with own_engine, own_engine.client() as client:
         client.execute("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")

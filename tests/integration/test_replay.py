@@ -198,10 +198,12 @@ async def test_an_outage_is_replayed_when_it_is_over_and_makes_no_letters_meanwh
     environment: Environment, start_worker: StartWorker, tmp_path: Path, commands: Commands
 ) -> None:
     with EngineProcess(tmp_path) as engine:
-        migrate(ClickHouseTarget(engine.host, engine.port), lambda _: None)
+        with engine.client() as client:
+            client.execute("CREATE DATABASE metrics")
+        migrate(ClickHouseTarget(engine.host, engine.port, "metrics"), lambda _: None)
         changes = {
             "CLICKHOUSE_PORT": str(engine.port),
-            "CLICKHOUSE_DATABASE": "default",
+            "CLICKHOUSE_DATABASE": "metrics",
             "RETRY_ATTEMPTS": "2",
             "RETRY_FIRST_WAIT_SECONDS": "0.01",
         }
@@ -215,7 +217,7 @@ async def test_an_outage_is_replayed_when_it_is_over_and_makes_no_letters_meanwh
         assert "ClickHouse" in report["problem"]
         assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 20
         engine.start()
-        with engine.client() as client:
+        with engine.client("metrics") as client:
             client.execute("RENAME TABLE execution_metrics TO elsewhere")
             assert "UNKNOWN_TABLE" in away.replay(code=3)["problem"]
             client.execute("RENAME TABLE elsewhere TO execution_metrics")

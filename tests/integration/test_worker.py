@@ -211,12 +211,14 @@ class TestHolding:
         self, environment: Environment, start_worker: StartWorker, tmp_path: Path, policy: str, dead: int
     ) -> None:
         with EngineProcess(tmp_path) as engine:
-            changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "default"}
+            with engine.client() as client:
+                client.execute("CREATE DATABASE metrics")
+            changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "metrics"}
             worker = start_worker(**changes, ON_UNAVAILABLE=policy, RETRY_ATTEMPTS="3", RETRY_FIRST_WAIT_SECONDS="0.01")
             await put(environment, *events(10))
             wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "it waits for the migration")
             apply_migrations(engine)
-            with engine.client() as client:
+            with engine.client("metrics") as client:
                 wait_until(reaches(client, 20), "the first rows", timeout_seconds=30)
                 wait_until(lambda: not worker.readiness(), "it is ready")
                 engine.process.kill()
@@ -230,7 +232,7 @@ class TestHolding:
 
 
 def apply_migrations(engine: EngineProcess) -> None:
-    migrate(ClickHouseTarget(engine.host, engine.port), lambda _: None)
+    migrate(ClickHouseTarget(engine.host, engine.port, "metrics"), lambda _: None)
 
 
 async def test_members_that_join_and_leave_lose_nothing(

@@ -49,19 +49,10 @@ class Engine:
         self._path = f"{data}?config-file={config}" if config else str(data)
         # The engine lives while a connection to it is open, so this one outlives every client's.
         self._root = EngineSession(self._path, frozenset())
-        self._make_default_atomic(data / "metadata" / "default.sql")
         version, self.timezone, self.display_name = self._root.row("SELECT version(), serverTimezone(), displayName()")
         major, minor, patch, *_ = version.split(".")
         self.version = int(major), int(minor), int(patch)
         self._setting_names = frozenset(name for (name, *_) in self._root.rows("SELECT name FROM system.settings"))
-
-    def _make_default_atomic(self, kept: Path) -> None:
-        """Give `default` the engine that a server gives it: chDB's own, Overlay, takes no refreshable view.
-
-        chDB makes an Overlay of that name whenever it opens a folder, whatever was kept there.
-        """
-        self._root.execute("DETACH DATABASE default")
-        self._root.execute("ATTACH DATABASE default" if kept.exists() else "CREATE DATABASE default ENGINE = Atomic")
 
     def session(self) -> EngineSession:
         """What one client works with."""
