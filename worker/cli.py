@@ -24,6 +24,7 @@ from worker.commands.produce import Produced, emit
 from worker.commands.produce import produce as produce_lines
 from worker.commands.replay import replay
 from worker.commands.signals import signals_ignored
+from worker.commands.validate import validate
 from worker.errors import DependencyError, SettingsError
 from worker.kafka.connection import producing, require_topics
 from worker.settings.loading import Need, Settings
@@ -41,6 +42,7 @@ def cli() -> None:
 cli.add_command(dlq)
 cli.add_command(migrate)
 cli.add_command(replay)
+cli.add_command(validate)
 
 
 @cli.command()

@@ -1,0 +1,1 @@
+"""What would become of an event, told before it is sent. Speaks to nobody."""
