@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from worker import app
+from worker.commands.audit import audit
 from worker.commands.check import check_all
 from worker.commands.command_line import leave_at_once, say, settings_of_environment
 from worker.commands.dlq import dlq
@@ -39,6 +40,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(audit)
 cli.add_command(dlq)
 cli.add_command(migrate)
 cli.add_command(replay)

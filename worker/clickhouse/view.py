@@ -1,0 +1,53 @@
+"""The de-duplicated view, read by those who reconcile."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import date
+from uuid import UUID
+
+from clickhouse_driver import errors as driver
+
+from worker.audit.findings import ShownRow
+from worker.clickhouse.errors import translate
+from worker.clickhouse.store import ClickHouseTarget
+from worker.errors import DependencyError
+
+_COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
+toUnixTimestamp64Milli(recorded_at), source_topic, source_partition, source_offset"""
+
+
+class DeduplicatedView:
+    """The `View` of `worker.audit.audit`, on ClickHouse; for one thread at a time."""
+
+    def __init__(self, target: ClickHouseTarget) -> None:
+        self._client = target.client()
+        self._where = f"ClickHouse {target.host}:{target.port}"
+        # The name is an identifier: Settings sees to that.
+        self._query = (
+            f"SELECT {_COLUMNS} FROM `{target.table}_deduplicated` WHERE execution_id IN %(executions)s"  # noqa: S608 # nosec B608
+            " AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"
+        )
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+
+    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ShownRow], None]) -> None:
+        """See `worker.audit.audit.View`. Rows come block by block: an execution may have any number."""
+        values = {
+            "executions": tuple(map(str, executions)),
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+        }
+        with self._refusals():
+            for row in self._client.execute_iter(self._query, values):
+                see(ShownRow(*row))
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except (driver.Error, OSError, EOFError) as error:
+            self._client.disconnect()
+            refusal = translate(error)
+            raise DependencyError(f"{self._where}: {refusal.name}: {refusal}") from error
