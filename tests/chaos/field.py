@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from deploy.local.broker import Broker
 from deploy.local.demo import table, topic
 from deploy.local.demo.audit import Findings, Tolerance, audit
 from deploy.local.demo.ledger import Ledger
+from deploy.local.environment import without_settings
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from tests.chaos.crew import Crew
@@ -156,6 +159,21 @@ class Field:
         """Compare what is there with what is owed; nobody may be sending."""
         self.ledger.flush()
         return audit(self.stack, GROUP, self.ledger, None, (), lambda _: None, tolerance)
+
+    def second_witness(self) -> str | None:
+        """What `metrics-worker audit` has to say against it: another reckoning, by the worker's own decoder."""
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", "audit", "--json"],
+            env=without_settings() | self.stack.environment() | {"KAFKA_GROUP_ID": GROUP},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode == 0:
+            return None
+        return f"exit {done.returncode}: {done.stdout[-1_000:]} {done.stderr[-500:]}"
 
     def audit_so_far(self) -> None:
         """With no worker running: what is committed must be accounted for, whatever comes later."""

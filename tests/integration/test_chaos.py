@@ -58,12 +58,20 @@ def stop_taking(field: Field) -> None:
     ("breaks", "problem"),
     [
         (lose_the_table, "the books do not balance: lost"),
+        (lose_the_table, "metrics-worker audit: exit 1: "),
         (kill_behind_the_back, "worker-000 has ended by itself"),
         (stop_taking, "stalled: "),
         (lambda field: field.check(False, "as the scenario says"), "as the scenario says"),
         (lambda field: field.run_sql("SELECT 1 FROM nowhere"), "ServerException"),
     ],
-    ids=["lost rows", "a worker that dies", "records that nobody takes", "the scenario's own claim", "an exception"],
+    ids=[
+        "lost rows",
+        "lost rows, to the audit",
+        "a worker that dies",
+        "records that nobody takes",
+        "the scenario's own claim",
+        "an exception",
+    ],
 )
 def test_a_run_fails_for_whatever_goes_wrong(tmp_path: Path, breaks: Callable[[Field], None], problem: str) -> None:
     result = play(scenario(breaks), 3, EVENTS, SECONDS, tmp_path)
