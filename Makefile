@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 # Tests that are the same whatever the broker: no Kafka takes part in them, or the demo's own.
 NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_engine_wire.py test_store.py) tests/integration/test_demo.py
 
-.PHONY: help demo test test-kafka check format bench chaos fuzz lock clean
+.PHONY: help demo test test-kafka check check-deploy format bench chaos fuzz lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -29,6 +29,9 @@ check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/bandit --quiet --recursive worker schemas
 
+check-deploy: $(READY)  ## image, manifests, alerts and dashboard; fetches its tools once (Go, Debian's prometheus)
+	@$(BIN)/python -m deploy.checks
+
 format: $(READY)  ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -45,6 +48,10 @@ fuzz: $(READY)  ## hostile records through the real servers, every one accounted
 lock: $(READY)  ## pin every dependency again, with hashes and without index addresses
 	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --no-header --upgrade --output-file constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --universal --extra tracing --generate-hashes --no-emit-index-url \
+	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/requirements.txt
+	echo hatchling | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/build-requirements.txt
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

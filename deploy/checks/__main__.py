@@ -1,0 +1,146 @@
+"""`python -m deploy.checks`: fetch the tools, then every check; exit code 1 when one failed or could not run."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from deploy.checks import manifests, rules, tools
+from deploy.local.process import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
+_RULE_TESTS = REPOSITORY / "tests" / "deploy" / "rules_test.yaml"
+
+
+class FoundError(Exception):
+    """A check has found something; the text says what."""
+
+
+def main() -> int:
+    """Run every check, also after one has failed; print a line for each and a sum."""
+    failed, passed = [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, check in _checks(Path(scratch)).items():
+            started = time.monotonic()
+            try:
+                found = check()
+            except (FoundError, tools.ToolMissingError) as error:
+                failed.append(name)
+                word = "FAILED" if isinstance(error, FoundError) else "COULD NOT RUN"
+                _say(f"{word}  {name}\n{error}")
+            else:
+                passed += 1
+                _say(f"ok      {name} ({found}; {time.monotonic() - started:.1f} s)")
+    _say(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
+    """Each check by its name; it returns a few words, or raises."""
+    return {
+        "kustomize builds every overlay": lambda: _build(scratch),
+        "schemas: Kubernetes, KEDA, Prometheus operator": lambda: _schemas(scratch),
+        "restricted Pod Security": lambda: _pod_security(scratch),
+        "checkov, offline": lambda: _checkov(scratch),
+        "hadolint": _hadolint,
+        "promtool check rules": lambda: _check_rules(scratch),
+        "promtool test rules": lambda: _test_rules(scratch),
+        "tests/deploy: image, real Prometheus": _tests,
+    }
+
+
+def _build(scratch: Path) -> str:
+    kustomize, _ = tools.go_tools()
+    for overlay in manifests.OVERLAYS:
+        (scratch / f"{overlay}.yaml").write_text(manifests.render(kustomize, overlay), "utf-8")
+    return ", ".join(manifests.OVERLAYS)
+
+
+def _rendered(scratch: Path) -> dict[str, list[manifests.Manifest]]:
+    files = {overlay: scratch / f"{overlay}.yaml" for overlay in manifests.OVERLAYS}
+    if missing := [overlay for overlay, file in files.items() if not file.exists()]:
+        raise tools.ToolMissingError(f"not built: {', '.join(missing)}")
+    return {overlay: manifests.parsed(file.read_text("utf-8")) for overlay, file in files.items()}
+
+
+def _schemas(scratch: Path) -> str:
+    definitions, count = tools.definitions(), 0
+    for overlay, found in _rendered(scratch).items():
+        _none(f"{overlay}: {error}" for error in manifests.schema_errors(found, definitions))
+        count += len(found)
+    return f"{count} manifests, Kubernetes {manifests.KUBERNETES_VERSION}"
+
+
+def _pod_security(scratch: Path) -> str:
+    _, podsecurity = tools.go_tools()
+    count = 0
+    for overlay, found in _rendered(scratch).items():
+        templates = manifests.pod_templates(found)
+        _none(f"{overlay}: {error}" for error in manifests.forbidden(podsecurity, templates))
+        count += len(templates)
+    return f"{count} kinds of pods, {manifests.PROFILE_VERSION}"
+
+
+def _checkov(scratch: Path) -> str:
+    _rendered(scratch)
+    (scratch / "Dockerfile").write_text(_DOCKERFILE.read_text("utf-8"), "utf-8")
+    command = [tools.checkov(), "--skip-download", "--framework", "kubernetes", "dockerfile", "--compact"]
+    said = _judged((*command, "--quiet", "--directory", scratch), {"BC_SKIP_MAPPING": "TRUE"})
+    return ", ".join(line for line in said.splitlines() if line.startswith("Passed checks"))
+
+
+def _hadolint() -> str:
+    return _judged((Path(sys.executable).parent / "hadolint", _DOCKERFILE)) or _DOCKERFILE.name
+
+
+def _check_rules(scratch: Path) -> str:
+    _, promtool = tools.prometheus()
+    file = scratch / "rules.yml"
+    file.write_text(yaml.safe_dump(rules.groups(), sort_keys=False), "utf-8")
+    _judged((promtool, "check", "rules", file))
+    return f"{len(rules.alerts())} alerts"
+
+
+def _test_rules(scratch: Path) -> str:
+    _, promtool = tools.prometheus()
+    tests = scratch / "rules_test.yml"
+    tests.write_text(_RULE_TESTS.read_text("utf-8"), "utf-8")  # it names rules.yml beside it
+    _judged((promtool, "test", "rules", tests))
+    return f"{len(yaml.safe_load(tests.read_text('utf-8'))['tests'])} cases"
+
+
+def _tests() -> str:
+    said = _judged((sys.executable, "-m", "pytest", "-q", "--show-capture=no", "tests/deploy"))
+    return said.strip().splitlines()[-1].strip("= ")
+
+
+def _judged(command: tuple[str | Path, ...], environment: dict[str, str] | None = None) -> str:
+    """What a tool says that is there and finds nothing; whatever it finds instead is an error of what it looked at."""
+    try:
+        return tools.ran(command, environment=environment)
+    except tools.ToolMissingError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise FoundError(str(error)) from error
+
+
+def _none(errors: Iterable[str]) -> None:
+    if found := "\n".join(errors):
+        raise FoundError(found)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

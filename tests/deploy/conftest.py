@@ -1,0 +1,20 @@
+"""The rendered overlays and Prometheus. These tests need what `make check-deploy` fetches; without it they fail."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.checks import manifests, tools
+
+
+@pytest.fixture(scope="session")
+def rendered() -> dict[str, list[manifests.Manifest]]:
+    """Every overlay as a cluster would get it."""
+    kustomize, _ = tools.go_tools()
+    return {overlay: manifests.parsed(manifests.render(kustomize, overlay)) for overlay in manifests.OVERLAYS}
+
+
+@pytest.fixture(scope="session")
+def prometheus_program() -> Path:
+    """Prometheus itself."""
+    return tools.prometheus()[0]

