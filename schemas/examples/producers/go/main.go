@@ -1,0 +1,51 @@
+// Sends one event of an execution that has just finished, and prints its execution_id.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+func newUUID() string {
+	b := make([]byte, 16)
+	if _, err := rand.Read(b); err != nil {
+		log.Fatal(err)
+	}
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+func main() {
+	executionID := newUUID()
+	event, err := json.Marshal(map[string]any{ // refuses NaN and infinities: leave such a metric out
+		"execution_id": executionID,
+		"agent_name":   "example-go",
+		"completed_at": time.Now().UTC().Format(time.RFC3339Nano),
+		"metrics":      map[string]any{"execution_time_ms": 1840, "cost_usd": 0.0132, "result_success": true},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	writer := &kafka.Writer{
+		Addr:         kafka.TCP(strings.Split(os.Getenv("KAFKA_BOOTSTRAP_SERVERS"), ",")...),
+		Topic:        os.Getenv("KAFKA_TOPIC"),
+		RequiredAcks: kafka.RequireAll,         // kafka-go's own default waits for nobody
+		Balancer:     &kafka.Murmur2Balancer{}, // the partition that Java's client would choose
+		BatchTimeout: 10 * time.Millisecond,    // else each call waits for a second
+	}
+	if err := writer.WriteMessages(context.Background(), kafka.Message{Key: []byte(executionID), Value: event}); err != nil {
+		log.Fatal(err) // not acknowledged: send it again, a second copy changes nothing
+	}
+	if err := writer.Close(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(executionID)
+}

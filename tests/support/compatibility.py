@@ -1,0 +1,77 @@
+"""Which changes of a published JSON Schema its readers and writers survive: the rules of schemas/README.md as code.
+
+An event is written by others and read by us, so that a new schema must pass whatever the released one passed. A dead
+letter is written by us and read by others, so that a new one must pass nothing that the released one refused. Both come
+to the same question, which schema is the wider one; keywords that the rules do not know must not change at all.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+Schema = Any
+
+_WORDS = frozenset({"title", "description", "examples", "$comment", "default"})
+_LEAST = frozenset({"minLength", "minimum", "minItems", "minProperties"})
+_MOST = frozenset({"maxLength", "maximum", "maxItems", "maxProperties"})
+
+
+def narrowed(wide: Schema, narrow: Schema, at: str = "") -> Iterator[str]:
+    """Each place where `wide` might refuse what `narrow` passes; none where it is at least as wide.
+
+    It may name a change that is harmless, and never passes over one that is not.
+    """
+    if not (isinstance(wide, dict) and isinstance(narrow, dict)):
+        if wide != narrow and wide is not True and narrow is not False:
+            yield f"{at or '/'}: {narrow!r} has become {wide!r}"
+        return
+    for keyword in sorted((wide.keys() | narrow.keys()) - _WORDS):
+        yield from _keyword(keyword, wide.get(keyword), narrow.get(keyword), narrow, f"{at}/{keyword}")
+
+
+def _keyword(keyword: str, wide: Any, narrow: Any, all_narrow: Schema, at: str) -> Iterator[str]:
+    if wide == narrow:
+        return
+    if keyword == "properties":
+        yield from _properties(wide or {}, narrow or {}, all_narrow, at)
+    elif keyword == "$defs":
+        for name in sorted((narrow or {}).keys() | (wide or {}).keys()):
+            if name not in (wide or {}) or name not in (narrow or {}):
+                yield f"{at}/{name}: is there only in one of them"
+            else:
+                yield from narrowed(wide[name], narrow[name], f"{at}/{name}")
+    elif wide is None and keyword not in ("$schema", "$id", "$ref"):
+        return  # a rule less
+    elif narrow is None:
+        yield f"{at}: is a rule that was not there"
+    elif not _is_wider(keyword, wide, narrow):
+        yield f"{at}: {narrow!r} has become {wide!r}"
+
+
+def _properties(wide: Schema, narrow: Schema, all_narrow: Schema, at: str) -> Iterator[str]:
+    open_ended = all_narrow.get("additionalProperties", True) is not False
+    for name in sorted(wide.keys() | narrow.keys()):
+        if name in wide and name in narrow:
+            yield from narrowed(wide[name], narrow[name], f"{at}/{name}")
+        elif name in wide and open_ended:
+            # What came under this name was passed, whatever it was.
+            yield from narrowed(wide[name], {}, f"{at}/{name}")
+        elif name in narrow:
+            yield f"{at}/{name}: is described no longer"
+
+
+def _is_wider(keyword: str, wide: Any, narrow: Any) -> bool:
+    if keyword in _LEAST:
+        return bool(wide <= narrow)
+    if keyword in _MOST:
+        return bool(wide >= narrow)
+    if keyword == "required":
+        return set(wide) <= set(narrow)
+    if keyword == "enum":
+        return all(value in wide for value in narrow)
+    if keyword == "type":
+        return _types(narrow) <= _types(wide)
+    return keyword == "additionalProperties" and wide is True
+
+
+def _types(value: str | list[str]) -> set[str]:
+    return {value} if isinstance(value, str) else set(value)
