@@ -1,41 +1,75 @@
-"""The producers of schemas/README.md, run as they stand there."""
+"""The producers of `schemas/examples/producers`, each run as whoever copies it would: their events become rows."""
 
-import json
 import os
-import re
+import shutil
 import subprocess
 import sys
-from importlib.resources import files
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clickhouse_driver import Client
 
 from deploy.local.environment import without_settings
-from tests.support.events import Record
+from deploy.local.process import REPOSITORY
+from tests.integration.conftest import StartWorker
+from tests.support.local import wait_until
 from tests.support.topic import read
-from worker.fanout import FanOut
 
-_BLOCK = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
-PRODUCERS: dict[str, str] = dict(_BLOCK.findall(files("schemas").joinpath("README.md").read_text("utf-8")))
-COMMANDS = {"sh": ["sh", "-euc"], "python": [sys.executable, "-c"]}
+PRODUCERS = REPOSITORY / "schemas" / "examples" / "producers"
+METRICS = {"execution_time_ms": 1840.0, "cost_usd": 0.0132, "result_success": 1.0}
+ROWS = "SELECT metric_type, metric_value, agent_name FROM execution_metrics_deduplicated WHERE execution_id = %(id)s"
 
 
-@pytest.mark.parametrize(("language", "rows"), [("sh", 1), ("python", 2)])
-async def test_a_producer_of_the_documentation_sends_what_becomes_rows(
-    environment: dict[str, str], language: str, rows: int
-) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(  # noqa: S603, ASYNC221 - what the documentation says; nothing else is to be done meanwhile
-        [*COMMANDS[language], PRODUCERS[language]],
-        env=without_settings() | environment | {"PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+def run(command: list[str], environment: dict[str, str], folder: Path | None = None) -> str:
+    """What a command of this repository says."""
+    done = subprocess.run(  # noqa: S603
+        command, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def python(_: Path) -> list[str]:
+    return [sys.executable, str(PRODUCERS / "python" / "producer.py")]
+
+
+def go(folder: Path) -> list[str]:
+    compiler = shutil.which("go")
+    if compiler is None:
+        pytest.skip("go is not installed: nobody has run the producer in Go")
+    program = folder / "producer"
+    run([compiler, "build", "-mod=readonly", "-o", str(program), "."], dict(os.environ), PRODUCERS / "go")
+    return [str(program)]
+
+
+def shell(_: Path) -> list[str]:
+    return [str(PRODUCERS / "shell" / "producer.sh")]
+
+
+@pytest.mark.timeout(600)  # Go fetches three modules the first time, and compiles them
+@pytest.mark.parametrize("language", [python, go, shell])
+async def test_what_a_producer_sends_becomes_rows(
+    environment: dict[str, str],
+    start_worker: StartWorker,
+    clickhouse: Client,
+    tmp_path: Path,
+    language: Callable[[Path], list[str]],
+) -> None:
+    where_metrics_worker_is = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = language(tmp_path)
+    execution = run(command, without_settings() | environment | {"PATH": where_metrics_worker_is}).strip()
     (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
-    assert record.key.decode() == json.loads(record.value)["execution_id"]
-    fanned = FanOut()
-    fanned.add(Record(record.value))
-    assert (fanned.rows, fanned.failed) == (rows, [])
+    assert record.key == execution.encode()
+
+    start_worker()
+    wait_until(lambda: len(clickhouse.execute(ROWS, {"id": execution})) == len(METRICS), "a row for each metric")
+    rows = clickhouse.execute(ROWS, {"id": execution})
+    assert {name: value for name, value, _ in rows} == METRICS
+    assert {agent for *_, agent in rows} == {f"example-{language.__name__}"}
+
+
+@pytest.mark.parametrize("name", ["python/producer.py", "go/main.go", "shell/producer.sh"])
+def test_the_documentation_shows_the_producers_as_they_are(name: str) -> None:
+    shown = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")
+    assert f"\n{(PRODUCERS / name).read_text('utf-8')}```\n" in shown
