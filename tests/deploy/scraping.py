@@ -1,0 +1,76 @@
+"""A real Prometheus with the alert rules, quickened, that scrapes workers on loopback."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+from deploy.checks import rules
+from deploy.local.process import LOOPBACK, Process, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+QUICKER = 30
+"""A minute of the rules is two seconds here."""
+
+
+class Prometheus:
+    """Scrapes twice a second; a file names its targets, so that they can come and go."""
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        self._directory = directory
+        self.port = free_port()
+        config = {
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "1s"},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [
+                {
+                    "job_name": "metrics-worker",
+                    "file_sd_configs": [{"files": [str(directory / "targets.json")], "refresh_interval": "1s"}],
+                }
+            ],
+        }
+        self.watch([])
+        (directory / "rules.yml").write_text(yaml.safe_dump(rules.quickened(QUICKER)), "utf-8")
+        (directory / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
+        command = [
+            str(program),
+            f"--config.file={directory / 'prometheus.yml'}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{self.port}",
+        ]
+        self.process = Process("prometheus", command, directory / "prometheus.log")
+
+    def start(self) -> None:
+        self.process.start(lambda said: True if "Server is ready" in said else None, timeout_seconds=60.0)
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def watch(self, ports: Sequence[int]) -> None:
+        """Scrape the workers on these ports from now on."""
+        new = self._directory / "targets.new"
+        targets = [f"{LOOPBACK}:{port}" for port in ports]
+        new.write_text(json.dumps([{"targets": targets, "labels": {"namespace": "test"}}]), "utf-8")
+        new.rename(self._directory / "targets.json")
+
+    def firing(self) -> set[str]:
+        """The names of the alerts that fire."""
+        alerts = self._get("/api/v1/alerts")["alerts"]
+        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """The answer to a query, as of now."""
+        answer: list[dict[str, Any]] = self._get(f"/api/v1/query?{urlencode({'query': query})}")["result"]
+        return answer
+
+    def _get(self, path: str) -> dict[str, Any]:
+        with urlopen(f"http://{LOOPBACK}:{self.port}{path}", timeout=10) as answer:
+            data: dict[str, Any] = json.load(answer)["data"]
+        return data
