@@ -133,3 +133,20 @@ async def test_a_password_that_is_changed_in_its_file_works_without_a_restart(tm
         file.write_text("second\n")
         await store.insert(block_of(many_events(3), ["a"]))
         store.close()
+
+
+async def test_a_password_that_is_changed_before_the_server_is_costs_no_insert(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    with EngineProcess(tmp_path, password="first") as engine:  # noqa: S106
+        with engine.client() as client:
+            client.execute("CREATE DATABASE metrics")
+        target = ClickHouseTarget(engine.host, engine.port, "metrics", password=Secret("first", file))
+        migrate(target, lambda _: None)
+        store = ClickHouseStore(target, 1, Telemetry())
+        await store.insert(block_of(many_events(2), ["a"]))
+        file.write_text("second\n")
+        engine.change_password("second")
+        # The store takes itself for connected still; the driver finds that it is not, and connects again by itself.
+        await store.insert(block_of(many_events(3), ["a"]))
+        store.close()

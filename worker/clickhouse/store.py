@@ -166,9 +166,10 @@ class _Connection:
     def _connect(self) -> None:
         """Connect apart from the insert, so that a host that cannot be a name is not taken for a value of a row."""
         connection = self._client.connection
+        # Also where it is connected: the driver looks whether that is still so, and connects again by itself.
+        connection.password = self._target.todays_password()  # certificates are read anew by the driver itself
         if connection.connected:
             return
-        connection.password = self._target.todays_password()  # certificates are read anew by the driver itself
         try:
             connection.connect()
         except UnicodeDecodeError:
