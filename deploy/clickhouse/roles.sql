@@ -1,4 +1,4 @@
--- Who may do what: three roles, each with what it needs and nothing else. To be run once by an administrator, before the
+-- Who may do what: four roles, each with what it needs and nothing else. To be run once by an administrator, before the
 -- first `metrics-worker migrate`, with clickhouse-client. On a cluster add ON CLUSTER '<name>' to each CREATE and GRANT.
 -- The names are those of CLICKHOUSE_DATABASE (metrics) and CLICKHOUSE_TABLE (execution_metrics).
 
@@ -26,6 +26,12 @@ GRANT SELECT ON metrics.execution_metrics_per_day_states TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_per_day TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_success_per_day TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_executions TO metrics_reader;
+
+-- `metrics-worker audit`: reads the de-duplicated view, and the table under it. It writes nothing; metrics_reader will do
+-- as well, and metrics_worker will not.
+CREATE ROLE IF NOT EXISTS metrics_auditor;
+GRANT SELECT ON metrics.execution_metrics TO metrics_auditor;
+GRANT SELECT ON metrics.execution_metrics_deduplicated TO metrics_auditor;
 
 -- Users, each with one of the roles. The hash is of the password that CLICKHOUSE_PASSWORD_FILE holds:
 --   printf %s "$PASSWORD" | sha256sum

@@ -12,6 +12,7 @@ import pytest
 from clickhouse_driver import Client
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -90,12 +91,27 @@ def allow(broker: ApacheKafka, *rights: tuple[ResourceType, str, AclOperation]) 
         done.result(_SECONDS)
 
 
+def take_away(broker: ApacheKafka) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    every = AclBindingFilter(
+        ResourceType.ANY,
+        None,  # type: ignore[arg-type]  # any name, says its documentation
+        ResourcePatternType.ANY,
+        f"User:{USER}",
+        None,  # type: ignore[arg-type]  # any host
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    for done in admin.delete_acls([every]).values():
+        done.result(_SECONDS)
+
+
 def rights(loaded: Loaded, who: str = "run") -> dict[str, tuple[ResourceType, str, AclOperation]]:
     """All that a command needs by the published list, by the variable that names it and the operation."""
     names = {"KAFKA_TOPIC": loaded.topic, "KAFKA_DLQ_TOPIC": loaded.dlq_topic, "KAFKA_GROUP_ID": loaded.group}
     with _LIST.open(encoding="utf-8", newline="") as file:
         return {
-            f"{row['named by']} {row['operation']}": (
+            f"{row['named by']}{row['suffix']} {row['operation']}": (
                 ResourceType[row["resource"]], names[row["named by"]] + row["suffix"], AclOperation[row["operation"]]
             )
             for row in csv.DictReader(file)
@@ -161,3 +177,26 @@ async def test_the_rights_of_the_other_commands_are_enough(
     replayed = run("replay", "--yes", "--json")
     assert replayed.returncode == 1, replayed.stderr  # it fails again, and a new letter stands in its place
     assert await size(there.servers, there.dlq_topic) == 2
+
+
+async def test_the_rights_of_the_audit_are_enough_and_each_is_needed(
+    guarded: ApacheKafka, there: Loaded, start_worker: StartWorker, run: Run
+) -> None:
+    allow(guarded, *rights(there).values())
+    worker = start_worker()
+    await there.more(50)
+    await send(there.servers, there.topic, [b"garbage"])
+    there.wait_for_all()
+    worker.stop()
+    needed = list(rights(there, "audit").values())
+    for missing in needed:
+        take_away(guarded)
+        allow(guarded, *(right for right in needed if right is not missing))
+        assert run("audit").returncode == 3, missing
+    take_away(guarded)
+    allow(guarded, *needed)
+    audited = run("audit", "--json")
+    assert audited.returncode == 0, audited.stderr
+    sums = json.loads(audited.stdout)["sums"]
+    assert (sums["records"], sums["dead_lettered"], sums["missing"]) == (51, 1, 0)
+    assert await there.committed() == 51
