@@ -219,7 +219,9 @@ class TestWhatIsNoDeadLetter:
             ("execution_id", "0b2d"),
             ("execution_id", None),
             ("agent_name", 7),
+            ("agent_name", "a\ud800"),
             ("user_id", 7),
+            ("user_id", "\udfff"),
             ("metric_type", None),
         ],
     )

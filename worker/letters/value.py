@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from worker.decode import number
+from worker.decode import is_encodable, number
 from worker.errors import WorkerError
 from worker.letters.letter import Letter, instant
 from worker.model import Event, Record, ReplayedRecord
@@ -43,6 +43,8 @@ def event_of(letter: Letter) -> Event:
             and isinstance(execution, str)
         ):
             raise TypeError("a field is no text")
+        if not is_encodable(agent + (user or "")):  # of a metric's name the fan-out says so
+            raise ValueError("agent_name or user_id holds a lone surrogate, which is not a character")
         return Event(
             _uuid(execution),
             agent,
