@@ -33,8 +33,8 @@ class Hold:
 
     @property
     def reasons(self) -> Mapping[Cause, str]:
-        """Each cause with its reason in words, for the health endpoint."""
-        return MappingProxyType(self._reasons)
+        """Each cause with its reason in words, as they are now: the health endpoint looks from another thread."""
+        return MappingProxyType(self._reasons.copy())
 
     def enter(self, cause: Cause, reason: str, *, taking: bool = False) -> None:
         """Begin to hold, or go on for another reason; with `taking` intake goes on as far as there is room."""

@@ -42,3 +42,14 @@ def test_readers_cannot_change_the_reasons() -> None:
     reasons = Hold().reasons
     with pytest.raises(TypeError):
         reasons[Cause.STORE] = "x"  # type: ignore[index]  # that is the point
+
+
+def test_readers_are_not_disturbed_when_a_reason_goes() -> None:
+    hold = Hold()
+    hold.enter(Cause.STORE, "connection refused")
+    hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
+    seen = {}
+    for cause, reason in hold.reasons.items():  # as a thread does that is asked for the status
+        hold.leave(Cause.STORE)
+        seen[cause] = reason
+    assert seen == {Cause.STORE: "connection refused", Cause.DEAD_LETTERS: "not acknowledged"}
