@@ -93,7 +93,10 @@ class Telemetry:
             "code",
         )
         self.insert_retries = self._counter(
-            "insert_retries", "Those of the inserts that repeat one with the same rows and token.", "outcome", "code"
+            "insert_retries",
+            "Those of the inserts that repeat one with the same rows and token; dropped: on a revoke or a stop.",
+            "outcome",
+            "code",
         )
         for counter in (self.inserts, self.insert_retries):
             counter.labels("ok", "")

@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry, Histogram
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
 from tests.support.fakes import MemoryStore, unavailable
 from tests.support.rig import Rig, rig
+from worker.errors import StoreError
 from worker.instruments import ManyHistogram
 from worker.telemetry import PartitionLag, Telemetry
+from worker.writing.repeats import Repeats
 
 FAMILIES = list(Telemetry().registry.collect())
 LABELS = {
@@ -110,6 +112,17 @@ class TestInsertsThatAreRepeated:
             worker.store.down = unavailable
             assert len(await worker.writer.write(BLOCK)) == len(BLOCK)
             assert value(worker, "unanswered_inserts") == 0
+
+    def test_are_no_mistake_when_a_revoke_ends_them(self) -> None:
+        telemetry = Telemetry()
+        with Repeats(telemetry, divisible=True) as repeats:
+            with pytest.raises(StoreError), repeats.attempt():
+                raise unavailable()
+            with pytest.raises(asyncio.CancelledError), repeats.attempt():
+                raise asyncio.CancelledError
+        repeated = {"outcome": "dropped", "code": ""}
+        assert telemetry.registry.get_sample_value("metrics_worker_insert_retries_total", repeated) == 1
+        assert len(telemetry.unanswered) == 0
 
 
 async def test_cutting_a_block_is_counted_by_its_reason_and_a_single_row_is_none() -> None:

@@ -1,5 +1,6 @@
 """The attempts to insert the same rows, as telemetry sees them."""
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -50,6 +51,9 @@ class Repeats:
             outcome, code = type(error).__name__, str(error.code or "")
             if isinstance(error, StoreUnavailable):
                 self._telemetry.unanswered.add(id(self), sent)
+            raise
+        except CancelledError:  # on a revoke or a stop; it is no mistake, and comes again
+            outcome = "dropped"
             raise
         finally:
             if self._first is None:
