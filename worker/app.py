@@ -48,6 +48,9 @@ VERSION = version("execution-metrics-worker")
 _DRAIN_SHARE = 0.6
 """Of a deadline, what work under way may take; the rest is for leaving the group and closing connections."""
 
+_SPANS_SECONDS = 3.0
+"""How long a stop waits for the last spans; OpenTelemetry alone gives a collector that hangs half a minute."""
+
 _LOOK_SECONDS = 10.0
 """A ClickHouse that is slower to say what its table is like is no reason not to begin: the worker holds if it must."""
 
@@ -147,7 +150,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
         # 2. Where metrics go.
         traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
-        stack.push_async_callback(asyncio.to_thread, traces.close)
+        stack.push_async_callback(_close, traces)
         store, dead_letters = await _outputs(settings, kafka, telemetry, traces, stack)
         witnesses = Witnesses(store)
         breaker = Breaker(witnesses, hold)
@@ -184,6 +187,14 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         server = Health(looking, telemetry.registry).serve(settings.http_host, settings.http_port)
         stack.callback(server.close)
         yield _Worker(consumer, server.port)
+
+
+async def _close(traces: Tracing) -> None:
+    try:
+        async with asyncio.timeout(_SPANS_SECONDS):
+            await asyncio.to_thread(traces.close)
+    except TimeoutError:
+        log.warning("the last spans were not taken in time", seconds=_SPANS_SECONDS)
 
 
 async def _outputs(

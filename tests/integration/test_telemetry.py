@@ -1,6 +1,7 @@
 """What a running worker tells of itself, beside a real broker and the real engine."""
 
 import json
+import socket
 import threading
 import time
 from gzip import decompress as gunzip
@@ -114,3 +115,16 @@ async def test_spans_go_to_a_collector_and_dead_letters_name_their_trace(
         collector.shutdown()
         collector.server_close()
         serving.join()
+
+
+async def test_a_collector_that_hangs_does_not_delay_a_stop(
+    environment: dict[str, str], start_worker: StartWorker
+) -> None:
+    with socket.create_server((LOOPBACK, 0), backlog=100) as hanging:
+        endpoint = f"http://{LOOPBACK}:{hanging.getsockname()[1]}"
+        worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        values = [encoded(event(execution_id=str(uuid4())))]
+        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+        wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
+        worker.stop()
+    assert "the last spans were not taken in time" in worker.process.output()
