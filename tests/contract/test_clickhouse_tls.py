@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import LOOPBACK
@@ -150,3 +156,26 @@ async def test_a_password_that_is_changed_before_the_server_is_costs_no_insert(t
         # The store takes itself for connected still; the driver finds that it is not, and connects again by itself.
         await store.insert(block_of(many_events(3), ["a"]))
         store.close()
+
+
+async def test_a_key_and_its_password_that_are_changed_work_without_a_restart(
+    server: EngineProcess, target: ClickHouseTarget, files: Path, tmp_path: Path
+) -> None:
+    run_statement(target, "CREATE DATABASE rotated")
+    key, password = tmp_path / "worker.key", tmp_path / "password"
+    encrypted = replace(target, database="rotated", key_file=key, key_password=Secret("first", password))
+
+    def change(word: str) -> None:
+        password.write_text(f"{word}\n")
+        private = load_pem_private_key((files / "worker.key").read_bytes(), None)
+        protection = BestAvailableEncryption(word.encode())
+        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
+
+    change("first")
+    migrate(encrypted, lambda _: None)
+    store = ClickHouseStore(encrypted, 1, Telemetry())
+    await store.insert(block_of(many_events(2), ["a"]))
+    change("second")
+    server.restart()
+    await store.insert(block_of(many_events(3), ["a"]))
+    store.close()

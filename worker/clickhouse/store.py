@@ -63,7 +63,7 @@ class ClickHouseTarget:
             ca_certs=_text(self.ca_file),
             certfile=_text(self.cert_file),
             keyfile=_text(self.key_file),
-            keypass=self.key_password.reveal() if self.key_password else "",  # without any, OpenSSL asks the terminal
+            keypass=self.todays_key_password(),
             connect_timeout=self.connect_timeout_seconds,
             send_receive_timeout=self.timeout_seconds,
             sync_request_timeout=min(_PING_SECONDS, self.timeout_seconds),
@@ -73,6 +73,10 @@ class ClickHouseTarget:
     def todays_password(self) -> str:
         """The password as it stands in its file now."""
         return self.password if isinstance(self.password, str) else self.password.reveal()
+
+    def todays_key_password(self) -> str:
+        """The same of the key. Where there is none it is empty: without any, OpenSSL would ask the terminal."""
+        return self.key_password.reveal() if self.key_password else ""
 
 
 class ClickHouseStore:
@@ -168,6 +172,7 @@ class _Connection:
         connection = self._client.connection
         # Also where it is connected: the driver looks whether that is still so, and connects again by itself.
         connection.password = self._target.todays_password()  # certificates are read anew by the driver itself
+        connection.ssl_options["keypass"] = self._target.todays_key_password()
         if connection.connected:
             return
         try:
