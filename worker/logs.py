@@ -92,9 +92,11 @@ def _not_repeated(_logger: object, method: str, entry: EventDict) -> EventDict:
 
 
 def _admitted(record: logging.LogRecord) -> bool:
-    """The same for what libraries log: their text before anything is put into it names the kind."""
-    ours = isinstance(record.msg, dict)
-    return ours or record.levelno < logging.WARNING or _flood.admits(f"{record.name}: {record.msg}", {})
+    """The same for what libraries log: the first line of their text, before anything is put into it, names the kind."""
+    if isinstance(record.msg, dict) or record.levelno < logging.WARNING:
+        return True
+    # asyncio puts everything in by itself, the address of a task say, below a line that is always the same.
+    return _flood.admits(f"{record.name}: {str(record.msg).partition(chr(10))[0]}", {})
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

@@ -71,6 +71,24 @@ def test_libraries_are_summarised_too() -> None:
     assert (summary["of"], summary["withheld"]) == ("aiokafka.conn: no way to %s", 1_000 - TOLD)
 
 
+def test_errors_that_nobody_awaited_are_one_kind() -> None:
+    lines = said(
+        """
+import asyncio
+loop = asyncio.new_event_loop()
+for number in range(1_000):
+    loop.call_exception_handler({"message": "Task exception was never retrieved", "future": number})
+loop.close()
+"""
+    )
+    entries = [json.loads(line) for line in lines]
+    assert [entry["event"] for entry in entries[:TOLD]] == [
+        f"Task exception was never retrieved\nfuture: {number}" for number in range(TOLD)
+    ]
+    (summary,) = entries[TOLD:]
+    assert (summary["of"], summary["withheld"]) == ("asyncio: Task exception was never retrieved", 1_000 - TOLD)
+
+
 def test_a_summary_is_told_when_the_interval_is_over_and_begins_anew() -> None:
     told: list[dict[str, object]] = []
     now = [0.0]
