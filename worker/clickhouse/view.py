@@ -14,6 +14,8 @@ from worker.errors import DependencyError
 
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
 toUnixTimestamp64Milli(recorded_at), source_topic, source_partition, source_offset"""
+_WHERE = """execution_id IN %(executions)s
+AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"""
 
 
 class DeduplicatedView:
@@ -23,10 +25,8 @@ class DeduplicatedView:
         self._client = target.client()
         self._where = f"ClickHouse {target.host}:{target.port}"
         # The name is an identifier: Settings sees to that.
-        self._query = (
-            f"SELECT {_COLUMNS} FROM `{target.table}_deduplicated` WHERE execution_id IN %(executions)s"  # noqa: S608 # nosec B608
-            " AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"
-        )
+        view = f"`{target.table}_deduplicated`"
+        self._query = f"SELECT {_COLUMNS} FROM {view} WHERE {_WHERE}"  # noqa: S608 # nosec B608
 
     def close(self) -> None:
         """Disconnect."""
