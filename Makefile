@@ -29,8 +29,8 @@ check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/bandit --quiet --recursive worker schemas
 
-check-deploy: $(READY)  ## image, manifests, alerts and dashboard; fetches its tools once (Go, Debian's prometheus)
-	@$(BIN)/python -m deploy.checks
+check-deploy: $(READY)  ## image, manifests, alerts and dashboard; fetches its tools once (Go, Debian's prometheus); ARGS=--allow-missing
+	@$(BIN)/python -m deploy.checks $(ARGS)
 
 format: $(READY)  ## rewrite the code in the house format
 	$(BIN)/ruff format .

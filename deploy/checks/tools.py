@@ -71,7 +71,7 @@ def ran(
             check=False,
             env={**os.environ, **(environment or {})},
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise ToolMissingError(f"{name}: {error}") from error
     if done.returncode:
         raise ToolMissingError(f"{name}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}")

