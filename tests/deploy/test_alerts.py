@@ -103,7 +103,7 @@ def test_a_clean_run_raises_nothing(scene: Scene) -> None:
 
 
 def test_dead_letters(scene: Scene) -> None:
-    with scene.stack.engine.client() as client:
+    with scene.stack.engine.client(scene.stack.database) as client:
         client.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")
         scene.send(200, good=1.0, bad=-1.0)
         scene.wait_for("MetricsWorkerDeadLetters")
