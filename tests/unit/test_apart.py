@@ -101,6 +101,29 @@ class TestAMetricThatIsAlwaysRefused:
             assert {item.failure.error_class for item in failed} == {ErrorClass.ROW_REFUSED}
             assert len(failed) == 20
 
+    async def test_that_is_too_much_is_not_put_together_again_when_it_is_taken(self, names_row: bool) -> None:
+        rules = Rules(is_bad)
+        store = OverworkedStore(rules, names_row=names_row)
+        async with rig(store) as worker:
+            for number in range(3):
+                await write(worker, block(number))
+            rules.refuses, store.most = lambda _: False, 6
+            inserts, failed = await write(worker, block_of(EVENTS, ["bad"]))
+            assert inserts == [20, 20, 20, 10, 5, 5, 10, 5, 5]
+            assert failed == []
+
+
+class OverworkedStore(MemoryStore):
+    """A store that does not manage more than `most` rows at once."""
+
+    most = 1_000
+
+    async def insert(self, block: Block) -> None:
+        if len(block) > self.most:
+            self.inserts.append(len(block))
+            raise unavailable()
+        await super().insert(block)
+
 
 async def test_a_metric_of_which_some_rows_are_taken_stays_with_the_others() -> None:
     guilty = {EVENTS[number].execution_id for number in range(19)}

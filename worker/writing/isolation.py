@@ -149,11 +149,16 @@ class _Isolation:
 
     def _take_heart(self) -> None:
         """A row was taken that was not expected to be: put those together again that wait one by one."""
-        left = [piece for piece in self._pieces if piece.hopeless]
+        left: list[Piece] = []
+        others: deque[Piece] = deque()
+        for piece in self._pieces:
+            # What was too much stays cut: together it would be too much again, and cost the whole budget of retries.
+            (left if piece.hopeless and not piece.too_much else others).append(piece)
+            piece.hopeless = False
         if left:
             rows = (row for piece in reversed(left) for row in piece.block.rows())
-            self._pieces = deque(piece for piece in self._pieces if not piece.hopeless)
-            self._pieces.append(Piece(Block.of(left[0].block.month, rows), max(piece.attempts for piece in left)))
+            others.append(Piece(Block.of(left[0].block.month, rows), max(piece.attempts for piece in left)))
+        self._pieces = others
 
     def _suspect(self, piece: Piece, error: UnknownStoreError) -> None:
         self._pieces.pop()
