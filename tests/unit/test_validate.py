@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.benchmarks.validation import rates
 from tests.fuzz.generate import make
 from tests.support.events import Record, encoded, event
 from worker.cli import cli
@@ -137,7 +136,3 @@ def test_lines_are_those_that_produce_sends() -> None:
     text = b'a\r\n\n \n{"x": 1}\n\xe2\x80\xa8b\x0b\n'
     sent = [line for line in text.split(b"\n") if line.strip()]
     assert [line.content for line in bounded_lines(io.BytesIO(text), 100)] == sent
-
-
-def test_keeps_at_least_half_of_the_rate_of_the_decoder() -> None:
-    assert rates(10_000, 10)["ratio"] >= 0.5
