@@ -93,7 +93,7 @@ class LagBooks:
         if state is None:
             return None
         books = self._books.get(partition)
-        position = state.position if state.has_valid_position else None
+        position = state._position  # noqa: SLF001 - read once, because the loop may reset it under this thread
         # When nothing is under way, aiokafka's position is better than ours: it has passed the markers of transactions.
         settled = books.settled if books and (books.handed_out or position is None) else position
         ends = [end for end in (state.highwater, self._ends.get(partition), position) if end is not None]
