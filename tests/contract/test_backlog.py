@@ -231,9 +231,9 @@ async def test_consumers_whose_start_is_cancelled_are_closed() -> None:
             writer.close()
 
     async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
-        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        consumers = [AIOKafkaConsumer(**KafkaTarget(address).options()) for _ in range(2)]
-        starting = asyncio.create_task(start_all(*consumers))
+        target = KafkaTarget(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        consumers = [AIOKafkaConsumer(**target.options()) for _ in range(2)]
+        starting = asyncio.create_task(start_all(target, *consumers))
         await asked.wait()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

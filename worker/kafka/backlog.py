@@ -73,7 +73,7 @@ class KafkaBacklog:
         )
         # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
         self._group = AIOKafkaConsumer(**self._target.options(), group_id=self._group_id, enable_auto_commit=False)
-        await start_all(self._consumer, self._group)
+        await start_all(self._target, self._consumer, self._group)
         self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
         for consumer in (self._consumer, self._group):
             consumer.assign(list(self._partitions.values()))

@@ -71,6 +71,6 @@ class KafkaSources:
         consumer = AIOKafkaConsumer(
             **self._target.options(), auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        await start_all(consumer)
+        await start_all(self._target, consumer)
         self._consumer = consumer
         return consumer

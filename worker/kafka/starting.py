@@ -6,10 +6,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from worker.kafka.connection import CONNECT_SECONDS, stop_within, unreachable
+from worker.kafka.target import KafkaTarget
 
 
-async def start_all(*consumers: AIOKafkaConsumer) -> None:
+async def start_all(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> None:
     """Start each of them, or stop them all: where Kafka is away, and where this is cancelled.
+
+    Each later connection is made with the secrets of `target` as they stand then.
 
     Raises:
         DependencyError: no broker answers.
@@ -17,6 +20,7 @@ async def start_all(*consumers: AIOKafkaConsumer) -> None:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             for consumer in consumers:
+                target.keep_fresh(consumer._client)  # noqa: SLF001 - there is no public way
                 await consumer.start()
     except BaseException as error:
         for consumer in consumers:
