@@ -2,7 +2,8 @@
 
 The load is open (`load.py`). Queryable is what a second client sees: it asks for `count()` every 10 ms, and a row
 counts as visible at the first answer that is large enough to hold it, the rows taken in the order of `ingested_at`. So
-every latency is rounded up by the time between two answers, never down.
+every latency is rounded up by the time between two answers, never down. The first seconds of a load are offered and not
+counted: a broker that has just started is slow.
 """
 
 import subprocess
@@ -25,6 +26,7 @@ LOW_LATENCY = {"BATCH_LINGER_MS": "10"}
 _PARTITIONS = 4
 _ASK_SECONDS = 0.01
 _SETTLE_SECONDS = 60.0
+_WARM_UP_SECONDS = 5.0
 
 
 def latency(field: Field, rates: Sequence[int], seconds: float) -> list[Figures]:
@@ -40,14 +42,15 @@ def _measure(field: Field, rate: int, seconds: float, settings: dict[str, str]) 
     with WorkerProcess(field.directory, field.environment(topic, table, **settings), field.name()) as worker:
         wait_until_ready(worker)
         cpu = worker.cpu_seconds()
-        arguments = (field.stack.broker.bootstrap_servers, topic, _PARTITIONS, rate, seconds)
+        lasting = _WARM_UP_SECONDS + seconds
+        arguments = (field.stack.broker.bootstrap_servers, topic, _PARTITIONS, rate, lasting)
         load = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "tests.benchmarks.load", *map(str, arguments)],
             cwd=REPOSITORY,
             env=without_settings(),
         )
         with load, field.client() as client:
-            seen = _watch(client, table, int(rate * seconds) * len(METRICS))
+            seen = _watch(client, table, int(rate * lasting) * len(METRICS))
             if load.wait():
                 raise click.ClickException("the load could not be offered")
             cpu, telemetry = worker.cpu_seconds() - cpu, worker.telemetry()
@@ -61,7 +64,7 @@ def _measure(field: Field, rate: int, seconds: float, settings: dict[str, str]) 
         "max_ms": round(delays[-1] * 1000),
         "inserts": int(inserts),
         "ms_per_insert": round(spent / inserts * 1000),
-        "worker_cpu_share": round(cpu / seconds, 3),
+        "worker_cpu_share": round(cpu / lasting, 3),
     }
 
 
@@ -81,9 +84,10 @@ def _watch(client: Client, table: str, rows: int) -> list[tuple[int, float]]:
 
 
 def _delays(planned: Sequence[float], seen: Sequence[tuple[int, float]]) -> list[float]:
-    """Seconds from plan to sight of each row, the rows in the order in which ClickHouse took them."""
-    counts = [count for count, _ in seen]
-    return [seen[bisect_left(counts, place)][1] - when for place, when in enumerate(planned, start=1)]
+    """Seconds from plan to sight of each row that counts, the rows in the order in which ClickHouse took them."""
+    counts, counted_from = [count for count, _ in seen], min(planned) + _WARM_UP_SECONDS
+    places = enumerate(planned, start=1)
+    return [seen[bisect_left(counts, place)][1] - when for place, when in places if when >= counted_from]
 
 
 def _quantile(delays: Sequence[float], share: float) -> float:
