@@ -349,10 +349,17 @@ def test_an_insert_into_a_type_that_is_not_known_here(clickhouse: Client) -> Non
     assert refusal(lambda: clickhouse.execute("INSERT INTO t VALUES", [({"a": 1},)])).code == 48
 
 
-def test_external_tables_are_refused(clickhouse: Client) -> None:
-    table = {"name": "ext", "structure": [("x", "Int32")], "data": [{"x": 1}]}
+def test_external_tables_are_there_for_one_query(clickhouse: Client) -> None:
+    numbers = {"name": "one", "structure": [("x", "Int32"), ("y", "LowCardinality(String)")]}
+    names = {"name": "an`other", "structure": [("y", "String")], "data": [{"y": "a"}, {"y": "b"}]}
+    tables = [numbers | {"data": [{"x": number, "y": "abc"[number % 3]} for number in range(-1, 10)]}, names]
 
-    assert refusal(lambda: clickhouse.execute("SELECT * FROM ext", external_tables=[table])).code == 48
+    for _ in range(2):
+        answer = clickhouse.execute("SELECT x FROM one WHERE y IN `an\\`other` ORDER BY x", external_tables=tables)
+        assert answer == [(0,), (1,), (3,), (4,), (6,), (7,), (9,)]
+    assert refusal(lambda: clickhouse.execute("SELECT x FROM one")).code == 60
+    assert refusal(lambda: clickhouse.execute("SELECT z FROM one", external_tables=tables)).code == 47
+    assert clickhouse.execute("SELECT count() FROM one", external_tables=tables) == [(11,)]
 
 
 # Clients and the server's own life

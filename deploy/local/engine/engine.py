@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import chdb
 
 from deploy.local.engine.errors import STD_EXCEPTION, SYNTAX_ERROR, ServerError
-from deploy.local.engine.statement import Insert, may_be_several, quote, returns_rows, without_format
+from deploy.local.engine.statement import Insert, identifier, may_be_several, quote, returns_rows, without_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ class EngineSession:
 
     def use(self, database: str) -> None:
         """Make it the database of unqualified names."""
-        self._query("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+        self._query(f"USE {identifier(database)}")
 
     def parse_insert(self, text: str) -> Insert:
         """Take an INSERT apart that waits for its data."""
@@ -112,6 +112,20 @@ class EngineSession:
         """
         clause = ", ".join(f"{name} = {quote(value)}" for name, value in self._accepted(settings).items())
         self._query(insert.from_file(path, clause))
+
+    @contextmanager
+    def external_tables(self, paths: Mapping[str, str]) -> Iterator[None]:
+        """Temporary tables for one query, from files of `Native` blocks by name: TCPHandler::processData does so."""
+        made: list[str] = []
+        try:
+            for name, path in paths.items():
+                source = f"SELECT * FROM file({quote(path)}, 'Native')"  # noqa: S608 - quoted
+                self._query(f"CREATE TEMPORARY TABLE {identifier(name)} ENGINE = Memory AS {source}")
+                made.append(name)
+            yield
+        finally:
+            for name in made:
+                self._query(f"DROP TEMPORARY TABLE {identifier(name)}")
 
     def rows(self, text: str) -> list[list[str]]:
         """A small result as text, one list per row."""

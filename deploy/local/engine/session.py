@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import select
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -108,13 +108,15 @@ class Session:
     def _serve_query(self, engine: EngineSession, query: Query) -> None:
         if query.compressed:
             raise ProtocolError(NOT_IMPLEMENTED, "The local engine server does not speak compression: turn it off")
-        self._receive_no_external_tables()
         self._skipping_data = False
         try:
-            if data_follows(query.text):
-                self._serve_insert(engine, query)
-            else:
-                self._serve_statement(engine, query)
+            with ExitStack() as files:
+                external = self._receive_external_tables(files)
+                with engine.external_tables(external):
+                    if data_follows(query.text):
+                        self._serve_insert(engine, query)
+                    else:
+                        self._serve_statement(engine, query)
         except ProtocolError:
             raise
         except ServerError as error:
@@ -122,11 +124,19 @@ class Session:
         else:
             self._send(encode_varint(ServerPacket.END_OF_STREAM))
 
-    def _receive_no_external_tables(self) -> None:
-        if self._next_packet() is not ClientPacket.DATA:
-            raise ProtocolError(UNEXPECTED_PACKET_FROM_CLIENT, "Expected the empty block that ends external tables")
-        if self._receive_data(None):
-            raise ProtocolError(NOT_IMPLEMENTED, "The local engine server does not take external tables")
+    def _receive_external_tables(self, files: ExitStack) -> dict[str, str]:
+        """By name the file of each table that the client sends along with its query; `files` closes them."""
+        tables: dict[str, BlockFile] = {}
+        while True:
+            if self._next_packet() is not ClientPacket.DATA:
+                raise ProtocolError(
+                    UNEXPECTED_PACKET_FROM_CLIENT, "Expected a block of an external table, or their end"
+                )
+            name = self._reader.string()
+            if name and name not in tables:
+                tables[name] = files.enter_context(closing(BlockFile()))
+            if not receive_block(self._reader, tables.get(name)):
+                return {name: file.path for name, file in tables.items() if file.rows}
 
     def _serve_insert(self, engine: EngineSession, query: Query) -> None:
         """Sample block out, blocks in, and only when the client has said that it is done, one INSERT of them all."""

@@ -83,3 +83,9 @@ def quote(value: str) -> str:
     """A string literal."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def identifier(name: str) -> str:
+    """A name of a database or a table."""
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
