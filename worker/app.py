@@ -15,8 +15,9 @@ from typing import TypeVar
 import structlog
 
 from worker import logs
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.fit import misfits
-from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
+from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.errors import DependencyError, StoreError
 from worker.failure_log import FailureLog

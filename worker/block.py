@@ -1,8 +1,9 @@
 """A block: the rows that one INSERT carries, all of one ClickHouse partition."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import chain, groupby, repeat
+from itertools import accumulate, chain, groupby, repeat
 from struct import pack
 
 import orjson
@@ -74,6 +75,31 @@ class Block:
         """Each row by itself, in order."""
         owners = chain.from_iterable(map(repeat, self.events, self.counts))
         return map(Row, owners, self.metrics, self.values)
+
+    def divided(self, positions: Iterable[int]) -> tuple["Block", "Block"]:
+        """The rows at `positions`, and the others, each in order."""
+        chosen, others = Block(self.month), Block(self.month)
+        ends = [0, *accumulate(self.counts)]
+        done = 0
+        for number, wanted in groupby(sorted(positions), lambda position: bisect_right(ends, position) - 1):
+            others._extend(self, done, number, ends)
+            some, done = frozenset(wanted), number + 1
+            for position in range(ends[number], ends[done]):
+                block = chosen if position in some else others
+                block.add(self.events[number], (self.metrics[position],), (self.values[position],))
+        others._extend(self, done, len(self.events), ends)
+        return chosen, others
+
+    def _extend(self, source: "Block", first: int, end: int, starts: Sequence[int]) -> None:
+        """Add the events of `source` from number `first` to before `end`, whose rows begin at `starts`."""
+        if first == end:
+            return
+        second = starts[first + 1]
+        self.add(source.events[first], source.metrics[starts[first] : second], source.values[starts[first] : second])
+        self.events += source.events[first + 1 : end]
+        self.counts += source.counts[first + 1 : end]
+        self.metrics += source.metrics[second : starts[end]]
+        self.values += source.values[second : starts[end]]
 
     def last(self) -> Row | None:
         """The last of the rows, if there are any; at the same cost however many there are."""

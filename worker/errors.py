@@ -16,6 +16,7 @@ WorkerError
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class ErrorClass(StrEnum):
@@ -74,6 +75,20 @@ class DeadLetterUnavailable(WorkerError):
         self.pointers = pointers
 
 
+class Constraint(NamedTuple):
+    """A constraint of a table that has refused a block.
+
+    Attributes:
+        table: whose constraint it is, as the store names it.
+        expression: what each row must fulfil, as the store words it.
+        violated: what is to be said of any row that does not.
+    """
+
+    table: str
+    expression: str
+    violated: str
+
+
 class StoreError(WorkerError):
     """An insert that was not acknowledged.
 
@@ -81,13 +96,23 @@ class StoreError(WorkerError):
         code: ClickHouse's number of the error, or None where the error is not ClickHouse's own.
         name: ClickHouse's name of the error, or the name of the exception of the client.
         row: position in the block, from 0, of a row that the message names; a hint, to be verified.
+        constraint: that the message names.
     """
 
-    def __init__(self, message: str, *, name: str, code: int | None = None, row: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str,
+        code: int | None = None,
+        row: int | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
         super().__init__(message)
         self.name = name
         self.code = code
         self.row = row
+        self.constraint = constraint
 
 
 class RowRefused(StoreError):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from worker.block import Block
+from worker.errors import Constraint
 from worker.model import Failed
 
 
@@ -14,6 +15,10 @@ class Nowhere:
 
     async def probe(self, witness: Block | None = None) -> None:
         """Always ready."""
+
+    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+        """There is no constraint here."""
+        return ()
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:  # noqa: ARG002 - the port's signature
         """Take the dead letters; none is too large."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.block import Block
+from worker.errors import Constraint
 from worker.letters.done import Done
 from worker.model import Failed, Record
 
@@ -37,6 +38,13 @@ class Store(Protocol):
 
         Raises:
             StoreError: what an insert would meet.
+        """
+
+    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
+        """Ask which rows of `block` do not fulfil `constraint`: their positions, ascending. Nothing is written.
+
+        Raises:
+            StoreError: the store does not answer, or cannot be asked so.
         """
 
 

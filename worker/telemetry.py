@@ -105,6 +105,14 @@ class Telemetry:
         )
         for reason in ("refused", "too_much", "unknown"):
             self.splits.labels(reason)
+        self.constraint_questions = self._counter(
+            "constraint_questions",
+            "How often ClickHouse was asked which rows of a block violate a constraint: violated (some do), fulfilled "
+            "(none does), unanswered.",
+            "outcome",
+        )
+        for outcome in ("violated", "fulfilled", "unanswered"):
+            self.constraint_questions.labels(outcome)
         self.insert_seconds = self._histogram(
             "insert_seconds", "Duration of INSERT statements, failed ones included.", _SECONDS
         )

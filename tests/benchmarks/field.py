@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from deploy.local.broker import create_topics
 from deploy.local.stack import Stack
 from tests.benchmarks.events import Shape, events
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 
 Figures = dict[str, int | float | str]
 

@@ -1,4 +1,7 @@
-"""What isolation costs: inserts for k guilty rows among n, counted on the real writer against a store in memory."""
+"""What isolation costs: inserts for k guilty rows among n, counted on the real writer against a store in memory.
+
+The store can be asked about the constraint that the rows violate, or only names one of them, or says nothing.
+"""
 
 import asyncio
 from random import Random
@@ -15,28 +18,30 @@ _ROWS = (1_000, 10_000, 100_000)
 _GUILTY = (1, 3, 10, 100)
 _PLACEMENTS = 3
 _RULED = 5
+_TOLD = ("asked", "named", "unnamed")
+"""What a refusal tells: a constraint that can be asked about, a row, or neither."""
 
 
 def isolation() -> list[Figures]:
-    """One line for each k and n, with and without the row's number in the refusal; means over random placements."""
+    """One line for each k and n, by what a refusal tells; means over random placements."""
     lines: list[Figures] = []
     for rows in _ROWS:
         events = many_events(rows // len(_METRICS))
         for guilty in _GUILTY:
             line: Figures = {"rows": rows, "guilty": guilty}
-            for named in (True, False):
+            for told in _TOLD:
                 random = Random(20260904)
                 costs = [
-                    asyncio.run(_inserts(events, frozenset(random.sample(range(rows), guilty)), named))
+                    asyncio.run(_inserts(events, frozenset(random.sample(range(rows), guilty)), told))
                     for _ in range(_PLACEMENTS)
                 ]
-                line["inserts_named" if named else "inserts_unnamed"] = round(mean(costs), 1)
+                line[f"inserts_{told}"] = round(mean(costs), 1)
             lines.append(line)
     return lines
 
 
 def always_refused() -> list[Figures]:
-    """Inserts of one block after the other, each of a hundred events, while a rule refuses one metric of ten."""
+    """Inserts of blocks of a hundred events each, while a rule that cannot be asked about refuses one metric of ten."""
     return asyncio.run(_blocks())
 
 
@@ -56,9 +61,9 @@ async def _blocks() -> list[Figures]:
     return lines
 
 
-async def _inserts(events: list[Event], guilty: frozenset[int], named: bool) -> int:
+async def _inserts(events: list[Event], guilty: frozenset[int], told: str) -> int:
     """A row's value is its position in the block."""
-    store = MemoryStore(lambda row: row.value in guilty, names_row=named)
+    store = MemoryStore(lambda row: row.value in guilty, names_row=told != "unnamed", names_constraint=told == "asked")
     async with rig(store) as worker:
         failed = await worker.writer.write(block_of(events, _METRICS))
     if len(failed) != len(guilty):

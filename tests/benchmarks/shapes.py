@@ -34,9 +34,10 @@ def _topics(field: Field, count: int) -> Iterator[tuple[str, Topic]]:
     yield "a user and an agent for each event", field.topic(Shape(users=10**9, agents=10**9), count)
     yield "one user, one agent", field.topic(Shape(users=1, agents=1), count)
     yield "0.1 % of the events poisoned", field.topic(Shape(poison=0.001), count)
-    yield "5 % of the events poisoned", field.topic(Shape(poison=0.05), count // 20)
+    yield "5 % of the events poisoned", field.topic(Shape(poison=0.05), count)
     yield "a metric always refused, in 0.1 % of the events", field.topic(Shape(refused=0.001), count)
-    yield "a metric always refused, in every event", field.topic(Shape(refused=1.0), count // 50)
+    yield "a metric always refused, in 1 % of the events", field.topic(Shape(refused=0.01), count)
+    yield "a metric always refused, in every event", field.topic(Shape(refused=1.0), count // 5)
     for codec in ("gzip", "lz4", "zstd"):
         yield codec, field.topic(plain, count, codec=codec)
 

@@ -6,8 +6,9 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
+from worker.clickhouse.store import ClickHouseStore
 from worker.telemetry import Telemetry
 
 

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import LOOPBACK
 from tests.support.events import block_of, many_events
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget, run_statement
+from worker.clickhouse.store import ClickHouseStore
 from worker.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from worker.secret import Secret
 from worker.telemetry import Telemetry

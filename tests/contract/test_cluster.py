@@ -13,12 +13,12 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.fit import misfits
 from worker.clickhouse.ledger import Ledger
 from worker.clickhouse.lock import MigrationLock
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import Migrations
-from worker.clickhouse.store import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 
 ON_CLUSTER = " ON CLUSTER `metrics`"

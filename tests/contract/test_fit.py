@@ -4,10 +4,10 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.fit import misfits
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 from worker.clickhouse.topology import Topology
 from worker.errors import StoreUnavailable
 

@@ -9,10 +9,10 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.lock import Held, MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
 from worker.clickhouse.migrations import Migrations, State
-from worker.clickhouse.store import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 from worker.errors import DependencyError, MigrationChanged, MigrationLocked, StoreUnavailable
 

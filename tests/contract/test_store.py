@@ -18,9 +18,10 @@ from tests.support.fakes import MemoryStore, misconfigured, unavailable
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
 from worker.block import Block
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseStore, ClickHouseTarget
-from worker.errors import RowRefused, StoreMisconfigured, StoreUnavailable
+from worker.clickhouse.store import ClickHouseStore
+from worker.errors import Constraint, RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 from worker.model import Event, Row
 from worker.ports import Store
 from worker.telemetry import Telemetry
@@ -53,7 +54,7 @@ class Subject(ABC):
 
 class InMemory(Subject):
     def __init__(self) -> None:
-        self.memory = self.store = MemoryStore(lambda row: row.value < 0, names_row=True)
+        self.memory = self.store = MemoryStore(lambda row: row.value < 0, names_constraint=True)
 
     def table(self) -> Values:
         return sorted((row.metric_type, row.metric_value) for row in self.memory.table)
@@ -130,6 +131,29 @@ class TestEveryStore:
         assert (refused.value.code, refused.value.name, refused.value.row) == (469, "VIOLATED_CONSTRAINT", 1)
         assert subject.table() == []
 
+    async def test_tells_which_rows_violate_a_constraint(self, subject: Subject) -> None:
+        with pytest.raises(RowRefused) as refused:
+            await subject.store.insert(block(("a", 1), ("b", -1)))
+        constraint = refused.value.constraint
+        assert constraint is not None
+        assert constraint.expression == "metric_value >= 0"
+        asked = block(("a", -1), ("b", -0.0), ("c", -1e-300), ("d", 5), ("e", -3))
+        assert list(await subject.store.violating(constraint, asked)) == [0, 2, 4]
+        assert list(await subject.store.violating(constraint, block(("a", 1)))) == []
+        assert subject.table() == []
+
+    async def test_cannot_be_asked_about_the_constraint_of_another_table(self, subject: Subject) -> None:
+        with pytest.raises(UnknownStoreError):
+            await subject.store.violating(Constraint("metrics.another", "metric_value >= 0", "no"), block(("a", -1)))
+
+    async def test_away_it_cannot_be_asked_either(self, subject: Subject) -> None:
+        with pytest.raises(RowRefused) as refused:
+            await subject.store.insert(block(("b", -1)))
+        assert refused.value.constraint is not None
+        subject.go_away()
+        with pytest.raises(StoreUnavailable):
+            await subject.store.violating(refused.value.constraint, block(("a", -1)))
+
     async def test_goes_on_after_a_refusal(self, subject: Subject) -> None:
         with pytest.raises(RowRefused):
             await subject.store.insert(block(("a", -1)))
@@ -188,6 +212,48 @@ class TestClickHouse:
             "SELECT toString(completed_at), toUInt32(_partition_id) FROM execution_metrics FINAL"
         )
         assert answer == [(written, month)]
+
+    @pytest.mark.parametrize(
+        ("expression", "violating"),
+        [
+            ("metric_type != 'b'", [1]),
+            ("user_id != 'u' OR metric_value < 1.5", [1, 2, 3]),
+            ("user_id IS NULL OR metric_value > 1.5", [0]),
+            ("execution_id = generateUUIDv4() OR NOT (source_partition = 3 AND source_offset >= 9)", [3]),
+            ("completed_at < toDateTime64('2026-01-01', 3) AND recorded_at > completed_at", [0, 1, 2, 3]),
+            ("NOT has(splitByChar('.', source_topic), 'no') OR agent_name LIKE '%)%'", []),
+            ("(metric_type, `metric_value`) NOT IN (('c', 3), ('d', 4))", [2, 3]),
+        ],
+    )
+    async def test_violating_are_the_rows_that_it_refuses_one_by_one(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore, expression: str, violating: list[int]
+    ) -> None:
+        document = {"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}}
+        user, nobody = read(document | {"user_id": "u"}), read(document)
+        nobody = nobody._replace(record=Record(None, partition=3, offset=9))
+        rows = [Row(user, "a", 1), Row(user, "b", 2), Row(user, "c", 3), Row(nobody, "d", 4)]
+        constraint = Constraint(f"`{target.database}`.execution_metrics", expression, "no")
+        store = stores(target)
+        assert list(await store.violating(constraint, Block.of(202601, rows))) == violating
+        clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT another CHECK {expression}")
+        refused = []
+        for position, row in enumerate(rows):
+            try:
+                await store.insert(Block.of(202601, [row]))
+            except RowRefused:
+                refused.append(position)
+        assert refused == violating
+
+    @pytest.mark.parametrize(
+        "expression", ["ingested_at > 0", "no_such_column = 1", "1 +", "throwIf(metric_value = 1) = 0"]
+    )
+    async def test_says_when_it_cannot_be_asked(
+        self, target: ClickHouseTarget, stores: OpenStore, expression: str
+    ) -> None:
+        store = stores(target)
+        with pytest.raises(StoreError):
+            await store.violating(Constraint(f"{target.database}.execution_metrics", expression, "no"), block(("a", 1)))
+        await store.insert(block(("a", 1)))
 
     async def test_a_witness_is_written_at_every_probe(
         self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore

@@ -10,8 +10,8 @@ from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
 from tests.support.local import Topics, fresh_name
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 
 StartWorker = Callable[..., WorkerProcess]
 

@@ -9,8 +9,8 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook import recipes
 from tests.support.local import fresh_name
 from tests.support.rows import METRICS, insert_rows
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 
 ROWS = 10_000_000
 STEPS = 10

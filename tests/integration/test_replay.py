@@ -20,8 +20,8 @@ from tests.support.events import encoded, event, record
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
 from tests.support.topic import committed, headers_of, read, send, size
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 from worker.errors import ErrorClass
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters

@@ -10,8 +10,8 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from tests.support.local import fresh_name
 from tests.support.rows import insert_rows
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 
 ROWS = 1_000_000
 

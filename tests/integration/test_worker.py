@@ -23,8 +23,8 @@ from tests.integration.conftest import StartWorker
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
 from tests.support.topic import committed, headers_of, read, send, size
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.clickhouse.store import ClickHouseTarget
 
 Environment = dict[str, str]
 TABLE = "SELECT count(), uniqExact(execution_id, metric_type) FROM execution_metrics"

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from worker.block import Block
 from worker.errors import (
+    Constraint,
     DeadLetterUnavailable,
     RowRefused,
     StoreError,
@@ -38,6 +39,9 @@ def unknown() -> StoreError:
     return UnknownStoreError("division by zero", name="ILLEGAL_DIVISION", code=153)
 
 
+CONSTRAINT = Constraint("memory", "metric_value >= 0", "constraint is violated")
+
+
 class _Scripted(NamedTuple):
     error: StoreError
     applied: bool
@@ -65,6 +69,7 @@ class MemoryStore(Store):
         refuses: rows that a rule of the table forbids; a block with one is refused whole.
         fails: rows that make the store fail with a code that nobody knows.
         names_row: whether a refusal names the first guilty row.
+        names_constraint: whether it names the constraint too, so that the store can be asked about it.
 
     Attributes:
         table: the rows, in the order in which they came.
@@ -72,23 +77,33 @@ class MemoryStore(Store):
         acknowledged: the rows of every insert that returned, those of the very same block once.
         inserts: how many rows each insert held, whatever became of it.
         probes: how many probes there were.
+        asked: how many rows it was asked about each time.
         down: while it is set, every insert and every probe fails with it.
         broken: while it is set, every insert of rows fails with it, and probes of none are answered.
         watch: called at the beginning of each insert, to change how things stand then.
     """
 
-    def __init__(self, refuses: Guilty | None = None, *, fails: Guilty | None = None, names_row: bool = False) -> None:
+    def __init__(
+        self,
+        refuses: Guilty | None = None,
+        *,
+        fails: Guilty | None = None,
+        names_row: bool = False,
+        names_constraint: bool = False,
+    ) -> None:
         self.table: list[StoredRow] = []
         self.witnessed: list[StoredRow] = []
         self.acknowledged: list[StoredRow] = []
         self.inserts: list[int] = []
         self.probes = 0
+        self.asked: list[int] = []
         self.down: Error | None = None
         self.broken: Error | None = None
         self.watch: Callable[[], object] = lambda: None
         self._refuses = refuses
         self._fails = fails
-        self._names_row = names_row
+        self._names_row = names_row or names_constraint
+        self._names_constraint = names_constraint
         self._tokens: set[str] = set()
         self._acknowledged_blocks: dict[int, Block] = {}  # by identity; kept, so that no id is given twice
         self._next_inserts: deque[_Scripted | None] = deque()
@@ -134,6 +149,15 @@ class MemoryStore(Store):
         if witness:
             self.witnessed += self._taken(witness)
 
+    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
+        """See `Store`. The rule is the one that it has now, whatever it was when the constraint was named."""
+        self.asked.append(len(block))
+        if self.down:
+            raise self.down()
+        if constraint != CONSTRAINT:
+            raise UnknownStoreError("another table's", name="OtherTable")
+        return [position for position, row in enumerate(block.rows()) if self._refuses and self._refuses(row)]
+
     def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
         """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
         shown: dict[tuple[object, ...], StoredRow] = {}
@@ -159,6 +183,7 @@ class MemoryStore(Store):
                     name="VIOLATED_CONSTRAINT",
                     code=469,
                     row=position if self._names_row else None,
+                    constraint=CONSTRAINT if self._names_constraint else None,
                 )
             if self._fails and self._fails(row):
                 raise unknown()

@@ -139,7 +139,8 @@ async def test_whatever_the_table_refuses_only_the_guilty_rows_fail(data: st.Dat
     """Over blocks in which rules come and go: each good row is in the table, each guilty one is failed."""
     rules = Rules(lambda _: False)
     names = ["a", "b", "c", "d"]
-    async with rig(MemoryStore(rules, names_row=data.draw(st.booleans()))) as worker:
+    store = MemoryStore(rules, names_row=data.draw(st.booleans()), names_constraint=data.draw(st.booleans()))
+    async with rig(store) as worker:
         for number in range(data.draw(st.integers(3, 7))):
             metrics = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
             shunned = data.draw(st.sets(st.sampled_from(names)))

@@ -27,6 +27,21 @@ def identity(made: Block) -> list[tuple[object, ...]]:
     return [(*row[:4], struct.pack("d", row.metric_value), *row[5:]) for row in stored_rows(made)]
 
 
+class TestDividing:
+    @given(st.data())
+    def test_puts_every_row_on_its_side_in_order(self, data: st.DataObject) -> None:
+        """Also where what is left of an event meets the same event again: equal rows must have equal tokens."""
+        events = many_events(3)
+        some = st.builds(Row, st.sampled_from(events), st.sampled_from("abc"), st.integers(0, 9))
+        rows = data.draw(st.lists(some, max_size=20))
+        positions = data.draw(st.sets(st.sampled_from(range(len(rows))))) if rows else set()
+        chosen, others = block(*rows).divided(positions)
+        for part, inside in ((chosen, True), (others, False)):
+            expected = block(*(row for position, row in enumerate(rows) if (position in positions) is inside))
+            assert (part.events, part.counts, part.metrics) == (expected.events, expected.counts, expected.metrics)
+            assert part.token() == expected.token()
+
+
 class TestColumns:
     def test_are_those_that_the_insert_names(self) -> None:
         made = Block(202601)

@@ -7,7 +7,7 @@ import pytest
 from clickhouse_driver import errors as driver
 
 from worker.clickhouse.errors import CODES, from_server, translate
-from worker.errors import RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
+from worker.errors import Constraint, RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 
 ROW_REFUSED = {53, 117, 321, 349, 407, 469} | {6, 25, 26, 27, 38, 41, 72, 376, 441}
 ROW_REFUSED_TOO = {70, 131, 395}
@@ -74,6 +74,38 @@ class TestWhatTheServerSays:
         )
         error = translate(driver.ServerException(message, 469))
         assert (error.row, error.code, error.name) == (2, 469, "VIOLATED_CONSTRAINT")
+
+    @pytest.mark.parametrize(
+        "expression", ["metric_value >= 0", "((a) > 1) AND (length(concat(b, ')')) < 9)", "position(a, '). b') = 0"]
+    )
+    @pytest.mark.parametrize("values", ["metric_value = -1", "metric_type = '). Column values: is violated at row 7'"])
+    def test_names_the_constraint_whatever_the_row_holds(self, expression: str, values: str) -> None:
+        what = "Constraint `not_negative` for table default.execution_metrics (3f2a) is violated"
+        error = from_server(469, f"{what} at row 3. Expression: ({expression}). Column values: {values}. (VIOLATED)")
+        violated = f"{what}. Expression: ({expression})."
+        assert error.constraint == Constraint("default.execution_metrics", expression, violated)
+        assert error.row == 2
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            (
+                "Constraint `c` for table d.sums (3f2a) is violated at row 1. Expression: (a > 9). Column values: a = 1"
+                ": while pushing to view d.view (4f). (VIOLATED_CONSTRAINT)"
+            ),
+            (
+                "Constraint `c` for table d.t (3f2a) is violated, because it is a constant expression returning 0. "
+                "Expression: (0). (VIOLATED_CONSTRAINT)"
+            ),
+            (
+                "Received from other:9000. DB::Exception: Constraint `c` for table d.t (3f2a) is violated at row 1. "
+                "Expression: (a > 9). Column values: a = 1. (VIOLATED_CONSTRAINT)"
+            ),
+        ],
+        ids=["of a view's target, whose rows are other rows", "of no row", "of another server"],
+    )
+    def test_names_no_constraint_that_can_be_asked_about(self, message: str) -> None:
+        assert from_server(469, message).constraint is None
 
     def test_names_no_row_most_of_the_time(self) -> None:
         assert translate(driver.ServerException("DB::Exception: Value at row 3 is out of range", 321)).row is None

@@ -95,6 +95,7 @@ class TestTheThreeEnds:
         refused=row_rules,
         unknown_for=row_rules,
         names_row=st.booleans(),
+        names_constraint=st.booleans(),
         inserts=st.lists(st.sampled_from([*STEPS, "lost"]), max_size=12),
         probes=st.lists(st.sampled_from([unavailable, misconfigured]), max_size=3),
         puts=st.lists(st.one_of(st.none(), st.sets(st.integers(0, 5))), max_size=4),
@@ -107,6 +108,7 @@ class TestTheThreeEnds:
         refused: str,
         unknown_for: str,
         names_row: bool,
+        names_constraint: bool,
         inserts: list[str],
         probes: list[Error],
         puts: list[set[int] | None],
@@ -115,7 +117,12 @@ class TestTheThreeEnds:
     ) -> None:
         if not taken_before:
             unknown_for = "nothing"  # a store that has never taken anything may be away: it waits for ever
-        store = MemoryStore(but_earlier(refused), fails=but_earlier(unknown_for), names_row=names_row)
+        store = MemoryStore(
+            but_earlier(refused),
+            fails=but_earlier(unknown_for),
+            names_row=names_row,
+            names_constraint=names_constraint,
+        )
         async with rig(store, on_unavailable) as worker:
             if taken_before:
                 assert await worker.writer.write(EARLIER) == []

@@ -224,12 +224,18 @@ class TestARefusal:
         st.sets(st.integers(0, 7)),
         st.lists(st.sampled_from([None, unavailable, misconfigured]), max_size=12),
         st.booleans(),
+        st.booleans(),
         st.sampled_from(OnUnavailable),
     )
     async def test_counts_them_right_whatever_happens(
-        self, guilty: set[int], script: list[object], names_row: bool, on_unavailable: OnUnavailable
+        self,
+        guilty: set[int],
+        script: list[object],
+        names_row: bool,
+        names_constraint: bool,
+        on_unavailable: OnUnavailable,
     ) -> None:
-        store = CountingStore(lambda row: row.value in guilty, names_row=names_row)
+        store = CountingStore(lambda row: row.value in guilty, names_row=names_row, names_constraint=names_constraint)
         async with rig(store, on_unavailable) as worker:
             store.fail_inserts(*script)  # type: ignore[arg-type]  # sampled_from forgets the types
             failed = await worker.writer.write(BLOCK)
@@ -464,6 +470,7 @@ class TestWhateverHappens:
         st.sets(st.sampled_from([0.0, 1.0])),
         SCRIPT,
         st.booleans(),
+        st.booleans(),
         st.sampled_from(OnUnavailable),
     )
     async def test_each_row_is_acknowledged_or_failed(
@@ -473,10 +480,15 @@ class TestWhateverHappens:
         bad_values: set[float],
         script: list[str],
         names_row: bool,
+        names_constraint: bool,
         on_unavailable: OnUnavailable,
     ) -> None:
         block = Block.of(202601, lists[0])
-        store = MemoryStore(lambda row: row.metric in bad_metrics and row.value in bad_values, names_row=names_row)
+        store = MemoryStore(
+            lambda row: row.metric in bad_metrics and row.value in bad_values,
+            names_row=names_row,
+            names_constraint=names_constraint,
+        )
         async with rig(store, on_unavailable) as worker:
             follow(store, script)
             failed = await worker.writer.write(block)

@@ -1,7 +1,7 @@
 """clickhouse-driver's client, taught to send a `Block`: see `worker.clickhouse.encoding` for why."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from clickhouse_driver import Client, defines
 from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock
@@ -14,8 +14,47 @@ from worker.block import COLUMNS, Block
 from worker.clickhouse.encoding import encoder
 
 
+class ExternalBlock(NamedTuple):
+    """A block that goes along with a query, which may read it as a table.
+
+    Attributes:
+        table: its name in the query.
+        columns: names and types of those of its columns that are sent.
+        block: one row or more.
+    """
+
+    table: str
+    columns: Sequence[tuple[str, str]]
+    block: Block
+
+
 class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
-    """A client for one thread at a time; statement, settings, answers and errors are the driver's."""
+    """A client for one thread at a time; statement, settings, answers and errors are the driver's.
+
+    Attributes:
+        inserted_types: by name, the types of the columns that the last INSERT was asked for; empty before it.
+    """
+
+    inserted_types: Mapping[str, str] = {}
+
+    def ask(self, query: str, external: ExternalBlock) -> list[tuple[Any, ...]]:
+        """Run a SELECT that may read `external`; the rows of its answer.
+
+        Raises:
+            What the driver raises; of a value that cannot be encoded, before a row is sent.
+        """
+        rows: list[tuple[Any, ...]] = self.execute(query, external_tables=external)
+        return rows
+
+    def process_ordinary_query(self, query: str, *args: Any, external_tables: Any = None, **options: Any) -> Any:  # noqa: ANN401 - the driver's
+        """Overrides the driver's, which takes an external table as one mapping a row."""
+        if not isinstance(external_tables, ExternalBlock):
+            return super().process_ordinary_query(query, *args, external_tables=external_tables, **options)
+        table, columns, block = external_tables
+        self.connection.send_query(query)
+        send_block(self.connection, columns, block, table)
+        self.connection.send_data(ColumnOrientedBlock())  # no rows: the end
+        return self.receive_result()
 
     def insert(self, statement: str, block: Block, settings: Mapping[str, object]) -> None:
         """Run an INSERT of `COLUMNS` and send it `block`.
@@ -31,6 +70,7 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
             sent: int = super().send_data(sample_block, data, types_check, columnar)
             return sent
         (block,) = data
+        self.inserted_types = dict(sample_block.columns_with_types)
         if block:
             send_block(self.connection, sample_block.columns_with_types, block)
             self.receive_profile_events()
@@ -39,19 +79,20 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
         return len(block)
 
 
-def send_block(connection: Any, columns: Sequence[tuple[str, str]], block: Block) -> None:  # noqa: ANN401 - of the driver
+def send_block(connection: Any, columns: Sequence[tuple[str, str]], block: Block, table: str = "") -> None:  # noqa: ANN401 - of the driver
     """What the driver's `send_data` and `BlockOutputStream.write` do for `block.columns()`, byte for byte.
 
     Args:
-        connection: connected, in the middle of an INSERT.
-        columns: names and types that the server has asked for.
+        connection: connected, in the middle of an INSERT, or of a query that takes an external table.
+        columns: names and types, as the server has asked for them.
         block: one row or more.
+        table: the name of the external table; empty for the rows of an INSERT.
     """
     encoders = [encoder(name, type_name) for name, type_name in columns]
     encoded = [encode(block) if encode else None for encode in encoders]
     spread = block.columns() if None in encoded else []
     write_varint(ClientPacketTypes.DATA, connection.fout)
-    write_binary_str("", connection.fout)  # not a temporary table
+    write_binary_str(table, connection.fout)
     stream = connection.block_out
     BlockInfo().write(stream.fout)
     write_varint(len(columns), stream.fout)

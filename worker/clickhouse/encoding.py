@@ -28,6 +28,8 @@ _INDEX_CODES = ((1 << 8, "B"), (1 << 16, "H"), (1 << 32, "I"))
 
 def encoder(name: str, type_name: str) -> Encoder | None:
     """What encodes column `name`; None where its type in the table is another than ours."""
+    if (name, type_name) == ROW_NUMBER:
+        return _row_numbers
     expected, encode = ENCODERS.get(name, ("", None))
     return encode if expected == type_name else None
 
@@ -84,6 +86,10 @@ def _dictionary(values: Iterable[str], rows: int) -> tuple[bytes, dict[str, int]
 
 def _index_code(index: dict[str, int]) -> str:
     return next(code for limit, code in _INDEX_CODES if len(index) < limit)
+
+
+def _row_numbers(block: Block) -> bytes:
+    return _numbers("I", range(len(block)))
 
 
 def _values(block: Block) -> bytes:
@@ -143,3 +149,6 @@ ENCODERS: dict[str, tuple[str, Encoder]] = {
     "source_offset": ("Int64", _offsets),
 }
 """The type that a column must have, and what encodes it then."""
+
+ROW_NUMBER = ("row_number", "UInt32")
+"""Name and type of a column more, which no table has: the position of a row in its block, from 0."""

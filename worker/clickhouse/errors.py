@@ -11,7 +11,7 @@ from typing import NamedTuple
 from clickhouse_driver import errors as driver
 
 from worker.clickhouse.tls import refused
-from worker.errors import RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
+from worker.errors import Constraint, RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 
 
 class Verdict(NamedTuple):
@@ -115,7 +115,14 @@ _WHO = frozenset({192, 193, 194, 516})
 """Codes of a user or a password that is wrong."""
 _HUNG_UP = re.compile(r"reset by peer|Broken pipe|EOF occurred in violation of protocol")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)")
-_ROW = re.compile(r"violated at row (\d+)")  # ConstraintsDescription: counted from 1 over the rows of the insert
+# CheckConstraintsTransform::onConsume in ClickHouse's source. Rows are counted from 1 over the rows of the insert; what
+# the rows hold stands behind everything that is read here.
+_VIOLATED = re.compile(
+    r"(?P<what>Constraint \S+ for table (?P<table>\S+) .*?is violated) at row (?P<row>\d+)\. "
+    r"Expression: \((?P<expression>.*?)\)\. Column values: ",
+    re.DOTALL,
+)
+_ROW = re.compile(r"violated at row (\d+)")
 _VIEW = "while pushing to view"
 
 
@@ -150,7 +157,17 @@ def from_server(code: int, message: str) -> StoreError:
     if code in _WHO:
         message = f"{message.removesuffix('.')}; see CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
     row = _ROW.search(message)
-    return kind(message, name=name, code=code, row=int(row[1]) - 1 if row else None)
+    position = int(row[1]) - 1 if row else None
+    return kind(message, name=name, code=code, row=position, constraint=_constraint(message))
+
+
+def _constraint(message: str) -> Constraint | None:
+    # A view's target has rows of its own, which the worker does not know.
+    violated = None if _VIEW in message else _VIOLATED.match(message)
+    if violated is None:
+        return None
+    expression = violated["expression"]
+    return Constraint(violated["table"], expression, f"{violated['what']}. Expression: ({expression}).")
 
 
 def _first_lines(message: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from worker.block import COLUMNS
-from worker.clickhouse.store import ClickHouseTarget, run_statement
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 
 _TYPES = {
     "execution_id": "UUID",

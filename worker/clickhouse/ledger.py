@@ -1,7 +1,7 @@
 """Which migrations were applied here: a table beside that of the rows."""
 
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.migration import Migration
-from worker.clickhouse.store import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 
 _COLUMNS = """(

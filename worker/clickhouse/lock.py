@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from uuid import uuid4
 
-from worker.clickhouse.store import ClickHouseTarget, run_statement
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 from worker.errors import MigrationLocked, StoreError, StoreUnavailable
 

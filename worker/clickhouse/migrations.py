@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.ledger import Ledger
 from worker.clickhouse.lock import MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
 from worker.clickhouse.retention import retention_statement
-from worker.clickhouse.store import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 from worker.errors import DependencyError, MigrationChanged, StoreError
 

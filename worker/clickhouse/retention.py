@@ -2,7 +2,7 @@
 
 import re
 
-from worker.clickhouse.store import ClickHouseTarget, run_statement
+from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
 
 _TTL = re.compile(r"\bTTL (.*?)(?: SETTINGS |$)")

@@ -5,78 +5,21 @@ on: heartbeats to Kafka never wait for an insert.
 """
 
 import asyncio
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from socket import SHUT_RDWR
+from contextlib import contextmanager
 from time import perf_counter
 from traceback import clear_frames
-from typing import Any
-
-from clickhouse_driver import errors as driver
 
 from worker.block import COLUMNS, Block
-from worker.clickhouse.client import BlockClient
+from worker.clickhouse.client import BlockClient, ExternalBlock
+from worker.clickhouse.connection import FAILURES, ClickHouseTarget, Connection
+from worker.clickhouse.encoding import ROW_NUMBER
 from worker.clickhouse.errors import translate
-from worker.errors import StoreError, StoreMisconfigured
-from worker.secret import Secret
+from worker.errors import Constraint, StoreError, UnknownStoreError
 from worker.telemetry import Telemetry
-
-# The server's own answer to a slow insert or an overload must come before the client's time-out, and both before the
-# group's: see Settings, which compares them.
-_PING_SECONDS = 5
-
-
-@dataclass(frozen=True)
-class ClickHouseTarget:
-    """Where ClickHouse is, who asks, and which table is meant. Time-outs in seconds."""
-
-    host: str
-    port: int = 9000
-    database: str = "default"
-    user: str = "default"
-    password: str | Secret = field(default="", repr=False)
-    secure: bool = False
-    verify: bool = True
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    key_password: Secret | None = field(default=None, repr=False)
-    table: str = "execution_metrics"
-    connect_timeout_seconds: float = 5.0
-    timeout_seconds: float = 30.0
-
-    def client(self) -> BlockClient:
-        """A new client; it connects when first used. For one thread at a time."""
-        return BlockClient(
-            host=self.host,
-            port=self.port,
-            database=self.database,
-            user=self.user,
-            password=self.todays_password(),
-            client_name="metrics-worker",
-            secure=self.secure,
-            verify=self.verify,
-            ca_certs=_text(self.ca_file),
-            certfile=_text(self.cert_file),
-            keyfile=_text(self.key_file),
-            keypass=self.todays_key_password(),
-            connect_timeout=self.connect_timeout_seconds,
-            send_receive_timeout=self.timeout_seconds,
-            sync_request_timeout=min(_PING_SECONDS, self.timeout_seconds),
-            tcp_keepalive=True,
-        )
-
-    def todays_password(self) -> str:
-        """The password as it stands in its file now."""
-        return self.password if isinstance(self.password, str) else self.password.reveal()
-
-    def todays_key_password(self) -> str:
-        """The same of the key. Where there is none it is empty: without any, OpenSSL would ask the terminal."""
-        return self.key_password.reveal() if self.key_password else ""
 
 
 class ClickHouseStore:
@@ -94,7 +37,7 @@ class ClickHouseStore:
         self._insert_statement = f"INSERT INTO `{target.table}` ({', '.join(COLUMNS)}) VALUES"
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
         self._own = threading.local()
-        self._connections: list[_Connection] = []
+        self._connections: list[Connection] = []
 
     async def insert(self, block: Block) -> None:
         """Insert `block`; see `worker.ports.Store`."""
@@ -107,6 +50,21 @@ class ClickHouseStore:
         """
         rows = witness or Block(0)
         await self._in_thread(lambda: self._insert(rows, {"insert_deduplicate": 0, "deduplicate_insert": "disable"}))
+
+    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
+        """See `worker.ports.Store`.
+
+        The store evaluates the expression over the columns that it names, sent along as an external table. That
+        reads no table of the server, and needs no grant.
+
+        Raises:
+            UnknownStoreError: the constraint is another table's, as behind a Distributed one.
+        """
+        if constraint.table.replace("`", "") != f"{self._target.database}.{self._target.table}":
+            raise UnknownStoreError(f"{constraint.table} is not the table of the worker", name="OtherTable")
+        positions: list[int] = []
+        await self._in_thread(lambda: positions.extend(self._ask(constraint.expression, block)))
+        return positions
 
     def close(self) -> None:
         """Cut every connection, so that no thread waits for a server any more, and end the threads."""
@@ -132,74 +90,41 @@ class ClickHouseStore:
             self._telemetry.inserts.labels(outcome, code).inc()
 
     def _insert(self, rows: Block, settings: dict[str, object]) -> None:
+        with self._client() as client:
+            client.insert(self._insert_statement, rows, _INSERT_SETTINGS | settings)
+
+    def _ask(self, expression: str, block: Block) -> Iterator[int]:
+        """The rows of `block` of which `expression` is not true."""
+        named = frozenset(re.findall(r"\w+", expression))
+        with self._client() as client:
+            if not client.inserted_types:
+                client.insert(self._insert_statement, Block(block.month), _INSERT_SETTINGS)
+            columns = [(name, client.inserted_types[name]) for name in COLUMNS if name in named]
+            number, _ = ROW_NUMBER
+            # The expression is the table's own; no value of a row is part of the statement.
+            query = f"SELECT {number} FROM asked WHERE NOT ifNull(({expression}), 0) ORDER BY {number}"  # noqa: S608
+            answer = client.ask(query, ExternalBlock("asked", [ROW_NUMBER, *columns], block))
+        return (position for (position,) in answer)
+
+    @contextmanager
+    def _client(self) -> Iterator[BlockClient]:
+        """The client of this thread; what fails is told as the port tells it."""
         try:
             with self._connection().use() as client:
-                client.insert(self._insert_statement, rows, _INSERT_SETTINGS | settings)
-        except _FAILURES as error:
+                yield client
+        except FAILURES as error:
             # The driver's frames form a cycle with its exception, and hold the rows; the collector runs rarely.
             clear_frames(error.__traceback__)
             raise translate(error) from error
 
-    def _connection(self) -> "_Connection":
+    def _connection(self) -> Connection:
         """The one of this thread."""
-        connection: _Connection | None = getattr(self._own, "connection", None)
+        connection: Connection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = _Connection(self._target)
+            connection = self._own.connection = Connection(self._target)
             self._connections.append(connection)
         return connection
 
-
-class _Connection:
-    """A client that one thread uses and another may cut off."""
-
-    def __init__(self, target: ClickHouseTarget) -> None:
-        self._target = target
-        self._client = target.client()
-        self._in_use = threading.Lock()
-
-    @contextmanager
-    def use(self) -> Iterator[BlockClient]:
-        with self._in_use:
-            try:
-                self._connect()
-                yield self._client
-            except BaseException:
-                self._client.disconnect()
-                raise
-
-    def _connect(self) -> None:
-        """Connect apart from the insert, so that a host that cannot be a name is not taken for a value of a row."""
-        connection = self._client.connection
-        # Also where it is connected: the driver looks whether that is still so, and connects again by itself.
-        connection.password = self._target.todays_password()  # certificates are read anew by the driver itself
-        connection.ssl_options["keypass"] = self._target.todays_key_password()
-        if connection.connected:
-            return
-        try:
-            connection.connect()
-        except UnicodeDecodeError:
-            raise  # what answers there is no ClickHouse
-        except UnicodeError as error:
-            host = connection.hosts[0][0]
-            raise StoreMisconfigured(f"CLICKHOUSE_HOST={host} is no host name: {error}", name="InvalidHost") from error
-
-    def cut(self) -> None:
-        self._client.connection.disable_reconnect = True  # a thread whose ping fails now must not begin again
-        if self._in_use.acquire(blocking=False):
-            self._client.disconnect()
-            self._in_use.release()
-            return
-        # In use: only wake its thread, which then disconnects by itself. The driver's own disconnect is no thread's
-        # business but the user's.
-        socket = self._client.connection.socket
-        if socket is not None:
-            with suppress(OSError):
-                socket.shutdown(SHUT_RDWR)
-
-
-# What the driver and the sockets raise, and what encoding a value that does not fit its column raises. Anything else is
-# a mistake of ours and must not be taken for a refused row.
-_FAILURES = (driver.Error, OSError, EOFError, ValueError, OverflowError)
 
 _INSERT_SETTINGS: dict[str, object] = {
     # Set, not inherited: servers since 26.3 default to asynchronous inserts, whose errors and tokens differ.
@@ -212,30 +137,3 @@ _INSERT_SETTINGS: dict[str, object] = {
     # Into a Distributed table: acknowledged when the shards have it, not when the server that was asked has.
     "distributed_foreground_insert": 1,
 }
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None
-
-
-def run_statement(
-    target: ClickHouseTarget,
-    statement: str,
-    values: Sequence[tuple[object, ...]] | Mapping[str, object] | None = None,
-) -> list[tuple[Any, ...]]:
-    """Run one statement on a connection of its own; the rows that it answers, none where it answers none.
-
-    `values` are the rows of an INSERT, or by name what stands for `%(name)s` elsewhere.
-
-    Raises:
-        StoreError: as the server or the connection failed.
-    """
-    connection = _Connection(target)
-    try:
-        with connection.use() as client:
-            answer = client.execute(statement, values)
-    except _FAILURES as error:
-        raise translate(error) from error
-    finally:
-        connection.cut()
-    return answer if isinstance(answer, list) else []

@@ -8,8 +8,8 @@ from uuid import UUID
 from clickhouse_driver import errors as driver
 
 from worker.audit.findings import ShownRow
+from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.errors import translate
-from worker.clickhouse.store import ClickHouseTarget
 from worker.errors import DependencyError
 
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),

@@ -1,7 +1,7 @@
 """Metrics that are written apart, because nothing of them is taken.
 
-A rule of the table may refuse every row of one metric for days. In a block with all others it would have the block
-refused, cut and written in pieces again and again. So:
+Something behind the table, such as a view that throws, may refuse every row of one metric for days. In a block with all
+others it would have the block refused, cut and written in pieces again and again. So:
 
 - A metric of which every row was refused in two blocks in a row is written apart from then on: the others go in with
   one insert, and its rows after them, in a block of their own.
@@ -46,6 +46,8 @@ class Apart:
 
         A block without such metrics is its own only part.
         """
+        if not len(block):
+            return []
         alone = [metric for metric in self._refused if metric in self]
         held = set(block.metrics).intersection(alone) if alone else ()
         if not held:

@@ -1,13 +1,14 @@
 """Isolation: of a block that is refused, every good row goes in and the guilty rows are named.
 
-The whole is inserted, and where it is refused ever smaller pieces, until the guilty rows stand alone. A row that fails
-alone with a code that nobody knows is a suspect: it may be the row, it may be the store. It is guilty when it fails
-again after the store has shown, with other rows, that it takes inserts.
+The whole is inserted. Where it is refused for a constraint, the store tells which rows violate it, and the others are
+inserted; else ever smaller pieces are, until the guilty rows stand alone. A row that fails alone with a code that
+nobody knows is a suspect: it may be the row, it may be the store. It is guilty when it fails again after the store has
+shown, with other rows, that it takes inserts.
 """
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol, Self
 
@@ -70,6 +71,12 @@ class Inserts(Protocol):
             StoreUnavailable: it does not answer, and these rows shall wait no longer.
         """
 
+    async def violating(self, refusal: RowRefused, block: Block) -> Sequence[int]:
+        """Positions of the rows of `block` that violate the constraint that `refusal` of it names.
+
+        Empty where that cannot be told without inserting them.
+        """
+
     async def show_life(self, month: int) -> bool:
         """Insert what the store has taken before, through outages; False when there is nothing.
 
@@ -124,7 +131,8 @@ class _Isolation:
         except TooMuch as error:
             self._divide_or_fail(piece, ErrorClass.STORE_UNAVAILABLE, error)
         except RowRefused as error:
-            self._divide_or_fail(piece, ErrorClass.ROW_REFUSED, error)
+            if not await self._fail_violating(piece, error):
+                self._divide_or_fail(piece, ErrorClass.ROW_REFUSED, error)
         except UnknownStoreError as error:
             if len(piece.block) > 1 or piece.suspected_at < self._signs_of_life:
                 self._divide_or_fail(piece, ErrorClass.ROW_REFUSED, error)
@@ -135,6 +143,22 @@ class _Isolation:
             self._signs_of_life += 1
             if piece.hopeless:
                 self._take_heart()
+
+    async def _fail_violating(self, piece: Piece, refusal: RowRefused) -> bool:
+        """Fail all rows of the last piece that violate the same constraint; False where nobody can tell which do."""
+        constraint = refusal.constraint
+        if constraint is None or len(piece.block) == 1:
+            return False
+        positions = await self._inserts.violating(refusal, piece.block)
+        if not positions:
+            return False
+        self._pieces.pop()
+        guilty, others = piece.block.divided(positions)
+        error = RowRefused(constraint.violated, name=refusal.name, code=refusal.code)
+        self._fail((replace(piece, block=guilty),), ErrorClass.ROW_REFUSED, error)
+        if len(others):
+            self._pieces.append(replace(piece, block=others))
+        return True
 
     def _divide_or_fail(self, piece: Piece, error_class: ErrorClass, error: StoreError) -> None:
         self._pieces.pop()

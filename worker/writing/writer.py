@@ -1,29 +1,32 @@
 """Writing a block: one insert when all is well, one metric alone when it is not.
 
 1. Insert the block; what is unavailable is tried again with the same rows, which is the same token.
-2. Refused: split it, and treat each piece the same, until single rows are refused. They are the failed metrics.
+2. Refused for a constraint: the rows that violate it are the failed metrics; see `worker.writing.constraints`.
+   Refused for something else: split it, and treat each piece the same, until single rows are refused.
 3. Unavailable beyond the budget: ask with a witness, a row that the store took before, whether it is the store.
    It is: hold. The rows become failed metrics, or stay in memory, as the policy says.
    It is not: the rows are too much for it. Split them, as if refused; a single row has some budgets more.
 4. Misconfigured: hold at once and keep the rows; no metric is at fault.
 5. An error without a class: refused if other rows pass, a witness among them, else unavailable.
 
-A metric that is always refused is written after the others, in blocks of its own: see `worker.writing.apart`.
+Rows that are expected to be refused are written after the others, in blocks of their own: see also
+`worker.writing.apart`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
 from worker.block import Block
-from worker.errors import ErrorClass, StoreMisconfigured, StoreUnavailable, UnknownStoreError
+from worker.errors import ErrorClass, RowRefused, StoreMisconfigured, StoreUnavailable, UnknownStoreError
 from worker.model import FailedMetric, Failure
 from worker.ports import Store
 from worker.retry import RetryPolicy, Sleep
 from worker.telemetry import Telemetry
 from worker.writing.apart import Apart
 from worker.writing.breaker import Breaker
+from worker.writing.constraints import Constraints
 from worker.writing.isolation import Inserts, NothingPasses, Piece, TooMuch, isolate
 from worker.writing.repeats import Repeats
 from worker.writing.witness import Life, Witnesses
@@ -77,15 +80,22 @@ class Writer(Inserts):
         self._sleep = sleep
         self._telemetry = telemetry or Telemetry()
         self._apart = Apart()
+        self._constraints = Constraints(store, self._telemetry)
 
     async def write(self, block: Block) -> list[FailedMetric]:
         """Write every row of `block`; when this returns each is acknowledged by the store or among the failed.
 
         It waits as long as the store is misconfigured, and with `hold` as long as it is away.
         """
+        violating, others = await self._constraints.divide(block)
         failed: list[FailedMetric] = []
-        for part, apart in self._apart.parts(block):
+        for part, apart in self._apart.parts(others):
             failed += await self._write(part, hopeless=apart)
+        if len(violating):
+            refused = await self._write(violating, hopeless=True)
+            if len(refused) < len(violating):
+                self._constraints.forget()
+            failed += refused
         self._apart.learn(block, failed)
         return failed
 
@@ -128,6 +138,10 @@ class Writer(Inserts):
             else:
                 self._witnesses.took(piece.block)
                 return
+
+    async def violating(self, refusal: RowRefused, block: Block) -> Sequence[int]:
+        """See `Inserts`."""
+        return await self._constraints.violating(refusal, block)
 
     async def show_life(self, month: int) -> bool:
         """See `Inserts`."""

@@ -1,0 +1,112 @@
+"""Constraints of the table: the store itself says which rows of a block they refuse, all in one answer.
+
+ClickHouse refuses a block with a row that violates a constraint whole, and names one such row. To find the others by
+inserting costs an insert for each, at least, and the block again and again. But a constraint is an expression, and the
+store evaluates it over the rows without writing them. So:
+
+- Of a refused block the store is asked which rows violate the constraint; the others go in with one insert.
+- A constraint that has refused a row is remembered. From then on the store is asked before it refuses, and the rows
+  that it would refuse are written after the others, by themselves. They are still attempted: a constraint that
+  somebody has dropped refuses nothing, and is forgotten. So is one that no row of `_QUIET` blocks has violated.
+- Where the store cannot be asked, because the constraint names a column that the worker does not write, or is that of
+  another table, rows are isolated by inserting: see `worker.writing.isolation`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import structlog
+
+from worker.block import Block
+from worker.errors import Constraint, RowRefused, StoreError, StoreUnavailable
+from worker.ports import Store
+from worker.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+_QUIET = 10
+"""To ask in vain costs a block a fifth of its insert; not to have asked, more than half of it."""
+_MOST = 4
+_MOST_DEAF = 100
+
+
+class Constraints:
+    """Remembers the constraints that have lately refused rows.
+
+    Args:
+        store: what is asked.
+        telemetry: counts the questions.
+    """
+
+    def __init__(self, store: Store, telemetry: Telemetry) -> None:
+        self._store = store
+        self._telemetry = telemetry
+        self._quiet_blocks: OrderedDict[Constraint, int] = OrderedDict()
+        self._deaf: OrderedDict[Constraint, None] = OrderedDict()
+
+    async def violating(self, refusal: RowRefused, block: Block) -> Sequence[int]:
+        """Positions of the rows that violate the constraint that `refusal` of `block` names.
+
+        Empty where nobody can tell.
+        """
+        constraint = refusal.constraint
+        if constraint is None or constraint in self._deaf:
+            return ()
+        positions = await self._ask(constraint, block)
+        if positions is None:
+            return ()
+        if refusal.row not in positions:
+            self._cannot_be_asked(constraint, "the answer has not the row that the store has named")
+            return ()
+        self._remember(constraint)
+        return positions
+
+    async def divide(self, block: Block) -> tuple[Block, Block]:
+        """The rows that remembered constraints are going to refuse, and the others."""
+        likely: set[int] = set()
+        for constraint in [*self._quiet_blocks]:
+            positions = await self._ask(constraint, block)
+            if positions is not None:
+                likely.update(positions)
+                self._count(constraint, violated=bool(positions))
+        return block.divided(likely) if likely else (Block(block.month), block)
+
+    def forget(self) -> None:
+        """Rows were taken that these constraints were going to refuse: somebody has changed the table."""
+        self._quiet_blocks.clear()
+
+    async def _ask(self, constraint: Constraint, block: Block) -> Sequence[int] | None:
+        outcome = "unanswered"
+        try:
+            positions = await self._store.violating(constraint, block)
+            outcome = "violated" if positions else "fulfilled"
+        except (StoreUnavailable, RowRefused):
+            return None  # an insert is about to meet the same, and knows what to do
+        except StoreError as error:
+            self._cannot_be_asked(constraint, str(error))
+            return None
+        else:
+            return positions
+        finally:
+            self._telemetry.constraint_questions.labels(outcome).inc()
+
+    def _cannot_be_asked(self, constraint: Constraint, why: str) -> None:
+        expression = constraint.expression
+        log.warning("a constraint cannot be asked about; isolating row by row", expression=expression, why=why)
+        self._quiet_blocks.pop(constraint, None)
+        self._deaf[constraint] = None
+        if len(self._deaf) > _MOST_DEAF:
+            self._deaf.popitem(last=False)
+
+    def _remember(self, constraint: Constraint) -> None:
+        self._quiet_blocks[constraint] = 0
+        self._quiet_blocks.move_to_end(constraint)
+        if len(self._quiet_blocks) > _MOST:
+            self._quiet_blocks.popitem(last=False)
+
+    def _count(self, constraint: Constraint, *, violated: bool) -> None:
+        quiet = 0 if violated else self._quiet_blocks.get(constraint, _QUIET) + 1
+        if quiet < _QUIET:
+            self._quiet_blocks[constraint] = quiet
+        else:
+            self._quiet_blocks.pop(constraint, None)
