@@ -126,8 +126,7 @@ class MemoryStore(Store):
         self.inserts.append(len(block))
         self.watch()
         if failing := self.down or self.broken:
-            error = failing()
-            raise error
+            raise failing()
         scripted = self._next_inserts.popleft() if self._next_inserts else None
         if scripted and not scripted.applied:
             raise scripted.error
@@ -142,8 +141,7 @@ class MemoryStore(Store):
         """See `Store`."""
         self.probes += 1
         if failing := self.down or (self.broken if witness else None):
-            error = failing()
-            raise error
+            raise failing()
         if self._next_probes:
             raise self._next_probes.popleft()
         if witness:

@@ -189,7 +189,7 @@ class _Isolation:
         self._pieces.rotate(-1)  # go on at the far end: another metric, where there is one
         self._suspects.append(piece)
         piece.suspected_at = min(piece.suspected_at, self._signs_of_life)
-        piece.suspected_for = error
+        piece.suspected_for = error.with_traceback(None)  # it leads here, and the rows would wait for the collector
 
     async def _look_at_the_store(self, suspect: Piece) -> None:
         # A refusal with a code that says why is no sign of life: it may come before the store is asked.
