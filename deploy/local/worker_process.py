@@ -83,5 +83,12 @@ class WorkerProcess(Server):
 
     def peak_memory_bytes(self) -> int:
         """The most that it had in memory at once (Linux: VmHWM)."""
+        return self._memory("VmHWM")
+
+    def memory_bytes(self) -> int:
+        """What it has in memory now (Linux: VmRSS)."""
+        return self._memory("VmRSS")
+
+    def _memory(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]  # always there
+        return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]  # always there

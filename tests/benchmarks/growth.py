@@ -13,10 +13,21 @@ from tests.benchmarks.worker import take_backlog, wait_until_ready
 
 
 def growth(field: Field, counts: Sequence[int]) -> list[Figures]:
-    """One line for each backlog; peak memory as a ratio to that of the second."""
+    """One line for each backlog; its memory as a ratio to that of the second.
+
+    *Usual* is the median of the second half of a run. The peak is the highest of all moments, and of more moments in a
+    longer run.
+    """
     lines = [{"waiting": count, **take_backlog(field, field.topic(Shape(), count))} for count in counts]
-    usual = float(lines[min(1, len(lines) - 1)]["peak_memory_mb"])
-    return [line | {"memory_ratio": round(float(line["peak_memory_mb"]) / usual, 3)} for line in lines]
+    base = lines[min(1, len(lines) - 1)]
+    return [
+        line
+        | {
+            f"{kind}_ratio": round(float(line[f"{kind}_memory_mb"]) / float(base[f"{kind}_memory_mb"]), 3)
+            for kind in ("usual", "peak")
+        }
+        for line in lines
+    ]
 
 
 def start_up(field: Field, count: int = 10_000) -> Figures:

@@ -1,6 +1,7 @@
 """One worker, a process of its own, taking a backlog: what it costs and how fast it goes."""
 
 import time
+from statistics import median
 
 import click
 from clickhouse_driver import Client
@@ -23,7 +24,7 @@ def take_backlog(field: Field, topic: Topic, **settings: str) -> Figures:
     with WorkerProcess(field.directory, environment, field.name()) as worker:
         wait_until_ready(worker)
         began, cpu_before = time.time(), worker.cpu_seconds()
-        _wait_until_taken(field, worker, topic, table)
+        memory = _wait_until_taken(field, worker, topic, table)
         cpu, peak, telemetry = worker.cpu_seconds() - cpu_before, worker.peak_memory_bytes(), worker.telemetry()
     dead = sum(telemetry.get("metrics_worker_dead_letters_total", {}).values())
     with field.client() as client:
@@ -43,6 +44,7 @@ def take_backlog(field: Field, topic: Topic, **settings: str) -> Figures:
         "cpu_us_per_event": round(cpu / topic.events * 1e6, 2),
         "cpu_us_per_row": round(cpu / topic.rows * 1e6, 3),
         "events_per_cpu_second": round(topic.events / cpu),
+        "usual_memory_mb": round(median(memory[len(memory) // 2 :]) / 1e6, 1),
         "peak_memory_mb": round(peak / 1e6, 1),
         "inserts": int(sum(telemetry["metrics_worker_inserts_total"].values())),
         "parts": parts,
@@ -56,22 +58,28 @@ def wait_until_ready(worker: WorkerProcess) -> None:
         time.sleep(_POLL_SECONDS / 5)
 
 
-def _wait_until_taken(field: Field, worker: WorkerProcess, topic: Topic, table: str) -> None:
-    """Ask the engine, not the worker: a scrape of its telemetry is CPU of the worker."""
-    taken, moved = -1, time.monotonic()
+def _wait_until_taken(field: Field, worker: WorkerProcess, topic: Topic, table: str) -> list[int]:
+    """The worker's memory again and again, in bytes, until it has taken everything.
+
+    How far it is, the engine is asked, not the worker: a scrape of its telemetry is CPU of the worker.
+    """
+    rows, dead, moved = -1, 0, time.monotonic()
+    memory: list[int] = []
     with field.client() as client, field.progress() as progress:
         bar = progress.add_task("a worker takes it", total=topic.rows)
-        while taken < topic.rows:
+        while rows + dead < topic.rows:
             time.sleep(_POLL_SECONDS)
-            before = taken
-            ((taken,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
-            if topic.shape.poisoned:
-                taken += int(sum(worker.telemetry().get("metrics_worker_dead_letters_total", {}).values()))
-            if taken > before:
+            memory.append(worker.memory_bytes())
+            before = rows, dead
+            ((rows,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
+            if topic.shape.poisoned and rows == before[0]:  # it may be only letters that are still to come
+                dead = int(sum(worker.telemetry().get("metrics_worker_dead_letters_total", {}).values()))
+            if (rows, dead) != before:
                 moved = time.monotonic()
-                progress.update(bar, completed=taken)
+                progress.update(bar, completed=rows + dead)
             if time.monotonic() - moved > _STALLED_SECONDS:
                 raise click.ClickException(f"no progress for {_STALLED_SECONDS:g} s\n{worker.process.tail()}")
+    return memory
 
 
 def _parts_made(client: Client, table: str) -> int:
