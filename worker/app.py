@@ -1,16 +1,13 @@
 """The composition root: build the adapters, start them, run the consumer, stop in reverse."""
 
 import asyncio
-import gc
-import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from os import getpid
 from time import monotonic, time
-from typing import TypeVar
 
 import structlog
 
@@ -28,12 +25,13 @@ from worker.kafka.connection import KafkaTarget, producing, require_rights, requ
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.inbox import KafkaInbox
 from worker.kafka.membership import GroupPolicy
-from worker.kafka.rights import Need, Right
 from worker.letters.dead_letter import Letterhead
 from worker.nowhere import Nowhere
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
+from worker.process import relax_garbage_collection, stop_on_signals, unless_stopped
 from worker.settings.loading import Settings
+from worker.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.telemetry import Telemetry
 from worker.tracing import Tracing, tracing
 from worker.writing.breaker import Breaker
@@ -41,8 +39,6 @@ from worker.writing.witness import Witnesses
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 VERSION = version("execution-metrics-worker")
 
@@ -54,50 +50,6 @@ _SPANS_SECONDS = 3.0
 
 _LOOK_SECONDS = 10.0
 """A ClickHouse that is slower to say what its table is like is no reason not to begin: the worker holds if it must."""
-
-
-def kafka_target(settings: Settings) -> KafkaTarget:
-    """Where the settings say Kafka is."""
-    return KafkaTarget(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
-        sasl_username=settings.kafka_sasl_username,
-        sasl_password=settings.secret("kafka_sasl_password"),
-        ssl_ca_file=settings.kafka_ssl_ca_file,
-        ssl_cert_file=settings.kafka_ssl_cert_file,
-        ssl_key_file=settings.kafka_ssl_key_file,
-        ssl_key_password=settings.secret("kafka_ssl_key_password"),
-        ssl_check_hostname=settings.kafka_ssl_check_hostname,
-    )
-
-
-def kafka_needs(settings: Settings) -> tuple[list[Need], list[Need]]:
-    """What `run` must be allowed to do: with topics, and with groups."""
-    topics = [Need(Right.READ, settings.kafka_topic, "KAFKA_TOPIC")]
-    if settings.persistence_enabled:  # else there are no dead letters
-        topics.append(Need(Right.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
-    return topics, [Need(Right.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
-
-
-def clickhouse_target(settings: Settings) -> ClickHouseTarget:
-    """Where the settings say ClickHouse is."""
-    return ClickHouseTarget(
-        host=settings.clickhouse_host,
-        port=settings.clickhouse_port,
-        database=settings.clickhouse_database,
-        user=settings.clickhouse_user,
-        password=settings.secret("clickhouse_password") or "",
-        secure=settings.clickhouse_secure,
-        verify=settings.clickhouse_verify,
-        ca_file=settings.clickhouse_ca_file,
-        cert_file=settings.clickhouse_cert_file,
-        key_file=settings.clickhouse_key_file,
-        key_password=settings.secret("clickhouse_key_password"),
-        table=settings.clickhouse_table,
-        connect_timeout_seconds=settings.clickhouse_connect_timeout_seconds,
-        timeout_seconds=settings.clickhouse_timeout_seconds,
-    )
 
 
 async def run(settings: Settings) -> None:
@@ -118,19 +70,6 @@ async def run(settings: Settings) -> None:
         log.info("worker runs", version=VERSION, topic=settings.kafka_topic, http_port=worker.http_port, pid=getpid())
         await worker.consumer.run(stop)
         log.info("worker stops")
-
-
-async def unless_stopped(stop: asyncio.Event, starting: Coroutine[None, None, T]) -> T | None:
-    """What `starting` gives, or None when `stop` is set first: then it is ended where it is."""
-    task, stopping = asyncio.create_task(starting), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-    return None if task.cancelled() else task.result()
 
 
 @dataclass(frozen=True)
@@ -251,28 +190,3 @@ def _status(
         totals=telemetry.totals,
         last_letters=telemetry.last_letters,
     )
-
-
-def relax_garbage_collection(objects: int = 100_000) -> None:
-    """Collect cycles after so many new objects, by default a hundred times less often than Python does by itself.
-
-    A batch is some hundred thousand objects without a cycle, which the collector would look through again and again:
-    measured, a fifth of the CPU of an event.
-    """
-    gc.freeze()
-    gc.set_threshold(objects, 20, 100)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def asked(number: signal.Signals) -> None:
-        log.info("asked to stop", signal=number.name)
-        stop.set()
-        loop.remove_signal_handler(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked, number)
-    return stop

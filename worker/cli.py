@@ -29,6 +29,7 @@ from worker.commands.validate import validate
 from worker.errors import DependencyError, SettingsError
 from worker.kafka.connection import producing, require_topics
 from worker.settings.loading import Need, Settings
+from worker.targets import kafka_target
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -104,7 +105,7 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 
 @asynccontextmanager
 async def _producing(settings: Settings) -> AsyncIterator[Any]:
-    target = app.kafka_target(settings)
+    target = kafka_target(settings)
     await require_topics(target, [settings.kafka_topic])
     async with producing(target, idempotent=settings.kafka_producer_idempotence) as producer:
         yield producer

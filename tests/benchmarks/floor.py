@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from clickhouse_driver.bufferedwriter import CompressedBufferedWriter
 from clickhouse_driver.columns.service import write_column
 
-from worker.app import relax_garbage_collection
 from worker.fanout import FanOut
 from worker.model import Record
+from worker.process import relax_garbage_collection
 
 TYPES = (
     "UUID", "LowCardinality(String)", "Nullable(String)", "LowCardinality(String)", "Float64", "DateTime64(3, 'UTC')",

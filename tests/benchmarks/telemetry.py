@@ -16,11 +16,11 @@ from uuid import UUID
 from prometheus_client import generate_latest
 
 from tests.support.events import Record, encoded, event
-from worker.app import relax_garbage_collection
 from worker.block import Block
 from worker.hold import Hold
 from worker.nowhere import Nowhere
 from worker.pipeline import Pipeline
+from worker.process import relax_garbage_collection
 from worker.retry import RetryPolicy
 from worker.telemetry import Telemetry
 from worker.writing.breaker import Breaker

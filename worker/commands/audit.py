@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import click
 
-from worker.app import clickhouse_target, kafka_target
 from worker.audit.audit import Audit, Period
 from worker.audit.findings import Finding, Tally
 from worker.audit.letters import LetterIndex
@@ -20,6 +19,7 @@ from worker.commands.selecting import Moment
 from worker.kafka.backlog import KafkaBacklog
 from worker.letters.shown import shown
 from worker.settings.loading import Settings
+from worker.targets import clickhouse_target, kafka_target
 
 _PROGRESS_SECONDS = 5.0
 _SHOWN = 80

@@ -3,12 +3,12 @@
 import asyncio
 from typing import NamedTuple
 
-from worker.app import clickhouse_target, kafka_needs, kafka_target
 from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
 from worker.errors import DependencyError, StoreError
 from worker.kafka.connection import require_rights, require_topics
 from worker.settings.loading import Settings
+from worker.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.telemetry import Telemetry
 
 

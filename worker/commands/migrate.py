@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import click
 
-from worker.app import clickhouse_target
 from worker.clickhouse.migrations import Migrations, State
 from worker.commands.command_line import say, settings_of_environment
 from worker.errors import MigrationChanged, MigrationLocked
 from worker.settings.loading import Need
+from worker.targets import clickhouse_target
 
 
 @click.group(invoke_without_command=True)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from worker.app import VERSION, clickhouse_target, kafka_target, relax_garbage_collection
+from worker.app import VERSION
 from worker.clickhouse.store import ClickHouseStore
 from worker.errors import DependencyError, StoreError
 from worker.failure_log import FailureLog
@@ -13,12 +13,14 @@ from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
 from worker.letters.dead_letter import Letterhead
 from worker.pipeline import Pipeline
+from worker.process import relax_garbage_collection
 from worker.replay.ends import WatchedHold
 from worker.replay.once_per_part import OncePerPart
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replay import Replay
 from worker.replay.standing import Standing
 from worker.settings.loading import Settings
+from worker.targets import clickhouse_target, kafka_target
 from worker.telemetry import Telemetry
 from worker.writing.breaker import Breaker
 from worker.writing.witness import Witnesses

@@ -1,0 +1,50 @@
+"""What the settings say of Kafka and ClickHouse: where they are, and what the worker must be allowed to do there."""
+
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.kafka.connection import KafkaTarget
+from worker.kafka.rights import Need, Right
+from worker.settings.loading import Settings
+
+
+def kafka_target(settings: Settings) -> KafkaTarget:
+    """Where the settings say Kafka is."""
+    return KafkaTarget(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=settings.secret("kafka_sasl_password"),
+        ssl_ca_file=settings.kafka_ssl_ca_file,
+        ssl_cert_file=settings.kafka_ssl_cert_file,
+        ssl_key_file=settings.kafka_ssl_key_file,
+        ssl_key_password=settings.secret("kafka_ssl_key_password"),
+        ssl_check_hostname=settings.kafka_ssl_check_hostname,
+    )
+
+
+def kafka_needs(settings: Settings) -> tuple[list[Need], list[Need]]:
+    """What `run` must be allowed to do: with topics, and with groups."""
+    topics = [Need(Right.READ, settings.kafka_topic, "KAFKA_TOPIC")]
+    if settings.persistence_enabled:  # else there are no dead letters
+        topics.append(Need(Right.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
+    return topics, [Need(Right.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
+
+
+def clickhouse_target(settings: Settings) -> ClickHouseTarget:
+    """Where the settings say ClickHouse is."""
+    return ClickHouseTarget(
+        host=settings.clickhouse_host,
+        port=settings.clickhouse_port,
+        database=settings.clickhouse_database,
+        user=settings.clickhouse_user,
+        password=settings.secret("clickhouse_password") or "",
+        secure=settings.clickhouse_secure,
+        verify=settings.clickhouse_verify,
+        ca_file=settings.clickhouse_ca_file,
+        cert_file=settings.clickhouse_cert_file,
+        key_file=settings.clickhouse_key_file,
+        key_password=settings.secret("clickhouse_key_password"),
+        table=settings.clickhouse_table,
+        connect_timeout_seconds=settings.clickhouse_connect_timeout_seconds,
+        timeout_seconds=settings.clickhouse_timeout_seconds,
+    )
