@@ -26,15 +26,15 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def quickened(factor: int) -> dict[str, Any]:
-    """The same rules for a test that cannot wait: every span of time, in `for` and in the expressions, `factor` times
-    shorter, a second at least; what an alert looks for stays.
+    """The same rules for a test that cannot wait: every span of time, in `for`, `keep_firing_for` and the expressions,
+    `factor` times shorter, a second at least; what an alert looks for stays.
     """
     quick: dict[str, Any] = yaml.safe_load(yaml.safe_dump(groups()))
     for group in quick["groups"]:
         group["interval"] = "1s"
         for rule in group["rules"]:
-            if "for" in rule:
-                rule["for"] = _shorter(rule["for"], factor)
+            for span in rule.keys() & {"for", "keep_firing_for"}:
+                rule[span] = _shorter(rule[span], factor)
             if "changes(" in rule["expr"]:
                 continue  # a process does not start quicker: what is counted needs the time that it has
             rule["expr"] = re.sub(r"\[(\w+)\]", lambda found: f"[{_shorter(found[1], factor)}]", rule["expr"])

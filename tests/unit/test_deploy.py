@@ -23,7 +23,12 @@ DASHBOARD = json.loads((DEPLOY / "grafana" / "metrics-worker.json").read_text("u
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 ALERTS = rules.alerts()
 # Of Prometheus itself and of kube-state-metrics.
-OTHERS = {"kube_pod_container_status_restarts_total", "kube_job_status_failed"}
+OTHERS = {
+    "kube_pod_container_status_restarts_total",
+    "kube_job_status_failed",
+    "kube_cronjob_status_last_successful_time",
+    "kube_cronjob_created",
+}
 
 
 def declared() -> set[str]:
