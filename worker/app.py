@@ -175,7 +175,7 @@ def _status(
 ) -> Status:
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
     if not inbox.joined():
-        reasons[GROUP] = "not a member of the consumer group yet"
+        reasons[GROUP] = "not a member of the consumer group yet, or its coordinator does not answer"
     return Status(
         version=VERSION,
         topic=settings.kafka_topic,

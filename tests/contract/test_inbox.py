@@ -182,6 +182,18 @@ async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topi
         await inbox.poll(1, 0.2)
 
 
+async def test_a_member_whose_coordinator_is_silent_is_not_said_to_be_well(inboxes: OpenInbox) -> None:
+    inbox = await inboxes(fresh_name("group"))
+    async with asyncio.timeout(20):
+        while not inbox.joined():
+            await inbox.poll(1, 0.2)
+        inbox._consumer._coordinator.coordinator_dead()  # what aiokafka does when a heartbeat has no answer
+        assert not inbox.joined()
+        while not inbox.joined():
+            await inbox.poll(1, 0.2)
+    assert inbox.ever_joined
+
+
 async def test_missing_topics_are_named(broker: KafkaServer, topics: Topics) -> None:
     target = KafkaTarget(broker.bootstrap_servers)
     assert await require_topics(target, [topics.events, topics.dead_letters]) == {

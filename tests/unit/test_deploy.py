@@ -28,6 +28,8 @@ OTHERS = {
     "kube_job_status_failed",
     "kube_cronjob_status_last_successful_time",
     "kube_cronjob_created",
+    "kube_statefulset_replicas",
+    "kube_statefulset_status_replicas_ready",
 }
 
 

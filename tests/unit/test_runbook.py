@@ -62,3 +62,17 @@ def test_every_command_exists_with_these_options(command: str) -> None:
 def test_every_link_leads_somewhere() -> None:
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADINGS}
     assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
+def test_nothing_is_asked_of_a_worker_s_pod_that_it_cannot_do() -> None:
+    assert not [command for command in COMMANDS if command.startswith("metrics-worker migrate")], "it may only insert"
+    inside = re.findall(r"kubectl exec [^`\n]*", RUNBOOK)
+    assert [line for line in inside if " -- " in line and " -- metrics-worker " not in line] == [], (
+        "the image has no more"
+    )
+
+
+def test_the_scheduled_replay_is_mended_by_a_replay_of_the_same_class() -> None:
+    replays = re.findall(r"`metrics-worker (?:replay|dlq list)([^`]*)`", section("The scheduled replay fails"))
+    assert len(replays) == 2
+    assert all("--error-class store_unavailable" in options for options in replays)

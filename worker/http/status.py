@@ -18,7 +18,7 @@ class State(Enum):
     STARTING = "It joins its consumer group."
     RUNNING = "Events are taken and brought to their ends."
     HOLDING = "Nothing more is taken until the reason is gone. Nothing is lost, and a restart does not help."
-    REJOINING = "The group is being divided anew; it takes up its partitions when that is done."
+    REJOINING = "The group is being divided anew, or does not answer; it takes up its partitions when that is over."
     STUCK = "The loop makes no progress. Kubernetes restarts such a worker; no offset of unfinished work is committed."
 
 

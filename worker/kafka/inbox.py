@@ -97,8 +97,13 @@ class KafkaInbox:
         self.lag.forget()
 
     def joined(self) -> bool:
-        """Whether this is a member of the group whose partitions, if any, are settled."""
-        return self._membership is not None and self._membership.joined
+        """Whether this is a member of the group whose partitions, if any, are settled, and whose coordinator answers.
+
+        While a broker is silent aiokafka waits for it: polls are empty, and nothing is revoked.
+        """
+        if self._membership is None or not self._membership.joined:
+            return False
+        return self._consumer._coordinator.coordinator_id is not None  # noqa: SLF001 - there is no public way
 
     @property
     def ever_joined(self) -> bool:
