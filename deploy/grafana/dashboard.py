@@ -62,7 +62,7 @@ def _rows() -> dict[str, list[Figure] | list[Graph]]:
         "What flows": _flow(),
         "ClickHouse": _clickhouse(),
         "Dead letters": _dead_letters(),
-        "Kafka and the process": _process(),
+        "Kafka and the process": [*_batches(), *_process()],
     }
 
 
@@ -202,7 +202,7 @@ def _dead_letters() -> list[Graph]:
     ]
 
 
-def _process() -> list[Graph]:
+def _batches() -> list[Graph]:
     return [
         graph(
             "Batches",
@@ -228,6 +228,11 @@ def _process() -> list[Graph]:
             "short",
             width=8,
         ),
+    ]
+
+
+def _process() -> list[Graph]:
+    return [
         graph(
             "CPU",
             "By worker, in cores. It computes on one, so that 1 is the most of it.",
