@@ -1,5 +1,6 @@
 """What is deployed speaks of the same variables, telemetry, digests and sections as the code and the runbook."""
 
+import csv
 import json
 import re
 from itertools import pairwise
@@ -146,6 +147,21 @@ def variables_of(node: object) -> list[str]:
         return []
     own = [entry["name"] for entry in node.get("env", [])]
     return own + [name for value in node.values() for name in variables_of(value)]
+
+
+def test_the_rights_that_are_shown_are_those_that_the_pods_of_the_manifests_need() -> None:
+    shown = re.findall(
+        r"--operation (\w+) --(topic|group) (\S+)",
+        (DEPLOY / "kafka" / "README.md").read_text("utf-8").replace("\\\n", ""),
+    )
+    fields = Settings.model_fields
+    with (DEPLOY / "kafka" / "acls.csv").open(encoding="utf-8", newline="") as file:
+        needed = {
+            (row["operation"], row["resource"].lower(), fields[row["named by"].lower()].default + row["suffix"])
+            for row in csv.DictReader(file)
+            if row["who"] in {"run", "dlq", "replay"}
+        }
+    assert set(shown) == needed
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "build-requirements.txt"])
