@@ -1,6 +1,6 @@
 """A real Prometheus scrapes a real worker: each alert fires when what it is about happens, and else none does.
 
-The rules run thirty times quicker (see `deploy.checks.rules.quickened`). The two alerts on series of kube-state-metrics
+The rules run thirty times quicker (see `deploy.checks.rules.quickened`). The alerts on series of kube-state-metrics
 need a cluster; `promtool test rules` has them.
 """
 
