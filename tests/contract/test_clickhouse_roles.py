@@ -22,6 +22,13 @@ def test_is_sql_that_clickhouse_understands(clickhouse: Client, statement: str) 
     assert clickhouse.execute(f"EXPLAIN AST {statement}")
 
 
+@pytest.mark.parametrize(
+    "statement", re.findall(r"^-- +((?:GRANT|SYSTEM) .*?);? *(?:--.*)?$", _FILE.read_text("utf-8"), re.MULTILINE)
+)
+def test_what_its_comments_offer_is_sql_too(clickhouse: Client, statement: str) -> None:
+    assert clickhouse.execute(f"EXPLAIN AST {statement}")
+
+
 def test_the_worker_may_only_insert() -> None:
     of_the_worker = [statement for statement in statements() if statement.endswith("TO metrics_worker")]
     assert of_the_worker == ["GRANT INSERT ON metrics.execution_metrics TO metrics_worker"]
