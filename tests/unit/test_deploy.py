@@ -27,6 +27,7 @@ ALERTS = rules.alerts()
 OTHERS = {
     "kube_pod_container_status_restarts_total",
     "kube_job_status_failed",
+    "kube_job_failed",
     "kube_cronjob_status_last_successful_time",
     "kube_cronjob_created",
     "kube_statefulset_replicas",
