@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from worker.errors import SettingsError
+from worker.http import server
 from worker.http.server import Health
 from worker.http.status import MAX_SILENCE_SECONDS, Status
 
@@ -40,11 +41,11 @@ WELL = Status("1.2.3", "events", "workers", started=0.0, now=60.0, reasons={}, s
 @contextmanager
 def served(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
     """The address of a server that tells of `status`."""
-    server = Health(lambda: status, CollectorRegistry()).serve(host, 0)
+    listening = Health(lambda: status, CollectorRegistry()).serve(host, 0)
     try:
-        yield f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+        yield f"http://{f'[{host}]' if ':' in host else host}:{listening.port}"
     finally:
-        server.close()
+        listening.close()
 
 
 @pytest.mark.parametrize("host", addresses())
@@ -84,3 +85,16 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"HTTP_PORT={port} cannot be listened on"):
             Health(lambda: WELL, CollectorRegistry()).serve("127.0.0.1", port)
+
+
+def test_nobody_is_told_of_a_client_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A browser connects once more than it needs; the log must stay lines of JSON."""
+    monkeypatch.setattr(server._Quiet, "timeout", 0.05)
+    with served(WELL) as url:
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port))) as idle:
+            assert idle.recv(1) == b"", "hung up on"
+        assert get(f"{url}/livez")[0] == 200
+    assert "".join(capfd.readouterr()) == ""

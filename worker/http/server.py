@@ -9,12 +9,14 @@ Only GET and HEAD are answered: nothing here changes state.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from socket import AF_INET6
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -24,6 +26,8 @@ from worker.http.status import MAX_SILENCE_SECONDS, Status
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+log = structlog.get_logger(__name__)
 
 _REQUEST_SECONDS = 10.0
 """How long somebody may take to say what he wants, so that idle connections do not gather."""
@@ -86,7 +90,7 @@ class HealthServer:
     """A listening server; `port` is the one it got."""
 
     def __init__(self, health: Health, host: str, port: int) -> None:
-        server = _ServerV6 if ":" in host else ThreadingWSGIServer
+        server = _ServerV6 if ":" in host else _Server
         self._server = make_server(host, port, health, server, handler_class=_Quiet)
         self.port: int = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
@@ -99,7 +103,15 @@ class HealthServer:
         self._thread.join()
 
 
-class _ServerV6(ThreadingWSGIServer):
+class _Server(ThreadingWSGIServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # the signature of the base class
+        """Tell the log instead of the terminal, and nobody of clients that go away or, as browsers do, only connect."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("a request failed", client=str(client_address), exc_info=error)
+
+
+class _ServerV6(_Server):
     address_family = AF_INET6
 
 
