@@ -56,7 +56,7 @@ lock: $(READY)  ## pin every dependency again, with hashes and without index add
 	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/build-requirements.txt
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .pictures
 
 $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from deploy.checks import manifests, rules, tools
+from deploy.checks import debian, manifests, rules, tools
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _hadolint() -> str:
 
 
 def _check_rules(scratch: Path) -> str:
-    _, promtool = tools.prometheus()
+    _, promtool = debian.prometheus()
     file = scratch / "rules.yml"
     file.write_text(yaml.safe_dump(rules.groups(), sort_keys=False), "utf-8")
     _judged((promtool, "check", "rules", file))
@@ -129,7 +129,7 @@ def _check_rules(scratch: Path) -> str:
 
 
 def _test_rules(scratch: Path) -> str:
-    _, promtool = tools.prometheus()
+    _, promtool = debian.prometheus()
     tests = scratch / "rules_test.yml"
     tests.write_text(_RULE_TESTS.read_text("utf-8"), "utf-8")  # it names rules.yml beside it
     _judged((promtool, "test", "rules", tests))

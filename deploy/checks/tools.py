@@ -5,7 +5,7 @@
 | kustomize, podsecurity | the Go module proxy, built here | go.mod and go.sum beside this file |
 | KEDA's and the Prometheus operator's kinds | the Go module proxy | the sums below |
 | checkov, in an environment of its own | PyPI | checkov.txt beside this file, with hashes |
-| prometheus, promtool | Debian's package | the signature of the distribution |
+| prometheus, promtool, Chromium (see `debian`) | Debian's packages | the signature of the distribution |
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ def go_tools() -> tuple[Path, Path]:
     folder = CACHE / "go"
     sources = (HERE / "go.sum", HERE / "go.mod", HERE / "podsecurity" / "main.go")
     pins = "\n".join(path.read_text("utf-8") for path in sources)
-    if not _is_made(folder, pins):
+    if not is_made(folder, pins):
         environment = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOWORK": "off"}
         for package in (_KUSTOMIZE, "./podsecurity"):
             command = ("go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", package)
             ran(command, cwd=HERE, environment=environment)
-        _made(folder, pins)
+        made(folder, pins)
     kustomize = folder / "kustomize"
     return (kustomize if kustomize.exists() else folder / "v5"), folder / "podsecurity"
 
@@ -121,55 +121,15 @@ def checkov() -> Path:
         ToolMissingError: it could not be installed.
     """
     folder, pins = CACHE / "checkov", (HERE / "checkov.txt").read_text("utf-8")
-    if not _is_made(folder, pins):
+    if not is_made(folder, pins):
         ran((sys.executable, "-m", "venv", folder))
         pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         ran((*pip, "--require-hashes", "--requirement", HERE / "checkov.txt"))
-        _made(folder, pins)
+        made(folder, pins)
     return folder / "bin" / "checkov"
 
 
-def prometheus() -> tuple[Path, Path]:
-    """The programs prometheus and promtool: those of this machine, else Debian's package, unpacked and not installed.
-
-    Raises:
-        ToolMissingError: neither is to be had.
-    """
-    installed = shutil.which("prometheus"), shutil.which("promtool")
-    if installed[0] and installed[1]:
-        return Path(installed[0]), Path(installed[1])
-    folder = CACHE / "prometheus"
-    if not _is_made(folder, "deb"):
-        _download_deb("prometheus", folder)
-        (package,) = folder.glob("prometheus_*.deb")
-        ran(("dpkg-deb", "--extract", package, folder))
-        package.unlink()
-        _made(folder, "deb")
-    return folder / "usr" / "bin" / "prometheus", folder / "usr" / "bin" / "promtool"
-
-
-def _download_deb(name: str, folder: Path) -> None:
-    """Download with the lists of this machine; with lists of our own, which need no root, where it has none."""
-    command = ("apt-get", "--quiet", "download", name)
-    try:
-        ran(command, cwd=folder)
-    except ToolMissingError:
-        lists, cache = CACHE / "apt" / "state", CACHE / "apt" / "cache"
-        (lists / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)
-        own = (
-            "-o",
-            f"Dir::State={lists}",
-            "-o",
-            f"Dir::Cache={cache}",
-            "-o",
-            "Dir::State::status=/var/lib/dpkg/status",
-        )
-        ran(("apt-get", *own, "--quiet", "update"))
-        ran((command[0], *own, *command[1:]), cwd=folder)
-
-
-def _is_made(folder: Path, pins: str) -> bool:
+def is_made(folder: Path, pins: str) -> bool:
     """Whether `folder` was finished with these pins; if not it is there and empty."""
     marker = folder / ".made-of"
     if marker.exists() and marker.read_text("utf-8") == pins:
@@ -179,5 +139,6 @@ def _is_made(folder: Path, pins: str) -> bool:
     return False
 
 
-def _made(folder: Path, pins: str) -> None:
+def made(folder: Path, pins: str) -> None:
+    """Mark `folder` as finished with these pins."""
     (folder / ".made-of").write_text(pins, "utf-8")

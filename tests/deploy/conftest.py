@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.checks import manifests, tools
+from deploy.checks import debian, manifests, tools
 
 
 @pytest.fixture(scope="session")
@@ -17,4 +17,4 @@ def rendered() -> dict[str, list[manifests.Manifest]]:
 @pytest.fixture(scope="session")
 def prometheus_program() -> Path:
     """Prometheus itself."""
-    return tools.prometheus()[0]
+    return debian.prometheus()[0]
