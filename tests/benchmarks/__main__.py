@@ -52,6 +52,7 @@ class _List(click.ParamType["Numbers"]):
     show_default=True,
     help="Waiting events (growth).",
 )
+@click.option("--like", default="", help="Only the shapes whose name has this in it, beside the plain one (shapes).")
 @click.option("--broker", type=click.Choice(list(BROKERS)), default="tansu", show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every figure of every run; - is stdout."
@@ -65,6 +66,7 @@ def main(
     rates: Numbers,
     seconds: float,
     backlogs: Numbers,
+    like: str,
     broker: str,
     json_file: Path | None,
     chart_file: Path | None,
@@ -81,7 +83,7 @@ def main(
     measures: dict[str, Callable[[Field], list[Figures]]] = {
         "comparison": compared,
         "batches": lambda field: batches(field, events),
-        "shapes": lambda field: shapes(field, events, runs),
+        "shapes": lambda field: shapes(field, events, runs, like),
         "latency": lambda field: latency(field, rates, seconds),
         "growth": lambda field: [*growth(field, backlogs)],
         "start": lambda field: [start_up(field) for _ in range(runs)],

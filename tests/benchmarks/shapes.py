@@ -1,6 +1,7 @@
 """How the worker's figures change with what is on the topic, and with the size of its batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 
 from tests.benchmarks.events import Shape
@@ -11,35 +12,42 @@ _BATCHES = (100, 500, 1_000, 2_500, 5_000, 10_000, 20_000)
 _METRICS = (1, 10, 100)
 
 
-def shapes(field: Field, count: int, runs: int) -> list[Figures]:
-    """One line for each shape: medians, and the ratio to the plain one of the same run."""
-    named = dict(_topics(field, count))
+_PLAIN = "10 metrics, 4 partitions"
+
+
+def shapes(field: Field, count: int, runs: int, like: str = "") -> list[Figures]:
+    """One line for each shape whose name has `like`: medians, and the ratio to the plain one of the same run."""
+    named = {name: make() for name, make in _topics(field, count) if like in name or name == _PLAIN}
     samples: dict[str, list[Figures]] = {name: [] for name in named}
     for _ in range(runs):
         for name, topic in named.items():
             samples[name].append(take_backlog(field, topic))
-    return [_line(name, taken, samples["10 metrics, 4 partitions"]) for name, taken in samples.items()]
+    return [_line(name, taken, samples[_PLAIN]) for name, taken in samples.items()]
 
 
-def _topics(field: Field, count: int) -> Iterator[tuple[str, Topic]]:
+def _topics(field: Field, count: int) -> Iterator[tuple[str, Callable[[], Topic]]]:
     plain = Shape()
-    yield "10 metrics, 4 partitions", field.topic(plain, count)
-    yield "1 metric", field.topic(plain.with_metrics(1), count)
-    yield "100 metrics", field.topic(plain.with_metrics(100), count // 10)
-    yield "events of 0.3 KB", field.topic(plain.with_metrics(5), count)
-    yield "events of 1 KB", field.topic(Shape(padding=600), count)
-    yield "events of 10 KB", field.topic(Shape(padding=9_800), count // 4)
+
+    def topic(shape: Shape, count: int, partitions: int = 4, codec: str = "none") -> Callable[[], Topic]:
+        return partial(field.topic, shape, count, partitions, codec)
+
+    yield _PLAIN, topic(plain, count)
+    yield "1 metric", topic(plain.with_metrics(1), count)
+    yield "100 metrics", topic(plain.with_metrics(100), count // 10)
+    yield "events of 0.3 KB", topic(plain.with_metrics(5), count)
+    yield "events of 1 KB", topic(Shape(padding=600), count)
+    yield "events of 10 KB", topic(Shape(padding=9_800), count // 4)
     for partitions in (1, 16):
-        yield f"{partitions} partition(s)", field.topic(plain, count, partitions)
-    yield "a user and an agent for each event", field.topic(Shape(users=10**9, agents=10**9), count)
-    yield "one user, one agent", field.topic(Shape(users=1, agents=1), count)
-    yield "0.1 % of the events poisoned", field.topic(Shape(poison=0.001), count)
-    yield "5 % of the events poisoned", field.topic(Shape(poison=0.05), count)
-    yield "a metric always refused, in 0.1 % of the events", field.topic(Shape(refused=0.001), count)
-    yield "a metric always refused, in 1 % of the events", field.topic(Shape(refused=0.01), count)
-    yield "a metric always refused, in every event", field.topic(Shape(refused=1.0), count // 5)
+        yield f"{partitions} partition(s)", topic(plain, count, partitions)
+    yield "a user and an agent for each event", topic(Shape(users=10**9, agents=10**9), count)
+    yield "one user, one agent", topic(Shape(users=1, agents=1), count)
+    yield "0.1 % of the events poisoned", topic(Shape(poison=0.001), count)
+    yield "5 % of the events poisoned", topic(Shape(poison=0.05), count)
+    yield "a metric always refused, in 0.1 % of the events", topic(Shape(refused=0.001), count)
+    yield "a metric always refused, in 1 % of the events", topic(Shape(refused=0.01), count)
+    yield "a metric always refused, in every event", topic(Shape(refused=1.0), count // 5)
     for codec in ("gzip", "lz4", "zstd"):
-        yield codec, field.topic(plain, count, codec=codec)
+        yield codec, topic(plain, count, codec=codec)
 
 
 def _line(name: str, taken: list[Figures], plain: list[Figures]) -> Figures:
