@@ -11,6 +11,9 @@
 -- Reading system.tables and system.columns needs no right; everybody sees there what he has any right on.
 
 -- The worker, and `metrics-worker replay` and `check`: it inserts rows, and asks by inserting none. It reads nothing.
+-- When a constraint has refused a block, it asks which rows violate it: a SELECT over rows that it sends along (an external
+-- table), which needs no right (ContextAccess.cpp: other grants are considered as always given), unless the constraint
+-- itself reads a dictionary or another table.
 CREATE ROLE IF NOT EXISTS metrics_worker;
 GRANT INSERT ON metrics.execution_metrics TO metrics_worker;
 
