@@ -217,6 +217,7 @@ class TestClickHouse:
         ("expression", "violating"),
         [
             ("metric_type != 'b'", [1]),
+            ("bitAnd(toUInt8(metric_value), 3)", [1, 2, 3]),
             ("user_id != 'u' OR metric_value < 1.5", [1, 2, 3]),
             ("user_id IS NULL OR metric_value > 1.5", [0]),
             ("execution_id = generateUUIDv4() OR NOT (source_partition = 3 AND source_offset >= 9)", [3]),

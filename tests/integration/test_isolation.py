@@ -109,6 +109,27 @@ async def test_three_guilty_rows_among_a_hundred_thousand(
     assert sound == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
 
 
+async def test_a_constraint_of_a_views_target_is_not_asked_about_the_rows_of_the_table(
+    clickhouse: Client, target: ClickHouseTarget
+) -> None:
+    """Its columns have the names of ours, and other values: the row of value 2 is guilty, not that of value 3."""
+    clickhouse.execute(
+        "CREATE TABLE next (metric_value Float64, CONSTRAINT c CHECK metric_value != 3) ENGINE = MergeTree ORDER BY ()"
+    )
+    clickhouse.execute(
+        "CREATE MATERIALIZED VIEW to_next TO next AS SELECT metric_value + 1 AS metric_value FROM execution_metrics"
+    )
+    rig = Rig(target)
+    for number in range(3):
+        records = batch(5, lambda *_: False)
+        await rig.pipeline.process([Record(one.value, offset=one.offset + 10 * number) for one in records])
+    rig.store.close()
+    failed = [letter for letter in rig.dead_letters.letters if isinstance(letter, FailedMetric)]
+    assert len(failed) == len(rig.dead_letters.letters) == 3 * 10
+    assert {letter.value for letter in failed} == {2}
+    assert {letter.failure.code for letter in failed} == {469}
+
+
 @pytest.mark.parametrize(
     ("rule", "each"),
     [

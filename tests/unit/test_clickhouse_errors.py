@@ -78,9 +78,12 @@ class TestWhatTheServerSays:
     @pytest.mark.parametrize(
         "expression", ["metric_value >= 0", "((a) > 1) AND (length(concat(b, ')')) < 9)", "position(a, '). b') = 0"]
     )
-    @pytest.mark.parametrize("values", ["metric_value = -1", "metric_type = '). Column values: is violated at row 7'"])
-    def test_names_the_constraint_whatever_the_row_holds(self, expression: str, values: str) -> None:
-        what = "Constraint `not_negative` for table default.execution_metrics (3f2a) is violated"
+    @pytest.mark.parametrize(
+        "values", ["metric_value = -1", "a = '). Column values: is violated at row 7'", "a = 'while pushing to view'"]
+    )
+    @pytest.mark.parametrize("name", ["not_negative", "`not_negative`", "`is not \\` negative`"])
+    def test_names_the_constraint_whatever_the_row_holds(self, expression: str, values: str, name: str) -> None:
+        what = f"Constraint {name} for table default.execution_metrics (3f2a) is violated"
         error = from_server(469, f"{what} at row 3. Expression: ({expression}). Column values: {values}. (VIOLATED)")
         violated = f"{what}. Expression: ({expression})."
         assert error.constraint == Constraint("default.execution_metrics", expression, violated)
@@ -90,8 +93,8 @@ class TestWhatTheServerSays:
         "message",
         [
             (
-                "Constraint `c` for table d.sums (3f2a) is violated at row 1. Expression: (a > 9). Column values: a = 1"
-                ": while pushing to view d.view (4f). (VIOLATED_CONSTRAINT)"
+                "Constraint `c` for table d.t (3f2a) is violated at row 1. Expression: (HMAC('md5', a, '[HIDDEN]') = b)"
+                ". Column values: a = 1, b = 2. (VIOLATED_CONSTRAINT)"
             ),
             (
                 "Constraint `c` for table d.t (3f2a) is violated, because it is a constant expression returning 0. "
@@ -102,7 +105,7 @@ class TestWhatTheServerSays:
                 "Expression: (a > 9). Column values: a = 1. (VIOLATED_CONSTRAINT)"
             ),
         ],
-        ids=["of a view's target, whose rows are other rows", "of no row", "of another server"],
+        ids=["with a secret in it", "of no row", "of another server"],
     )
     def test_names_no_constraint_that_can_be_asked_about(self, message: str) -> None:
         assert from_server(469, message).constraint is None

@@ -1,16 +1,19 @@
 """Rows that a constraint refuses are found by asking, stand apart while it is remembered, and are always attempted."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.support.events import block_of, many_events
-from tests.support.fakes import CONSTRAINT, MemoryStore, unavailable, unknown
+from tests.support.fakes import CONSTRAINT, MemoryStore, misconfigured, unavailable, unknown
 from tests.support.rig import Rig, rig
 from worker.block import Block
 from worker.errors import Constraint, ErrorClass, StoreError
 from worker.model import FailedMetric, Failure, Row
+from worker.writing import constraints
+from worker.writing.writer import OnUnavailable
 
 EVENTS = many_events(20)
 VIOLATED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "constraint is violated", 469)
@@ -159,14 +162,43 @@ class TestAStoreThatCannotBeAsked:
             assert [entry["expression"] for entry in logs] == ["metric_value >= 0"]
             assert len(store.asked) == 1
 
-    async def test_because_it_is_away_is_asked_again(self) -> None:
+    async def test_is_asked_again_after_a_thousand_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(constraints, "_UNASKABLE_BLOCKS", 5)
         async with rig(store := Table(low)) as worker:
-            store.answers = fail(unavailable)
-            _, failed = await write(worker, block())
-            assert len(failed) == 4
+            store.answers = fail(misconfigured)
+            await write(worker, block())
             store.answers = lambda: None
-            inserts, failed = await write(worker, block(1))
-            assert (inserts, len(failed)) == ([40, 36], 4)
+            lengths = [(await write(worker, block(number)))[0] for number in range(1, 7)]
+            assert [inserts == [40, 36] for inserts in lengths] == [False] * 4 + [True, False]
+            assert lengths[-1] == [36, 4]
+
+    async def test_that_does_not_answer_is_not_waited_for_again_and_again(self) -> None:
+        """One question for many blocks, however many pieces are refused; then it is tried again."""
+        async with rig(store := Table(low)) as worker:
+            await write(worker, block())
+            store.answers, before = fail(unavailable), len(store.asked)
+            for number in range(1, 11):
+                _, failed = await write(worker, block(number))
+                assert len(failed) == 4
+            assert len(store.asked) - before == 1
+            store.answers = lambda: None
+            inserts, _ = await write(worker, block(11))
+            assert inserts == [40, 36]
+
+    async def test_because_it_is_away_is_not_asked_while_that_is_known(self) -> None:
+        async with rig(store := Table(low), OnUnavailable.HOLD) as worker:
+            await write(worker, block())
+            store.down = unavailable
+            first = asyncio.create_task(worker.writer.write(block(1)))
+            while not worker.hold.reasons:  # noqa: ASYNC110 - it knows no event
+                await asyncio.sleep(0)
+            before = len(store.asked)
+            second = asyncio.create_task(worker.writer.write(block(2)))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert len(store.asked) == before
+            store.down = None
+            assert [len(await task) for task in (first, second)] == [4, 4]
 
     async def test_in_an_outage_loses_nothing(self) -> None:
         async with rig(store := Table(low)) as worker:

@@ -37,13 +37,13 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
 
     inserted_types: Mapping[str, str] = {}
 
-    def ask(self, query: str, external: ExternalBlock) -> list[tuple[Any, ...]]:
+    def ask(self, query: str, external: ExternalBlock, settings: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """Run a SELECT that may read `external`; the rows of its answer.
 
         Raises:
             What the driver raises; of a value that cannot be encoded, before a row is sent.
         """
-        rows: list[tuple[Any, ...]] = self.execute(query, external_tables=external)
+        rows: list[tuple[Any, ...]] = self.execute(query, external_tables=external, settings=dict(settings))
         return rows
 
     def process_ordinary_query(self, query: str, *args: Any, external_tables: Any = None, **options: Any) -> Any:  # noqa: ANN401 - the driver's

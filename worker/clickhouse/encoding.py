@@ -150,5 +150,5 @@ ENCODERS: dict[str, tuple[str, Encoder]] = {
 }
 """The type that a column must have, and what encodes it then."""
 
-ROW_NUMBER = ("row_number", "UInt32")
+ROW_NUMBER = ("__metrics_worker_row_number", "UInt32")
 """Name and type of a column more, which no table has: the position of a row in its block, from 0."""

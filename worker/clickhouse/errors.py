@@ -118,11 +118,13 @@ _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)")
 # CheckConstraintsTransform::onConsume in ClickHouse's source. Rows are counted from 1 over the rows of the insert; what
 # the rows hold stands behind everything that is read here.
 _VIOLATED = re.compile(
-    r"(?P<what>Constraint \S+ for table (?P<table>\S+) .*?is violated) at row (?P<row>\d+)\. "
+    r"(?P<what>Constraint (?:`(?:[^`\\]|\\.)*`|\S+) for table (?P<table>\S+) .*?is violated) at row (?P<row>\d+)\. "
     r"Expression: \((?P<expression>.*?)\)\. Column values: ",
     re.DOTALL,
 )
 _ROW = re.compile(r"violated at row (\d+)")
+_HIDDEN = "[HIDDEN]"
+"""What ClickHouse shows in place of a secret, such as a key: the expression is not what the table evaluates."""
 _VIEW = "while pushing to view"
 
 
@@ -162,9 +164,8 @@ def from_server(code: int, message: str) -> StoreError:
 
 
 def _constraint(message: str) -> Constraint | None:
-    # A view's target has rows of its own, which the worker does not know.
-    violated = None if _VIEW in message else _VIOLATED.match(message)
-    if violated is None:
+    violated = _VIOLATED.match(message)
+    if violated is None or _HIDDEN in violated["expression"]:
         return None
     expression = violated["expression"]
     return Constraint(violated["table"], expression, f"{violated['what']}. Expression: ({expression}).")

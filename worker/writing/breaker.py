@@ -57,6 +57,11 @@ class Breaker:
         self._let_through.set()
         self._probe: asyncio.Task[None] | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether inserts flow."""
+        return self._state is _State.CLOSED
+
     @asynccontextmanager
     async def admission(self, month: int) -> AsyncIterator[bool]:
         """Wait while it is open, then insert inside; gives whether that is a trial of a store that was away."""

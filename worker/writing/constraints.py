@@ -9,7 +9,8 @@ store evaluates it over the rows without writing them. So:
   that it would refuse are written after the others, by themselves. They are still attempted: a constraint that
   somebody has dropped refuses nothing, and is forgotten. So is one that no row of `_QUIET` blocks has violated.
 - Where the store cannot be asked, because the constraint names a column that the worker does not write, or is that of
-  another table, rows are isolated by inserting: see `worker.writing.isolation`.
+  another table, rows are isolated by inserting: see `worker.writing.isolation`. It is asked again after a while, and
+  sooner where it only did not answer.
 """
 
 from collections import OrderedDict
@@ -27,7 +28,11 @@ log = structlog.get_logger(__name__)
 _QUIET = 10
 """To ask in vain costs a block a fifth of its insert; not to have asked, more than half of it."""
 _MOST = 4
-_MOST_DEAF = 100
+_UNANSWERED_BLOCKS = 10
+"""For how many blocks a constraint is not asked about that was not answered: to wait for each would hold up all."""
+_UNASKABLE_BLOCKS = 1_000
+"""The same, where it cannot be: somebody may change a grant, or a password be new."""
+_MOST_UNASKED = 100
 
 
 class Constraints:
@@ -42,7 +47,8 @@ class Constraints:
         self._store = store
         self._telemetry = telemetry
         self._quiet_blocks: OrderedDict[Constraint, int] = OrderedDict()
-        self._deaf: OrderedDict[Constraint, None] = OrderedDict()
+        self._blocks = 0
+        self._not_before: OrderedDict[Constraint, int] = OrderedDict()
 
     async def violating(self, refusal: RowRefused, block: Block) -> Sequence[int]:
         """Positions of the rows that violate the constraint that `refusal` of `block` names.
@@ -50,7 +56,7 @@ class Constraints:
         Empty where nobody can tell.
         """
         constraint = refusal.constraint
-        if constraint is None or constraint in self._deaf:
+        if constraint is None or self._blocks < self._not_before.get(constraint, 0):
             return ()
         positions = await self._ask(constraint, block)
         if positions is None:
@@ -63,12 +69,14 @@ class Constraints:
 
     async def divide(self, block: Block) -> tuple[Block, Block]:
         """The rows that remembered constraints are going to refuse, and the others."""
+        self._blocks += 1
         likely: set[int] = set()
         for constraint in [*self._quiet_blocks]:
             positions = await self._ask(constraint, block)
-            if positions is not None:
-                likely.update(positions)
-                self._count(constraint, violated=bool(positions))
+            if positions is None:
+                break  # it may not answer of the others either, and each would wait
+            likely.update(positions)
+            self._count(constraint, violated=bool(positions))
         return block.divided(likely) if likely else (Block(block.month), block)
 
     def forget(self) -> None:
@@ -81,7 +89,8 @@ class Constraints:
             positions = await self._store.violating(constraint, block)
             outcome = "violated" if positions else "fulfilled"
         except (StoreUnavailable, RowRefused):
-            return None  # an insert is about to meet the same, and knows what to do
+            self._let_be(constraint, _UNANSWERED_BLOCKS)  # an insert is about to meet the same, and knows what to do
+            return None
         except StoreError as error:
             self._cannot_be_asked(constraint, str(error))
             return None
@@ -93,10 +102,14 @@ class Constraints:
     def _cannot_be_asked(self, constraint: Constraint, why: str) -> None:
         expression = constraint.expression
         log.warning("a constraint cannot be asked about; isolating row by row", expression=expression, why=why)
+        self._let_be(constraint, _UNASKABLE_BLOCKS)
+
+    def _let_be(self, constraint: Constraint, blocks: int) -> None:
         self._quiet_blocks.pop(constraint, None)
-        self._deaf[constraint] = None
-        if len(self._deaf) > _MOST_DEAF:
-            self._deaf.popitem(last=False)
+        self._not_before[constraint] = self._blocks + blocks
+        self._not_before.move_to_end(constraint)
+        if len(self._not_before) > _MOST_UNASKED:
+            self._not_before.popitem(last=False)
 
     def _remember(self, constraint: Constraint) -> None:
         self._quiet_blocks[constraint] = 0
@@ -105,8 +118,10 @@ class Constraints:
             self._quiet_blocks.popitem(last=False)
 
     def _count(self, constraint: Constraint, *, violated: bool) -> None:
-        quiet = 0 if violated else self._quiet_blocks.get(constraint, _QUIET) + 1
+        if constraint not in self._quiet_blocks:
+            return  # forgotten meanwhile, for another block
+        quiet = 0 if violated else self._quiet_blocks[constraint] + 1
         if quiet < _QUIET:
             self._quiet_blocks[constraint] = quiet
         else:
-            self._quiet_blocks.pop(constraint, None)
+            del self._quiet_blocks[constraint]

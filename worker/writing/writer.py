@@ -87,7 +87,8 @@ class Writer(Inserts):
 
         It waits as long as the store is misconfigured, and with `hold` as long as it is away.
         """
-        violating, others = await self._constraints.divide(block)
+        # A store that is away is not asked: the first insert decides what becomes of the block.
+        violating, others = await self._constraints.divide(block) if self._breaker.closed else block.divided(())
         failed: list[FailedMetric] = []
         for part, apart in self._apart.parts(others):
             failed += await self._write(part, hopeless=apart)
