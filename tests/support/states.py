@@ -57,10 +57,25 @@ HOLDING = replace(
     rates=Rates(60.0),
 )
 REJOINING = replace(RUNNING, reasons=STARTING.reasons)
-STUCK = replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS + 12)
+STUCK = replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS + 12, rates=Rates(60.0))
+IDLE = replace(RUNNING, lags=[], rates=Rates(60.0), totals={}, last_letters=[])
 MANY = replace(
     RUNNING,
     lags=[PartitionLag(_TOPIC, number, number * 7_919 % 1_000, number * 7_919 % 1_000 / 9) for number in range(192)],
+)
+LONG = replace(
+    HOLDING,
+    topic="execution-completed." * 12,
+    group="metrics_worker" * 15,
+    started=0.0,
+    reasons={
+        GROUP: "x" * 300,
+        "store": f"UNKNOWN_DATABASE: {'metrics_of_executions' * 15}",
+        "dead_letters": "KafkaTimeoutError: no broker answered",
+    },
+    lags=[PartitionLag(_TOPIC, 1_023, 9_876_543_210_123, 86_399_999.0), PartitionLag(_TOPIC, 7, 1, 59.0)],
+    rates=Rates(60.0, 9_876_543.0, 98_765_432.0, 1_234_567.0),
+    last_letters=[LastLetter(kind, 9_876_543_210, 0.0, "E" * 256, 99_999, "metric" * 42) for kind in ErrorClass],
 )
 STATES = {
     "starting": STARTING,
@@ -69,6 +84,8 @@ STATES = {
     "rejoining": REJOINING,
     "stuck": STUCK,
     "many partitions": MANY,
+    "idle": IDLE,
+    "long": LONG,
 }
 
 if __name__ == "__main__":

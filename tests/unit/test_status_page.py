@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import html5lib
 import pytest
 
-from tests.support.states import HOLDING, MANY, RUNNING, STARTING, STATES
+from tests.support.states import HOLDING, MANY, RUNNING, STARTING, STATES, STUCK
 from worker.http.page import HEADERS, page
 from worker.http.status import MAX_SILENCE_SECONDS, State, Status
 
@@ -44,6 +44,8 @@ def test_says_which_state_it_is() -> None:
     assert {name: status.state.name.lower() for name, status in STATES.items()} == {
         **{name: name for name in STATES},
         "many partitions": "running",
+        "idle": "running",
+        "long": "holding",
     }
     assert replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS - 0.1).state is State.RUNNING
 
@@ -58,8 +60,24 @@ def test_running_shows_rates_lag_and_dead_letters() -> None:
     said = text(RUNNING)
     assert re.search(r"events / s 12\s410", said)
     assert re.search(r"records waiting 1\s830", said)
-    assert "oldest waits 4 s" in said
+    assert "oldest record waits 4 s" in said
     assert "row_refused 17 3 min 20 s ago VIOLATED_CONSTRAINT (469) , metric cost_usd" in said
+
+
+def test_a_lag_of_which_nothing_is_known_is_not_called_nothing() -> None:
+    assert "oldest record waits \N{EN DASH} records waiting \N{EN DASH} " in text(STARTING)
+
+
+def test_what_waits_too_long_is_marked_wherever_it_is_shown() -> None:
+    marked = {
+        element.get("class") for element in parsed(HOLDING).iter() if element.get("class") in ("late", "oldest bad")
+    }
+    assert marked == {"late", "oldest bad"}
+    assert "oldest bad" not in page(RUNNING)
+
+
+def test_a_worker_that_is_stuck_says_since_when_and_leads_to_the_runbook() -> None:
+    assert "No progress for 1 min 12 s. What to do: deploy/RUNBOOK.md, “No progress”." in text(STUCK)
 
 
 def test_of_many_partitions_those_that_are_furthest_behind_come_first() -> None:

@@ -11,6 +11,8 @@ from worker.letters.shown import instant, shown
 
 _SHOWN_PARTITIONS = 12
 """Partitions that are shown at once, those that are furthest behind; the others can be unfolded."""
+_LATE_SECONDS = 60.0
+"""From here on a record has waited so long that it is shown in red."""
 _FOLDER = files("worker.http")
 _STYLE = _FOLDER.joinpath("status.css").read_text("utf-8")
 
@@ -62,6 +64,7 @@ def page(status: Status) -> str:
         state=status.state,
         State=State,
         GROUP=GROUP,
+        LATE_SECONDS=_LATE_SECONDS,
         style=_STYLE,
         furthest=lags[:_SHOWN_PARTITIONS],
         others=lags[_SHOWN_PARTITIONS:],
