@@ -31,7 +31,7 @@ check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/bandit --quiet --recursive worker schemas
 
-check-deploy: $(READY)  ## image, manifests, alerts and dashboard; fetches its tools once (Go, Debian's prometheus); ARGS=--allow-missing
+check-deploy: $(READY)  ## image, manifests, alerts, dashboard, status page; fetches its tools once (Go, Debian's prometheus and Chromium); ARGS=--allow-missing
 	@$(BIN)/python -m deploy.checks $(ARGS)
 
 format: $(READY)  ## rewrite the code in the house format

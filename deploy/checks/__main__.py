@@ -66,7 +66,7 @@ def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
         "hadolint": _hadolint,
         "promtool check rules": lambda: _check_rules(scratch),
         "promtool test rules": lambda: _test_rules(scratch),
-        "tests/deploy: image, real Prometheus": _tests,
+        "tests/deploy: image, real Prometheus, status page in Chromium": _tests,
     }
 
 

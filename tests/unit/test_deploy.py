@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.checks import __main__ as checks
-from deploy.checks import rules, tools
+from deploy.checks import debian, rules, tools
 from deploy.grafana.dashboard import dashboard_json
 from worker.settings.environment import secrets
 from worker.settings.fields import Settings
@@ -191,6 +191,18 @@ class TestChecks:
         assert "COULD NOT RUN  overlays\ngo build" in said
         assert "COULD NOT RUN  rules\napt-get" in said
         assert "ok      hadolint (" in said
+
+    def test_without_a_browser_it_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tools, "CACHE", tmp_path)
+        monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+        with pytest.raises(tools.ToolMissingError, match=r"install Chromium: none of chromium, .*: apt-get"):
+            debian.chromium()
+
+    def test_a_browser_of_this_machine_is_preferred(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        program = tmp_path / "google-chrome"
+        program.touch(mode=0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert debian.chromium() == (str(program),)
 
 
 def pins(text: str) -> dict[str, frozenset[str]]:
