@@ -53,15 +53,19 @@ def chart(path: Path, lines: Sequence[Figures]) -> None:
         title="One worker: rows a second against the size of a batch",
         x_title="events in a batch (BATCH_MAX_EVENTS)",
         y_title="rows a second",
-        show_dots=True,
         width=900,
         height=500,
+        legend_at_bottom=True,
+        truncate_legend=-1,
+        value_formatter=lambda value: f"{value:,.0f}",
     )
+    drawing.x_labels = sorted({float(line["batch_max_events"]) for line in lines})
+    drawing.y_labels = [10.0**power * step for power in range(3, 7) for step in (1, 3)]
     for metrics in dict.fromkeys(line["metrics_per_event"] for line in lines):
         curve = [
             (float(line["batch_max_events"]), float(line["rows_per_second"]))
             for line in lines
             if line["metrics_per_event"] == metrics
         ]
-        drawing.add(f"{metrics} metric(s) an event", curve)
+        drawing.add("1 metric an event" if metrics == 1 else f"{metrics} metrics an event", curve)
     path.write_bytes(drawing.render())
