@@ -246,7 +246,8 @@ class TestClickHouse:
         assert refused == violating
 
     @pytest.mark.parametrize(
-        "expression", ["ingested_at > 0", "no_such_column = 1", "1 +", "throwIf(metric_value = 1) = 0"]
+        "expression",
+        ["ingested_at > 0", "row_number = 0", "no_such_column = 1", "1 +", "throwIf(metric_value = 1) = 0"],
     )
     async def test_says_when_it_cannot_be_asked(
         self, target: ClickHouseTarget, stores: OpenStore, expression: str
