@@ -113,6 +113,20 @@ class EngineSession:
         clause = ", ".join(f"{name} = {quote(value)}" for name, value in self._accepted(settings).items())
         self._query(insert.from_file(path, clause))
 
+    def replication_delays(self, tables: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
+        """The delay in seconds of each of `tables` (database, table) that exists; None where it is not replicated."""
+        wanted = ", ".join(f"({quote(database)}, {quote(table)})" for database, table in tables)
+        if not wanted:
+            return {}
+        found = self.rows(
+            "SELECT database, name, engine LIKE 'Replicated%', absolute_delay FROM system.tables "  # noqa: S608 - quoted
+            "LEFT JOIN (SELECT database, table AS name, absolute_delay FROM system.replicas) AS replica "
+            f"USING (database, name) WHERE (database, name) IN ({wanted})"
+        )
+        return {
+            (database, name): int(delay) if replicated == "1" else None for database, name, replicated, delay in found
+        }
+
     @contextmanager
     def external_tables(self, paths: Mapping[str, str]) -> Iterator[None]:
         """Temporary tables for one query, from files of `Native` blocks by name: TCPHandler::processData does so."""
@@ -153,11 +167,21 @@ class EngineSession:
             return
         names = ", ".join(map(quote, settings))
         before = self.rows(f"SELECT name, changed, value FROM system.settings WHERE name IN ({names})")  # noqa: S608 - quoted
-        self._query("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items()))
+        # A server also sends settings that no SET may change, such as run_query_in_background, with their own values.
+        same = {name for name, _, value in before if settings[name] == value}
+        changes = ", ".join(f"{name} = {quote(value)}" for name, value in settings.items() if name not in same)
+        if not changes:
+            yield
+            return
+        self._query(f"SET {changes}")
         try:
             yield
         finally:
-            earlier = (f"{name} = {quote(value) if changed == '1' else 'DEFAULT'}" for name, changed, value in before)
+            earlier = (
+                f"{name} = {quote(value) if changed == '1' else 'DEFAULT'}"
+                for name, changed, value in before
+                if name not in same
+            )
             self._query("SET " + ", ".join(earlier))
 
     def _canonical(self, text: str) -> str:

@@ -20,7 +20,7 @@ from deploy.local.engine.errors import (
     ProtocolError,
     ServerError,
 )
-from deploy.local.engine.protocol import ClientHello, ClientPacket, Query, ServerPacket
+from deploy.local.engine.protocol import ClientHello, ClientPacket, Query, ServerPacket, Stage
 from deploy.local.engine.statement import data_follows
 from deploy.local.engine.wire import WireReader, encode_varint
 
@@ -91,9 +91,12 @@ class Session:
                 pass  # it came too late: the query is over
             case ClientPacket.QUERY:
                 self._serve_query(engine, Query.read(self._reader))
+            case ClientPacket.TABLES_STATUS_REQUEST:
+                tables = protocol.read_tables_status_request(self._reader)
+                self._send(protocol.tables_status(engine.replication_delays(tables)))
             case ClientPacket.DATA if self._skipping_data:
                 self._skipping_data = self._receive_data(None)
-            case ClientPacket.DATA | ClientPacket.HELLO:
+            case ClientPacket.DATA | ClientPacket.HELLO | ClientPacket.SCALAR:
                 raise ProtocolError(UNEXPECTED_PACKET_FROM_CLIENT, f"Unexpected packet {packet.name} from client")
             case _:
                 assert_never(packet)
@@ -128,11 +131,15 @@ class Session:
         """By name the file of each table that the client sends along with its query; `files` closes them."""
         tables: dict[str, BlockFile] = {}
         while True:
-            if self._next_packet() is not ClientPacket.DATA:
+            packet = self._next_packet()
+            if packet not in (ClientPacket.DATA, ClientPacket.SCALAR):
                 raise ProtocolError(
                     UNEXPECTED_PACKET_FROM_CLIENT, "Expected a block of an external table, or their end"
                 )
             name = self._reader.string()
+            if packet is ClientPacket.SCALAR:
+                receive_block(self._reader, None)
+                continue
             if name and name not in tables:
                 tables[name] = files.enter_context(closing(BlockFile()))
             if not receive_block(self._reader, tables.get(name)):
@@ -167,6 +174,12 @@ class Session:
         return receive_block(self._reader, file)
 
     def _serve_statement(self, engine: EngineSession, query: Query) -> None:
+        if query.stage is not Stage.COMPLETE:
+            raise ServerError(
+                NOT_IMPLEMENTED,
+                "The local engine server processes a shard's part of a query only to the end. Read the rows of the "
+                "Distributed table in a subquery, as in: SELECT count() FROM (SELECT * FROM table)",
+            )
         answer = engine.execute(query.text, query.settings)
         result = answer.data
         blocks = list(split_result(result))

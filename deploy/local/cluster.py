@@ -1,0 +1,154 @@
+"""Several engines as the shards of one ClickHouse cluster, with the tables that a cluster has.
+
+A Distributed table on each engine reaches the others over TCP, through `deploy.local.engine`. What a cluster needs
+beside that is not here: there is no Keeper, so nothing runs `ON CLUSTER` and nothing is replicated. Each statement of
+the migrations runs on each engine instead, and the engines of the local tables are the plain ones.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+from xml.sax.saxutils import escape
+
+from deploy.local.engine_process import EngineProcess
+from deploy.local.process import LOOPBACK, free_port
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.migration import known_migrations
+from worker.clickhouse.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NAME = "metrics"
+_REPLICATED = re.compile(r"\bReplicated(\w*MergeTree)\('[^']*', '\{replica\}', ")
+_REPLICATED_WINDOW = re.compile(r"\breplicated_deduplication_window\b")
+
+
+class Cluster:
+    """Use it as a context manager. Engine 0 is the first shard, and the one that `target` names.
+
+    Each engine keeps its files in a folder of its own, and can be killed and started again on the same port.
+
+    Args:
+        directory: where the engines keep their files.
+        shards: how many engines; each is one shard with one replica.
+        database: of the tables; made by `create_tables`.
+        table: the Distributed table; the rows are in `{table}_local` on each engine.
+        password: of each engine's only user.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        shards: int = 2,
+        database: str = "metrics",
+        table: str = "execution_metrics",
+        password: str = "",
+    ) -> None:
+        self._topology = Topology(database, table, NAME)
+        self._password = password
+        ports = [free_port() for _ in range(shards)]
+        self.engines = [
+            self._engine(directory / f"shard-{number}", ports, port) for number, port in enumerate(ports, start=1)
+        ]
+
+    def _engine(self, directory: Path, ports: Sequence[int], port: int) -> EngineProcess:
+        directory.mkdir(parents=True, exist_ok=True)
+        config = directory / "config.xml"
+        config.write_text(_configuration(ports, port, self._password))
+        return EngineProcess(directory, port, password=self._password, config=config)
+
+    @property
+    def database(self) -> str:
+        """The database of the tables."""
+        return self._topology.database
+
+    @property
+    def local_table(self) -> str:
+        """The table on each engine that keeps the rows of its shard."""
+        return self._topology.stored
+
+    def target(self, **options: object) -> ClickHouseTarget:
+        """The Distributed table of the first engine; `options` are those of ClickHouseTarget."""
+        first = self.engines[0]
+        defaults = {"database": self.database, "table": self._topology.table, "password": self._password}
+        return ClickHouseTarget(first.host, first.port, **{**defaults, **options})  # type: ignore[arg-type]
+
+    def start(self) -> None:
+        """Start all engines at once. When one fails, none is left running."""
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            with ThreadPoolExecutor(len(self.engines)) as executor:
+                list(executor.map(EngineProcess.start, self.engines))
+            undo.pop_all()
+
+    def create_tables(self) -> None:
+        """Create the database, and in it what the migrations create on a cluster. Harmless when repeated."""
+        for engine in self.engines:
+            with engine.client() as client:
+                client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
+            with engine.client(self.database) as client:
+                for statement in self._statements():
+                    client.execute(statement)
+
+    def _statements(self) -> Iterator[str]:
+        for migration in known_migrations():
+            for statement in migration.statements(self._topology):
+                yield _without_keeper(statement.replace(self._topology.on_cluster, ""))
+
+    def run_on_each(self, statement: str) -> None:
+        """Run one statement in the database on each engine, as `ON CLUSTER` does."""
+        for engine in self.engines:
+            with engine.client(self.database) as client:
+                client.execute(statement)
+
+    def stop(self) -> None:
+        """Stop all engines."""
+        for engine in self.engines:
+            engine.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _without_keeper(statement: str) -> str:
+    """The statement with MergeTree engines that need no Keeper."""
+    plain = _REPLICATED.sub(r"\1(", statement)
+    return statement if plain == statement else _REPLICATED_WINDOW.sub("non_replicated_deduplication_window", plain)
+
+
+def _configuration(ports: Sequence[int], own_port: int, password: str) -> str:
+    """A configuration file of ClickHouse. `tcp_port` is how an engine knows which of the shards it is itself.
+
+    Without compression, which `deploy.local.engine` does not speak.
+    """
+    shards = "".join(
+        f"""
+            <shard>
+                <internal_replication>true</internal_replication>
+                <replica>
+                    <host>{LOOPBACK}</host>
+                    <port>{port}</port>
+                    <password>{escape(password)}</password>
+                    <compression>false</compression>
+                </replica>
+            </shard>"""
+        for port in ports
+    )
+    return f"""<clickhouse>
+    <tcp_port>{own_port}</tcp_port>
+    <remote_servers>
+        <{NAME}>{shards}
+        </{NAME}>
+    </remote_servers>
+</clickhouse>
+"""
