@@ -1,0 +1,271 @@
+"""Two shards of one cluster: where rows go, what a repeated insert does, and what a failed one leaves behind.
+
+The tables are those of the migrations for a cluster. `deploy.local.cluster` says what differs from production: no
+`ON CLUSTER` and no replication.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+from clickhouse_driver.errors import ServerException
+
+from deploy.local.cluster import Cluster
+from tests.support.events import block_of, many_events
+from worker.block import Block
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.fit import misfits
+from worker.clickhouse.store import ClickHouseStore
+from worker.errors import StoreError
+from worker.model import Row
+
+ALL_CONNECTION_TRIES_FAILED = 279
+VIOLATED_CONSTRAINT = 469
+INITIATOR, OTHER = 0, 1
+"""Positions of the shards: the one that the worker is connected to, and the one that is reached over the network."""
+EVENTS = many_events(20)
+
+Rows = list[tuple[str, int]]
+OpenStore = Callable[[ClickHouseTarget], ClickHouseStore]
+
+
+async def insert(store: ClickHouseStore, block: Block) -> StoreError | None:
+    """Insert `block`; its error, or None when it was written. Only this function knows how a store reports it."""
+    try:
+        await store.insert(block)
+    except StoreError as error:
+        return error
+    return None
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Iterator[Cluster]:
+    """A cluster with new tables; a test may kill a shard and leave it so."""
+    started.create_tables()
+    started.run_on_each("ALTER TABLE execution_metrics_local ADD CONSTRAINT not_negative CHECK metric_value >= 0")
+    yield started
+    for engine in started.engines:
+        if not engine.process.running:
+            engine.start()
+        with engine.client() as client:
+            client.execute(f"DROP DATABASE {started.database} SYNC")
+
+
+@pytest.fixture
+def store(cluster: Cluster, stores: OpenStore) -> ClickHouseStore:
+    return stores(cluster.target(timeout_seconds=10.0))
+
+
+@pytest.fixture
+def shard_of(cluster: Cluster) -> list[int]:
+    """The shard of each of EVENTS, by the sharding key of the table."""
+    with cluster.engines[0].client() as client:
+        ids = [str(event.execution_id) for event in EVENTS]
+        shards = client.execute(
+            "SELECT cityHash64(toUUID(id)) %% 2 FROM (SELECT arrayJoin(%(ids)s) AS id)", {"ids": ids}
+        )
+    return [shard for (shard,) in shards]
+
+
+def rows_of_shard(cluster: Cluster, shard: int, table: str = "execution_metrics_local") -> Rows:
+    """Metric and execution of every row of a table, as one engine sees it; repeated rows included."""
+    with cluster.engines[shard].client(cluster.database) as client:
+        rows = client.execute(f"SELECT metric_type, execution_id FROM {table}")  # noqa: S608 - ours
+    return sorted((metric, execution.int) for metric, execution in rows)
+
+
+def rows_of_view(cluster: Cluster, engine: int = INITIATOR) -> Rows:
+    return rows_of_shard(cluster, engine, "execution_metrics_deduplicated")
+
+
+def expected(block: Block) -> Rows:
+    return sorted((row.metric, row.event.execution_id.int) for row in block.rows())
+
+
+def expected_on(block: Block, shard_of: list[int], shard: int) -> Rows:
+    return [(metric, execution) for metric, execution in expected(block) if shard_of[execution] == shard]
+
+
+def block_with_violation(shard_of: list[int], shard: int) -> tuple[Block, int, int]:
+    """A block of which one row violates the constraint, on `shard`.
+
+    Also returned: the position of that row in the block, and its position among the rows of the shard. They differ.
+    """
+    of_shard = [position for position, found in enumerate(shard_of) if found == shard]
+    position = of_shard[-1]
+    rows = [Row(event, "m", -1.0 if number == position else 1.0) for number, event in enumerate(EVENTS)]
+    assert position != len(of_shard) - 1
+    return Block.of(202601, rows), position, len(of_shard) - 1
+
+
+def test_the_tables_fit(cluster: Cluster) -> None:
+    assert misfits(cluster.target()) == []
+
+
+async def test_rows_land_on_the_shard_of_their_execution(
+    cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
+) -> None:
+    block = block_of(EVENTS, ["a", "b"])
+    assert await insert(store, block) is None
+    for shard in (INITIATOR, OTHER):
+        rows = rows_of_shard(cluster, shard)
+        assert rows == expected_on(block, shard_of, shard)
+        assert rows
+
+
+async def test_the_same_block_again_changes_no_shard(
+    cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
+) -> None:
+    block = block_of(EVENTS, ["a", "b"])
+    for _ in range(3):
+        assert await insert(store, block) is None
+    for shard in (INITIATOR, OTHER):
+        assert rows_of_shard(cluster, shard) == expected_on(block, shard_of, shard)
+
+
+async def test_every_engine_shows_each_row_once_that_came_in_different_blocks(
+    cluster: Cluster, store: ClickHouseStore
+) -> None:
+    cluster.run_on_each("SYSTEM STOP MERGES execution_metrics_local")
+    first, second = block_of(EVENTS[:12], ["a"]), block_of(EVENTS[6:], ["a"])
+    assert await insert(store, first) is None
+    assert await insert(store, second) is None
+    everything = sorted({*expected(first), *expected(second)})
+    stored = rows_of_shard(cluster, INITIATOR) + rows_of_shard(cluster, OTHER)
+    assert len(stored) == len(first) + len(second)
+    assert rows_of_view(cluster, INITIATOR) == rows_of_view(cluster, OTHER) == everything
+
+
+@pytest.mark.parametrize(
+    ("shard", "received_from"), [(INITIATOR, ""), (OTHER, r"Received from 127.0.0.1:\d+. DB::Exception: ")]
+)
+async def test_a_refused_row_is_counted_within_its_shard(
+    store: ClickHouseStore, shard_of: list[int], shard: int, received_from: str
+) -> None:
+    block, _, position_on_shard = block_with_violation(shard_of, shard)
+    refused = await insert(store, block)
+    assert refused is not None
+    assert (refused.code, refused.name) == (VIOLATED_CONSTRAINT, "VIOLATED_CONSTRAINT")
+    # ClickHouse counts from 1.
+    assert re.match(
+        rf"{received_from}Constraint `not_negative` for table metrics.execution_metrics_local \([0-9a-f-]+\) "
+        rf"is violated at row {position_on_shard + 1}. Expression: \(metric_value >= 0\). "
+        r"Column values: metric_value = -1\.?: Insertion status:\nWrote 1 blocks and \d+ rows on shard 0 replica 0",
+        str(refused),
+    )
+
+
+@pytest.mark.parametrize("shard", [INITIATOR, OTHER])
+async def test_a_refused_insert_may_be_written_on_the_other_shard(
+    cluster: Cluster, store: ClickHouseStore, shard_of: list[int], shard: int
+) -> None:
+    """Measured, 40 inserts each: refused by the initiator, the other shard wrote 35; the other way round all 40."""
+    block, position, _ = block_with_violation(shard_of, shard)
+    for _ in range(2):
+        assert await insert(store, block) is not None
+        assert rows_of_shard(cluster, shard) == []
+        assert rows_of_shard(cluster, 1 - shard) in ([], expected_on(block, shard_of, 1 - shard))
+
+    _, valid = block.divided([position])
+    assert await insert(store, valid) is None
+    assert rows_of_view(cluster) == expected(valid)
+
+
+async def test_a_shard_that_is_down_fails_the_insert_and_then_each_row_is_there_once(
+    cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
+) -> None:
+    block = block_of(EVENTS, ["a", "b"])
+    cluster.engines[OTHER].kill()
+    for _ in range(2):
+        unavailable = await insert(store, block)
+        assert unavailable is not None
+        assert unavailable.code == ALL_CONNECTION_TRIES_FAILED
+        assert "Connection refused" in str(unavailable)
+        # "Wrote 1 blocks … on shard 0" in the message is of what was sent, not of what was kept.
+        assert rows_of_shard(cluster, INITIATOR) == []
+    with pytest.raises(ServerException) as unread:
+        rows_of_view(cluster)
+    assert unread.value.code == ALL_CONNECTION_TRIES_FAILED
+
+    cluster.engines[OTHER].start()
+    assert await insert(store, block) is None
+    for shard in (INITIATOR, OTHER):
+        assert rows_of_shard(cluster, shard) == expected_on(block, shard_of, shard)
+    assert rows_of_view(cluster) == expected(block)
+
+
+async def test_a_shard_that_hangs_times_out_and_then_each_row_is_shown_once(
+    cluster: Cluster, stores: OpenStore
+) -> None:
+    block = block_of(EVENTS, ["a", "b"])
+    store = stores(cluster.target(timeout_seconds=1.0))
+    cluster.engines[OTHER].process.pause()
+    try:
+        unavailable = await insert(store, block)
+    finally:
+        cluster.engines[OTHER].process.resume()
+    assert unavailable is not None
+    assert unavailable.code is None
+    assert await insert(stores(cluster.target()), block) is None
+    assert rows_of_view(cluster) == expected(block)
+
+
+async def test_a_shard_killed_during_inserts_leaves_each_row_once(cluster: Cluster, store: ClickHouseStore) -> None:
+    blocks: list[Block] = []
+    failed: list[Block] = []
+    killing = asyncio.get_running_loop().run_in_executor(None, cluster.engines[OTHER].kill)
+    for number in count():
+        blocks.append(block_of(many_events(2_000), [f"m{number}"]))
+        if await insert(store, blocks[-1]):
+            failed.append(blocks[-1])
+            break
+    await killing
+    cluster.engines[OTHER].start()
+    for block in failed:
+        assert await insert(store, block) is None
+    rows = sorted(row for block in blocks for row in expected(block))
+    assert rows_of_view(cluster) == rows
+    assert sorted(rows_of_shard(cluster, INITIATOR) + rows_of_shard(cluster, OTHER)) == rows
+
+
+async def test_connections_between_shards_that_were_cut_are_made_again(
+    cluster: Cluster, store: ClickHouseStore
+) -> None:
+    assert await insert(store, block_of(EVENTS, ["a"])) is None
+    cluster.engines[OTHER].kill()
+    cluster.engines[OTHER].start()
+    assert await insert(store, block_of(EVENTS, ["b"])) is None
+
+
+async def test_a_table_that_another_shard_misses_looks_like_a_shard_that_is_down(
+    cluster: Cluster, store: ClickHouseStore
+) -> None:
+    with cluster.engines[OTHER].client(cluster.database) as client:
+        client.execute("DROP TABLE execution_metrics_local SYNC")
+    unavailable = await insert(store, block_of(EVENTS, ["a"]))
+    assert unavailable is not None
+    assert unavailable.code == ALL_CONNECTION_TRIES_FAILED
+    assert "There is no table `metrics`.`execution_metrics_local` on server: 127.0.0.1:" in str(unavailable)
+
+
+async def test_an_insert_of_no_rows_reaches_no_other_shard(cluster: Cluster, store: ClickHouseStore) -> None:
+    cluster.engines[OTHER].kill()
+    assert await insert(store, Block(202601)) is None
+
+
+async def test_the_views_are_of_all_shards(cluster: Cluster, store: ClickHouseStore) -> None:
+    block = block_of(EVENTS, ["execution_time_ms", "result_success"])
+    assert await insert(store, block) is None
+    for engine in cluster.engines:
+        with engine.client(cluster.database) as client:
+            assert client.execute("SELECT count() FROM execution_metrics_executions") == [(20,)]
+            assert client.execute("SELECT sum(executions) FROM execution_metrics_per_minute") == [(40,)]
+            assert client.execute("SELECT executions, succeeded FROM execution_metrics_success_per_day") == [(20, 20)]
