@@ -158,7 +158,7 @@ async def test_a_refused_row_is_counted_within_its_shard(
     assert re.match(
         rf"{received_from}Constraint `not_negative` for table metrics.execution_metrics_local \([0-9a-f-]+\) "
         rf"is violated at row {position_on_shard + 1}. Expression: \(metric_value >= 0\). "
-        r"Column values: metric_value = -1\.?: Insertion status:\nWrote 1 blocks and \d+ rows on shard 0 replica 0",
+        r"Column values: metric_value = -1[.:]",
         str(refused),
     )
 

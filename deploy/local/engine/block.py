@@ -142,3 +142,17 @@ def encode_block(data: bytes, block: Block, header: Sequence[tuple[str, str]]) -
     for column, (name, type_name) in zip(block.columns, header, strict=True):
         yield encode_string(name) + encode_string(type_name)
         yield view[column.start : column.end]
+
+
+def encode_only_block(data: bytes, rows: int) -> Iterator[bytes]:
+    """A result of `rows` rows for the wire, whatever the types of its columns.
+
+    Raises:
+        ServerError: NOT_IMPLEMENTED when the result has more than one block.
+    """
+    reader = WireReader.over(data)
+    reader.varint()  # columns
+    if reader.varint() != rows:
+        raise ServerError(NOT_IMPLEMENTED, "The local engine server sends a shard's part of a query in one block")
+    yield BLOCK_INFO
+    yield data

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chdb
 
+from deploy.local.engine import shard
 from deploy.local.engine.errors import STD_EXCEPTION, SYNTAX_ERROR, ServerError
+from deploy.local.engine.protocol import Stage
 from deploy.local.engine.statement import Insert, identifier, may_be_several, quote, returns_rows, without_format
 
 if TYPE_CHECKING:
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
 
 _ERROR = re.compile(r"Code: (\d+)\. DB::\w*Exception: (.*?)(?: \([A-Z][A-Z0-9_]+\))?\s*", re.DOTALL)
 # Pretty names of Tuple types run over several lines.
+EXPLAIN = "EXPLAIN PLAN json = 1, optimize = 0, header = 1, actions = 1 {}"
+PART_SETTINGS = {
+    # A block with states cannot be split here, so a shard's part of an aggregation must be one block.
+    "max_block_size": str(1 << 20),
+    # The plan must aggregate what the query names: these replace count() by a number, and columns by their subcolumns.
+    "optimize_trivial_count_query": "0",
+    "optimize_functions_to_subcolumns": "0",
+}
 DESCRIBE = "DESCRIBE TABLE {} SETTINGS print_pretty_type_names = 0"
 
 
@@ -35,6 +45,14 @@ class Answer(NamedTuple):
     data: bytes
     rows_read: int
     bytes_read: int
+
+
+class Part(NamedTuple):
+    """The answer to a shard's part of a query, names and types of its columns, and how many rows it has."""
+
+    answer: Answer
+    columns: list[tuple[str, str]]
+    rows: int
 
 
 class Engine:
@@ -81,6 +99,28 @@ class EngineSession:
         with self._applied(self._accepted(settings)):
             result = self._result(without_format(text))
             return Answer(bytes(result.bytes()), result.storage_rows_read(), result.storage_bytes_read())
+
+    def execute_part(self, text: str, stage: Stage, settings: Sequence[Setting]) -> Part:
+        """Run a query that another server shares with this shard, as far as `stage`.
+
+        Raises:
+            ServerError: NOT_IMPLEMENTED for a query that `shard` cannot rewrite, and for too many states.
+        """
+        with self._applied({**self._accepted(settings), **PART_SETTINGS}):
+            plan = self._plan(text)
+            aggregation = plan.aggregation()
+            if stage is not Stage.WITH_MERGEABLE_STATE or aggregation is None:
+                rewritten = shard.named_as_in_plan(text, plan)
+            else:
+                inner, rewritten = shard.states(text, aggregation)
+                shard.check(aggregation, self._plan(inner).aggregation())
+            result = self._result(rewritten)
+            answer = Answer(bytes(result.bytes()), result.storage_rows_read(), result.storage_bytes_read())
+            return Part(answer, self.result_columns(rewritten), result.rows_read())
+
+    def _plan(self, text: str) -> shard.Plan:
+        explained = self._query(EXPLAIN.format(text), "TabSeparatedRaw")
+        return shard.Plan(json.loads(explained)[0]["Plan"])
 
     def result_columns(self, text: str) -> list[tuple[str, str]]:
         """Names and exact types of a SELECT's columns; empty for other statements."""

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from deploy.local.engine import protocol
-from deploy.local.engine.block import Block, BlockFile, encode_block, encode_header, receive_block, split_result
+from deploy.local.engine.block import (
+    Block,
+    BlockFile,
+    encode_block,
+    encode_header,
+    encode_only_block,
+    receive_block,
+    split_result,
+)
 from deploy.local.engine.columns import column_of
 from deploy.local.engine.errors import (
     AUTHENTICATION_FAILED,
@@ -118,8 +126,10 @@ class Session:
                 with engine.external_tables(external):
                     if data_follows(query.text):
                         self._serve_insert(engine, query)
-                    else:
+                    elif query.stage is Stage.COMPLETE:
                         self._serve_statement(engine, query)
+                    else:
+                        self._serve_part(engine, query)
         except ProtocolError:
             raise
         except ServerError as error:
@@ -174,12 +184,6 @@ class Session:
         return receive_block(self._reader, file)
 
     def _serve_statement(self, engine: EngineSession, query: Query) -> None:
-        if query.stage is not Stage.COMPLETE:
-            raise ServerError(
-                NOT_IMPLEMENTED,
-                "The local engine server processes a shard's part of a query only to the end. Read the rows of the "
-                "Distributed table in a subquery, as in: SELECT count() FROM (SELECT * FROM table)",
-            )
         answer = engine.execute(query.text, query.settings)
         result = answer.data
         blocks = list(split_result(result))
@@ -190,6 +194,14 @@ class Session:
             if self._cancelled():
                 return
             self._send(protocol.data_prefix(), *encode_block(result, block, header))
+        self._send(protocol.progress(answer.rows_read, answer.bytes_read))
+
+    def _serve_part(self, engine: EngineSession, query: Query) -> None:
+        """A shard's part of a query: one block, of which nobody here needs to know where its columns end."""
+        answer, header, rows = engine.execute_part(query.text, query.stage, query.settings)
+        self._send(protocol.data_prefix() + encode_header(header))
+        if answer.data:
+            self._send(protocol.data_prefix(), *encode_only_block(answer.data, rows))
         self._send(protocol.progress(answer.rows_read, answer.bytes_read))
 
     @staticmethod
