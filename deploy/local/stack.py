@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from deploy.local.cluster import Cluster
+
 ENGINES_DATABASE = "default"
 """There from the start, but of a kind of its own (Overlay) that takes no refreshable materialized view."""
 DEFAULT_DATABASE = "metrics"
@@ -37,6 +39,7 @@ class Stack:
     Args:
         directory: where the servers keep their files.
         broker: not started yet; Tansu if none is given.
+        cluster: not started yet; in place of one engine. Its database is used, and `engine` is its first.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Stack:
         directory: Path,
         *,
         broker: KafkaServer | None = None,
+        cluster: Cluster | None = None,
         topic: str = "execution-completed",
         partitions: int = 4,
         dlq_partitions: int = 1,
@@ -51,10 +55,12 @@ class Stack:
         migrate: bool = True,
     ) -> None:
         self.broker = broker or Broker(directory)
-        self.engine = EngineProcess(directory)
+        self.engine = cluster.engines[0] if cluster else EngineProcess(directory)
         self.topic = topic
         self.dlq_topic = f"{topic}.dlq"
-        self.database = database
+        self.database = cluster.database if cluster else database
+        self._cluster = cluster
+        self._clickhouse = cluster or self.engine
         self._partitions = {self.topic: partitions, self.dlq_topic: dlq_partitions}
         self._migrate = migrate
 
@@ -84,24 +90,30 @@ class Stack:
         with ExitStack() as undo:
             undo.callback(self.stop)
             with ThreadPoolExecutor(2) as executor:
-                starting = [executor.submit(server.start) for server in (self.broker, self.engine)]
+                starting = [executor.submit(server.start) for server in (self.broker, self._clickhouse)]
             for started in starting:
                 started.result()
             asyncio.run(create_topics(self.broker.bootstrap_servers, self._partitions, keep=True))
             self._create_database()
             if self._migrate:
-                self._apply_migrations()
+                self._create_tables()
             undo.pop_all()
 
     def stop(self) -> None:
         """Stop both, the last started first."""
-        self.engine.stop()
+        self._clickhouse.stop()
         self.broker.stop()
 
     def _create_database(self) -> None:
         if self.database != ENGINES_DATABASE:
             with self.engine.client() as client:
                 client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
+
+    def _create_tables(self) -> None:
+        if self._cluster:
+            self._cluster.create_tables()
+        else:
+            self._apply_migrations()
 
     def _apply_migrations(self) -> None:
         finished = subprocess.run(

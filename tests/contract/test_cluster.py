@@ -2,7 +2,8 @@
 
 What is shown: ClickHouse's own parser takes every statement; and without `ON CLUSTER`, which needs a server's queue,
 every CREATE runs on an engine that knows a cluster of itself and has a Keeper in memory. That Keeper leaves replicated
-tables read-only, so no ALTER runs here and no row is written: what replicas and shards do with rows is not shown.
+tables read-only, so no ALTER runs here and no row is written: what replicas do with rows is not shown. What shards do
+with rows is in `test_cluster_inserts.py`.
 """
 
 from collections.abc import Iterator
