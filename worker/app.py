@@ -1,7 +1,7 @@
 """The composition root: build the adapters, start them, run the consumer, stop in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,8 @@ from time import monotonic, time
 import structlog
 
 from worker import logs
-from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
-from worker.errors import DependencyError, StoreError
 from worker.failure_log import FailureLog
 from worker.hold import Cause, Hold
 from worker.http.server import Health
@@ -31,11 +28,10 @@ from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
 from worker.process import relax_garbage_collection, stop_on_signals, unless_stopped
 from worker.settings.loading import Settings
+from worker.startup import StartupCheck, find_store_problem, hold_until_ready
 from worker.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.telemetry import Telemetry
 from worker.tracing import Tracing, tracing
-from worker.writing.breaker import Breaker
-from worker.writing.witness import Witnesses
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -48,16 +44,17 @@ _DRAIN_SHARE = 0.6
 _SPANS_SECONDS = 3.0
 """How long a stop waits for the last spans; OpenTelemetry alone gives a collector that hangs half a minute."""
 
-_LOOK_SECONDS = 10.0
-"""A ClickHouse that is slower to say what its table is like is no reason not to begin: the worker holds if it must."""
+_FAILING_SECONDS = 10.0
+"""An INSERT that has been failing for so long makes the worker unready, whatever is left of its retry budget."""
+_TICK_SECONDS = 1.0
 
 
 async def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
     Raises:
-        DependencyError: Kafka cannot be reached, a topic is missing, or the table is there and does not fit. ClickHouse
-            may be away, and the table not made yet: the worker holds.
+        DependencyError: Kafka cannot be reached, or a topic or a right is missing. While ClickHouse is unavailable, or
+            its table is missing or does not fit, the worker holds.
     """
     stop = stop_on_signals()
     relax_garbage_collection()
@@ -68,14 +65,34 @@ async def run(settings: Settings) -> None:
             log.info("asked to stop while starting")
             return
         log.info("worker runs", version=VERSION, topic=settings.kafka_topic, http_port=worker.http_port, pid=getpid())
-        await worker.consumer.run(stop)
+        await unless_stopped(stop, worker.begin())
+        if not stop.is_set():
+            await worker.consumer.run(stop)
         log.info("worker stops")
 
 
 @dataclass(frozen=True)
 class _Worker:
     consumer: Consumer
+    inbox: KafkaInbox
+    hold: Hold
+    checks: Sequence[StartupCheck]
     http_port: int
+
+    async def begin(self) -> None:
+        """Hold until everything is there, then connect to the topic."""
+        ticking = asyncio.create_task(self._tick(), name="tick")
+        try:
+            await hold_until_ready(self.checks, self.hold)
+            await self.inbox.start()
+        finally:
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        """Waiting for a dependency is progress: the process is not stuck."""
+        while True:
+            self.consumer.last_progress = monotonic()
+            await asyncio.sleep(_TICK_SECONDS)
 
 
 @asynccontextmanager
@@ -91,11 +108,9 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         # 2. Where metrics go.
         traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
         stack.push_async_callback(_close, traces)
-        store, dead_letters = await _outputs(settings, kafka, telemetry, traces, stack)
-        witnesses = Witnesses(store)
-        breaker = Breaker(witnesses, hold)
-        stack.push_async_callback(breaker.stop)
-        writer = Writer(store, witnesses, breaker, settings.retry, settings.on_unavailable, telemetry=telemetry)
+        store, dead_letters, checks = await _outputs(settings, kafka, telemetry, traces, stack)
+        writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_on_trial=True)
+        stack.push_async_callback(writer.close)
         pipeline = Pipeline(
             writer, dead_letters, hold, telemetry, FailureLog(users=settings.log_user_ids), tracing=traces
         )
@@ -108,7 +123,6 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
             settings.kafka_metadata_max_age_seconds,
         )
         inbox = KafkaInbox(kafka, settings.kafka_topic, group, telemetry, traces)
-        await inbox.start()
         stack.push_async_callback(inbox.stop)
         consumer = Consumer(
             inbox,
@@ -126,7 +140,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         looking = partial(_status, settings, telemetry, hold, inbox, consumer, time())
         server = Health(looking, telemetry.registry).serve(settings.http_host, settings.http_port)
         stack.callback(server.close)
-        yield _Worker(consumer, server.port)
+        yield _Worker(consumer, inbox, hold, checks, server.port)
 
 
 async def _close(traces: Tracing) -> None:
@@ -139,31 +153,28 @@ async def _close(traces: Tracing) -> None:
 
 async def _outputs(
     settings: Settings, kafka: KafkaTarget, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
-) -> tuple[Store, DeadLetters]:
+) -> tuple[Store, DeadLetters, Sequence[StartupCheck]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
-        return Nowhere(), Nowhere()
-    await _require_fitting_table(clickhouse_target(settings))
+        return Nowhere(), Nowhere(), ()
     producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
     head = Letterhead(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     seconds = settings.kafka_dlq_timeout_seconds
     dead_letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, seconds, traces)
-    store = ClickHouseStore(clickhouse_target(settings), settings.clickhouse_writers, telemetry)
+    target = clickhouse_target(settings)
+    store = ClickHouseStore(target, settings.clickhouse_writers, telemetry)
     stack.callback(store.close)
-    return store, dead_letters
+    checks = (
+        StartupCheck(Cause.STORE, lambda: find_store_problem(store, target)),
+        StartupCheck(Cause.DEAD_LETTERS, dead_letters.find_problem),
+    )
+    return store, dead_letters, checks
 
 
-async def _require_fitting_table(target: ClickHouseTarget) -> None:
-    where = f"{target.host}:{target.port} {target.database}.{target.table}"
-    try:
-        async with asyncio.timeout(_LOOK_SECONDS):
-            found = await asyncio.to_thread(misfits, target)
-    except (StoreError, TimeoutError) as error:
-        log.warning("could not look whether the table fits", table=where, error=str(error) or type(error).__name__)
-        return
-    if found:
-        lines = "\n".join(f"- {line}" for line in found)
-        raise DependencyError(f"ClickHouse {where} does not fit what the worker writes:\n{lines}")
+def failing_insert(telemetry: Telemetry) -> str | None:
+    """What to say at /readyz of an INSERT that has been failing for long, within its retry budget; else None."""
+    seconds, error = telemetry.unanswered.oldest()
+    return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= _FAILING_SECONDS else None
 
 
 def _is_held(hold: Hold, cause: Cause) -> float:
@@ -174,6 +185,8 @@ def _status(
     settings: Settings, telemetry: Telemetry, hold: Hold, inbox: KafkaInbox, consumer: Consumer, started: float
 ) -> Status:
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
+    if Cause.STORE.value not in reasons and (reason := failing_insert(telemetry)):
+        reasons[Cause.STORE.value] = reason
     if not inbox.joined():
         reasons[GROUP] = "not a member of the consumer group yet, or its coordinator does not answer"
     return Status(

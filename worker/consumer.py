@@ -1,6 +1,7 @@
 """From Kafka to the pipeline and back: gather a batch, process it, commit it, in the order of arrival.
 
-1. Intake gathers a batch and starts it; as many are under way as the store has writers.
+1. Intake gathers a batch and starts it; as many are under way as the store has writers. Batches that are done and wait
+   for an older one do not count: one row that cannot be judged yet must not keep others from being written.
 2. Settling waits for the oldest batch, and commits the next offset of each of its partitions.
 3. On revoke and on stop: intake ends, what is under way finishes inside a deadline and is committed, the rest is
    dropped uncommitted. It comes again, to whoever owns the partitions, and changes nothing in the de-duplicated view.
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 _TICK_SECONDS = 1.0
 """Longest wait without a sign of life; also how often a paused consumer polls."""
+_MOST_AHEAD = 50
+"""Batches that are done and cannot be committed before an older one; what a restart would write again at most."""
 _POLL_RECORDS = 500
 """Records taken at a time at most."""
 
@@ -43,7 +46,7 @@ class Consumer:
     Args:
         inbox: where records come from.
         pipeline: brings each of them to its end.
-        hold: while it is active nothing is taken from the inbox.
+        hold: while it is active work under way does not end, so that neither a stop nor a revoke waits for it.
         policy: how much makes a batch.
         concurrency: batches under way at once.
         revoke_seconds: how long a revoke waits for what is under way; shorter than the rebalance time-out.
@@ -132,13 +135,17 @@ class Consumer:
     async def _turn(self) -> None:
         """Wait until another batch may begin; the group sees a member that polls all the while."""
         idle = False
-        while self._hold.active or self._revoking or len(self._under_way) >= self._concurrency:
+        while self._revoking or not self._may_begin():
             self.last_progress = monotonic()
             if not await self._change(_TICK_SECONDS):
                 idle = True
                 await self._watched(self._inbox.idle())
         if idle:
             self._inbox.resume()
+
+    def _may_begin(self) -> bool:
+        running = sum(not batch.task.done() for batch in self._under_way)
+        return running < self._concurrency and len(self._under_way) < self._concurrency + _MOST_AHEAD
 
     async def _gather(self, generation: int) -> list[Record]:
         """Poll until a batch is full or has lingered; what it returns belongs to `generation` or is to be dropped."""
@@ -148,7 +155,7 @@ class Consumer:
         until = float("inf")
         while generation == self._generation and len(records) < policy.max_events and size < policy.max_bytes:
             wait = min(until - monotonic(), _TICK_SECONDS)
-            if wait <= 0 or self._revoking or (self._hold.active and not records):
+            if wait <= 0 or self._revoking:
                 break
             # Records like the last ones, and the batch does not overshoot its bytes.
             fitting = 1 + int((policy.max_bytes - size) / self._record_bytes)

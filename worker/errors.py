@@ -7,16 +7,13 @@ WorkerError
 ├── MigrationLocked          somebody else is migrating (exit 1)
 ├── InvalidEvent             a record cannot be read as an event: dead-lettered whole
 ├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
-└── StoreError               ClickHouse, or the way to it, refused an insert
-    ├── RowRefused           the data is at fault: split until the guilty rows stand alone
-    ├── StoreUnavailable     an outage: retry within a budget, then hold
-    ├── StoreMisconfigured   the metric is innocent: hold at once, dead-letter nothing
-    └── UnknownStoreError    a code without a class: row-refused if other rows pass, else unavailable
+└── StoreError               ClickHouse, or the way to it, failed a statement; its outcome says what of
 """
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+
+from worker.outcome import Outcome, OutcomeKind
 
 
 class ErrorClass(StrEnum):
@@ -75,57 +72,28 @@ class DeadLetterUnavailable(WorkerError):
         self.pointers = pointers
 
 
-class Constraint(NamedTuple):
-    """A constraint of a table that has refused a block.
-
-    Attributes:
-        table: whose constraint it is, as the store names it.
-        expression: what each row must fulfil, as the store words it.
-        violated: what is to be said of any row that does not.
-    """
-
-    table: str
-    expression: str
-    violated: str
-
-
 class StoreError(WorkerError):
-    """An insert that was not acknowledged.
+    """A statement that ClickHouse, or the way to it, has failed.
 
     Attributes:
-        code: ClickHouse's number of the error, or None where the error is not ClickHouse's own.
-        name: ClickHouse's name of the error, or the name of the exception of the client.
-        row: position in the block, from 0, of a row that the message names; a hint, to be verified.
-        constraint: that the message names.
+        outcome: what is known of the failure.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        name: str,
-        code: int | None = None,
-        row: int | None = None,
-        constraint: Constraint | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.name = name
-        self.code = code
-        self.row = row
-        self.constraint = constraint
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
 
+    @property
+    def kind(self) -> OutcomeKind:
+        """Its class."""
+        return self.outcome.kind
 
-class RowRefused(StoreError):
-    """The data is at fault."""
+    @property
+    def name(self) -> str:
+        """ClickHouse's name of the error, or the name of the client's exception."""
+        return self.outcome.name
 
-
-class StoreUnavailable(StoreError):
-    """The store is away, overloaded, or silent; whether the rows are in may be unknown."""
-
-
-class StoreMisconfigured(StoreError):
-    """A table, a column, a grant or a password is wrong; no row is."""
-
-
-class UnknownStoreError(StoreError):
-    """A code that the table of codes does not know."""
+    @property
+    def code(self) -> int | None:
+        """ClickHouse's number of the error; None where it is not ClickHouse's own."""
+        return self.outcome.code

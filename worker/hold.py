@@ -1,4 +1,4 @@
-"""Holding: consumption stands still, the group membership stays, and the reason can be read."""
+"""Holding: consumption is paused, the worker stays a member of its group, and the reason can be read."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,28 +17,26 @@ class Cause(StrEnum):
 
 
 class Hold:
-    """The reasons for which nothing more is taken from Kafka; none of them means that work flows.
+    """The reasons for which consumption is paused; without any the worker is ready.
 
-    It logs once when a reason comes, changes its words, or goes.
+    It logs once when a reason begins, changes, or ends.
     """
 
     def __init__(self) -> None:
         self._reasons: dict[Cause, str] = {}
-        self._taking: set[Cause] = set()
 
     @property
     def active(self) -> bool:
-        """Whether intake must stand still."""
-        return bool(self._reasons.keys() - self._taking)
+        """Whether there is a reason."""
+        return bool(self._reasons)
 
     @property
     def reasons(self) -> Mapping[Cause, str]:
         """Each cause with its reason in words, as they are now: the health endpoint looks from another thread."""
         return MappingProxyType(self._reasons.copy())
 
-    def enter(self, cause: Cause, reason: str, *, taking: bool = False) -> None:
-        """Begin to hold, or go on for another reason; with `taking` intake goes on as far as there is room."""
-        (self._taking.add if taking else self._taking.discard)(cause)
+    def enter(self, cause: Cause, reason: str) -> None:
+        """Begin to hold, or go on for another reason."""
         before = self._reasons.get(cause)
         self._reasons[cause] = reason
         if before is None:
@@ -48,6 +46,5 @@ class Hold:
 
     def leave(self, cause: Cause) -> None:
         """Hold no longer for `cause`; where it was no reason, nothing happens."""
-        self._taking.discard(cause)
         if self._reasons.pop(cause, None) is not None:
             log.info("holding ended", cause=cause.value, still_holding=sorted(self._reasons))

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from math import inf
 from threading import Lock
 from time import monotonic
 
@@ -99,22 +100,27 @@ _LATELY_SECONDS = 60
 
 
 class Unanswered:
-    """Blocks that were sent without an answer and will be sent again: since when, as long as that is so."""
+    """Blocks that were sent without an answer and will be sent again: since when, and with which error."""
 
     def __init__(self) -> None:
-        self._since: dict[int, float] = {}
+        self._blocks: dict[int, tuple[float, str]] = {}
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._blocks)
 
-    def add(self, key: int, sent: float) -> None:
-        """A block that was first sent at `sent`, as `time.monotonic` counts, has no answer."""
-        self._since.setdefault(key, sent)
+    def add(self, key: int, first_sent: float, error: str) -> None:
+        """A block that was first sent at `first_sent`, as `time.monotonic` counts, has failed again with `error`."""
+        self._blocks[key] = (min(first_sent, self._blocks.get(key, (first_sent, ""))[0]), error)
 
     def discard(self, key: int) -> None:
-        """It has been answered, or is given up."""
-        self._since.pop(key, None)
+        """It was answered, or abandoned."""
+        self._blocks.pop(key, None)
 
     def oldest_seconds(self) -> float:
         """How long ago the oldest of them was sent first; 0 without any."""
-        return max((monotonic() - since for since in tuple(self._since.values())), default=0.0)
+        return self.oldest()[0]
+
+    def oldest(self) -> tuple[float, str]:
+        """How long ago the oldest of them was sent first, in seconds, and its last error; 0 and "" without any."""
+        first_sent, error = min(tuple(self._blocks.values()), default=(inf, ""))
+        return max(monotonic() - first_sent, 0.0), error

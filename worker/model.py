@@ -109,12 +109,18 @@ class Row(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why something became a dead letter, in words that stay stable for those who filter by them."""
+    """Why something became a dead letter, in words that stay stable for those who filter by them.
+
+    Attributes:
+        isolated: False where a row was refused together with others, because isolating each would have taken too many
+            INSERTs: it may be valid.
+    """
 
     error_class: ErrorClass
     error_type: str
     message: str
     code: int | None = None
+    isolated: bool = True
 
 
 class FailedMetric(NamedTuple):

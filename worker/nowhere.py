@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 
 from worker.block import Block
-from worker.errors import Constraint
 from worker.model import Failed
+from worker.outcome import WRITTEN, Constraint, Outcome
 
 
 class Nowhere:
     """A `Store` and a `DeadLetters` that take everything and keep nothing."""
 
-    async def insert(self, block: Block) -> None:
-        """Take the rows."""
+    async def insert(self, block: Block) -> Outcome:  # noqa: ARG002 - the port's signature
+        """Accept the rows."""
+        return WRITTEN
 
-    async def probe(self, witness: Block | None = None) -> None:
+    async def probe(self) -> Outcome:
         """Always ready."""
+        return WRITTEN
 
-    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
         """There is no constraint here."""
         return ()
 

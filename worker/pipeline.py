@@ -20,6 +20,7 @@ from worker.ports import DeadLetters
 from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.telemetry import Telemetry
 from worker.tracing import OFF, Tracing
+from worker.writing.bisection import IsolationBudget
 from worker.writing.writer import Writer
 
 MAX_ROWS = 200_000
@@ -74,9 +75,10 @@ class Pipeline:
     async def finish(self, fanned: FanOut) -> list[Failed]:
         """Steps 2 and 3 for what is fanned out already; returns what became dead letters."""
         unwritten: list[FailedMetric] = []
+        budget = IsolationBudget()
         for block in fanned.blocks.values():
             with self._tracing.span("write", rows=len(block), month=block.month):
-                unwritten += await self._writer.write(block)
+                unwritten += await self._writer.write(block, budget)
         failed = [*fanned.failed, *unwritten]
         await self._put(failed)
         self._count(fanned, fanned.rows - len(unwritten))

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.block import Block
-from worker.errors import Constraint
 from worker.letters.done import Done
 from worker.model import Failed, Record
+from worker.outcome import Constraint, Outcome
 
 
 class Partition(NamedTuple):
@@ -19,32 +19,20 @@ class Partition(NamedTuple):
 class Store(Protocol):
     """Where rows go."""
 
-    async def insert(self, block: Block) -> None:
-        """Insert the rows of `block`, all or none; when this returns they are acknowledged.
+    async def insert(self, block: Block) -> Outcome:
+        """Insert the rows of `block`, all or none, and say what became of them.
 
         The same rows inserted again, whatever became of the first time, change nothing.
-
-        Raises:
-            RowRefused: some of the rows are at fault.
-            StoreUnavailable: nothing is known of the rows, or the store could not take them.
-            StoreMisconfigured: the store lacks what every insert needs.
-            UnknownStoreError: none of the above can be told.
         """
 
-    async def probe(self, witness: Block | None = None) -> None:
-        """Ask whether inserts would be taken: with rows that were taken before, if there are any, else with none.
+    async def probe(self) -> Outcome:
+        """Insert no rows: the outcome says whether the store accepts inserts."""
 
-        The witness is written once more, whatever the store remembers of it.
-
-        Raises:
-            StoreError: what an insert would meet.
-        """
-
-    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
-        """Ask which rows of `block` do not fulfil `constraint`: their positions, ascending. Nothing is written.
+    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
+        """Positions, ascending, of the rows of `block` that do not fulfil `constraint`. Nothing is written.
 
         Raises:
-            StoreError: the store does not answer, or cannot be asked so.
+            StoreError: the store does not answer, or cannot evaluate the constraint.
         """
 
 

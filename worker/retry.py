@@ -3,14 +3,24 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from random import uniform
 from traceback import clear_frames
-from typing import Any
+from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, stop_never
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    stop_before_delay,
+    stop_never,
+)
+from tenacity.retry import retry_base
 from tenacity.stop import stop_base
-from tenacity.wait import wait_random_exponential
 
 Sleep = Callable[[float], Awaitable[None]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -32,30 +42,54 @@ class RetryPolicy:
     first_wait_seconds: float = 0.2
     max_wait_seconds: float = 10.0
 
-    def retrying(self, on: type[Exception], sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
-        """Iterate over attempts while they raise `on`; when the budget is spent the last error comes through."""
-        return self._retrying(on, sleep, stop_after_attempt(self.attempts) | stop_before_delay(self.max_seconds))
+    async def call(
+        self,
+        function: Callable[[], Awaitable[Result]],
+        again: Callable[[Result], bool],
+        sleep: Sleep = asyncio.sleep,
+    ) -> Result:
+        """Call `function` while `again` of its result is true and the budget lasts; the last result."""
+        retrying = self._retrying(
+            retry_if_result(again), sleep, stop_after_attempt(self.attempts) | stop_before_delay(self.max_seconds)
+        )
+        result: Result = await retrying(function)
+        return result
 
     def without_end(self, on: type[Exception], sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
         """Iterate over attempts at the pace of this policy while they raise `on`, whatever the budget."""
-        return self._retrying(on, sleep, stop_never)
+        return self._retrying(retry_if_exception_type(on), sleep, stop_never)
 
-    def _retrying(self, on: type[Exception], sleep: Sleep, stop: stop_base) -> AsyncRetrying:
+    def backoff_seconds(self, failures: int) -> float:
+        """How long to wait after `failures` failed attempts, from 1."""
+        longest = self.first_wait_seconds * 2 ** min(failures - 1, _MAX_DOUBLINGS)
+        return uniform(0, min(longest, self.max_wait_seconds))  # noqa: S311 # nosec B311
+
+    def _retrying(self, retry: retry_base, sleep: Sleep, stop: stop_base) -> AsyncRetrying:
         return _Retrying(
-            retry=retry_if_exception_type(on),
+            retry=retry,
             stop=stop,
-            wait=wait_random_exponential(multiplier=self.first_wait_seconds, max=self.max_wait_seconds),
+            wait=self._wait,
             sleep=sleep,
-            reraise=True,
+            retry_error_callback=_last_result,
         )
+
+    def _wait(self, state: RetryCallState) -> float:
+        return self.backoff_seconds(state.attempt_number)
+
+
+_MAX_DOUBLINGS = 30
+
+
+def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 - whatever was called
+    return state.outcome.result() if state.outcome else None
 
 
 class _Retrying(AsyncRetrying):
     """Leaves no reference cycle behind, whatever its end.
 
-    Tenacity keeps the exception, whose traceback leads to the frames in which tenacity keeps it, and those lead on to
-    the rows of the insert that failed. The worker's collector runs rarely, so that failed inserts would pile up:
-    measured, 300 MB where 130 do. The traceback stays, with its files and lines.
+    Tenacity's state of a call leads to the function that it calls, and back to itself; an exception, also that of a
+    cancelled task, leads through its traceback to that state. Through them the rows of an INSERT would stay until the
+    garbage collector runs, which the worker lets run rarely: measured, 300 MB where 130 do.
     """
 
     async def __call__(self, fn: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
@@ -68,7 +102,7 @@ class _Retrying(AsyncRetrying):
 
         try:
             return await super().__call__(attempt)
-        except BaseException as error:  # also when it is cancelled, on a revoke
+        except BaseException as error:
             clear_frames(error.__traceback__)
             error.__context__ = None  # tenacity's own, which leads to the error again
             raise

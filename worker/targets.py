@@ -45,6 +45,7 @@ def clickhouse_target(settings: Settings) -> ClickHouseTarget:
         key_file=settings.clickhouse_key_file,
         key_password=settings.secret("clickhouse_key_password"),
         table=settings.clickhouse_table,
+        cluster=settings.clickhouse_cluster,
         connect_timeout_seconds=settings.clickhouse_connect_timeout_seconds,
         timeout_seconds=settings.clickhouse_timeout_seconds,
     )

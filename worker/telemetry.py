@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from worker.errors import ErrorClass
 from worker.instruments import ManyHistogram, Meter, Unanswered
 from worker.model import Failed, FailedMetric, Record
+from worker.outcome import OutcomeKind
 
 _PREFIX = "metrics_worker_"
 
@@ -88,23 +89,29 @@ class Telemetry:
         # Inserts
         self.inserts = self._counter(
             "inserts",
-            "INSERT statements by outcome (ok, or the class of error) and ClickHouse's code.",
+            "INSERT statements by outcome (written, refused, too_large, unavailable, misconfigured, unclassified) and "
+            "ClickHouse's code.",
             "outcome",
             "code",
         )
         self.insert_retries = self._counter(
             "insert_retries",
-            "Those of the inserts that repeat one with the same rows and token; dropped: on a revoke or a stop.",
+            "Those of the inserts that repeat one with the same rows and token; dropped: by a revoke or a stop.",
             "outcome",
             "code",
         )
         for counter in (self.inserts, self.insert_retries):
-            counter.labels("ok", "")
+            counter.labels(OutcomeKind.WRITTEN.value, "")
         self.splits = self._counter(
-            "splits", "Blocks cut into pieces: refused, too much for the store, or failed by an unknown code.", "reason"
+            "splits", "Blocks cut into pieces: refused, too large, or failed with an unclassified code.", "reason"
         )
-        for reason in ("refused", "too_much", "unknown"):
-            self.splits.labels(reason)
+        for kind in (OutcomeKind.REFUSED, OutcomeKind.TOO_LARGE, OutcomeKind.UNCLASSIFIED):
+            self.splits.labels(kind.value)
+        self.not_isolated = self._counter(
+            "rows_not_isolated",
+            "Rows refused together with others, because to isolate each would have taken too many inserts; they are "
+            "dead letters, and may be valid.",
+        )
         self.constraint_questions = self._counter(
             "constraint_questions",
             "How often ClickHouse was asked which rows of a block violate a constraint: violated (some do), fulfilled "

@@ -165,7 +165,7 @@ def _clickhouse() -> list[Graph]:
             "Deduplication window in use",
             "How much of the 10,000 inserts that ClickHouse remembers has passed since the oldest unanswered insert.",
             {
-                "by inserts": f"max({_UNANSWERED}) * sum(rate({selected(_INSERTS, outcome='ok')}[10m])) / 10000",
+                "by inserts": f"max({_UNANSWERED}) * sum(rate({selected(_INSERTS, outcome='written')}[10m])) / 10000",
                 "by time (an hour, replicas only)": f"max({_UNANSWERED}) / 3600",
             },
             "percentunit",

@@ -64,6 +64,11 @@ class Cluster:
         return EngineProcess(directory, port, password=self._password, config=config)
 
     @property
+    def name(self) -> str:
+        """As CLICKHOUSE_CLUSTER wants it."""
+        return NAME
+
+    @property
     def database(self) -> str:
         """The database of the tables."""
         return self._topology.database
@@ -76,7 +81,12 @@ class Cluster:
     def target(self, **options: object) -> ClickHouseTarget:
         """The Distributed table of the first engine; `options` are those of ClickHouseTarget."""
         first = self.engines[0]
-        defaults = {"database": self.database, "table": self._topology.table, "password": self._password}
+        defaults = {
+            "database": self.database,
+            "table": self._topology.table,
+            "password": self._password,
+            "cluster": NAME,
+        }
         return ClickHouseTarget(first.host, first.port, **{**defaults, **options})  # type: ignore[arg-type]
 
     def start(self) -> None:

@@ -75,6 +75,7 @@ class Stack:
             "CLICKHOUSE_PORT": str(self.engine.port),
             "CLICKHOUSE_DATABASE": self.database,
             "CLICKHOUSE_USER": self.engine.user,
+            **({"CLICKHOUSE_CLUSTER": self._cluster.name} if self._cluster else {}),
             # Tansu lets the first member of a group in after half a session.
             "KAFKA_SESSION_TIMEOUT_SECONDS": "4",
         }

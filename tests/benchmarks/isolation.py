@@ -1,6 +1,6 @@
 """What isolation costs: inserts for k guilty rows among n, counted on the real writer against a store in memory.
 
-The store can be asked about the constraint that the rows violate, or only names one of them, or says nothing.
+The store evaluates the constraint that the rows violate, or it says nothing but that it refuses the block.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ _ROWS = (1_000, 10_000, 100_000)
 _GUILTY = (1, 3, 10, 100)
 _PLACEMENTS = 3
 _RULED = 5
-_TOLD = ("asked", "named", "unnamed")
-"""What a refusal tells: a constraint that can be asked about, a row, or neither."""
+_REFUSALS = ("constraint", "view")
+"""A constraint that the store evaluates, or a view that throws and names no row."""
 
 
 def isolation() -> list[Figures]:
-    """One line for each k and n, by what a refusal tells; means over random placements."""
+    """One line for each k and n, by what refuses; means over random placements."""
     lines: list[Figures] = []
     for rows in _ROWS:
         events = many_events(rows // len(_METRICS))
         for guilty in _GUILTY:
             line: Figures = {"rows": rows, "guilty": guilty}
-            for told in _TOLD:
+            for refusal in _REFUSALS:
                 random = Random(20260904)
                 costs = [
-                    asyncio.run(_inserts(events, frozenset(random.sample(range(rows), guilty)), told))
+                    asyncio.run(_inserts(events, frozenset(random.sample(range(rows), guilty)), refusal))
                     for _ in range(_PLACEMENTS)
                 ]
-                line[f"inserts_{told}"] = round(mean(costs), 1)
+                line[f"inserts_{refusal}"] = round(mean(costs), 1)
             lines.append(line)
     return lines
 
@@ -61,9 +61,9 @@ async def _blocks() -> list[Figures]:
     return lines
 
 
-async def _inserts(events: list[Event], guilty: frozenset[int], told: str) -> int:
+async def _inserts(events: list[Event], guilty: frozenset[int], refusal: str) -> int:
     """A row's value is its position in the block."""
-    store = MemoryStore(lambda row: row.value in guilty, names_row=told != "unnamed", names_constraint=told == "asked")
+    store = MemoryStore(lambda row: row.value in guilty, names_constraint=refusal == "constraint")
     async with rig(store) as worker:
         failed = await worker.writer.write(block_of(events, _METRICS))
     if len(failed) != len(guilty):

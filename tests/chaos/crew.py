@@ -137,7 +137,7 @@ class Crew:
         for member in self.running:
             with suppress(OSError):  # it has just ended, or has not begun to listen
                 inserts = member.process.telemetry().get("metrics_worker_inserts_total", {})
-                answered += sum(count for labels, count in inserts.items() if {"ok", "RowRefused"} & set(labels))
+                answered += sum(count for labels, count in inserts.items() if {"written", "refused"} & set(labels))
         return int(answered)
 
     def look(self) -> None:

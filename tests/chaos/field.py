@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from deploy.local.broker import Broker
+from deploy.local.cluster import Cluster
 from deploy.local.demo import table, topic
 from deploy.local.demo.audit import Findings, Tolerance, audit
 from deploy.local.demo.ledger import Ledger
@@ -69,6 +70,7 @@ class Field:
     """What a scenario breaks, and what it asks of it.
 
     Attributes:
+        cluster: the shards of the table; None where it has only one, `stack.engine`.
         random: everything that is left to chance.
         events: how many records the run has.
         problems: what was not as it should be, in words.
@@ -76,6 +78,7 @@ class Field:
     """
 
     stack: Stack
+    cluster: Cluster | None
     engine_proxy: FaultProxy
     broker_proxy: FaultProxy
     ledger: Ledger
@@ -193,15 +196,18 @@ def opened(scenario: Scenario, seed: int, events: int, outage_seconds: float, di
         broker_port = free_port()
         broker_proxy = stack_of.enter_context(in_thread(FaultProxy(broker_port)))
         advertised = broker_proxy.port if scenario.broker_proxied else 0
-        stack = Stack(directory, broker=Broker(directory, broker_port, advertised))
+        cluster = Cluster(directory, shards=scenario.shards) if scenario.shards > 1 else None
+        stack = Stack(directory, broker=Broker(directory, broker_port, advertised), cluster=cluster)
         if scenario.before_engine is not None:
             stack_of.enter_context(scenario.before_engine(directory))
         stack_of.enter_context(stack)
         engine_proxy = stack_of.enter_context(in_thread(FaultProxy(stack.engine.port)))
-        with stack.engine.client(stack.database) as client:
-            table.constrain(client)
-            # No merge removes what the report counts; and FINAL has to do all the work.
-            client.execute(f"ALTER TABLE {table.TABLE} MODIFY SETTING {_NO_MERGES}, {_MANY_PARTS}")
+        stored = cluster.local_table if cluster else table.TABLE
+        for engine in cluster.engines if cluster else (stack.engine,):
+            with engine.client(stack.database) as client:
+                table.constrain(client, stored)
+                # No merge removes what the report counts; and FINAL has to do all the work.
+                client.execute(f"ALTER TABLE {stored} MODIFY SETTING {_NO_MERGES}, {_MANY_PARTS}")
         environment = {
             **stack.environment(),
             **COMPRESSED,
@@ -214,4 +220,6 @@ def opened(scenario: Scenario, seed: int, events: int, outage_seconds: float, di
         ledger = stack_of.enter_context(Ledger(directory))
         load = Load(stack, ledger, messages(Random(f"events {seed}"), scenario.mix), events)
         chance = Random(f"{scenario.name} {seed}")
-        yield Field(stack, engine_proxy, broker_proxy, ledger, load, crew, chance, events, directory, outage_seconds)
+        yield Field(
+            stack, cluster, engine_proxy, broker_proxy, ledger, load, crew, chance, events, directory, outage_seconds
+        )

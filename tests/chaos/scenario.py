@@ -35,6 +35,7 @@ class Scenario:
             letter beside a row whose insert was never answered.
         broker_proxied: whether Kafka's clients come through the proxy, those of the run itself included.
         before_engine: opened before the engine starts, with the folder of the run.
+        shards: how many shards the table has; with more than one it is Distributed over as many engines.
         short: whether the selection of `--short` has it.
     """
 
@@ -48,4 +49,5 @@ class Scenario:
     repeats: bool = True
     broker_proxied: bool = False
     before_engine: Callable[[Path], AbstractContextManager[None]] | None = None
+    shards: int = 1
     short: bool = False

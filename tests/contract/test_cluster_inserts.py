@@ -18,8 +18,12 @@ from worker.block import Block
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import StoreError
+from worker.hold import Hold
 from worker.model import Row
+from worker.outcome import Outcome, OutcomeKind
+from worker.retry import RetryPolicy
+from worker.telemetry import Telemetry
+from worker.writing.writer import Writer
 
 ALL_CONNECTION_TRIES_FAILED = 279
 VIOLATED_CONSTRAINT = 469
@@ -31,13 +35,10 @@ Rows = list[tuple[str, int]]
 OpenStore = Callable[[ClickHouseTarget], ClickHouseStore]
 
 
-async def insert(store: ClickHouseStore, block: Block) -> StoreError | None:
-    """Insert `block`; its error, or None when it was written. Only this function knows how a store reports it."""
-    try:
-        await store.insert(block)
-    except StoreError as error:
-        return error
-    return None
+async def insert(store: ClickHouseStore, block: Block) -> Outcome | None:
+    """Insert `block`; the outcome, or None when it was written."""
+    outcome = await store.insert(block)
+    return None if outcome.kind is OutcomeKind.WRITTEN else outcome
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +160,35 @@ async def test_a_refused_row_is_counted_within_its_shard(
         rf"{received_from}Constraint `not_negative` for table metrics.execution_metrics_local \([0-9a-f-]+\) "
         rf"is violated at row {position_on_shard + 1}. Expression: \(metric_value >= 0\). "
         r"Column values: metric_value = -1[.:]",
-        str(refused),
+        refused.message,
     )
+
+
+@pytest.mark.parametrize("shard", [INITIATOR, OTHER])
+async def test_the_constraint_of_the_local_table_is_evaluated_over_the_block(
+    store: ClickHouseStore, shard_of: list[int], shard: int
+) -> None:
+    block, position, _ = block_with_violation(shard_of, shard)
+    refused = await insert(store, block)
+    assert refused is not None
+    assert refused.constraint is not None
+    assert refused.row is None, "it is counted within the shard"
+    assert await store.find_violations(refused.constraint, block) == [position]
+
+
+async def test_three_invalid_rows_of_fifty_thousand_take_two_inserts(cluster: Cluster, store: ClickHouseStore) -> None:
+    block = block_of(many_events(5_000), [f"metric_{number}" for number in range(10)])
+    invalid = {11, 20_000, 49_999}
+    rows = [row._replace(value=-1.0) if at in invalid else row for at, row in enumerate(block.rows())]
+    telemetry = Telemetry()
+    writer = Writer(store, Hold(), RetryPolicy(), telemetry=telemetry)
+    failed = await writer.write(Block.of(block.month, rows))
+    await writer.close()
+    assert [item.value for item in failed] == [-1.0] * 3
+    assert {item.attempts for item in failed} == {1}
+    assert telemetry.registry.get_sample_value("metrics_worker_splits_total", {"reason": "refused"}) == 1
+    with cluster.engines[0].client(cluster.database) as client:
+        assert client.execute("SELECT count() FROM execution_metrics_deduplicated") == [(49_997,)]
 
 
 @pytest.mark.parametrize("shard", [INITIATOR, OTHER])
@@ -188,7 +216,7 @@ async def test_a_shard_that_is_down_fails_the_insert_and_then_each_row_is_there_
         unavailable = await insert(store, block)
         assert unavailable is not None
         assert unavailable.code == ALL_CONNECTION_TRIES_FAILED
-        assert "Connection refused" in str(unavailable)
+        assert "Connection refused" in unavailable.message
         # "Wrote 1 blocks … on shard 0" in the message is of what was sent, not of what was kept.
         assert rows_of_shard(cluster, INITIATOR) == []
     with pytest.raises(ServerException) as unread:
@@ -253,7 +281,7 @@ async def test_a_table_that_another_shard_misses_looks_like_a_shard_that_is_down
     unavailable = await insert(store, block_of(EVENTS, ["a"]))
     assert unavailable is not None
     assert unavailable.code == ALL_CONNECTION_TRIES_FAILED
-    assert "There is no table `metrics`.`execution_metrics_local` on server: 127.0.0.1:" in str(unavailable)
+    assert "There is no table `metrics`.`execution_metrics_local` on server: 127.0.0.1:" in unavailable.message
 
 
 async def test_an_insert_of_no_rows_reaches_no_other_shard(cluster: Cluster, store: ClickHouseStore) -> None:

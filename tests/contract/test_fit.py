@@ -9,7 +9,8 @@ from worker.clickhouse.fit import misfits
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.topology import Topology
-from worker.errors import StoreUnavailable
+from worker.errors import StoreError
+from worker.outcome import OutcomeKind
 
 ROWS = known_migrations()[0].statements(Topology("", "execution_metrics"))[0]
 
@@ -28,9 +29,10 @@ def test_a_table_that_is_not_there_yet_is_no_misfit(there: ClickHouseTarget) -> 
     assert misfits(there) == []
 
 
-def test_a_server_that_is_away_is_unavailable() -> None:
-    with pytest.raises(StoreUnavailable):
+def test_unreachable_server_is_unavailable() -> None:
+    with pytest.raises(StoreError) as failed:
         misfits(ClickHouseTarget("127.0.0.1", 1))
+    assert failed.value.kind is OutcomeKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from worker.clickhouse.lock import Held, MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
 from worker.clickhouse.migrations import Migrations, State
 from worker.clickhouse.topology import Topology
-from worker.errors import DependencyError, MigrationChanged, MigrationLocked, StoreUnavailable
+from worker.errors import DependencyError, MigrationChanged, MigrationLocked, StoreError
+from worker.outcome import Outcome, OutcomeKind
 
 KNOWN = known_migrations()
 STATEMENTS = [
@@ -229,11 +230,21 @@ class TestLock:
             slow.acquire()
         assert [lock.owner for lock in now.found()] == ["now"]
 
-    def test_it_stays_where_nobody_knows_what_became_of_the_last_statement(self, empty: ClickHouseTarget) -> None:
+    def test_lock_is_kept_when_the_outcome_of_the_last_statement_is_not_known(self, empty: ClickHouseTarget) -> None:
         lock = MigrationLock(empty, topology(empty))
-        with pytest.raises(StoreUnavailable), lock.held():
-            raise StoreUnavailable("the connection broke", name="NetworkError")
+        broken = Outcome(OutcomeKind.UNAVAILABLE, "NetworkError", "the connection broke")
+        with pytest.raises(StoreError, match="the connection broke"), lock.held():
+            raise StoreError(broken)
         assert [found.live for found in lock.found()] == [True]
+
+    @pytest.mark.parametrize("kind", [OutcomeKind.MISCONFIGURED, OutcomeKind.REFUSED, OutcomeKind.UNCLASSIFIED])
+    def test_lock_is_released_when_the_server_has_answered_with_an_error(
+        self, empty: ClickHouseTarget, kind: OutcomeKind
+    ) -> None:
+        lock = MigrationLock(empty, topology(empty))
+        with pytest.raises(StoreError), lock.held():
+            raise StoreError(Outcome(kind, "UNKNOWN_TABLE", "the server has answered"))
+        assert lock.found() == []
 
     def test_a_comment_that_is_not_ours_is_a_live_lock(self, empty: ClickHouseTarget) -> None:
         run_statement(

@@ -104,12 +104,11 @@ def test_migrate_says_by_its_exit_code_what_is_the_matter(run: Run, clickhouse: 
     assert run("migrate", CLICKHOUSE_PORT=str(free_port())).returncode == 3
 
 
-def test_nobody_starts_on_a_table_that_does_not_fit(run: Run, clickhouse: Client) -> None:
+def test_check_names_what_does_not_fit_in_the_table(run: Run, clickhouse: Client) -> None:
     clickhouse.execute("ALTER TABLE execution_metrics MODIFY COLUMN metric_value Float32")
-    for command in ("run", "check"):
-        done = run(command)
-        assert done.returncode == 3
-        assert "column metric_value is Float32; it should be Float64" in done.stderr + done.stdout
+    done = run("check")
+    assert done.returncode == 3
+    assert "column metric_value is Float32; it should be Float64" in done.stdout
 
 
 def test_migrate_refuses_a_file_that_was_changed(run: Run, clickhouse: Client) -> None:

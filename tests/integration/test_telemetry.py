@@ -40,7 +40,7 @@ async def test_the_books_of_a_running_worker_balance(environment: dict[str, str]
     assert one("dead_letters_total", "row_refused", "metric") == 20
     assert one("dead_letters_total", "invalid_event", "event") == 1
     assert one("splits_total", "refused") >= 1
-    assert told["metrics_worker_inserts_total"]["469", "RowRefused"] >= 1
+    assert told["metrics_worker_inserts_total"]["469", "refused"] >= 1
     assert sum(told["metrics_worker_inserts_total"].values()) == one("insert_seconds_count") == one("insert_rows_count")
     assert one("assigned_partitions") == 4
     assert one("last_progress_timestamp_seconds") > began

@@ -31,3 +31,14 @@ class Clock:
     def monotonic(self) -> float:
         """The time, as `time.monotonic` tells it."""
         return self._now
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks run until `condition` holds; no time passes.
+
+    Raises:
+        TimeoutError: it does not within some seconds.
+    """
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - of things that have no event
+            await asyncio.sleep(0)

@@ -6,44 +6,24 @@ from itertools import count
 from typing import NamedTuple, cast
 
 from worker.block import Block
-from worker.errors import (
-    Constraint,
-    DeadLetterUnavailable,
-    RowRefused,
-    StoreError,
-    StoreMisconfigured,
-    StoreUnavailable,
-    UnknownStoreError,
-)
+from worker.errors import DeadLetterUnavailable, StoreError
 from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
 from worker.letters.done import Done, together
 from worker.model import Failed, Record, Row
+from worker.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
 from worker.ports import Backlog, DeadLetters, Sources, Store
 
-Guilty = Callable[[Row], bool]
-Error = Callable[[], StoreError]
-
-
-def unavailable() -> StoreError:
-    """An outage: nothing was taken."""
-    return StoreUnavailable("connection refused", name="NETWORK_ERROR", code=210)
-
-
-def misconfigured() -> StoreError:
-    """A table that is not there."""
-    return StoreMisconfigured("table does not exist", name="UNKNOWN_TABLE", code=60)
-
-
-def unknown() -> StoreError:
-    """An error that the table of codes does not know."""
-    return UnknownStoreError("division by zero", name="ILLEGAL_DIVISION", code=153)
-
-
+RowRule = Callable[[Row], bool]
+UNAVAILABLE = Outcome(OutcomeKind.UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
+MISCONFIGURED = Outcome(OutcomeKind.MISCONFIGURED, "UNKNOWN_TABLE", "table does not exist", 60)
+UNCLASSIFIED = Outcome(OutcomeKind.UNCLASSIFIED, "CODE_4711", "something new", 4711)
+TOO_LARGE = Outcome(OutcomeKind.TOO_LARGE, "MEMORY_LIMIT_EXCEEDED", "memory limit exceeded", 241)
+REFUSED = Outcome(OutcomeKind.REFUSED, "VIOLATED_CONSTRAINT", "constraint is violated", 469)
 CONSTRAINT = Constraint("memory", "metric_value >= 0", "constraint is violated")
 
 
 class _Scripted(NamedTuple):
-    error: StoreError
+    outcome: Outcome
     applied: bool
 
 
@@ -67,125 +47,108 @@ class MemoryStore(Store):
 
     Args:
         refuses: rows that a rule of the table forbids; a block with one is refused whole.
-        fails: rows that make the store fail with a code that nobody knows.
-        names_row: whether a refusal names the first guilty row.
-        names_constraint: whether it names the constraint too, so that the store can be asked about it.
+        fails: rows that make an INSERT fail with an unclassified code.
+        names_constraint: whether a refusal names the constraint and a row, so that the constraint can be evaluated.
 
     Attributes:
         table: the rows, in the order in which they came.
-        witnessed: the rows that probes have added to it.
         acknowledged: the rows of every insert that returned, those of the very same block once.
         inserts: how many rows each insert held, whatever became of it.
         probes: how many probes there were.
-        asked: how many rows it was asked about each time.
-        down: while it is set, every insert and every probe fails with it.
-        broken: while it is set, every insert of rows fails with it, and probes of none are answered.
+        asked: how many rows each evaluation of a constraint held.
+        down: while it is set, every insert and every probe has this outcome.
+        broken: while it is set, every insert of rows has this outcome, and probes succeed.
         watch: called at the beginning of each insert, to change how things stand then.
     """
 
     def __init__(
-        self,
-        refuses: Guilty | None = None,
-        *,
-        fails: Guilty | None = None,
-        names_row: bool = False,
-        names_constraint: bool = False,
+        self, refuses: RowRule | None = None, *, fails: RowRule | None = None, names_constraint: bool = False
     ) -> None:
         self.table: list[StoredRow] = []
-        self.witnessed: list[StoredRow] = []
         self.acknowledged: list[StoredRow] = []
         self.inserts: list[int] = []
         self.probes = 0
         self.asked: list[int] = []
-        self.down: Error | None = None
-        self.broken: Error | None = None
+        self.down: Outcome | None = None
+        self.broken: Outcome | None = None
         self.watch: Callable[[], object] = lambda: None
         self._refuses = refuses
         self._fails = fails
-        self._names_row = names_row or names_constraint
         self._names_constraint = names_constraint
         self._tokens: set[str] = set()
         self._acknowledged_blocks: dict[int, Block] = {}  # by identity; kept, so that no id is given twice
         self._next_inserts: deque[_Scripted | None] = deque()
-        self._next_probes: deque[StoreError] = deque()
+        self._next_probes: deque[Outcome] = deque()
 
-    def fail_inserts(self, *errors: Error | None) -> None:
+    def fail_inserts(self, *outcomes: Outcome | None) -> None:
         """Let the next inserts fail, one each, before a row is looked at; None lets one pass."""
-        self._next_inserts += (_Scripted(error(), applied=False) if error else None for error in errors)
+        self._next_inserts += (_Scripted(outcome, applied=False) if outcome else None for outcome in outcomes)
 
     def lose_answers(self, count: int) -> None:
-        """Let the next inserts do their work, and lose the answer: their outcome is unknown to the caller."""
-        self._next_inserts += (_Scripted(unavailable(), applied=True) for _ in range(count))
+        """Let the next inserts do their work, and lose the answer: the caller does not learn the outcome."""
+        self._next_inserts += (_Scripted(UNAVAILABLE, applied=True) for _ in range(count))
 
-    def fail_probes(self, *errors: Error) -> None:
+    def fail_probes(self, *outcomes: Outcome) -> None:
         """Let the next probes fail, one each."""
-        self._next_probes += (error() for error in errors)
+        self._next_probes += outcomes
 
-    async def insert(self, block: Block) -> None:
+    async def insert(self, block: Block) -> Outcome:
         """See `Store`."""
         self.inserts.append(len(block))
         self.watch()
         if failing := self.down or self.broken:
-            raise failing()
+            return failing
         scripted = self._next_inserts.popleft() if self._next_inserts else None
         if scripted and not scripted.applied:
-            raise scripted.error
-        stored = self._apply(block)
+            return scripted.outcome
+        outcome = self._judge(block)
+        if outcome.kind is OutcomeKind.WRITTEN:
+            self._apply(block)
         if scripted:
-            raise scripted.error
-        if id(block) not in self._acknowledged_blocks:
+            return scripted.outcome
+        if outcome.kind is OutcomeKind.WRITTEN and id(block) not in self._acknowledged_blocks:
             self._acknowledged_blocks[id(block)] = block
-            self.acknowledged += stored
+            self.acknowledged += stored_rows(block)
+        return outcome
 
-    async def probe(self, witness: Block | None = None) -> None:
+    async def probe(self) -> Outcome:
         """See `Store`."""
         self.probes += 1
-        if failing := self.down or (self.broken if witness else None):
-            raise failing()
-        if self._next_probes:
-            raise self._next_probes.popleft()
-        if witness:
-            self.witnessed += self._taken(witness)
+        if self.down:
+            return self.down
+        return self._next_probes.popleft() if self._next_probes else WRITTEN
 
-    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
+    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
         """See `Store`. The rule is the one that it has now, whatever it was when the constraint was named."""
         self.asked.append(len(block))
         if self.down:
-            raise self.down()
+            raise StoreError(self.down)
         if constraint != CONSTRAINT:
-            raise UnknownStoreError("another table's", name="OtherTable")
+            raise StoreError(UNCLASSIFIED)
         return [position for position, row in enumerate(block.rows()) if self._refuses and self._refuses(row)]
 
     def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
         """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
         shown: dict[tuple[object, ...], StoredRow] = {}
-        for row in [*self.table, *self.witnessed]:
+        for row in self.table:
             day = row.completed_at // 86_400_000
             key = (row.metric_type, row.agent_name, day, row.execution_id)
             if key not in shown or row.recorded_at >= shown[key].recorded_at:
                 shown[key] = row
         return shown
 
-    def _apply(self, block: Block) -> list[StoredRow]:
-        stored = self._taken(block)
+    def _apply(self, block: Block) -> None:
         if (token := block.token()) not in self._tokens:
             self._tokens.add(token)
-            self.table += stored
-        return stored
+            self.table += stored_rows(block)
 
-    def _taken(self, block: Block) -> list[StoredRow]:
+    def _judge(self, block: Block) -> Outcome:
         for position, row in enumerate(block.rows()):
             if self._refuses and self._refuses(row):
-                raise RowRefused(
-                    "constraint is violated",
-                    name="VIOLATED_CONSTRAINT",
-                    code=469,
-                    row=position if self._names_row else None,
-                    constraint=CONSTRAINT if self._names_constraint else None,
-                )
+                return REFUSED._replace(constraint=CONSTRAINT, row=position) if self._names_constraint else REFUSED
             if self._fails and self._fails(row):
-                raise unknown()
-        return stored_rows(block)
+                return UNCLASSIFIED
+        return WRITTEN
 
 
 def stored_rows(block: Block) -> list[StoredRow]:

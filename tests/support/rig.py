@@ -9,8 +9,6 @@ from worker.hold import Hold
 from worker.pipeline import Pipeline
 from worker.retry import RetryPolicy
 from worker.telemetry import Telemetry
-from worker.writing.breaker import Breaker
-from worker.writing.witness import Witnesses
 from worker.writing.writer import OnUnavailable, Writer
 
 RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)
@@ -33,10 +31,14 @@ class Rig:
         self.hold = hold or Hold()
         self.telemetry = Telemetry()
         self.dead_letters = MemoryDeadLetters()
-        self.witnesses = Witnesses(store)
-        self.breaker = Breaker(self.witnesses, self.hold, PACE, self.clock.sleep)
         self.writer = Writer(
-            store, self.witnesses, self.breaker, retry, on_unavailable, self.clock.sleep, self.telemetry
+            store,
+            self.hold,
+            retry,
+            on_unavailable,
+            backoff=PACE,
+            sleep=self.clock.sleep,
+            telemetry=self.telemetry,
         )
         self.pipeline = Pipeline(
             self.writer, self.dead_letters, self.hold, self.telemetry, None, PACE, self.clock.sleep
@@ -59,4 +61,4 @@ async def rig(
     try:
         yield built
     finally:
-        await built.breaker.stop()
+        await built.writer.close()

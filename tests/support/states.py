@@ -43,6 +43,13 @@ RUNNING = replace(
         LastLetter(ErrorClass.INVALID_EVENT, 6, _NOW - 180_000, "InvalidJSON", None, None),
     ],
 )
+NOT_READY = replace(
+    STARTING,
+    reasons={
+        GROUP: STARTING.reasons[GROUP],
+        "store": "UNKNOWN_TABLE: Table metrics.execution_metrics does not exist. Maybe you meant metrics.executions?",
+    },
+)
 HOLDING = replace(
     RUNNING,
     reasons={
@@ -79,6 +86,7 @@ LONG = replace(
 )
 STATES = {
     "starting": STARTING,
+    "holding before it joined": NOT_READY,
     "running": RUNNING,
     "holding": HOLDING,
     "rejoining": REJOINING,

@@ -209,6 +209,7 @@ failures = st.builds(
     st.sampled_from(["InvalidName", "VIOLATED_CONSTRAINT", "ConnectionResetError"]),
     st.one_of(st.text(max_size=20), st.just("x" * 2_001)),
     st.sampled_from([None, 469, -1]),
+    st.booleans(),
 )
 literals = st.sampled_from(["NaN", "Infinity", "-Infinity", "1e400", "-1E+400", "9" * 400, "1.50e999"])
 decoded_events = st.builds(
@@ -246,6 +247,7 @@ def replayed(failed: FailedMetric, *, whole: bool = False) -> FailedMetric:
 
 DEAD_LETTER_HEADERS = (
     "dlq.kind", "dlq.error.class", "dlq.error.type", "dlq.error.code", "dlq.error.message", "dlq.attempts",
-    "dlq.metric", "dlq.execution_id", "dlq.table", "dlq.source.topic", "dlq.source.partition", "dlq.source.offset",
-    "dlq.source.timestamp", "dlq.failed_at", "dlq.replays", "dlq.replaces", "dlq.part_of", "dlq.worker",
+    "dlq.metric", "dlq.execution_id", "dlq.isolated", "dlq.table", "dlq.source.topic", "dlq.source.partition",
+    "dlq.source.offset", "dlq.source.timestamp", "dlq.failed_at", "dlq.replays", "dlq.replaces", "dlq.part_of",
+    "dlq.worker",
 )  # fmt: skip

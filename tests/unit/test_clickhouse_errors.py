@@ -1,4 +1,4 @@
-"""What each error of ClickHouse, of its driver and of the network says about the rows."""
+"""The outcome that each error of ClickHouse, of its driver and of the network has."""
 
 import socket
 import ssl
@@ -6,88 +6,126 @@ import ssl
 import pytest
 from clickhouse_driver import errors as driver
 
-from worker.clickhouse.errors import CODES, from_server, translate
-from worker.errors import Constraint, RowRefused, StoreError, StoreMisconfigured, StoreUnavailable, UnknownStoreError
+from worker.clickhouse.error_codes import CODES
+from worker.clickhouse.errors import classify, classify_server_error
+from worker.outcome import Constraint, OutcomeKind
 
-ROW_REFUSED = {53, 117, 321, 349, 407, 469} | {6, 25, 26, 27, 38, 41, 72, 376, 441}
-ROW_REFUSED_TOO = {70, 131, 395}
-"""Also about values: a conversion, a string that is too long, throwIf in a view."""
-UNAVAILABLE = (
-    {3, 95, 96, 107, 159, 164, 198, 201, 202, 203, 209, 210, 225, 236, 241, 242, 243, 244, 252, 254, 265, 279}
-    | {285, 286, 289, 290, 297, 319, 364, 384, 425, 999, 1000}
-)  # fmt: skip
-UNAVAILABLE_TOO = {100, 102, 74, 75, 76, 173, 439, 499}
-"""Also about the connection: packets that make no sense, which the driver sees when a connection breaks. And about
-disks, memory, threads and object storage that fail for now."""
-MISCONFIGURED = {16, 47, 60, 80, 81, 115, 62, 192, 193, 194, 195, 497, 516}
+REFUSED = OutcomeKind.REFUSED
+TOO_LARGE = OutcomeKind.TOO_LARGE
+UNAVAILABLE = OutcomeKind.UNAVAILABLE
+MISCONFIGURED = OutcomeKind.MISCONFIGURED
+UNCLASSIFIED = OutcomeKind.UNCLASSIFIED
+CUTTING_CODES = {
+    REFUSED: {6, 25, 26, 27, 38, 41, 69, 70, 72, 117, 128, 130, 131, 153, 190, 321, 346, 349, 366, 376, 395, 407, 427}
+    | {441, 467, 469, 490, 563, 621, 632, 645, 675, 676, 691},
+    TOO_LARGE: {158, 160, 241, 307, 396},
+}  # fmt: skip
 
 
-class TestTheTable:
+@pytest.mark.parametrize("kind", CUTTING_CODES)
+def test_no_other_codes_cut_a_block_at_once(kind: OutcomeKind) -> None:
+    assert {code for code, classified in CODES.items() if classified.kind is kind} == CUTTING_CODES[kind]
+
+
+class TestServerErrors:
+    @pytest.mark.parametrize("code", CODES)
+    def test_kind_name_and_message_follow_from_the_code(self, code: int) -> None:
+        outcome = classify(driver.ServerException("DB::Exception: words.", code))
+        advice = "; see CLICKHOUSE_USER and CLICKHOUSE_PASSWORD" if code in (192, 193, 194, 516) else "."
+        assert outcome == (CODES[code].kind, CODES[code].name, f"words{advice}", code, None, None)
+
+    def test_stack_trace_is_removed(self) -> None:
+        message = "DB::Exception: Too many parts. (TOO_MANY_PARTS). Stack trace:\n\n0. DB::Exception::Exception @ 0x1\n"
+        assert classify(driver.ServerException(message, 252)).message == "Too many parts. (TOO_MANY_PARTS)."
+
+    def test_code_without_a_class_is_unclassified_and_named_by_the_message(self) -> None:
+        outcome = classify_server_error(4_711, "Something new: while executing (QUITE_NEW) (version 26.9)")
+        assert (outcome.kind, outcome.code, outcome.name) == (UNCLASSIFIED, 4_711, "QUITE_NEW")
+
+    def test_code_without_a_class_and_without_a_name_is_named_by_its_number(self) -> None:
+        assert classify_server_error(4_711, "something").name == "CODE_4711"
+
     @pytest.mark.parametrize(
-        ("error", "codes"),
+        ("code", "message", "kind"),
         [
-            (RowRefused, ROW_REFUSED | ROW_REFUSED_TOO),
-            (StoreUnavailable, UNAVAILABLE | UNAVAILABLE_TOO),
-            (StoreMisconfigured, MISCONFIGURED),
+            (252, "Too many partitions for single INSERT block (more than 100)", MISCONFIGURED),
+            (252, "Too many parts (3000 with average size of 1 KiB) in table", UNAVAILABLE),
+            (32, "Attempt to read after eof: while executing 'FUNCTION toUInt8OrZero(a)'", UNCLASSIFIED),
+            (32, "Attempt to read after eof", UNAVAILABLE),
+            (243, "Cannot reserve memory: while executing 'FUNCTION rightPad(a, b)'", UNCLASSIFIED),
+            (243, "Cannot reserve 1.00 MiB, not enough space", UNAVAILABLE),
         ],
     )
-    def test_has_these_codes_in_each_class(self, error: type[StoreError], codes: set[int]) -> None:
-        assert {code for code, verdict in CODES.items() if verdict.error is error} == codes
+    def test_code_with_two_meanings_is_classified_by_its_message(
+        self, code: int, message: str, kind: OutcomeKind
+    ) -> None:
+        outcome = classify_server_error(code, message)
+        assert (outcome.kind, outcome.name, outcome.code) == (kind, CODES[code].name, code)
 
-    def test_has_three_classes(self) -> None:
-        assert {verdict.error for verdict in CODES.values()} == {RowRefused, StoreUnavailable, StoreMisconfigured}
-
-    def test_gives_each_code_a_name_of_its_own_and_a_reason(self) -> None:
-        assert len({verdict.name for verdict in CODES.values()}) == len(CODES)
-        assert all(verdict.name.isupper() for verdict in CODES.values())
-        assert all(len(verdict.reason) > 15 for verdict in CODES.values())
-
-    @pytest.mark.parametrize("code", CODES)
-    def test_names_codes_as_the_driver_does(self, code: int) -> None:
-        names = {value: name for name, value in vars(driver.ErrorCodes).items() if isinstance(value, int)}
-        # The driver's list is of 2018; these have been renamed or added since.
-        renamed = {
-            27: "CANNOT_PARSE_INPUT_ASSERTION_FAILED",
-            201: "QUOTA_EXCEEDED",
-            202: "TOO_MANY_SIMULTANEOUS_QUERIES",
-            285: "TOO_FEW_LIVE_REPLICAS",
-        }
-        assert CODES[code].name == renamed.get(code, names.get(code, CODES[code].name))
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            (241, TOO_LARGE),
+            (60, MISCONFIGURED),
+            (252, UNAVAILABLE),
+            (395, REFUSED),
+            (49, UNCLASSIFIED),
+            (4_711, UNCLASSIFIED),
+        ],
+    )
+    def test_error_in_a_view_is_classified_by_its_code_only(self, code: int, kind: OutcomeKind) -> None:
+        assert classify_server_error(code, "words: while pushing to view default.per_minute (3f2a)").kind is kind
 
 
-class TestWhatTheServerSays:
-    @pytest.mark.parametrize("code", CODES)
-    def test_is_judged_by_its_code(self, code: int) -> None:
-        error = translate(driver.ServerException("DB::Exception: words.", code))
-        assert type(error) is CODES[code].error
-        who = "; see CLICKHOUSE_USER and CLICKHOUSE_PASSWORD" if code in (192, 193, 194, 516) else "."
-        assert (error.code, error.name, str(error)) == (code, CODES[code].name, f"words{who}")
-
-    def test_loses_its_stack_trace(self) -> None:
-        message = "DB::Exception: Too many parts. (TOO_MANY_PARTS). Stack trace:\n\n0. DB::Exception::Exception @ 0x1\n"
-        assert str(translate(driver.ServerException(message, 252))) == "Too many parts. (TOO_MANY_PARTS)."
-
-    def test_names_a_row_from_1_and_the_error_from_0(self) -> None:
+class TestConstraints:
+    def test_row_is_numbered_from_1_by_the_server_and_from_0_in_the_outcome(self) -> None:
         message = (
             "DB::Exception: Constraint `not_negative` for table default.execution_metrics (3f2a) is violated at row 3."
             " Expression: (metric_value >= 0). Column values: metric_value = -1. (VIOLATED_CONSTRAINT)"
         )
-        error = translate(driver.ServerException(message, 469))
-        assert (error.row, error.code, error.name) == (2, 469, "VIOLATED_CONSTRAINT")
+        outcome = classify(driver.ServerException(message, 469))
+        assert (outcome.row, outcome.code, outcome.name) == (2, 469, "VIOLATED_CONSTRAINT")
 
+    @pytest.mark.parametrize("prefix", ["", "Received from 127.0.0.1:9001. DB::Exception: "], ids=["own", "shard"])
     @pytest.mark.parametrize(
         "expression", ["metric_value >= 0", "((a) > 1) AND (length(concat(b, ')')) < 9)", "position(a, '). b') = 0"]
     )
     @pytest.mark.parametrize(
-        "values", ["metric_value = -1", "a = '). Column values: is violated at row 7'", "a = 'while pushing to view'"]
+        "values",
+        [
+            "metric_value = -1",
+            "a = '). Column values: is violated at row 7'",
+            "a = 'while pushing to view'",
+            "DB::Exception: Constraint d for table d.u (1) is violated at row 9. Expression: (1). Column values: ",
+        ],
     )
     @pytest.mark.parametrize("name", ["not_negative", "`not_negative`", "`is not \\` negative`"])
-    def test_names_the_constraint_whatever_the_row_holds(self, expression: str, values: str, name: str) -> None:
-        what = f"Constraint {name} for table default.execution_metrics (3f2a) is violated"
-        error = from_server(469, f"{what} at row 3. Expression: ({expression}). Column values: {values}. (VIOLATED)")
-        violated = f"{what}. Expression: ({expression})."
-        assert error.constraint == Constraint("default.execution_metrics", expression, violated)
-        assert error.row == 2
+    def test_constraint_is_recognized_whatever_the_row_holds(
+        self, prefix: str, expression: str, values: str, name: str
+    ) -> None:
+        what = f"Constraint {name} for table default.execution_metrics"
+        outcome = classify_server_error(
+            469,
+            f"{prefix}{what} (3f2a) is violated at row 3. "
+            f"Expression: ({expression}). Column values: {values}. (VIOLATED)",
+        )
+        violated = f"{what} is violated. Expression: ({expression})."
+        assert outcome.constraint == Constraint("default.execution_metrics", expression, violated)
+        assert outcome.row == 2
+
+    def test_constraint_is_the_same_on_every_shard(self) -> None:
+        first, second = (
+            classify_server_error(
+                469,
+                f"Received from 127.0.0.1:{port}. DB::Exception: Constraint `c` for table d.t_local ({uuid}) "
+                "is violated at row 1. Expression: (a > 9). Column values: a = 1. (VIOLATED_CONSTRAINT)",
+            ).constraint
+            for port, uuid in ((9001, "3f2a"), (9002, "77b0"))
+        )
+        assert first == second
+        assert first is not None
+        assert (first.table, first.expression) == ("d.t_local", "a > 9")
+        assert "127.0.0.1" not in first.violated
 
     @pytest.mark.parametrize(
         "message",
@@ -100,78 +138,72 @@ class TestWhatTheServerSays:
                 "Constraint `c` for table d.t (3f2a) is violated, because it is a constant expression returning 0. "
                 "Expression: (0). (VIOLATED_CONSTRAINT)"
             ),
-            (
-                "Received from other:9000. DB::Exception: Constraint `c` for table d.t (3f2a) is violated at row 1. "
-                "Expression: (a > 9). Column values: a = 1. (VIOLATED_CONSTRAINT)"
-            ),
         ],
-        ids=["with a secret in it", "of no row", "of another server"],
+        ids=["with a secret in it", "of no row"],
     )
-    def test_names_no_constraint_that_can_be_asked_about(self, message: str) -> None:
-        assert from_server(469, message).constraint is None
+    def test_constraint_that_cannot_be_evaluated_is_not_named(self, message: str) -> None:
+        outcome = classify_server_error(469, message)
+        assert (outcome.kind, outcome.constraint, outcome.row) == (REFUSED, None, None)
 
-    def test_names_no_row_most_of_the_time(self) -> None:
-        assert translate(driver.ServerException("DB::Exception: Value at row 3 is out of range", 321)).row is None
+    @pytest.mark.parametrize("code", [395, 321, 4_711])
+    def test_other_codes_name_no_constraint(self, code: int) -> None:
+        message = "Constraint `c` for table d.t (1) is violated at row 1. Expression: (a > 9). Column values: a = 1."
+        outcome = classify_server_error(code, message)
+        assert (outcome.constraint, outcome.row) == (None, None)
 
-    def test_with_a_code_that_nobody_knows_is_unknown(self) -> None:
-        error = from_server(153, "Division by zero: while executing (ILLEGAL_DIVISION) (version 26.9)")
-        assert type(error) is UnknownStoreError
-        assert (error.code, error.name) == (153, "ILLEGAL_DIVISION")
+    def test_row_in_another_error_s_message_is_not_taken(self) -> None:
+        assert classify(driver.ServerException("DB::Exception: Value at row 3 is out of range", 321)).row is None
 
-    def test_without_a_name_is_named_by_its_code(self) -> None:
-        assert from_server(4_711, "something").name == "CODE_4711"
 
-    def test_of_a_view_is_about_the_rows_where_the_code_says_nothing_else(self) -> None:
-        words = "Division by zero: while pushing to view default.per_minute (3f2a). (ILLEGAL_DIVISION)"
-        assert type(from_server(153, words)) is RowRefused
-
+class TestDriverErrors:
     @pytest.mark.parametrize(
-        ("code", "expected"), [(241, StoreUnavailable), (60, StoreMisconfigured), (469, RowRefused)]
-    )
-    def test_of_a_view_is_judged_by_its_code_first(self, code: int, expected: type[StoreError]) -> None:
-        assert type(from_server(code, "words: while pushing to view default.per_minute")) is expected
-
-
-class TestWhatTheDriverSays:
-    @pytest.mark.parametrize(
-        ("error", "expected", "code"),
+        ("error", "kind", "code"),
         [
-            (driver.NetworkError("Connection refused (localhost:9000)"), StoreUnavailable, 210),
-            (driver.SocketTimeoutError("timed out (localhost:9000)"), StoreUnavailable, 209),
-            (driver.UnexpectedPacketFromServerError("expected Hello, got Pong"), StoreUnavailable, 102),
-            (driver.UnknownPacketFromServerError("Unknown packet 72"), StoreUnavailable, 100),
-            (driver.TypeMismatchError("Column metric_value: required argument is not a float"), RowRefused, 53),
-            (driver.TooLargeStringSize("too large"), RowRefused, 131),
-            (driver.CannotParseUuidError("Cannot parse uuid 'x'"), RowRefused, 376),
-            (driver.CannotParseDomainError("Cannot parse IPv4 'x'"), RowRefused, 441),
-            (driver.UnknownTypeError("Unknown type Variant"), UnknownStoreError, 50),
-            (driver.LogicalError("logic"), UnknownStoreError, 49),
-            (driver.ChecksumDoesntMatchError("checksum"), UnknownStoreError, 40),
-            (driver.UnknownCompressionMethod("method"), UnknownStoreError, 89),
-            (driver.PartiallyConsumedQueryError(), UnknownStoreError, -1),
+            (driver.NetworkError("Connection refused (localhost:9000)"), UNAVAILABLE, 210),
+            (driver.SocketTimeoutError("timed out (localhost:9000)"), UNAVAILABLE, 209),
+            (driver.UnexpectedPacketFromServerError("expected Hello, got Pong"), UNAVAILABLE, 102),
+            (driver.UnknownPacketFromServerError("Unknown packet 72"), UNAVAILABLE, 100),
+            (driver.ChecksumDoesntMatchError("checksum"), UNAVAILABLE, 40),
+            (driver.TypeMismatchError("Column metric_value: required argument is not a float"), REFUSED, 53),
+            (driver.TooLargeStringSize("too large"), REFUSED, 131),
+            (driver.CannotParseUuidError("Cannot parse uuid 'x'"), REFUSED, 376),
+            (driver.CannotParseDomainError("Cannot parse IPv4 'x'"), REFUSED, 441),
+            (driver.UnknownTypeError("Unknown type Variant"), MISCONFIGURED, 50),
+            (driver.UnknownCompressionMethod("method"), MISCONFIGURED, 89),
+            (driver.LogicalError("logic"), UNCLASSIFIED, 49),
+            (driver.PartiallyConsumedQueryError(), UNCLASSIFIED, -1),
         ],
     )
-    def test_is_judged_by_the_code_of_its_exception(
-        self, error: driver.Error, expected: type[StoreError], code: int
+    def test_kind_follows_from_the_code_of_the_exception(
+        self, error: driver.Error, kind: OutcomeKind, code: int
     ) -> None:
-        translated = translate(error)
-        assert type(translated) is expected
-        assert (translated.code, translated.name, translated.row) == (code, type(error).__name__, None)
-        assert str(translated)
+        outcome = classify(error)
+        assert (outcome.kind, outcome.code, outcome.name) == (kind, code, type(error).__name__)
+        assert (outcome.constraint, outcome.row) == (None, None)
+        assert outcome.message
 
-    def test_covers_every_exception_that_it_has(self) -> None:
+    def test_every_exception_of_the_driver_is_tested(self) -> None:
         kinds = {kind for kind in vars(driver).values() if isinstance(kind, type) and issubclass(kind, driver.Error)}
         assert len(kinds) == 15, "13 above, the base class, and the server's"
 
-    def test_of_a_certificate_while_connecting_is_a_configuration(self) -> None:
+    def test_untrusted_certificate_while_connecting_is_misconfigured(self) -> None:
         # What the driver makes of ssl.SSLCertVerificationError.
         words = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate (localhost:9440)"
-        error = translate(driver.NetworkError(words))
-        assert type(error) is StoreMisconfigured
-        assert error.name == "SSLCertVerificationError"
+        outcome = classify(driver.NetworkError(words))
+        assert (outcome.kind, outcome.name) == (MISCONFIGURED, "SSLCertVerificationError")
+
+    @pytest.mark.parametrize(
+        "words", ["Connection reset by peer", "Broken pipe", "EOF occurred in violation of protocol"]
+    )
+    def test_closed_connection_is_unavailable_and_points_to_the_tls_settings(self, words: str) -> None:
+        outcome = classify(driver.NetworkError(f"{words} (localhost:9440)"))
+        assert (outcome.kind, outcome.name, outcome.code) == (UNAVAILABLE, "NetworkError", 210)
+        assert words in outcome.message
+        assert "CLICKHOUSE_SECURE" in outcome.message
+        assert "CLICKHOUSE_CERT_FILE" in outcome.message
 
 
-class TestWhatTheNetworkSays:
+class TestNetworkErrors:
     @pytest.mark.parametrize(
         "error",
         [
@@ -185,21 +217,23 @@ class TestWhatTheNetworkSays:
             EOFError("Unexpected EOF while reading bytes"),
         ],
     )
-    def test_is_an_outage(self, error: Exception) -> None:
-        translated = translate(error)
-        assert type(translated) is StoreUnavailable
-        assert (translated.name, translated.code) == (type(error).__name__, None)
-        assert str(translated)
+    def test_network_error_is_unavailable(self, error: Exception) -> None:
+        outcome = classify(error)
+        assert (outcome.kind, outcome.name, outcome.code) == (UNAVAILABLE, type(error).__name__, None)
+        assert outcome.message
 
-    def test_has_words_even_where_the_exception_has_none(self) -> None:
-        assert str(translate(EOFError())) == "connection closed"
+    def test_exception_without_a_message_gets_one(self) -> None:
+        assert classify(EOFError()).message == "connection closed"
 
-    def test_of_a_certificate_is_a_configuration(self) -> None:
-        error = translate(ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate"))
-        assert type(error) is StoreMisconfigured
+    def test_untrusted_certificate_is_misconfigured(self) -> None:
+        outcome = classify(ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate"))
+        assert outcome.kind is MISCONFIGURED
+
+    def test_answer_that_is_not_text_is_unavailable(self) -> None:
+        assert classify(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")).kind is UNAVAILABLE
 
 
-class TestWhatEncodingSays:
+class TestEncodingErrors:
     @pytest.mark.parametrize(
         "error",
         [
@@ -208,8 +242,8 @@ class TestWhatEncodingSays:
             OverflowError("int too large to convert to float"),
         ],
     )
-    def test_is_about_the_rows(self, error: Exception) -> None:
-        translated = translate(error)
-        assert type(translated) is RowRefused
-        assert (translated.name, translated.code, translated.row) == (type(error).__name__, None, None)
-        assert str(translated).startswith("cannot be encoded: ")
+    def test_value_that_cannot_be_encoded_is_refused(self, error: Exception) -> None:
+        outcome = classify(error)
+        assert (outcome.kind, outcome.name, outcome.code) == (REFUSED, type(error).__name__, None)
+        assert (outcome.constraint, outcome.row) == (None, None)
+        assert outcome.message.startswith("cannot be encoded: ")

@@ -1,4 +1,4 @@
-"""Rows that a constraint refuses are found by asking, stand apart while it is remembered, and are always attempted."""
+"""Rows that violate a constraint are found by evaluating it; while it is remembered they are inserted by themselves."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -7,11 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.events import block_of, many_events
-from tests.support.fakes import CONSTRAINT, MemoryStore, misconfigured, unavailable, unknown
+from tests.support.fakes import CONSTRAINT, MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import Rig, rig
 from worker.block import Block
-from worker.errors import Constraint, ErrorClass, StoreError
+from worker.errors import ErrorClass, StoreError
 from worker.model import FailedMetric, Failure, Row
+from worker.outcome import Constraint, Outcome
 from worker.writing import constraints
 from worker.writing.writer import OnUnavailable
 
@@ -30,15 +31,15 @@ class Table(MemoryStore):
     def _forbids(self, row: Row) -> bool:
         return self.refuses(row)
 
-    async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
-        positions = await super().violating(constraint, block)
+    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
+        positions = await super().find_violations(constraint, block)
         instead = self.answers()
         return positions if instead is None else instead
 
 
-def fail(error: Callable[[], StoreError]) -> Callable[[], Sequence[int] | None]:
+def fail(outcome: Outcome) -> Callable[[], Sequence[int] | None]:
     def answer() -> Sequence[int] | None:
-        raise error()
+        raise StoreError(outcome)
 
     return answer
 
@@ -63,29 +64,39 @@ def asked(worker: Rig, outcome: str) -> float:
     return worker.counted("constraint_questions", outcome=outcome)
 
 
-class TestARefusalForAConstraint:
-    async def test_costs_one_insert_more_however_many_rows_are_guilty(self) -> None:
-        for refuses, guilty in ((low, 4), (lambda row: row.metric == "b", 20)):
+class TestViolatedConstraint:
+    async def test_one_more_insert_however_many_rows_violate_it(self) -> None:
+        for refuses, violating in ((low, 4), (lambda row: row.metric == "b", 20)):
             async with rig(Table(refuses)) as worker:
                 inserts, failed = await write(worker, block())
-                assert inserts == [40, 40 - guilty]
+                assert inserts == [40, 40 - violating]
                 assert {(item.failure, item.attempts) for item in failed} == {(VIOLATED, 1)}
-                assert len(failed) == guilty
+                assert len(failed) == violating
                 assert asked(worker, "violated") == 1
 
-    async def test_of_every_row_costs_none(self) -> None:
+    async def test_no_more_insert_when_every_row_violates_it(self) -> None:
         async with rig(Table(lambda _: True)) as worker:
             inserts, failed = await write(worker, block())
             assert (inserts, len(failed)) == ([40], 40)
 
-    async def test_of_a_single_row_is_not_asked_about(self) -> None:
+    async def test_single_row_is_refused_without_evaluating_it(self) -> None:
         async with rig(store := Table(lambda _: True)) as worker:
             assert len(await worker.writer.write(block_of(EVENTS[:1], ["b"]))) == 1
             assert store.asked == []
 
+    async def test_evaluated_though_the_refusal_names_no_row(self) -> None:
+        class Distributed(Table):
+            async def insert(self, block: Block) -> Outcome:
+                return (await super().insert(block))._replace(row=None)
 
-class TestARememberedConstraint:
-    async def test_leaves_the_others_in_peace_and_is_still_attempted(self) -> None:
+        async with rig(Distributed(low)) as worker:
+            inserts, failed = await write(worker, block())
+            assert inserts == [40, 36]
+            assert [item.failure for item in failed] == [VIOLATED] * 4
+
+
+class TestRememberedConstraint:
+    async def test_violating_rows_are_inserted_after_the_others(self) -> None:
         async with rig(Table(low)) as worker:
             await write(worker, block())
             for number in range(1, 4):
@@ -93,7 +104,7 @@ class TestARememberedConstraint:
                 assert inserts == [36, 4]
                 assert [item.failure for item in failed] == [VIOLATED] * 4
 
-    async def test_that_was_dropped_refuses_nothing_and_is_forgotten(self) -> None:
+    async def test_dropped_constraint_refuses_nothing_and_is_forgotten(self) -> None:
         async with rig(store := Table(low)) as worker:
             await write(worker, block())
             # The expression is what the constraint was: the store goes on to say that these rows do not fulfil it.
@@ -102,7 +113,7 @@ class TestARememberedConstraint:
             assert await write(worker, block(1)) == ([36, 4], [])
             assert await write(worker, block(2)) == ([40], [])
 
-    async def test_that_was_loosened_lets_in_what_fulfils_it_now(self) -> None:
+    async def test_loosened_constraint_accepts_what_fulfils_it_now_and_is_forgotten(self) -> None:
         async with rig(store := Table(low)) as worker:
             await write(worker, block())
             positions = [position for position, row in enumerate(block(1).rows()) if low(row)]
@@ -114,7 +125,7 @@ class TestARememberedConstraint:
             assert len(failed) == 2
             assert (await write(worker, block(2)))[0] == [40, 38], "forgotten"
 
-    async def test_is_forgotten_when_nothing_violates_it_any_more(self) -> None:
+    async def test_forgotten_after_ten_blocks_without_a_violation(self) -> None:
         async with rig(store := Table(low)) as worker:
             await write(worker, block())
             store.refuses = lambda _: False
@@ -122,20 +133,19 @@ class TestARememberedConstraint:
                 assert await write(worker, block(number)) == ([40], [])
             assert asked(worker, "fulfilled") == 10
 
-    async def test_is_one_of_a_few(self) -> None:
-        """However many constraints a table has, a block is not asked about more often than four times."""
+    async def test_at_most_four_are_remembered(self) -> None:
+        """However many constraints a table has, at most four are evaluated before a block is inserted."""
         refused_for = ""
 
         class Many(Table):
-            async def insert(self, block: Block) -> None:
-                try:
-                    await super().insert(block)
-                except StoreError as error:
-                    error.constraint = CONSTRAINT._replace(expression=refused_for)
-                    raise
+            async def insert(self, block: Block) -> Outcome:
+                outcome = await super().insert(block)
+                if outcome.constraint is None:
+                    return outcome
+                return outcome._replace(constraint=CONSTRAINT._replace(expression=refused_for))
 
-            async def violating(self, constraint: Constraint, block: Block) -> Sequence[int]:
-                return await super().violating(CONSTRAINT, block) if constraint.expression == refused_for else ()
+            async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
+                return await super().find_violations(CONSTRAINT, block) if constraint.expression == refused_for else ()
 
         async with rig(store := Many(low)) as worker:
             for number in range(6):
@@ -147,9 +157,11 @@ class TestARememberedConstraint:
             assert asked(worker, "fulfilled") - before == 4
 
 
-class TestAStoreThatCannotBeAsked:
-    @pytest.mark.parametrize("answers", [fail(unknown), list, lambda: [0]], ids=["fails", "finds none", "finds others"])
-    async def test_is_not_asked_again_and_the_rows_are_found_by_inserting(
+class TestConstraintThatCannotBeEvaluated:
+    @pytest.mark.parametrize(
+        "answers", [fail(UNCLASSIFIED), list, lambda: [0]], ids=["fails", "finds none", "finds others"]
+    )
+    async def test_not_evaluated_again_and_the_block_is_bisected(
         self, answers: Callable[[], Sequence[int] | None]
     ) -> None:
         async with rig(store := Table(low)) as worker:
@@ -162,21 +174,22 @@ class TestAStoreThatCannotBeAsked:
             assert [entry["expression"] for entry in logs] == ["metric_value >= 0"]
             assert len(store.asked) == 1
 
-    async def test_is_asked_again_after_a_thousand_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_evaluated_again_after_a_thousand_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(constraints, "_UNASKABLE_BLOCKS", 5)
         async with rig(store := Table(low)) as worker:
-            store.answers = fail(misconfigured)
+            store.answers = fail(MISCONFIGURED)
             await write(worker, block())
             store.answers = lambda: None
             lengths = [(await write(worker, block(number)))[0] for number in range(1, 7)]
             assert [inserts == [40, 36] for inserts in lengths] == [False] * 4 + [True, False]
             assert lengths[-1] == [36, 4]
 
-    async def test_that_does_not_answer_is_not_waited_for_again_and_again(self) -> None:
-        """One question for many blocks, however many pieces are refused; then it is tried again."""
+    @pytest.mark.parametrize("outcome", [UNAVAILABLE, TOO_LARGE], ids=lambda outcome: outcome.kind.value)
+    async def test_not_evaluated_for_ten_blocks_after_the_store_did_not_answer(self, outcome: Outcome) -> None:
+        """One question in ten blocks, however many pieces are refused; then it is asked again."""
         async with rig(store := Table(low)) as worker:
             await write(worker, block())
-            store.answers, before = fail(unavailable), len(store.asked)
+            store.answers, before = fail(outcome), len(store.asked)
             for number in range(1, 11):
                 _, failed = await write(worker, block(number))
                 assert len(failed) == 4
@@ -185,10 +198,10 @@ class TestAStoreThatCannotBeAsked:
             inserts, _ = await write(worker, block(11))
             assert inserts == [40, 36]
 
-    async def test_because_it_is_away_is_not_asked_while_that_is_known(self) -> None:
+    async def test_not_evaluated_while_the_store_is_known_to_be_unavailable(self) -> None:
         async with rig(store := Table(low), OnUnavailable.HOLD) as worker:
             await write(worker, block())
-            store.down = unavailable
+            store.down = UNAVAILABLE
             first = asyncio.create_task(worker.writer.write(block(1)))
             while not worker.hold.reasons:  # noqa: ASYNC110 - it knows no event
                 await asyncio.sleep(0)
@@ -200,11 +213,11 @@ class TestAStoreThatCannotBeAsked:
             store.down = None
             assert [len(await task) for task in (first, second)] == [4, 4]
 
-    async def test_in_an_outage_loses_nothing(self) -> None:
+    async def test_outage_loses_no_row(self) -> None:
         async with rig(store := Table(low)) as worker:
             await write(worker, block())
-            store.answers = fail(unavailable)
-            store.fail_inserts(unavailable, unavailable)
+            store.answers = fail(UNAVAILABLE)
+            store.fail_inserts(UNAVAILABLE, UNAVAILABLE)
             _, failed = await write(worker, block(1))
             assert len(failed) == 4
             assert len(store.table) == 2 * 36

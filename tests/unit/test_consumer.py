@@ -1,4 +1,4 @@
-"""The consumer: what it takes, when it commits, and what it leaves to come again."""
+"""The consumer: what it polls, when it commits, and what it leaves to be redelivered."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,13 +8,15 @@ from uuid import UUID
 import pytest
 
 from tests.support.events import event, record
-from tests.support.fakes import MemoryStore, misconfigured, unavailable
+from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.memory_inbox import MemoryInbox
 from tests.support.rig import Rig, rig
 from worker.batch import BatchPolicy
 from worker.block import Block
 from worker.consumer import Consumer
+from worker.errors import ErrorClass
 from worker.model import Record
+from worker.outcome import Outcome
 from worker.ports import Partition
 from worker.writing.writer import OnUnavailable
 
@@ -45,9 +47,9 @@ class Running:
         self.stop = asyncio.Event()
         self.task = asyncio.create_task(self.consumer.run(self.stop))
 
-    async def until(self, true: Callable[[], bool]) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 20) -> None:
         """Wait for something to be so."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             while not true():
                 await asyncio.sleep(0.005)
                 if self.task.done():
@@ -77,18 +79,18 @@ async def running(
 
 
 class SlowStore(MemoryStore):
-    """Takes nothing until it is let."""
+    """Answers no insert until `let` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.let = asyncio.Event()
 
-    async def insert(self, block: Block) -> None:
+    async def insert(self, block: Block) -> Outcome:
         await self.let.wait()
-        await super().insert(block)
+        return await super().insert(block)
 
 
-async def test_everything_is_written_and_committed() -> None:
+async def test_all_records_are_written_and_committed() -> None:
     inbox = MemoryInbox([*records(30), *records(20, partition=1)])
     async with running(inbox) as it:
         await it.until(lambda: inbox.committed == {FIRST: 30, SECOND: 20})
@@ -105,8 +107,8 @@ async def test_nothing_is_committed_before_it_is_written() -> None:
         await it.until(lambda: inbox.committed == {FIRST: 5})
 
 
-class TestACommitThatIsRefused:
-    async def test_is_tried_again_though_nothing_more_comes(self) -> None:
+class TestRefusedCommit:
+    async def test_retried_without_new_records(self) -> None:
         inbox = MemoryInbox(records(5))
         inbox.refuse_commits = True
         async with running(inbox) as it:
@@ -115,7 +117,7 @@ class TestACommitThatIsRefused:
             inbox.refuse_commits = False
             await it.until(lambda: inbox.committed == {FIRST: 5})
 
-    async def test_is_covered_by_the_next(self) -> None:
+    async def test_included_in_the_next_commit(self) -> None:
         inbox = MemoryInbox([*records(5), *records(2, partition=1)])
         inbox.refuse_commits = True
         async with running(inbox) as it:
@@ -125,7 +127,7 @@ class TestACommitThatIsRefused:
             inbox.refuse_commits = False
             await it.until(lambda: inbox.committed == {FIRST: 10, SECOND: 2})
 
-    async def test_is_forgotten_when_the_partitions_go(self) -> None:
+    async def test_forgotten_when_the_partitions_are_revoked(self) -> None:
         """Another member may be further by now: an old offset must not be committed over a newer one."""
         inbox = MemoryInbox(records(5))
         inbox.refuse_commits = True
@@ -140,7 +142,7 @@ class TestACommitThatIsRefused:
             assert {FIRST: 5} not in inbox.commits[-1:]
 
 
-async def test_a_rebalance_finishes_what_is_under_way() -> None:
+async def test_revoke_finishes_batches_under_way_and_commits_them() -> None:
     inbox, store = MemoryInbox(records(5)), SlowStore()
     async with running(inbox, store) as it:
         await it.until(lambda: len(inbox.asked) > 2)
@@ -150,12 +152,24 @@ async def test_a_rebalance_finishes_what_is_under_way() -> None:
         assert it.consumer.last_progress
 
 
-@pytest.mark.parametrize("on_unavailable", OnUnavailable)
-async def test_while_it_holds_nothing_is_taken_and_the_group_sees_polls(on_unavailable: OnUnavailable) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "on_unavailable"),
+    [
+        (MISCONFIGURED, OnUnavailable.DEAD_LETTER),
+        (MISCONFIGURED, OnUnavailable.HOLD),
+        (UNAVAILABLE, OnUnavailable.HOLD),
+    ],
+    ids=["misconfigured, dead_letter", "misconfigured, hold", "unavailable, hold"],
+)
+async def test_hold_stops_intake_at_the_concurrency_and_polling_goes_on(
+    outcome: Outcome, on_unavailable: OnUnavailable
+) -> None:
     inbox, store = MemoryInbox(records(5)), MemoryStore()
-    store.down = misconfigured
+    store.down = outcome
     async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0), on_unavailable) as it:
         await it.until(lambda: inbox.idles > 1)
+        assert it.worker.hold.active
+        assert inbox._position == {FIRST: 2}, "as many batches of one record as the concurrency"
         asked = len(inbox.asked)
         await it.until(lambda: inbox.idles > 2)
         assert len(inbox.asked) == asked
@@ -163,35 +177,83 @@ async def test_while_it_holds_nothing_is_taken_and_the_group_sees_polls(on_unava
         store.down = None
         await it.until(lambda: inbox.committed == {FIRST: 5})
         assert it.worker.dead_letters.letters == []
+        assert not it.worker.hold.active
 
 
-async def test_an_outage_drops_what_is_held_when_it_is_asked_to_stop() -> None:
+async def test_hold_does_not_stop_intake_below_the_concurrency() -> None:
+    """The batch that is under way waits; another one may be what the store accepts."""
+    inbox, store = MemoryInbox(records(1)), MemoryStore()
+    store.down = MISCONFIGURED
+    async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0)) as it:
+        await it.until(lambda: it.worker.hold.active)
+        inbox.put(*records(1, start=1))
+        await it.until(lambda: inbox._position == {FIRST: 2})
+        assert it.worker.hold.active
+
+
+async def test_outage_dead_letters_only_what_was_in_flight_when_it_began() -> None:
+    inbox, store = MemoryInbox(records(20)), MemoryStore()
+    store.down = UNAVAILABLE
+    async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0)) as it:
+        await it.until(lambda: inbox.idles > 1)
+        assert it.worker.hold.active
+        lost = len(it.worker.dead_letters.letters)
+        assert lost in (2, 4), "two metrics of each event; at most two batches were in flight"
+        await it.until(lambda: inbox.idles > 2)
+        assert len(it.worker.dead_letters.letters) == lost
+        store.down = None
+        await it.until(lambda: inbox.committed == {FIRST: 20})
+        assert len(it.worker.dead_letters.letters) == lost
+        assert len(store.table) == 40 - lost
+        assert not it.worker.hold.active
+
+
+async def test_stop_drops_held_batches_uncommitted() -> None:
     inbox, store = MemoryInbox(records(5)), MemoryStore()
-    store.down = unavailable
+    store.down = UNAVAILABLE
     async with running(inbox, store, on_unavailable=OnUnavailable.HOLD) as it:
         await it.until(lambda: it.worker.hold.active)
         await it.end()
     assert inbox.commits == []
+    assert it.worker.dead_letters.letters == []
+
+
+async def test_revoke_drops_held_batches_uncommitted_and_at_once() -> None:
+    inbox, store = MemoryInbox(records(5)), MemoryStore()
+    store.down = UNAVAILABLE
+    async with running(inbox, store, on_unavailable=OnUnavailable.HOLD) as it:
+        await it.until(lambda: it.worker.hold.active)
+        it.consumer._revoke_seconds = 1_000.0
+        async with asyncio.timeout(5):
+            await inbox.rebalance()
+        assert inbox.commits == []
+        store.down = None
+        await it.until(lambda: inbox.committed == {FIRST: 5})
+        assert it.worker.dead_letters.letters == []
 
 
 @pytest.mark.parametrize("on_unavailable", OnUnavailable)
-async def test_a_lone_poison_record_that_comes_first_waits_for_others_and_not_for_ever(
+async def test_first_record_that_fails_unclassified_is_refused_when_later_batches_are_written(
     on_unavailable: OnUnavailable,
 ) -> None:
+    """Nothing is in its block that could tell whether the record or the store is at fault."""
     inbox = MemoryInbox([record(event(metrics={"poison": 1}), offset=0)])
     store = MemoryStore(fails=lambda row: row.metric == "poison")
-    store.down = unavailable  # so that nothing was ever taken
+    store.down = UNAVAILABLE  # so that nothing was ever written
     async with running(inbox, store, on_unavailable=on_unavailable) as it:
         await it.until(lambda: bool(it.worker.hold.reasons))
         store.down = None
-        inbox.put(*records(9, start=1))
-        await it.until(lambda: inbox.committed == {FIRST: 10})
-        assert len(it.worker.store.table) == 18
-        assert len(it.worker.dead_letters.letters) == 1
+        for number in range(1, 10):
+            inbox.put(*records(1, start=number))
+            await it.until(lambda: len(store.table) == 2 * number)  # noqa: B023 - awaited here
+        await it.until(lambda: inbox.committed == {FIRST: 10}, seconds=5)
+        (letter,) = it.worker.dead_letters.letters
+        held = on_unavailable is OnUnavailable.HOLD
+        assert letter.failure.error_class is (ErrorClass.ROW_REFUSED if held else ErrorClass.STORE_UNAVAILABLE)
         assert not it.worker.hold.reasons
 
 
-async def test_a_commit_under_way_does_not_outlive_a_revoke() -> None:
+async def test_revoke_ends_a_commit_under_way() -> None:
     """Later it could set another member's partition back."""
 
     class Slow(MemoryInbox):
@@ -213,7 +275,7 @@ async def test_a_commit_under_way_does_not_outlive_a_revoke() -> None:
         assert inbox.commits == []
 
 
-async def test_a_batch_of_large_records_stays_about_its_bytes() -> None:
+async def test_batches_of_large_records_stay_near_max_bytes() -> None:
     inbox = MemoryInbox(records(2_000, padding=10_000))
     policy = BatchPolicy(max_events=5_000, max_bytes=1_000_000, linger_seconds=0)
     async with running(inbox, policy=policy) as it:
@@ -224,9 +286,9 @@ async def test_a_batch_of_large_records_stays_about_its_bytes() -> None:
     assert max(sizes[1:]) <= 110
 
 
-async def test_a_mistake_of_ours_ends_it_and_commits_nothing() -> None:
+async def test_unexpected_exception_ends_the_consumer_and_commits_nothing() -> None:
     class Mistaken(MemoryStore):
-        async def insert(self, block: Block) -> None:
+        async def insert(self, block: Block) -> Outcome:
             raise ZeroDivisionError(len(block))
 
     inbox = MemoryInbox(records(5))

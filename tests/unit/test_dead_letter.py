@@ -267,3 +267,11 @@ def test_years_before_1000_have_four_digits_too(text: str) -> None:
 def test_an_instant_is_written_as_the_worker_reads_it(instant: int, text: str) -> None:
     assert rfc3339(instant) == text
     assert read(event(completed_at=text)).completed_at == instant
+
+
+def test_a_row_that_was_refused_together_with_others_says_so() -> None:
+    together = FailedMetric(read(event()), "m", 1, REFUSED._replace(isolated=False), 1)
+    alone = together._replace(failure=REFUSED)
+    assert (b"false", None) == tuple(
+        dict(dead_letter(failed, HEAD, 0).headers).get("dlq.isolated") for failed in (together, alone)
+    )

@@ -55,14 +55,14 @@ def by_us(block: Block, types: list[tuple[str, str]], revision: int) -> bytes:
 
 @given(strategies.row_lists())
 @pytest.mark.parametrize("revision", [LATER - 1, LATER])
-def test_any_rows_are_the_bytes_of_the_driver(revision: int, lists: list[list[Row]]) -> None:
+def test_any_rows_are_encoded_as_by_the_driver(revision: int, lists: list[list[Row]]) -> None:
     (rows,) = lists
     block = Block.of(202601, rows or [Row(EVENT, "m", 1)])
     assert by_us(block, TYPES, revision) == by_the_driver(block, TYPES, revision)
 
 
 @pytest.mark.parametrize("different", [1, 2, 127, 128, 255, 256, 257, 65_535, 65_536, 65_537])
-def test_so_are_any_number_of_different_names(different: int) -> None:
+def test_dictionaries_of_any_length_are_encoded_as_by_the_driver(different: int) -> None:
     """A dictionary's indexes are as wide as it is long."""
     block = Block(202601)
     for number in range(different):
@@ -73,12 +73,12 @@ def test_so_are_any_number_of_different_names(different: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 16_383, 16_384, 300_000])
 @pytest.mark.parametrize("letter", ["a", "é", "😀"])
-def test_so_are_strings_of_any_length(length: int, letter: str) -> None:
+def test_strings_of_any_length_are_encoded_as_by_the_driver(length: int, letter: str) -> None:
     block = Block.of(202601, [Row(EVENT._replace(user_id=letter * length), "m", 1), Row(EVENT, "n", 2)])
     assert by_us(block, TYPES, LATER) == by_the_driver(block, TYPES, LATER)
 
 
-def test_so_are_many_rows() -> None:
+def test_many_rows_are_encoded_as_by_the_driver() -> None:
     block = block_of(many_events(2_000), [f"metric_{number}" for number in range(40)])
     assert by_us(block, TYPES, LATER) == by_the_driver(block, TYPES, LATER)
 
@@ -93,18 +93,18 @@ def test_so_are_many_rows() -> None:
         ("completed_at", "DateTime64(3)"),
     ],
 )
-def test_a_column_that_somebody_has_altered_is_the_drivers(name: str, type_name: str) -> None:
+def test_altered_column_type_is_encoded_by_the_driver(name: str, type_name: str) -> None:
     types = [(column, type_name if column == name else usual) for column, usual in TYPES]
     block = block_of(many_events(20), ["a", "b"])
     assert by_us(block, types, LATER) == by_the_driver(block, types, LATER)
 
 
-def test_columns_go_in_the_order_in_which_the_server_asks() -> None:
+def test_columns_are_sent_in_the_order_of_the_server() -> None:
     block = block_of(many_events(20), ["a", "b"])
     assert by_us(block, TYPES[::-1], LATER) == by_the_driver(block, TYPES[::-1], LATER)
 
 
-def test_what_cannot_be_encoded_is_told_before_a_byte_is_sent() -> None:
+def test_value_that_cannot_be_encoded_is_raised_before_a_byte_is_sent() -> None:
     wire = Wire(LATER)
     with pytest.raises(UnicodeEncodeError):
         send_block(wire, TYPES, Block.of(202601, [Row(EVENT, "m", 1), Row(EVENT._replace(user_id="\ud800"), "m", 1)]))

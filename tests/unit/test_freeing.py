@@ -1,6 +1,6 @@
-"""What is done with, or dropped, is freed at once: the worker's collector runs rarely, and rows are most of its memory.
+"""Rows that are written, failed or dropped are freed without a garbage collection, which the worker lets run rarely.
 
-Nothing may lead from an error that somebody keeps to the frames that it went through, and from there to it again.
+Rows are most of its memory. So nothing that is kept may lead to the frames that held them, nor form a cycle with them.
 """
 
 import asyncio
@@ -11,28 +11,30 @@ from contextlib import suppress
 import pytest
 
 from tests.support.events import JANUARY_2026, Record, block_of, encoded, event, many_events
-from tests.support.fakes import MemoryStore, unavailable
+from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.memory_inbox import MemoryInbox
 from tests.support.rig import Rig, rig
 from worker.batch import BatchPolicy
 from worker.block import Block
 from worker.consumer import Consumer
 from worker.model import Event, Row
+from worker.outcome import Outcome
 from worker.writing.writer import OnUnavailable
 
 
 class Store(MemoryStore):
-    """Keeps nothing itself, and hangs while it is told to."""
+    """Keeps no blocks itself; while `hanging` is set an insert does not return."""
 
     hanging = False
     called = 0
 
-    async def insert(self, block: Block) -> None:
+    async def insert(self, block: Block) -> Outcome:
         self.called += 1
         if self.hanging:
             await asyncio.Event().wait()
-        await super().insert(block)
+        outcome = await super().insert(block)
         self._acknowledged_blocks.clear()
+        return outcome
 
 
 def living() -> int:
@@ -47,16 +49,15 @@ def collector() -> Iterator[None]:
     gc.enable()
 
 
-def guilty(row: Row) -> bool:
+def is_invalid(row: Row) -> bool:
     return row.metric == "b" and row.event.execution_id.int % 3 == 0
 
 
 STORES: dict[str, Callable[[], Store]] = {
-    "sound": Store,
-    "refused": lambda: Store(guilty),
-    "refused, the row named": lambda: Store(guilty, names_row=True),
-    "refused, the constraint named": lambda: Store(guilty, names_constraint=True),
-    "failed for a reason that nobody knows": lambda: Store(fails=guilty),
+    "written": Store,
+    "refused": lambda: Store(is_invalid),
+    "refused, the constraint named": lambda: Store(is_invalid, names_constraint=True),
+    "unclassified": lambda: Store(fails=is_invalid),
 }
 
 
@@ -65,15 +66,16 @@ async def write(worker: Rig, number: int) -> None:
     await worker.writer.write(block_of(events, ["a", "b"]))
 
 
-@pytest.mark.parametrize("away", [0, 1, 3], ids=["at once", "at the second time", "never"])
+@pytest.mark.parametrize("failing", [UNAVAILABLE, TOO_LARGE, MISCONFIGURED, UNCLASSIFIED], ids=lambda it: it.kind.value)
+@pytest.mark.parametrize("times", [0, 1, 3], ids=["at once", "at the second attempt", "beyond the budget"])
 @pytest.mark.parametrize("kind", STORES)
-async def test_rows_that_are_written_or_failed(kind: str, away: int) -> None:
+async def test_rows_that_are_written_or_failed(kind: str, times: int, failing: Outcome) -> None:
     store = STORES[kind]()
     async with rig(store) as worker:
         await write(worker, 0)
         before = living()
         for number in range(1, 4):
-            store.fail_inserts(*[unavailable] * away)
+            store.fail_inserts(*[failing] * times)
             await write(worker, number)
             assert living() <= before
 
@@ -90,7 +92,7 @@ def batch(number: int) -> list[Record]:
 
 
 @pytest.mark.parametrize("kind", STORES)
-async def test_batches_whose_dead_letters_had_to_wait(kind: str) -> None:
+async def test_batches_whose_dead_letters_were_acknowledged_late(kind: str) -> None:
     async with rig(STORES[kind]()) as worker:
         await worker.pipeline.process(batch(0))
         worker.dead_letters.letters.clear()
@@ -102,13 +104,15 @@ async def test_batches_whose_dead_letters_had_to_wait(kind: str) -> None:
             assert living() <= before
 
 
-@pytest.mark.parametrize("where", ["while the store hangs", "while the store is away", "while dead letters wait"])
+@pytest.mark.parametrize(
+    "where", ["while the store hangs", "while the store is unavailable", "while dead letters wait"]
+)
 async def test_batches_that_are_dropped(where: str) -> None:
-    store = Store(guilty)
+    store = Store(is_invalid)
     async with rig(store, OnUnavailable.HOLD) as worker:
         await write(worker, 0)
         store.hanging = where == "while the store hangs"
-        store.down = unavailable if where == "while the store is away" else None
+        store.down = UNAVAILABLE if where == "while the store is unavailable" else None
         worker.dead_letters.fail_puts(*[None] * 1_000_000 if where == "while dead letters wait" else [])
         before = living()
         for number in range(3):
@@ -122,7 +126,7 @@ async def test_batches_that_are_dropped(where: str) -> None:
             assert living() <= before
             store.down = None
             await until(lambda: not worker.hold.reasons)
-            store.down = unavailable if where == "while the store is away" else None
+            store.down = UNAVAILABLE if where == "while the store is unavailable" else None
 
 
 async def test_batches_that_a_revoke_drops() -> None:

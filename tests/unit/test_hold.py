@@ -1,17 +1,18 @@
-"""Holding: by cause, with the reason."""
+"""Holding: reasons by cause, for readers on other threads, and in the log."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from worker.hold import Cause, Hold
 
 
-def test_nothing_holds_at_first() -> None:
+def test_new_hold_is_not_active() -> None:
     hold = Hold()
     assert not hold.active
     assert hold.reasons == {}
 
 
-def test_each_cause_holds_until_it_leaves() -> None:
+def test_hold_is_active_until_every_cause_has_left() -> None:
     hold = Hold()
     hold.enter(Cause.STORE, "connection refused")
     hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
@@ -22,7 +23,7 @@ def test_each_cause_holds_until_it_leaves() -> None:
     assert not hold.active
 
 
-def test_the_last_reason_of_a_cause_counts() -> None:
+def test_last_reason_of_a_cause_replaces_the_earlier_one() -> None:
     hold = Hold()
     hold.enter(Cause.STORE, "connection refused")
     hold.enter(Cause.STORE, "table is missing")
@@ -31,7 +32,7 @@ def test_the_last_reason_of_a_cause_counts() -> None:
     assert not hold.active
 
 
-def test_leaving_what_does_not_hold_changes_nothing() -> None:
+def test_leaving_a_cause_that_does_not_hold_changes_nothing() -> None:
     hold = Hold()
     hold.enter(Cause.STORE, "connection refused")
     hold.leave(Cause.DEAD_LETTERS)
@@ -44,7 +45,7 @@ def test_readers_cannot_change_the_reasons() -> None:
         reasons[Cause.STORE] = "x"  # type: ignore[index]  # that is the point
 
 
-def test_readers_are_not_disturbed_when_a_reason_goes() -> None:
+def test_reasons_can_be_iterated_while_one_leaves() -> None:
     hold = Hold()
     hold.enter(Cause.STORE, "connection refused")
     hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
@@ -53,3 +54,20 @@ def test_readers_are_not_disturbed_when_a_reason_goes() -> None:
         hold.leave(Cause.STORE)
         seen[cause] = reason
     assert seen == {Cause.STORE: "connection refused", Cause.DEAD_LETTERS: "not acknowledged"}
+
+
+def test_log_says_once_when_a_hold_begins_changes_its_reason_and_ends() -> None:
+    hold = Hold()
+    with capture_logs() as logs:
+        for reason in ("connection refused", "connection refused", "table is missing"):
+            hold.enter(Cause.STORE, reason)
+        hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
+        hold.leave(Cause.STORE)
+        hold.leave(Cause.STORE)
+    assert [(entry["log_level"], entry["cause"], entry.get("reason")) for entry in logs] == [
+        ("error", "store", "connection refused"),
+        ("warning", "store", "table is missing"),
+        ("error", "dead_letters", "not acknowledged"),
+        ("info", "store", None),
+    ]
+    assert logs[-1]["still_holding"] == ["dead_letters"]

@@ -1,47 +1,44 @@
-"""The rules of the code that this worker replaces, of which one test stayed: what it did right is still done.
+"""What the code that this worker replaces did right is still done; one of its tests is left.
 
 There, one `try` around all the writes of an execution lost every metric after the first that failed.
 """
 
-from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 
 from tests.support.events import EXECUTION_ID, event, event_without, record
-from tests.support.fakes import MemoryStore, unavailable, unknown
+from tests.support.fakes import REFUSED, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import rig
-from worker.errors import ErrorClass, RowRefused, StoreError
+from worker.block import Block
+from worker.errors import ErrorClass
 from worker.model import FailedMetric
+from worker.outcome import Outcome
 
 TWO_METRICS = {"test_metric": 123, "another_metric": 456.78}
 
 
-def refused() -> StoreError:
-    return RowRefused("constraint is violated", name="VIOLATED_CONSTRAINT", code=469)
-
-
-class TestAStoreThatAlwaysFails:
+class TestStoreThatAlwaysFails:
     @pytest.mark.parametrize(
-        ("error", "error_class"),
+        ("outcome", "error_class"),
         [
-            (refused, ErrorClass.ROW_REFUSED),
-            (unavailable, ErrorClass.STORE_UNAVAILABLE),
-            (unknown, ErrorClass.STORE_UNAVAILABLE),
+            (REFUSED, ErrorClass.ROW_REFUSED),
+            (UNAVAILABLE, ErrorClass.STORE_UNAVAILABLE),
+            (UNCLASSIFIED, ErrorClass.STORE_UNAVAILABLE),
         ],
     )
-    async def test_is_tried_with_both_metrics_and_both_are_dead_letters(
-        self, error: Callable[[], StoreError], error_class: ErrorClass
+    async def test_both_metrics_are_attempted_and_become_dead_letters(
+        self, outcome: Outcome, error_class: ErrorClass
     ) -> None:
         attempted: set[str] = set()
 
         class Watched(MemoryStore):
-            async def insert(self, block: object) -> None:
-                attempted.update(row.metric for row in block.rows())  # type: ignore[attr-defined]
-                await super().insert(block)  # type: ignore[arg-type]
+            async def insert(self, block: Block) -> Outcome:
+                attempted.update(row.metric for row in block.rows())
+                return await super().insert(block)
 
         async with rig(Watched()) as worker:
-            worker.store.broken = error
+            worker.store.broken = outcome
             await worker.pipeline.process([record(event(metrics=TWO_METRICS))])
             assert attempted == set(TWO_METRICS)
             letters = [item for item in worker.dead_letters.letters if isinstance(item, FailedMetric)]
@@ -49,10 +46,10 @@ class TestAStoreThatAlwaysFails:
             assert {item.failure.error_class for item in letters} == {error_class}
             assert all(item.attempts >= 1 for item in letters)
 
-    @pytest.mark.parametrize("error", [refused, unavailable, unknown])
-    async def test_does_not_keep_the_worker_from_the_next_batch(self, error: Callable[[], StoreError]) -> None:
+    @pytest.mark.parametrize("outcome", [REFUSED, UNAVAILABLE, UNCLASSIFIED])
+    async def test_next_batch_is_processed(self, outcome: Outcome) -> None:
         async with rig() as worker:
-            worker.store.broken = error
+            worker.store.broken = outcome
             await worker.pipeline.process([record(event(metrics=TWO_METRICS), offset=1)])
             worker.store.broken = None
             await worker.pipeline.process([record(event(metrics=TWO_METRICS), offset=2)])
@@ -62,7 +59,7 @@ class TestAStoreThatAlwaysFails:
             }
             assert len(worker.dead_letters.letters) == 2
 
-    async def test_of_one_metric_only_costs_that_metric_only(self) -> None:
+    async def test_failure_of_one_metric_fails_only_that_metric(self) -> None:
         store = MemoryStore(lambda row: row.metric == "test_metric")
         async with rig(store) as worker:
             await worker.pipeline.process([record(event(metrics=TWO_METRICS))])
@@ -72,8 +69,8 @@ class TestAStoreThatAlwaysFails:
             assert letter.metric == "test_metric"
 
 
-class TestTheNumericFilter:
-    async def test_takes_ints_floats_and_booleans_and_nothing_else(self) -> None:
+class TestNumericFilter:
+    async def test_ints_floats_and_booleans_become_rows_and_nothing_else(self) -> None:
         metrics = {
             "execution_time_ms": 100,
             "cpu_percent": 45.5,
@@ -95,15 +92,15 @@ class TestTheNumericFilter:
             assert worker.dead_letters.letters == []
 
 
-class TestTheRecord:
-    async def test_has_the_execution_the_agent_the_user_the_name_and_the_value(self) -> None:
+class TestRow:
+    async def test_row_has_execution_agent_user_name_and_value(self) -> None:
         async with rig() as worker:
             await worker.pipeline.process([record(event(metrics={"cpu_percent": 45}, agent_name="a", user_id="u"))])
             (row,) = worker.store.table
         assert row[:5] == (UUID(EXECUTION_ID), "a", "u", "cpu_percent", 45.0)
 
     @pytest.mark.parametrize("document", [event_without("user_id"), event(user_id=None)])
-    async def test_may_be_without_a_user(self, document: dict[str, object]) -> None:
+    async def test_user_is_optional(self, document: dict[str, object]) -> None:
         async with rig() as worker:
             await worker.pipeline.process([record(document)])
             assert {row.user_id for row in worker.store.table} == {None}

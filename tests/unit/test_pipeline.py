@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.support import strategies
-from tests.support.events import Record, block_of, event, read, record
-from tests.support.fakes import Error, MemoryStore, misconfigured, unavailable, unknown
+from tests.support.clock import until
+from tests.support.events import Record, event, record
+from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import Rig, rig
 from worker.block import Block
 from worker.decode import decode
 from worker.errors import ErrorClass, InvalidEvent
 from worker.hold import Cause
 from worker.model import Failed, FailedMetric, Row, Unrepresentable
+from worker.outcome import Outcome
 from worker.writing.writer import OnUnavailable
 
 Fate = tuple[int, str | None]
@@ -52,11 +54,13 @@ def due(records: list[Record]) -> tuple[Counter[Fate], int, int]:
     return fates, skipped, tombstones
 
 
-STEPS: dict[str, Error | None] = {
+STEPS: dict[str, Outcome | None] = {
     "pass": None,
-    "away": unavailable,
-    "misconfigured": misconfigured,
-    "unknown": unknown,
+    "unavailable": UNAVAILABLE,
+    "misconfigured": MISCONFIGURED,
+    "unclassified": UNCLASSIFIED,
+    "too large": TOO_LARGE,
+    "refused": REFUSED,
 }
 ROW_RULES: dict[str, Callable[[Row], bool]] = {
     "nothing": lambda _: False,
@@ -77,56 +81,40 @@ def count(worker: Rig, name: str, *labels: str) -> float:
     )
 
 
-EARLIER = block_of([read(event(agent_name="earlier", metrics={}))], ["m"])
-"""What the store took before: then it can be told that it is there."""
-
-
-def but_earlier(rule: str) -> Callable[[Row], bool]:
-    return lambda row: row.event.agent_name != "earlier" and ROW_RULES[rule](row)
-
-
 row_rules = strategies.mostly(st.sampled_from([*ROW_RULES][:-1]), st.just("everything"))
 
+_PATIENCE = 100
+"""So often the worker waits before somebody mends what makes inserts fail with an unclassified code."""
 
-class TestTheThreeEnds:
+
+class TestThreeEnds:
     @settings(max_examples=400)
     @given(
         records=strategies.batches(),
         refused=row_rules,
-        unknown_for=row_rules,
-        names_row=st.booleans(),
+        unclassified=row_rules,
         names_constraint=st.booleans(),
         inserts=st.lists(st.sampled_from([*STEPS, "lost"]), max_size=12),
-        probes=st.lists(st.sampled_from([unavailable, misconfigured]), max_size=3),
+        probes=st.lists(st.sampled_from([UNAVAILABLE, MISCONFIGURED]), max_size=3),
         puts=st.lists(st.one_of(st.none(), st.sets(st.integers(0, 5))), max_size=4),
         on_unavailable=st.sampled_from(OnUnavailable),
-        taken_before=st.booleans(),
     )
-    async def test_each_metric_has_exactly_one(
+    async def test_each_metric_has_exactly_one_end(
         self,
         records: list[Record],
         refused: str,
-        unknown_for: str,
-        names_row: bool,
+        unclassified: str,
         names_constraint: bool,
         inserts: list[str],
-        probes: list[Error],
+        probes: list[Outcome],
         puts: list[set[int] | None],
         on_unavailable: OnUnavailable,
-        taken_before: bool,
     ) -> None:
-        if not taken_before:
-            unknown_for = "nothing"  # a store that has never taken anything may be away: it waits for ever
-        store = MemoryStore(
-            but_earlier(refused),
-            fails=but_earlier(unknown_for),
-            names_row=names_row,
-            names_constraint=names_constraint,
-        )
+        def fails(row: Row) -> bool:
+            return len(worker.clock.slept) < _PATIENCE and ROW_RULES[unclassified](row)
+
+        store = MemoryStore(ROW_RULES[refused], fails=fails, names_constraint=names_constraint)
         async with rig(store, on_unavailable) as worker:
-            if taken_before:
-                assert await worker.writer.write(EARLIER) == []
-                store.acknowledged.clear()
             for step in inserts:
                 store.lose_answers(1) if step == "lost" else store.fail_inserts(STEPS[step])
             store.fail_probes(*probes)
@@ -142,24 +130,28 @@ class TestTheThreeEnds:
         assert count(worker, "tombstones") == tombstones
         assert count(worker, "rows_written") == rows.total()
         assert count(worker, "dead_letters") == letters.total()
-        # A lost answer can leave rows behind that are dead letters too, or that come again in smaller pieces, which the
-        # view hides; but nothing that nobody sent.
-        assert {(row.source_offset, row.metric_type) for row in store.table[taken_before:]} <= set(fates)
+        # A lost answer can leave rows behind that are dead letters too, or that are inserted again in smaller blocks,
+        # which the view hides; but no row that no record holds.
+        assert {(row.source_offset, row.metric_type) for row in store.table} <= set(fates)
         assert Cause.DEAD_LETTERS not in reasons
+        if on_unavailable is OnUnavailable.HOLD:
+            assert ErrorClass.STORE_UNAVAILABLE not in {
+                item.failure.error_class for item in worker.dead_letters.letters
+            }
         note(f"rows: {bool(rows)}, dead letters: {bool(letters)}, still holding: {bool(reasons)}")
 
     @given(strategies.batches())
-    async def test_a_batch_that_comes_again_changes_nothing_that_can_be_seen(self, records: list[Record]) -> None:
+    async def test_redelivered_batch_changes_nothing_in_the_view(self, records: list[Record]) -> None:
         async with rig() as worker:
             await worker.pipeline.process(records)
-            shown = worker.store.deduplicated()
+            before = worker.store.deduplicated()
             await worker.pipeline.process(records)
             for item in records:
                 await worker.pipeline.process([item])
-            assert {key: row for key, row in worker.store.deduplicated().items() if row != shown[key]} == {}
-            assert len(worker.store.deduplicated()) == len(shown)
+            assert {key: row for key, row in worker.store.deduplicated().items() if row != before[key]} == {}
+            assert len(worker.store.deduplicated()) == len(before)
 
-    async def test_are_seen_in_one_batch(self) -> None:
+    async def test_one_batch_can_have_all_of_them(self) -> None:
         metrics = {"good": 1, "refused": -1, "text": "x", "bad": float("nan")}
         store = MemoryStore(lambda row: row.value < 0)
         async with rig(store) as worker:
@@ -180,7 +172,7 @@ class TestTheThreeEnds:
             assert worker.counted("dead_letters", kind="metric", error_class="invalid_metric") == 1
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1
 
-    async def test_of_nothing_are_nothing(self) -> None:
+    async def test_empty_batch_and_empty_events_write_nothing(self) -> None:
         async with rig() as worker:
             await worker.pipeline.process([])
             await worker.pipeline.process([record(event(metrics={})), record(None)])
@@ -189,14 +181,14 @@ class TestTheThreeEnds:
 
 
 class TestBlocks:
-    async def test_are_one_a_month(self) -> None:
+    async def test_one_block_per_month(self) -> None:
         times = ["2026-01-31T23:59:59Z", "2026-02-01T00:00:00Z", "2026-01-01T00:00:00Z", "1969-12-31T23:59:59Z"]
         offsets: dict[int, set[int]] = {}
 
         class Watched(MemoryStore):
-            async def insert(self, block: Block) -> None:
+            async def insert(self, block: Block) -> Outcome:
                 offsets[block.month] = {row.event.record.offset for row in block.rows()}
-                await super().insert(block)
+                return await super().insert(block)
 
         async with rig(Watched()) as worker:
             await worker.pipeline.process(
@@ -205,7 +197,9 @@ class TestBlocks:
             assert sorted(worker.store.inserts) == [2, 2, 4]
         assert offsets == {202601: {0, 2}, 202602: {1}, 196912: {3}}
 
-    async def test_stay_small_whatever_the_batch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_max_rows_bounds_blocks_and_dead_letters_of_a_large_batch(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("worker.pipeline.MAX_ROWS", 10)
         records = [record(event(metrics={"a": 1, "b": 2, "bad": float("nan")}), offset=offset) for offset in range(50)]
         async with rig() as worker:
@@ -215,7 +209,7 @@ class TestBlocks:
             assert len(worker.store.table) == 100
             assert len(worker.dead_letters.letters) == 50
 
-    async def test_are_made_without_holding_up_the_event_loop(self) -> None:
+    async def test_event_loop_runs_while_records_are_decoded(self) -> None:
         turns: list[int] = []
 
         records = [record(event(), offset=offset) for offset in range(2_000)]
@@ -232,8 +226,24 @@ class TestBlocks:
         assert len(turns) >= 2_000 / 250
 
 
-class TestDeadLettersThatAreNotAcknowledged:
-    async def test_hold_with_the_reason_and_end_the_hold(self) -> None:
+class TestABatchThatIsDroppedWhileItWaitsForTheStore:
+    async def test_has_put_no_dead_letter_that_would_be_put_again(self) -> None:
+        records = [record(b"{", offset=0), record(event(metrics={"good": 1, "refused": -1}), offset=1)]
+        store = MemoryStore(lambda row: row.value < 0)
+        async with rig(store, OnUnavailable.HOLD) as worker:
+            store.down = UNAVAILABLE
+            for _ in range(3):  # as when a worker is restarted in an outage
+                batch = asyncio.create_task(worker.pipeline.process(records))
+                await until(lambda: worker.hold.active)
+                batch.cancel()
+                await asyncio.wait([batch])
+            store.down = None
+            await worker.pipeline.process(records)
+            assert [fates_of(item) for item in worker.dead_letters.letters] == [(0, None), (1, "refused")]
+
+
+class TestUnacknowledgedDeadLetters:
+    async def test_hold_has_the_reason_and_ends_with_the_acknowledgement(self) -> None:
         async with rig() as worker:
             seen: list[dict[Cause, str]] = []
             worker.clock.watch = lambda: seen.append(dict(worker.hold.reasons))
@@ -244,7 +254,7 @@ class TestDeadLettersThatAreNotAcknowledged:
             assert len(worker.dead_letters.letters) == 1
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1
 
-    async def test_hold_no_longer_when_a_revoke_ends_their_batch(self) -> None:
+    async def test_hold_ends_when_the_batch_is_cancelled(self) -> None:
         async with rig() as worker:
             waits = asyncio.Event()
             worker.clock.watch = waits.set
@@ -256,14 +266,14 @@ class TestDeadLettersThatAreNotAcknowledged:
             await asyncio.gather(batch, return_exceptions=True)
             assert not worker.hold.active
 
-    async def test_are_put_again_and_the_others_are_not(self) -> None:
+    async def test_only_unacknowledged_dead_letters_are_put_again(self) -> None:
         async with rig() as worker:
             worker.dead_letters.fail_puts({1, 3}, {0})
             await worker.pipeline.process([record(b"{", offset=offset) for offset in range(5)])
             assert worker.dead_letters.puts == [5, 2, 1]
             assert sorted(fates_of(item) for item in worker.dead_letters.letters) == [(at, None) for at in range(5)]
 
-    async def test_keep_process_from_returning(self) -> None:
+    async def test_process_does_not_return_before_the_acknowledgement(self) -> None:
         async with rig() as worker:
             worker.dead_letters.fail_puts(*[None] * 1_000)
             running = asyncio.create_task(worker.pipeline.process([record(b"{")]))
@@ -276,21 +286,21 @@ class TestDeadLettersThatAreNotAcknowledged:
                 await running
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 0
 
-    async def test_are_put_at_an_ever_slower_pace_without_end(self) -> None:
+    async def test_puts_are_repeated_without_end_at_the_slowest_pace_of_the_backoff(self) -> None:
         async with rig() as worker:
             worker.dead_letters.fail_puts(*[None] * 60)
             await worker.pipeline.process([record(b"{")])
             assert len(worker.clock.slept) == 60
             assert max(worker.clock.slept) <= 8.0
 
-    async def test_are_put_in_portions(self) -> None:
+    async def test_at_most_1000_dead_letters_are_put_at_once(self) -> None:
         async with rig() as worker:
             await worker.pipeline.process([record(b"{", offset=offset) for offset in range(2_500)])
             assert worker.dead_letters.puts == [1_000, 1_000, 500]
 
 
 class TestLogs:
-    async def test_name_the_metric_and_the_execution_of_every_failure_and_no_user(self) -> None:
+    async def test_every_failure_is_logged_with_metric_and_execution_and_without_user(self) -> None:
         users = {"metrics": {"cost": float("nan")}, "user_id": "alice-7"}
         async with rig() as worker:
             with capture_logs() as logs:
@@ -301,7 +311,7 @@ class TestLogs:
         assert (whole["kind"], whole["source"]) == ("event", "execution-completed/0/4")
         assert "alice" not in str(logs)
 
-    async def test_are_short_whatever_the_name_of_a_metric(self) -> None:
+    async def test_log_entry_is_short_whatever_the_name_of_a_metric(self) -> None:
         async with rig() as worker:
             with capture_logs() as logs:
                 await worker.pipeline.process([record(event(metrics={"n" * 1_000_000: 1}))])
@@ -310,10 +320,10 @@ class TestLogs:
         assert len(str(entry)) < 1_000
 
 
-class TestHolding:
-    async def test_for_the_store_ends_before_the_next_batch_is_written(self) -> None:
+class TestStoreHold:
+    async def test_next_batch_waits_and_ends_the_hold(self) -> None:
         async with rig() as worker:
-            worker.store.down = unavailable
+            worker.store.down = UNAVAILABLE
             await worker.pipeline.process([record(event(), offset=1)])
             assert worker.hold.active
             assert len(worker.dead_letters.letters) == 2
@@ -321,7 +331,7 @@ class TestHolding:
             for _ in range(50):
                 await asyncio.sleep(0)
             assert not next_batch.done()
-            assert len(worker.dead_letters.letters) == 2, "an outage is met once, not once a batch"
+            assert len(worker.dead_letters.letters) == 2, "only the batch in flight when the outage began"
             worker.store.down = None
             await next_batch
             assert {row.source_offset for row in worker.store.table} == {2}

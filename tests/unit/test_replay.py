@@ -9,17 +9,19 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.events import event, read, record
-from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, unavailable
+from tests.support.fakes import UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic
 from tests.support.rig import Rig, rig
 from worker.block import Block
 from worker.commands.replay import replay as command
 from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
 from worker.errors import ErrorClass
+from worker.hold import Cause
 from worker.letters.dead_letter import DeadLetter
 from worker.letters.done import Done
 from worker.letters.selection import Selection
 from worker.letters.tally import Tally
 from worker.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.outcome import Outcome as InsertOutcome
 from worker.pipeline import Pipeline
 from worker.replay.ends import WatchedHold
 from worker.replay.once_per_part import OncePerPart
@@ -152,10 +154,10 @@ class TestAStop:
 class StuckStore(MemoryStore):
     """A store whose inserts are never answered."""
 
-    async def insert(self, block: Block) -> None:
+    async def insert(self, block: Block) -> InsertOutcome:
         self.watch()
         await asyncio.Event().wait()
-        await super().insert(block)
+        return await super().insert(block)
 
 
 class TestExitCodes:
@@ -194,20 +196,26 @@ class TestExitCodes:
         }
         assert (report["beyond_limit"], report["remaining"], exit_code(plan, outcome)) == (1, 4, 1)
 
-    async def test_the_store_is_away(self) -> None:
+    async def test_store_is_unavailable(self) -> None:
         store = MemoryStore()
-        store.down = unavailable
+        store.down = UNAVAILABLE
         topic = await topic_of(metric("a"))
         plan, outcome = await replay(topic, store, ReplayPolicy())
         assert exit_code(plan, outcome) == 3
         assert len(topic.records[0]) == 1
 
-    async def test_the_reason_is_said_though_the_hold_is_over_again(self) -> None:
-        """A poison letter alone: the breaker opens, its probe is answered, and the hold is left at once."""
+    async def test_reason_is_reported_for_a_letter_that_fails_unclassified(self) -> None:
         store = MemoryStore(fails=lambda _: True)
         plan, outcome = await replay(await topic_of(metric("poison")), store, ReplayPolicy())
         assert exit_code(plan, outcome) == 3
-        assert "ILLEGAL_DIVISION" in (outcome.problem or "")
+        assert "CODE_4711" in (outcome.problem or "")
+
+    async def test_reason_of_a_hold_is_kept_after_it_has_ended(self) -> None:
+        hold = WatchedHold()
+        hold.enter(Cause.STORE, "connection refused")
+        hold.leave(Cause.STORE)
+        assert hold.entered.is_set()
+        assert hold.words == "ClickHouse: connection refused"
 
     async def test_the_topic_is_away(self) -> None:
         store = MemoryStore(refuses=lambda _: True)

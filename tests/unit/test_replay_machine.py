@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.support.events import JANUARY_2026, Record, event, record
-from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic, StoredRow, misconfigured, unavailable
+from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic, StoredRow
 from tests.support.rig import rig
 from worker.decode import decode
 from worker.errors import ErrorClass, InvalidEvent
@@ -160,8 +160,8 @@ class Replays(RuleBasedStateMachine):
     @rule(policy=policies, when=st.integers(1, 3), misconfigures=st.booleans())
     def store_goes_away_under_a_replay(self, policy: ReplayPolicy, when: int, misconfigures: bool) -> None:
         before = [len(records) for records in self.topic.records]
-        error = misconfigured if misconfigures else unavailable
-        self.store.watch = after(when, lambda: setattr(self.store, "down", error))
+        failing = MISCONFIGURED if misconfigures else UNAVAILABLE
+        self.store.watch = after(when, lambda: setattr(self.store, "down", failing))
         outcome = self.replay(policy)
         if self.store.down:
             assert outcome.problem is not None
@@ -247,7 +247,7 @@ class Replays(RuleBasedStateMachine):
         return source
 
     async def process(self, records: list[Record], *, away: bool) -> None:
-        self.store.down = unavailable if away else None
+        self.store.down = UNAVAILABLE if away else None
         for item in records:
             async with rig(self.store) as worker:  # each with a breaker that has not seen the outage
                 clock = worker.clock

@@ -1,5 +1,6 @@
 """The budget and the pace of retries."""
 
+import asyncio
 import traceback
 import weakref
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ class Trouble(Exception):
 
 
 class Server:
-    """Fails as often as it is told; each answer takes its time."""
+    """Fails so many times; each call takes its time."""
 
     def __init__(self, clock: Clock, failures: int, seconds: float = 0.0) -> None:
         self.asked_at: list[float] = []
@@ -29,9 +30,17 @@ class Server:
     async def ask(self) -> str:
         self.asked_at.append(self._clock.monotonic())
         self._clock.advance(self._seconds)
-        if len(self.asked_at) <= self._failures:
-            raise Trouble(len(self.asked_at))
-        return "answer"
+        return "answer" if len(self.asked_at) > self._failures else f"failure {len(self.asked_at)}"
+
+    async def ask_or_raise(self) -> str:
+        answer = await self.ask()
+        if is_failure(answer):
+            raise Trouble(answer)
+        return answer
+
+
+def is_failure(answer: str) -> bool:
+    return answer != "answer"
 
 
 @pytest.fixture
@@ -42,64 +51,89 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def test_an_answer_ends_it(clock: Clock) -> None:
+async def test_retry_ends_with_the_first_accepted_result(clock: Clock) -> None:
     server = Server(clock, failures=2)
-    assert await RetryPolicy(attempts=5).retrying(Trouble, clock.sleep)(server.ask) == "answer"
+    assert await RetryPolicy(attempts=5).call(server.ask, is_failure, clock.sleep) == "answer"
     assert len(server.asked_at) == 3
 
 
+async def test_accepted_result_is_not_retried(clock: Clock) -> None:
+    server = Server(clock, failures=0)
+    assert await RetryPolicy(attempts=5).call(server.ask, is_failure, clock.sleep) == "answer"
+    assert len(server.asked_at) == 1
+    assert clock.slept == []
+
+
 @pytest.mark.parametrize("attempts", [1, 2, 7])
-async def test_the_attempts_are_bounded_and_the_last_error_comes_through(clock: Clock, attempts: int) -> None:
+async def test_retry_ends_after_the_attempts_with_the_last_result(clock: Clock, attempts: int) -> None:
     server = Server(clock, failures=1_000)
-    with pytest.raises(Trouble, match=str(attempts)):
-        await RetryPolicy(attempts, max_seconds=1e9).retrying(Trouble, clock.sleep)(server.ask)
+    policy = RetryPolicy(attempts, max_seconds=1e9)
+    assert await policy.call(server.ask, is_failure, clock.sleep) == f"failure {attempts}"
     assert len(server.asked_at) == attempts
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 30.0])
-async def test_no_attempt_begins_later_than_the_budget_of_time_allows(clock: Clock, seconds: float) -> None:
+async def test_no_attempt_begins_after_max_seconds(clock: Clock, seconds: float) -> None:
     policy = RetryPolicy(attempts=1_000, max_seconds=10.0, first_wait_seconds=1.0, max_wait_seconds=8.0)
     for _ in range(20):  # the waits are random
         server = Server(clock, failures=1_000, seconds=seconds)
-        with pytest.raises(Trouble):
-            await policy.retrying(Trouble, clock.sleep)(server.ask)
+        assert await policy.call(server.ask, is_failure, clock.sleep) == f"failure {len(server.asked_at)}"
         assert server.asked_at[-1] - server.asked_at[0] < 10.0
 
 
-async def test_another_error_is_not_tried_again(clock: Clock) -> None:
+async def test_exception_is_raised_at_once_and_not_retried(clock: Clock) -> None:
     server = Server(clock, failures=1_000)
-    with pytest.raises(Trouble):
-        await RetryPolicy(attempts=9).retrying(KeyError, clock.sleep)(server.ask)
+    with pytest.raises(Trouble, match="failure 1"):
+        await RetryPolicy(attempts=9).call(server.ask_or_raise, is_failure, clock.sleep)
     assert len(server.asked_at) == 1
 
 
 async def test_waits_are_random_below_a_bound_that_doubles() -> None:
     clock = Clock()
     policy = RetryPolicy(attempts=200, max_seconds=1e9, first_wait_seconds=0.5, max_wait_seconds=8.0)
-    with pytest.raises(Trouble):
-        await policy.retrying(Trouble, clock.sleep)(Server(clock, failures=1_000).ask)
+    await policy.call(Server(clock, failures=1_000).ask, is_failure, clock.sleep)
     bounds = [min(0.5 * 2**number, 8.0) for number in range(len(clock.slept))]
+    assert len(clock.slept) == 199
     assert all(0 <= wait <= bound for wait, bound in zip(clock.slept, bounds, strict=True))
     assert len(set(clock.slept)) > 150
     assert max(clock.slept) > 6
 
 
+@given(st.integers(1, 2**31), st.floats(0.01, 10), st.floats(0.01, 100))
+def test_backoff_is_bounded_after_any_number_of_failures(failures: int, first: float, longest: float) -> None:
+    policy = RetryPolicy(first_wait_seconds=first, max_wait_seconds=longest)
+    assert 0 <= policy.backoff_seconds(failures) <= min(first * 2 ** min(failures - 1, 60), longest)
+
+
 @given(st.integers(1, 20), st.floats(0, 60))
-async def test_the_pace_has_no_end_whatever_the_budget(attempts: int, max_seconds: float) -> None:
+async def test_retry_without_end_ignores_the_budget(attempts: int, max_seconds: float) -> None:
     clock = Clock()
     server = Server(clock, failures=50)
     policy = RetryPolicy(attempts, max_seconds, first_wait_seconds=1.0, max_wait_seconds=2.0)
     async for attempt in policy.without_end(Trouble, clock.sleep):
         with attempt:
-            await server.ask()
+            await server.ask_or_raise()
     assert len(server.asked_at) == 51
     assert max(clock.slept) <= 2.0
 
 
-async def test_until_done_goes_on_at_a_slow_pace() -> None:
+async def test_retry_without_end_raises_other_exceptions(clock: Clock) -> None:
+    server = Server(clock, failures=1_000)
+
+    async def retry() -> None:
+        async for attempt in RetryPolicy().without_end(KeyError, clock.sleep):
+            with attempt:
+                await server.ask_or_raise()
+
+    with pytest.raises(Trouble, match="failure 1"):
+        await retry()
+    assert len(server.asked_at) == 1
+
+
+async def test_until_done_retries_at_most_every_15_seconds() -> None:
     clock = Clock()
     server = Server(clock, failures=2_000)
-    assert await UNTIL_DONE.retrying(Trouble, clock.sleep)(server.ask) == "answer"
+    assert await UNTIL_DONE.call(server.ask, is_failure, clock.sleep) == "answer"
     assert max(clock.slept) <= 15.0
     assert sum(clock.slept) / len(clock.slept) > 5.0
 
@@ -109,24 +143,29 @@ class Rows:
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("attempts", [1, 3], ids=["refused at once", "given up"])
-async def test_what_failed_is_not_kept_until_a_collection(attempts: int, clock: Clock) -> None:
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("end", ["result", "exception", "cancellation"])
+async def test_rows_are_freed_without_a_collection(end: str, attempts: int, clock: Clock) -> None:
     kept: list[weakref.ref[Rows]] = []
 
-    async def insert() -> None:
+    async def insert() -> str:
         rows = Rows()
         kept.append(weakref.ref(rows))
-        raise Trouble(rows)
+        if len(kept) == attempts and end == "exception":
+            raise Trouble(rows)
+        if len(kept) == attempts and end == "cancellation":
+            raise asyncio.CancelledError
+        return "failure"
 
     async def write() -> str:
         try:
-            await RetryPolicy(attempts=attempts).retrying(Trouble, clock.sleep)(insert)
-        except Trouble as error:
+            return await RetryPolicy(attempts=attempts).call(insert, is_failure, clock.sleep)
+        except (Trouble, asyncio.CancelledError) as error:
             return "".join(traceback.format_exception(error))
-        return ""
 
     said = await write()
 
     assert len(kept) == attempts
     assert [rows() for rows in kept] == [None] * attempts
-    assert "raise Trouble(rows)" in said, "the traceback still tells where"
+    if end == "exception":
+        assert "raise Trouble(rows)" in said, "the traceback still tells where"

@@ -175,7 +175,8 @@ class TestDeadLetters:
         assert {name for item in failed for name in _read(dead_letter(item, HEAD, 0).headers)} <= known
 
     def test_write_every_header_that_the_schema_names(self) -> None:
-        failed = FailedMetric(events.read(events.event()), "m", 1, Failure(ErrorClass.ROW_REFUSED, "E", "m", 469), 1)
+        failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469, isolated=False)
+        failed = FailedMetric(events.read(events.event()), "m", 1, failure, 1)
         definition = DEAD_LETTER["$defs"]["headers"]
         written = set(_read(dead_letter(failed, HEAD, 0).headers))
         assert written == set(definition["properties"]) - {"dlq.replaces", "dlq.part_of"}

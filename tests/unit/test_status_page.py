@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from xml.etree.ElementTree import Element
@@ -9,7 +10,7 @@ from xml.etree.ElementTree import Element
 import html5lib
 import pytest
 
-from tests.support.states import HOLDING, MANY, RUNNING, STARTING, STATES, STUCK
+from tests.support.states import HOLDING, MANY, NOT_READY, RUNNING, STARTING, STATES, STUCK
 from worker.http.page import HEADERS, page
 from worker.http.status import MAX_SILENCE_SECONDS, State, Status
 
@@ -30,7 +31,7 @@ def text(status: Status) -> str:
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_every_state_is_sound_html_that_needs_no_script(name: str) -> None:
+def test_page_of_every_state_is_valid_html_without_script(name: str) -> None:
     document = parsed(STATES[name])
     assert {element.tag for element in document.iter()}.isdisjoint(
         {"script", "form", "img", "iframe", "link", "object"}
@@ -40,9 +41,10 @@ def test_every_state_is_sound_html_that_needs_no_script(name: str) -> None:
     assert STATES[name].state.value in text(STATES[name])
 
 
-def test_says_which_state_it_is() -> None:
+def test_state_of_each_status() -> None:
     assert {name: status.state.name.lower() for name, status in STATES.items()} == {
         **{name: name for name in STATES},
+        "holding before it joined": "holding",
         "many partitions": "running",
         "idle": "running",
         "long": "holding",
@@ -50,7 +52,24 @@ def test_says_which_state_it_is() -> None:
     assert replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS - 0.1).state is State.RUNNING
 
 
-def test_a_hold_is_explained_and_leads_to_the_runbook() -> None:
+def test_worker_that_holds_before_it_ever_joined_is_holding_with_its_reason() -> None:
+    assert not NOT_READY.ever_joined
+    assert NOT_READY.state is State.HOLDING
+    said = text(NOT_READY)
+    assert State.HOLDING.value in said
+    assert NOT_READY.reasons["store"] in said
+    assert "deploy/RUNBOOK.md, “The worker holds: store”" in said
+
+
+@pytest.mark.parametrize("reasons", [{}, STARTING.reasons], ids=["no reason", "only the group"])
+def test_worker_that_never_joined_and_does_not_hold_is_starting(reasons: Mapping[str, str]) -> None:
+    status = replace(STARTING, reasons=reasons)
+    assert not status.ever_joined
+    assert status.state is State.STARTING
+    assert State.STARTING.value in text(status)
+
+
+def test_holding_shows_the_reason_and_points_to_the_runbook() -> None:
     said = text(HOLDING)
     assert HOLDING.reasons["store"] in said
     assert "deploy/RUNBOOK.md, “The worker holds: store”" in said
@@ -64,11 +83,11 @@ def test_running_shows_rates_lag_and_dead_letters() -> None:
     assert "row_refused 17 3 min 20 s ago VIOLATED_CONSTRAINT (469) , metric cost_usd" in said
 
 
-def test_a_lag_of_which_nothing_is_known_is_not_called_nothing() -> None:
+def test_unknown_lag_is_not_shown_as_0() -> None:
     assert "oldest record waits \N{EN DASH} records waiting \N{EN DASH} " in text(STARTING)
 
 
-def test_what_waits_too_long_is_marked_wherever_it_is_shown() -> None:
+def test_late_records_are_marked_in_both_places() -> None:
     marked = {
         element.get("class") for element in parsed(HOLDING).iter() if element.get("class") in ("late", "oldest bad")
     }
@@ -76,11 +95,11 @@ def test_what_waits_too_long_is_marked_wherever_it_is_shown() -> None:
     assert "oldest bad" not in page(RUNNING)
 
 
-def test_a_worker_that_is_stuck_says_since_when_and_leads_to_the_runbook() -> None:
+def test_stuck_shows_the_silence_and_points_to_the_runbook() -> None:
     assert "No progress for 1 min 12 s. What to do: deploy/RUNBOOK.md, “No progress”." in text(STUCK)
 
 
-def test_of_many_partitions_those_that_are_furthest_behind_come_first() -> None:
+def test_partitions_furthest_behind_come_first() -> None:
     document = parsed(MANY)
     shown, folded = document.findall(".//table")[:2]
     behind = {lag.partition: lag.seconds for lag in MANY.lags}
@@ -91,7 +110,7 @@ def test_of_many_partitions_those_that_are_furthest_behind_come_first() -> None:
     assert f"{len(rest)} more, none of them further behind" in text(MANY)
 
 
-def test_what_others_wrote_is_text() -> None:
+def test_foreign_text_is_escaped() -> None:
     letter = RUNNING.last_letters[0]._replace(metric=_HOSTILE, error_type=_HOSTILE)
     status = replace(HOLDING, reasons={"store": _HOSTILE}, topic="<b>", last_letters=[letter])
     source = page(status)
@@ -100,7 +119,7 @@ def test_what_others_wrote_is_text() -> None:
     assert "<script>alert(1)</script>\\x1b[2J\\u202e\"'&{{ 7*7 }}" in text(status)
 
 
-def test_a_browser_may_load_and_run_nothing_but_the_style_of_the_page() -> None:
+def test_content_security_policy_allows_only_the_style_of_the_page() -> None:
     style = parsed(STARTING).findtext(".//style") or ""
     policy = dict(HEADERS)["Content-Security-Policy"].split("; ")
     assert policy[:2] == [

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from time import monotonic
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
-from tests.support.fakes import MemoryStore, unavailable
+from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, RowRule
 from tests.support.rig import Rig, rig
-from worker.errors import StoreError
-from worker.instruments import ManyHistogram
+from worker.block import Block
+from worker.instruments import ManyHistogram, Unanswered
+from worker.outcome import WRITTEN, Outcome, OutcomeKind
 from worker.telemetry import PartitionLag, Telemetry
-from worker.writing.repeats import Repeats
+from worker.writing.attempts import InsertAttempts
+from worker.writing.bisection import Piece
 
 FAMILIES = list(Telemetry().registry.collect())
 LABELS = {
@@ -43,7 +46,7 @@ def test_no_label_is_unbounded() -> None:
     assert named | shown - {"le"} <= LABELS
 
 
-def test_lag_is_asked_for_at_each_scrape() -> None:
+def test_lag_is_read_at_each_scrape() -> None:
     telemetry, behind = Telemetry(), [PartitionLag("t", 3, 17, 2.5)]
     telemetry.running("1", lambda: 0.0, lambda: behind)
     labels = {"topic": "t", "partition": "3"}
@@ -54,7 +57,7 @@ def test_lag_is_asked_for_at_each_scrape() -> None:
 
 
 @given(st.lists(st.lists(st.floats(0, 20))))
-def test_many_values_at_once_are_the_same_histogram(batches: list[list[float]]) -> None:
+def test_observing_many_values_at_once_gives_the_same_histogram(batches: list[list[float]]) -> None:
     one_by_one, at_once = CollectorRegistry(), CollectorRegistry()
     histogram = Histogram("h", "H.", buckets=BOUNDS, registry=one_by_one)
     many = ManyHistogram("h", "H.", BOUNDS, at_once)
@@ -85,20 +88,19 @@ def value(worker: Rig, name: str, **labels: str) -> float:
     return worker.telemetry.registry.get_sample_value(f"metrics_worker_{name}", labels) or 0.0
 
 
-class TestInsertsThatAreRepeated:
-    async def test_are_counted_with_their_outcome_and_the_age_of_the_first(self) -> None:
+class TestRepeatedInserts:
+    async def test_counted_with_their_outcome_and_the_age_of_the_first(self) -> None:
         async with rig() as worker:
-            worker.store.fail_inserts(unavailable, unavailable)
+            worker.store.fail_inserts(UNAVAILABLE, UNAVAILABLE)
             await worker.writer.write(BLOCK)
-            code = str(unavailable().code or "")
-            assert value(worker, "insert_retries_total", outcome="StoreUnavailable", code=code) == 1
-            assert value(worker, "insert_retries_total", outcome="ok", code="") == 1
+            assert value(worker, "insert_retries_total", outcome="unavailable", code="210") == 1
+            assert value(worker, "insert_retries_total", outcome="written", code="") == 1
             assert value(worker, "insert_retry_age_seconds_count") == 2
 
-    async def test_are_unanswered_until_they_are_answered(self) -> None:
+    async def test_unanswered_until_answered(self) -> None:
         seen: list[tuple[float, bool]] = []
         async with rig() as worker:
-            worker.store.fail_inserts(unavailable)
+            worker.store.fail_inserts(UNAVAILABLE)
             worker.store.watch = lambda: seen.append(
                 (value(worker, "unanswered_inserts"), value(worker, "oldest_unanswered_insert_seconds") > 0)
             )
@@ -107,38 +109,112 @@ class TestInsertsThatAreRepeated:
             assert value(worker, "unanswered_inserts") == 0
             assert value(worker, "oldest_unanswered_insert_seconds") == 0
 
-    async def test_are_unanswered_no_longer_when_they_are_given_up(self) -> None:
+    async def test_unanswered_no_longer_when_abandoned(self) -> None:
         async with rig() as worker:
-            worker.store.down = unavailable
+            worker.store.down = UNAVAILABLE
             assert len(await worker.writer.write(BLOCK)) == len(BLOCK)
             assert value(worker, "unanswered_inserts") == 0
 
-    def test_are_no_mistake_when_a_revoke_ends_them(self) -> None:
-        telemetry = Telemetry()
-        with Repeats(telemetry, divisible=True) as repeats:
-            with pytest.raises(StoreError), repeats.attempt():
-                raise unavailable()
-            with pytest.raises(asyncio.CancelledError), repeats.attempt():
+    @pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
+    def test_failure_that_says_nothing_of_the_rows_leaves_them_unanswered(self, outcome: Outcome) -> None:
+        telemetry, piece = Telemetry(), Piece(BLOCK)
+        with InsertAttempts(telemetry) as attempts:
+            with attempts.measure(piece) as attempt:
+                attempt.outcome = outcome
+            assert len(telemetry.unanswered) == 1
+            assert telemetry.unanswered.oldest()[1] == str(outcome)
+            with attempts.measure(piece) as attempt:
+                attempt.outcome = WRITTEN
+            assert len(telemetry.unanswered) == 0
+        assert piece.attempts == 2
+
+    def test_dropped_by_a_revoke(self) -> None:
+        telemetry, piece = Telemetry(), Piece(BLOCK)
+        with InsertAttempts(telemetry) as attempts:
+            with attempts.measure(piece) as attempt:
+                attempt.outcome = UNAVAILABLE
+            assert len(telemetry.unanswered) == 1
+            with pytest.raises(asyncio.CancelledError), attempts.measure(piece):
                 raise asyncio.CancelledError
         repeated = {"outcome": "dropped", "code": ""}
         assert telemetry.registry.get_sample_value("metrics_worker_insert_retries_total", repeated) == 1
         assert len(telemetry.unanswered) == 0
 
+    def test_oldest_unanswered_keeps_its_first_time_and_its_last_error(self) -> None:
+        unanswered = Unanswered()
+        assert unanswered.oldest() == (0, "")
+        now = monotonic()
+        unanswered.add(1, now - 10, "first")
+        unanswered.add(2, now - 5, "younger")
+        unanswered.add(1, now - 1, "last")
+        assert unanswered.oldest()[1] == "last"
+        assert 10 <= unanswered.oldest_seconds() < 60
+        unanswered.discard(1)
+        assert unanswered.oldest()[1] == "younger"
 
-async def test_cutting_a_block_is_counted_by_its_reason_and_a_single_row_is_none() -> None:
-    async with rig(MemoryStore(refuses=lambda row: row.value == 3)) as worker:
+
+class WatchedStore(MemoryStore):
+    """Knows the tokens of the blocks of several rows that have failed."""
+
+    def __init__(self, refuses: RowRule | None = None, *, fails: RowRule | None = None) -> None:
+        super().__init__(refuses, fails=fails)
+        self.failed: set[str] = set()
+
+    async def insert(self, block: Block) -> Outcome:
+        outcome = await super().insert(block)
+        if outcome != WRITTEN and len(block) > 1:
+            self.failed.add(block.token())
+        return outcome
+
+
+@pytest.mark.parametrize(
+    ("store", "reason"),
+    [
+        (WatchedStore(refuses=lambda row: row.value == 3), "refused"),
+        (WatchedStore(fails=lambda row: row.value == 3), "unclassified"),
+    ],
+    ids=["refused", "unclassified"],
+)
+async def test_cut_blocks_are_counted_by_reason_and_single_rows_are_not(store: WatchedStore, reason: str) -> None:
+    async with rig(store) as worker:
+        assert len(await worker.writer.write(BLOCK)) == 1
+        assert value(worker, "splits_total", reason=reason) == len(store.failed) > 0
+        assert total(worker, "splits_total") == len(store.failed)
+
+
+async def test_too_large_blocks_are_counted_as_cut_and_small_ones_are_not() -> None:
+    class Small(MemoryStore):
+        async def insert(self, block: Block) -> Outcome:
+            outcome = await super().insert(block)
+            return TOO_LARGE if len(block) > 1_000 else outcome
+
+    async with rig(store := Small()) as worker:
+        assert await worker.writer.write(block_of(many_events(3_000), ["a"])) == []
+        assert store.inserts == [3_000, 1_500, 1_500, 750, 750, 750, 750]
+        assert value(worker, "splits_total", reason="too_large") == 3
+        store.down = TOO_LARGE
         await worker.writer.write(BLOCK)
-        cuts = value(worker, "splits_total", reason="refused")
-        assert cuts == len([rows for rows in worker.store.inserts if rows > 1]) - _accepted(worker, more_than=1)
-        assert cuts > 0
+        assert value(worker, "splits_total", reason="too_large") == 3
+        assert total(worker, "splits_total") == 3
 
 
-def _accepted(worker: Rig, more_than: int) -> int:
-    return sum(1 for block in worker.store._acknowledged_blocks.values() if len(block) > more_than)
+def test_counters_of_inserts_and_cuts_begin_at_0() -> None:
+    telemetry = Telemetry()
+    for reason in (OutcomeKind.REFUSED, OutcomeKind.TOO_LARGE, OutcomeKind.UNCLASSIFIED):
+        assert telemetry.registry.get_sample_value("metrics_worker_splits_total", {"reason": reason.value}) == 0
+    for name in ("inserts", "insert_retries"):
+        labels = {"outcome": "written", "code": ""}
+        assert telemetry.registry.get_sample_value(f"metrics_worker_{name}_total", labels) == 0
+
+
+def total(worker: Rig, name: str) -> float:
+    """The sum over all labels."""
+    samples = [sample for family in worker.telemetry.registry.collect() for sample in family.samples]
+    return sum(sample.value for sample in samples if sample.name == f"metrics_worker_{name}")
 
 
 class TestBatches:
-    async def test_that_are_done_tell_how_late_each_record_is(self) -> None:
+    async def test_finished_batch_observes_how_late_each_record_is(self) -> None:
         async with rig() as worker:
             records = [record(event(), offset=0), record(b"{", offset=1), record(event(), offset=2, timestamp=-1)]
             await worker.pipeline.process(records)
@@ -147,7 +223,7 @@ class TestBatches:
             assert value(worker, "end_to_end_seconds_count") == 2  # the one without a timestamp cannot be late
             assert value(worker, "last_batch_timestamp_seconds") > JANUARY_2026 / 1000
 
-    async def test_that_are_dropped_are_measured_and_are_no_progress(self) -> None:
+    async def test_dropped_batch_is_measured_and_is_no_progress(self) -> None:
         async with rig() as worker:
             worker.dead_letters.fail_puts(*[None] * 1_000)
             batch = asyncio.create_task(worker.pipeline.process([record(b"{")]))
@@ -160,15 +236,15 @@ class TestBatches:
             assert value(worker, "last_batch_timestamp_seconds") == 0
 
     async def test_every_metric_is_counted_once_whatever_became_of_it(self) -> None:
-        async with rig(MemoryStore(refuses=lambda row: row.metric == "guilty")) as worker:
-            metrics = {"guilty": 1, "good": 2, "bad": float("nan"), "text": "a", "none": None}
+        async with rig(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
+            metrics = {"refused": 1, "good": 2, "bad": float("nan"), "text": "a", "none": None}
             await worker.pipeline.process([record(event(metrics=metrics))])
             assert value(worker, "metrics_total") == 5
             assert value(worker, "rows_written_total") == 1
 
 
 class TestDeadLetters:
-    async def test_that_do_not_fit_are_counted_as_too_large(self) -> None:
+    async def test_pointers_are_counted_as_too_large(self) -> None:
         async with rig() as worker:
             worker.dead_letters.too_large = lambda item: len(item.record.value or b"") > 5  # type: ignore[union-attr]
             worker.dead_letters.fail_puts({1})
@@ -176,7 +252,7 @@ class TestDeadLetters:
             assert value(worker, "dead_letters_total", kind="event", error_class="too_large") == 2
             assert value(worker, "dead_letters_total", kind="event", error_class="invalid_event") == 1
 
-    async def test_begin_at_nought_so_that_the_first_one_is_an_increase(self) -> None:
+    async def test_counters_begin_at_0_so_that_the_first_one_is_an_increase(self) -> None:
         samples = Telemetry().dead_letters.collect()
         assert {sample.value for family in samples for sample in family.samples if sample.name.endswith("_total")} == {
             0

@@ -11,8 +11,9 @@ from typing import Any
 from clickhouse_driver import errors as driver
 
 from worker.clickhouse.client import BlockClient
-from worker.clickhouse.errors import translate
-from worker.errors import StoreMisconfigured
+from worker.clickhouse.errors import classify
+from worker.errors import StoreError
+from worker.outcome import Outcome, OutcomeKind
 from worker.secret import Secret
 
 FAILURES = (driver.Error, OSError, EOFError, ValueError, OverflowError)
@@ -40,8 +41,14 @@ class ClickHouseTarget:
     key_file: Path | None = None
     key_password: Secret | None = field(default=None, repr=False)
     table: str = "execution_metrics"
+    cluster: str | None = None
     connect_timeout_seconds: float = 5.0
     timeout_seconds: float = 30.0
+
+    @property
+    def stored_table(self) -> str:
+        """The table on each server that keeps the rows; on a cluster `table` is Distributed over it."""
+        return f"{self.table}_local" if self.cluster else self.table
 
     def client(self) -> BlockClient:
         """A new client; it connects when first used. For one thread at a time."""
@@ -106,7 +113,8 @@ class Connection:
             raise  # what answers there is no ClickHouse
         except UnicodeError as error:
             host = connection.hosts[0][0]
-            raise StoreMisconfigured(f"CLICKHOUSE_HOST={host} is no host name: {error}", name="InvalidHost") from error
+            message = f"CLICKHOUSE_HOST={host} is no host name: {error}"
+            raise StoreError(Outcome(OutcomeKind.MISCONFIGURED, "InvalidHost", message)) from error
 
     def cut(self) -> None:
         """End it from another thread, whatever it does; no other connection takes its place."""
@@ -140,7 +148,7 @@ def run_statement(
         with connection.use() as client:
             answer = client.execute(statement, values)
     except FAILURES as error:
-        raise translate(error) from error
+        raise StoreError(classify(error)) from error
     finally:
         connection.cut()
     return answer if isinstance(answer, list) else []

@@ -26,7 +26,8 @@ from uuid import uuid4
 
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
-from worker.errors import MigrationLocked, StoreError, StoreUnavailable
+from worker.errors import MigrationLocked, StoreError
+from worker.outcome import OutcomeKind
 
 LEASE_SECONDS = 600
 
@@ -76,10 +77,10 @@ class MigrationLock:
         self.acquire()
         try:
             yield
-        except StoreUnavailable:
-            raise  # the last statement may run still: the lock stays until its time is over
-        except BaseException:
-            self.release()
+        except BaseException as error:
+            # Without an answer the last statement may still run: the lock stays until its time is over.
+            if not (isinstance(error, StoreError) and error.kind is OutcomeKind.UNAVAILABLE):
+                self.release()
             raise
         self.release()
 

@@ -2,7 +2,7 @@
 
 import re
 
-from worker.errors import StoreError, StoreMisconfigured
+from worker.outcome import Outcome, OutcomeKind
 
 _UNTRUSTED = "SSLCertVerificationError"
 _OTHER = "SSLError"
@@ -21,9 +21,9 @@ _TABLE = (
 )  # fmt: skip
 
 
-def refused(words: str) -> StoreError | None:
-    """The error of a TLS connection that can never be made as things are; None where the words say nothing of it."""
+def classify_tls(words: str) -> Outcome | None:
+    """The outcome of a TLS connection that can never be made as configured; None where `words` do not say so."""
     for pattern, name, advice in _TABLE:
         if re.search(pattern, words):
-            return StoreMisconfigured(f"{advice} ({words})", name=name)
+            return Outcome(OutcomeKind.MISCONFIGURED, name, f"{advice} ({words})")
     return None

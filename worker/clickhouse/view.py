@@ -9,7 +9,7 @@ from clickhouse_driver import errors as driver
 
 from worker.audit.findings import ShownRow
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.errors import translate
+from worker.clickhouse.errors import classify
 from worker.errors import DependencyError
 
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
@@ -49,5 +49,4 @@ class DeduplicatedView:
             yield
         except (driver.Error, OSError, EOFError) as error:
             self._client.disconnect()
-            refusal = translate(error)
-            raise DependencyError(f"{self._where}: {refusal.name}: {refusal}") from error
+            raise DependencyError(f"{self._where}: {classify(error)}") from error

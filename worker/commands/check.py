@@ -3,11 +3,11 @@
 import asyncio
 from typing import NamedTuple
 
-from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import DependencyError, StoreError
+from worker.errors import DependencyError
 from worker.kafka.connection import require_rights, require_topics
 from worker.settings.loading import Settings
+from worker.startup import find_store_problem
 from worker.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.telemetry import Telemetry
 
@@ -59,12 +59,7 @@ async def _table(settings: Settings) -> Finding:
     where = f"{target.host}:{target.port} {target.database}.{target.table}"
     store = ClickHouseStore(target, writers=1, telemetry=Telemetry())
     try:
-        await store.probe()
-        found = await asyncio.to_thread(misfits, target)
-    except StoreError as error:
-        return Finding("ClickHouse", False, f"{where}: {error.name}: {error}")
+        problem = await find_store_problem(store, target)
     finally:
         await asyncio.to_thread(store.close)
-    if found:
-        return Finding("ClickHouse", False, f"{where} does not fit: {'; '.join(found)}")
-    return Finding("ClickHouse", True, f"{where} takes inserts")
+    return Finding("ClickHouse", problem is None, problem or f"{where} accepts inserts")

@@ -96,6 +96,7 @@ def print_letter(letter: Letter, *, settled: bool) -> None:
         "execution": letter.execution_id,
         "table": letter.table,
         "attempts": f"{letter.attempts} inserts, {letter.replays} replays",
+        "isolated": None if failure.isolated else "no: refused together with other rows; it may be valid",
         "stands for": None if letter.replaces is None else f"{letter.replaces} of this topic",
         "part of": None if letter.part_of is None else f"{letter.part_of} of this topic",
         "source": f"{topic}, partition {partition}, offset {offset}, {_source_time(letter)}",

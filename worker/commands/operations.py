@@ -5,13 +5,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.app import VERSION
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import DependencyError, StoreError
+from worker.errors import DependencyError
 from worker.failure_log import FailureLog
 from worker.kafka.backlog import KafkaBacklog
 from worker.kafka.connection import producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
 from worker.letters.dead_letter import Letterhead
+from worker.outcome import OutcomeKind
 from worker.pipeline import Pipeline
 from worker.process import relax_garbage_collection
 from worker.replay.ends import WatchedHold
@@ -22,8 +23,6 @@ from worker.replay.standing import Standing
 from worker.settings.loading import Settings
 from worker.targets import clickhouse_target, kafka_target
 from worker.telemetry import Telemetry
-from worker.writing.breaker import Breaker
-from worker.writing.witness import Witnesses
 from worker.writing.writer import OnUnavailable, Writer
 
 _OBJECTS = 1_000_000
@@ -70,18 +69,14 @@ async def replay(
     async with AsyncExitStack() as stack:
         store = ClickHouseStore(clickhouse_target(settings), 1, telemetry)
         stack.callback(store.close)
-        try:
-            await store.probe()
-        except StoreError as error:
-            raise DependencyError(f"ClickHouse takes no inserts: {error.name}: {error}") from error
+        if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
+            raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
         head = Letterhead(worker=VERSION, table=table_of(settings))
         letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
-        witnesses = Witnesses(store)
-        breaker = Breaker(witnesses, hold)
-        stack.push_async_callback(breaker.stop)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
-        writer = Writer(store, witnesses, breaker, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
+        writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
+        stack.push_async_callback(writer.close)
         pipeline = Pipeline(
             writer, OncePerPart(letters, standing.claims), hold, telemetry, FailureLog(users=settings.log_user_ids)
         )

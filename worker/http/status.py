@@ -54,8 +54,8 @@ class Status:
         """What a person would call it."""
         if self.silence_seconds >= MAX_SILENCE_SECONDS:
             return State.STUCK
+        if self.reasons.keys() - {GROUP}:
+            return State.HOLDING
         if not self.ever_joined:
             return State.STARTING
-        if not self.reasons:
-            return State.RUNNING
-        return State.REJOINING if set(self.reasons) == {GROUP} else State.HOLDING
+        return State.REJOINING if self.reasons else State.RUNNING

@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.errors import DeadLetterUnavailable
@@ -46,6 +46,20 @@ class KafkaDeadLetters:
         self._tracing = tracing
         self._timeout_seconds = timeout_seconds
         self._under_way: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
+
+    async def find_problem(self) -> str | None:
+        """Why dead letters could not be acknowledged now, in words; None where each partition has a leader."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._producer.client.force_metadata_update()
+                partitions = await self._producer.partitions_for(self._topic)
+        except (KafkaError, TimeoutError) as error:
+            return f"{self._topic}: {type(error).__name__}: {error}"
+        leader_of = self._producer.client.cluster.leader_for_partition
+        leaderless = [
+            number for number in sorted(partitions) if leader_of(TopicPartition(self._topic, number)) in (None, -1)
+        ]
+        return f"{self._topic}: partitions {leaderless} have no leader" if leaderless else None
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `worker.ports.DeadLetters`. What is put again while it is on its way is waited for, not sent again."""

@@ -22,6 +22,7 @@ MAX_METRIC = 256
 
 KIND = "dlq.kind"
 """The first of the added headers."""
+ISOLATED = "dlq.isolated"
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -148,6 +149,8 @@ def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -
         fields["dlq.attempts"] = str(failed.attempts)
         fields["dlq.metric"] = metric_header(failed.metric)
         fields["dlq.execution_id"] = str(failed.event.execution_id)
+        if not error.isolated:
+            fields[ISOLATED] = "false"
     else:
         fields["dlq.attempts"] = "0"
     fields |= {

@@ -27,6 +27,7 @@ def summary(letter: Letter) -> Document:
         "agent": agent_of(letter),
         "execution_id": letter.execution_id,
         "attempts": letter.attempts,
+        "isolated": failure.isolated,
         "replays": letter.replays,
         "source": {"topic": topic, "partition": partition, "offset": offset, "timestamp": letter.source_timestamp},
     }

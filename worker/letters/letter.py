@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from worker.errors import ErrorClass
-from worker.letters.dead_letter import KIND, milliseconds
+from worker.letters.dead_letter import ISOLATED, KIND, milliseconds
 from worker.model import Failure, Place, Record, UnreadableRecord
 
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
@@ -125,7 +125,11 @@ def _letter(record: Record, headers: Mapping[str, Any], of_source: Sequence[tupl
         record,
         common.kind,
         Failure(
-            common.error_class, common.error_type, headers["dlq.error.message"].decode("utf-8", "replace"), common.code
+            common.error_class,
+            common.error_type,
+            headers["dlq.error.message"].decode("utf-8", "replace"),
+            common.code,
+            headers.get(ISOLATED) != b"false",
         ),
         common.attempts,
         common.metric,

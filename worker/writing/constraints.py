@@ -1,16 +1,15 @@
-"""Constraints of the table: the store itself says which rows of a block they refuse, all in one answer.
+"""Constraints of the table: the store says which rows of a block violate one, all in one answer.
 
-ClickHouse refuses a block with a row that violates a constraint whole, and names one such row. To find the others by
-inserting costs an insert for each, at least, and the block again and again. But a constraint is an expression, and the
-store evaluates it over the rows without writing them. So:
+ClickHouse refuses a block with a row that violates a constraint as a whole, and names one such row. To find the others
+by inserting costs an INSERT for each, at least. But a constraint is an expression, and the store can evaluate it over
+the rows without writing them:
 
-- Of a refused block the store is asked which rows violate the constraint; the others go in with one insert.
-- A constraint that has refused a row is remembered. From then on the store is asked before it refuses, and the rows
-  that it would refuse are written after the others, by themselves. They are still attempted: a constraint that
-  somebody has dropped refuses nothing, and is forgotten. So is one that no row of `_QUIET` blocks has violated.
-- Where the store cannot be asked, because the constraint names a column that the worker does not write, or is that of
-  another table, rows are isolated by inserting: see `worker.writing.isolation`. It is asked again after a while, and
-  sooner where it only did not answer.
+- Of a refused block the store is asked which rows violate the constraint; the others go in with one INSERT.
+- A constraint that has refused a row is remembered. From then on the store is asked before the INSERT, and the rows
+  that violate it are inserted after the others, by themselves. They are still inserted: a constraint that was dropped
+  refuses nothing, and is forgotten. So is one that no row of `_QUIET` blocks has violated.
+- Where it cannot be evaluated, because it names a column that the worker does not write, or is that of another table,
+  the block is bisected. It is evaluated again after a while, and sooner where the store did not answer.
 """
 
 from collections import OrderedDict
@@ -19,20 +18,22 @@ from collections.abc import Sequence
 import structlog
 
 from worker.block import Block
-from worker.errors import Constraint, RowRefused, StoreError, StoreUnavailable
+from worker.errors import StoreError
+from worker.outcome import Constraint, Outcome, OutcomeKind
 from worker.ports import Store
 from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
 _QUIET = 10
-"""To ask in vain costs a block a fifth of its insert; not to have asked, more than half of it."""
+"""To ask in vain costs a block a fifth of its INSERT; not to have asked, more than half of it."""
 _MOST = 4
 _UNANSWERED_BLOCKS = 10
-"""For how many blocks a constraint is not asked about that was not answered: to wait for each would hold up all."""
+"""Blocks for which a constraint is not evaluated after the store did not answer: to wait for each would delay all."""
 _UNASKABLE_BLOCKS = 1_000
-"""The same, where it cannot be: somebody may change a grant, or a password be new."""
+"""The same, where it cannot be evaluated: a grant may be given later."""
 _MOST_UNASKED = 100
+_TRANSIENT = (OutcomeKind.UNAVAILABLE, OutcomeKind.TOO_LARGE, OutcomeKind.REFUSED)
 
 
 class Constraints:
@@ -50,49 +51,48 @@ class Constraints:
         self._blocks = 0
         self._not_before: OrderedDict[Constraint, int] = OrderedDict()
 
-    async def violating(self, refusal: RowRefused, block: Block) -> Sequence[int]:
-        """Positions of the rows that violate the constraint that `refusal` of `block` names.
-
-        Empty where nobody can tell.
-        """
-        constraint = refusal.constraint
-        if constraint is None or self._blocks < self._not_before.get(constraint, 0):
+    async def violating(self, outcome: Outcome, block: Block) -> Sequence[int]:
+        """Positions of the rows that violate the constraint that refused `block`; empty where that is not known."""
+        constraint = outcome.constraint
+        if outcome.kind is not OutcomeKind.REFUSED or constraint is None or len(block) == 1:
+            return ()
+        if self._blocks < self._not_before.get(constraint, 0):
             return ()
         positions = await self._ask(constraint, block)
         if positions is None:
             return ()
-        if refusal.row not in positions:
-            self._cannot_be_asked(constraint, "the answer has not the row that the store has named")
+        if not positions or (outcome.row is not None and outcome.row not in positions):
+            self._cannot_be_asked(constraint, "the answer lacks the row that the store has named")
             return ()
         self._remember(constraint)
         return positions
 
     async def divide(self, block: Block) -> tuple[Block, Block]:
-        """The rows that remembered constraints are going to refuse, and the others."""
+        """The rows that violate remembered constraints, and the others."""
         self._blocks += 1
         likely: set[int] = set()
         for constraint in [*self._quiet_blocks]:
             positions = await self._ask(constraint, block)
             if positions is None:
-                break  # it may not answer of the others either, and each would wait
+                break  # it may not answer about the others either, and each would wait
             likely.update(positions)
             self._count(constraint, violated=bool(positions))
         return block.divided(likely) if likely else (Block(block.month), block)
 
     def forget(self) -> None:
-        """Rows were taken that these constraints were going to refuse: somebody has changed the table."""
+        """Rows that violate them were written: the table was changed."""
         self._quiet_blocks.clear()
 
     async def _ask(self, constraint: Constraint, block: Block) -> Sequence[int] | None:
         outcome = "unanswered"
         try:
-            positions = await self._store.violating(constraint, block)
+            positions = await self._store.find_violations(constraint, block)
             outcome = "violated" if positions else "fulfilled"
-        except (StoreUnavailable, RowRefused):
-            self._let_be(constraint, _UNANSWERED_BLOCKS)  # an insert is about to meet the same, and knows what to do
-            return None
         except StoreError as error:
-            self._cannot_be_asked(constraint, str(error))
+            if error.kind in _TRANSIENT:
+                self._let_be(constraint, _UNANSWERED_BLOCKS)  # the INSERT meets the same, and its outcome decides
+            else:
+                self._cannot_be_asked(constraint, str(error))
             return None
         else:
             return positions
@@ -101,7 +101,7 @@ class Constraints:
 
     def _cannot_be_asked(self, constraint: Constraint, why: str) -> None:
         expression = constraint.expression
-        log.warning("a constraint cannot be asked about; isolating row by row", expression=expression, why=why)
+        log.warning("a constraint cannot be evaluated; bisecting blocks", expression=expression, why=why)
         self._let_be(constraint, _UNASKABLE_BLOCKS)
 
     def _let_be(self, constraint: Constraint, blocks: int) -> None:

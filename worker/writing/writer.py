@@ -1,197 +1,157 @@
-"""Writing a block: one insert when all is well, one metric alone when it is not.
+"""Writing a block: one INSERT when all is well, one metric alone when it is not.
 
-1. Insert the block; what is unavailable is tried again with the same rows, which is the same token.
-2. Refused for a constraint: the rows that violate it are the failed metrics; see `worker.writing.constraints`.
-   Refused for something else: split it, and treat each piece the same, until single rows are refused.
-3. Unavailable beyond the budget: ask with a witness, a row that the store took before, whether it is the store.
-   It is: hold. The rows become failed metrics, or stay in memory, as the policy says.
-   It is not: the rows are too much for it. Split them, as if refused; a single row has some budgets more.
-4. Misconfigured: hold at once and keep the rows; no metric is at fault.
-5. An error without a class: refused if other rows pass, a witness among them, else unavailable.
+1. Insert the block. An outcome that says nothing of the rows is retried within a budget, with the same rows and so the
+   same deduplication token.
+2. What follows is decided by the outcome (`worker.outcome`):
+   written       the rows are done
+   refused       ask the store which rows violate the constraint that it names (`constraints`), or cut the block until
+                 the invalid rows stand alone (`bisection`); these are dead letters
+   too_large     cut in halves, each with a budget of its own
+   unavailable   hold (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the
+                 outage had begun before them; otherwise they wait, and are inserted again
+   misconfigured hold at once, and wait
+   unclassified  as unavailable, unless other rows are written meanwhile (`bisection`)
 
-Rows that are expected to be refused are written after the others, in blocks of their own: see also
-`worker.writing.apart`.
+Which outcome an error code has is said in `worker.clickhouse.error_codes`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from typing import TypeVar
 
 from worker.block import Block
-from worker.errors import ErrorClass, RowRefused, StoreMisconfigured, StoreUnavailable, UnknownStoreError
-from worker.model import FailedMetric, Failure
+from worker.hold import Hold
+from worker.model import FailedMetric
+from worker.outcome import Outcome, OutcomeKind
 from worker.ports import Store
-from worker.retry import RetryPolicy, Sleep
+from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.telemetry import Telemetry
-from worker.writing.apart import Apart
-from worker.writing.breaker import Breaker
+from worker.writing.attempts import InsertAttempts
+from worker.writing.bisection import Bisection, IsolationBudget, Piece, Progress
+from worker.writing.circuit_breaker import Admission, CircuitBreaker
 from worker.writing.constraints import Constraints
-from worker.writing.isolation import Inserts, NothingPasses, Piece, TooMuch, isolate
-from worker.writing.repeats import Repeats
-from worker.writing.witness import Life, Witnesses
-
-Result = TypeVar("Result")
 
 _ONCE = RetryPolicy(attempts=1)
-_MORE_ROUNDS = 2
-"""Budgets more that a single row has while the store takes others, before the row is at fault and not the weather."""
+_ATTEMPTS_FOR_SUSPECT = 4
+"""Of a piece that fails with an unclassified code. A store that fails every second INSERT at random fails a valid row
+three times so often in one of 4,096 cases."""
+_SMALL = 1_000
+"""Rows that are never too many. The memory that ClickHouse takes for an INSERT hardly depends on fewer rows."""
+_JUDGED = (OutcomeKind.WRITTEN, OutcomeKind.REFUSED)
+_RETRIED = (OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED)
 
 
 class OnUnavailable(StrEnum):
-    """What becomes of the rows in flight when the store stays away longer than the retry budget."""
+    """What becomes of the rows in flight when the store is unavailable for longer than the retry budget."""
 
     DEAD_LETTER = "dead_letter"
     HOLD = "hold"
 
 
-class _NoWitnessError(Exception):
-    """The store answers, and has taken nothing that it could be asked with."""
-
-
-class Writer(Inserts):
-    """Writes blocks to a store, each metric on its own account.
+class Writer:
+    """Writes blocks to a store, so that one metric's failure is that metric's alone.
 
     Args:
         store: where the rows go.
-        witnesses: tell whether it is the store that fails; they learn from what is written.
-        breaker: stands between writer and store while the store is away.
-        retry: the budget of each block and each piece of it.
+        hold: entered while the store is unavailable.
+        retry: the budget of a block.
         on_unavailable: what to do when it is spent.
+        backoff: the pace of trials while the store is unavailable.
         sleep: waits between attempts; tests put their own clock here.
-        telemetry: counts splits, and inserts that are repeated.
+        telemetry: counts pieces, and repeated inserts.
+        starts_on_trial: whether the first block waits when the store is unavailable, whatever `on_unavailable` says.
     """
 
     def __init__(
         self,
         store: Store,
-        witnesses: Witnesses,
-        breaker: Breaker,
+        hold: Hold,
         retry: RetryPolicy,
         on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
+        *,
+        backoff: RetryPolicy = UNTIL_DONE,
         sleep: Sleep = asyncio.sleep,
         telemetry: Telemetry | None = None,
+        starts_on_trial: bool = False,
     ) -> None:
         self._store = store
-        self._witnesses = witnesses
-        self._breaker = breaker
         self._retry = retry
+        self._retry_suspect = replace(retry, attempts=_ATTEMPTS_FOR_SUSPECT)
         self._on_unavailable = on_unavailable
         self._sleep = sleep
         self._telemetry = telemetry or Telemetry()
-        self._apart = Apart()
+        self._breaker = CircuitBreaker(store.probe, hold, backoff, sleep, starts_open=starts_on_trial)
         self._constraints = Constraints(store, self._telemetry)
+        self._progress = Progress()
 
-    async def write(self, block: Block) -> list[FailedMetric]:
-        """Write every row of `block`; when this returns each is acknowledged by the store or among the failed.
+    async def write(self, block: Block, budget: IsolationBudget | None = None) -> list[FailedMetric]:
+        """Write `block`; when this returns each of its rows is acknowledged by the store or among the failed.
 
-        It waits as long as the store is misconfigured, and with `hold` as long as it is away.
+        It waits as long as the store is misconfigured, and with `ON_UNAVAILABLE=hold` as long as it is unavailable.
+
+        Args:
+            block: rows of one month.
+            budget: of the batch that `block` belongs to.
         """
-        # A store that is away is not asked: the first insert decides what becomes of the block.
-        violating, others = await self._constraints.divide(block) if self._breaker.closed else block.divided(())
-        failed: list[FailedMetric] = []
-        for part, apart in self._apart.parts(others):
-            failed += await self._write(part, hopeless=apart)
-        if len(violating):
-            refused = await self._write(violating, hopeless=True)
-            if len(refused) < len(violating):
+        budget = budget or IsolationBudget()
+        if not self._breaker.is_closed:
+            return await self._write(block, budget)
+        # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
+        suspected, others = await self._constraints.divide(block)
+        failed = await self._write(others, budget)
+        if len(suspected):
+            refused = await self._write(suspected, budget)
+            if len(refused) < len(suspected):
                 self._constraints.forget()
             failed += refused
-        self._apart.learn(block, failed)
         return failed
 
-    async def _write(self, block: Block, *, hopeless: bool) -> list[FailedMetric]:
-        attempts = 0
+    async def close(self) -> None:
+        """End what runs in the background."""
+        await self._breaker.stop()
 
-        async def isolating() -> list[FailedMetric]:
-            nonlocal attempts
-            attempts += 1
-            return await isolate(block, self, hopeless=hopeless)
+    async def _write(self, block: Block, budget: IsolationBudget) -> list[FailedMetric]:
+        bisection = Bisection(block, budget, self._progress)
+        with self._breaker.admit(block.month) as admission, InsertAttempts(self._telemetry) as attempts:
+            while (piece := bisection.next_piece()) is not None:
+                is_trial = admission.is_trial
+                outcome = await self._insert(piece, attempts, self._budget_of(piece, is_trial=is_trial))
+                await self._report(bisection, piece, outcome)
+                if bisection.stuck:
+                    await self._wait_or_abandon(bisection, admission, outcome, is_trial=is_trial)
+                elif outcome.kind in _JUDGED:
+                    admission.succeed()
+        self._telemetry.not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
+        return bisection.failed
 
-        try:
-            return await self._weather(block.month, self._retry, isolating)
-        except StoreUnavailable as error:
-            failure = Failure(ErrorClass.STORE_UNAVAILABLE, error.name, str(error), error.code)
-            return [FailedMetric(row.event, row.metric, row.value, failure, attempts) for row in block.rows()]
+    def _budget_of(self, piece: Piece, *, is_trial: bool) -> RetryPolicy:
+        if piece.is_suspect:
+            return self._retry_suspect
+        return _ONCE if is_trial else self._retry
 
-    async def insert(self, piece: Piece) -> None:
-        """See `Inserts`."""
-        with Repeats(self._telemetry, divisible=len(piece.block) > 1) as repeats:
-            await self._insert(piece, repeats)
+    async def _insert(self, piece: Piece, attempts: InsertAttempts, policy: RetryPolicy) -> Outcome:
+        async def insert() -> Outcome:
+            with attempts.measure(piece) as attempt:
+                outcome = await self._store.insert(piece.block)
+                if outcome.kind is OutcomeKind.TOO_LARGE and len(piece.block) <= _SMALL:
+                    outcome = outcome._replace(kind=OutcomeKind.UNAVAILABLE)
+                attempt.outcome = outcome
+            return outcome
 
-    async def _insert(self, piece: Piece, repeats: Repeats) -> None:
-        async def insert() -> None:
-            piece.attempts += 1
-            with repeats.attempt():
-                await self._store.insert(piece.block)
-            self._breaker.close(piece.block.month)
+        return await policy.call(insert, lambda outcome: outcome.kind in _RETRIED, self._sleep)
 
-        alone = len(piece.block) == 1
-        retry = self._retry if alone or not piece.too_much else _ONCE
-        more_rounds = _MORE_ROUNDS if alone else 0
-        while True:
-            try:
-                await self._weather(piece.block.month, retry, insert, divisible=not alone)
-            except TooMuch:
-                if not more_rounds:
-                    raise
-                more_rounds -= 1
-            else:
-                self._witnesses.took(piece.block)
-                return
+    async def _report(self, bisection: Bisection, piece: Piece, outcome: Outcome) -> None:
+        violating = await self._constraints.violating(outcome, piece.block)
+        bisection.report(piece, outcome, violating)
+        if outcome.kind is not OutcomeKind.WRITTEN and not bisection.stuck and len(piece.block) > 1:
+            self._telemetry.splits.labels(outcome.kind.value).inc()
 
-    async def violating(self, refusal: RowRefused, block: Block) -> Sequence[int]:
-        """See `Inserts`."""
-        return await self._constraints.violating(refusal, block)
-
-    async def show_life(self, month: int) -> bool:
-        """See `Inserts`."""
-
-        async def probe() -> None:
-            try:
-                life = await self._witnesses.probe(month)
-            except UnknownStoreError as error:
-                raise StoreUnavailable(str(error), name=error.name, code=error.code) from error
-            if life is not Life.TAKES:
-                raise _NoWitnessError
-            self._breaker.close(month)
-
-        try:
-            await self._weather(month, self._retry, probe)
-        except _NoWitnessError:
-            return False
-        return True
-
-    async def _weather(
-        self, month: int, retry: RetryPolicy, action: Callable[[], Awaitable[Result]], *, divisible: bool = False
-    ) -> Result:
-        """Do `action` until the store has answered it: again within the budget, then held back by the breaker.
-
-        Raises:
-            RowRefused, UnknownStoreError: as `action` does; the store has answered.
-            TooMuch: the budget is spent, and the store takes other rows, or answers and smaller pieces can tell more.
-            StoreUnavailable: the budget is spent and the policy is to dead-letter.
-        """
-        while True:
-            async with self._breaker.admission(month) as trial:
-                policy = _ONCE if trial else retry
-                try:
-                    result: Result = await policy.retrying(StoreUnavailable, self._sleep)(action)
-                except StoreMisconfigured as error:
-                    self._breaker.open(error, month)
-                except StoreUnavailable as error:
-                    undecided = isinstance(error, NothingPasses)
-                    life = await self._witnesses.testify(month)
-                    if life is Life.TAKES:
-                        self._breaker.close(month)
-                        if not trial and not undecided:
-                            raise TooMuch.because(error) from error
-                        continue  # with the whole budget, and knowing that it is not the store
-                    if life is Life.ANSWERS and divisible:
-                        raise TooMuch.because(error) from error
-                    # A store that answers and has never taken a row may be waiting for other rows than these.
-                    self._breaker.open(error, month, wants_others=life is Life.ANSWERS)
-                    if not trial and self._on_unavailable is OnUnavailable.DEAD_LETTER:
-                        raise
-                else:
-                    return result
+    async def _wait_or_abandon(
+        self, bisection: Bisection, admission: Admission, outcome: Outcome, *, is_trial: bool
+    ) -> None:
+        gives_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and outcome.kind is not OutcomeKind.MISCONFIGURED
+        if gives_up and not is_trial:
+            admission.give_up(outcome)
+            bisection.abandon(outcome)
+        else:
+            await admission.wait(outcome)

@@ -60,9 +60,9 @@ class SampleRow(NamedTuple):
     record: str
 
 
-def constrain(client: Client) -> None:
-    """Add the rule that some careless events break."""
-    client.execute(f"ALTER TABLE {TABLE} ADD {CONSTRAINT}")
+def constrain(client: Client, stored: str = TABLE) -> None:
+    """Add the rule that some careless events break to the table that keeps the rows."""
+    client.execute(f"ALTER TABLE {stored} ADD {CONSTRAINT}")
 
 
 def counts(client: Client) -> Counts:

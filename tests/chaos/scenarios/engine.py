@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.table import TABLE
 from tests.chaos.claims import keeps_membership, resumes
-from tests.chaos.field import IN_FLIGHT_METRICS, PATIENT
+from tests.chaos.field import IN_FLIGHT_METRICS, PATIENT, POLL_SECONDS
 from tests.chaos.scenario import Scenario
 from tests.chaos.stream import PLAIN
 
@@ -32,7 +33,7 @@ def kill_engine(field: Field) -> None:
             field.chance(0.0, 1.0)
             field.stack.engine.start()
     inserts = member.process.telemetry()["metrics_worker_inserts_total"]
-    cut_off = sum(count for labels, count in inserts.items() if "StoreUnavailable" in labels)
+    cut_off = sum(count for labels, count in inserts.items() if "unavailable" in labels)
     field.notes |= {"kills of the engine": _KILLS, "inserts without an answer": cut_off}
 
 
@@ -93,6 +94,48 @@ def slow_engine_down(field: Field) -> None:
 _MEAN = ("sum", "count")
 
 
+def start_while_away(field: Field) -> None:
+    """Start workers, and kill them, while ClickHouse is away and every record waits; then bring it back."""
+    field.stack.engine.kill()
+    field.load.send_rest()
+    for _ in range(_STARTS):
+        member = field.crew.start(ready=False)
+        field.wait(lambda: "store" in member.process.readiness(), "the worker holds")  # noqa: B023 - called at once
+        field.chance(0.5, 3.0)
+        field.check("store" in member.process.readiness(), "the worker is ready while ClickHouse is away")
+        field.crew.kill(member)
+    member = field.crew.start(ready=False)
+    looks = 0
+    until = time.monotonic() + field.outage_seconds
+    while time.monotonic() < until:
+        field.check("store" in member.process.readiness(), "the worker is ready while ClickHouse is away")
+        looks += 1
+        time.sleep(POLL_SECONDS)
+    field.check(not any(field.committed().values()), "something was committed while ClickHouse was away")
+    field.notes |= {"starts during the outage": _STARTS + 1, "looks at /readyz": looks}
+    field.stack.engine.start()
+    resumes(field, member)
+
+
+_STARTS = 3
+
+
+def flaky_store(field: Field) -> None:
+    """Let half of all inserts fail at random with a code that has no class, and then none."""
+    # Inserts of the same seven milliseconds fail together; nothing in a row decides.
+    odd = "intDiv(toUnixTimestamp64Milli(now64(3)), 7) % 2"
+    field.run_sql(f"ALTER TABLE {TABLE} ADD CONSTRAINT flaky CHECK bitTest(1, if({odd}, 100, 1)) >= 0")
+    with field.load.flowing(per_second=field.events / (field.outage_seconds + 10)):
+        member = field.crew.start(ready=False)
+        field.chance(field.outage_seconds, field.outage_seconds)
+    field.run_sql(f"ALTER TABLE {TABLE} DROP CONSTRAINT flaky")
+    resumes(field, member)
+    inserts = member.process.telemetry()["metrics_worker_inserts_total"]
+    failed = sum(count for labels, count in inserts.items() if "unclassified" in labels)
+    field.notes["inserts that failed without a class"] = failed
+    field.check(failed > 10, f"only {failed:g} inserts failed")
+
+
 SCENARIOS = (
     Scenario(
         "engine-killed",
@@ -120,6 +163,21 @@ SCENARIOS = (
         "ClickHouse refuses inserts with code 252 for --outage seconds.",
         forbid_parts,
         outage_letters=IN_FLIGHT_METRICS,
+    ),
+    Scenario(
+        "start-while-away",
+        "Workers start, and are killed, while ClickHouse is away and every record waits: not one dead letter of it.",
+        start_while_away,
+        events=5_000,
+        short=True,
+    ),
+    Scenario(
+        "flaky-store",
+        "Half of all inserts fail with an unclassified code, at random: no valid row is refused.",
+        flaky_store,
+        outage_letters=IN_FLIGHT_METRICS,
+        environment={"BATCH_MAX_EVENTS": "50"},
+        short=True,
     ),
     Scenario(
         "engine-slow",

@@ -1,0 +1,106 @@
+"""A worker starts held: it consumes only when ClickHouse accepts inserts, and the table fits."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from deploy.local.process import free_port
+from deploy.local.worker_process import WorkerProcess
+from tests.integration.conftest import StartWorker
+from tests.support.events import encoded, event
+from tests.support.local import wait_until
+from tests.support.topic import committed, send, size
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.migrations import migrate
+
+Environment = dict[str, str]
+
+
+def holds(worker: WorkerProcess, reason: str) -> Callable[[], bool]:
+    return lambda: reason in worker.readiness().get("store", "")
+
+
+def is_ready(worker: WorkerProcess) -> Callable[[], bool]:
+    return lambda: not worker.readiness()
+
+
+async def nothing_committed(environment: Environment) -> bool:
+    servers, topic, group = (environment[f"KAFKA_{name}"] for name in ("BOOTSTRAP_SERVERS", "TOPIC", "GROUP_ID"))
+    return not any((await committed(servers, topic, group, 4)).values())
+
+
+async def send_events(environment: Environment, count: int) -> None:
+    values = [encoded(event(execution_id=str(uuid4()))) for _ in range(count)]
+    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "cure"),
+    [
+        (
+            "ALTER TABLE execution_metrics MODIFY COLUMN metric_value Float32",
+            "column metric_value is Float32; it should be Float64",
+            "ALTER TABLE execution_metrics MODIFY COLUMN metric_value Float64",
+        ),
+        ("RENAME TABLE execution_metrics TO elsewhere", "UNKNOWN_TABLE", "RENAME TABLE elsewhere TO execution_metrics"),
+    ],
+    ids=["a column of another type", "no table"],
+)
+async def test_holds_until_the_table_is_as_it_must_be(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client, fault: str, reason: str, cure: str
+) -> None:
+    clickhouse.execute(fault)
+    await send_events(environment, 50)
+    worker = start_worker()
+    wait_until(holds(worker, reason), "the reason at /readyz")
+    assert await nothing_committed(environment)
+    clickhouse.execute(cure)
+    wait_until(is_ready(worker), "the worker is ready", timeout_seconds=40)
+    count = "SELECT count() FROM execution_metrics"
+    wait_until(lambda: clickhouse.execute(count) == [(100,)], "the rows of the waiting events")
+    assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 0
+
+
+async def test_holds_while_clickhouse_is_away_and_ends_with_sigterm(
+    environment: Environment, start_worker: StartWorker
+) -> None:
+    await send_events(environment, 50)
+    worker = start_worker(CLICKHOUSE_PORT=str(free_port()))
+    wait_until(holds(worker, "Connection refused"), "the reason at /readyz")
+    os.kill(worker.pid, signal.SIGTERM)
+    process = worker.process._popen
+    assert process is not None
+    assert process.wait(15) == 0
+    assert await nothing_committed(environment)
+
+
+async def test_is_unready_when_an_insert_fails_for_ten_seconds_within_its_budget(
+    environment: Environment, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    engine = EngineProcess(tmp_path)
+    engine.start()
+    with engine.client() as client:
+        client.execute("CREATE DATABASE metrics")
+    migrate(ClickHouseTarget(engine.host, engine.port, "metrics"), lambda _: None)
+    worker = start_worker(
+        CLICKHOUSE_PORT=str(engine.port),
+        CLICKHOUSE_DATABASE="metrics",
+        RETRY_ATTEMPTS="1000",
+        RETRY_MAX_SECONDS="600",
+        RETRY_MAX_WAIT_SECONDS="0.5",
+    )
+    await send_events(environment, 5)
+    with engine.client("metrics") as client:
+        wait_until(lambda: client.execute("SELECT count() FROM execution_metrics") == [(10,)], "the first rows")
+    engine.kill()
+    await send_events(environment, 5)
+    wait_until(holds(worker, "an INSERT has been failing for"), "the reason at /readyz", timeout_seconds=30)
+    engine.start()
+    wait_until(is_ready(worker), "the worker is ready", timeout_seconds=30)
+    engine.stop()

@@ -1,0 +1,61 @@
+"""A start waits for what the worker writes to, says why, and goes on by itself."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.hold import Cause, Hold
+from worker.outcome import Outcome
+from worker.retry import RetryPolicy
+from worker.startup import StartupCheck, find_store_problem, hold_until_ready
+
+BACKOFF = RetryPolicy(first_wait_seconds=1.0, max_wait_seconds=8.0)
+
+
+def finding(*problems: str) -> Callable[[], Awaitable[str | None]]:
+    """A check that finds each of `problems` once, and then none."""
+    left = [*problems]
+
+    async def find_problem() -> str | None:
+        return left.pop(0) if left else None
+
+    return find_problem
+
+
+async def test_without_a_problem_does_not_hold_or_wait() -> None:
+    clock, hold = Clock(), Hold()
+    await hold_until_ready([StartupCheck(Cause.STORE, finding())], hold, BACKOFF, clock.sleep)
+    assert clock.slept == []
+    assert not hold.active
+
+
+async def test_holds_with_every_reason_until_each_problem_is_gone() -> None:
+    hold = Hold()
+    seen: list[dict[Cause, str]] = []
+    clock = Clock(lambda: seen.append(dict(hold.reasons)))
+    checks = [
+        StartupCheck(Cause.STORE, finding("away", "away", "no table")),
+        StartupCheck(Cause.DEAD_LETTERS, finding("no leader")),
+    ]
+    await hold_until_ready(checks, hold, BACKOFF, clock.sleep)
+    assert {Cause.STORE: "away", Cause.DEAD_LETTERS: "no leader"} in seen
+    assert seen[-1] == {Cause.STORE: "no table"}
+    assert not hold.active
+
+
+async def test_backs_off_to_a_maximum() -> None:
+    clock = Clock()
+    await hold_until_ready([StartupCheck(Cause.STORE, finding(*["away"] * 100))], Hold(), BACKOFF, clock.sleep)
+    assert len(clock.slept) == 100
+    assert clock.slept[0] <= 1.0
+    assert 6.0 < max(clock.slept) <= 8.0
+
+
+@pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED])
+async def test_a_store_that_accepts_no_insert_is_a_problem_named_by_its_error(outcome: Outcome) -> None:
+    store = MemoryStore()
+    store.down = outcome
+    assert await find_store_problem(store, ClickHouseTarget("nowhere.invalid")) == str(outcome)

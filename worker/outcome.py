@@ -1,0 +1,61 @@
+"""What became of one INSERT. Each kind has one consequence, which `worker.writing.writer` carries out."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class OutcomeKind(StrEnum):
+    """What an insert's outcome says of its rows, and what follows from it."""
+
+    WRITTEN = "written"
+    """The rows are acknowledged."""
+    REFUSED = "refused"
+    """Some of the rows are invalid: bisect until they stand alone; an invalid row is a dead letter."""
+    TOO_LARGE = "too_large"
+    """The rows are too many at once: insert halves. A small block that is still too large counts as unavailable."""
+    UNAVAILABLE = "unavailable"
+    """Nothing is known of the rows: insert the same block again, with the same token; never bisect."""
+    MISCONFIGURED = "misconfigured"
+    """Every insert fails until an operator changes something: hold at once, dead-letter nothing."""
+    UNCLASSIFIED = "unclassified"
+    """An error code that has no class: as unavailable, unless other rows are written meanwhile."""
+
+
+class Constraint(NamedTuple):
+    """A constraint of a table that has refused a block.
+
+    Attributes:
+        table: the table that has it, as ClickHouse names it: `database.table`.
+        expression: what each row must fulfil, in ClickHouse's words.
+        violated: the message for any row that does not fulfil it.
+    """
+
+    table: str
+    expression: str
+    violated: str
+
+
+class Outcome(NamedTuple):
+    """The outcome of one INSERT.
+
+    Attributes:
+        kind: its class.
+        name: ClickHouse's name of the error, or the name of the client's exception; empty when written.
+        message: ClickHouse's or the client's text; empty when written.
+        code: ClickHouse's number of the error; None where the error is not ClickHouse's own.
+        constraint: the constraint that the message names, if it can be evaluated by a query.
+        row: position in the block, from 0, of a row that violates `constraint`; None where it is not known.
+    """
+
+    kind: OutcomeKind
+    name: str = ""
+    message: str = ""
+    code: int | None = None
+    constraint: Constraint | None = None
+    row: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.name else self.kind.value
+
+
+WRITTEN = Outcome(OutcomeKind.WRITTEN)

@@ -1,0 +1,65 @@
+"""A worker starts held: it consumes only when everything that its writes depend on is there.
+
+Else the events that wait would be read during an outage, and what is in flight at each start could become dead letters.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.fit import misfits
+from worker.errors import StoreError
+from worker.hold import Cause, Hold
+from worker.outcome import OutcomeKind
+from worker.ports import Store
+from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
+
+log = structlog.get_logger(__name__)
+
+_TABLE_CHECK_SECONDS = 10.0
+
+
+class StartupCheck(NamedTuple):
+    """One dependency: what to hold for, and a call that says what is wrong with it, or None."""
+
+    cause: Cause
+    find_problem: Callable[[], Awaitable[str | None]]
+
+
+async def hold_until_ready(
+    checks: Sequence[StartupCheck], hold: Hold, backoff: RetryPolicy = UNTIL_DONE, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Hold while any of `checks` finds a problem; each is repeated with backoff until it finds none."""
+    await asyncio.gather(*(_hold_for(check, hold, backoff, sleep) for check in checks))
+
+
+async def _hold_for(check: StartupCheck, hold: Hold, backoff: RetryPolicy, sleep: Sleep) -> None:
+    failures = 0
+    while problem := await check.find_problem():
+        failures += 1
+        hold.enter(check.cause, problem)
+        await sleep(backoff.backoff_seconds(failures))
+    hold.leave(check.cause)
+
+
+async def find_store_problem(store: Store, target: ClickHouseTarget) -> str | None:
+    """Why the table cannot be written as the promises need it, in words; None where it can."""
+    outcome = await store.probe()
+    if outcome.kind is not OutcomeKind.WRITTEN:
+        return str(outcome)
+    where = f"{target.host}:{target.port} {target.database}.{target.table}"
+    try:
+        async with asyncio.timeout(_TABLE_CHECK_SECONDS):
+            differences = await asyncio.to_thread(misfits, target)
+    except TimeoutError:
+        return f"ClickHouse {where} did not describe its table within {_TABLE_CHECK_SECONDS:.0f} s"
+    except StoreError as error:
+        if error.kind is OutcomeKind.UNAVAILABLE:
+            return str(error.outcome)
+        # It accepts inserts; that this user may not read the description is no reason not to begin.
+        log.warning("could not check whether the table fits", table=where, error=str(error.outcome))
+        return None
+    return f"ClickHouse {where} does not fit what the worker writes: {'; '.join(differences)}" if differences else None
