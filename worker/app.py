@@ -44,7 +44,7 @@ _DRAIN_SHARE = 0.6
 _SPANS_SECONDS = 3.0
 """How long a stop waits for the last spans; OpenTelemetry alone gives a collector that hangs half a minute."""
 
-_FAILING_SECONDS = 10.0
+FAILING_SECONDS = 10.0
 """An INSERT that has been failing for so long makes the worker unready, whatever is left of its retry budget."""
 _TICK_SECONDS = 1.0
 
@@ -174,7 +174,7 @@ async def _outputs(
 def failing_insert(telemetry: Telemetry) -> str | None:
     """What to say at /readyz of an INSERT that has been failing for long, within its retry budget; else None."""
     seconds, error = telemetry.unanswered.oldest()
-    return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= _FAILING_SECONDS else None
+    return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= FAILING_SECONDS else None
 
 
 def _is_held(hold: Hold, cause: Cause) -> float:

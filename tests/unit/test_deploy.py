@@ -13,6 +13,7 @@ import yaml
 from deploy.checks import __main__ as checks
 from deploy.checks import debian, rules, tools
 from deploy.grafana.dashboard import dashboard_json
+from worker.app import FAILING_SECONDS
 from worker.settings.environment import secrets
 from worker.settings.fields import Settings
 from worker.telemetry import Telemetry
@@ -213,3 +214,8 @@ def pins(text: str) -> dict[str, frozenset[str]]:
         for entry in entries
         if "==" in entry.splitlines()[0]
     }
+
+
+def test_a_rollout_waits_until_a_failing_insert_would_have_made_the_worker_unready() -> None:
+    (stateful_set,) = yaml.safe_load_all((DEPLOY / "kubernetes" / "base" / "stateful-set.yaml").read_text("utf-8"))
+    assert stateful_set["spec"]["minReadySeconds"] > FAILING_SECONDS

@@ -27,7 +27,7 @@ ADVICE = MappingProxyType(
             "Correct the producer. A replay helps only after a change of the worker.",
         ),
         ErrorClass.ROW_REFUSED: Advice(
-            "ClickHouse refused this one row: a constraint, a type, or a materialized view that throws; the message "
+            "ClickHouse refused this one row: a constraint, a value, or a materialized view that throws; the message "
             "is ClickHouse's own. The other metrics of the event are rows.",
             "Find out which of the two is wrong. The table or view: alter it, then replay. The value: correct the "
             "producer and leave the letter.",

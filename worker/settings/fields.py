@@ -117,7 +117,8 @@ class Settings(BaseSettings):
     clickhouse_cluster: OptionalIdentifier = Field(
         None,
         description="Cluster on whose servers `migrate` makes the tables, as `remote_servers` in ClickHouse names it; "
-        "CLICKHOUSE_TABLE is a Distributed table then. None: the server stands alone.",
+        "CLICKHOUSE_TABLE is a Distributed table then, and the worker knows the constraints of the tables below it. None: "
+        "the server stands alone.",
     )
     clickhouse_retention_days: int | None = Field(
         None,
@@ -181,7 +182,7 @@ class Settings(BaseSettings):
     on_unavailable: OnUnavailable = Field(
         OnUnavailable.DEAD_LETTER,
         description="What becomes of the rows in flight when the retries are spent: they are dead-lettered, or held in "
-        "memory until ClickHouse is back. Either way nothing more is consumed until then.",
+        "memory until ClickHouse is back. Either way consumption pauses until then.",
     )
 
     # The kubelet's probes and Prometheus come to the address of the pod. What is served there is read-only.
