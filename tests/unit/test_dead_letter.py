@@ -272,6 +272,7 @@ def test_an_instant_is_written_as_the_worker_reads_it(instant: int, text: str) -
 def test_a_row_that_was_refused_together_with_others_says_so() -> None:
     together = FailedMetric(read(event()), "m", 1, REFUSED._replace(isolated=False), 1)
     alone = together._replace(failure=REFUSED)
-    assert (b"false", None) == tuple(
-        dict(dead_letter(failed, HEAD, 0).headers).get("dlq.isolated") for failed in (together, alone)
+    assert tuple(dict(dead_letter(failed, HEAD, 0).headers).get("dlq.isolated") for failed in (together, alone)) == (
+        b"false",
+        None,
     )

@@ -117,8 +117,8 @@ class Settings(BaseSettings):
     clickhouse_cluster: OptionalIdentifier = Field(
         None,
         description="Cluster on whose servers `migrate` makes the tables, as `remote_servers` in ClickHouse names it; "
-        "CLICKHOUSE_TABLE is a Distributed table then, and the worker knows the constraints of the tables below it. None: "
-        "the server stands alone.",
+        "CLICKHOUSE_TABLE is a Distributed table then, and the worker knows the constraints of the tables below it. "
+        "None: the server stands alone.",
     )
     clickhouse_retention_days: int | None = Field(
         None,
