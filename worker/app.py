@@ -109,7 +109,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
         traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
         stack.push_async_callback(_close, traces)
         store, dead_letters, checks = await _outputs(settings, kafka, telemetry, traces, stack)
-        writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_on_trial=True)
+        writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
         stack.push_async_callback(writer.close)
         pipeline = Pipeline(
             writer, dead_letters, hold, telemetry, FailureLog(users=settings.log_user_ids), tracing=traces

@@ -101,10 +101,6 @@ class Block:
         self.metrics += source.metrics[second : starts[end]]
         self.values += source.values[second : starts[end]]
 
-    def last(self) -> Row | None:
-        """The last of the rows, if there are any; at the same cost however many there are."""
-        return Row(self.events[-1], self.metrics[-1], self.values[-1]) if self.metrics else None
-
     def columns(self) -> list[Sequence[object]]:
         """Each of `COLUMNS` as a list of one value a row. Times are in milliseconds, as DateTime64(3) stores them."""
         ids: list[object] = []

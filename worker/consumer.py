@@ -1,7 +1,7 @@
 """From Kafka to the pipeline and back: gather a batch, process it, commit it, in the order of arrival.
 
-1. Intake gathers a batch and starts it; as many are under way as the store has writers. Batches that are done and wait
-   for an older one do not count: one row that cannot be judged yet must not keep others from being written.
+1. Intake gathers a batch and starts it, as long as fewer than `concurrency` are running. Batches that are done and wait
+   for an older one to be committed do not count: one row that may be invalid must not keep others from being written.
 2. Settling waits for the oldest batch, and commits the next offset of each of its partitions.
 3. On revoke and on stop: intake ends, what is under way finishes inside a deadline and is committed, the rest is
    dropped uncommitted. It comes again, to whoever owns the partitions, and changes nothing in the de-duplicated view.
@@ -28,8 +28,10 @@ T = TypeVar("T")
 
 _TICK_SECONDS = 1.0
 """Longest wait without a sign of life; also how often a paused consumer polls."""
-_MOST_AHEAD = 50
-"""Batches that are done and cannot be committed before an older one; what a restart would write again at most."""
+_MAX_UNCOMMITTED_BATCHES = 50
+"""Batches that are done and cannot be committed before an older one; a restart writes them again."""
+_TRICKLE_SECONDS = 15.0
+"""Beyond these one batch may begin so often: what it writes may be what the older one waits for."""
 _POLL_RECORDS = 500
 """Records taken at a time at most."""
 
@@ -79,6 +81,7 @@ class Consumer:
         self._generation = 0
         self._revoking = False
         self._poll: asyncio.Task[Any] | None = None
+        self._last_begun = monotonic()
         self.last_progress = monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -128,6 +131,7 @@ class Consumer:
             records = await self._gather(generation)
             if not records or generation != self._generation or self._revoking:
                 continue  # what was gathered before a revoke comes again from its last commit
+            self._last_begun = monotonic()
             task = asyncio.create_task(self._pipeline.process(records), name="batch")
             task.add_done_callback(self._wake)
             self._under_way.append(_Batch(task, _next_offsets(records)))
@@ -145,7 +149,9 @@ class Consumer:
 
     def _may_begin(self) -> bool:
         running = sum(not batch.task.done() for batch in self._under_way)
-        return running < self._concurrency and len(self._under_way) < self._concurrency + _MOST_AHEAD
+        done = len(self._under_way) - running
+        is_due = done < _MAX_UNCOMMITTED_BATCHES or monotonic() - self._last_begun >= _TRICKLE_SECONDS
+        return running < self._concurrency and is_due
 
     async def _gather(self, generation: int) -> list[Record]:
         """Poll until a batch is full or has lingered; what it returns belongs to `generation` or is to be dropped."""

@@ -7,7 +7,7 @@ WorkerError
 ├── MigrationLocked          somebody else is migrating (exit 1)
 ├── InvalidEvent             a record cannot be read as an event: dead-lettered whole
 ├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
-└── StoreError               ClickHouse, or the way to it, failed a statement; its outcome says what of
+└── StoreError               ClickHouse, or the way to it, failed a statement; see its `outcome`
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Holding: consumption is paused, the worker stays a member of its group, and the reason can be read."""
+"""Holding: the worker is not ready, and says why. Intake stops when every writer waits; the group membership stays."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -10,15 +10,15 @@ class OutcomeKind(StrEnum):
     WRITTEN = "written"
     """The rows are acknowledged."""
     REFUSED = "refused"
-    """Some of the rows are invalid: bisect until they stand alone; an invalid row is a dead letter."""
+    """Some of the rows are invalid: bisect until each is the only row of its INSERT; it becomes a dead letter."""
     TOO_LARGE = "too_large"
     """The rows are too many at once: insert halves. A small block that is still too large counts as unavailable."""
     UNAVAILABLE = "unavailable"
     """Nothing is known of the rows: insert the same block again, with the same token; never bisect."""
     MISCONFIGURED = "misconfigured"
-    """Every insert fails until an operator changes something: hold at once, dead-letter nothing."""
+    """Inserts like this one fail until an operator changes something: hold at once, dead-letter nothing."""
     UNCLASSIFIED = "unclassified"
-    """An error code that has no class: as unavailable, unless other rows are written meanwhile."""
+    """The error can come from the server or from a row: as unavailable, unless other rows are written in between."""
 
 
 class Constraint(NamedTuple):

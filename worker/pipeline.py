@@ -20,7 +20,7 @@ from worker.ports import DeadLetters
 from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.telemetry import Telemetry
 from worker.tracing import OFF, Tracing
-from worker.writing.bisection import IsolationBudget
+from worker.writing.budget import IsolationBudget
 from worker.writing.writer import Writer
 
 MAX_ROWS = 200_000

@@ -163,7 +163,7 @@ class Field:
         self.ledger.flush()
         return audit(self.stack, GROUP, self.ledger, None, (), lambda _: None, tolerance)
 
-    def second_witness(self) -> str | None:
+    def independent_audit(self) -> str | None:
         """What `metrics-worker audit` has to say against it: another reckoning, by the worker's own decoder."""
         done = subprocess.run(
             [sys.executable, "-m", "worker", "audit", "--json"],

@@ -88,7 +88,7 @@ def _judge(scenario: Scenario, field: Field, found: Findings, result: Result) ->
     result.raw_duplicates = differences.repeats["rows"]
     result.repeated_letters, result.both = differences.repeats["letters"], differences.repeats["both"]
     field.check(not differences, f"the books do not balance: {'; '.join(differences.examples)}")
-    against = field.second_witness()
+    against = field.independent_audit()
     field.check(against is None, f"metrics-worker audit: {against}")
     field.check(not found.uncommitted, f"the committed offsets miss the end of the topic by {found.uncommitted}")
     field.check(

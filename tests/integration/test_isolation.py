@@ -1,4 +1,4 @@
-"""Isolation on the real engine: what splitting costs, and that nothing but the guilty is left behind."""
+"""Isolation on the real engine: what splitting costs, and that nothing but invalid rows is left out."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,14 +52,14 @@ def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
     return target
 
 
-def batch(count: int, guilty: Callable[[int, int], bool]) -> list[Record]:
-    """Events with ten metrics each, of which the guilty have a value below 0."""
+def batch(count: int, invalid: Callable[[int, int], bool]) -> list[Record]:
+    """Events with ten metrics each, of which the invalid have a value below 0."""
     return [
         Record(
             encoded(
                 event(
                     execution_id=f"00000000-0000-0000-0000-{number:012}",
-                    metrics={name: -1 if guilty(number, at) else number for at, name in enumerate(METRICS)},
+                    metrics={name: -1 if invalid(number, at) else number for at, name in enumerate(METRICS)},
                 )
             ),
             offset=number,
@@ -77,7 +77,7 @@ def batch(count: int, guilty: Callable[[int, int], bool]) -> list[Record]:
         ("view", 100),
     ],
 )
-async def test_three_guilty_rows_among_a_hundred_thousand(
+async def test_three_invalid_rows_among_a_hundred_thousand(
     clickhouse: Client, target: ClickHouseTarget, rule: str, most_inserts: int
 ) -> None:
     if rule == "view":
@@ -88,14 +88,14 @@ async def test_three_guilty_rows_among_a_hundred_thousand(
     else:
         clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule {rule}")
     random = Random(7)
-    guilty = {(random.randrange(10_000), random.randrange(10)) for _ in range(3)}
+    invalid = {(random.randrange(10_000), random.randrange(10)) for _ in range(3)}
     rig = Rig(target)
-    await rig.pipeline.process(batch(10_000, lambda number, at: (number, at) in guilty))
+    await rig.pipeline.process(batch(10_000, lambda number, at: (number, at) in invalid))
     rig.store.close()
 
     failed = [letter for letter in rig.dead_letters.letters if isinstance(letter, FailedMetric)]
     assert {(letter.event.execution_id.int, letter.metric) for letter in failed} == {
-        (int(str(number), 16), METRICS[at]) for number, at in guilty
+        (int(str(number), 16), METRICS[at]) for number, at in invalid
     }
     assert len(failed) == len(rig.dead_letters.letters) == 3
     assert {letter.failure.error_class for letter in failed} == {ErrorClass.ROW_REFUSED}
@@ -108,7 +108,7 @@ async def test_three_guilty_rows_among_a_hundred_thousand(
 async def test_a_constraint_of_a_views_target_is_not_asked_about_the_rows_of_the_table(
     clickhouse: Client, target: ClickHouseTarget
 ) -> None:
-    """Its columns have the names of ours, and other values: the row of value 2 is guilty, not that of value 3."""
+    """Its columns have the names of ours, and other values: the row of value 2 is invalid, not that of value 3."""
     clickhouse.execute(
         "CREATE TABLE next (metric_value Float64, CONSTRAINT c CHECK metric_value != 3) ENGINE = MergeTree ORDER BY ()"
     )

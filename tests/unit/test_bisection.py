@@ -17,7 +17,8 @@ from worker.block import Block
 from worker.errors import ErrorClass
 from worker.model import FailedMetric, Row
 from worker.outcome import WRITTEN, Outcome, OutcomeKind
-from worker.writing.bisection import Bisection, IsolationBudget, Piece, Progress
+from worker.writing.bisection import Bisection, Piece, WriteCounter
+from worker.writing.budget import IsolationBudget
 
 Store = Callable[[Block], Outcome]
 ANY_OUTCOME = st.sampled_from([WRITTEN, REFUSED, TOO_LARGE, UNAVAILABLE, MISCONFIGURED, UNCLASSIFIED])
@@ -28,7 +29,7 @@ class Walk:
     """Inserts the pieces of `block` into `store` until the bisection ends, or is stuck with no hope of change."""
 
     def __init__(self, block: Block, store: Store, budget: IsolationBudget | None = None) -> None:
-        self.bisection = Bisection(block, budget or IsolationBudget(), Progress())
+        self.bisection = Bisection(block, budget or IsolationBudget(), WriteCounter())
         self.inserts: list[int] = []
         self.written: list[Row] = []
         self._store = store
@@ -45,8 +46,8 @@ class Walk:
     def run(self) -> "Walk":
         while (piece := self.bisection.next_piece()) is not None:
             outcome = self.step(piece)
-            if self.bisection.stuck:
-                self.bisection.abandon(outcome)
+            if self.bisection.must_wait:
+                self.bisection.give_up(outcome)
         return self
 
     @property
@@ -78,8 +79,8 @@ class TestAnySequenceOfOutcomes:
         walk = Walk(block, lambda _: next(outcomes, WRITTEN))
         while (piece := walk.bisection.next_piece()) is not None:
             outcome = walk.step(piece)
-            if walk.bisection.stuck and data.draw(st.booleans()):
-                walk.bisection.abandon(outcome)
+            if walk.bisection.must_wait and data.draw(st.booleans()):
+                walk.bisection.give_up(outcome)
         assert identities(walk.written) + rows(walk.failed) == identities(block.rows())
         # Each outcome but `written` cuts a piece into 24 at most; nothing is inserted that is already written.
         assert len(walk.inserts) <= 1 + 25 * len(script)
@@ -87,7 +88,7 @@ class TestAnySequenceOfOutcomes:
     @given(FEW_OR_MANY, st.integers(1, 40), st.lists(st.sampled_from([WRITTEN, REFUSED, UNCLASSIFIED]), min_size=1))
     def test_repeated_for_ever_is_bounded_by_the_budget(self, events: int, metrics: int, cycle: list[Outcome]) -> None:
         block = a_block(events, metrics)
-        budget = IsolationBudget(limit=60)
+        budget = IsolationBudget(max_pieces=60)
         number = iter(range(10**9))
         walk = Walk(block, lambda _: cycle[next(number) % len(cycle)], budget).run()
         assert identities(walk.written) + rows(walk.failed) == identities(block.rows())
@@ -129,7 +130,7 @@ class TestInvalidRows:
 class TestAConstraintThatTheStoreEvaluates:
     def test_removes_its_rows_with_two_inserts(self) -> None:
         block = a_block(50, 4)
-        bisection = Bisection(block, IsolationBudget(), Progress())
+        bisection = Bisection(block, IsolationBudget(), WriteCounter())
         outcome = REFUSED._replace(constraint=CONSTRAINT, message="violated at row 8. Column values: metric_value = 7")
         piece = bisection.next_piece()
         assert piece is not None
@@ -150,7 +151,7 @@ class TestTheIsolationBudget:
         walk = Walk(a_block(600, 10), refusing(lambda row: row.metric == "metric_3"), budget).run()
         assert {item.metric for item in walk.failed} == {"metric_3"}
         assert len(walk.failed) == 600
-        assert sum(item.failure.isolated for item in walk.failed) == budget.refused_alone
+        assert sum(item.failure.isolated for item in walk.failed) == budget.max_single_refusals
         assert len(walk.inserts) <= 50
 
     def test_goes_on_isolating_metrics_of_which_rows_were_written(self) -> None:
@@ -188,7 +189,7 @@ class TestTheIsolationBudget:
         budget = IsolationBudget()
         block = a_block(1_000, 40)
         walk = Walk(block, refusing(invalid), budget).run()
-        assert len(walk.inserts) <= budget.limit + 1 + 16
+        assert len(walk.inserts) <= budget.max_pieces + 1 + 16
         assert identities(walk.written) + rows(walk.failed) == identities(block.rows())
 
     def test_is_shared_by_the_blocks_of_a_batch(self) -> None:
@@ -198,7 +199,7 @@ class TestTheIsolationBudget:
         assert len(second.inserts) < 10 < len(first.inserts)
 
     def test_remembers_what_other_blocks_of_the_batch_have_written(self) -> None:
-        budget = IsolationBudget(never_written=0)
+        budget = IsolationBudget(max_pieces_in_doubt=0)
         Walk(a_block(3, 1), refusing(lambda _: False), budget).run()
         walk = Walk(a_block(8, 1), refusing(lambda row: row.value == 5), budget).run()
         assert [item.value for item in walk.failed] == [5]
@@ -223,6 +224,36 @@ class TestAnUnclassifiedCode:
         block = a_block(20, 1)
         walk = Walk(block, refusing(lambda row: row.value == 12, UNCLASSIFIED)).run()
         assert [(item.value, item.failure.error_class) for item in walk.failed] == [(12, ErrorClass.STORE_UNAVAILABLE)]
+
+    @pytest.mark.parametrize("share", [0.0005, 0.005, 0.02, 0.2])
+    def test_of_many_rows_ends_after_few_hundred_inserts_when_other_blocks_are_written(self, share: float) -> None:
+        random = Random(20261128)
+        block = a_block(5_000, 10)
+        invalid = {row.value for row in block.rows() if random.random() < share}
+        writes = WriteCounter()
+        bisection = Bisection(block, IsolationBudget(), writes)
+        inserts = waits = 0
+        while (piece := bisection.next_piece()) is not None:
+            inserts += 1
+            fails = any(row.value in invalid for row in piece.block.rows())
+            bisection.report(piece, UNCLASSIFIED if fails else WRITTEN)
+            if bisection.must_wait:
+                waits += 1
+                writes.pieces += 1
+        assert inserts < 1_000
+        assert waits < 100
+        assert invalid <= {item.value for item in bisection.failed}
+        assert all(item.value in invalid for item in bisection.failed if item.failure.isolated)
+
+    def test_that_was_an_outage_first_does_not_count_against_the_rows(self) -> None:
+        """Twenty rows fail alone while the store is down; when it is back, none of them is refused for that."""
+        writes = WriteCounter()
+        bisection = Bisection(a_block(50, 1), IsolationBudget(), writes)
+        inserts = 0
+        while (piece := bisection.next_piece()) is not None:
+            inserts += 1
+            bisection.report(piece, UNCLASSIFIED if inserts < 200 else WRITTEN)
+        assert bisection.failed == []
 
     @given(st.integers(4, 60), st.integers(1, 6), st.sets(st.integers(0, 400), max_size=3))
     def test_never_fails_a_valid_row_while_rows_are_written(self, events: int, metrics: int, invalid: set[int]) -> None:
@@ -261,42 +292,42 @@ class TestAnUnclassifiedCode:
         walk = Walk(block, lambda _: UNCLASSIFIED if failing else WRITTEN)
         while (piece := walk.bisection.next_piece()) is not None:
             walk.step(piece)
-            failing = failing and not walk.bisection.stuck
+            failing = failing and not walk.bisection.must_wait
         assert walk.failed == []
         assert identities(walk.written) == identities(block.rows())
 
     def test_of_a_lone_row_is_judged_by_what_other_blocks_write_meanwhile(self) -> None:
-        progress = Progress()
-        bisection = Bisection(a_block(1, 1), IsolationBudget(), progress)
+        writes = WriteCounter()
+        bisection = Bisection(a_block(1, 1), IsolationBudget(), writes)
         for failure in range(4):
             piece = bisection.next_piece()
             assert piece is not None, "the first failure has the budget of a block, and does not count"
             bisection.report(piece, UNCLASSIFIED)
-            assert bisection.stuck or failure == 0 or failure == 3
-            progress.pieces += 1
+            assert bisection.must_wait or failure == 0 or failure == 3
+            writes.pieces += 1
         assert bisection.next_piece() is None
         assert [item.failure.error_class for item in bisection.failed] == [ErrorClass.ROW_REFUSED]
 
     def test_of_a_lone_row_is_stuck(self) -> None:
-        bisection = Bisection(a_block(1, 1), IsolationBudget(), Progress())
+        bisection = Bisection(a_block(1, 1), IsolationBudget(), WriteCounter())
         for failure in range(10):
             piece = bisection.next_piece()
             assert piece is not None
             bisection.report(piece, UNCLASSIFIED)
-            assert bisection.stuck or failure == 0
+            assert bisection.must_wait or failure == 0
 
 
 class TestOutcomesThatSayNothingOfTheRows:
     @pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED])
     def test_never_cut_a_piece(self, outcome: Outcome) -> None:
         block = a_block(5, 2)
-        bisection = Bisection(block, IsolationBudget(), Progress())
+        bisection = Bisection(block, IsolationBudget(), WriteCounter())
         for _ in range(5):
             piece = bisection.next_piece()
             assert piece is not None
             assert piece.block is block, "the same rows, and so the same token"
             bisection.report(piece, outcome)
-            assert bisection.stuck
+            assert bisection.must_wait
 
     def test_in_the_middle_keep_what_is_known(self) -> None:
         outcomes = iter([REFUSED, WRITTEN, UNAVAILABLE])
@@ -314,4 +345,4 @@ class TestOutcomesThatSayNothingOfTheRows:
 
 
 def test_an_empty_block_has_no_piece() -> None:
-    assert Bisection(Block(202601), IsolationBudget(), Progress()).next_piece() is None
+    assert Bisection(Block(202601), IsolationBudget(), WriteCounter()).next_piece() is None

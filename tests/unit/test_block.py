@@ -95,11 +95,6 @@ class TestRows:
         assert len(made) == len(rows)
         assert made.month == 202601
 
-    @given(strategies.row_lists())
-    def test_have_a_last_one(self, lists: list[list[Row]]) -> None:
-        (rows,) = lists
-        assert block(*rows).last() == (rows[-1] if rows else None)
-
     @given(st.lists(st.integers(0, 3), max_size=5))
     def test_of_events_with_several_metrics_come_back_too(self, counts: list[int]) -> None:
         made = Block(202601)

@@ -47,7 +47,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def test_is_closed_at_first(bench: Bench) -> None:
-    assert bench.breaker.is_closed
+    assert not bench.breaker.is_failing
     assert not bench.is_trial()
     assert not bench.hold.active
 
@@ -55,7 +55,7 @@ async def test_is_closed_at_first(bench: Bench) -> None:
 async def test_opens_and_holds_when_a_block_is_given_up(bench: Bench) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
-    assert not bench.breaker.is_closed
+    assert bench.breaker.is_failing
     assert bench.is_trial(JANUARY)
     assert bench.is_trial(FEBRUARY), "the store may be away as a whole"
     assert bench.hold.reasons == {Cause.STORE: "NETWORK_ERROR: connection refused"}
@@ -66,7 +66,7 @@ async def test_ends_the_hold_when_a_block_succeeds(bench: Bench) -> None:
         admission.give_up(UNAVAILABLE)
     with bench.breaker.admit(FEBRUARY) as admission:
         admission.succeed()
-    assert bench.breaker.is_closed
+    assert not bench.breaker.is_failing
     assert not bench.hold.active
 
 
@@ -126,7 +126,7 @@ async def test_probes_while_no_block_waits_and_ends_the_hold_by_itself(bench: Be
     await until(lambda: bench.probes >= 5)
     assert bench.hold.active
     bench.probe_outcome = WRITTEN
-    await until(lambda: bench.breaker.is_closed)
+    await until(lambda: not bench.breaker.is_failing)
     assert bench.probes == 6
     assert bench.hold.reasons == {}
     assert bench.is_trial(JANUARY), "no row of it has been written"
@@ -139,6 +139,39 @@ async def test_probes_show_the_reason_of_now(bench: Bench) -> None:
     await until(lambda: bench.probes >= 1)
     await asyncio.sleep(0)
     assert bench.hold.reasons == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
+
+
+async def test_probe_that_succeeds_ends_the_hold_and_closes_nothing(bench: Bench) -> None:
+    """An INSERT of no rows succeeds where rows fail: each month would be dead-lettered in its turn."""
+    bench.probe_outcome = WRITTEN
+    with bench.breaker.admit(JANUARY) as admission:
+        admission.give_up(UNAVAILABLE)
+    await until(lambda: not bench.hold.active)
+    assert bench.is_trial(JANUARY)
+    assert bench.is_trial(FEBRUARY)
+
+
+async def test_probe_that_fails_late_does_not_begin_a_hold_again() -> None:
+    answer = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def probe() -> Outcome:
+        asked.set()
+        await answer.wait()
+        return UNAVAILABLE
+
+    hold = Hold()
+    breaker = CircuitBreaker(probe, hold, BACKOFF, Clock().sleep)
+    with breaker.admit(JANUARY) as admission:
+        admission.give_up(UNAVAILABLE)
+    await asked.wait()
+    with breaker.admit(JANUARY) as admission:
+        admission.succeed()
+    answer.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not hold.active
+    await breaker.stop()
 
 
 async def test_does_not_probe_while_a_block_waits(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from tests.support.events import event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.memory_inbox import MemoryInbox
 from tests.support.rig import Rig, rig
+from worker import consumer
 from worker.batch import BatchPolicy
 from worker.block import Block
 from worker.consumer import Consumer
@@ -251,6 +252,29 @@ async def test_first_record_that_fails_unclassified_is_refused_when_later_batche
         held = on_unavailable is OnUnavailable.HOLD
         assert letter.failure.error_class is (ErrorClass.ROW_REFUSED if held else ErrorClass.STORE_UNAVAILABLE)
         assert not it.worker.hold.reasons
+
+
+async def test_batches_ahead_of_one_that_waits_are_bounded_and_trickle_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FirstHangs(MemoryStore):
+        let = asyncio.Event()
+
+        async def insert(self, block: Block) -> Outcome:
+            if block.events[0].record.offset == 0:
+                await self.let.wait()
+            return await super().insert(block)
+
+    monkeypatch.setattr(consumer, "_MAX_UNCOMMITTED_BATCHES", 5)
+    monkeypatch.setattr(consumer, "_TRICKLE_SECONDS", 1_000.0)
+    inbox, store = MemoryInbox(records(30)), FirstHangs()
+    async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0)) as it:
+        await it.until(lambda: inbox.idles > 1)
+        assert len(store.table) == 2 * 5
+        assert inbox.commits == []
+        monkeypatch.setattr(consumer, "_TRICKLE_SECONDS", 0.0)
+        await it.until(lambda: len(store.table) == 2 * 29)
+        assert inbox.commits == []
+        store.let.set()
+        await it.until(lambda: inbox.committed == {FIRST: 30})
 
 
 async def test_revoke_ends_a_commit_under_way() -> None:

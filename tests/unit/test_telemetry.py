@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
-from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, RowRule
+from tests.support.fakes import TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, RowRule
 from tests.support.rig import Rig, rig
 from worker.block import Block
 from worker.instruments import ManyHistogram, Unanswered
@@ -115,7 +115,7 @@ class TestRepeatedInserts:
             assert len(await worker.writer.write(BLOCK)) == len(BLOCK)
             assert value(worker, "unanswered_inserts") == 0
 
-    @pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
+    @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
     def test_failure_that_says_nothing_of_the_rows_leaves_them_unanswered(self, outcome: Outcome) -> None:
         telemetry, piece = Telemetry(), Piece(BLOCK)
         with InsertAttempts(telemetry) as attempts:

@@ -27,7 +27,7 @@ from worker.block import Block
 from worker.errors import ErrorClass
 from worker.hold import Cause, Hold
 from worker.model import FailedMetric, Failure, Row
-from worker.outcome import Outcome
+from worker.outcome import Outcome, OutcomeKind
 from worker.retry import RetryPolicy
 from worker.writing.writer import OnUnavailable, Writer
 
@@ -183,7 +183,7 @@ class TestAnOutage:
 
     async def test_that_meets_the_first_block_of_a_worker_makes_no_dead_letter(self) -> None:
         store, hold = MemoryStore(), Hold()
-        writer = Writer(store, hold, RETRY, backoff=PACE, sleep=Clock().sleep, starts_on_trial=True)
+        writer = Writer(store, hold, RETRY, backoff=PACE, sleep=Clock().sleep, starts_open=True)
         store.fail_inserts(*[UNAVAILABLE] * 50)
         assert await writer.write(BLOCK) == []
         assert not hold.active
@@ -251,12 +251,25 @@ class TestARefusal:
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
         assert in_table(store) == [0, 1, 2, 3, 4, 6, 7]
 
-    async def test_ends_a_hold_because_the_store_has_judged_the_rows(self) -> None:
-        store = MemoryStore(lambda _: True)
-        async with rig(store, OnUnavailable.HOLD) as worker:
-            store.fail_inserts(*[UNAVAILABLE] * RETRY.attempts)
-            assert len(await worker.writer.write(BLOCK)) == 8
-            assert not worker.hold.active
+    async def test_in_an_outage_does_not_make_the_store_look_available(self) -> None:
+        """Every block has an invalid row, which ClickHouse refuses before it fails to write the others."""
+
+        class Full(MemoryStore):
+            async def insert(self, block: Block) -> Outcome:
+                outcome = await super().insert(block)
+                return outcome if outcome.kind is OutcomeKind.REFUSED else UNAVAILABLE
+
+        async with rig(Full(lambda row: row.value == 3, names_constraint=True)) as worker:
+            lettered = await worker.writer.write(BLOCK)
+            assert len(lettered) == 8
+            later = [asyncio.create_task(worker.writer.write(block_of(many_events(4), [name]))) for name in "cdef"]
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            assert worker.hold.active
+            assert not any(task.done() for task in later), "they are kept"
+            for task in later:
+                task.cancel()
+            await asyncio.wait(later)
 
     async def test_counts_the_inserts_that_held_the_row(self) -> None:
         store = MemoryStore(lambda row: row.value == 5)

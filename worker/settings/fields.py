@@ -162,7 +162,11 @@ class Settings(BaseSettings):
         description="How long a batch that is not full waits for more events, in milliseconds.",
     )
     retry_attempts: int = Field(
-        RetryPolicy.attempts, ge=1, le=1000, description="Inserts of the same rows at most, the first included."
+        RetryPolicy.attempts,
+        ge=1,
+        le=1000,
+        description="Inserts of the same rows at most, the first included. Rows that fail with an error code of "
+        "several meanings are tried some times more, to tell an invalid row from an outage.",
     )
     retry_max_seconds: float = Field(
         RetryPolicy.max_seconds,
@@ -182,7 +186,7 @@ class Settings(BaseSettings):
     on_unavailable: OnUnavailable = Field(
         OnUnavailable.DEAD_LETTER,
         description="What becomes of the rows in flight when the retries are spent: they are dead-lettered, or held in "
-        "memory until ClickHouse is back. Either way consumption pauses until then.",
+        "memory until ClickHouse is back. Either way no more than CLICKHOUSE_WRITERS + 1 batches are read until then.",
     )
 
     # The kubelet's probes and Prometheus come to the address of the pod. What is served there is read-only.

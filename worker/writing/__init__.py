@@ -1,1 +1,1 @@
-"""Writing blocks: retries, isolation of guilty rows, and telling an outage from poison. Knows a port, not a driver."""
+"""Writes blocks: retries, bisection, circuit breaker. Depends on `worker.ports.Store`, not on a driver."""

@@ -11,18 +11,19 @@ from worker.outcome import Outcome, OutcomeKind
 from worker.telemetry import Telemetry
 from worker.writing.bisection import Piece
 
-_UNANSWERED = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED, OutcomeKind.MISCONFIGURED})
+_PENDING = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED})
+"""Outcomes after which the same rows are sent again, with the same token."""
 
 
 @dataclass
 class Attempt:
-    """One INSERT; without an outcome it was dropped, by a revoke or a stop."""
+    """One INSERT. Without an outcome it was dropped, by a revoke or a stop."""
 
     outcome: Outcome | None = None
 
 
 class InsertAttempts:
-    """Counts repeated INSERTs, and keeps the block among the unanswered ones as long as it is.
+    """Counts repeated INSERTs of one block, and registers its pieces in `Telemetry.unanswered` until they are answered.
 
     Args:
         telemetry: where it is counted.
@@ -30,6 +31,7 @@ class InsertAttempts:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        self._pending: set[int] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +39,8 @@ class InsertAttempts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._telemetry.unanswered.discard(id(self))
+        for key in self._pending:
+            self._telemetry.unanswered.discard(key)
 
     @contextmanager
     def measure(self, piece: Piece) -> Iterator[Attempt]:
@@ -47,14 +50,21 @@ class InsertAttempts:
         try:
             yield attempt
         finally:
-            outcome = attempt.outcome
-            if piece.first_sent is None:
-                piece.first_sent = sent
+            first_sent, piece.first_sent = piece.first_sent, sent if piece.first_sent is None else piece.first_sent
+            if first_sent is not None:
+                self._count_repetition(attempt.outcome, sent - first_sent)
+            if attempt.outcome and attempt.outcome.kind in _PENDING:
+                self._pending.add(id(piece))
+                self._telemetry.unanswered.add(id(piece), piece.first_sent or sent, str(attempt.outcome))
             else:
-                label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("dropped", "")
-                self._telemetry.insert_retry_age.observe(sent - piece.first_sent)
-                self._telemetry.insert_retries.labels(*label).inc()
-            if outcome and outcome.kind in _UNANSWERED:
-                self._telemetry.unanswered.add(id(self), piece.first_sent, str(outcome))
-            else:
-                self._telemetry.unanswered.discard(id(self))
+                self.answered(piece)
+
+    def answered(self, piece: Piece) -> None:
+        """`piece` will not be sent again as it is."""
+        self._pending.discard(id(piece))
+        self._telemetry.unanswered.discard(id(piece))
+
+    def _count_repetition(self, outcome: Outcome | None, seconds: float) -> None:
+        self._telemetry.insert_retry_age.observe(seconds)
+        label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("dropped", "")
+        self._telemetry.insert_retries.labels(*label).inc()

@@ -1,12 +1,12 @@
-"""A circuit breaker before the store: only what is in flight when an outage begins may become dead letters of it.
+"""A circuit breaker before the store: rows that are read after an outage has begun are not dead-lettered for it.
 
-closed  each INSERT has its whole retry budget
-open    rows have failed for their whole budget, or the store is misconfigured. The worker holds. Each waiting block is
-        a trial: one attempt, then a wait with backoff. While no block waits, an INSERT of no rows is the trial
+closed  a block has its whole retry budget
+open    a block is a trial: one attempt, then a wait with backoff, until the store answers about its rows
 
-What is written closes it. A month that has failed stays suspended until rows of it are written, because the store may
-accept one partition of the table and not another: its blocks are trials until then. So is the first block after a
-start: a worker that is started during an outage makes no dead letters.
+A failure that ends a budget opens it for all months, because the store may be away as a whole. Rows that are written
+close it for their own month only, because the store may accept one partition of the table and not another. The worker
+holds from the failure on, until rows are written or an INSERT of no rows succeeds, and as long as a block waits. That
+INSERT proves nothing for rows, so it closes nothing.
 """
 
 import asyncio
@@ -21,14 +21,15 @@ _MAX_REASON = 500
 
 
 class CircuitBreaker:
-    """Keeps the state of the store, and holds while it fails.
+    """Keeps what is known of the store, and holds while it fails.
 
     Args:
-        probe: an INSERT of no rows; its outcome says whether the store accepts inserts.
-        hold: entered while the breaker is open or a block waits.
+        probe: an INSERT of no rows.
+        hold: entered while the store fails.
         backoff: the pace of trials, which are repeated without end.
         sleep: waits between trials; tests put their own clock here.
-        starts_open: whether the first INSERTs are trials.
+        starts_open: whether the first block of each month is a trial, so that a worker which is started during an
+            outage dead-letters nothing.
     """
 
     def __init__(
@@ -44,15 +45,19 @@ class CircuitBreaker:
         self._hold = hold
         self._backoff = backoff
         self._sleep = sleep
-        self._is_open = starts_open
-        self._suspended_months: set[int] = set()
-        self._waiting = 0
+        self._closed_months: set[int] | None = set() if starts_open else None  # None: all
+        self._is_failing = False
+        self._waiting_blocks = 0
         self._probing: asyncio.Task[None] | None = None
 
     @property
-    def is_closed(self) -> bool:
-        """Whether the store has accepted, or judged, what was last inserted."""
-        return not self._is_open
+    def is_failing(self) -> bool:
+        """Whether nothing has been accepted since the last failure."""
+        return self._is_failing
+
+    def is_open_for(self, month: int) -> bool:
+        """Whether an INSERT of rows of `month` is a trial."""
+        return self._closed_months is not None and month not in self._closed_months
 
     @contextmanager
     def admit(self, month: int) -> Iterator["Admission"]:
@@ -61,7 +66,31 @@ class CircuitBreaker:
         try:
             yield admission
         finally:
-            self.end_wait(admission)
+            admission.end_wait()
+
+    def open(self, outcome: Outcome) -> None:
+        """Hold because of `outcome`, and make every block a trial."""
+        self._closed_months = set()
+        self._is_failing = True
+        self._say(outcome)
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe_until_accepted(), name="store-probe")
+
+    def close(self, month: int) -> None:
+        """Rows of `month` were written."""
+        if self._closed_months is not None:
+            self._closed_months.add(month)
+        self._is_failing = False
+        self._leave_hold_when_over()
+
+    def count_waiting(self, change: int) -> None:
+        """A block begins (1) or ends (-1) to wait."""
+        self._waiting_blocks += change
+        self._leave_hold_when_over()
+
+    async def back_off(self, failures: int) -> None:
+        """Wait before the trial that follows `failures` failed ones in a row."""
+        await self._sleep(self._backoff.backoff_seconds(failures))
 
     async def stop(self) -> None:
         """End the probe."""
@@ -69,59 +98,27 @@ class CircuitBreaker:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
 
-    # For Admission
-
-    def is_open_for(self, month: int) -> bool:
-        """Whether an INSERT of rows of `month` is a trial."""
-        return self._is_open or month in self._suspended_months
-
-    def open(self, month: int, outcome: Outcome) -> None:
-        """Hold because of `outcome`, and suspend `month`."""
-        self._is_open = True
-        self._suspended_months.add(month)
+    def _say(self, outcome: Outcome) -> None:
         self._hold.enter(Cause.STORE, str(outcome)[:_MAX_REASON])
-        if self._probing is None or self._probing.done():
-            self._probing = asyncio.create_task(self._probe_until_closed(), name="store-probe")
-
-    def close(self, month: int) -> None:
-        """Rows of `month` were written or judged: nothing is suspended for it any more."""
-        self._suspended_months.discard(month)
-        self._is_open = False
-        self._leave_hold_when_over()
-
-    def begin_wait(self, admission: "Admission") -> None:
-        """The block waits for the store from now on."""
-        self._waiting += not admission.is_waiting
-        admission.is_waiting = True
-
-    def end_wait(self, admission: "Admission") -> None:
-        """The block does not wait any more: it is written, judged, abandoned or dropped."""
-        if admission.is_waiting:
-            admission.is_waiting = False
-            self._waiting -= 1
-            self._leave_hold_when_over()
-
-    async def back_off(self, failures: int) -> None:
-        """Wait before the trial that follows `failures` failed ones in a row."""
-        await self._sleep(self._backoff.backoff_seconds(failures))
 
     def _leave_hold_when_over(self) -> None:
-        if not self._is_open and not self._waiting:
+        if not self._is_failing and not self._waiting_blocks:
             self._hold.leave(Cause.STORE)
 
-    async def _probe_until_closed(self) -> None:
+    async def _probe_until_accepted(self) -> None:
+        """While no block waits, which would be a better trial, nobody else would find that the store is back."""
         failures = 0
-        while self._is_open:
+        while self._is_failing:
             failures += 1
             await self.back_off(failures)
-            if self._waiting or not self._is_open:
+            if self._waiting_blocks:
                 continue
             outcome = await self._probe()
             if outcome.kind is OutcomeKind.WRITTEN:
-                self._is_open = False
+                self._is_failing = False
                 self._leave_hold_when_over()
-            else:
-                self._hold.enter(Cause.STORE, str(outcome)[:_MAX_REASON])
+            elif self._is_failing:  # else rows were written meanwhile
+                self._say(outcome)
 
 
 class Admission:
@@ -131,7 +128,7 @@ class Admission:
         self._breaker = breaker
         self._month = month
         self._failures = 0
-        self.is_waiting = False
+        self._is_waiting = False
 
     @property
     def is_trial(self) -> bool:
@@ -141,16 +138,24 @@ class Admission:
     async def wait(self, outcome: Outcome) -> None:
         """`outcome` says nothing of the rows: hold, and return when they may be tried again."""
         self._failures += 1
-        self._breaker.begin_wait(self)
-        self._breaker.open(self._month, outcome)
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._breaker.count_waiting(1)
+        self._breaker.open(outcome)
         await self._breaker.back_off(self._failures)
 
     def give_up(self, outcome: Outcome) -> None:
         """`outcome` has ended the budget of the rows, which become dead letters: hold for what comes after them."""
-        self._breaker.open(self._month, outcome)
+        self._breaker.open(outcome)
+
+    def end_wait(self) -> None:
+        """The store has answered about rows of the block, or the block is given up or dropped."""
+        self._failures = 0
+        if self._is_waiting:
+            self._is_waiting = False
+            self._breaker.count_waiting(-1)
 
     def succeed(self) -> None:
-        """The store has written rows of the block, or judged them."""
-        self._failures = 0
-        self._breaker.end_wait(self)
+        """Rows of the block were written."""
+        self.end_wait()
         self._breaker.close(self._month)

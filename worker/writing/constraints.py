@@ -7,7 +7,7 @@ the rows without writing them:
 - Of a refused block the store is asked which rows violate the constraint; the others go in with one INSERT.
 - A constraint that has refused a row is remembered. From then on the store is asked before the INSERT, and the rows
   that violate it are inserted after the others, by themselves. They are still inserted: a constraint that was dropped
-  refuses nothing, and is forgotten. So is one that no row of `_QUIET` blocks has violated.
+  refuses nothing, and is forgotten. So is one that no row of `_FORGET_AFTER_BLOCKS` blocks has violated.
 - Where it cannot be evaluated, because it names a column that the worker does not write, or is that of another table,
   the block is bisected. It is evaluated again after a while, and sooner where the store did not answer.
 """
@@ -25,15 +25,15 @@ from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 
-_QUIET = 10
-"""To ask in vain costs a block a fifth of its INSERT; not to have asked, more than half of it."""
-_MOST = 4
-_UNANSWERED_BLOCKS = 10
+_FORGET_AFTER_BLOCKS = 10
+"""A needless SELECT costs a fifth of an INSERT; an INSERT that is refused for want of it, more than half."""
+_MAX_REMEMBERED = 4
+_BLOCKS_AFTER_FAILURE = 10
 """Blocks for which a constraint is not evaluated after the store did not answer: to wait for each would delay all."""
-_UNASKABLE_BLOCKS = 1_000
+_BLOCKS_AFTER_UNEVALUABLE = 1_000
 """The same, where it cannot be evaluated: a grant may be given later."""
-_MOST_UNASKED = 100
-_TRANSIENT = (OutcomeKind.UNAVAILABLE, OutcomeKind.TOO_LARGE, OutcomeKind.REFUSED)
+_MAX_SKIPPED = 100
+_INSERT_FAILS_TOO = (OutcomeKind.UNAVAILABLE, OutcomeKind.TOO_LARGE, OutcomeKind.REFUSED)
 
 
 class Constraints:
@@ -51,7 +51,7 @@ class Constraints:
         self._blocks = 0
         self._not_before: OrderedDict[Constraint, int] = OrderedDict()
 
-    async def violating(self, outcome: Outcome, block: Block) -> Sequence[int]:
+    async def find_violating(self, outcome: Outcome, block: Block) -> Sequence[int]:
         """Positions of the rows that violate the constraint that refused `block`; empty where that is not known."""
         constraint = outcome.constraint
         if outcome.kind is not OutcomeKind.REFUSED or constraint is None or len(block) == 1:
@@ -62,22 +62,22 @@ class Constraints:
         if positions is None:
             return ()
         if not positions or (outcome.row is not None and outcome.row not in positions):
-            self._cannot_be_asked(constraint, "the answer lacks the row that the store has named")
+            self._skip_unevaluable(constraint, "the answer lacks the row that the store has named")
             return ()
         self._remember(constraint)
         return positions
 
-    async def divide(self, block: Block) -> tuple[Block, Block]:
+    async def separate_violating(self, block: Block) -> tuple[Block, Block]:
         """The rows that violate remembered constraints, and the others."""
         self._blocks += 1
-        likely: set[int] = set()
+        violating: set[int] = set()
         for constraint in [*self._quiet_blocks]:
             positions = await self._ask(constraint, block)
             if positions is None:
                 break  # it may not answer about the others either, and each would wait
-            likely.update(positions)
+            violating.update(positions)
             self._count(constraint, violated=bool(positions))
-        return block.divided(likely) if likely else (Block(block.month), block)
+        return block.divided(violating) if violating else (Block(block.month), block)
 
     def forget(self) -> None:
         """Rows that violate them were written: the table was changed."""
@@ -89,39 +89,39 @@ class Constraints:
             positions = await self._store.find_violations(constraint, block)
             outcome = "violated" if positions else "fulfilled"
         except StoreError as error:
-            if error.kind in _TRANSIENT:
-                self._let_be(constraint, _UNANSWERED_BLOCKS)  # the INSERT meets the same, and its outcome decides
+            if error.kind in _INSERT_FAILS_TOO:
+                self._skip_for(constraint, _BLOCKS_AFTER_FAILURE)  # the INSERT meets the same, and its outcome decides
             else:
-                self._cannot_be_asked(constraint, str(error))
+                self._skip_unevaluable(constraint, str(error))
             return None
         else:
             return positions
         finally:
             self._telemetry.constraint_questions.labels(outcome).inc()
 
-    def _cannot_be_asked(self, constraint: Constraint, why: str) -> None:
+    def _skip_unevaluable(self, constraint: Constraint, why: str) -> None:
         expression = constraint.expression
         log.warning("a constraint cannot be evaluated; bisecting blocks", expression=expression, why=why)
-        self._let_be(constraint, _UNASKABLE_BLOCKS)
+        self._skip_for(constraint, _BLOCKS_AFTER_UNEVALUABLE)
 
-    def _let_be(self, constraint: Constraint, blocks: int) -> None:
+    def _skip_for(self, constraint: Constraint, blocks: int) -> None:
         self._quiet_blocks.pop(constraint, None)
         self._not_before[constraint] = self._blocks + blocks
         self._not_before.move_to_end(constraint)
-        if len(self._not_before) > _MOST_UNASKED:
+        if len(self._not_before) > _MAX_SKIPPED:
             self._not_before.popitem(last=False)
 
     def _remember(self, constraint: Constraint) -> None:
         self._quiet_blocks[constraint] = 0
         self._quiet_blocks.move_to_end(constraint)
-        if len(self._quiet_blocks) > _MOST:
+        if len(self._quiet_blocks) > _MAX_REMEMBERED:
             self._quiet_blocks.popitem(last=False)
 
     def _count(self, constraint: Constraint, *, violated: bool) -> None:
         if constraint not in self._quiet_blocks:
             return  # forgotten meanwhile, for another block
         quiet = 0 if violated else self._quiet_blocks[constraint] + 1
-        if quiet < _QUIET:
+        if quiet < _FORGET_AFTER_BLOCKS:
             self._quiet_blocks[constraint] = quiet
         else:
             del self._quiet_blocks[constraint]
