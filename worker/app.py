@@ -172,8 +172,8 @@ async def _outputs(
 
 
 def failing_insert(telemetry: Telemetry) -> str | None:
-    """What to say at /readyz of an INSERT that has been failing for long, within its retry budget; else None."""
-    seconds, error = telemetry.unanswered.oldest()
+    """What to say at /readyz of an INSERT that has failed, or had no answer, for long within its budget; else None."""
+    seconds, error = max(telemetry.unanswered.oldest(), telemetry.in_flight.oldest())
     return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= FAILING_SECONDS else None
 
 
@@ -188,7 +188,7 @@ def _status(
     if Cause.STORE.value not in reasons and (reason := failing_insert(telemetry)):
         reasons[Cause.STORE.value] = reason
     if not inbox.joined():
-        reasons[GROUP] = "not a member of the consumer group yet, or its coordinator does not answer"
+        reasons[GROUP] = "not a member of the consumer group: it waits for ClickHouse or the coordinator of the group"
     return Status(
         version=VERSION,
         topic=settings.kafka_topic,

@@ -30,6 +30,7 @@ _TICK_SECONDS = 1.0
 """Longest wait without a sign of life; also how often a paused consumer polls."""
 _MAX_UNCOMMITTED_BATCHES = 50
 """Batches that are done and cannot be committed before an older one; a restart writes them again."""
+_MAX_HELD_BATCHES = 50
 _TRICKLE_SECONDS = 15.0
 """Beyond these one batch may begin so often: what it writes may be what the older one waits for."""
 _POLL_RECORDS = 500
@@ -40,6 +41,8 @@ _POLL_RECORDS = 500
 class _Batch:
     task: asyncio.Task[None]
     offsets: Mapping[Partition, int]
+    records: int
+    bytes: int
 
 
 class Consumer:
@@ -134,7 +137,8 @@ class Consumer:
             self._last_begun = monotonic()
             task = asyncio.create_task(self._pipeline.process(records), name="batch")
             task.add_done_callback(self._wake)
-            self._under_way.append(_Batch(task, _next_offsets(records)))
+            size = sum(map(_size, records)) if len(records) < self._policy.max_events else self._policy.max_bytes
+            self._under_way.append(_Batch(task, _next_offsets(records), len(records), size))
 
     async def _turn(self) -> None:
         """Wait until another batch may begin; the group sees a member that polls all the while."""
@@ -148,10 +152,23 @@ class Consumer:
             self._inbox.resume()
 
     def _may_begin(self) -> bool:
-        running = sum(not batch.task.done() for batch in self._under_way)
-        done = len(self._under_way) - running
-        is_due = done < _MAX_UNCOMMITTED_BATCHES or monotonic() - self._last_begun >= _TRICKLE_SECONDS
-        return running < self._concurrency and is_due
+        """Whether there is room for another batch.
+
+        While the worker holds, small batches may begin beyond `concurrency`, as long as all together are not larger
+        than so many full ones: what they write can tell whether a row that waits is invalid.
+        """
+        running = [batch for batch in self._under_way if not batch.task.done()]
+        done = len(self._under_way) - len(running)
+        if done >= _MAX_UNCOMMITTED_BATCHES and monotonic() - self._last_begun < _TRICKLE_SECONDS:
+            return False
+        if len(running) < self._concurrency:
+            return True
+        full = self._concurrency - 1  # the one that begins may be full
+        fits = (
+            sum(batch.records for batch in running) <= full * self._policy.max_events
+            and sum(batch.bytes for batch in running) <= full * self._policy.max_bytes
+        )
+        return self._hold.active and fits and len(running) < _MAX_HELD_BATCHES
 
     async def _gather(self, generation: int) -> list[Record]:
         """Poll until a batch is full or has lingered; what it returns belongs to `generation` or is to be dropped."""

@@ -100,7 +100,7 @@ _LATELY_SECONDS = 60
 
 
 class Unanswered:
-    """Blocks that were sent without an answer and will be sent again: since when, and with which error."""
+    """Blocks that have no answer, or an error that says nothing of them: since when, and with which error."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, tuple[float, str]] = {}

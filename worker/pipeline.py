@@ -9,8 +9,10 @@ Then, and only then, the caller may commit: every metric is a row, a dead letter
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from time import perf_counter
 
+from worker.block import Block
 from worker.errors import DeadLetterUnavailable, ErrorClass
 from worker.failure_log import FailureLog
 from worker.fanout import FanOut
@@ -74,15 +76,27 @@ class Pipeline:
 
     async def finish(self, fanned: FanOut) -> list[Failed]:
         """Steps 2 and 3 for what is fanned out already; returns what became dead letters."""
-        unwritten: list[FailedMetric] = []
-        budget = IsolationBudget()
-        for block in fanned.blocks.values():
-            with self._tracing.span("write", rows=len(block), month=block.month):
-                unwritten += await self._writer.write(block, budget)
+        unwritten = await self._write([*fanned.blocks.values()])
         failed = [*fanned.failed, *unwritten]
         await self._put(failed)
         self._count(fanned, fanned.rows - len(unwritten))
         return failed
+
+    async def _write(self, blocks: Sequence[Block]) -> list[FailedMetric]:
+        """Write all blocks at once: where the store accepts one month and not another, the others need not wait."""
+        budget = IsolationBudget()
+        writing = [
+            asyncio.create_task(self._write_block(block, budget), name=f"write-{block.month}") for block in blocks
+        ]
+        try:
+            return [*chain.from_iterable(await asyncio.gather(*writing))]
+        finally:
+            for task in writing:
+                task.cancel()
+
+    async def _write_block(self, block: Block, budget: IsolationBudget) -> list[FailedMetric]:
+        with self._tracing.span("write", rows=len(block), month=block.month):
+            return await self._writer.write(block, budget)
 
     async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
         """Fan out as many records as may be in memory at once; None when there are none left."""

@@ -132,6 +132,7 @@ class Telemetry:
             "reach so far back.",
             _AGES,
         )
+        self.in_flight = Unanswered()
         self.unanswered = Unanswered()
         self._gauge(
             "unanswered_inserts", "Blocks sent at least once without an answer, to be sent again."

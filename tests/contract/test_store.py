@@ -26,6 +26,23 @@ from worker.outcome import WRITTEN, Constraint, OutcomeKind
 from worker.ports import Store
 from worker.telemetry import Telemetry
 
+COLUMN_TYPES = {
+    "execution_id": "UUID",
+    "agent_name": "String",
+    "user_id": "Nullable(String)",
+    "metric_type": "String",
+    "metric_value": "Float64",
+    "completed_at": "DateTime64(3, 'UTC')",
+    "recorded_at": "DateTime64(3, 'UTC')",
+    "source_topic": "String",
+    "source_partition": "Int32",
+    "source_offset": "Int64",
+}
+TABLE = f"""
+CREATE TABLE execution_metrics ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())})
+ENGINE = ReplacingMergeTree ORDER BY (metric_type, agent_name, execution_id)
+"""
+
 OpenStore = Callable[..., ClickHouseStore]
 Values = list[tuple[str, float]]
 
@@ -411,6 +428,28 @@ class TestClickHouse:
         assert (outcome.kind, outcome.code) == (OutcomeKind.REFUSED, 395)
 
     @pytest.mark.usefixtures("no_collector")
+    @pytest.mark.parametrize(
+        ("alteration", "difference"),
+        [
+            ("recorded_at DateTime64(6, 'UTC')", "column recorded_at is DateTime64(6, 'UTC')"),  # taken in silence
+            ("metric_value Int64", "column metric_value is Int64"),  # refuses each row
+            ("metric_value String", "column metric_value is String"),  # ends the driver
+            ("source_offset Int32", "column source_offset is Int32"),
+        ],
+    )
+    async def test_column_that_is_altered_while_the_worker_runs_is_misconfigured(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore, alteration: str, difference: str
+    ) -> None:
+        store = stores(target)
+        assert await store.insert(block(("a", 1))) == WRITTEN
+        # Another table in its place: ClickHouse alters no column that is the version of the engine.
+        clickhouse.execute("DROP TABLE execution_metrics SYNC")
+        name, _, kind = alteration.partition(" ")
+        clickhouse.execute(TABLE.replace(f"{name} {COLUMN_TYPES[name]}", f"{name} {kind}"))
+        outcome = await store.insert(block(("a", 2)))
+        assert (outcome.kind, outcome.name) == (OutcomeKind.MISCONFIGURED, "ColumnTypeDiffers")
+        assert difference in outcome.message
+
     async def test_refused_rows_are_freed_without_a_collection(
         self, target: ClickHouseTarget, stores: OpenStore
     ) -> None:

@@ -65,20 +65,35 @@ async def test_ends_the_hold_when_a_block_succeeds(bench: Bench) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
     with bench.breaker.admit(FEBRUARY) as admission:
-        admission.succeed()
+        admission.succeed(at_first_attempt=True)
     assert not bench.breaker.is_failing
     assert not bench.hold.active
 
 
-async def test_keeps_a_month_suspended_until_a_block_of_it_succeeds(bench: Bench) -> None:
+def succeed(bench: Bench, month: int, *first_attempts: bool) -> None:
+    for at_first_attempt in first_attempts:
+        with bench.breaker.admit(month) as admission:
+            admission.succeed(at_first_attempt=at_first_attempt)
+
+
+async def test_closes_for_a_month_when_rows_of_it_are_written(bench: Bench) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
-    with bench.breaker.admit(FEBRUARY) as admission:
-        admission.succeed()
+    succeed(bench, FEBRUARY, True, True, True)
     assert bench.is_trial(JANUARY)
     assert not bench.is_trial(FEBRUARY)
+    succeed(bench, JANUARY, True)
+    assert not bench.is_trial(JANUARY)
+
+
+async def test_closes_only_after_three_blocks_in_a_row_at_the_first_attempt(bench: Bench) -> None:
+    """A store that fails every second INSERT would else be closed and opened, and each time dead-letter a block."""
     with bench.breaker.admit(JANUARY) as admission:
-        admission.succeed()
+        admission.give_up(UNAVAILABLE)
+    succeed(bench, JANUARY, True, True, False, True, True)
+    assert not bench.hold.active
+    assert bench.is_trial(JANUARY)
+    succeed(bench, JANUARY, True)
     assert not bench.is_trial(JANUARY)
 
 
@@ -86,9 +101,9 @@ async def test_holds_as_long_as_one_block_waits_whatever_others_do(bench: Bench)
     with bench.breaker.admit(JANUARY) as waiting:
         await waiting.wait(UNAVAILABLE)
         with bench.breaker.admit(FEBRUARY) as other:
-            other.succeed()
+            other.succeed(at_first_attempt=True)
         assert bench.hold.active
-        waiting.succeed()
+        waiting.succeed(at_first_attempt=True)
         assert not bench.hold.active
 
 
@@ -96,7 +111,7 @@ async def test_ends_the_hold_when_the_waiting_block_is_dropped_and_the_store_is_
     with bench.breaker.admit(JANUARY) as waiting:
         await waiting.wait(UNAVAILABLE)
         with bench.breaker.admit(FEBRUARY) as other:
-            other.succeed()
+            other.succeed(at_first_attempt=True)
     assert not bench.hold.active
 
 
@@ -114,7 +129,7 @@ async def test_trials_back_off_to_a_maximum_and_begin_anew_after_a_success(bench
             await admission.wait(UNAVAILABLE)
             assert 0 <= bench.clock.slept[before] <= min(2.0 ** (failures - 1), 8.0)
         assert max(bench.clock.slept) > 6
-        admission.succeed()
+        admission.succeed(at_first_attempt=True)
         before = len(bench.clock.slept)
         await admission.wait(UNAVAILABLE)
         assert bench.clock.slept[before] <= 1.0
@@ -166,7 +181,7 @@ async def test_probe_that_fails_late_does_not_begin_a_hold_again() -> None:
         admission.give_up(UNAVAILABLE)
     await asked.wait()
     with breaker.admit(JANUARY) as admission:
-        admission.succeed()
+        admission.succeed(at_first_attempt=True)
     answer.set()
     for _ in range(20):
         await asyncio.sleep(0)
@@ -209,5 +224,6 @@ async def test_started_open_tries_the_first_block_without_holding() -> None:
     with breaker.admit(JANUARY) as admission:
         assert admission.is_trial
         assert not hold.active
-        admission.succeed()
+        for _ in range(3):
+            admission.succeed(at_first_attempt=True)
         assert not admission.is_trial

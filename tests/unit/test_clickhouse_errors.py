@@ -49,6 +49,10 @@ class TestServerErrors:
         ("code", "message", "kind"),
         [
             (252, "Too many partitions for single INSERT block (more than 100)", MISCONFIGURED),
+            (454, "decrypt failed: while executing 'FUNCTION decrypt'", UNCLASSIFIED),
+            (454, "SSL connection unexpectedly closed", UNAVAILABLE),
+            (1001, "std::exception. filesystem error: cannot rename: No space left on device", UNAVAILABLE),
+            (1001, "std::exception. Should start with 'POINT'", UNCLASSIFIED),
             (252, "Too many parts (3000 with average size of 1 KiB) in table", UNAVAILABLE),
             (32, "Attempt to read after eof: while executing 'FUNCTION toUInt8OrZero(a)'", UNCLASSIFIED),
             (32, "Attempt to read after eof", UNAVAILABLE),

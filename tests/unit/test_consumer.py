@@ -254,6 +254,32 @@ async def test_first_record_that_fails_unclassified_is_refused_when_later_batche
         assert not it.worker.hold.reasons
 
 
+async def test_small_batches_of_rows_that_wait_leave_room_for_others() -> None:
+    """Twenty records, each in a block of its own, may be invalid: others must be read to tell."""
+    poison = [record(event(metrics={"poison": 1}), offset=number) for number in range(20)]
+    inbox = MemoryInbox([])
+    store = MemoryStore(fails=lambda row: row.metric == "poison")
+    async with running(inbox, store, BatchPolicy(max_events=100, linger_seconds=0), OnUnavailable.HOLD) as it:
+        for number, one in enumerate(poison, 1):
+            inbox.put(one)
+            await it.until(lambda: inbox._position == {FIRST: number})  # noqa: B023 - awaited here
+        for number in range(20, 40):
+            inbox.put(*records(1, start=number))
+            await it.until(lambda: inbox._position == {FIRST: number + 1})  # noqa: B023 - awaited here
+        await it.until(lambda: inbox.committed == {FIRST: 40})
+        assert len(it.worker.dead_letters.letters) == 20
+        assert len(store.table) == 40
+
+
+async def test_full_batches_that_wait_are_no_more_than_the_concurrency() -> None:
+    inbox, store = MemoryInbox(records(30)), MemoryStore()
+    store.down = UNAVAILABLE
+    async with running(inbox, store, BatchPolicy(max_events=5, linger_seconds=0), OnUnavailable.HOLD) as it:
+        await it.until(lambda: inbox.idles > 1)
+        assert it.worker.hold.active
+        assert inbox._position == {FIRST: 10}
+
+
 async def test_batches_ahead_of_one_that_waits_are_bounded_and_trickle_on(monkeypatch: pytest.MonkeyPatch) -> None:
     class FirstHangs(MemoryStore):
         let = asyncio.Event()

@@ -50,7 +50,7 @@ def collector() -> Iterator[None]:
 
 
 def is_invalid(row: Row) -> bool:
-    return row.metric == "b" and row.event.execution_id.int % 3 == 0
+    return row.metric == "b" and row.event.execution_id.int % 2**16 in {0x0, 0x3, 0x6, 0x9, 0x12, 0x15}
 
 
 STORES: dict[str, Callable[[], Store]] = {

@@ -3,10 +3,12 @@
 There, one `try` around all the writes of an execution lost every metric after the first that failed.
 """
 
+import asyncio
 from uuid import UUID
 
 import pytest
 
+from tests.support.clock import until
 from tests.support.events import EXECUTION_ID, event, event_without, record
 from tests.support.fakes import REFUSED, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import rig
@@ -24,7 +26,6 @@ class TestStoreThatAlwaysFails:
         [
             (REFUSED, ErrorClass.ROW_REFUSED),
             (UNAVAILABLE, ErrorClass.STORE_UNAVAILABLE),
-            (UNCLASSIFIED, ErrorClass.STORE_UNAVAILABLE),
         ],
     )
     async def test_both_metrics_are_attempted_and_become_dead_letters(
@@ -46,7 +47,17 @@ class TestStoreThatAlwaysFails:
             assert {item.failure.error_class for item in letters} == {error_class}
             assert all(item.attempts >= 1 for item in letters)
 
-    @pytest.mark.parametrize("outcome", [REFUSED, UNAVAILABLE, UNCLASSIFIED])
+    async def test_error_of_unknown_meaning_loses_nothing(self) -> None:
+        async with rig() as worker:
+            worker.store.broken = UNCLASSIFIED
+            batch = asyncio.create_task(worker.pipeline.process([record(event(metrics=TWO_METRICS))]))
+            await until(lambda: worker.hold.active)
+            worker.store.broken = None
+            await batch
+            assert {row.metric_type for row in worker.store.table} == set(TWO_METRICS)
+            assert worker.dead_letters.letters == []
+
+    @pytest.mark.parametrize("outcome", [REFUSED, UNAVAILABLE])
     async def test_next_batch_is_processed(self, outcome: Outcome) -> None:
         async with rig() as worker:
             worker.store.broken = outcome

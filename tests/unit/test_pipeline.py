@@ -226,6 +226,30 @@ class TestBlocks:
         assert len(turns) >= 2_000 / 250
 
 
+class TestSeveralMonths:
+    @pytest.mark.parametrize("on_unavailable", OnUnavailable)
+    async def test_that_the_store_accepts_do_not_wait_for_one_that_it_does_not(
+        self, on_unavailable: OnUnavailable
+    ) -> None:
+        class NotJanuary(MemoryStore):
+            away = True
+
+            async def insert(self, block: Block) -> Outcome:
+                return MISCONFIGURED if self.away and block.month == 202601 else await super().insert(block)
+
+        records = [
+            record(event(metrics={"good": 1}, completed_at=f"2026-0{month}-15T12:00:00Z"), offset=month)
+            for month in (1, 2, 3)
+        ]
+        async with rig(store := NotJanuary(), on_unavailable) as worker:
+            batch = asyncio.create_task(worker.pipeline.process(records))
+            await until(lambda: len(store.table) == 2)
+            assert not batch.done()
+            store.away = False
+            await batch
+            assert len(store.table) == 3
+
+
 class TestABatchThatIsDroppedWhileItWaitsForTheStore:
     async def test_has_put_no_dead_letter_that_would_be_put_again(self) -> None:
         records = [record(b"{", offset=0), record(event(metrics={"good": 1, "refused": -1}), offset=1)]

@@ -185,7 +185,8 @@ class TestAnOutage:
         store, hold = MemoryStore(), Hold()
         writer = Writer(store, hold, RETRY, backoff=PACE, sleep=Clock().sleep, starts_open=True)
         store.fail_inserts(*[UNAVAILABLE] * 50)
-        assert await writer.write(BLOCK) == []
+        for number in (1, 2, 3, 4):
+            assert await writer.write(block_of(many_events(number), ["a"])) == []
         assert not hold.active
         store.down = UNAVAILABLE
         assert len(await writer.write(block_of(many_events(2), ["c"]))) == 2, "it has been available since"
@@ -332,44 +333,38 @@ class TestAnUnclassifiedCode:
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
         assert len(store.table) == 1_800
 
-    async def test_that_begins_after_some_rows_were_written_refuses_no_valid_row(self) -> None:
+    @BOTH
+    async def test_that_begins_after_some_rows_were_written_refuses_no_valid_row(
+        self, on_unavailable: OnUnavailable
+    ) -> None:
         store = MemoryStore(lambda row: row.metric == "metric_0" and row.value < 30)
         block = block_of(many_events(20), [f"metric_{number}" for number in range(10)])
-        async with rig(store) as worker:
-            store.watch = lambda: setattr(store, "broken", UNCLASSIFIED if store.acknowledged else None)
+        async with rig(store, on_unavailable) as worker:
+            store.watch = lambda: setattr(store, "broken", UNCLASSIFIED if 20 < len(store.inserts) < 400 else None)
             failed = await worker.writer.write(block)
-            assert worker.hold.active
-        valid = [item for item in failed if item.metric != "metric_0"]
-        assert valid
-        assert classes(valid) == {ErrorClass.STORE_UNAVAILABLE}
+            assert not worker.hold.active
+        assert {item.metric for item in failed} == {"metric_0"}
         assert len(failed) + len(store.acknowledged) == 200
 
-    async def test_while_another_block_is_written_refuses_no_valid_row(self) -> None:
-        store = MemoryStore()
-        async with rig(store) as worker:
-            store.fail_inserts(UNCLASSIFIED)
-            first = asyncio.create_task(worker.writer.write(block_of(many_events(3), ["a", "b"])))
-            await worker.writer.write(BLOCK)
-            store.broken = UNCLASSIFIED
-            assert classes(await first) <= {ErrorClass.STORE_UNAVAILABLE}
-
+    @BOTH
     @pytest.mark.parametrize("events", [1, 2, 1_000])
-    async def test_is_an_outage_where_nothing_is_written(self, events: int) -> None:
-        async with rig() as worker:
+    async def test_is_an_outage_where_nothing_is_written(self, events: int, on_unavailable: OnUnavailable) -> None:
+        async with rig(on_unavailable=on_unavailable) as worker:
             worker.store.broken = UNCLASSIFIED
-            failed = await worker.writer.write(block_of(many_events(events), ["a", "b"]))
-            assert worker.hold.active
-        assert {item.failure for item in failed} == {
-            Failure(ErrorClass.STORE_UNAVAILABLE, "CODE_4711", "something new", 4711)
-        }
-        assert len(failed) == 2 * events
-        assert len(worker.store.inserts) <= RETRY.attempts + 4 * 30
+            writing = asyncio.create_task(worker.writer.write(block_of(many_events(events), ["a", "b"])))
+            await until(lambda: worker.hold.active)
+            assert worker.hold.reasons == {Cause.STORE: "CODE_4711: something new"}
+            assert len(worker.store.inserts) <= 5 * 60
+            worker.clock.watch = lambda: setattr(worker.store, "broken", None)
+            assert await writing == []
+            assert len(worker.store.acknowledged) == 2 * events
+            assert not worker.hold.active
 
     async def test_within_the_budget_is_only_retried(self) -> None:
         async with rig() as worker:
-            worker.store.fail_inserts(*[UNCLASSIFIED] * (RETRY.attempts - 1))
+            worker.store.fail_inserts(*[UNCLASSIFIED] * 5)
             assert await worker.writer.write(BLOCK) == []
-            assert worker.store.inserts == [8] * RETRY.attempts
+            assert worker.store.inserts == [8] * 6
 
     async def test_followed_by_an_outage_loses_no_row(self) -> None:
         async with rig() as worker:
@@ -391,14 +386,28 @@ class TestAnUnclassifiedCode:
             assert await worker.writer.write(BLOCK) == []
             assert in_table(worker.store) == list(range(8))
 
-    async def test_of_a_lone_row_is_unavailable_and_does_not_stop_the_next_block(self) -> None:
+    @BOTH
+    async def test_of_a_lone_row_waits_for_other_blocks_and_is_refused_then(
+        self, on_unavailable: OnUnavailable
+    ) -> None:
         store = MemoryStore(fails=lambda row: row.metric == "poison")
-        async with rig(store) as worker:
-            failed = await worker.writer.write(block_of(many_events(1), ["poison"]))
-            assert classes(failed) == {ErrorClass.STORE_UNAVAILABLE}
-            assert worker.hold.active
-            assert await worker.writer.write(BLOCK) == []
+        async with rig(store, on_unavailable) as worker:
+            lone = asyncio.create_task(worker.writer.write(block_of(many_events(1), ["poison"])))
+            await until(lambda: worker.hold.active)
+            for number in range(1, 30):
+                assert await worker.writer.write(block_of(many_events(number), ["a"])) == []
+                await asyncio.sleep(0)
+            assert classes(await lone) == {ErrorClass.ROW_REFUSED}
             assert not worker.hold.active
+
+    async def test_in_the_middle_of_which_the_connection_breaks_has_a_whole_budget_for_that(self) -> None:
+        store = MemoryStore(fails=lambda row: row.value == 20)
+        async with rig(store, retry=RetryPolicy(attempts=8)) as worker:
+            store.watch = lambda: setattr(store, "down", UNAVAILABLE if 12 <= len(store.inserts) < 18 else None)
+            failed = await worker.writer.write(block_of(many_events(100), ["a"]))
+            assert not worker.hold.active
+        assert values(failed) == [20]
+        assert classes(failed) == {ErrorClass.ROW_REFUSED}
 
     @pytest.mark.parametrize("rows", [2, 10, 1_000])
     async def test_on_half_of_all_inserts_refuses_fewer_than_one_row_in_a_hundred_thousand(self, rows: int) -> None:
@@ -449,13 +458,27 @@ class TestRowsThatAreTooLarge:
             assert "holding" not in [entry["event"] for entry in logs]
             assert worker.counted("splits", reason="too_large") == 3
 
-    async def test_are_unavailable_when_a_small_block_is_still_too_large(self) -> None:
+    @BOTH
+    async def test_of_a_small_block_may_be_one_row(self, on_unavailable: OnUnavailable) -> None:
+        """A view that makes a thousand rows of one: the others must not wait for it."""
+
+        class Explodes(MemoryStore):
+            async def insert(self, block: Block) -> Outcome:
+                if any(row.value == 700 for row in block.rows()):
+                    return TOO_LARGE
+                return await super().insert(block)
+
+        async with rig(Explodes(), on_unavailable) as worker:
+            failed = await worker.writer.write(block_of(many_events(900), ["a"]))
+            assert values(failed) == [700]
+            assert classes(failed) == {ErrorClass.ROW_REFUSED}
+
+    async def test_however_few_they_are_wait_until_the_store_has_memory_again(self) -> None:
         async with rig(self.Small(0)) as worker:
-            failed = await worker.writer.write(block_of(many_events(4_000), ["a"]))
-            assert classes(failed) == {ErrorClass.STORE_UNAVAILABLE}
-            assert len(failed) == 4_000
-            assert worker.store.inserts == [4_000, 2_000, 2_000, *[1_000] * RETRY.attempts]
-            assert worker.hold.active
+            writing = asyncio.create_task(worker.writer.write(block_of(many_events(4_000), ["a"])))
+            await until(lambda: worker.hold.active)
+            worker.store.most = 10_000  # type: ignore[attr-defined]  # of Small
+            assert await writing == []
 
 
 SCRIPT = st.lists(

@@ -6,12 +6,18 @@ from typing import Any, NamedTuple
 from clickhouse_driver import Client, defines
 from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock
 from clickhouse_driver.columns.service import write_column
+from clickhouse_driver.connection import Connection
+from clickhouse_driver.errors import ServerException
 from clickhouse_driver.protocol import ClientPacketTypes
+from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_binary_uint8
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
 from worker.block import COLUMNS, Block
 from worker.clickhouse.encoding import encoder
+from worker.clickhouse.types import type_differences
+from worker.errors import StoreError
+from worker.outcome import Outcome, OutcomeKind
 
 
 class ExternalBlock(NamedTuple):
@@ -28,6 +34,21 @@ class ExternalBlock(NamedTuple):
     block: Block
 
 
+class _Connection(Connection):  # type: ignore[misc]  # the driver ships no types
+    """Reads exceptions whose text is not UTF-8: ClickHouse cuts the values that it quotes by bytes.
+
+    The driver's own would lose the code with the text, so that an invalid row looks like a broken connection.
+    """
+
+    def receive_exception(self) -> ServerException:
+        """Overrides the driver's."""
+        code = read_binary_int32(self.fin)
+        name, message, trace = (read_binary_bytes(self.fin).decode("utf-8", "replace") for _ in range(3))
+        nested = self.receive_exception() if read_binary_uint8(self.fin) else None
+        prefix = f"{name}. " if name != "DB::Exception" else ""
+        return ServerException(f"{prefix}{message}. Stack trace:\n\n{trace}", code, nested=nested)
+
+
 class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     """A client for one thread at a time; statement, settings, answers and errors are the driver's.
 
@@ -36,6 +57,11 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     """
 
     inserted_types: Mapping[str, str] = {}
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the driver's
+        super().__init__(*args, **options)
+        for connection in (self.connection, *self.connections):
+            connection.__class__ = _Connection  # the driver has no way to name another
 
     def ask(self, query: str, external: ExternalBlock, settings: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """Run a SELECT that may read `external`; the rows of its answer.
@@ -70,13 +96,25 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
             sent: int = super().send_data(sample_block, data, types_check, columnar)
             return sent
         (block,) = data
-        self.inserted_types = dict(sample_block.columns_with_types)
+        self._check_types(dict(sample_block.columns_with_types))
         if block:
             send_block(self.connection, sample_block.columns_with_types, block)
             self.receive_profile_events()
         self.connection.send_data(ColumnOrientedBlock())  # no rows: the end
         self.receive_profile_events()
         return len(block)
+
+    def _check_types(self, types: Mapping[str, str]) -> None:
+        """Before each INSERT, because a table can be altered while the worker runs.
+
+        Raises:
+            StoreError: a column has another type than the worker writes. ClickHouse would take some of them in silence,
+                such as a time of another precision.
+        """
+        if types != self.inserted_types:
+            if differences := [*type_differences(types)]:
+                raise StoreError(Outcome(OutcomeKind.MISCONFIGURED, "ColumnTypeDiffers", "; ".join(differences)))
+            self.inserted_types = types
 
 
 def send_block(connection: Any, columns: Sequence[tuple[str, str]], block: Block, table: str = "") -> None:  # noqa: ANN401 - of the driver

@@ -14,10 +14,15 @@ _AUTHENTICATION = frozenset({192, 193, 194, 516})
 _BY_TEXT = (
     (252, "Too many partitions for single INSERT block", OutcomeKind.MISCONFIGURED),
     (32, "while executing", OutcomeKind.UNCLASSIFIED),
+    (33, "while executing", OutcomeKind.UNCLASSIFIED),
     (243, "while executing", OutcomeKind.UNCLASSIFIED),
+    (454, "while executing", OutcomeKind.UNCLASSIFIED),
+    (1001, "No space left on device", OutcomeKind.UNAVAILABLE),
+    (1001, "filesystem error", OutcomeKind.UNAVAILABLE),
+    (1001, "bad_alloc", OutcomeKind.UNAVAILABLE),
 )
 """Codes with a second meaning, and the text that tells it: the target of a view has too many partitions; a function of
-a view, a default or a constraint does not accept a value (32 also in 26.9, 243 in 24.8)."""
+a view, a default or a constraint does not accept a value; a library reports a disk or the memory of the server."""
 _VALUE_ERRORS = (
     driver.TypeMismatchError,
     driver.TooLargeStringSize,

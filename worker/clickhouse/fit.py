@@ -6,24 +6,12 @@ from typing import NamedTuple
 
 from worker.block import COLUMNS
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
+from worker.clickhouse.types import type_differences
 
-_TYPES = {
-    "execution_id": "UUID",
-    "agent_name": "String",
-    "user_id": "Nullable(String)",
-    "metric_type": "String",
-    "metric_value": "Float64",
-    "completed_at": "DateTime64(3, 'UTC')",
-    "recorded_at": "DateTime64(3, 'UTC')",
-    "source_topic": "String",
-    "source_partition": "Int32",
-    "source_offset": "Int64",
-}
 _SORTING_KEY = "metric_type, agent_name, toDate32(completed_at), execution_id"
 _PARTITION_KEY = "toYYYYMM(completed_at)"
 _LITERAL = r"'((?:[^'\\]|\\.)*)'"
 _DISTRIBUTED = re.compile(rf"Distributed\({_LITERAL}, {_LITERAL}, {_LITERAL}")
-_LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
 # A server that stands alone has none unless it is told to; replicas have one unless they are told not to.
 _WINDOW = re.compile(r"(?P<not>non_)?replicated_deduplication_window = (?P<inserts>\d+)")
 
@@ -76,17 +64,11 @@ def _columns(target: ClickHouseTarget) -> Iterator[str]:
         "SELECT name, type, default_kind FROM system.columns WHERE database = %(database)s AND table = %(table)s",
         {"database": target.database, "table": target.table},
     )
-    found = {name: (kind, default) for name, kind, default in rows}
-    if not found:
+    if not rows:
         return  # no table is without columns: this user may not see them
-    for name in COLUMNS:
-        if name not in found:
-            yield f"column {name} is missing; it should be {_TYPES[name]}"
-            continue
-        kind, default = found[name]
-        if _LOW_CARDINALITY.sub(r"\1", kind) != _TYPES[name]:
-            yield f"column {name} is {kind}; it should be {_TYPES[name]}"
-        if default in ("MATERIALIZED", "ALIAS"):
+    yield from type_differences({name: kind for name, kind, _ in rows})
+    for name, _, default in rows:
+        if name in COLUMNS and default in ("MATERIALIZED", "ALIAS"):
             yield f"column {name} is {default}, and takes no value from an insert"
 
 

@@ -47,9 +47,11 @@ class InsertAttempts:
         """Inside, `piece` is inserted once."""
         attempt, sent = Attempt(), monotonic()
         piece.attempts += 1
+        self._telemetry.in_flight.add(id(piece), sent, "no answer yet")
         try:
             yield attempt
         finally:
+            self._telemetry.in_flight.discard(id(piece))
             first_sent, piece.first_sent = piece.first_sent, sent if piece.first_sent is None else piece.first_sent
             if first_sent is not None:
                 self._count_repetition(attempt.outcome, sent - first_sent)

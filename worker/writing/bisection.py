@@ -26,7 +26,8 @@ from worker.writing.splitting import reserve_rows, split, split_in_half, take_mi
 _FAILURES_TO_REFUSE = 3
 _STREAK_TO_SAMPLE = 5
 _LONGEST_STREAK = 20
-"""So many unclassified failures in a row, and nothing written in between: the store looks down."""
+"""So many unclassified failures in a row, of pieces that had not failed before, and nothing written in between: the
+store looks down."""
 
 
 @dataclass
@@ -72,7 +73,6 @@ class Bisection:
     Attributes:
         failed: the rows that were not written, with the reason.
         has_split: whether the last report has split a piece.
-        has_ambiguous_failures: whether a piece has failed with an unclassified code.
         must_wait: whether no INSERT is of use before the store recovers or rows of another block are written.
     """
 
@@ -86,7 +86,7 @@ class Bisection:
         self._has_waited = False
         self.failed: list[FailedMetric] = []
         self.has_split = False
-        self.has_ambiguous_failures = False
+        self._is_in_doubt = False
         self.must_wait = False
 
     def next_piece(self) -> Piece | None:
@@ -152,7 +152,7 @@ class Bisection:
             self._fail(piece, ErrorClass.ROW_REFUSED, outcome)
 
     def _handle_ambiguous(self, piece: Piece, outcome: Outcome) -> None:
-        is_first, self.has_ambiguous_failures = not self.has_ambiguous_failures, True
+        is_first, self._is_in_doubt = not self._is_in_doubt, True
         if self._writes.pieces > self._writes_at_streak:
             self._streak, self._writes_at_streak = 0, self._writes.pieces
         self._streak += 1
@@ -164,15 +164,14 @@ class Bisection:
             self._isolate(piece, rows)
             self._pieces += (self._part(piece, [row], is_reserved=True) for row in reserved)
         else:
-            # The first failure of a block does not count: it had another retry policy.
-            self._count_failure(piece, outcome, counts=not is_first)
+            self._count_failure(piece, outcome)
         self.must_wait = bool(self._pieces) and (self._all_wait() or self._evidence_is_spent())
         self._has_waited = self._has_waited or self.must_wait
 
-    def _count_failure(self, piece: Piece, outcome: Outcome, *, counts: bool) -> None:
+    def _count_failure(self, piece: Piece, outcome: Outcome) -> None:
         """The piece cannot be split further: it is refused at its third failure."""
         self._move_to_end(piece)
-        if not counts or (piece.counted_failures and self._writes.pieces == piece.writes_at_failure):
+        if piece.counted_failures and self._writes.pieces == piece.writes_at_failure:
             return
         if not piece.counted_failures and len(piece.block) == 1:
             self._failed_alone[piece.block.metrics[0]] += 1
@@ -188,7 +187,10 @@ class Bisection:
         return self._store_looks_down() and not any(piece.is_reserved for piece in self._pieces)
 
     def _store_looks_down(self) -> bool:
-        return self._streak >= _LONGEST_STREAK and self._writes.pieces == self._writes_at_streak
+        """Whether more pieces have failed in a row than those that are known to fail."""
+        if self._writes.pieces > self._writes_at_streak:
+            return False
+        return self._streak >= _LONGEST_STREAK + sum(piece.counted_failures > 0 for piece in self._pieces)
 
     def _isolate(self, piece: Piece, rows: Sequence[Row]) -> None:
         """Split `piece` into parts of `rows`; where it tells something, one of the rows is inserted alone and first."""

@@ -4,7 +4,8 @@ closed  a block has its whole retry budget
 open    a block is a trial: one attempt, then a wait with backoff, until the store answers about its rows
 
 A failure that ends a budget opens it for all months, because the store may be away as a whole. Rows that are written
-close it for their own month only, because the store may accept one partition of the table and not another. The worker
+close it for their own month only, because the store may accept one partition of the table and not another; and only
+when three blocks in a row were written at the first attempt, because the store may fail every second INSERT. The worker
 holds from the failure on, until rows are written or an INSERT of no rows succeeds, and as long as a block waits. That
 INSERT proves nothing for rows, so it closes nothing.
 """
@@ -18,6 +19,7 @@ from worker.outcome import Outcome, OutcomeKind
 from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 
 _MAX_REASON = 500
+_SUCCESSES_TO_CLOSE = 3
 
 
 class CircuitBreaker:
@@ -47,6 +49,7 @@ class CircuitBreaker:
         self._sleep = sleep
         self._closed_months: set[int] | None = set() if starts_open else None  # None: all
         self._is_failing = False
+        self._successes = 0
         self._waiting_blocks = 0
         self._probing: asyncio.Task[None] | None = None
 
@@ -71,14 +74,16 @@ class CircuitBreaker:
     def open(self, outcome: Outcome) -> None:
         """Hold because of `outcome`, and make every block a trial."""
         self._closed_months = set()
+        self._successes = 0
         self._is_failing = True
         self._say(outcome)
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._probe_until_accepted(), name="store-probe")
 
-    def close(self, month: int) -> None:
+    def count_success(self, month: int, *, at_first_attempt: bool) -> None:
         """Rows of `month` were written."""
-        if self._closed_months is not None:
+        self._successes = self._successes + 1 if at_first_attempt else 0
+        if self._closed_months is not None and self._successes >= _SUCCESSES_TO_CLOSE:
             self._closed_months.add(month)
         self._is_failing = False
         self._leave_hold_when_over()
@@ -155,7 +160,7 @@ class Admission:
             self._is_waiting = False
             self._breaker.count_waiting(-1)
 
-    def succeed(self) -> None:
+    def succeed(self, *, at_first_attempt: bool) -> None:
         """Rows of the block were written."""
         self.end_wait()
-        self._breaker.close(self._month)
+        self._breaker.count_success(self._month, at_first_attempt=at_first_attempt)

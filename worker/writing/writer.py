@@ -6,17 +6,17 @@
    written       the rows are done
    refused       ask the store which rows violate the constraint that it names (`constraints`), or split the block until
                  each invalid row is alone (`bisection`); these are dead letters
-   too_large     split in halves, each with a budget of its own
+   too_large     split in halves, each with a budget of its own; a small piece counts as unclassified
    unavailable   hold (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the
                  outage had begun before them; otherwise they wait, and are inserted again
    misconfigured hold at once, and wait
-   unclassified  as unavailable, unless other rows are written meanwhile (`bisection`)
+   unclassified  retried for some seconds; then split and waited for, until other rows that are written meanwhile tell
+                 which rows are invalid (`bisection`)
 
 Which outcome an error code has is said in `worker.clickhouse.error_codes`.
 """
 
 import asyncio
-from dataclasses import replace
 from enum import StrEnum
 
 from worker.block import Block
@@ -33,13 +33,13 @@ from worker.writing.circuit_breaker import Admission, CircuitBreaker
 from worker.writing.constraints import Constraints
 
 _ONCE = RetryPolicy(attempts=1)
-_ATTEMPTS_AFTER_AMBIGUOUS = 4
-"""Of each piece once a piece of its block has failed with an unclassified code. A store that fails every second INSERT
-at random fails one valid row in 4,096 three times in a row."""
+_UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
+"""Of each piece that fails with an unclassified code, in an outage too. A store that fails every second INSERT at
+random fails one valid row in 32,768 three times in a row."""
+_MAX_ROUNDS = 3
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
-"""A block of at most so many rows is not halved, and counts as unavailable. The memory that ClickHouse takes for an
-INSERT hardly depends on fewer rows."""
-_RETRIED = (OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED)
+"""A block of at most so many rows is not halved. The memory that ClickHouse takes for an INSERT hardly depends on fewer
+rows, so that either one row is at fault or the server."""
 
 
 class OnUnavailable(StrEnum):
@@ -77,7 +77,6 @@ class Writer:
     ) -> None:
         self._store = store
         self._retry = retry
-        self._retry_ambiguous = replace(retry, attempts=_ATTEMPTS_AFTER_AMBIGUOUS)
         self._on_unavailable = on_unavailable
         self._sleep = sleep
         self._telemetry = telemetry or Telemetry()
@@ -116,8 +115,7 @@ class Writer:
         with self._breaker.admit(block.month) as admission, InsertAttempts(self._telemetry) as attempts:
             while (piece := bisection.next_piece()) is not None:
                 is_trial = admission.is_trial
-                retry = self._retry_policy(bisection, is_trial=is_trial)
-                outcome = await self._insert(piece, attempts, retry)
+                outcome = await self._insert(piece, attempts, _ONCE if is_trial else self._retry)
                 violating = await self._constraints.find_violating(outcome, piece.block)
                 bisection.report(piece, outcome, violating)
                 if bisection.has_split:
@@ -126,33 +124,37 @@ class Writer:
                 if bisection.must_wait:
                     await self._wait_or_give_up(bisection, admission, outcome, is_trial=is_trial)
                 elif outcome.kind is OutcomeKind.WRITTEN:
-                    admission.succeed()
+                    admission.succeed(at_first_attempt=piece.attempts == 1)
                 elif outcome.kind is OutcomeKind.REFUSED:
                     admission.end_wait()
         self._telemetry.not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
         return bisection.failed
 
-    def _retry_policy(self, bisection: Bisection, *, is_trial: bool) -> RetryPolicy:
-        if bisection.has_ambiguous_failures:
-            return self._retry_ambiguous
-        return _ONCE if is_trial else self._retry
-
     async def _insert(self, piece: Piece, attempts: InsertAttempts, retry: RetryPolicy) -> Outcome:
+        """Insert `piece` until the outcome says something of its rows, or a budget is spent."""
+
         async def insert() -> Outcome:
             with attempts.measure(piece) as attempt:
                 outcome = await self._store.insert(piece.block)
                 if outcome.kind is OutcomeKind.TOO_LARGE and len(piece.block) <= _MAX_ROWS_NOT_TOO_LARGE:
-                    outcome = outcome._replace(kind=OutcomeKind.UNAVAILABLE)
+                    outcome = outcome._replace(kind=OutcomeKind.UNCLASSIFIED)
                 attempt.outcome = outcome
             return outcome
 
-        return await retry.call(insert, lambda outcome: outcome.kind in _RETRIED, self._sleep)
+        for _ in range(_MAX_ROUNDS):
+            outcome = await retry.call(insert, lambda outcome: outcome.kind is OutcomeKind.UNAVAILABLE, self._sleep)
+            if outcome.kind is not OutcomeKind.UNCLASSIFIED:
+                break
+            outcome = await _UNCLASSIFIED.call(insert, lambda o: o.kind is OutcomeKind.UNCLASSIFIED, self._sleep)
+            if outcome.kind is not OutcomeKind.UNAVAILABLE:
+                break  # else an outage has begun meanwhile, which has a budget of its own
+        return outcome
 
     async def _wait_or_give_up(
         self, bisection: Bisection, admission: Admission, outcome: Outcome, *, is_trial: bool
     ) -> None:
         may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
-        if may_give_up and outcome.kind is not OutcomeKind.MISCONFIGURED:
+        if may_give_up and outcome.kind is OutcomeKind.UNAVAILABLE:
             admission.give_up(outcome)
             bisection.give_up(outcome)
         else:

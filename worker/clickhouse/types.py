@@ -1,0 +1,32 @@
+"""The types of the columns that the worker writes."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+_TYPES = {
+    "execution_id": "UUID",
+    "agent_name": "String",
+    "user_id": "Nullable(String)",
+    "metric_type": "String",
+    "metric_value": "Float64",
+    "completed_at": "DateTime64(3, 'UTC')",
+    "recorded_at": "DateTime64(3, 'UTC')",
+    "source_topic": "String",
+    "source_partition": "Int32",
+    "source_offset": "Int64",
+}
+_LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
+
+
+def type_differences(types: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each column that is missing in `types`, or has another type; LowCardinality makes no difference.
+
+    Args:
+        types: by the name of the column, as ClickHouse writes them.
+    """
+    for name, expected in _TYPES.items():
+        found = types.get(name)
+        if found is None:
+            yield f"column {name} is missing; it should be {expected}"
+        elif _LOW_CARDINALITY.sub(r"\1", found) != expected:
+            yield f"column {name} is {found}; it should be {expected}"
