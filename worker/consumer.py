@@ -154,8 +154,8 @@ class Consumer:
     def _may_begin(self) -> bool:
         """Whether there is room for another batch.
 
-        While the worker holds, small batches may begin beyond `concurrency`, as long as all together are not larger
-        than so many full ones: what they write can tell whether a row that waits is invalid.
+        While it is in doubt whether the store or rows that wait are the reason for holding, small batches may begin
+        beyond `concurrency`, as long as all together are not larger than so many full ones: what they write tells.
         """
         running = [batch for batch in self._under_way if not batch.task.done()]
         done = len(self._under_way) - len(running)
@@ -168,7 +168,7 @@ class Consumer:
             sum(batch.records for batch in running) <= full * self._policy.max_events
             and sum(batch.bytes for batch in running) <= full * self._policy.max_bytes
         )
-        return self._hold.active and fits and len(running) < _MAX_HELD_BATCHES
+        return self._hold.is_in_doubt and fits and len(running) < _MAX_HELD_BATCHES
 
     async def _gather(self, generation: int) -> list[Record]:
         """Poll until a batch is full or has lingered; what it returns belongs to `generation` or is to be dropped."""

@@ -27,9 +27,9 @@ class WatchedHold(Hold):
         """What is away; where all is well again, what was away last."""
         return "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self.reasons.items() or self._last)
 
-    def enter(self, cause: Cause, reason: str) -> None:
+    def enter(self, cause: Cause, reason: str, *, in_doubt: bool = False) -> None:
         """See `Hold`."""
-        super().enter(cause, reason)
+        super().enter(cause, reason, in_doubt=in_doubt)
         self._last = [(cause, reason)]
         self.entered.set()
 

@@ -104,7 +104,8 @@ class CircuitBreaker:
             await asyncio.gather(self._probing, return_exceptions=True)
 
     def _say(self, outcome: Outcome) -> None:
-        self._hold.enter(Cause.STORE, str(outcome)[:_MAX_REASON])
+        in_doubt = outcome.kind is OutcomeKind.UNCLASSIFIED
+        self._hold.enter(Cause.STORE, str(outcome)[:_MAX_REASON], in_doubt=in_doubt)
 
     def _leave_hold_when_over(self) -> None:
         if not self._is_failing and not self._waiting_blocks:
