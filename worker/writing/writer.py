@@ -34,8 +34,8 @@ from worker.writing.constraints import Constraints
 
 _ONCE = RetryPolicy(attempts=1)
 _UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
-"""Of each piece that fails with an unclassified code, in an outage too. A store that fails every second INSERT at
-random fails one valid row in 32,768 three times in a row."""
+"""After the first attempt of each piece, in an outage too. A store that fails every second INSERT at random refuses one
+valid row in 2^18 by three failures in a row."""
 _MAX_ROUNDS = 3
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
 """A block of at most so many rows is not halved. The memory that ClickHouse takes for an INSERT hardly depends on fewer
