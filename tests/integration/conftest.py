@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from clickhouse_driver import Client
@@ -9,7 +10,9 @@ from clickhouse_driver import Client
 from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
-from tests.support.local import Topics, fresh_name
+from tests.support.events import encoded, event
+from tests.support.local import Topics, fresh_name, wait_until
+from tests.support.topic import send
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 
@@ -54,3 +57,18 @@ def not_negative(clickhouse: Client, environment: dict[str, str]) -> None:
     """A rule of the table: no value below 0."""
     assert environment
     clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")
+
+
+async def write_some_blocks(environment: dict[str, str], client: Client) -> int:
+    """Send events, each in a block of its own: a worker dead-letters nothing for an outage before three were written.
+
+    Returns:
+        How many rows of them are in the table, two of each.
+    """
+    count = "SELECT count() FROM execution_metrics"
+    for number in range(1, 5):
+        values = [encoded(event(execution_id=str(uuid4())))]
+        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+        rows = [(2 * number,)]
+        wait_until(lambda: client.execute(count) == rows, f"{rows} rows", timeout_seconds=30)  # noqa: B023 - called here
+    return 8

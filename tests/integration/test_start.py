@@ -12,7 +12,7 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import free_port
 from deploy.local.worker_process import WorkerProcess
-from tests.integration.conftest import StartWorker
+from tests.integration.conftest import StartWorker, write_some_blocks
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
 from tests.support.topic import committed, send, size
@@ -95,9 +95,8 @@ async def test_is_unready_when_an_insert_fails_for_ten_seconds_within_its_budget
         RETRY_MAX_SECONDS="600",
         RETRY_MAX_WAIT_SECONDS="0.5",
     )
-    await send_events(environment, 5)
     with engine.client("metrics") as client:
-        wait_until(lambda: client.execute("SELECT count() FROM execution_metrics") == [(10,)], "the first rows")
+        await write_some_blocks(environment, client)
     engine.kill()
     await send_events(environment, 5)
     wait_until(holds(worker, "an INSERT has been failing for"), "the reason at /readyz", timeout_seconds=30)

@@ -19,7 +19,7 @@ from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import without_settings
 from deploy.local.process import free_port
 from deploy.local.worker_process import WorkerProcess
-from tests.integration.conftest import StartWorker
+from tests.integration.conftest import StartWorker, write_some_blocks
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
 from tests.support.topic import committed, headers_of, read, send, size
@@ -215,11 +215,10 @@ class TestHolding:
                 client.execute("CREATE DATABASE metrics")
             changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "metrics"}
             worker = start_worker(**changes, ON_UNAVAILABLE=policy, RETRY_ATTEMPTS="3", RETRY_FIRST_WAIT_SECONDS="0.01")
-            await put(environment, *events(10))
             wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "it waits for the migration")
             apply_migrations(engine)
             with engine.client("metrics") as client:
-                wait_until(reaches(client, 20), "the first rows", timeout_seconds=30)
+                before = await write_some_blocks(environment, client)
                 wait_until(lambda: not worker.readiness(), "it is ready")
                 engine.process.kill()
                 await put(environment, *events(10))
@@ -227,7 +226,7 @@ class TestHolding:
                 await put(environment, *events(500))
                 engine.start()
                 client.disconnect()
-                wait_until(reaches(client, 20 + 20 - dead + 1_000), "everything else", timeout_seconds=60)
+                wait_until(reaches(client, before + 20 - dead + 1_000), "everything else", timeout_seconds=60)
             assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == dead
 
 

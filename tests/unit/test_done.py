@@ -120,3 +120,10 @@ def test_nothing_beyond_is_a_short_text() -> None:
 def test_of_a_text_that_cannot_be_read_it_is_known_that_it_is_lost(text: str) -> None:
     done = Done.read(5, text)
     assert (done.first, done.beyond(), done.is_complete) == (5, [], False)
+
+
+def test_a_range_before_the_first_that_is_not_done_changes_nothing() -> None:
+    done = Done(132)
+    for start, stop in ((152, 192), (124, 164), (149, 189)):
+        done.add_range(start, stop)
+    assert done.first == 192

@@ -75,9 +75,10 @@ class Done:
 
     def add_range(self, start: int, stop: int) -> None:
         """Take down every offset from `start` to before `stop`."""
+        first = self.first  # which moves the base
         if start >= stop or stop <= self._base:
             return
-        if start <= self.first:  # no bit for each of what may be ten million that retention has deleted
+        if start <= first:  # no bit for each of what may be ten million that retention has deleted
             start = max(self._base, stop - stop % 8)
             del self._bits[: (start - self._base) // 8]
             self._base = start
