@@ -20,24 +20,13 @@ from worker.block import Block
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
+from worker.clickhouse.types import COLUMN_TYPES
 from worker.errors import StoreError
 from worker.model import Event, Row
 from worker.outcome import WRITTEN, Constraint, OutcomeKind
 from worker.ports import Store
 from worker.telemetry import Telemetry
 
-COLUMN_TYPES = {
-    "execution_id": "UUID",
-    "agent_name": "String",
-    "user_id": "Nullable(String)",
-    "metric_type": "String",
-    "metric_value": "Float64",
-    "completed_at": "DateTime64(3, 'UTC')",
-    "recorded_at": "DateTime64(3, 'UTC')",
-    "source_topic": "String",
-    "source_partition": "Int32",
-    "source_offset": "Int64",
-}
 TABLE = f"""
 CREATE TABLE execution_metrics ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())})
 ENGINE = ReplacingMergeTree ORDER BY (metric_type, agent_name, execution_id)

@@ -17,8 +17,8 @@ BACKOFF = RetryPolicy(attempts=1, first_wait_seconds=1.0, max_wait_seconds=8.0)
 JANUARY, FEBRUARY = 202601, 202602
 
 
-class Bench:
-    """A breaker on a clock that only passes when somebody sleeps; `probe_outcome` is what its probes meet."""
+class BreakerHarness:
+    """A breaker with a fake clock; `probe_outcome` is the outcome of its probes."""
 
     def __init__(self) -> None:
         self.probe_outcome: Outcome = UNAVAILABLE
@@ -40,19 +40,19 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    built = Bench()
+async def bench() -> AsyncIterator[BreakerHarness]:
+    built = BreakerHarness()
     yield built
     await built.breaker.stop()
 
 
-async def test_is_closed_at_first(bench: Bench) -> None:
+async def test_is_closed_at_first(bench: BreakerHarness) -> None:
     assert not bench.breaker.is_failing
     assert not bench.is_trial()
     assert not bench.hold.active
 
 
-async def test_opens_and_holds_when_a_block_is_given_up(bench: Bench) -> None:
+async def test_opens_and_holds_when_a_block_is_given_up(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
     assert bench.breaker.is_failing
@@ -61,7 +61,7 @@ async def test_opens_and_holds_when_a_block_is_given_up(bench: Bench) -> None:
     assert bench.hold.reasons == {Cause.STORE: "NETWORK_ERROR: connection refused"}
 
 
-async def test_ends_the_hold_when_a_block_succeeds(bench: Bench) -> None:
+async def test_ends_the_hold_when_a_block_succeeds(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
     with bench.breaker.admit(FEBRUARY) as admission:
@@ -70,13 +70,13 @@ async def test_ends_the_hold_when_a_block_succeeds(bench: Bench) -> None:
     assert not bench.hold.active
 
 
-def succeed(bench: Bench, month: int, *first_attempts: bool) -> None:
+def succeed(bench: BreakerHarness, month: int, *first_attempts: bool) -> None:
     for at_first_attempt in first_attempts:
         with bench.breaker.admit(month) as admission:
             admission.succeed(at_first_attempt=at_first_attempt)
 
 
-async def test_closes_for_a_month_when_rows_of_it_are_written(bench: Bench) -> None:
+async def test_closes_for_a_month_when_rows_of_it_are_written(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
     succeed(bench, FEBRUARY, True, True, True)
@@ -86,7 +86,7 @@ async def test_closes_for_a_month_when_rows_of_it_are_written(bench: Bench) -> N
     assert not bench.is_trial(JANUARY)
 
 
-async def test_closes_only_after_three_blocks_in_a_row_at_the_first_attempt(bench: Bench) -> None:
+async def test_closes_only_after_three_blocks_in_a_row_at_the_first_attempt(bench: BreakerHarness) -> None:
     """A store that fails every second INSERT would else be closed and opened, and each time dead-letter a block."""
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
@@ -97,7 +97,7 @@ async def test_closes_only_after_three_blocks_in_a_row_at_the_first_attempt(benc
     assert not bench.is_trial(JANUARY)
 
 
-async def test_holds_as_long_as_one_block_waits_whatever_others_do(bench: Bench) -> None:
+async def test_holds_as_long_as_one_block_waits_whatever_others_do(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as waiting:
         await waiting.wait(UNAVAILABLE)
         with bench.breaker.admit(FEBRUARY) as other:
@@ -107,7 +107,7 @@ async def test_holds_as_long_as_one_block_waits_whatever_others_do(bench: Bench)
         assert not bench.hold.active
 
 
-async def test_ends_the_hold_when_the_waiting_block_is_dropped_and_the_store_is_back(bench: Bench) -> None:
+async def test_ends_the_hold_when_the_waiting_block_is_dropped_and_the_store_is_back(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as waiting:
         await waiting.wait(UNAVAILABLE)
         with bench.breaker.admit(FEBRUARY) as other:
@@ -115,14 +115,14 @@ async def test_ends_the_hold_when_the_waiting_block_is_dropped_and_the_store_is_
     assert not bench.hold.active
 
 
-async def test_says_the_last_reason(bench: Bench) -> None:
+async def test_says_the_last_reason(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         await admission.wait(UNAVAILABLE)
         await admission.wait(MISCONFIGURED)
         assert bench.hold.reasons == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
 
 
-async def test_trials_back_off_to_a_maximum_and_begin_anew_after_a_success(bench: Bench) -> None:
+async def test_trials_back_off_to_a_maximum_and_begin_anew_after_a_success(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         for failures in range(1, 200):
             before = len(bench.clock.slept)
@@ -135,7 +135,7 @@ async def test_trials_back_off_to_a_maximum_and_begin_anew_after_a_success(bench
         assert bench.clock.slept[before] <= 1.0
 
 
-async def test_probes_while_no_block_waits_and_ends_the_hold_by_itself(bench: Bench) -> None:
+async def test_probes_while_no_block_waits_and_ends_the_hold_by_itself(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
     await until(lambda: bench.probes >= 5)
@@ -147,7 +147,7 @@ async def test_probes_while_no_block_waits_and_ends_the_hold_by_itself(bench: Be
     assert bench.is_trial(JANUARY), "no row of it has been written"
 
 
-async def test_probes_show_the_reason_of_now(bench: Bench) -> None:
+async def test_probes_show_the_reason_of_now(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE)
     bench.probe_outcome = MISCONFIGURED
@@ -156,7 +156,7 @@ async def test_probes_show_the_reason_of_now(bench: Bench) -> None:
     assert bench.hold.reasons == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
 
 
-async def test_probe_that_succeeds_ends_the_hold_and_closes_nothing(bench: Bench) -> None:
+async def test_probe_that_succeeds_ends_the_hold_and_closes_nothing(bench: BreakerHarness) -> None:
     """An INSERT of no rows succeeds where rows fail: each month would be dead-lettered in its turn."""
     bench.probe_outcome = WRITTEN
     with bench.breaker.admit(JANUARY) as admission:
@@ -189,7 +189,7 @@ async def test_probe_that_fails_late_does_not_begin_a_hold_again() -> None:
     await breaker.stop()
 
 
-async def test_does_not_probe_while_a_block_waits(bench: Bench) -> None:
+async def test_does_not_probe_while_a_block_waits(bench: BreakerHarness) -> None:
     bench.probe_outcome = WRITTEN
     with bench.breaker.admit(JANUARY) as admission:
         for _ in range(50):
@@ -197,7 +197,7 @@ async def test_does_not_probe_while_a_block_waits(bench: Bench) -> None:
     assert bench.probes == 0
 
 
-async def test_probes_anew_in_a_second_outage(bench: Bench) -> None:
+async def test_probes_anew_in_a_second_outage(bench: BreakerHarness) -> None:
     for outage in (1, 2):
         bench.probe_outcome = UNAVAILABLE
         with bench.breaker.admit(JANUARY) as admission:
@@ -208,7 +208,7 @@ async def test_probes_anew_in_a_second_outage(bench: Bench) -> None:
         await until(lambda: not bench.hold.active)
 
 
-async def test_cuts_long_reasons(bench: Bench) -> None:
+async def test_cuts_long_reasons(bench: BreakerHarness) -> None:
     with bench.breaker.admit(JANUARY) as admission:
         admission.give_up(UNAVAILABLE._replace(message="x" * 10_000))
     assert len(bench.hold.reasons[Cause.STORE]) == 500

@@ -84,7 +84,7 @@ def count(worker: Rig, name: str, *labels: str) -> float:
 row_rules = strategies.mostly(st.sampled_from([*ROW_RULES][:-1]), st.just("everything"))
 
 _PATIENCE = 100
-"""So often the worker waits before somebody mends what makes inserts fail with an unclassified code."""
+"""Waits after which the unclassified failures of the store are removed."""
 
 
 class TestThreeEnds:

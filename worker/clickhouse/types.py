@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
-_TYPES = {
+COLUMN_TYPES = {
     "execution_id": "UUID",
     "agent_name": "String",
     "user_id": "Nullable(String)",
@@ -24,7 +24,7 @@ def type_differences(types: Mapping[str, str]) -> Iterator[str]:
     Args:
         types: by the name of the column, as ClickHouse writes them.
     """
-    for name, expected in _TYPES.items():
+    for name, expected in COLUMN_TYPES.items():
         found = types.get(name)
         if found is None:
             yield f"column {name} is missing; it should be {expected}"

@@ -76,7 +76,7 @@ class CircuitBreaker:
         self._closed_months = set()
         self._successes = 0
         self._is_failing = True
-        self._say(outcome)
+        self._enter_hold(outcome)
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._probe_until_accepted(), name="store-probe")
 
@@ -103,7 +103,7 @@ class CircuitBreaker:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
 
-    def _say(self, outcome: Outcome) -> None:
+    def _enter_hold(self, outcome: Outcome) -> None:
         in_doubt = outcome.kind is OutcomeKind.UNCLASSIFIED
         self._hold.enter(Cause.STORE, str(outcome)[:_MAX_REASON], in_doubt=in_doubt)
 
@@ -112,7 +112,7 @@ class CircuitBreaker:
             self._hold.leave(Cause.STORE)
 
     async def _probe_until_accepted(self) -> None:
-        """While no block waits, which would be a better trial, nobody else would find that the store is back."""
+        """End the hold when an INSERT of no rows succeeds. A waiting block is a better trial, and replaces it."""
         failures = 0
         while self._is_failing:
             failures += 1
@@ -124,7 +124,7 @@ class CircuitBreaker:
                 self._is_failing = False
                 self._leave_hold_when_over()
             elif self._is_failing:  # else rows were written meanwhile
-                self._say(outcome)
+                self._enter_hold(outcome)
 
 
 class Admission:

@@ -47,16 +47,16 @@ class Constraints:
     def __init__(self, store: Store, telemetry: Telemetry) -> None:
         self._store = store
         self._telemetry = telemetry
-        self._quiet_blocks: OrderedDict[Constraint, int] = OrderedDict()
+        self._blocks_since_violation: OrderedDict[Constraint, int] = OrderedDict()
         self._blocks = 0
-        self._not_before: OrderedDict[Constraint, int] = OrderedDict()
+        self._skipped_until: OrderedDict[Constraint, int] = OrderedDict()
 
     async def find_violating(self, outcome: Outcome, block: Block) -> Sequence[int]:
         """Positions of the rows that violate the constraint that refused `block`; empty where that is not known."""
         constraint = outcome.constraint
         if outcome.kind is not OutcomeKind.REFUSED or constraint is None or len(block) == 1:
             return ()
-        if self._blocks < self._not_before.get(constraint, 0):
+        if self._blocks < self._skipped_until.get(constraint, 0):
             return ()
         positions = await self._ask(constraint, block)
         if positions is None:
@@ -71,7 +71,7 @@ class Constraints:
         """The rows that violate remembered constraints, and the others."""
         self._blocks += 1
         violating: set[int] = set()
-        for constraint in [*self._quiet_blocks]:
+        for constraint in [*self._blocks_since_violation]:
             positions = await self._ask(constraint, block)
             if positions is None:
                 break  # it may not answer about the others either, and each would wait
@@ -81,7 +81,7 @@ class Constraints:
 
     def forget(self) -> None:
         """Rows that violate them were written: the table was changed."""
-        self._quiet_blocks.clear()
+        self._blocks_since_violation.clear()
 
     async def _ask(self, constraint: Constraint, block: Block) -> Sequence[int] | None:
         outcome = "unanswered"
@@ -105,23 +105,23 @@ class Constraints:
         self._skip_for(constraint, _BLOCKS_AFTER_UNEVALUABLE)
 
     def _skip_for(self, constraint: Constraint, blocks: int) -> None:
-        self._quiet_blocks.pop(constraint, None)
-        self._not_before[constraint] = self._blocks + blocks
-        self._not_before.move_to_end(constraint)
-        if len(self._not_before) > _MAX_SKIPPED:
-            self._not_before.popitem(last=False)
+        self._blocks_since_violation.pop(constraint, None)
+        self._skipped_until[constraint] = self._blocks + blocks
+        self._skipped_until.move_to_end(constraint)
+        if len(self._skipped_until) > _MAX_SKIPPED:
+            self._skipped_until.popitem(last=False)
 
     def _remember(self, constraint: Constraint) -> None:
-        self._quiet_blocks[constraint] = 0
-        self._quiet_blocks.move_to_end(constraint)
-        if len(self._quiet_blocks) > _MAX_REMEMBERED:
-            self._quiet_blocks.popitem(last=False)
+        self._blocks_since_violation[constraint] = 0
+        self._blocks_since_violation.move_to_end(constraint)
+        if len(self._blocks_since_violation) > _MAX_REMEMBERED:
+            self._blocks_since_violation.popitem(last=False)
 
     def _count(self, constraint: Constraint, *, violated: bool) -> None:
-        if constraint not in self._quiet_blocks:
+        if constraint not in self._blocks_since_violation:
             return  # forgotten meanwhile, for another block
-        quiet = 0 if violated else self._quiet_blocks[constraint] + 1
+        quiet = 0 if violated else self._blocks_since_violation[constraint] + 1
         if quiet < _FORGET_AFTER_BLOCKS:
-            self._quiet_blocks[constraint] = quiet
+            self._blocks_since_violation[constraint] = quiet
         else:
-            del self._quiet_blocks[constraint]
+            del self._blocks_since_violation[constraint]

@@ -197,7 +197,7 @@ class Session:
         self._send(protocol.progress(answer.rows_read, answer.bytes_read))
 
     def _serve_part(self, engine: EngineSession, query: Query) -> None:
-        """A shard's part of a query: one block, of which nobody here needs to know where its columns end."""
+        """A shard's part of a query: one block, whose column boundaries are not needed here."""
         answer, header, rows = engine.execute_part(query.text, query.stage, query.settings)
         self._send(protocol.data_prefix() + encode_header(header))
         if answer.data:
