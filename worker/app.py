@@ -11,27 +11,27 @@ from time import monotonic, time
 
 import structlog
 
-from worker import logs
 from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
-from worker.failure_log import FailureLog
-from worker.hold import Cause, Hold
-from worker.http.server import Health
-from worker.http.status import GROUP, Status
+from worker.core.hold import Cause, Hold
+from worker.core.process import relax_garbage_collection, stop_on_signals, unless_stopped
+from worker.dead_letters.dead_letter import Letterhead
 from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.inbox import KafkaInbox
 from worker.kafka.membership import GroupPolicy
-from worker.letters.dead_letter import Letterhead
-from worker.nowhere import Nowhere
+from worker.null_outputs import Nowhere
+from worker.observability import logs
+from worker.observability.failure_log import FailureLog
+from worker.observability.server import Health
+from worker.observability.status import GROUP, Status
+from worker.observability.telemetry import Telemetry
+from worker.observability.tracing import Tracing, tracing
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetters, Store
-from worker.process import relax_garbage_collection, stop_on_signals, unless_stopped
 from worker.settings.loading import Settings
+from worker.settings.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.startup import StartupCheck, find_store_problem, hold_until_ready
-from worker.targets import clickhouse_target, kafka_needs, kafka_target
-from worker.telemetry import Telemetry
-from worker.tracing import Tracing, tracing
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)

@@ -26,10 +26,10 @@ from worker.commands.produce import produce as produce_lines
 from worker.commands.replay import replay
 from worker.commands.signals import signals_ignored
 from worker.commands.validate import validate
-from worker.errors import DependencyError, SettingsError
+from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import producing, require_topics
 from worker.settings.loading import Need, Settings
-from worker.targets import kafka_target
+from worker.settings.targets import kafka_target
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker.batch import BatchPolicy
-from worker.hold import Hold
-from worker.model import Record
+from worker.core.hold import Hold
+from worker.core.model import Record
+from worker.events.batch_policy import BatchPolicy
 from worker.pipeline import Pipeline
 from worker.ports import Inbox, Partition
 

@@ -12,16 +12,16 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from time import perf_counter
 
-from worker.block import Block
-from worker.errors import DeadLetterUnavailable, ErrorClass
-from worker.failure_log import FailureLog
-from worker.fanout import FanOut
-from worker.hold import Cause, Hold
-from worker.model import Failed, FailedMetric, Record
+from worker.core.errors import DeadLetterUnavailable, ErrorClass
+from worker.core.hold import Cause, Hold
+from worker.core.model import Failed, FailedMetric, Record
+from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.events.block import Block
+from worker.events.fan_out import FanOut
+from worker.observability.failure_log import FailureLog
+from worker.observability.telemetry import Telemetry
+from worker.observability.tracing import OFF, Tracing
 from worker.ports import DeadLetters
-from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
-from worker.telemetry import Telemetry
-from worker.tracing import OFF, Tracing
 from worker.writing.budget import IsolationBudget
 from worker.writing.writer import Writer
 

@@ -3,10 +3,10 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from worker.block import Block
-from worker.letters.done import Done
-from worker.model import Failed, Record
-from worker.outcome import Constraint, Outcome
+from worker.core.model import Failed, Record
+from worker.core.outcome import Constraint, Outcome
+from worker.dead_letters.progress import Done
+from worker.events.block import Block
 
 
 class Partition(NamedTuple):

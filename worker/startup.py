@@ -12,11 +12,11 @@ import structlog
 
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.fit import misfits
-from worker.errors import StoreError
-from worker.hold import Cause, Hold
-from worker.outcome import OutcomeKind
+from worker.core.errors import StoreError
+from worker.core.hold import Cause, Hold
+from worker.core.outcome import OutcomeKind
+from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
 from worker.ports import Store
-from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
 
 log = structlog.get_logger(__name__)
 

@@ -33,10 +33,10 @@ from tests.benchmarks.events import events as events_of
 from tests.benchmarks.field import Field, machine
 from tests.benchmarks.worker import take_backlog
 from tests.support.events import Record
-from worker.decode import decode
-from worker.errors import ErrorClass
-from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter
-from worker.model import FailedEvent, FailedMetric, Failure
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent, FailedMetric, Failure
+from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.events.decode import decode
 
 HEAD = Letterhead("0.1.0", "default.execution_metrics")
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "Code: 210. Connection refused (clickhouse:9000)", 210)

@@ -16,15 +16,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from clickhouse_driver.bufferedwriter import CompressedBufferedWriter
 from clickhouse_driver.columns.service import write_column
 
-from worker.fanout import FanOut
-from worker.model import Record
-from worker.process import relax_garbage_collection
+from worker.core.model import Record
+from worker.core.process import relax_garbage_collection
+from worker.events.fan_out import FanOut
 
 TYPES = (
     "UUID", "LowCardinality(String)", "Nullable(String)", "LowCardinality(String)", "Float64", "DateTime64(3, 'UTC')",
     "DateTime64(3, 'UTC')", "LowCardinality(String)", "Int32", "Int64",
 )  # fmt: skip
-"""Of `worker.block.COLUMNS` in the table."""
+"""Of `worker.events.block.COLUMNS` in the table."""
 _BATCH = 5_000
 _KEPT = 50_000
 """Records that are parsed and encoded; the time of each does not depend on how many there are."""

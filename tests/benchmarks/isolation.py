@@ -11,7 +11,7 @@ from tests.benchmarks.field import Figures
 from tests.support.events import block_of, many_events
 from tests.support.fakes import MemoryStore
 from tests.support.rig import rig
-from worker.model import Event
+from worker.core.model import Event
 
 _METRICS = [f"metric_{number}" for number in range(10)]
 _ROWS = (1_000, 10_000, 100_000)

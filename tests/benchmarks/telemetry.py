@@ -16,14 +16,14 @@ from uuid import UUID
 from prometheus_client import generate_latest
 
 from tests.support.events import Record, encoded, event
-from worker.block import Block
-from worker.hold import Hold
-from worker.nowhere import Nowhere
-from worker.outcome import WRITTEN, Outcome
+from worker.core.hold import Hold
+from worker.core.outcome import WRITTEN, Outcome
+from worker.core.process import relax_garbage_collection
+from worker.core.retry import RetryPolicy
+from worker.events.block import Block
+from worker.null_outputs import Nowhere
+from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.process import relax_garbage_collection
-from worker.retry import RetryPolicy
-from worker.telemetry import Telemetry
 from worker.writing.attempts import InsertAttempts
 from worker.writing.bisection import Piece
 from worker.writing.writer import Writer

@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 
 from tests.support.events import Record, encoded, event
-from worker.decode import decode
+from worker.events.decode import decode
 from worker.validation.lines import bounded_lines
 from worker.validation.verdict import Judge
 

@@ -9,7 +9,7 @@ from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
-from worker.telemetry import Telemetry
+from worker.observability.telemetry import Telemetry
 
 
 @pytest.fixture

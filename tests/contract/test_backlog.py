@@ -12,18 +12,18 @@ from tests.support.fakes import MemorySources, MemoryTopic
 from tests.support.hostile import send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
-from worker.errors import DependencyError, ErrorClass
+from worker.core.errors import DependencyError, ErrorClass
+from worker.core.model import FailedMetric, Failure, Place, Record, UnreadableRecord
+from worker.dead_letters.dead_letter import Letterhead
+from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.dead_letters.progress import Done
+from worker.dead_letters.statistics import Tally
+from worker.dead_letters.value import event_of
 from worker.kafka.backlog import KafkaBacklog
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
 from worker.kafka.starting import start_all
-from worker.letters.dead_letter import Letterhead
-from worker.letters.done import Done
-from worker.letters.letter import Foreign, Letter, read_letter
-from worker.letters.tally import Tally
-from worker.letters.value import event_of
-from worker.model import FailedMetric, Failure, Place, Record, UnreadableRecord
 from worker.ports import Backlog, DeadLetters
 from worker.replay.standing import Standing
 

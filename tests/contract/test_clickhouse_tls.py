@@ -20,10 +20,10 @@ from tests.support.events import block_of, many_events
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import StoreError
-from worker.outcome import WRITTEN, OutcomeKind
-from worker.secret import Secret
-from worker.telemetry import Telemetry
+from worker.core.errors import StoreError
+from worker.core.outcome import WRITTEN, OutcomeKind
+from worker.core.secrets import Secret
+from worker.observability.telemetry import Telemetry
 
 PASSWORD = "correct-horse-battery-staple"  # noqa: S105 - of a server that lives as long as the test
 

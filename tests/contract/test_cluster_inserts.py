@@ -14,15 +14,15 @@ from clickhouse_driver.errors import ServerException
 
 from deploy.local.cluster import Cluster
 from tests.support.events import block_of, many_events
-from worker.block import Block
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
-from worker.hold import Hold
-from worker.model import Row
-from worker.outcome import Outcome, OutcomeKind
-from worker.retry import RetryPolicy
-from worker.telemetry import Telemetry
+from worker.core.hold import Hold
+from worker.core.model import Row
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.retry import RetryPolicy
+from worker.events.block import Block
+from worker.observability.telemetry import Telemetry
 from worker.writing.writer import Writer
 
 ALL_CONNECTION_TRIES_FAILED = 279

@@ -13,11 +13,11 @@ from tests.support.fakes import MemoryDeadLetters
 from tests.support.local import Topics
 from tests.support.topic import headers_of, size
 from tests.support.topic import read as read_topic
-from worker.errors import DeadLetterUnavailable, ErrorClass
+from worker.core.errors import DeadLetterUnavailable, ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Unrepresentable
+from worker.dead_letters.dead_letter import Letterhead
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.letters.dead_letter import Letterhead
-from worker.model import Failed, FailedEvent, FailedMetric, Failure, Unrepresentable
 from worker.ports import DeadLetters
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")

@@ -9,8 +9,8 @@ from worker.clickhouse.fit import misfits
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.topology import Topology
-from worker.errors import StoreError
-from worker.outcome import OutcomeKind
+from worker.core.errors import StoreError
+from worker.core.outcome import OutcomeKind
 
 ROWS = known_migrations()[0].statements(Topology("", "execution_metrics"))[0]
 

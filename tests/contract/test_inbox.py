@@ -10,14 +10,14 @@ from deploy.local.broker import KafkaServer
 from tests.support.hostile import send_corrupt, send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
+from worker.core.model import Record, UnreadableRecord
 from worker.kafka.connection import KafkaTarget, require_rights, require_topics
 from worker.kafka.inbox import KafkaInbox
 from worker.kafka.membership import GroupPolicy
 from worker.kafka.rights import Need, Right
-from worker.model import Record, UnreadableRecord
+from worker.observability.telemetry import Telemetry
 from worker.ports import Partition
-from worker.telemetry import Telemetry
 
 OpenInbox = Callable[[str], Awaitable[KafkaInbox]]
 

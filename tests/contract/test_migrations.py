@@ -14,8 +14,8 @@ from worker.clickhouse.lock import Held, MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
 from worker.clickhouse.migrations import Migrations, State
 from worker.clickhouse.topology import Topology
-from worker.errors import DependencyError, MigrationChanged, MigrationLocked, StoreError
-from worker.outcome import Outcome, OutcomeKind
+from worker.core.errors import DependencyError, MigrationChanged, MigrationLocked, StoreError
+from worker.core.outcome import Outcome, OutcomeKind
 
 KNOWN = known_migrations()
 STATEMENTS = [

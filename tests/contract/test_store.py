@@ -16,16 +16,16 @@ from tests.support.events import JANUARY_2026, Record, many_events, read
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
-from worker.block import Block
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
 from worker.clickhouse.types import COLUMN_TYPES
-from worker.errors import StoreError
-from worker.model import Event, Row
-from worker.outcome import WRITTEN, Constraint, OutcomeKind
+from worker.core.errors import StoreError
+from worker.core.model import Event, Row
+from worker.core.outcome import WRITTEN, Constraint, OutcomeKind
+from worker.events.block import Block
+from worker.observability.telemetry import Telemetry
 from worker.ports import Store
-from worker.telemetry import Telemetry
 
 TABLE = f"""
 CREATE TABLE execution_metrics ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())})

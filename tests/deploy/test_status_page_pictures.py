@@ -19,9 +19,9 @@ from deploy.checks import debian
 from deploy.local.process import LOOPBACK, REPOSITORY
 from tests.deploy.browser import SCALE, Box, Browser, Look
 from tests.support.states import HOLDING, STATES
-from worker.http.page import page
-from worker.http.server import Health
-from worker.http.status import State, Status
+from worker.observability.page import page
+from worker.observability.server import Health
+from worker.observability.status import State, Status
 
 pytestmark = pytest.mark.timeout(300)
 PICTURES = REPOSITORY / ".pictures"

@@ -16,8 +16,8 @@ from tests.integration.conftest import StartWorker
 from tests.integration.test_replay import Commands, bury
 from tests.support.events import JANUARY_2026, Record, encoded, event
 from tests.support.topic import committed, read, send, size
-from worker.errors import ErrorClass
-from worker.model import FailedEvent, Failure
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent, Failure
 
 Environment = dict[str, str]
 Json = dict[str, Any]

@@ -11,8 +11,8 @@ from tests.integration.test_replay import Commands, bury
 from tests.support.events import event, read, record
 from tests.support.terminal import Terminal
 from tests.support.topic import send
-from worker.errors import ErrorClass
-from worker.model import FailedEvent, FailedMetric, Failure
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent, FailedMetric, Failure
 
 Environment = dict[str, str]
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", f"Constraint `x` is violated: {'words ' * 60}", 469)

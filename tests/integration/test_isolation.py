@@ -14,12 +14,12 @@ from tests.support.proxy import FaultProxy
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import ErrorClass
-from worker.hold import Hold
-from worker.model import FailedMetric
+from worker.core.errors import ErrorClass
+from worker.core.hold import Hold
+from worker.core.model import FailedMetric
+from worker.core.retry import RetryPolicy
+from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.retry import RetryPolicy
-from worker.telemetry import Telemetry
 from worker.writing.writer import Writer
 
 METRICS = [f"metric_{number}" for number in range(10)]

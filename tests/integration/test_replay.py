@@ -22,11 +22,11 @@ from tests.support.local import wait_until
 from tests.support.topic import committed, headers_of, read, send, size
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
-from worker.errors import ErrorClass
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
+from worker.dead_letters.dead_letter import Letterhead
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.letters.dead_letter import Letterhead
-from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
 
 Environment = dict[str, str]
 Json = dict[str, Any]

@@ -17,9 +17,9 @@ from tests.integration.conftest import StartWorker
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
 from tests.support.topic import send
-from worker.errors import SettingsError
+from worker.core.errors import SettingsError
 from worker.settings.loading import load
-from worker.targets import clickhouse_target, kafka_target
+from worker.settings.targets import clickhouse_target, kafka_target
 
 SECRETS = {
     "KAFKA_SASL_PASSWORD": "s3cret-kafka-4711",

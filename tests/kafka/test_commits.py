@@ -17,8 +17,8 @@ from tests.support.topic import committed, send
 from worker.kafka.connection import KafkaTarget
 from worker.kafka.inbox import KafkaInbox
 from worker.kafka.membership import GroupPolicy
+from worker.observability.telemetry import Telemetry
 from worker.ports import Partition
-from worker.telemetry import Telemetry
 
 OpenInbox = Callable[..., Awaitable[KafkaInbox]]
 

@@ -16,11 +16,11 @@ from tests.support.events import event, read
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
 from tests.support.topic import send, size
-from worker.errors import ErrorClass
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Failure
+from worker.dead_letters.dead_letter import Letterhead
 from worker.kafka.connection import KafkaTarget, producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.letters.dead_letter import Letterhead
-from worker.model import FailedMetric, Failure
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
 REFUSED = FailedMetric(read(event()), "m", 0.5, Failure(ErrorClass.ROW_REFUSED, "X", "x", 469), attempts=2)

@@ -4,9 +4,9 @@ import json
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.block import Block
-from worker.decode import decode
-from worker.model import Event, Row
+from worker.core.model import Event, Row
+from worker.events.block import Block
+from worker.events.decode import decode
 
 EXECUTION_ID = "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081"
 JANUARY_2026 = 1_767_225_600_000
@@ -14,7 +14,7 @@ JANUARY_2026 = 1_767_225_600_000
 
 
 class Record(NamedTuple):
-    """A Kafka record, as far as `worker.model.Record` asks for one."""
+    """A Kafka record, as far as `worker.core.model.Record` asks for one."""
 
     value: bytes | None
     topic: str = "execution-completed"

@@ -5,12 +5,12 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from itertools import count
 from typing import NamedTuple, cast
 
-from worker.block import Block
-from worker.errors import DeadLetterUnavailable, StoreError
-from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
-from worker.letters.done import Done, together
-from worker.model import Failed, Record, Row
-from worker.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
+from worker.core.errors import DeadLetterUnavailable, StoreError
+from worker.core.model import Failed, Record, Row
+from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
+from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.dead_letters.progress import Done, together
+from worker.events.block import Block
 from worker.ports import Backlog, DeadLetters, Sources, Store
 
 RowRule = Callable[[Row], bool]
@@ -28,7 +28,7 @@ class _Scripted(NamedTuple):
 
 
 class StoredRow(NamedTuple):
-    """A row of the table, with the columns of `worker.block.COLUMNS`."""
+    """A row of the table, with the columns of `worker.events.block.COLUMNS`."""
 
     execution_id: object
     agent_name: str

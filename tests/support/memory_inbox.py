@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from worker.model import Record
+from worker.core.model import Record
 from worker.ports import Inbox, Partition, RevokeListener
 
 

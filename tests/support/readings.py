@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.reference import Reading
-from worker.decode import decode
-from worker.fanout import FanOut
-from worker.letters.dead_letter import number_text
-from worker.model import FailedEvent, FailedMetric
+from worker.core.model import FailedEvent, FailedMetric
+from worker.dead_letters.dead_letter import number_text
+from worker.events.decode import decode
+from worker.events.fan_out import FanOut
 
 if TYPE_CHECKING:
-    from worker.model import Record
+    from worker.core.model import Record
 
 _DAY = 86_400_000
 _INTEGER = re.compile(r"-?[0-9]{1,20}")

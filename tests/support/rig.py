@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 from tests.support.clock import Clock
 from tests.support.fakes import MemoryDeadLetters, MemoryStore
-from worker.hold import Hold
+from worker.core.hold import Hold
+from worker.core.retry import RetryPolicy
+from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.retry import RetryPolicy
-from worker.telemetry import Telemetry
 from worker.writing.writer import OnUnavailable, Writer
 
 RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)

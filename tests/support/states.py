@@ -7,10 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from worker.errors import ErrorClass
-from worker.http.page import page
-from worker.http.status import GROUP, MAX_SILENCE_SECONDS, Status
-from worker.telemetry import LastLetter, PartitionLag, Rates
+from worker.core.errors import ErrorClass
+from worker.observability.page import page
+from worker.observability.status import GROUP, MAX_SILENCE_SECONDS, Status
+from worker.observability.telemetry import LastLetter, PartitionLag, Rates
 
 _NOW = 1_795_000_000.0
 _TOPIC = "execution-completed"

@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.events import Record, encoded, event
-from worker.errors import ErrorClass
-from worker.model import Event, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Row, Unrepresentable
+from worker.core.errors import ErrorClass
+from worker.core.model import Event, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Row, Unrepresentable
 
 settings.register_profile("worker", deadline=None)  # what else the machine does is no failure of a test
 settings.load_profile("worker")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.support import strategies  # noqa: F401 - sets the profile
 from tests.support.events import block_of, many_events
 from tests.support.fakes import CONSTRAINT, MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED
-from worker.block import Block
-from worker.errors import ErrorClass
-from worker.model import FailedMetric, Row
-from worker.outcome import WRITTEN, Outcome, OutcomeKind
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Row
+from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
+from worker.events.block import Block
 from worker.writing.bisection import Bisection, Piece, WriteCounter
 from worker.writing.budget import IsolationBudget
 

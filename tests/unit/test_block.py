@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support import strategies
 from tests.support.events import JANUARY_2026, Record, block_of, many_events, rows_of
 from tests.support.fakes import stored_rows
-from worker.block import COLUMNS, Block
-from worker.model import Event, Row
+from worker.core.model import Event, Row
+from worker.events.block import COLUMNS, Block
 
 EVENT = Event(
     UUID(int=1), "a", None, JANUARY_2026, JANUARY_2026 + 1, {}, Record(None, topic="t", partition=3, offset=9)

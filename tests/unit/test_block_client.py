@@ -8,7 +8,7 @@ from clickhouse_driver.writer import write_binary_int32, write_binary_uint8
 
 from worker.clickhouse.client import BlockClient, _Connection
 from worker.clickhouse.errors import classify
-from worker.outcome import OutcomeKind
+from worker.core.outcome import OutcomeKind
 
 
 def string(stream: Any, value: bytes) -> None:

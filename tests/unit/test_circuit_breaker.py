@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.clock import Clock, until
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE
-from worker.hold import Cause, Hold
-from worker.outcome import WRITTEN, Outcome
-from worker.retry import RetryPolicy
+from worker.core.hold import Cause, Hold
+from worker.core.outcome import WRITTEN, Outcome
+from worker.core.retry import RetryPolicy
 from worker.writing.circuit_breaker import CircuitBreaker
 
 BACKOFF = RetryPolicy(attempts=1, first_wait_seconds=1.0, max_wait_seconds=8.0)

@@ -4,11 +4,11 @@ import pytest
 
 from tests.support.events import event, read, record
 from tests.support.fakes import MemoryTopic
-from worker.errors import ErrorClass
-from worker.letters.dead_letter import dead_letter
-from worker.letters.done import Done
-from worker.letters.letter import Foreign, Letter
-from worker.model import FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
+from worker.dead_letters.dead_letter import dead_letter
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.progress import Done
 from worker.replay import claims
 from worker.replay.standing import Standing
 

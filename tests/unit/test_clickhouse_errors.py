@@ -8,7 +8,7 @@ from clickhouse_driver import errors as driver
 
 from worker.clickhouse.error_codes import CODES
 from worker.clickhouse.errors import classify, classify_server_error
-from worker.outcome import Constraint, OutcomeKind
+from worker.core.outcome import Constraint, OutcomeKind
 
 REFUSED = OutcomeKind.REFUSED
 TOO_LARGE = OutcomeKind.TOO_LARGE

@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 from tests.support.events import block_of, many_events
 from tests.support.fakes import CONSTRAINT, MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import Rig, rig
-from worker.block import Block
-from worker.errors import ErrorClass, StoreError
-from worker.model import FailedMetric, Failure, Row
-from worker.outcome import Constraint, Outcome
+from worker.core.errors import ErrorClass, StoreError
+from worker.core.model import FailedMetric, Failure, Row
+from worker.core.outcome import Constraint, Outcome
+from worker.events.block import Block
 from worker.writing import constraints
 from worker.writing.writer import OnUnavailable
 

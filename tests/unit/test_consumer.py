@@ -12,12 +12,12 @@ from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.memory_inbox import MemoryInbox
 from tests.support.rig import Rig, rig
 from worker import consumer
-from worker.batch import BatchPolicy
-from worker.block import Block
 from worker.consumer import Consumer
-from worker.errors import ErrorClass
-from worker.model import Record
-from worker.outcome import Outcome
+from worker.core.errors import ErrorClass
+from worker.core.model import Record
+from worker.core.outcome import Outcome
+from worker.events.batch_policy import BatchPolicy
+from worker.events.block import Block
 from worker.ports import Partition
 from worker.writing.writer import OnUnavailable
 

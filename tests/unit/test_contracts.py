@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from tests.support.compatibility import narrowed
 from tests.support.events import Record, encoded
-from worker.fanout import FanOut
+from worker.events.fan_out import FanOut
 from worker.settings.fields import Settings
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, event, read, record
-from worker.decode import decode
-from worker.errors import ErrorClass
-from worker.fanout import FanOut
-from worker.letters.dead_letter import (
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
+from worker.dead_letters.dead_letter import (
     MAX_MESSAGE,
     DeadLetter,
     Letterhead,
@@ -24,7 +23,8 @@ from worker.letters.dead_letter import (
     pointer,
     rfc3339,
 )
-from worker.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
+from worker.events.decode import decode
+from worker.events.fan_out import FanOut
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
 FAILED_AT = JANUARY_2026 + 1

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, encoded, event, event_without, read, record
-from worker import decode as decoding
-from worker.decode import MAX_BYTES, MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
-from worker.errors import InvalidEvent
-from worker.model import UnreadableRecord, Unrepresentable
+from worker.core.errors import InvalidEvent
+from worker.core.model import UnreadableRecord, Unrepresentable
+from worker.events import decode as decoding
+from worker.events.decode import MAX_BYTES, MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
 
 
 def refusal(document: object, headers: tuple[tuple[str, bytes | None], ...] = ()) -> InvalidEvent:

@@ -14,9 +14,9 @@ from deploy.checks import __main__ as checks
 from deploy.checks import debian, rules, tools
 from deploy.grafana.dashboard import dashboard_json
 from worker.app import FAILING_SECONDS
+from worker.observability.telemetry import Telemetry
 from worker.settings.environment import secrets
 from worker.settings.fields import Settings
-from worker.telemetry import Telemetry
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "deploy"

@@ -14,14 +14,14 @@ from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
 from worker.commands import dlq_tables
 from worker.commands.command_line import put_document
-from worker.errors import ErrorClass
-from worker.letters import document as letter_document
-from worker.letters.advice import ADVICE
-from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter
-from worker.letters.letter import Foreign, Letter, read_letter
-from worker.letters.shown import instant, shown, shown_bytes
-from worker.letters.tally import Bounded, Tally
-from worker.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.core.errors import ErrorClass
+from worker.core.escaping import instant, shown, shown_bytes
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.dead_letters import document as letter_document
+from worker.dead_letters.advice import ADVICE
+from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.dead_letters.statistics import Bounded, Tally
 
 HEAD = Letterhead("1.2.3", "default.execution_metrics")
 HOSTILE = "\x1b[31m\x9b2J\x07\u202e[bold]\r\n\x00\x7f\ud800"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.letters.done import Done
+from worker.dead_letters.progress import Done
 
 offsets = st.integers(0, 300)
 

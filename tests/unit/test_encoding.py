@@ -14,10 +14,10 @@ from hypothesis import given
 
 from tests.support import strategies
 from tests.support.events import JANUARY_2026, Record, block_of, many_events
-from worker.block import COLUMNS, Block
 from worker.clickhouse.client import send_block
 from worker.clickhouse.encoding import ENCODERS
-from worker.model import Event, Row
+from worker.core.model import Event, Row
+from worker.events.block import COLUMNS, Block
 
 TYPES = [(name, ENCODERS[name][0]) for name in COLUMNS]
 LATER = defines.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION

@@ -18,7 +18,7 @@ import pytest
 
 from worker.commands.execution import Execution, measure
 from worker.commands.signals import Forward
-from worker.decode import decode
+from worker.events.decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import Record, encoded, event, event_without, read, record, rows_of
-from worker.decode import MAX_TIME
-from worker.errors import ErrorClass
-from worker.fanout import FanOut, _month
-from worker.model import FailedEvent, FailedMetric, Row, UnreadableRecord, Unrepresentable
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent, FailedMetric, Row, UnreadableRecord, Unrepresentable
+from worker.events.decode import MAX_TIME
+from worker.events.fan_out import FanOut, _month
 
 
 def fan_out(*records: Record) -> FanOut:

@@ -14,11 +14,11 @@ from tests.support.events import JANUARY_2026, Record, block_of, encoded, event,
 from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.memory_inbox import MemoryInbox
 from tests.support.rig import Rig, rig
-from worker.batch import BatchPolicy
-from worker.block import Block
 from worker.consumer import Consumer
-from worker.model import Event, Row
-from worker.outcome import Outcome
+from worker.core.model import Event, Row
+from worker.core.outcome import Outcome
+from worker.events.batch_policy import BatchPolicy
+from worker.events.block import Block
 from worker.writing.writer import OnUnavailable
 
 

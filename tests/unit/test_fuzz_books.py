@@ -23,10 +23,10 @@ from tests.fuzz.record import Fuzzed
 from tests.support.events import EXECUTION_ID, encoded, event
 from tests.support.events import Record as Built
 from tests.support.readings import as_the_worker_reads
-from worker.decode import decode
-from worker.errors import ErrorClass
-from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
-from worker.model import Event, FailedEvent, FailedMetric, Failure, Record, UnreadableRecord, Unrepresentable
+from worker.core.errors import ErrorClass
+from worker.core.model import Event, FailedEvent, FailedMetric, Failure, Record, UnreadableRecord, Unrepresentable
+from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.events.decode import decode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker.errors import SettingsError
-from worker.http import server
-from worker.http.server import Health
-from worker.http.status import MAX_SILENCE_SECONDS, Status
+from worker.core.errors import SettingsError
+from worker.observability import server
+from worker.observability.server import Health
+from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
 
 def addresses() -> list[str]:

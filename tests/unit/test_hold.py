@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from worker.hold import Cause, Hold
+from worker.core.hold import Cause, Hold
 
 
 def test_new_hold_is_not_active() -> None:

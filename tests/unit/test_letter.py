@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import JANUARY_2026, Record, event, read, record
-from worker.decode import decode
-from worker.errors import ErrorClass
-from worker.fanout import FanOut
-from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, payload, pointer
-from worker.letters.letter import Foreign, Letter, read_letter
-from worker.letters.value import DamagedLetter, agent_of, event_of, pointer_of, replayed
-from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Unrepresentable
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Unrepresentable
+from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, payload, pointer
+from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.dead_letters.value import DamagedLetter, agent_of, event_of, pointer_of, replayed
+from worker.events.decode import decode
+from worker.events.fan_out import FanOut
 
 HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "is violated at row 1", 469)

@@ -12,7 +12,7 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import NetworkError
 
 from deploy.local.process import free_port
-from worker import logs
+from worker.observability import logs
 
 HOSTILE = "\x1b]0;title\x07\x9b2J\u202e\r\n{}"
 

@@ -12,10 +12,10 @@ from tests.support.clock import until
 from tests.support.events import EXECUTION_ID, event, event_without, record
 from tests.support.fakes import REFUSED, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import rig
-from worker.block import Block
-from worker.errors import ErrorClass
-from worker.model import FailedMetric
-from worker.outcome import Outcome
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric
+from worker.core.outcome import Outcome
+from worker.events.block import Block
 
 TWO_METRICS = {"test_metric": 123, "another_metric": 456.78}
 

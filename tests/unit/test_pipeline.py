@@ -15,12 +15,12 @@ from tests.support.clock import until
 from tests.support.events import Record, event, record
 from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.rig import Rig, rig
-from worker.block import Block
-from worker.decode import decode
-from worker.errors import ErrorClass, InvalidEvent
-from worker.hold import Cause
-from worker.model import Failed, FailedMetric, Row, Unrepresentable
-from worker.outcome import Outcome
+from worker.core.errors import ErrorClass, InvalidEvent
+from worker.core.hold import Cause
+from worker.core.model import Failed, FailedMetric, Row, Unrepresentable
+from worker.core.outcome import Outcome
+from worker.events.block import Block
+from worker.events.decode import decode
 from worker.writing.writer import OnUnavailable
 
 Fate = tuple[int, str | None]

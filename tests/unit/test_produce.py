@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.commands.produce import Produced, emit, produce
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

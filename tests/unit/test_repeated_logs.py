@@ -10,16 +10,16 @@ from structlog.testing import capture_logs
 
 from deploy.local.environment import without_settings
 from tests.support.events import event, read
-from worker.errors import ErrorClass
-from worker.failure_log import FailureLog
-from worker.flood import INTERVAL_SECONDS, MAX_KINDS, TOLD, Flood
-from worker.model import FailedMetric, Failure
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Failure
+from worker.observability.failure_log import FailureLog
+from worker.observability.rate_limiter import INTERVAL_SECONDS, MAX_KINDS, TOLD, Flood
 
 _PROGRAM = """
 import logging, sys
 from tests.unit.test_repeated_logs import failed
-from worker import logs
-from worker.failure_log import FailureLog
+from worker.observability import logs
+from worker.observability.failure_log import FailureLog
 logs.configure("INFO", sys.argv[1])
 """
 

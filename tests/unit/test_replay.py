@@ -11,17 +11,17 @@ from click.testing import CliRunner
 from tests.support.events import event, read, record
 from tests.support.fakes import UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic
 from tests.support.rig import Rig, rig
-from worker.block import Block
 from worker.commands.replay import replay as command
 from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
-from worker.errors import ErrorClass
-from worker.hold import Cause
-from worker.letters.dead_letter import DeadLetter
-from worker.letters.done import Done
-from worker.letters.selection import Selection
-from worker.letters.tally import Tally
-from worker.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.outcome import Outcome as InsertOutcome
+from worker.core.errors import ErrorClass
+from worker.core.hold import Cause
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.core.outcome import Outcome as InsertOutcome
+from worker.dead_letters.dead_letter import DeadLetter
+from worker.dead_letters.filters import Selection
+from worker.dead_letters.progress import Done
+from worker.dead_letters.statistics import Tally
+from worker.events.block import Block
 from worker.pipeline import Pipeline
 from worker.replay.ends import WatchedHold
 from worker.replay.once_per_part import OncePerPart

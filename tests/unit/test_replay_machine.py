@@ -18,11 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.events import JANUARY_2026, Record, event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic, StoredRow
 from tests.support.rig import rig
-from worker.decode import decode
-from worker.errors import ErrorClass, InvalidEvent
-from worker.letters.letter import Foreign, Letter, read_letter
-from worker.letters.selection import Selection
-from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure
+from worker.core.errors import ErrorClass, InvalidEvent
+from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure
+from worker.dead_letters.filters import Selection
+from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.events.decode import decode
 from worker.pipeline import Pipeline
 from worker.replay.claims import Identity, identity
 from worker.replay.ends import WatchedHold
@@ -63,7 +63,7 @@ def an_older_version() -> Iterator[None]:
     def refuse(_: Record) -> Event:
         raise InvalidEvent("UnknownVersion", "an old worker did not know it")
 
-    with patch("worker.fanout.decode", refuse):
+    with patch("worker.events.fan_out.decode", refuse):
         yield
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401  # sets the profile
 from tests.support.clock import Clock
-from worker.retry import UNTIL_DONE, RetryPolicy
+from worker.core.retry import UNTIL_DONE, RetryPolicy
 
 
 class Trouble(Exception):

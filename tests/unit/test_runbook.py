@@ -8,9 +8,9 @@ import click
 import pytest
 
 from worker.cli import cli
-from worker.errors import ErrorClass
-from worker.hold import Cause
-from worker.letters.advice import ADVICE
+from worker.core.errors import ErrorClass
+from worker.core.hold import Cause
+from worker.dead_letters.advice import ADVICE
 
 RUNBOOK = (Path(__file__).parents[2] / "deploy" / "RUNBOOK.md").read_text("utf-8")
 HEADINGS = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)

@@ -22,11 +22,11 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from tests.support import events, strategies
 from tests.support.events import Record, encoded
-from worker.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
-from worker.errors import ErrorClass, InvalidEvent
-from worker.fanout import FanOut
-from worker.letters.dead_letter import Headers, Letterhead, dead_letter, pointer
-from worker.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.core.errors import ErrorClass, InvalidEvent
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.dead_letters.dead_letter import Headers, Letterhead, dead_letter, pointer
+from worker.events.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
+from worker.events.fan_out import FanOut
 
 FORMATS = FormatChecker(formats=["uuid"])
 

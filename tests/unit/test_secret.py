@@ -4,7 +4,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from worker.secret import Secret
+from worker.core.secrets import Secret
 from worker.settings.loading import load
 
 ENVIRONMENT = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "CLICKHOUSE_HOST": "clickhouse"}

@@ -8,11 +8,11 @@ import pytest
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
 from worker.commands.selecting import Moment, PlaceType
-from worker.errors import ErrorClass
-from worker.letters.dead_letter import Letterhead, dead_letter
-from worker.letters.letter import Letter, read_letter
-from worker.letters.selection import Selection
-from worker.model import Failed, FailedEvent, FailedMetric, Failure, Place
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Place
+from worker.dead_letters.dead_letter import Letterhead, dead_letter
+from worker.dead_letters.filters import Selection
+from worker.dead_letters.letter import Letter, read_letter
 from worker.replay.plan import ReplayPolicy
 
 AT = 1_767_225_600_000

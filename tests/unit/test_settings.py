@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.batch import BatchPolicy
-from worker.errors import SettingsError
-from worker.retry import RetryPolicy
+from worker.core.errors import SettingsError
+from worker.core.retry import RetryPolicy
+from worker.events.batch_policy import BatchPolicy
 from worker.settings.loading import Need, Settings, load, unknown_variables
 from worker.settings.table import BEGIN, END, replace, table
 from worker.writing.writer import OnUnavailable

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.events import block_of, many_events
-from worker.model import Row
+from worker.core.model import Row
 from worker.writing.splitting import reserve_rows, split, split_in_half, take_middle
 
 

@@ -7,9 +7,9 @@ import pytest
 from tests.support.clock import Clock
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.hold import Cause, Hold
-from worker.outcome import Outcome
-from worker.retry import RetryPolicy
+from worker.core.hold import Cause, Hold
+from worker.core.outcome import Outcome
+from worker.core.retry import RetryPolicy
 from worker.startup import StartupCheck, find_store_problem, hold_until_ready
 
 BACKOFF = RetryPolicy(first_wait_seconds=1.0, max_wait_seconds=8.0)

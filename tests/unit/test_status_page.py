@@ -11,8 +11,8 @@ import html5lib
 import pytest
 
 from tests.support.states import HOLDING, MANY, NOT_READY, RUNNING, STARTING, STATES, STUCK
-from worker.http.page import HEADERS, page
-from worker.http.status import MAX_SILENCE_SECONDS, State, Status
+from worker.observability.page import HEADERS, page
+from worker.observability.status import MAX_SILENCE_SECONDS, State, Status
 
 _HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e\"'&{{ 7*7 }}"
 

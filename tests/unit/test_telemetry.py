@@ -13,10 +13,10 @@ from tests.support.clock import until
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
 from tests.support.fakes import TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, RowRule
 from tests.support.rig import Rig, rig
-from worker.block import Block
-from worker.instruments import ManyHistogram, Unanswered
-from worker.outcome import WRITTEN, Outcome, OutcomeKind
-from worker.telemetry import PartitionLag, Telemetry
+from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
+from worker.events.block import Block
+from worker.observability.instruments import ManyHistogram, Unanswered
+from worker.observability.telemetry import PartitionLag, Telemetry
 from worker.writing.attempts import InsertAttempts
 from worker.writing.bisection import Piece
 

@@ -15,8 +15,8 @@ from deploy.local.environment import without_settings
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
 from tests.support.rig import Rig, rig
+from worker.observability.tracing import OFF, OpenTelemetry, tracing
 from worker.pipeline import Pipeline
-from worker.tracing import OFF, OpenTelemetry, tracing
 
 PRODUCER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.fuzz.generate import make
 from tests.support.events import Record, encoded, event
 from worker.cli import cli
-from worker.fanout import FanOut
+from worker.events.fan_out import FanOut
 from worker.validation.lines import Line, bounded_lines
 from worker.validation.verdict import Judge, Verdict
 

@@ -23,12 +23,12 @@ from tests.support.fakes import (
     stored_rows,
 )
 from tests.support.rig import PACE, RETRY, rig
-from worker.block import Block
-from worker.errors import ErrorClass
-from worker.hold import Cause, Hold
-from worker.model import FailedMetric, Failure, Row
-from worker.outcome import Outcome, OutcomeKind
-from worker.retry import RetryPolicy
+from worker.core.errors import ErrorClass
+from worker.core.hold import Cause, Hold
+from worker.core.model import FailedMetric, Failure, Row
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.retry import RetryPolicy
+from worker.events.block import Block
 from worker.writing.writer import OnUnavailable, Writer
 
 BLOCK = block_of(many_events(4), ["a", "b"])

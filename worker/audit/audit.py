@@ -18,8 +18,8 @@ from uuid import UUID
 
 from worker.audit.findings import Finding, ShownRow, Tally
 from worker.audit.letters import LetterIndex
-from worker.fanout import FanOut
-from worker.model import Event, Failed, FailedMetric, Record, Row, UnreadableRecord
+from worker.core.model import Event, Failed, FailedMetric, Record, Row, UnreadableRecord
+from worker.events.fan_out import FanOut
 
 _RECORDS, _ROWS, _BYTES = 2_000, 20_000, 4 * 1024 * 1024
 """The limits of a chunk; whichever is reached first closes it. One record may exceed the other two by itself."""

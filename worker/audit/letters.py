@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Mapping
 
-from worker.letters.dead_letter import MAX_METRIC, metric_header
-from worker.letters.letter import Foreign, Letter
-from worker.letters.value import DamagedLetter, event_of
+from worker.dead_letters.dead_letter import MAX_METRIC, metric_header
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.value import DamagedLetter, event_of
 
 _EVENT = b"e"
 _METRIC = b"m"

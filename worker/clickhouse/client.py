@@ -13,11 +13,11 @@ from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
-from worker.block import COLUMNS, Block
 from worker.clickhouse.encoding import encoder
 from worker.clickhouse.types import type_differences
-from worker.errors import StoreError
-from worker.outcome import Outcome, OutcomeKind
+from worker.core.errors import StoreError
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.events.block import COLUMNS, Block
 
 
 class ExternalBlock(NamedTuple):

@@ -12,9 +12,9 @@ from clickhouse_driver import errors as driver
 
 from worker.clickhouse.client import BlockClient
 from worker.clickhouse.errors import classify
-from worker.errors import StoreError
-from worker.outcome import Outcome, OutcomeKind
-from worker.secret import Secret
+from worker.core.errors import StoreError
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.secrets import Secret
 
 FAILURES = (driver.Error, OSError, EOFError, ValueError, OverflowError)
 """What the driver and the sockets raise, and what encoding a value that does not fit its column raises. Anything else

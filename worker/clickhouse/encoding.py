@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 from operator import mul
 from struct import Struct, pack
 
-from worker.block import Block
+from worker.events.block import Block
 
 Encoder = Callable[[Block], bytes]
 

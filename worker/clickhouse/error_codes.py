@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from worker.outcome import OutcomeKind
+from worker.core.outcome import OutcomeKind
 
 
 class CodeGroup(NamedTuple):

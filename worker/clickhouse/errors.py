@@ -7,7 +7,7 @@ from clickhouse_driver import errors as driver
 
 from worker.clickhouse.error_codes import CODES
 from worker.clickhouse.tls import classify_tls
-from worker.outcome import Constraint, Outcome, OutcomeKind
+from worker.core.outcome import Constraint, Outcome, OutcomeKind
 
 _VIOLATED_CONSTRAINT = 469
 _AUTHENTICATION = frozenset({192, 193, 194, 516})

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from worker.block import COLUMNS
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.types import type_differences
+from worker.events.block import COLUMNS
 
 _SORTING_KEY = "metric_type, agent_name, toDate32(completed_at), execution_id"
 _PARTITION_KEY = "toYYYYMM(completed_at)"

@@ -26,8 +26,8 @@ from uuid import uuid4
 
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.topology import Topology
-from worker.errors import MigrationLocked, StoreError
-from worker.outcome import OutcomeKind
+from worker.core.errors import MigrationLocked, StoreError
+from worker.core.outcome import OutcomeKind
 
 LEASE_SECONDS = 600
 

@@ -11,7 +11,7 @@ from worker.clickhouse.lock import MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
 from worker.clickhouse.retention import retention_statement
 from worker.clickhouse.topology import Topology
-from worker.errors import DependencyError, MigrationChanged, StoreError
+from worker.core.errors import DependencyError, MigrationChanged, StoreError
 
 
 class State(StrEnum):

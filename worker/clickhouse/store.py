@@ -13,14 +13,14 @@ from time import perf_counter
 from traceback import clear_frames
 from typing import TypeVar
 
-from worker.block import COLUMNS, Block
 from worker.clickhouse.client import ExternalBlock
 from worker.clickhouse.connection import FAILURES, ClickHouseTarget, Connection
 from worker.clickhouse.encoding import ROW_NUMBER
 from worker.clickhouse.errors import classify
-from worker.errors import StoreError
-from worker.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
-from worker.telemetry import Telemetry
+from worker.core.errors import StoreError
+from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
+from worker.events.block import COLUMNS, Block
+from worker.observability.telemetry import Telemetry
 
 Result = TypeVar("Result")
 

@@ -2,7 +2,7 @@
 
 import re
 
-from worker.outcome import Outcome, OutcomeKind
+from worker.core.outcome import Outcome, OutcomeKind
 
 _UNTRUSTED = "SSLCertVerificationError"
 _OTHER = "SSLError"

@@ -10,7 +10,7 @@ from clickhouse_driver import errors as driver
 from worker.audit.findings import ShownRow
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.errors import classify
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
 
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
 toUnixTimestamp64Milli(recorded_at), source_topic, source_partition, source_offset"""

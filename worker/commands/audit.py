@@ -16,10 +16,10 @@ from worker.clickhouse.view import DeduplicatedView
 from worker.commands import operations
 from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
 from worker.commands.selecting import Moment
+from worker.core.escaping import shown
 from worker.kafka.backlog import KafkaBacklog
-from worker.letters.shown import shown
 from worker.settings.loading import Settings
-from worker.targets import clickhouse_target, kafka_target
+from worker.settings.targets import clickhouse_target, kafka_target
 
 _PROGRESS_SECONDS = 5.0
 _SHOWN = 80

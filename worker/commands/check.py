@@ -4,12 +4,12 @@ import asyncio
 from typing import NamedTuple
 
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
 from worker.kafka.connection import require_rights, require_topics
+from worker.observability.telemetry import Telemetry
 from worker.settings.loading import Settings
+from worker.settings.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.startup import find_store_problem
-from worker.targets import clickhouse_target, kafka_needs, kafka_target
-from worker.telemetry import Telemetry
 
 
 class Finding(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import click
 
-from worker import logs
+from worker.observability import logs
 from worker.settings.loading import Need, Settings, load, unknown_variables
 
 

@@ -9,11 +9,11 @@ import click
 from worker.commands import dlq_tables, operations
 from worker.commands.command_line import put_document, say, settings_of_environment, wants_json
 from worker.commands.selecting import PlaceType, selecting
-from worker.letters import document as letter_document
-from worker.letters.letter import Foreign, Letter
-from worker.letters.selection import Selection
-from worker.letters.tally import Tally
-from worker.model import Place
+from worker.core.model import Place
+from worker.dead_letters import document as letter_document
+from worker.dead_letters.filters import Selection
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.statistics import Tally
 from worker.settings.loading import Need, Settings
 
 _ROWS = 100

@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.letters.advice import ADVICE
-from worker.letters.letter import Foreign, Letter
-from worker.letters.shown import instant, shown, shown_bytes
-from worker.letters.tally import Tally
-from worker.letters.value import agent_of
-from worker.model import Record
+from worker.core.escaping import instant, shown, shown_bytes
+from worker.core.model import Record
+from worker.dead_letters.advice import ADVICE
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.statistics import Tally
+from worker.dead_letters.value import agent_of
 
 _VALUE_BYTES = 20_000
 """Of a value that are shown; all of it is in --json."""

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from worker.commands import launcher
 from worker.commands.signals import Forward, handling
-from worker.decode import MAX_NAME_LENGTH, SCHEMA_MAJOR
+from worker.events.decode import MAX_NAME_LENGTH, SCHEMA_MAJOR
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126

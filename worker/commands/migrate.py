@@ -8,9 +8,9 @@ import click
 
 from worker.clickhouse.migrations import Migrations, State
 from worker.commands.command_line import say, settings_of_environment
-from worker.errors import MigrationChanged, MigrationLocked
+from worker.core.errors import MigrationChanged, MigrationLocked
 from worker.settings.loading import Need
-from worker.targets import clickhouse_target
+from worker.settings.targets import clickhouse_target
 
 
 @click.group(invoke_without_command=True)

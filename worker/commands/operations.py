@@ -5,24 +5,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.app import VERSION
 from worker.clickhouse.store import ClickHouseStore
-from worker.errors import DependencyError
-from worker.failure_log import FailureLog
+from worker.core.errors import DependencyError
+from worker.core.outcome import OutcomeKind
+from worker.core.process import relax_garbage_collection
+from worker.dead_letters.dead_letter import Letterhead
 from worker.kafka.backlog import KafkaBacklog
 from worker.kafka.connection import producing
 from worker.kafka.dead_letter_topic import KafkaDeadLetters
 from worker.kafka.sources import KafkaSources
-from worker.letters.dead_letter import Letterhead
-from worker.outcome import OutcomeKind
+from worker.observability.failure_log import FailureLog
+from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.process import relax_garbage_collection
 from worker.replay.ends import WatchedHold
 from worker.replay.once_per_part import OncePerPart
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replay import Replay
 from worker.replay.standing import Standing
 from worker.settings.loading import Settings
-from worker.targets import clickhouse_target, kafka_target
-from worker.telemetry import Telemetry
+from worker.settings.targets import clickhouse_target, kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
 _OBJECTS = 1_000_000

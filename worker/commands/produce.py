@@ -12,7 +12,7 @@ import orjson
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.commands.lines import lines_of
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
 from worker.kafka.connection import unreachable
 
 _IN_FLIGHT = 1_000

@@ -13,9 +13,9 @@ from worker.commands import operations, replay_report
 from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
 from worker.commands.lines import lines_of
 from worker.commands.selecting import selecting
-from worker.errors import DependencyError, SettingsError
-from worker.letters.selection import Selection
-from worker.process import stop_on_signals, unless_stopped
+from worker.core.errors import DependencyError, SettingsError
+from worker.core.process import stop_on_signals, unless_stopped
+from worker.dead_letters.filters import Selection
 from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.standing import Standing

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from worker.errors import ErrorClass
-from worker.letters.shown import shown
+from worker.core.errors import ErrorClass
+from worker.core.escaping import shown
 from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from worker.errors import ErrorClass
-from worker.letters.selection import Selection
-from worker.model import Place
+from worker.core.errors import ErrorClass
+from worker.core.model import Place
+from worker.dead_letters.filters import Selection
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

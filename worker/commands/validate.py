@@ -7,8 +7,8 @@ from typing import IO
 import click
 
 from worker.commands.command_line import put_document, say
-from worker.letters.shown import shown
-from worker.model import Failed, FailedMetric
+from worker.core.escaping import shown
+from worker.core.model import Failed, FailedMetric
 from worker.validation.lines import bounded_lines
 from worker.validation.verdict import TOO_LARGE, Judge, Verdict
 

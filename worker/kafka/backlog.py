@@ -18,11 +18,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
+from worker.core.model import Record, UnreadableRecord
+from worker.dead_letters.progress import Done, together
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within
 from worker.kafka.starting import start_all
-from worker.letters.done import Done, together
-from worker.model import Record, UnreadableRecord
 
 log = structlog.get_logger(__name__)
 

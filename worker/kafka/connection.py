@@ -12,7 +12,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
 from worker.kafka.diagnosis import diagnose
 from worker.kafka.rights import Need, may_use_group, may_use_topic, member_named
 from worker.kafka.target import KafkaTarget as KafkaTarget

@@ -9,10 +9,10 @@ import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.errors import DeadLetterUnavailable
-from worker.letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
-from worker.model import Failed, FailedMetric
-from worker.tracing import OFF, Tracing
+from worker.core.errors import DeadLetterUnavailable
+from worker.core.model import Failed, FailedMetric
+from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.observability.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 

@@ -15,14 +15,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError
 
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
+from worker.core.model import Record, UnreadableRecord
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
 from worker.kafka.lag import LagBooks
 from worker.kafka.membership import GroupPolicy, Membership
-from worker.model import Record, UnreadableRecord
+from worker.observability.telemetry import Telemetry
+from worker.observability.tracing import OFF, Tracing
 from worker.ports import Partition, RevokeListener
-from worker.telemetry import Telemetry
-from worker.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
 from worker.kafka.connection import KafkaTarget, holder_of
+from worker.observability.telemetry import Telemetry
 from worker.ports import RevokeListener
-from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 

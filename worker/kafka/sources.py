@@ -5,10 +5,10 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.errors import DependencyError
+from worker.core.errors import DependencyError
+from worker.core.model import Record
 from worker.kafka.connection import KafkaTarget, require_topics, stop_within, unreachable
 from worker.kafka.starting import start_all
-from worker.model import Record
 
 _POLL_MS = 500
 _SILENCE_SECONDS = 15.0

@@ -10,8 +10,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.helpers import create_ssl_context
 
-from worker.errors import DependencyError
-from worker.secret import Secret
+from worker.core.errors import DependencyError
+from worker.core.secrets import Secret
 
 log = structlog.get_logger(__name__)
 

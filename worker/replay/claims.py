@@ -13,10 +13,10 @@ are others.
 
 from collections.abc import Mapping
 
-from worker.letters.dead_letter import MAX_METRIC, metric_header
-from worker.letters.done import Done
-from worker.letters.letter import Foreign, Letter
-from worker.model import Place
+from worker.core.model import Place
+from worker.dead_letters.dead_letter import MAX_METRIC, metric_header
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.progress import Done
 
 MAX_CLAIMS = 100_000
 """Letters out of replays whose claims are kept in mind. Of more, those that a killed replay has left double stay so,

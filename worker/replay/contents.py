@@ -2,13 +2,13 @@
 
 from hashlib import sha256
 
-from worker.decode import decode
-from worker.errors import InvalidEvent, WorkerError
-from worker.fanout import FanOut
-from worker.letters.dead_letter import payload
-from worker.letters.letter import Letter
-from worker.letters.value import Pointer, event_of, pointer_of, replayed
-from worker.model import Event, FailedMetric, Record, Unrepresentable
+from worker.core.errors import InvalidEvent, WorkerError
+from worker.core.model import Event, FailedMetric, Record, Unrepresentable
+from worker.dead_letters.dead_letter import payload
+from worker.dead_letters.letter import Letter
+from worker.dead_letters.value import Pointer, event_of, pointer_of, replayed
+from worker.events.decode import decode
+from worker.events.fan_out import FanOut
 from worker.ports import Sources
 
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from worker.errors import DependencyError
-from worker.hold import Cause, Hold
+from worker.core.errors import DependencyError
+from worker.core.hold import Cause, Hold
 
 T = TypeVar("T")
 

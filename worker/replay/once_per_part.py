@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from worker.errors import DeadLetterUnavailable
-from worker.model import Failed, FailedMetric, ReplayedRecord
+from worker.core.errors import DeadLetterUnavailable
+from worker.core.model import Failed, FailedMetric, ReplayedRecord
 from worker.ports import DeadLetters
 from worker.replay.claims import Claims, is_plain
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from worker.errors import ErrorClass
+from worker.core.errors import ErrorClass
 
 
 @dataclass

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from worker.fanout import FanOut
-from worker.letters.letter import Foreign, Letter
-from worker.letters.selection import Selection
-from worker.letters.value import DamagedLetter
+from worker.dead_letters.filters import Selection
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.value import DamagedLetter
+from worker.events.fan_out import FanOut
 from worker.replay.contents import add_contents
 
 if TYPE_CHECKING:
-    from worker.errors import ErrorClass
+    from worker.core.errors import ErrorClass
 
 
 @dataclass(frozen=True)

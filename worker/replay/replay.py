@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TypeGuard
 
-from worker.errors import DependencyError, ErrorClass
-from worker.fanout import FanOut
-from worker.letters.letter import Foreign, Letter
-from worker.letters.value import DamagedLetter
-from worker.model import Failed, FailedMetric, Place, ReplayedRecord
+from worker.core.errors import DependencyError, ErrorClass
+from worker.core.model import Failed, FailedMetric, Place, ReplayedRecord
+from worker.core.retry import Sleep
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.value import DamagedLetter
+from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
 from worker.ports import Sources
 from worker.replay.contents import NotAtSource, add_contents, add_from_source
@@ -33,7 +34,6 @@ from worker.replay.ends import Ends, WatchedHold
 from worker.replay.outcome import Outcome
 from worker.replay.plan import ReplayPolicy
 from worker.replay.standing import Standing
-from worker.retry import Sleep
 
 
 @dataclass

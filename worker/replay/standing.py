@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.letters.done import Done
-from worker.letters.letter import Foreign, Letter, read_letter
-from worker.model import Place
+from worker.core.model import Place
+from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.dead_letters.progress import Done
 from worker.ports import Backlog
 from worker.replay.claims import Claims
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.batch import BatchPolicy
-from worker.retry import RetryPolicy
-from worker.secret import Secret
+from worker.core.retry import RetryPolicy
+from worker.core.secrets import Secret
+from worker.events.batch_policy import BatchPolicy
 from worker.settings.types import (
     Host,
     Identifier,

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
-from worker.errors import SettingsError
+from worker.core.errors import SettingsError
 from worker.settings.environment import read, secret_files, unknown
 from worker.settings.errors import Problem, invalid, missing, variable
 from worker.settings.fields import Settings

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from worker.fanout import FanOut
-from worker.model import Failed, Record
+from worker.core.model import Failed, Record
+from worker.events.fan_out import FanOut
 from worker.validation.lines import Line
 
 _TOGETHER = 250

@@ -7,8 +7,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from worker.outcome import Outcome, OutcomeKind
-from worker.telemetry import Telemetry
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.observability.telemetry import Telemetry
 from worker.writing.bisection import Piece
 
 _PENDING = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED})

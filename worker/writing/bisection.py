@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from worker.block import Block
-from worker.errors import ErrorClass
-from worker.model import FailedMetric, Failure, Row
-from worker.outcome import Outcome, OutcomeKind
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Failure, Row
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.events.block import Block
 from worker.writing.budget import IsolationBudget
 from worker.writing.splitting import reserve_rows, split, split_in_half, take_middle
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from worker.block import Block
+from worker.events.block import Block
 
 _SPLITS_BEFORE_SAMPLES = 4
 

@@ -14,9 +14,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from worker.hold import Cause, Hold
-from worker.outcome import Outcome, OutcomeKind
-from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.core.hold import Cause, Hold
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
 
 _MAX_REASON = 500
 _SUCCESSES_TO_CLOSE = 3

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from worker.block import Block
-from worker.errors import StoreError
-from worker.outcome import Constraint, Outcome, OutcomeKind
+from worker.core.errors import StoreError
+from worker.core.outcome import Constraint, Outcome, OutcomeKind
+from worker.events.block import Block
+from worker.observability.telemetry import Telemetry
 from worker.ports import Store
-from worker.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
 

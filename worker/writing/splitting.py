@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from worker.model import Row
+from worker.core.model import Row
 
 _MAX_GROUPS = 16
 _RESERVED_ROWS = 8

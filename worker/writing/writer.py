@@ -2,7 +2,7 @@
 
 1. Insert the block. An outcome that says nothing of the rows is retried within a budget, with the same rows and so the
    same deduplication token.
-2. What follows is decided by the outcome (`worker.outcome`):
+2. What follows is decided by the outcome (`worker.core.outcome`):
    written       the rows are done
    refused       ask the store which rows violate the constraint that it names (`constraints`), or split the block until
                  each invalid row is alone (`bisection`); these are dead letters
@@ -19,13 +19,13 @@ Which outcome an error code has is said in `worker.clickhouse.error_codes`.
 import asyncio
 from enum import StrEnum
 
-from worker.block import Block
-from worker.hold import Hold
-from worker.model import FailedMetric
-from worker.outcome import Outcome, OutcomeKind
+from worker.core.hold import Hold
+from worker.core.model import FailedMetric
+from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.events.block import Block
+from worker.observability.telemetry import Telemetry
 from worker.ports import Store
-from worker.retry import UNTIL_DONE, RetryPolicy, Sleep
-from worker.telemetry import Telemetry
 from worker.writing.attempts import InsertAttempts
 from worker.writing.bisection import Bisection, Piece, WriteCounter
 from worker.writing.budget import IsolationBudget

@@ -13,7 +13,7 @@ WorkerError
 from collections.abc import Sequence
 from enum import StrEnum
 
-from worker.outcome import Outcome, OutcomeKind
+from worker.core.outcome import Outcome, OutcomeKind
 
 
 class ErrorClass(StrEnum):

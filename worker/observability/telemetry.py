@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from worker.errors import ErrorClass
-from worker.instruments import ManyHistogram, Meter, Unanswered
-from worker.model import Failed, FailedMetric, Record
-from worker.outcome import OutcomeKind
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedMetric, Record
+from worker.core.outcome import OutcomeKind
+from worker.observability.instruments import ManyHistogram, Meter, Unanswered
 
 _PREFIX = "metrics_worker_"
 

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from worker.letters.letter import Foreign, Letter
-from worker.letters.value import agent_of
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.value import agent_of
 
 _MAX_DISTINCT = 10_000
 """Different values of one kind that are told apart. The first ones are: an attack with names does not cost memory."""

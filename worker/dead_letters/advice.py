@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import NamedTuple
 
-from worker.errors import ErrorClass
+from worker.core.errors import ErrorClass
 
 
 class Advice(NamedTuple):

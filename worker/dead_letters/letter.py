@@ -1,17 +1,17 @@
-"""The headers of a dead letter read back: the inverse of `worker.letters.dead_letter`.
+"""The headers of a dead letter read back: the inverse of `worker.dead_letters.dead_letter`.
 
 Anybody can write to a topic, and a later version may write what this one does not know. So nothing here trusts a
 record: what is no dead letter becomes `Foreign`, and the reader reports it. Its value is read in
-`worker.letters.value`, when it is needed.
+`worker.dead_letters.value`, when it is needed.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from worker.errors import ErrorClass
-from worker.letters.dead_letter import ISOLATED, KIND, milliseconds
-from worker.model import Failure, Place, Record, UnreadableRecord
+from worker.core.errors import ErrorClass
+from worker.core.model import Failure, Place, Record, UnreadableRecord
+from worker.dead_letters.dead_letter import ISOLATED, KIND, milliseconds
 
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
 _MAX_PARTITION, _MAX_OFFSET = 2**31 - 1, 2**63 - 1

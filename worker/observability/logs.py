@@ -1,6 +1,7 @@
 """Logs on stderr: one JSON object a line for machines, or columns for people.
 
-What repeats is summarised, whoever logs it (`worker.flood`); no string reaches a terminal as a command to it.
+What repeats is summarised, whoever logs it (`worker.observability.rate_limiter`); no string reaches a terminal as a
+command to it.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from worker.flood import INTERVAL_SECONDS, Flood
-from worker.letters.shown import shown
+from worker.core.escaping import shown
+from worker.observability.rate_limiter import INTERVAL_SECONDS, Flood
 
 log = structlog.get_logger(__name__)
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from worker.errors import ErrorClass
-from worker.letters.letter import Letter
-from worker.letters.value import agent_of
+from worker.core.errors import ErrorClass
+from worker.dead_letters.letter import Letter
+from worker.dead_letters.value import agent_of
 
 
 @dataclass(frozen=True)

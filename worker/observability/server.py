@@ -20,9 +20,9 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from worker.errors import SettingsError
-from worker.http.page import HEADERS, page
-from worker.http.status import MAX_SILENCE_SECONDS, Status
+from worker.core.errors import SettingsError
+from worker.observability.page import HEADERS, page
+from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

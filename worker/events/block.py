@@ -8,7 +8,7 @@ from struct import pack
 
 import orjson
 
-from worker.model import Event, Row
+from worker.core.model import Event, Row
 
 COLUMNS = (
     "execution_id",

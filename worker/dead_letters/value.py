@@ -7,10 +7,10 @@ from uuid import UUID
 
 import orjson
 
-from worker.decode import is_encodable, number
-from worker.errors import WorkerError
-from worker.letters.letter import Letter, instant
-from worker.model import Event, Record, ReplayedRecord
+from worker.core.errors import WorkerError
+from worker.core.model import Event, Record, ReplayedRecord
+from worker.dead_letters.letter import Letter, instant
+from worker.events.decode import is_encodable, number
 
 
 class DamagedLetter(WorkerError):

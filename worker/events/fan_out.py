@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import structlog
 
-from worker.block import Block
-from worker.decode import MAX_NAME_LENGTH, decode, is_encodable, json_type
-from worker.errors import ErrorClass, InvalidEvent
-from worker.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, Unrepresentable
+from worker.core.errors import ErrorClass, InvalidEvent
+from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, Unrepresentable
+from worker.events.block import Block
+from worker.events.decode import MAX_NAME_LENGTH, decode, is_encodable, json_type
 
 log = structlog.get_logger(__name__)
 

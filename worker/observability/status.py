@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worker.telemetry import LastLetter, PartitionLag, Rates
+from worker.observability.telemetry import LastLetter, PartitionLag, Rates
 
 MAX_SILENCE_SECONDS = 60.0
 """Longest time without progress of the loop before the process counts as stuck."""

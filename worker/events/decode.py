@@ -16,8 +16,8 @@ from uuid import UUID, SafeUUID
 
 import orjson
 
-from worker.errors import InvalidEvent
-from worker.model import Event, Record, UnreadableRecord, Unrepresentable
+from worker.core.errors import InvalidEvent
+from worker.core.model import Event, Record, UnreadableRecord, Unrepresentable
 
 MAX_BYTES = 16 * 1024 * 1024
 """Bytes of a value that are looked at. JSON of nothing but empty arrays takes twenty times as much memory once it is

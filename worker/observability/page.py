@@ -6,14 +6,14 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from worker.http.status import GROUP, State, Status
-from worker.letters.shown import instant, shown
+from worker.core.escaping import instant, shown
+from worker.observability.status import GROUP, State, Status
 
 _SHOWN_PARTITIONS = 12
 """Partitions that are shown at once, those that are furthest behind; the others can be unfolded."""
 _LATE_SECONDS = 60.0
 """From here on a record has waited so long that it is shown in red."""
-_FOLDER = files("worker.http")
+_FOLDER = files("worker.observability")
 _STYLE = _FOLDER.joinpath("status.css").read_text("utf-8")
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
-from worker.errors import SettingsError
-from worker.model import Record
+from worker.core.errors import SettingsError
+from worker.core.model import Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from worker.errors import ErrorClass
-from worker.model import Failed, FailedEvent, FailedMetric, Record, ReplayedRecord, Unrepresentable
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Record, ReplayedRecord, Unrepresentable
 
 MAX_MESSAGE = 2_000
 """Characters of an error message that are kept; ClickHouse's can quote the whole statement."""

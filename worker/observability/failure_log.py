@@ -1,14 +1,14 @@
 """A line for everything that fails: which metric of which execution, why, and where it came from.
 
 Whose execution it was is said only where that is allowed; ClickHouse may quote the user in its message, so there it is
-taken out too. `worker.flood` sees to it that a million failures are not a million lines.
+taken out too. `worker.observability.rate_limiter` sees to it that a million failures are not a million lines.
 """
 
 from collections.abc import Sequence
 
 import structlog
 
-from worker.model import Failed, FailedMetric, Record
+from worker.core.model import Failed, FailedMetric, Record
 
 log = structlog.get_logger(__name__)
 

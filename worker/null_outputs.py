@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from worker.block import Block
-from worker.model import Failed
-from worker.outcome import WRITTEN, Constraint, Outcome
+from worker.core.model import Failed
+from worker.core.outcome import WRITTEN, Constraint, Outcome
+from worker.events.block import Block
 
 
 class Nowhere:

@@ -2,11 +2,11 @@
 
 from base64 import b64encode
 
-from worker.letters.advice import ADVICE
-from worker.letters.dead_letter import rfc3339
-from worker.letters.letter import Foreign, Letter
-from worker.letters.tally import Bounded, Tally
-from worker.letters.value import agent_of
+from worker.dead_letters.advice import ADVICE
+from worker.dead_letters.dead_letter import rfc3339
+from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.statistics import Bounded, Tally
+from worker.dead_letters.value import agent_of
 
 Document = dict[str, object]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from worker.errors import ErrorClass
+from worker.core.errors import ErrorClass
 
 
 class Record(Protocol):

@@ -1,0 +1,1 @@
+"""The dead-letter record: its format, and what operators ask of it."""

@@ -1,1 +1,0 @@
-"""Dead letters as values: written, read back, selected, counted and shown. Speaks to nobody."""

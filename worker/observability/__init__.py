@@ -1,0 +1,1 @@
+"""What the worker shows of itself: telemetry, logs, traces, health endpoints, status page."""
