@@ -12,7 +12,7 @@ from worker.core.errors import ErrorClass
 from worker.core.hold import Cause
 from worker.dead_letters.advice import ADVICE
 
-RUNBOOK = (Path(__file__).parents[2] / "deploy" / "RUNBOOK.md").read_text("utf-8")
+RUNBOOK = (Path(__file__).parents[3] / "deploy" / "RUNBOOK.md").read_text("utf-8")
 HEADINGS = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
 _FENCED = re.findall(r"^```\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL)
 _SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"^```\n.*?^```", "", RUNBOOK, flags=re.MULTILINE | re.DOTALL))

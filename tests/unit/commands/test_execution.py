@@ -23,7 +23,7 @@ from worker.events.decode import decode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "event.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[3] / "schemas" / "event.schema.json").read_text(encoding="utf-8"))
 PYTHON = (sys.executable, "-I", "-S", "-c")
 MEASURE = (
     *(sys.executable, "-c"),

@@ -18,7 +18,7 @@ from worker.observability.telemetry import Telemetry
 from worker.settings.environment import secrets
 from worker.settings.fields import Settings
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 DEPLOY = REPOSITORY / "deploy"
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text("utf-8")
 DASHBOARD = json.loads((DEPLOY / "grafana" / "metrics-worker.json").read_text("utf-8"))

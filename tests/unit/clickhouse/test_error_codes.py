@@ -8,7 +8,7 @@ import pytest
 from worker.clickhouse.error_codes import CODES, GROUPS
 from worker.core.outcome import OutcomeKind
 
-CODE_LIST = Path(__file__).with_name("clickhouse_error_codes.txt")
+CODE_LIST = Path(__file__).with_name("error_codes.txt")
 LISTED = [line.split() for line in CODE_LIST.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 CLICKHOUSE_NAMES = {int(number): name for number, name in LISTED}
 

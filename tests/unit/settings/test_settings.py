@@ -13,7 +13,7 @@ from worker.settings.loading import Need, Settings, load, unknown_variables
 from worker.settings.table import BEGIN, END, replace, table
 from worker.writing.writer import OnUnavailable
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 REQUIRED = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "CLICKHOUSE_HOST": "clickhouse"}
 SASL = {

@@ -17,7 +17,7 @@ from worker.observability.rate_limiter import INTERVAL_SECONDS, MAX_KINDS, TOLD,
 
 _PROGRAM = """
 import logging, sys
-from tests.unit.test_repeated_logs import failed
+from tests.unit.observability.test_failure_log import failed
 from worker.observability import logs
 from worker.observability.failure_log import FailureLog
 logs.configure("INFO", sys.argv[1])

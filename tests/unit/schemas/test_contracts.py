@@ -18,7 +18,7 @@ from tests.support.events import Record, encoded
 from worker.events.fan_out import FanOut
 from worker.settings.fields import Settings
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PARSER = REPOSITORY / "tests" / "asyncapi"
 Schema = dict[str, Any]
 
