@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Tests that are the same whatever the broker: no Kafka takes part in them, or the demo's own.
 NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_engine_wire.py test_store.py test_clickhouse_roles.py \
-    test_clickhouse_tls.py test_cluster.py test_cluster_inserts.py test_cluster_queries.py test_fit.py \
+    test_clickhouse_tls.py test_cluster.py test_cluster_inserts.py test_cluster_queries.py test_table_check.py \
     test_migrations.py) \
     $(addprefix tests/integration/,test_demo.py test_queries.py test_read_costs.py test_roll_ups.py)
 

@@ -15,10 +15,10 @@ from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.hold import Cause, Hold
 from worker.core.process import relax_garbage_collection, stop_on_signals, unless_stopped
-from worker.dead_letters.dead_letter import Letterhead
+from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
-from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.kafka.inbox import KafkaInbox
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.null_outputs import Nowhere
 from worker.observability import logs
@@ -28,7 +28,7 @@ from worker.observability.status import GROUP, Status
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import Tracing, tracing
 from worker.pipeline import Pipeline
-from worker.ports import DeadLetters, Store
+from worker.ports import DeadLetterSink, Store
 from worker.settings.loading import Settings
 from worker.settings.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.startup import StartupCheck, find_store_problem, hold_until_ready
@@ -74,7 +74,7 @@ async def run(settings: Settings) -> None:
 @dataclass(frozen=True)
 class _Worker:
     consumer: Consumer
-    inbox: KafkaInbox
+    inbox: KafkaEventSource
     hold: Hold
     checks: Sequence[StartupCheck]
     http_port: int
@@ -122,7 +122,7 @@ async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
             settings.kafka_rebalance_timeout_seconds,
             settings.kafka_metadata_max_age_seconds,
         )
-        inbox = KafkaInbox(kafka, settings.kafka_topic, group, telemetry, traces)
+        inbox = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, traces)
         stack.push_async_callback(inbox.stop)
         consumer = Consumer(
             inbox,
@@ -153,14 +153,14 @@ async def _close(traces: Tracing) -> None:
 
 async def _outputs(
     settings: Settings, kafka: KafkaTarget, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
-) -> tuple[Store, DeadLetters, Sequence[StartupCheck]]:
+) -> tuple[Store, DeadLetterSink, Sequence[StartupCheck]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return Nowhere(), Nowhere(), ()
     producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
-    head = Letterhead(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
+    head = WorkerInfo(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     seconds = settings.kafka_dlq_timeout_seconds
-    dead_letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, seconds, traces)
+    dead_letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, head, seconds, traces)
     target = clickhouse_target(settings)
     store = ClickHouseStore(target, settings.clickhouse_writers, telemetry)
     stack.callback(store.close)
@@ -182,7 +182,7 @@ def _is_held(hold: Hold, cause: Cause) -> float:
 
 
 def _status(
-    settings: Settings, telemetry: Telemetry, hold: Hold, inbox: KafkaInbox, consumer: Consumer, started: float
+    settings: Settings, telemetry: Telemetry, hold: Hold, inbox: KafkaEventSource, consumer: Consumer, started: float
 ) -> Status:
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
     if Cause.STORE.value not in reasons and (reason := failing_insert(telemetry)):

@@ -28,7 +28,7 @@ from worker.commands.signals import signals_ignored
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import producing, require_topics
-from worker.settings.loading import Need, Settings
+from worker.settings.loading import Dependency, Settings
 from worker.settings.targets import kafka_target
 
 
@@ -69,7 +69,7 @@ def check(as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 def produce(file: BufferedReader) -> None:
     """Put JSON lines from FILE (- for standard input) onto the topic, as they are."""
-    settings = settings_of_environment(Need.KAFKA)
+    settings = settings_of_environment(Dependency.KAFKA)
 
     async def put() -> Produced:
         async with _producing(settings) as producer:
@@ -91,7 +91,7 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 
     The command comes first: when Kafka is away it has run all the same, its code is passed on, and the event is shown.
     """
-    settings = settings_of_environment(Need.KAFKA)
+    settings = settings_of_environment(Dependency.KAFKA)
     with signals_ignored():
         execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
         if execution.problem:

@@ -20,7 +20,7 @@ from worker.core.hold import Hold
 from worker.core.model import Record
 from worker.events.batch_policy import BatchPolicy
 from worker.pipeline import Pipeline
-from worker.ports import Inbox, Partition
+from worker.ports import EventSource, Partition
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ class Consumer:
 
     def __init__(
         self,
-        inbox: Inbox,
+        inbox: EventSource,
         pipeline: Pipeline,
         hold: Hold,
         policy: BatchPolicy,

@@ -8,7 +8,7 @@ from worker.events.block import Block
 
 
 class Nowhere:
-    """A `Store` and a `DeadLetters` that take everything and keep nothing."""
+    """A `Store` and a `DeadLetterSink` that take everything and keep nothing."""
 
     async def insert(self, block: Block) -> Outcome:  # noqa: ARG002 - the port's signature
         """Accept the rows."""

@@ -21,7 +21,7 @@ from worker.events.fan_out import FanOut
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import OFF, Tracing
-from worker.ports import DeadLetters
+from worker.ports import DeadLetterSink
 from worker.writing.budget import IsolationBudget
 from worker.writing.writer import Writer
 
@@ -50,7 +50,7 @@ class Pipeline:
     def __init__(
         self,
         writer: Writer,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterSink,
         hold: Hold,
         telemetry: Telemetry,
         log: FailureLog | None = None,
@@ -114,7 +114,7 @@ class Pipeline:
     async def _put(self, failed: Sequence[Failed]) -> None:
         if not failed:
             return
-        self._log.note(failed)
+        self._log.log_failures(failed)
         try:
             with self._tracing.span("dead-letter", letters=len(failed)):
                 for start in range(0, len(failed), _MAX_PUT):

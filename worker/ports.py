@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from worker.core.model import Failed, Record
 from worker.core.outcome import Constraint, Outcome
-from worker.dead_letters.progress import Done
+from worker.dead_letters.progress import ReplayProgress
 from worker.events.block import Block
 
 
@@ -36,7 +36,7 @@ class Store(Protocol):
         """
 
 
-class DeadLetters(Protocol):
+class DeadLetterSink(Protocol):
     """Where failed metrics and events go."""
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
@@ -57,7 +57,7 @@ class RevokeListener(Protocol):
         """Finish or drop what is in flight: when this returns every partition may belong to another."""
 
 
-class Inbox(Protocol):
+class EventSource(Protocol):
     """Where records come from."""
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -76,7 +76,7 @@ class Inbox(Protocol):
         """Name who is told of rebalances; before the first poll."""
 
 
-class Backlog(Protocol):
+class DeadLetterReader(Protocol):
     """The dead-letter topic as somebody finds it who comes to put letters back."""
 
     async def extent(self) -> Mapping[int, range]:
@@ -96,14 +96,14 @@ class Backlog(Protocol):
             DependencyError: Kafka does not hand them out.
         """
 
-    async def progress(self) -> Mapping[int, Done]:
+    async def progress(self) -> Mapping[int, ReplayProgress]:
         """What replays have taken down as done, by partition; a copy.
 
         Raises:
             DependencyError: Kafka cannot be reached, or refuses.
         """
 
-    async def save(self, progress: Mapping[int, Done], stale: Mapping[int, Done]) -> None:
+    async def save(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """Take down what is done, beside what others have taken down.
 
         Args:
@@ -115,7 +115,7 @@ class Backlog(Protocol):
         """
 
 
-class Sources(Protocol):
+class SourceRecordFetcher(Protocol):
     """The topics that dead letters come from."""
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:

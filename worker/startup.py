@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.fit import misfits
+from worker.clickhouse.table_check import schema_differences
 from worker.core.errors import StoreError
 from worker.core.hold import Cause, Hold
 from worker.core.outcome import OutcomeKind
@@ -56,7 +56,7 @@ async def find_store_problem(store: Store, target: ClickHouseTarget) -> str | No
     # Nothing can end a thread that waits for the server: short, so that a stop does not wait for it.
     hasty = replace(target, timeout_seconds=min(target.timeout_seconds, _TABLE_CHECK_SECONDS))
     try:
-        differences = await asyncio.to_thread(misfits, hasty)
+        differences = await asyncio.to_thread(schema_differences, hasty)
     except StoreError as error:
         if error.code != _ACCESS_DENIED:
             return str(error.outcome)

@@ -63,8 +63,8 @@ def figure(
     )
     if words is None:
         return panel
-    shown = {str(number): models.ValueMappingResult(text=word) for number, word in enumerate(words)}
-    return panel.mappings([models.ValueMap(options=shown)])
+    escape_control_characters = {str(number): models.ValueMappingResult(text=word) for number, word in enumerate(words)}
+    return panel.mappings([models.ValueMap(options=escape_control_characters)])
 
 
 def graph(

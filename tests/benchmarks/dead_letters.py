@@ -35,10 +35,10 @@ from tests.benchmarks.worker import take_backlog
 from tests.support.events import Record
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure
-from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter
 from worker.events.decode import decode
 
-HEAD = Letterhead("0.1.0", "default.execution_metrics")
+HEAD = WorkerInfo("0.1.0", "default.execution_metrics")
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "Code: 210. Connection refused (clickhouse:9000)", 210)
 UNREAD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "schema_version must be 1 or 1.x; got 2")
 
@@ -81,7 +81,7 @@ def main(letters: int, events: int, as_json: bool) -> None:
             click.echo(f"{name:>36}  {value:,}" if isinstance(value, int | float) else f"{name:>36}  {value}")
 
 
-def _letters(*, whole: bool) -> Iterator[DeadLetter]:
+def _letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
     for number, value in enumerate(events_of(Shape(), sys.maxsize, seed=20260902)):
         record = Record(value, offset=number, timestamp=1_788_220_800_000 + number)
         if whole:

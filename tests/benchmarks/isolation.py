@@ -10,7 +10,7 @@ from statistics import mean
 from tests.benchmarks.field import Figures
 from tests.support.events import block_of, many_events
 from tests.support.fakes import MemoryStore
-from tests.support.rig import rig
+from tests.support.worker_harness import rig
 from worker.core.model import Event
 
 _METRICS = [f"metric_{number}" for number in range(10)]

@@ -15,11 +15,11 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.fit import misfits
 from worker.clickhouse.ledger import Ledger
 from worker.clickhouse.lock import MigrationLock
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import Migrations
+from worker.clickhouse.table_check import schema_differences
 from worker.clickhouse.topology import Topology
 
 ON_CLUSTER = " ON CLUSTER `metrics`"
@@ -124,7 +124,7 @@ def test_the_roll_up_is_of_the_rows_of_its_server_and_the_views_are_of_all(made:
 
 def test_the_table_of_a_cluster_fits(member: EngineProcess, made: Client) -> None:
     assert made.execute("SELECT engine FROM system.tables WHERE name = 'execution_metrics'") == [("Distributed",)]
-    assert misfits(target(member)) == []
+    assert schema_differences(target(member)) == []
 
 
 def test_what_is_below_a_distributed_table_is_looked_at_too(member: EngineProcess) -> None:
@@ -134,7 +134,7 @@ def test_what_is_below_a_distributed_table_is_looked_at_too(member: EngineProces
         made = known_migrations()[0].statements(Topology("it's other", "execution_metrics", "metrics"))
         client.execute(made[0].replace(ON_CLUSTER, "").replace("execution_id)", "source_offset)"))
         client.execute(made[1].replace(ON_CLUSTER, "").replace("cityHash64(execution_id)", "rand()"))
-    sharding, sorting = misfits(replace(target(member), database="it's other"))
+    sharding, sorting = schema_differences(replace(target(member), database="it's other"))
     assert "does not shard by execution_id" in sharding
     assert sorting.startswith("sorting key is (metric_type, agent_name, toDate32(completed_at), source_offset)")
 

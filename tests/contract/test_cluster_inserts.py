@@ -15,8 +15,8 @@ from clickhouse_driver.errors import ServerException
 from deploy.local.cluster import Cluster
 from tests.support.events import block_of, many_events
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.fit import misfits
 from worker.clickhouse.store import ClickHouseStore
+from worker.clickhouse.table_check import schema_differences
 from worker.core.hold import Hold
 from worker.core.model import Row
 from worker.core.outcome import Outcome, OutcomeKind
@@ -108,7 +108,7 @@ def block_with_violation(shard_of: list[int], shard: int) -> tuple[Block, int, i
 
 
 def test_the_tables_fit(cluster: Cluster) -> None:
-    assert misfits(cluster.target()) == []
+    assert schema_differences(cluster.target()) == []
 
 
 async def test_rows_land_on_the_shard_of_their_execution(

@@ -12,7 +12,7 @@ from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.lock import Held, MigrationLock
 from worker.clickhouse.migration import Migration, known_migrations
-from worker.clickhouse.migrations import Migrations, State
+from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.clickhouse.topology import Topology
 from worker.core.errors import DependencyError, MigrationChanged, MigrationLocked, StoreError
 from worker.core.outcome import Outcome, OutcomeKind
@@ -92,7 +92,7 @@ class TestOneSchema:
         for statement in planned:
             run_statement(empty, statement)
         assert schema(empty) == right
-        assert set(Migrations(empty).status().values()) == {State.APPLIED}
+        assert set(Migrations(empty).status().values()) == {MigrationState.APPLIED}
         assert Migrations(empty).plan() == []
 
     def test_another_name_of_the_table_is_carried_through(self, empty: ClickHouseTarget, right: dict[str, str]) -> None:
@@ -109,10 +109,10 @@ class TestLedger:
         apply(empty, [KNOWN[0], KNOWN[1], later])
         known = [KNOWN[0], replace(KNOWN[1], text=KNOWN[1].text + "\n"), *KNOWN[2:]]
         assert Migrations(empty, known=known).status() == {
-            KNOWN[0].name: State.APPLIED,
-            KNOWN[1].name: State.CHANGED,
-            **{migration.name: State.PENDING for migration in KNOWN[2:]},
-            later.name: State.UNKNOWN,
+            KNOWN[0].name: MigrationState.APPLIED,
+            KNOWN[1].name: MigrationState.CHANGED,
+            **{migration.name: MigrationState.PENDING for migration in KNOWN[2:]},
+            later.name: MigrationState.UNKNOWN,
         }
 
     def test_a_changed_file_is_refused_before_anything_is_done(self, empty: ClickHouseTarget) -> None:
@@ -131,7 +131,7 @@ class TestLedger:
         )
         with pytest.raises(DependencyError, match=r"0001_x.sql, statement 2 of 2:\nCREATE VIEW execution_metrics_two"):
             apply(empty, [broken])
-        assert set(Migrations(empty, known=[broken]).status().values()) == {State.PENDING}
+        assert set(Migrations(empty, known=[broken]).status().values()) == {MigrationState.PENDING}
         assert apply(empty, KNOWN) == [f"applied {migration.name}" for migration in KNOWN], "the lock was given up"
 
     def test_a_statement_of_a_kind_that_no_cluster_was_thought_of_is_refused(self, empty: ClickHouseTarget) -> None:

@@ -21,7 +21,7 @@ from tests.deploy.browser import SCALE, Box, Browser, Look
 from tests.support.states import HOLDING, STATES
 from worker.observability.page import page
 from worker.observability.server import Health
-from worker.observability.status import State, Status
+from worker.observability.status import Status, WorkerState
 
 pytestmark = pytest.mark.timeout(300)
 PICTURES = REPOSITORY / ".pictures"
@@ -30,11 +30,11 @@ Colour = tuple[int, int, int]
 LEGIBLE = 4.5
 """The least contrast of text in the Web Content Accessibility Guidelines, level AA."""
 HUES = {
-    State.STARTING: range(30, 56),
-    State.REJOINING: range(30, 56),
-    State.RUNNING: range(110, 150),
-    State.HOLDING: range(12),
-    State.STUCK: range(12),
+    WorkerState.STARTING: range(30, 56),
+    WorkerState.REJOINING: range(30, 56),
+    WorkerState.RUNNING: range(110, 150),
+    WorkerState.HOLDING: range(12),
+    WorkerState.STUCK: range(12),
 }
 """Amber, green and red, in degrees."""
 
@@ -101,7 +101,7 @@ def _what_matters(status: Status) -> Iterator[str]:
     """What somebody on call must be able to read, as runs of text."""
     yield f"topic {status.topic} group {status.group}"
     yield f"{_state_name(status)} {status.state.value}"
-    if status.state is State.HOLDING:
+    if status.state is WorkerState.HOLDING:
         yield from (f"{cause} {reason}" for cause, reason in status.reasons.items())
     for what, figure in (
         ("events", status.rates.events),

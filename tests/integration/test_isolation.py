@@ -25,7 +25,7 @@ from worker.writing.writer import Writer
 METRICS = [f"metric_{number}" for number in range(10)]
 
 
-class Rig:
+class WorkerHarness:
     """A pipeline on the real store; dead letters are kept in memory."""
 
     def __init__(self, target: ClickHouseTarget) -> None:
@@ -89,7 +89,7 @@ async def test_three_invalid_rows_among_a_hundred_thousand(
         clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule {rule}")
     random = Random(7)
     invalid = {(random.randrange(10_000), random.randrange(10)) for _ in range(3)}
-    rig = Rig(target)
+    rig = WorkerHarness(target)
     await rig.pipeline.process(batch(10_000, lambda number, at: (number, at) in invalid))
     rig.store.close()
 
@@ -115,7 +115,7 @@ async def test_a_constraint_of_a_views_target_is_not_asked_about_the_rows_of_the
     clickhouse.execute(
         "CREATE MATERIALIZED VIEW to_next TO next AS SELECT metric_value + 1 AS metric_value FROM execution_metrics"
     )
-    rig = Rig(target)
+    rig = WorkerHarness(target)
     for number in range(3):
         records = batch(5, lambda *_: False)
         await rig.pipeline.process([Record(one.value, offset=one.offset + 10 * number) for one in records])
@@ -138,7 +138,7 @@ async def test_a_metric_that_is_always_refused_leaves_the_others_in_peace(
     clickhouse: Client, target: ClickHouseTarget, rule: str, each: int
 ) -> None:
     clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule CHECK {rule}")
-    rig = Rig(target)
+    rig = WorkerHarness(target)
     inserts = []
     for number in range(4):
         before = rig.inserts()
@@ -163,7 +163,7 @@ async def test_a_view_that_refuses_every_row_of_a_metric_takes_few_inserts_and_n
         "CREATE MATERIALIZED VIEW picky ENGINE = MergeTree ORDER BY tuple() AS "
         "SELECT throwIf(CAST(metric_type AS String) = 'metric_3') AS refused FROM execution_metrics"
     )
-    rig = Rig(target)
+    rig = WorkerHarness(target)
     await rig.pipeline.process(batch(600, lambda *_: False))
     rig.store.close()
     assert rig.inserts() <= 50
@@ -178,7 +178,7 @@ async def test_a_connection_cut_between_commit_and_answer_makes_no_duplicate(
     engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget
 ) -> None:
     async with FaultProxy(engine.port) as proxy:
-        rig = Rig(replace(target, port=proxy.port))
+        rig = WorkerHarness(replace(target, port=proxy.port))
         await rig.store.probe()
         proxy.lose_answer_after(10_000)
         await rig.pipeline.process(batch(500, lambda *_: False))
@@ -196,7 +196,7 @@ async def test_an_event_of_each_month_is_a_block_of_its_own(clickhouse: Client, 
         )
         for year in range(1900, 2300)
     ]
-    rig = Rig(target)
+    rig = WorkerHarness(target)
     await rig.pipeline.process(records)
     rig.store.close()
     assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(800,)]

@@ -23,10 +23,10 @@ from tests.support.topic import committed, headers_of, read, send, size
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
-from worker.dead_letters.dead_letter import Letterhead
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, RecordPosition, ReplayedRecord
+from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import KafkaTarget, producing
-from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 
 Environment = dict[str, str]
 Json = dict[str, Any]
@@ -74,7 +74,7 @@ def commands(environment: Environment) -> Commands:
     return Commands(environment)
 
 
-def shown(client: Client, table: str = "execution_metrics_deduplicated") -> list[tuple[Any, ...]]:
+def rows_of_view(client: Client, table: str = "execution_metrics_deduplicated") -> list[tuple[Any, ...]]:
     answer: list[tuple[Any, ...]] = client.execute(VIEW.format(table))
     return answer
 
@@ -141,11 +141,11 @@ async def test_row_refused_by_a_constraint_that_is_dropped(
     worker.stop()
     clickhouse.execute("CREATE TABLE execution_metrics_2 AS execution_metrics")
     start_worker(CLICKHOUSE_TABLE="execution_metrics_2", KAFKA_GROUP_ID=environment["KAFKA_GROUP_ID"] + "2")
-    wait_until(lambda: len(shown(clickhouse, "execution_metrics_2")) == 7, "every row once more")
-    assert repr(shown(clickhouse)) == repr(shown(clickhouse, "execution_metrics_2 FINAL"))
+    wait_until(lambda: len(rows_of_view(clickhouse, "execution_metrics_2")) == 7, "every row once more")
+    assert repr(rows_of_view(clickhouse)) == repr(rows_of_view(clickhouse, "execution_metrics_2 FINAL"))
     # And again: nothing to do, nothing changes.
     assert commands.replay()["classes"] == {}
-    assert len(shown(clickhouse)) == 7
+    assert len(rows_of_view(clickhouse)) == 7
 
 
 async def test_an_event_that_an_old_worker_refused_becomes_rows(
@@ -162,11 +162,11 @@ async def test_an_event_that_an_old_worker_refused_becomes_rows(
     # All of it but the NaN, which is a dead letter of its own now.
     (left,) = commands.json("dlq", "list")
     assert (left["metric"], left["error_class"], left["replays"]) == ("nan", "invalid_metric", 1)
-    replayed = shown(clickhouse)
+    replayed = rows_of_view(clickhouse)
     clickhouse.execute("TRUNCATE TABLE execution_metrics")
     start_worker()
-    wait_until(lambda: len(shown(clickhouse)) == 6, "what the worker makes of the event itself")
-    assert repr(replayed) == repr(shown(clickhouse))
+    wait_until(lambda: len(rows_of_view(clickhouse)) == 6, "what the worker makes of the event itself")
+    assert repr(replayed) == repr(rows_of_view(clickhouse))
 
 
 async def test_what_is_wrong_stays_a_letter_and_is_left_alone_in_the_end(
@@ -270,17 +270,17 @@ class TestInterrupted:
         self, environment: Environment, commands: Commands, clickhouse: Client, buried: int, number: signal.Signals
     ) -> None:
         with commands.start("replay", "--yes", "--rate", "200") as process:
-            wait_until(lambda: len(shown(clickhouse)) > 0, "the first rows", timeout_seconds=30)
+            wait_until(lambda: len(rows_of_view(clickhouse)) > 0, "the first rows", timeout_seconds=30)
             process.send_signal(number)
             out, _ = process.communicate(timeout=30)
         assert process.returncode == (1 if number is not signal.SIGKILL else -number)
-        before = len(shown(clickhouse))
+        before = len(rows_of_view(clickhouse))
         assert 0 < before < buried
         if number is not signal.SIGKILL:
             report = json.loads(out)
             assert (report["interrupted"], report["remaining"]) == (True, buried - report["metrics_written"])
         commands.replay()
-        assert len(shown(clickhouse)) == buried
+        assert len(rows_of_view(clickhouse)) == buried
         assert commands.json("dlq", "stats")[0]["total"] == 0
         servers, topic = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]
         assert await committed(servers, topic, environment["KAFKA_GROUP_ID"] + ".replay", 1) == {0: buried}
@@ -296,12 +296,12 @@ class TestInterrupted:
     ) -> None:
         start_worker()
         await put(environment, encoded(event(execution_id=str(UUID(int=7)), metrics={"a": 2})))
-        wait_until(lambda: len(shown(clickhouse)) == 1, "the newer event")
+        wait_until(lambda: len(rows_of_view(clickhouse)) == 1, "the newer event")
         both = await asyncio.gather(*(asyncio.to_thread(commands.run, "replay", "--yes") for _ in range(2)))
         # 1 where the other has taken what this one had counted: it cannot know that nothing is left.
         assert {one.returncode for one in both} <= {0, 1}
         assert commands.replay()["remaining"] == 0
-        assert len(shown(clickhouse)) == buried
+        assert len(rows_of_view(clickhouse)) == buried
         newest = (
             "SELECT metric_value FROM execution_metrics_deduplicated WHERE execution_id = %(id)s AND metric_type = 'a'"
         )
@@ -319,7 +319,7 @@ class TestCommands:
         assert commands.replay("--partition", "0", "--offset", "0")["metrics_written"] == 1
         assert commands.replay("--limit", "1", code=1)["beyond_limit"] >= 1
         assert commands.replay("--since", "1h", "--error-code", "210")["remaining"] == 0
-        assert len(shown(clickhouse)) == 6
+        assert len(rows_of_view(clickhouse)) == 6
         assert commands.replay("--until", "1h")["classes"] == {}
 
     def test_what_cannot_be_asked_is_wrong_usage(self, commands: Commands) -> None:
@@ -350,7 +350,7 @@ class TestCommands:
         old = FailedMetric(read_event(event()), "m", 1, failure, 1)
         of = old.event.record
         again = ReplayedRecord(
-            of.topic, of.partition, of.offset, of.timestamp, of.key, None, (), 1, 1, Place(0, 0), whole=False
+            of.topic, of.partition, of.offset, of.timestamp, of.key, None, (), 1, 1, RecordPosition(0, 0), whole=False
         )
         await bury(environment, old)
         await bury(environment, old._replace(event=old.event._replace(record=again)))
@@ -369,7 +369,7 @@ class TestCommands:
 
 async def bury(environment: Environment, *failed: Failed) -> None:
     """Write dead letters as the worker does."""
-    head = Letterhead("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
+    head = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
     async with producing(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
-        topic = KafkaDeadLetters(producer, environment["KAFKA_DLQ_TOPIC"], head, timeout_seconds=10.0)
+        topic = KafkaDeadLetterSink(producer, environment["KAFKA_DLQ_TOPIC"], head, timeout_seconds=10.0)
         await topic.put(failed)

@@ -9,27 +9,27 @@ import pytest
 from deploy.local.apache_kafka.listener import Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import KafkaServer, create_topics
-from tests.contract.test_inbox import Listener as Told
-from tests.contract.test_inbox import take
+from tests.contract.test_event_source import Listener as Told
+from tests.contract.test_event_source import take
 from tests.support.local import Topics, fresh_name
 from tests.support.proxy import FaultProxy
 from tests.support.topic import committed, send
 from worker.kafka.connection import KafkaTarget
-from worker.kafka.inbox import KafkaInbox
+from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.observability.telemetry import Telemetry
 from worker.ports import Partition
 
-OpenInbox = Callable[..., Awaitable[KafkaInbox]]
+OpenInbox = Callable[..., Awaitable[KafkaEventSource]]
 
 
 @pytest.fixture
 async def inboxes() -> AsyncIterator[OpenInbox]:
-    opened: list[KafkaInbox] = []
+    opened: list[KafkaEventSource] = []
 
-    async def open_inbox(servers: str, topic: str, group: str, session_seconds: float = 6.0) -> KafkaInbox:
+    async def open_inbox(servers: str, topic: str, group: str, session_seconds: float = 6.0) -> KafkaEventSource:
         policy = GroupPolicy(group, session_timeout_seconds=session_seconds, rebalance_timeout_seconds=10.0)
-        inbox = KafkaInbox(KafkaTarget(servers), topic, policy, Telemetry())
+        inbox = KafkaEventSource(KafkaTarget(servers), topic, policy, Telemetry())
         opened.append(inbox)
         await inbox.start()
         inbox.listen(Told())
@@ -39,14 +39,14 @@ async def inboxes() -> AsyncIterator[OpenInbox]:
     await asyncio.gather(*(inbox.stop() for inbox in opened))
 
 
-def failures(inbox: KafkaInbox) -> float:
+def failures(inbox: KafkaEventSource) -> float:
     return inbox._telemetry.registry.get_sample_value("metrics_worker_commit_failures_total") or 0.0
 
 
 async def test_a_commit_to_a_silent_broker_is_bounded_and_taken_later(
     tmp_path: Path, inboxes: OpenInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.kafka.inbox._COMMIT_SECONDS", 0.5)
+    monkeypatch.setattr("worker.kafka.event_source._COMMIT_SECONDS", 0.5)
     door = Listener("PROXIED")
     async with FaultProxy(door.port) as proxy:
         door.advertised_port = proxy.port

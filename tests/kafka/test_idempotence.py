@@ -18,11 +18,11 @@ from tests.support.proxy import FaultProxy
 from tests.support.topic import send, size
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
-from worker.dead_letters.dead_letter import Letterhead
+from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import KafkaTarget, producing
-from worker.kafka.dead_letter_topic import KafkaDeadLetters
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 
-HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 REFUSED = FailedMetric(read(event()), "m", 0.5, Failure(ErrorClass.ROW_REFUSED, "X", "x", 469), attempts=2)
 NO_PRODUCER = -1
 
@@ -35,7 +35,7 @@ async def test_a_lost_answer_leaves_one_dead_letter(tmp_path: Path, idempotent: 
         with ApacheKafka(tmp_path, listeners=[door]) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             async with producing(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
-                dead_letters = KafkaDeadLetters(producer, "dlq", HEAD, timeout_seconds=20.0)
+                dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=20.0)
                 await dead_letters.put([REFUSED])  # now it has its connection, and only asks to produce
                 proxy.lose_answer_after(1)
                 await dead_letters.put([REFUSED])

@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 from worker.core.errors import DeadLetterUnavailable, StoreError
 from worker.core.model import Failed, Record, Row
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
-from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
-from worker.dead_letters.progress import Done, together
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
+from worker.dead_letters.progress import ReplayProgress, together
 from worker.events.block import Block
-from worker.ports import Backlog, DeadLetters, Sources, Store
+from worker.ports import DeadLetterReader, DeadLetterSink, SourceRecordFetcher, Store
 
 RowRule = Callable[[Row], bool]
 UNAVAILABLE = Outcome(OutcomeKind.UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
@@ -129,13 +129,13 @@ class MemoryStore(Store):
 
     def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
         """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
-        shown: dict[tuple[object, ...], StoredRow] = {}
+        escape_control_characters: dict[tuple[object, ...], StoredRow] = {}
         for row in self.table:
             day = row.completed_at // 86_400_000
             key = (row.metric_type, row.agent_name, day, row.execution_id)
-            if key not in shown or row.recorded_at >= shown[key].recorded_at:
-                shown[key] = row
-        return shown
+            if key not in escape_control_characters or row.recorded_at >= escape_control_characters[key].recorded_at:
+                escape_control_characters[key] = row
+        return escape_control_characters
 
     def _apply(self, block: Block) -> None:
         if (token := block.token()) not in self._tokens:
@@ -158,7 +158,7 @@ def stored_rows(block: Block) -> list[StoredRow]:
     return [StoredRow._make(values) for values in zip(*columns, strict=True)]
 
 
-class MemoryDeadLetters(DeadLetters):
+class MemoryDeadLetters(DeadLetterSink):
     """A dead-letter topic that keeps what was put.
 
     Attributes:
@@ -181,7 +181,7 @@ class MemoryDeadLetters(DeadLetters):
         self._next_puts += unacknowledged
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """See `DeadLetters`."""
+        """See `DeadLetterSink`."""
         self.puts.append(len(failed))
         missing: list[int] = []
         if self._next_puts:
@@ -207,7 +207,7 @@ class KeptRecord(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-class MemoryTopic(MemoryDeadLetters, Backlog):
+class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
     """A dead-letter topic whose letters are written and read as the real ones are.
 
     Args:
@@ -220,7 +220,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         handed_out: how many records were read, those that were read twice twice.
     """
 
-    HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+    HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 
     def __init__(self, partitions: int = 1, *, keeps_texts: bool = True) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         self._times = count(1_767_225_600_000)
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """See `DeadLetters`. What is not acknowledged is not kept; `watch` may end it after any number of letters."""
+        """See `DeadLetterSink`. Keeps only what is acknowledged; `watch` may stop it after any number of letters."""
         before = len(self.letters)
         try:
             return await super().put(failed)
@@ -242,7 +242,7 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
                 write = pointer if self.too_large(item) else dead_letter
                 self.keep(write(item, self.HEAD, next(self._times)))
 
-    def keep(self, letter: DeadLetter, partition: int | None = None) -> KeptRecord:
+    def keep(self, letter: EncodedDeadLetter, partition: int | None = None) -> KeptRecord:
         """Append one record."""
         if partition is None:
             partition = min(range(len(self.records)), key=lambda number: len(self.records[number]))
@@ -260,35 +260,35 @@ class MemoryTopic(MemoryDeadLetters, Backlog):
         return kept
 
     async def extent(self) -> Mapping[int, range]:
-        """See `Backlog`."""
+        """See `DeadLetterReader`."""
         return {partition: range(len(records)) for partition, records in enumerate(self.records)}
 
     async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """See `Backlog`; few at a time, so that there is more than one time."""
+        """See `DeadLetterReader`; few at a time, so that there is more than one time."""
         for start in range(offsets.start, offsets.stop, 3):
             some = self.records[partition][start : min(start + 3, offsets.stop)]
             self.handed_out += len(some)
             yield some
 
-    async def progress(self) -> Mapping[int, Done]:
-        """See `Backlog`."""
-        return {partition: Done.read(*kept) for partition, kept in self._kept.items()}
+    async def progress(self) -> Mapping[int, ReplayProgress]:
+        """See `DeadLetterReader`."""
+        return {partition: ReplayProgress.read(*kept) for partition, kept in self._kept.items()}
 
-    async def save(self, progress: Mapping[int, Done], stale: Mapping[int, Done]) -> None:
-        """See `Backlog`."""
+    async def save(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
+        """See `DeadLetterReader`."""
         self.watch()
         kept = await self.progress()
         for partition, done in progress.items():
             both = together(done, kept.get(partition), stale.get(partition))
-            self._kept[partition] = (both.first, both.text() if self._keeps_texts else "")
+            self._kept[partition] = (both.first_open, both.encode() if self._keeps_texts else "")
 
 
-class MemorySources(Sources):
+class MemorySources(SourceRecordFetcher):
     """Source topics; every record that was ever given to it, by its place."""
 
     def __init__(self, records: Sequence[Record] = ()) -> None:
         self.records = {(record.topic, record.partition, record.offset): record for record in records}
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
-        """See `Sources`."""
+        """See `SourceRecordFetcher`."""
         return self.records.get((topic, partition, offset))

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from tests.support.events import Record, encoded, event
 from worker.core.errors import ErrorClass
-from worker.core.model import Event, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Row, Unrepresentable
+from worker.core.model import (
+    Event,
+    FailedEvent,
+    FailedMetric,
+    Failure,
+    RecordPosition,
+    ReplayedRecord,
+    Row,
+    Unrepresentable,
+)
 
 settings.register_profile("worker", deadline=None)  # what else the machine does is no failure of a test
 settings.load_profile("worker")
@@ -241,7 +250,7 @@ def replayed(failed: FailedMetric, *, whole: bool = False) -> FailedMetric:
     """`failed` as it would come out of a replay for the third time."""
     source = failed.event.record
     history = (source.topic, source.partition, source.offset, source.timestamp, source.key, None, source.headers)
-    again = ReplayedRecord(*history, replays=3, attempts=7, replaces=Place(0, 42), whole=whole)
+    again = ReplayedRecord(*history, replays=3, attempts=7, replaces=RecordPosition(0, 42), whole=whole)
     return failed._replace(event=failed.event._replace(record=again))
 
 

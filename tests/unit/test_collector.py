@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.events import JANUARY_2026, Record, block_of, encoded, event, many_events
 from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
-from tests.support.memory_inbox import MemoryInbox
-from tests.support.rig import Rig, rig
+from tests.support.memory_event_source import MemoryEventSource
+from tests.support.worker_harness import WorkerHarness, rig
 from worker.consumer import Consumer
 from worker.core.model import Event, Row
 from worker.core.outcome import Outcome
@@ -61,7 +61,7 @@ STORES: dict[str, Callable[[], Store]] = {
 }
 
 
-async def write(worker: Rig, number: int) -> None:
+async def write(worker: WorkerHarness, number: int) -> None:
     events = [one._replace(completed_at=one.completed_at + number) for one in many_events(50)]
     await worker.writer.write(block_of(events, ["a", "b"]))
 
@@ -130,7 +130,7 @@ async def test_batches_that_are_dropped(where: str) -> None:
 
 
 async def test_batches_that_a_revoke_drops() -> None:
-    inbox, store = MemoryInbox(batch(0)), Store()
+    inbox, store = MemoryEventSource(batch(0)), Store()
     store.hanging = True
     policy = BatchPolicy(linger_seconds=0)
     async with rig(store) as worker:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.events import event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
-from tests.support.memory_inbox import MemoryInbox
-from tests.support.rig import Rig, rig
+from tests.support.memory_event_source import MemoryEventSource
+from tests.support.worker_harness import WorkerHarness, rig
 from worker import consumer
 from worker.consumer import Consumer
 from worker.core.errors import ErrorClass
@@ -39,7 +39,7 @@ def records(count: int, partition: int = 0, start: int = 0, padding: int = 0) ->
 class Running:
     """A consumer at work."""
 
-    def __init__(self, worker: Rig, inbox: MemoryInbox, policy: BatchPolicy) -> None:
+    def __init__(self, worker: WorkerHarness, inbox: MemoryEventSource, policy: BatchPolicy) -> None:
         self.worker = worker
         self.inbox = inbox
         self.consumer = Consumer(
@@ -65,7 +65,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    inbox: MemoryInbox,
+    inbox: MemoryEventSource,
     store: MemoryStore | None = None,
     policy: BatchPolicy | None = None,
     on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
@@ -92,7 +92,7 @@ class SlowStore(MemoryStore):
 
 
 async def test_all_records_are_written_and_committed() -> None:
-    inbox = MemoryInbox([*records(30), *records(20, partition=1)])
+    inbox = MemoryEventSource([*records(30), *records(20, partition=1)])
     async with running(inbox) as it:
         await it.until(lambda: inbox.committed == {FIRST: 30, SECOND: 20})
         assert len(it.worker.store.table) == 100
@@ -100,7 +100,7 @@ async def test_all_records_are_written_and_committed() -> None:
 
 
 async def test_nothing_is_committed_before_it_is_written() -> None:
-    inbox, store = MemoryInbox(records(5)), SlowStore()
+    inbox, store = MemoryEventSource(records(5)), SlowStore()
     async with running(inbox, store) as it:
         await it.until(lambda: inbox.idles > 0 or len(inbox.asked) > 3)
         assert inbox.commits == []
@@ -110,7 +110,7 @@ async def test_nothing_is_committed_before_it_is_written() -> None:
 
 class TestRefusedCommit:
     async def test_retried_without_new_records(self) -> None:
-        inbox = MemoryInbox(records(5))
+        inbox = MemoryEventSource(records(5))
         inbox.refuse_commits = True
         async with running(inbox) as it:
             await it.until(lambda: len(inbox.commits) > 1)
@@ -119,7 +119,7 @@ class TestRefusedCommit:
             await it.until(lambda: inbox.committed == {FIRST: 5})
 
     async def test_included_in_the_next_commit(self) -> None:
-        inbox = MemoryInbox([*records(5), *records(2, partition=1)])
+        inbox = MemoryEventSource([*records(5), *records(2, partition=1)])
         inbox.refuse_commits = True
         async with running(inbox) as it:
             await it.until(lambda: len(inbox.commits) > 0)
@@ -130,7 +130,7 @@ class TestRefusedCommit:
 
     async def test_forgotten_when_the_partitions_are_revoked(self) -> None:
         """Another member may be further by now: an old offset must not be committed over a newer one."""
-        inbox = MemoryInbox(records(5))
+        inbox = MemoryEventSource(records(5))
         inbox.refuse_commits = True
         async with running(inbox, policy=BatchPolicy(max_events=5, linger_seconds=0)) as it:
             await it.until(lambda: len(inbox.commits) > 0)
@@ -144,7 +144,7 @@ class TestRefusedCommit:
 
 
 async def test_revoke_finishes_batches_under_way_and_commits_them() -> None:
-    inbox, store = MemoryInbox(records(5)), SlowStore()
+    inbox, store = MemoryEventSource(records(5)), SlowStore()
     async with running(inbox, store) as it:
         await it.until(lambda: len(inbox.asked) > 2)
         asyncio.get_running_loop().call_later(0.05, store.let.set)
@@ -165,7 +165,7 @@ async def test_revoke_finishes_batches_under_way_and_commits_them() -> None:
 async def test_hold_stops_intake_at_the_concurrency_and_polling_goes_on(
     outcome: Outcome, on_unavailable: OnUnavailable
 ) -> None:
-    inbox, store = MemoryInbox(records(5)), MemoryStore()
+    inbox, store = MemoryEventSource(records(5)), MemoryStore()
     store.down = outcome
     async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0), on_unavailable) as it:
         await it.until(lambda: inbox.idles > 1)
@@ -183,7 +183,7 @@ async def test_hold_stops_intake_at_the_concurrency_and_polling_goes_on(
 
 async def test_hold_does_not_stop_intake_below_the_concurrency() -> None:
     """The batch that is under way waits; another one may be what the store accepts."""
-    inbox, store = MemoryInbox(records(1)), MemoryStore()
+    inbox, store = MemoryEventSource(records(1)), MemoryStore()
     store.down = MISCONFIGURED
     async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0)) as it:
         await it.until(lambda: it.worker.hold.active)
@@ -193,7 +193,7 @@ async def test_hold_does_not_stop_intake_below_the_concurrency() -> None:
 
 
 async def test_outage_dead_letters_only_what_was_in_flight_when_it_began() -> None:
-    inbox, store = MemoryInbox(records(20)), MemoryStore()
+    inbox, store = MemoryEventSource(records(20)), MemoryStore()
     store.down = UNAVAILABLE
     async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0)) as it:
         await it.until(lambda: inbox.idles > 1)
@@ -210,7 +210,7 @@ async def test_outage_dead_letters_only_what_was_in_flight_when_it_began() -> No
 
 
 async def test_stop_drops_held_batches_uncommitted() -> None:
-    inbox, store = MemoryInbox(records(5)), MemoryStore()
+    inbox, store = MemoryEventSource(records(5)), MemoryStore()
     store.down = UNAVAILABLE
     async with running(inbox, store, on_unavailable=OnUnavailable.HOLD) as it:
         await it.until(lambda: it.worker.hold.active)
@@ -220,7 +220,7 @@ async def test_stop_drops_held_batches_uncommitted() -> None:
 
 
 async def test_revoke_drops_held_batches_uncommitted_and_at_once() -> None:
-    inbox, store = MemoryInbox(records(5)), MemoryStore()
+    inbox, store = MemoryEventSource(records(5)), MemoryStore()
     store.down = UNAVAILABLE
     async with running(inbox, store, on_unavailable=OnUnavailable.HOLD) as it:
         await it.until(lambda: it.worker.hold.active)
@@ -238,7 +238,7 @@ async def test_first_record_that_fails_unclassified_is_refused_when_later_batche
     on_unavailable: OnUnavailable,
 ) -> None:
     """Nothing is in its block that could tell whether the record or the store is at fault."""
-    inbox = MemoryInbox([record(event(metrics={"poison": 1}), offset=0)])
+    inbox = MemoryEventSource([record(event(metrics={"poison": 1}), offset=0)])
     store = MemoryStore(fails=lambda row: row.metric == "poison")
     store.down = UNAVAILABLE  # so that nothing was ever written
     async with running(inbox, store, on_unavailable=on_unavailable) as it:
@@ -257,7 +257,7 @@ async def test_first_record_that_fails_unclassified_is_refused_when_later_batche
 async def test_small_batches_of_rows_that_wait_leave_room_for_others() -> None:
     """Twenty records, each in a block of its own, may be invalid: others must be read to tell."""
     poison = [record(event(metrics={"poison": 1}), offset=number) for number in range(20)]
-    inbox = MemoryInbox([])
+    inbox = MemoryEventSource([])
     store = MemoryStore(fails=lambda row: row.metric == "poison")
     async with running(inbox, store, BatchPolicy(max_events=100, linger_seconds=0), OnUnavailable.HOLD) as it:
         for number, one in enumerate(poison, 1):
@@ -272,7 +272,7 @@ async def test_small_batches_of_rows_that_wait_leave_room_for_others() -> None:
 
 
 async def test_full_batches_that_wait_are_no_more_than_the_concurrency() -> None:
-    inbox, store = MemoryInbox(records(30)), MemoryStore()
+    inbox, store = MemoryEventSource(records(30)), MemoryStore()
     store.down = UNAVAILABLE
     async with running(inbox, store, BatchPolicy(max_events=5, linger_seconds=0), OnUnavailable.HOLD) as it:
         await it.until(lambda: inbox.idles > 1)
@@ -291,7 +291,7 @@ async def test_batches_ahead_of_one_that_waits_are_bounded_and_trickle_on(monkey
 
     monkeypatch.setattr(consumer, "_MAX_UNCOMMITTED_BATCHES", 5)
     monkeypatch.setattr(consumer, "_TRICKLE_SECONDS", 1_000.0)
-    inbox, store = MemoryInbox(records(30)), FirstHangs()
+    inbox, store = MemoryEventSource(records(30)), FirstHangs()
     async with running(inbox, store, BatchPolicy(max_events=1, linger_seconds=0)) as it:
         await it.until(lambda: inbox.idles > 1)
         assert len(store.table) == 2 * 5
@@ -306,7 +306,7 @@ async def test_batches_ahead_of_one_that_waits_are_bounded_and_trickle_on(monkey
 async def test_revoke_ends_a_commit_under_way() -> None:
     """Later it could set another member's partition back."""
 
-    class Slow(MemoryInbox):
+    class Slow(MemoryEventSource):
         let = asyncio.Event()
         begun = asyncio.Event()
 
@@ -326,7 +326,7 @@ async def test_revoke_ends_a_commit_under_way() -> None:
 
 
 async def test_batches_of_large_records_stay_near_max_bytes() -> None:
-    inbox = MemoryInbox(records(2_000, padding=10_000))
+    inbox = MemoryEventSource(records(2_000, padding=10_000))
     policy = BatchPolicy(max_events=5_000, max_bytes=1_000_000, linger_seconds=0)
     async with running(inbox, policy=policy) as it:
         await it.until(lambda: inbox.committed == {FIRST: 2_000})
@@ -341,7 +341,7 @@ async def test_unexpected_exception_ends_the_consumer_and_commits_nothing() -> N
         async def insert(self, block: Block) -> Outcome:
             raise ZeroDivisionError(len(block))
 
-    inbox = MemoryInbox(records(5))
+    inbox = MemoryEventSource(records(5))
     async with running(inbox, Mistaken()) as it:
         with pytest.raises(ZeroDivisionError):
             async with asyncio.timeout(20):

@@ -14,7 +14,7 @@ from tests.support import strategies
 from tests.support.clock import until
 from tests.support.events import Record, event, record
 from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
-from tests.support.rig import Rig, rig
+from tests.support.worker_harness import WorkerHarness, rig
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.hold import Cause
 from worker.core.model import Failed, FailedMetric, Row, Unrepresentable
@@ -71,7 +71,7 @@ ROW_RULES: dict[str, Callable[[Row], bool]] = {
 }
 
 
-def count(worker: Rig, name: str, *labels: str) -> float:
+def count(worker: WorkerHarness, name: str, *labels: str) -> float:
     """The sum of a counter over its labels."""
     samples = [sample for metric in worker.telemetry.registry.collect() for sample in metric.samples]
     return sum(

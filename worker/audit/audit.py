@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from worker.audit.findings import Finding, ShownRow, Tally
+from worker.audit.findings import AuditCounts, AuditFinding, ShownRow
 from worker.audit.letters import LetterIndex
 from worker.core.model import Event, Failed, FailedMetric, Record, Row, UnreadableRecord
 from worker.events.fan_out import FanOut
@@ -26,7 +26,7 @@ _RECORDS, _ROWS, _BYTES = 2_000, 20_000, 4 * 1024 * 1024
 _DAY = 86_400_000
 
 
-class View(Protocol):
+class RowView(Protocol):
     """The de-duplicated view."""
 
     def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ShownRow], None]) -> None:
@@ -37,11 +37,11 @@ class View(Protocol):
         """
 
 
-class Source(Protocol):
-    """The topic of events: the part of `worker.ports.Backlog` that reads."""
+class EventStream(Protocol):
+    """The topic of events: the part of `worker.ports.DeadLetterReader` that reads."""
 
     def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """See `worker.ports.Backlog`."""
+        """See `worker.ports.DeadLetterReader`."""
 
 
 class Period(NamedTuple):
@@ -74,10 +74,10 @@ class Audit:
 
     def __init__(
         self,
-        source: Source,
-        view: View,
+        source: EventStream,
+        view: RowView,
         letters: LetterIndex,
-        found: Callable[[Finding], object],
+        found: Callable[[AuditFinding], object],
         told: Callable[[int], object],
     ) -> None:
         self._source = source
@@ -85,9 +85,9 @@ class Audit:
         self._letters = letters
         self._found = found
         self._told = told
-        self.tally = Tally()
+        self.tally = AuditCounts()
 
-    async def run(self, ranges: Mapping[int, range], period: Period) -> Tally:
+    async def run(self, ranges: Mapping[int, range], period: Period) -> AuditCounts:
         """Look at all of it.
 
         Raises:
@@ -119,32 +119,32 @@ class Audit:
                 owed[_key(row)].append(row)
         if not owed:
             return
-        shown: dict[_Key, ShownRow] = {}
+        view_rows: dict[_Key, ShownRow] = {}
 
         def see(row: ShownRow) -> None:
             key = (row.metric, row.agent_name, row.completed_at // _DAY, row.execution_id)
             if key in owed:
-                shown[key] = row
+                view_rows[key] = row
 
         days = [day for _, _, day, _ in owed]
         executions = {execution for *_, execution in owed}
         await asyncio.to_thread(self._view.look, executions, _date(min(days)), _date(max(days)), see)
         for key, rows in owed.items():
             for row in rows:
-                self._row(row, shown.get(key))
+                self._row(row, view_rows.get(key))
 
-    def _row(self, row: Row, shown: ShownRow | None) -> None:
+    def _row(self, row: Row, view_row: ShownRow | None) -> None:
         event, record = row.event, row.event.record
-        if shown is None or shown.recorded_at < event.recorded_at:
+        if view_row is None or view_row.recorded_at < event.recorded_at:
             if self._letters.has_metric(record.partition, record.offset, row.metric):
                 self.tally.dead_lettered += 1
             else:
-                older = "" if shown is None else f"; the view shows an older one, of {_source(shown)}"
+                older = "" if view_row is None else f"; the view shows an older one, of {_source(view_row)}"
                 self._report("missing", event, row.metric, f"neither in the view nor a dead letter{older}")
-        elif shown.recorded_at > event.recorded_at or _source(shown) != _place(record):
+        elif view_row.recorded_at > event.recorded_at or _source(view_row) != _place(record):
             # Of two records of one millisecond either may stay: the table has no other order.
             self.tally.superseded += 1
-        elif problem := _difference(row, shown):
+        elif problem := _difference(row, view_row):
             self._report("different", event, row.metric, problem)
         else:
             self.tally.in_view += 1
@@ -161,7 +161,7 @@ class Audit:
             self.tally.dead_lettered += 1
         else:
             self.tally.missing += 1
-            self._found(Finding("missing", failed.record.partition, failed.record.offset, None, None, why))
+            self._found(AuditFinding("missing", failed.record.partition, failed.record.offset, None, None, why))
 
     def _report(self, kind: str, event: Event, metric: str, detail: str) -> None:
         if kind == "missing":
@@ -169,7 +169,7 @@ class Audit:
         else:
             self.tally.different += 1
         record = event.record
-        self._found(Finding(kind, record.partition, record.offset, event.execution_id, metric, detail))
+        self._found(AuditFinding(kind, record.partition, record.offset, event.execution_id, metric, detail))
 
     def _count(self, fanned: FanOut, records: int) -> None:
         tally = self.tally
@@ -202,12 +202,12 @@ def _key(row: Row) -> _Key:
     return row.metric, event.agent_name, event.completed_at // _DAY, event.execution_id
 
 
-def _difference(row: Row, shown: ShownRow) -> str | None:
+def _difference(row: Row, view_row: ShownRow) -> str | None:
     event = row.event
     for name, owed, found in (
-        ("metric_value", float(row.value), shown.value),
-        ("user_id", event.user_id, shown.user_id),
-        ("completed_at", event.completed_at, shown.completed_at),
+        ("metric_value", float(row.value), view_row.value),
+        ("user_id", event.user_id, view_row.user_id),
+        ("completed_at", event.completed_at, view_row.completed_at),
     ):
         if owed != found:
             return f"{name} is {found!a:.200}, owed was {owed!a:.200}"

@@ -20,7 +20,7 @@ class ShownRow(NamedTuple):
     offset: int
 
 
-class Finding(NamedTuple):
+class AuditFinding(NamedTuple):
     """Something that is not where it must be.
 
     Attributes:
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 
 @dataclass
-class Tally:
+class AuditCounts:
     """How many there were of each.
 
     Attributes:
@@ -50,7 +50,7 @@ class Tally:
         superseded: metrics in whose place the view shows a younger event's.
         dead_lettered: metrics and whole records that have a dead letter.
         skipped: metrics, by JSON type.
-        missing, different: see `Finding`.
+        missing, different: see `AuditFinding`.
     """
 
     records: int = 0

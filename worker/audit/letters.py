@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from worker.dead_letters.dead_letter import MAX_METRIC, metric_header
-from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import DamagedLetter, event_of
 
 _EVENT = b"e"
@@ -37,9 +37,9 @@ class LetterIndex:
         """Give the disk space back."""
         self._database.close()
 
-    def add(self, item: Letter | Foreign) -> None:
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
         """Take one letter down, if it is of the range."""
-        if isinstance(item, Foreign):
+        if isinstance(item, ForeignRecord):
             return
         topic, partition, offset = item.source
         if topic == self._topic and offset in self._ranges.get(partition, range(0)):
@@ -62,7 +62,7 @@ class LetterIndex:
         return found.fetchone() is not None
 
 
-def _what(letter: Letter) -> bytes:
+def _what(letter: DeadLetter) -> bytes:
     if letter.metric is None:
         return _EVENT
     if len(letter.metric) >= MAX_METRIC and not letter.is_pointer:

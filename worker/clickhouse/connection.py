@@ -57,7 +57,7 @@ class ClickHouseTarget:
             port=self.port,
             database=self.database,
             user=self.user,
-            password=self.todays_password(),
+            password=self.current_password(),
             client_name="metrics-worker",
             secure=self.secure,
             verify=self.verify,
@@ -71,7 +71,7 @@ class ClickHouseTarget:
             tcp_keepalive=True,
         )
 
-    def todays_password(self) -> str:
+    def current_password(self) -> str:
         """The password as it stands in its file now."""
         return self.password if isinstance(self.password, str) else self.password.reveal()
 
@@ -103,7 +103,7 @@ class Connection:
         """Connect apart from the insert, so that a host that cannot be a name is not taken for a value of a row."""
         connection = self._client.connection
         # Also where it is connected: the driver looks whether that is still so, and connects again by itself.
-        connection.password = self._target.todays_password()  # certificates are read anew by the driver itself
+        connection.password = self._target.current_password()  # certificates are read anew by the driver itself
         connection.ssl_options["keypass"] = self._target.todays_key_password()
         if connection.connected:
             return

@@ -14,7 +14,7 @@ from worker.clickhouse.topology import Topology
 from worker.core.errors import DependencyError, MigrationChanged, StoreError
 
 
-class State(StrEnum):
+class MigrationState(StrEnum):
     """What a migration is like here."""
 
     APPLIED = "applied"
@@ -61,9 +61,9 @@ class Migrations:
     def plan(self) -> list[str]:
         """The statements that `apply` would run, but for those of its lock, in order."""
         with self._translated():
-            return [statement for step in self._steps() for statement in step.shown]
+            return [statement for step in self._steps() for statement in step.statements_with_record]
 
-    def status(self) -> dict[str, State]:
+    def status(self) -> dict[str, MigrationState]:
         """Every migration that is known or was applied, in the order of their numbers."""
         with self._translated():
             applied = self._ledger.applied()
@@ -76,14 +76,14 @@ class Migrations:
     def _numbered(self, applied: Mapping[str, str]) -> Iterator["_Step"]:
         for migration in self._known:
             match _state(migration, applied.get(migration.name)):
-                case State.CHANGED:
+                case MigrationState.CHANGED:
                     raise MigrationChanged(
                         f"{migration.name} was changed after it was applied to "
                         f"{self.target.database}.{self.target.table}, which does not have the change.\n"
                         "Put the old text back (it is in the release that applied it), and write a new migration with "
                         "the next number."
                     )
-                case State.PENDING:
+                case MigrationState.PENDING:
                     yield _Step(migration, migration.name, migration.statements(self._topology), self._ledger)
 
     def _retention(self) -> Iterator["_Step"]:
@@ -134,7 +134,7 @@ class _Step:
             self.ledger.record(self.migration)
 
     @property
-    def shown(self) -> list[str]:
+    def statements_with_record(self) -> list[str]:
         if not self.migration:
             return list(self.statements)
         return [*self.statements, self.ledger.begin_statement, self.ledger.record_statement(self.migration)]
@@ -145,9 +145,9 @@ def migrate(target: ClickHouseTarget, told: Callable[[str], None], cluster: str 
     return Migrations(target, cluster).apply(told)
 
 
-def _state(known: Migration | None, applied: str | None) -> State:
+def _state(known: Migration | None, applied: str | None) -> MigrationState:
     if known is None:
-        return State.UNKNOWN
+        return MigrationState.UNKNOWN
     if applied is None:
-        return State.PENDING
-    return State.APPLIED if applied == known.checksum else State.CHANGED
+        return MigrationState.PENDING
+    return MigrationState.APPLIED if applied == known.checksum else MigrationState.CHANGED

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import click
 
 from worker.audit.audit import Audit, Period
-from worker.audit.findings import Finding, Tally
+from worker.audit.findings import AuditCounts, AuditFinding
 from worker.audit.letters import LetterIndex
 from worker.clickhouse.view import DeduplicatedView
 from worker.commands import operations
 from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
 from worker.commands.selecting import Moment
-from worker.core.escaping import shown
-from worker.kafka.backlog import KafkaBacklog
+from worker.core.escaping import escape_control_characters
+from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.settings.loading import Settings
 from worker.settings.targets import clickhouse_target, kafka_target
 
@@ -72,9 +72,9 @@ def audit(
     raise SystemExit(0 if tally.all_found else 1)
 
 
-async def _audit(settings: Settings, asked: Asked, *, as_json: bool) -> Tally:
+async def _audit(settings: Settings, asked: Asked, *, as_json: bool) -> AuditCounts:
     async with AsyncExitStack() as stack:
-        source = KafkaBacklog(kafka_target(settings), settings.kafka_topic, settings.kafka_group_id)
+        source = KafkaDeadLetterReader(kafka_target(settings), settings.kafka_topic, settings.kafka_group_id)
         await source.start()
         stack.push_async_callback(source.stop)
         ranges = await _ranges(source, asked)
@@ -87,14 +87,14 @@ async def _audit(settings: Settings, asked: Asked, *, as_json: bool) -> Tally:
         view = DeduplicatedView(clickhouse_target(settings))
         stack.callback(view.close)
         async with operations.standing(settings) as standing:
-            letters = await standing.look(index)
+            letters = await standing.scan(index)
         put = _put_document if as_json else _put_text
         return await Audit(source, view, letters, put, _Progress(sum(map(len, ranges.values())))).run(
             ranges, asked.period
         )
 
 
-async def _ranges(source: KafkaBacklog, asked: Asked) -> dict[int, range]:
+async def _ranges(source: KafkaDeadLetterReader, asked: Asked) -> dict[int, range]:
     """The offsets of each partition that are meant and may stand there."""
     # Asked first: what is committed then lies before the end that is asked for after it.
     committed = await source.progress()
@@ -103,7 +103,7 @@ async def _ranges(source: KafkaBacklog, asked: Asked) -> dict[int, range]:
     ranges = {}
     for partition, offsets in extent.items():
         done = committed.get(partition)
-        stop = offsets.stop if asked.to_end else min(offsets.stop, done.first if done else 0)
+        stop = offsets.stop if asked.to_end else min(offsets.stop, done.first_open if done else 0)
         stop = stop if asked.to_offset is None else min(stop, asked.to_offset)
         start = max(offsets.start, asked.from_offset or 0)
         if not asked.partitions or partition in asked.partitions:
@@ -130,7 +130,7 @@ class _Progress:
             say(f"{records:,} of at most {self._total:,} records")
 
 
-def _put_document(finding: Finding) -> None:
+def _put_document(finding: AuditFinding) -> None:
     put_document(
         {
             "finding": finding.kind,
@@ -142,13 +142,14 @@ def _put_document(finding: Finding) -> None:
     )
 
 
-def _put_text(finding: Finding) -> None:
-    what = "the whole record" if finding.metric is None else f'"{shown(finding.metric, _SHOWN)}"'
+def _put_text(finding: AuditFinding) -> None:
+    what = "the whole record" if finding.metric is None else f'"{escape_control_characters(finding.metric, _SHOWN)}"'
     whose = "" if finding.execution_id is None else f" of {finding.execution_id}"
-    click.echo(f"{finding.kind}: {what}{whose} at {finding.partition}:{finding.offset}: {shown(finding.detail)}")
+    where = f"{finding.partition}:{finding.offset}"
+    click.echo(f"{finding.kind}: {what}{whose} at {where}: {escape_control_characters(finding.detail)}")
 
 
-def _put_sums(tally: Tally) -> None:
+def _put_sums(tally: AuditCounts) -> None:
     click.echo(
         f"{tally.records:,} records: {tally.events:,} events, {tally.tombstones:,} tombstones; {tally.gone:,} gone"
     )

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 import click
 
 from worker.observability import logs
-from worker.settings.loading import Need, Settings, load, unknown_variables
+from worker.settings.loading import Dependency, Settings, load, unknown_variables
 
 
-def settings_of_environment(*needs: Need) -> Settings:
+def settings_of_environment(*needs: Dependency) -> Settings:
     """The settings; logging follows them, and what looks misspelt is said.
 
     Raises:
         SettingsError: a variable is missing or wrong.
     """
-    settings = load(os.environ, needs or tuple(Need))
+    settings = load(os.environ, needs or tuple(Dependency))
     logs.configure(settings.log_level, settings.log_format)
     for warning in unknown_variables(os.environ):
         say(f"warning: {warning}")

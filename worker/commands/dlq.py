@@ -9,12 +9,12 @@ import click
 from worker.commands import dlq_tables, operations
 from worker.commands.command_line import put_document, say, settings_of_environment, wants_json
 from worker.commands.selecting import PlaceType, selecting
-from worker.core.model import Place
+from worker.core.model import RecordPosition
 from worker.dead_letters import document as letter_document
 from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import Foreign, Letter
-from worker.dead_letters.statistics import Tally
-from worker.settings.loading import Need, Settings
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.statistics import DeadLetterStatistics
+from worker.settings.loading import Dependency, Settings
 
 _ROWS = 100
 """Rows of a table, where nobody asks for another number."""
@@ -35,7 +35,7 @@ def dlq() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
 def stats(top: int, as_json: bool) -> None:
     """Count them by class, code, metric, agent, partition of the source, and hour."""
-    tally = asyncio.run(_tally(settings_of_environment(Need.KAFKA)))
+    tally = asyncio.run(_tally(settings_of_environment(Dependency.KAFKA)))
     if wants_json(as_json):
         put_document(letter_document.statistics(tally, top))
     else:
@@ -49,11 +49,11 @@ def stats(top: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
 def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bool) -> None:
     """List them in the order of the topic, one a line; filters may be combined."""
-    settings = settings_of_environment(Need.KAFKA)
+    settings = settings_of_environment(Dependency.KAFKA)
     if wants_json(as_json):
         more = asyncio.run(_list(settings, selection, limit, settled=settled, put=_put))
     else:
-        rows: list[Letter | Foreign] = []
+        rows: list[DeadLetter | ForeignRecord] = []
         limit = limit or _ROWS
         more = asyncio.run(_list(settings, selection, limit, settled=settled, put=rows.append))
         dlq_tables.print_list(rows)
@@ -64,28 +64,28 @@ def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bo
 @dlq.command()
 @click.argument("place", type=PlaceType(), metavar="PARTITION:OFFSET")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every byte, on a terminal too.")
-def show(place: Place, as_json: bool) -> None:
+def show(place: RecordPosition, as_json: bool) -> None:
     """Show everything about the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
-    found = asyncio.run(_find(settings_of_environment(Need.KAFKA), place))
+    found = asyncio.run(_find(settings_of_environment(Dependency.KAFKA), place))
     if found is None:
         say(f"nothing stands at {place} of the dead-letter topic")
         raise SystemExit(1)
     item, settled = found
-    if isinstance(item, Foreign):
+    if isinstance(item, ForeignRecord):
         document = letter_document.foreign(item)
     else:
         document = letter_document.whole(item, settled=settled)
     if wants_json(as_json):
         put_document(document)
-    elif isinstance(item, Foreign):
+    elif isinstance(item, ForeignRecord):
         dlq_tables.print_foreign(item)
     else:
         dlq_tables.print_letter(item, settled=settled)
 
 
-async def _tally(settings: Settings) -> Tally:
+async def _tally(settings: Settings) -> DeadLetterStatistics:
     async with operations.standing(settings) as standing:
-        return await standing.look(Tally)
+        return await standing.scan(DeadLetterStatistics)
 
 
 async def _list(
@@ -94,17 +94,17 @@ async def _list(
     limit: int | None,
     *,
     settled: bool,
-    put: Callable[[Letter | Foreign], None],
+    put: Callable[[DeadLetter | ForeignRecord], None],
 ) -> bool:
     """Hand what is meant to `put`; whether there was more than the limit."""
     count = 0
     async with operations.standing(settings) as standing:
         if not settled:
-            await standing.look(_Nobody)  # only then it is known which letters another one stands for
-        async with aclosing(standing.each(settled=settled)) as letters:
+            await standing.scan(_Nobody)  # only then it is known which letters another one stands for
+        async with aclosing(standing.read_batches(settled=settled)) as letters:
             async for items in letters:
                 for item in items:
-                    if not (selection.matches(item) if isinstance(item, Letter) else selection.everything):
+                    if not (selection.matches(item) if isinstance(item, DeadLetter) else selection.everything):
                         continue
                     if count == limit:
                         return True
@@ -114,17 +114,17 @@ async def _list(
 
 
 class _Nobody:
-    def add(self, item: Letter | Foreign) -> None:
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
         """Look at one."""
 
 
-def _put(item: Letter | Foreign) -> None:
-    put_document(letter_document.foreign(item) if isinstance(item, Foreign) else letter_document.summary(item))
+def _put(item: DeadLetter | ForeignRecord) -> None:
+    put_document(letter_document.foreign(item) if isinstance(item, ForeignRecord) else letter_document.summary(item))
 
 
-async def _find(settings: Settings, place: Place) -> tuple[Letter | Foreign, bool] | None:
+async def _find(settings: Settings, place: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
     async with operations.standing(settings) as standing:
-        item = await standing.at(place)
+        item = await standing.find(place)
         if item is not None and not standing.claims.is_settled(place):
-            await standing.look(_Nobody)
-        return None if item is None else (item, standing.claims.is_covered(item))
+            await standing.scan(_Nobody)
+        return None if item is None else (item, standing.claims.is_superseded(item))

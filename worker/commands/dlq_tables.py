@@ -1,4 +1,4 @@
-"""Dead letters on a terminal. Everything that others wrote goes through `shown` first."""
+"""Dead letters on a terminal. Everything that others wrote goes through `escape_control_characters` first."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.escaping import instant, shown, shown_bytes
+from worker.core.escaping import escape_control_characters, instant, shown_bytes
 from worker.core.model import Record
 from worker.dead_letters.advice import ADVICE
-from worker.dead_letters.letter import Foreign, Letter
-from worker.dead_letters.statistics import Tally
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import agent_of
 
 _VALUE_BYTES = 20_000
@@ -31,7 +31,7 @@ _TITLES = {
 }
 
 
-def print_statistics(tally: Tally, top: int) -> None:
+def print_statistics(tally: DeadLetterStatistics, top: int) -> None:
     """A table for each kind, the most frequent value first."""
     console = Console(highlight=False)
     if tally.oldest is None or tally.newest is None:
@@ -51,18 +51,18 @@ def print_statistics(tally: Tally, top: int) -> None:
         console.print(f"records on the topic that are no dead letters: {tally.foreign:,}")
 
 
-def print_list(items: Sequence[Letter | Foreign]) -> None:
+def print_list(items: Sequence[DeadLetter | ForeignRecord]) -> None:
     """Two lines a letter, each cut where the terminal ends: what it is, and the error."""
     console = Console(highlight=False)
     widest = max((len(str(item.place)) for item in items), default=0)
     for item in items:
         console.print(Text.assemble((f"{item.place!s:<{widest}}  ", "bold"), _in_short(item)), **_ONE_LINE)
-        error = item.reason if isinstance(item, Foreign) else item.failure.message
-        console.print(Text(" " * widest + f"    {shown(error, _ERROR_CHARACTERS)}"), **_ONE_LINE)
+        error = item.reason if isinstance(item, ForeignRecord) else item.failure.message
+        console.print(Text(" " * widest + f"    {escape_control_characters(error, _ERROR_CHARACTERS)}"), **_ONE_LINE)
 
 
-def _in_short(item: Letter | Foreign) -> Text:
-    if isinstance(item, Foreign):
+def _in_short(item: DeadLetter | ForeignRecord) -> Text:
+    if isinstance(item, ForeignRecord):
         return Text("no dead letter")
     failure = item.failure
     parts = [instant(item.failed_at), failure.error_class.value]
@@ -77,10 +77,10 @@ def _in_short(item: Letter | Foreign) -> Text:
 
 
 def _name(text: str) -> str:
-    return shown(text, _NAME_CHARACTERS) or "(empty)"
+    return escape_control_characters(text, _NAME_CHARACTERS) or "(empty)"
 
 
-def print_letter(letter: Letter, *, settled: bool) -> None:
+def print_letter(letter: DeadLetter, *, settled: bool) -> None:
     """Everything about one."""
     console = Console(highlight=False)
     failure = letter.failure
@@ -113,7 +113,7 @@ def print_letter(letter: Letter, *, settled: bool) -> None:
     _print_record(console, letter.record, letter.source_headers, "header of the source")
 
 
-def _advice(letter: Letter) -> Table:
+def _advice(letter: DeadLetter) -> Table:
     advice, place = ADVICE[letter.failure.error_class], letter.place
     grid = Table.grid(padding=(0, 2))
     grid.add_row(Text("what it means", style="bold"), Text(advice.meaning))
@@ -123,15 +123,15 @@ def _advice(letter: Letter) -> Table:
     return grid
 
 
-def print_foreign(item: Foreign) -> None:
+def print_foreign(item: ForeignRecord) -> None:
     """What can be said of a record that is no dead letter."""
     console = Console(highlight=False)
-    console.print(Text(f"{item.place} is no dead letter: {shown(item.reason)}"))
+    console.print(Text(f"{item.place} is no dead letter: {escape_control_characters(item.reason)}"))
     _print_record(console, item.record, item.record.headers, "header")
 
 
 def _print_record(console: Console, record: Record, headers: Iterable[tuple[str, bytes | None]], what: str) -> None:
-    lines = [(f"{what}  {shown(name, 200)} = ", value, _HEADER_BYTES) for name, value in headers]
+    lines = [(f"{what}  {escape_control_characters(name, 200)} = ", value, _HEADER_BYTES) for name, value in headers]
     lines += [("key    ", record.key, _HEADER_BYTES), ("value  ", record.value, _VALUE_BYTES)]
     for name, value, longest in lines:
         # Soft: the terminal wraps, so that what is copied has no line breaks that are not in it.
@@ -146,7 +146,7 @@ def _counted(kind: str, value: str | None) -> Text:
     return _cell(instant(int(value)) if kind == "hour" and value else value)
 
 
-def _source_time(letter: Letter) -> str:
+def _source_time(letter: DeadLetter) -> str:
     return "without a timestamp" if letter.source_timestamp < 0 else f"{instant(letter.source_timestamp)} UTC"
 
 
@@ -159,7 +159,7 @@ def _table(*columns: str | Text) -> Table:
 
 def _cell(text: str | None, longest: int | None = None) -> Text:
     # Text, because a plain string could hold rich's own markup.
-    return Text(_NONE if text is None else shown(text, longest))
+    return Text(_NONE if text is None else escape_control_characters(text, longest))
 
 
 def _bytes(value: bytes | None, longest: int) -> str:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 import click
 
-from worker.clickhouse.migrations import Migrations, State
+from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.commands.command_line import say, settings_of_environment
 from worker.core.errors import MigrationChanged, MigrationLocked
-from worker.settings.loading import Need
+from worker.settings.loading import Dependency
 from worker.settings.targets import clickhouse_target
 
 
@@ -45,14 +45,14 @@ def status(as_json: bool) -> None:
     found = _of_environment().status()
     for name, state in found.items():
         click.echo(json.dumps({"migration": name, "state": state.name.lower()}) if as_json else f"{name}  {state}")
-    if State.CHANGED in found.values():
+    if MigrationState.CHANGED in found.values():
         raise SystemExit(2)
-    if State.PENDING in found.values():
+    if MigrationState.PENDING in found.values():
         raise SystemExit(1)
 
 
 def _of_environment() -> Migrations:
-    settings = settings_of_environment(Need.CLICKHOUSE)
+    settings = settings_of_environment(Dependency.CLICKHOUSE)
     return Migrations(clickhouse_target(settings), settings.clickhouse_cluster, settings.clickhouse_retention_days)
 
 

@@ -8,19 +8,19 @@ from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
 from worker.core.process import relax_garbage_collection
-from worker.dead_letters.dead_letter import Letterhead
-from worker.kafka.backlog import KafkaBacklog
+from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import producing
-from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.kafka.sources import KafkaSources
+from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.replay.ends import WatchedHold
-from worker.replay.once_per_part import OncePerPart
+from worker.replay.part_deduplicator import PartDeduplicator
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replay import Replay
-from worker.replay.standing import Standing
+from worker.replay.scan import DeadLetterScan
+from worker.replay.stop_conditions import WatchedHold
 from worker.settings.loading import Settings
 from worker.settings.targets import clickhouse_target, kafka_target
 from worker.writing.writer import OnUnavailable, Writer
@@ -31,17 +31,19 @@ took a third of the CPU of reading it."""
 
 
 @asynccontextmanager
-async def standing(settings: Settings) -> AsyncIterator[Standing]:
+async def standing(settings: Settings) -> AsyncIterator[DeadLetterScan]:
     """What stands in the dead-letter topic now; the progress of replays is kept beside the group of the workers.
 
     Raises:
         DependencyError: Kafka cannot be reached, or the topic is missing.
     """
     relax_garbage_collection(_OBJECTS)
-    backlog = KafkaBacklog(kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay")
+    backlog = KafkaDeadLetterReader(
+        kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay"
+    )
     await backlog.start()
     try:
-        yield await Standing.now(backlog)
+        yield await DeadLetterScan.now(backlog)
     finally:
         await backlog.stop()
 
@@ -54,7 +56,7 @@ def table_of(settings: Settings) -> str:
 @asynccontextmanager
 async def replay(
     settings: Settings,
-    standing: Standing,
+    standing: DeadLetterScan,
     policy: ReplayPolicy,
     *,
     told: Callable[[int], object],
@@ -72,15 +74,15 @@ async def replay(
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
-        head = Letterhead(worker=VERSION, table=table_of(settings))
-        letters = KafkaDeadLetters(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
+        head = WorkerInfo(worker=VERSION, table=table_of(settings))
+        letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
         writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
         stack.push_async_callback(writer.close)
         pipeline = Pipeline(
-            writer, OncePerPart(letters, standing.claims), hold, telemetry, FailureLog(users=settings.log_user_ids)
+            writer, PartDeduplicator(letters, standing.claims), hold, telemetry, FailureLog(users=settings.log_user_ids)
         )
-        sources = KafkaSources(kafka)
+        sources = KafkaSourceRecordFetcher(kafka)
         stack.push_async_callback(sources.stop)
         yield Replay(
             standing,

@@ -16,9 +16,9 @@ from worker.commands.selecting import selecting
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import stop_on_signals, unless_stopped
 from worker.dead_letters.filters import Selection
-from worker.replay.outcome import Outcome
 from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.standing import Standing
+from worker.replay.result import ReplayResult
+from worker.replay.scan import DeadLetterScan
 from worker.settings.loading import Settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, as
             say(line)
         if plan.chosen and ask and not await _agreed(stop):
             return _nothing_was_replayed()
-        outcome = await _run(settings, standing, policy, plan, stop) if plan.chosen else Outcome()
+        outcome = await _run(settings, standing, policy, plan, stop) if plan.chosen else ReplayResult()
     _put(replay_report.of_outcome(plan, outcome), as_json=as_json)
     if outcome.problem is not None:
         say(f"stopped: {outcome.problem}")
@@ -105,20 +105,20 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, as
 
 async def _look(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
-) -> tuple[Standing, Plan]:
+) -> tuple[DeadLetterScan, Plan]:
     standing = await stack.enter_async_context(operations.standing(settings))
-    return standing, await standing.look(partial(Plan, policy, operations.table_of(settings), trying=dry_run))
+    return standing, await standing.scan(partial(Plan, policy, operations.table_of(settings), trying=dry_run))
 
 
 async def _run(
-    settings: Settings, standing: Standing, policy: ReplayPolicy, plan: Plan, stop: asyncio.Event
-) -> Outcome:
+    settings: Settings, standing: DeadLetterScan, policy: ReplayPolicy, plan: Plan, stop: asyncio.Event
+) -> ReplayResult:
     with replay_report.progress(plan.chosen.total()) as told:
         try:
             async with operations.replay(settings, standing, policy, told=told, finishing=_say_finishing) as ready:
                 return await ready.run(stop)
         except DependencyError as error:
-            return Outcome(problem=str(error))  # before anything was written
+            return ReplayResult(problem=str(error))  # before anything was written
 
 
 def _nothing_was_replayed() -> int:

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.core.errors import ErrorClass
-from worker.core.escaping import shown
-from worker.replay.outcome import Outcome
+from worker.core.escaping import escape_control_characters
 from worker.replay.plan import Plan
+from worker.replay.result import ReplayResult
 
 
 class ClassReport(TypedDict):
@@ -55,10 +55,10 @@ def of_plan(plan: Plan) -> Report:
     for (error_class, rule), count in plan.refused.items():
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
-    return _report(plan, classes, Outcome(), remaining=plan.left + plan.refused.total(), dry_run=True)
+    return _report(plan, classes, ReplayResult(), remaining=plan.left + plan.refused.total(), dry_run=True)
 
 
-def of_outcome(plan: Plan, outcome: Outcome) -> Report:
+def of_outcome(plan: Plan, outcome: ReplayResult) -> Report:
     """What a replay has done."""
     classes = _classes(plan)
     beyond_limit = plan.beyond_limit.total()
@@ -78,14 +78,14 @@ def of_outcome(plan: Plan, outcome: Outcome) -> Report:
     return {**report, "beyond_limit": beyond_limit}
 
 
-def exit_code(plan: Plan, outcome: Outcome) -> int:
+def exit_code(plan: Plan, outcome: ReplayResult) -> int:
     """0 done, 1 something is left to do, 3 a dependency is unreachable."""
     if outcome.problem is not None:
         return 3
     return int(_remaining(plan, outcome) > 0)
 
 
-def _remaining(plan: Plan, outcome: Outcome) -> int:
+def _remaining(plan: Plan, outcome: ReplayResult) -> int:
     return max(0, plan.chosen.total() - outcome.written.total()) + plan.left
 
 
@@ -99,7 +99,9 @@ def _classes(plan: Plan) -> dict[str, ClassReport]:
     return classes
 
 
-def _report(plan: Plan, classes: dict[str, ClassReport], outcome: Outcome, *, remaining: int, dry_run: bool) -> Report:
+def _report(
+    plan: Plan, classes: dict[str, ClassReport], outcome: ReplayResult, *, remaining: int, dry_run: bool
+) -> Report:
     return {
         "dry_run": dry_run,
         "classes": classes,
@@ -126,7 +128,7 @@ def beforehand(plan: Plan, table: str) -> Iterator[str]:
     if plan.foreign:
         yield f"records on the topic that are no dead letters: {plan.foreign:,}"
     for other, count in plan.tables.most_common(5):
-        yield f"warning: {count:,} of them were meant for {shown(other, 200)}"
+        yield f"warning: {count:,} of them were meant for {escape_control_characters(other, 200)}"
 
 
 @contextmanager
@@ -163,7 +165,7 @@ def print_report(report: Report) -> None:
         reasons.update({f"{name}: {reason}": count for reason, count in of_class["left"].items()})
     console.print(table)
     for reason, count in reasons.items():
-        console.print(Text(f"{count:,} {shown(reason)}"))
+        console.print(Text(f"{count:,} {escape_control_characters(reason)}"))
     for name, count in report["failed_as"].items():
         console.print(f"{count:,} failed again: metrics-worker dlq list --error-class {name}")
     if report["beyond_limit"]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Place
+from worker.core.model import RecordPosition
 from worker.dead_letters.filters import Selection
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
@@ -37,19 +37,19 @@ class Moment(click.ParamType[int]):
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-class PlaceType(click.ParamType[Place]):
+class PlaceType(click.ParamType[RecordPosition]):
     """PARTITION:OFFSET."""
 
     name = "place"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:  # noqa: ANN401 - click's
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RecordPosition:  # noqa: ANN401 - click's
         """See `click.ParamType`."""
-        if isinstance(value, Place):
+        if isinstance(value, RecordPosition):
             return value
         match = re.fullmatch(r"(\d{1,9}):(\d{1,18})", value, re.ASCII)
         if match is None:
             self.fail(f"{value!a} is no PARTITION:OFFSET such as 0:42", param, ctx)
-        return Place(int(match[1]), int(match[2]))
+        return RecordPosition(int(match[1]), int(match[2]))
 
 
 def selecting(command: Callable[..., None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ from typing import IO
 import click
 
 from worker.commands.command_line import put_document, say
-from worker.core.escaping import shown
+from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed, FailedMetric
 from worker.validation.lines import bounded_lines
 from worker.validation.verdict import TOO_LARGE, Judge, Verdict
@@ -84,9 +84,9 @@ def _put_text(verdict: Verdict) -> None:
 
 
 def _words(item: Failed) -> str:
-    why = f"{item.failure.error_type}: {shown(item.failure.message)}"
+    why = f"{item.failure.error_type}: {escape_control_characters(item.failure.message)}"
     if isinstance(item, FailedMetric):
-        return f'metric "{shown(item.metric, _SHOWN)}" would be a dead letter, {why}'
+        return f'metric "{escape_control_characters(item.metric, _SHOWN)}" would be a dead letter, {why}'
     return f"the whole event would be a dead letter, {why}"
 
 

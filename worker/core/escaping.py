@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 
-def shown(text: str, longest: int | None = None) -> str:
+def escape_control_characters(text: str, longest: int | None = None) -> str:
     r"""`text` on one line, with an escape for everything that is no plain character.
 
     Control characters of both sets, marks that turn the direction of writing, line breaks, lone surrogates and
@@ -14,18 +14,19 @@ def shown(text: str, longest: int | None = None) -> str:
         longest: characters that are shown; the rest becomes `…`.
     """
     if longest is not None and len(text) > longest:
-        return shown(text[: longest - 1]) + "…"
+        return escape_control_characters(text[: longest - 1]) + "…"
     return "".join(
         character if character.isprintable() and character != "\\" else _escaped(character) for character in text
     )
 
 
 def shown_bytes(value: bytes, longest: int | None = None) -> str:
-    r"""`value` as `shown` shows text, with `\\xff` for each byte that is not UTF-8."""
+    r"""`value` as `escape_control_characters` shows text, with `\\xff` for each byte that is not UTF-8."""
     cut = longest is not None and len(value) > longest
     text = value[:longest].decode("utf-8", "surrogateescape")
     return "".join(
-        _undecodable(character) if "\udc80" <= character <= "\udcff" else shown(character) for character in text
+        _undecodable(character) if "\udc80" <= character <= "\udcff" else escape_control_characters(character)
+        for character in text
     ) + ("…" if cut else "")
 
 

@@ -41,7 +41,7 @@ class UnreadableRecord(NamedTuple):
     headers: tuple[()] = ()
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a dead letter stands in its topic."""
 
     partition: int
@@ -74,9 +74,9 @@ class ReplayedRecord(NamedTuple):
     headers: Sequence[tuple[str, bytes | None]]
     replays: int
     attempts: int
-    replaces: Place
+    replaces: RecordPosition
     whole: bool
-    part_of: Place | None = None
+    part_of: RecordPosition | None = None
 
 
 class Unrepresentable(NamedTuple):

@@ -27,7 +27,7 @@ ISOLATED = "dlq.isolated"
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class DeadLetter(NamedTuple):
+class EncodedDeadLetter(NamedTuple):
     """The parts of a Kafka record; `timestamp` is the time of failure in milliseconds."""
 
     key: bytes | None
@@ -36,17 +36,17 @@ class DeadLetter(NamedTuple):
     timestamp: int
 
 
-class Letterhead(NamedTuple):
+class WorkerInfo(NamedTuple):
     """What is the same for every dead letter of a worker: its version, and the table that it writes."""
 
     worker: str
     table: str
 
 
-def dead_letter(failed: Failed, head: Letterhead, failed_at: int) -> DeadLetter:
+def dead_letter(failed: Failed, head: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
     """Write the dead letter of a failed metric or event. `failed_at` is in milliseconds since 1970."""
     record = failed.record if isinstance(failed, FailedEvent) else failed.event.record
-    return DeadLetter(
+    return EncodedDeadLetter(
         record.key,
         payload(failed),
         [*record.headers, *_headers(failed, record, head, failed_at)],
@@ -54,7 +54,7 @@ def dead_letter(failed: Failed, head: Letterhead, failed_at: int) -> DeadLetter:
     )
 
 
-def pointer(failed: Failed, head: Letterhead, failed_at: int) -> DeadLetter:
+def pointer(failed: Failed, head: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
     """Write the dead letter of something that does not fit: where it is, and the digest of what would stand here.
 
     The class becomes `too_large`; the first class and its message go into the message. The original headers, and a key
@@ -73,7 +73,7 @@ def pointer(failed: Failed, head: Letterhead, failed_at: int) -> DeadLetter:
     message = f"the dead letter does not fit the topic; it failed as {why.error_class.value}: {why.message}"
     failed = failed._replace(failure=why._replace(error_class=ErrorClass.TOO_LARGE, message=message))
     key = record.key if record.key is None or len(record.key) <= _MAX_POINTER_KEY else None
-    return DeadLetter(key, _json(value), _headers(failed, record, head, failed_at), failed_at)
+    return EncodedDeadLetter(key, _json(value), _headers(failed, record, head, failed_at), failed_at)
 
 
 def payload(failed: Failed) -> bytes:
@@ -134,7 +134,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-def _headers(failed: Failed, record: Record, head: Letterhead, failed_at: int) -> list[tuple[str, bytes | None]]:
+def _headers(failed: Failed, record: Record, head: WorkerInfo, failed_at: int) -> list[tuple[str, bytes | None]]:
     """The added headers, `KIND` first: readers take what follows the last one, so that a producer's own cannot lie."""
     error = failed.failure
     fields: dict[str, str] = {

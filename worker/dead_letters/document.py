@@ -4,14 +4,14 @@ from base64 import b64encode
 
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import rfc3339
-from worker.dead_letters.letter import Foreign, Letter
-from worker.dead_letters.statistics import Bounded, Tally
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
 from worker.dead_letters.value import agent_of
 
 Document = dict[str, object]
 
 
-def summary(letter: Letter) -> Document:
+def summary(letter: DeadLetter) -> Document:
     """What `dlq list` says of a letter: everything but the contents."""
     topic, partition, offset = letter.source
     failure = letter.failure
@@ -33,7 +33,7 @@ def summary(letter: Letter) -> Document:
     }
 
 
-def whole(letter: Letter, *, settled: bool) -> Document:
+def whole(letter: DeadLetter, *, settled: bool) -> Document:
     """What `dlq show` says of a letter: everything."""
     advice = ADVICE[letter.failure.error_class]
     return {
@@ -51,7 +51,7 @@ def whole(letter: Letter, *, settled: bool) -> Document:
     }
 
 
-def statistics(tally: Tally, top: int) -> Document:
+def statistics(tally: DeadLetterStatistics, top: int) -> Document:
     """What `dlq stats` says: of each kind the `top` values, and how many letters have others."""
     return {
         "total": tally.total,
@@ -64,7 +64,7 @@ def statistics(tally: Tally, top: int) -> Document:
     }
 
 
-def _counts(kind: str, counted: Bounded, top: int) -> Document:
+def _counts(kind: str, counted: TopCounter, top: int) -> Document:
     values = [{"value": _value(kind, value), "count": count} for value, count in counted.most(top)]
     return {"top": values, "rest": counted.rest(top)}
 
@@ -75,7 +75,7 @@ def _value(kind: str, value: str | None) -> str | int | None:
     return rfc3339(int(value)) if kind == "hour" else int(value) if kind == "code" else value
 
 
-def foreign(item: Foreign) -> Document:
+def foreign(item: ForeignRecord) -> Document:
     """A record that is no dead letter."""
     return {
         "place": str(item.place),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from worker.core.errors import ErrorClass
-from worker.dead_letters.letter import Letter
+from worker.dead_letters.letter import DeadLetter
 from worker.dead_letters.value import agent_of
 
 
@@ -32,7 +32,7 @@ class Selection:
         """Whether nothing is left out."""
         return self == Selection()
 
-    def matches(self, letter: Letter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         """Whether `letter` is meant. The agent comes last, because it stands in the value."""
         if self.everything:
             return True

@@ -1,7 +1,7 @@
 """The headers of a dead letter read back: the inverse of `worker.dead_letters.dead_letter`.
 
 Anybody can write to a topic, and a later version may write what this one does not know. So nothing here trusts a
-record: what is no dead letter becomes `Foreign`, and the reader reports it. Its value is read in
+record: what is no dead letter becomes `ForeignRecord`, and the reader reports it. Its value is read in
 `worker.dead_letters.value`, when it is needed.
 """
 
@@ -10,26 +10,26 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failure, Place, Record, UnreadableRecord
+from worker.core.model import Failure, Record, RecordPosition, UnreadableRecord
 from worker.dead_letters.dead_letter import ISOLATED, KIND, milliseconds
 
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
 _MAX_PARTITION, _MAX_OFFSET = 2**31 - 1, 2**63 - 1
 
 
-class Foreign(NamedTuple):
+class ForeignRecord(NamedTuple):
     """A record that is no dead letter, and why not."""
 
     record: Record
     reason: str
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RecordPosition:
         """Where it stands."""
-        return Place(self.record.partition, self.record.offset)
+        return RecordPosition(self.record.partition, self.record.offset)
 
 
-class Letter(NamedTuple):
+class DeadLetter(NamedTuple):
     """A dead letter. Times are milliseconds since 1970.
 
     Attributes:
@@ -58,10 +58,10 @@ class Letter(NamedTuple):
     source_timestamp: int
     failed_at: int
     replays: int
-    replaces: Place | None
-    part_of: Place | None
+    replaces: RecordPosition | None
+    part_of: RecordPosition | None
     worker: str
-    place: Place
+    place: RecordPosition
     source_headers: Sequence[tuple[str, bytes | None]]
 
     @property
@@ -80,10 +80,10 @@ class Letter(NamedTuple):
         return self.kind == "event" and self.failure.error_type == UnreadableRecord.__name__
 
 
-def read_letter(record: Record) -> Letter | Foreign:
+def read_letter(record: Record) -> DeadLetter | ForeignRecord:
     """Read the headers of a record on the dead-letter topic; never raises, whatever they are."""
     if isinstance(record, UnreadableRecord):
-        return Foreign(record, "the Kafka client cannot parse it")
+        return ForeignRecord(record, "the Kafka client cannot parse it")
     headers = dict(record.headers)
     of_source: Sequence[tuple[str, bytes | None]] = ()
     if not headers or len(headers) < len(record.headers) or record.headers[0][0] != KIND:
@@ -93,9 +93,9 @@ def read_letter(record: Record) -> Letter | Foreign:
     try:
         return _letter(record, headers, of_source)
     except KeyError as error:
-        return Foreign(record, f"it has no header {error.args[0]}")
+        return ForeignRecord(record, f"it has no header {error.args[0]}")
     except (ValueError, TypeError, AttributeError) as error:
-        return Foreign(record, f"a header is not what it should be: {error}")
+        return ForeignRecord(record, f"a header is not what it should be: {error}")
 
 
 def _added(headers: Sequence[tuple[str, bytes | None]]) -> int:
@@ -106,7 +106,7 @@ def _added(headers: Sequence[tuple[str, bytes | None]]) -> int:
     return len(headers)
 
 
-def _letter(record: Record, headers: Mapping[str, Any], of_source: Sequence[tuple[str, bytes | None]]) -> Letter:
+def _letter(record: Record, headers: Mapping[str, Any], of_source: Sequence[tuple[str, bytes | None]]) -> DeadLetter:
     # A header without a value is an AttributeError or a TypeError here; this is done a million times in a row.
     common = _common(
         headers[KIND],
@@ -121,7 +121,7 @@ def _letter(record: Record, headers: Mapping[str, Any], of_source: Sequence[tupl
         headers["dlq.replays"],
         headers["dlq.worker"],
     )
-    return Letter(
+    return DeadLetter(
         record,
         common.kind,
         Failure(
@@ -142,7 +142,7 @@ def _letter(record: Record, headers: Mapping[str, Any], of_source: Sequence[tupl
         None if (replaces := headers.get("dlq.replaces")) is None else _place(replaces),
         None if (part_of := headers.get("dlq.part_of")) is None else _place(part_of),
         common.worker,
-        Place(record.partition, record.offset),
+        RecordPosition(record.partition, record.offset),
         of_source,
     )
 
@@ -226,9 +226,9 @@ def _within(value: bytes, largest: int) -> int:
     return found
 
 
-def _place(value: bytes) -> Place:
+def _place(value: bytes) -> RecordPosition:
     partition, _, offset = value.partition(b":")
-    return Place(_within(partition, _MAX_PARTITION), _within(offset, _MAX_OFFSET))
+    return RecordPosition(_within(partition, _MAX_PARTITION), _within(offset, _MAX_OFFSET))
 
 
 @lru_cache(maxsize=4_096)

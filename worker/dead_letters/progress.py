@@ -22,11 +22,11 @@ _MAX_BEYOND = 2**30
 _RUNS = re.compile(rb"\x01+")
 
 
-class Done:
+class ReplayProgress:
     """A set of offsets, one bit for each that lies beyond the first undone one: a million take 125 kB.
 
     Args:
-        first: every offset before it is done.
+        first_open: every offset before it is done.
         forgotten_before: some before this one may be done without being in the set.
     """
 
@@ -34,13 +34,13 @@ class Done:
         self._forgotten_before = forgotten_before
         self._base = first - first % 8  # the offset of the first bit
         self._bits = bytearray()
-        self.add_range(self._base, first)
+        self.mark_range_done(self._base, first)
 
     def __eq__(self, other: object) -> bool:
         """Whether the same is known to be done, and as much is known to be forgotten."""
-        if not isinstance(other, Done):
+        if not isinstance(other, ReplayProgress):
             return NotImplemented
-        mine, others = (self.first, self._forgotten_before), (other.first, other._forgotten_before)
+        mine, others = (self.first_open, self._forgotten_before), (other.first_open, other._forgotten_before)
         return mine == others and self._bits.rstrip(b"\0") == other._bits.rstrip(b"\0")
 
     __hash__ = None  # type: ignore[assignment]  # it changes
@@ -50,7 +50,7 @@ class Done:
         return byte < 0 or (byte < len(self._bits) and bool(self._bits[byte] >> bit & 1))
 
     @property
-    def first(self) -> int:
+    def first_open(self) -> int:
         """The first offset that is not done."""
         done = len(self._bits) - len(self._bits.lstrip(b"\xff"))
         del self._bits[:done]
@@ -61,7 +61,7 @@ class Done:
     @property
     def is_complete(self) -> bool:
         """Whether nothing that was done is forgotten."""
-        return self.first >= self._forgotten_before
+        return self.first_open >= self._forgotten_before
 
     @property
     def end(self) -> int:
@@ -69,13 +69,13 @@ class Done:
         last = len(self._bits.rstrip(b"\0"))
         return self._base + 8 * (last - 1) + self._bits[last - 1].bit_length() if last else self._base
 
-    def add(self, offset: int) -> None:
+    def mark_done(self, offset: int) -> None:
         """Take one offset down as done."""
         self._set(offset, 1)
 
-    def add_range(self, start: int, stop: int) -> None:
+    def mark_range_done(self, start: int, stop: int) -> None:
         """Take down every offset from `start` to before `stop`."""
-        first = self.first  # which moves the base
+        first = self.first_open  # which moves the base
         if start >= stop or stop <= self._base:
             return
         if start <= first:  # no bit for each of what may be ten million that retention has deleted
@@ -92,12 +92,12 @@ class Done:
         self._bits.extend(bytes(max(0, first - len(self._bits))))
         self._bits[first:last] = b"\xff" * (last - first)
 
-    def add_all(self, other: "Done") -> None:
+    def merge(self, other: "ReplayProgress") -> None:
         """Take down what another knows to be done."""
         self._forgotten_before = max(self._forgotten_before, other._forgotten_before)  # noqa: SLF001 - its own class
-        self.add_range(self.first, other.first)
-        for start, stop in other.beyond():
-            self.add_range(start, stop)
+        self.mark_range_done(self.first_open, other.first_open)
+        for start, stop in other.done_runs():
+            self.mark_range_done(start, stop)
 
     def _set(self, offset: int, bits: int) -> None:
         """Take down those of the next offsets, to the end of their byte at most, whose bit is set."""
@@ -110,30 +110,30 @@ class Done:
             self._bits.extend(bytes(byte + 1 - len(self._bits)))
         self._bits[byte] |= bits << bit
 
-    def beyond(self) -> list[tuple[int, int]]:
+    def done_runs(self) -> list[tuple[int, int]]:
         """The runs of done offsets beyond `first`: where each starts, and where it has ended."""
-        first = self.first
+        first = self.first_open
         if not self._bits:
             return []
         flags = _flags(self._bits)
         runs = ((self._base + run.start(), self._base + run.end()) for run in _RUNS.finditer(flags))
         return [run for run in runs if run[0] > first]
 
-    def text(self) -> str:
+    def encode(self) -> str:
         """What of `beyond` fits the text that Kafka keeps, from the first on."""
-        runs = self.beyond()
-        ends = [self.first, *chain.from_iterable(runs[:_MAX_RUNS])]
+        runs = self.done_runs()
+        ends = [self.first_open, *chain.from_iterable(runs[:_MAX_RUNS])]
         lengths = [later - earlier for earlier, later in pairwise(ends)]
         least, most = 0, len(lengths) // 2
         while least < most:  # how many runs fit, by bisection
             middle = (least + most + 1) // 2
             least, most = (middle, most) if len(_written(lengths[: 2 * middle])) <= _MAX_TEXT else (least, middle - 1)
         forgotten = max(self._forgotten_before, runs[-1][1] if least < len(runs) else 0)
-        mark = f"+{forgotten}" if forgotten > self.first else ""
+        mark = f"+{forgotten}" if forgotten > self.first_open else ""
         return f"1{mark} {_written(lengths[: 2 * least])}"
 
     @classmethod
-    def read(cls, first: int, text: str) -> "Done":
+    def read(cls, first: int, text: str) -> "ReplayProgress":
         """What was written down. Of a text that is lost, or that this version cannot read, only `first` is known."""
         match = _FORM.fullmatch(text)
         try:
@@ -148,11 +148,11 @@ class Done:
         if ends and ends[-1] - first > _MAX_BEYOND:
             return cls(first, _UNKNOWN)
         for start, stop in zip(ends[::2], ends[1::2], strict=False):
-            done.add_range(start, stop)
+            done.mark_range_done(start, stop)
         return done
 
 
-def together(mine: Done, kept: Done | None, stale: Done | None) -> Done:
+def together(mine: ReplayProgress, kept: ReplayProgress | None, stale: ReplayProgress | None) -> ReplayProgress:
     """What is to be kept where `kept` has been so far, which another replay may have written since; a copy.
 
     Args:
@@ -162,7 +162,7 @@ def together(mine: Done, kept: Done | None, stale: Done | None) -> Done:
     """
     if kept is None or kept == stale:
         return mine
-    kept.add_all(mine)
+    kept.merge(mine)
     return kept
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import agent_of
 
 _MAX_DISTINCT = 10_000
@@ -11,7 +11,7 @@ _MAX_LENGTH = 256
 _HOUR = 3_600_000
 
 
-class Bounded:
+class TopCounter:
     """Counts values; those that come when there are too many different ones are counted together."""
 
     def __init__(self, distinct: int = _MAX_DISTINCT) -> None:
@@ -35,7 +35,7 @@ class Bounded:
         return self._counts.total() - sum(number for _, number in self.most(count)) + self.others
 
 
-class Tally:
+class DeadLetterStatistics:
     """What the letters are that it was shown.
 
     Attributes:
@@ -54,11 +54,11 @@ class Tally:
         self.total = self.foreign = self.replayed = self.most_replays = 0
         self.oldest: int | None = None
         self.newest: int | None = None
-        self.by = {kind: Bounded() for kind in self.KINDS}
+        self.by = {kind: TopCounter() for kind in self.KINDS}
 
-    def add(self, item: Letter | Foreign) -> None:
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
         """Count one."""
-        if isinstance(item, Foreign):
+        if isinstance(item, ForeignRecord):
             self.foreign += 1
             return
         self.total += 1

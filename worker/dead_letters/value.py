@@ -9,7 +9,7 @@ import orjson
 
 from worker.core.errors import WorkerError
 from worker.core.model import Event, Record, ReplayedRecord
-from worker.dead_letters.letter import Letter, instant
+from worker.dead_letters.letter import DeadLetter, instant
 from worker.events.decode import is_encodable, number
 
 
@@ -24,7 +24,7 @@ class Pointer(NamedTuple):
     sha256: str
 
 
-def event_of(letter: Letter) -> Event:
+def event_of(letter: DeadLetter) -> Event:
     """The event of a failed metric, with this metric alone; its record is a `ReplayedRecord`.
 
     Raises:
@@ -58,7 +58,7 @@ def event_of(letter: Letter) -> Event:
         raise DamagedLetter(f"the value is no metric: {type(error).__name__}: {error}") from error
 
 
-def pointer_of(letter: Letter) -> Pointer:
+def pointer_of(letter: DeadLetter) -> Pointer:
     """Size and digest of what a pointer stands for.
 
     Raises:
@@ -71,7 +71,7 @@ def pointer_of(letter: Letter) -> Pointer:
         raise DamagedLetter(f"the value is no pointer: {type(error).__name__}: {error}") from error
 
 
-def replayed(letter: Letter, value: bytes | None, found: Record | None = None) -> ReplayedRecord:
+def replayed(letter: DeadLetter, value: bytes | None, found: Record | None = None) -> ReplayedRecord:
     """The source record of `letter`, to be replayed with `value`.
 
     Args:
@@ -96,7 +96,7 @@ def replayed(letter: Letter, value: bytes | None, found: Record | None = None) -
     )
 
 
-def agent_of(letter: Letter) -> str | None:
+def agent_of(letter: DeadLetter) -> str | None:
     """The agent's name, as far as the value tells it; even that of an event which cannot be read may."""
     if letter.is_pointer:
         return None
@@ -110,7 +110,7 @@ def agent_of(letter: Letter) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _tolerantly(letter: Letter, refusal: orjson.JSONDecodeError) -> dict[str, object]:
+def _tolerantly(letter: DeadLetter, refusal: orjson.JSONDecodeError) -> dict[str, object]:
     """A lone surrogate in a name, which orjson refuses and the standard library reads."""
     try:
         row = json.loads(letter.record.value or b"")

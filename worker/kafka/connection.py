@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.core.errors import DependencyError
+from worker.kafka.authorization import RequiredAcl, may_use_group, may_use_topic, member_named
 from worker.kafka.diagnosis import diagnose
-from worker.kafka.rights import Need, may_use_group, may_use_topic, member_named
 from worker.kafka.target import KafkaTarget as KafkaTarget
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,9 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     return {topic: len(described[topic]["partitions"]) for topic in topics}
 
 
-async def require_rights(target: KafkaTarget, topics: Sequence[Need] = (), groups: Sequence[Need] = ()) -> None:
+async def require_rights(
+    target: KafkaTarget, topics: Sequence[RequiredAcl] = (), groups: Sequence[RequiredAcl] = ()
+) -> None:
     """See that the user may do what the worker will; a broker that does not tell of rights is taken to grant them.
 
     Raises:

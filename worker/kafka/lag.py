@@ -37,7 +37,7 @@ class _Books:
         self.waits_since: float | None = None
 
 
-class LagBooks:
+class LagTracker:
     """What is known of each partition; written by the event loop, read by the thread that is scraped.
 
     Args:

@@ -28,7 +28,7 @@ class FailureLog:
     def __init__(self, *, users: bool) -> None:
         self._users = users
 
-    def note(self, failed: Sequence[Failed]) -> None:
+    def log_failures(self, failed: Sequence[Failed]) -> None:
         """One line for each of `failed`; those that repeat are summarised later."""
         for item in failed:
             if isinstance(item, FailedMetric):

@@ -14,8 +14,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from worker.core.escaping import shown
-from worker.observability.rate_limiter import INTERVAL_SECONDS, Flood
+from worker.core.escaping import escape_control_characters
+from worker.observability.rate_limiter import INTERVAL_SECONDS, LogRateLimiter
 
 log = structlog.get_logger(__name__)
 
@@ -82,12 +82,12 @@ def _summarised(summary: Mapping[str, object]) -> None:
     log.warning(_REPEATED, **summary)
 
 
-_flood = Flood(_summarised)
+_flood = LogRateLimiter(_summarised)
 atexit.register(flush)
 
 
 def _not_repeated(_logger: object, method: str, entry: EventDict) -> EventDict:
-    if method in ("debug", "info") or entry["event"] == _REPEATED or _flood.admits(entry["event"], entry):
+    if method in ("debug", "info") or entry["event"] == _REPEATED or _flood.allows(entry["event"], entry):
         return entry
     raise structlog.DropEvent
 
@@ -97,7 +97,7 @@ def _admitted(record: logging.LogRecord) -> bool:
     if isinstance(record.msg, dict) or record.levelno < logging.WARNING:
         return True
     # asyncio puts everything in by itself, the address of a task say, below a line that is always the same.
-    return _flood.admits(f"{record.name}: {str(record.msg).partition(chr(10))[0]}", {})
+    return _flood.allows(f"{record.name}: {str(record.msg).partition(chr(10))[0]}", {})
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -119,7 +119,7 @@ def _for_people() -> list[Processor]:
 def _plain(_logger: object, _method: str, entry: EventDict) -> EventDict:
     """What others wrote, the name of a metric say, never as a control sequence; a traceback keeps its lines."""
     return {
-        key: "\n".join(map(shown, value.split("\n") if key in _OF_LINES else [value]))
+        key: "\n".join(map(escape_control_characters, value.split("\n") if key in _OF_LINES else [value]))
         if isinstance(value, str)
         else value
         for key, value in entry.items()

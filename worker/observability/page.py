@@ -6,8 +6,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from worker.core.escaping import instant, shown
-from worker.observability.status import GROUP, State, Status
+from worker.core.escaping import escape_control_characters, instant
+from worker.observability.status import GROUP, Status, WorkerState
 
 _SHOWN_PARTITIONS = 12
 """Partitions that are shown at once, those that are furthest behind; the others can be unfolded."""
@@ -38,7 +38,12 @@ def _number(value: float) -> str:
 
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": _duration, "number": _number, "shown": shown, "instant": instant}
+    environment.filters |= {
+        "duration": _duration,
+        "number": _number,
+        "escape": escape_control_characters,
+        "instant": instant,
+    }
     return environment
 
 
@@ -62,7 +67,7 @@ def page(status: Status) -> str:
     return _TEMPLATE.render(
         status=status,
         state=status.state,
-        State=State,
+        WorkerState=WorkerState,
         GROUP=GROUP,
         LATE_SECONDS=_LATE_SECONDS,
         style=_STYLE,

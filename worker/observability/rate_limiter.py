@@ -25,7 +25,7 @@ class _Count:
     withheld: int = 0
 
 
-class Flood:
+class LogRateLimiter:
     """Says of each line whether it is told.
 
     Args:
@@ -41,7 +41,7 @@ class Flood:
         self._began = clock()
         self._lock = Lock()
 
-    def admits(self, event: str, traits: Mapping[str, object]) -> bool:
+    def allows(self, event: str, traits: Mapping[str, object]) -> bool:
         """Whether a line with this text and these traits is told; else it is counted."""
         if self._clock() - self._began >= INTERVAL_SECONDS:
             self.flush()

@@ -12,7 +12,7 @@ GROUP = "group"
 """The reason of a worker that is no member of its consumer group, beside the causes of a hold."""
 
 
-class State(Enum):
+class WorkerState(Enum):
     """What a person would call it; the value is a sentence for him."""
 
     STARTING = "It joins its consumer group."
@@ -50,12 +50,12 @@ class Status:
     last_letters: Sequence[LastLetter] = ()
 
     @property
-    def state(self) -> State:
+    def state(self) -> WorkerState:
         """What a person would call it."""
         if self.silence_seconds >= MAX_SILENCE_SECONDS:
-            return State.STUCK
+            return WorkerState.STUCK
         if self.reasons.keys() - {GROUP}:
-            return State.HOLDING
+            return WorkerState.HOLDING
         if not self.ever_joined:
-            return State.STARTING
-        return State.REJOINING if self.reasons else State.RUNNING
+            return WorkerState.STARTING
+        return WorkerState.REJOINING if self.reasons else WorkerState.RUNNING

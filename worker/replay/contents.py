@@ -5,18 +5,18 @@ from hashlib import sha256
 from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, FailedMetric, Record, Unrepresentable
 from worker.dead_letters.dead_letter import payload
-from worker.dead_letters.letter import Letter
+from worker.dead_letters.letter import DeadLetter
 from worker.dead_letters.value import Pointer, event_of, pointer_of, replayed
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
-from worker.ports import Sources
+from worker.ports import SourceRecordFetcher
 
 
 class NotAtSource(WorkerError):
     """The source record is gone, or is not what the pointer's digest says."""
 
 
-def add_contents(letter: Letter, fanned: FanOut) -> int:
+def add_contents(letter: DeadLetter, fanned: FanOut) -> int:
     """Fan out a letter whose contents are in it: a metric as one row, an event as the worker of today reads it.
 
     Returns about how many bytes were added.
@@ -31,7 +31,7 @@ def add_contents(letter: Letter, fanned: FanOut) -> int:
     return len(letter.record.value or b"")
 
 
-async def add_from_source(letter: Letter, fanned: FanOut, sources: Sources) -> int:
+async def add_from_source(letter: DeadLetter, fanned: FanOut, sources: SourceRecordFetcher) -> int:
     """Fan out a letter whose contents are at its source.
 
     Returns about how many bytes were added.
@@ -56,7 +56,7 @@ async def add_from_source(letter: Letter, fanned: FanOut, sources: Sources) -> i
     return len(found.value or b"")
 
 
-def _metric_with(pointer: Pointer, letter: Letter, found: Record) -> Event:
+def _metric_with(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
     """The event with the one metric whose dead letter would have the pointer's digest."""
     try:
         event = decode(replayed(letter, found.value, found))

@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import DamagedLetter
 from worker.events.fan_out import FanOut
 from worker.replay.contents import add_contents
@@ -50,11 +50,11 @@ class ReplayPolicy:
             return self.max_metrics
         return max(1, min(self.max_metrics, int(self.metrics_per_second)))
 
-    def means(self, item: Letter | Foreign) -> bool:
+    def means(self, item: DeadLetter | ForeignRecord) -> bool:
         """Whether somebody expects a replay to deal with `item`."""
-        return self.selection.matches(item) if isinstance(item, Letter) else self.selection.everything
+        return self.selection.matches(item) if isinstance(item, DeadLetter) else self.selection.everything
 
-    def is_exhausted(self, letter: Letter) -> bool:
+    def is_exhausted(self, letter: DeadLetter) -> bool:
         """Whether `letter` was replayed too often to be replayed again."""
         return letter.replays >= self.max_replays
 
@@ -91,12 +91,12 @@ class Plan:
         self.refused: Counter[tuple[ErrorClass, str]] = Counter()
         self.at_source: Counter[ErrorClass] = Counter()
 
-    def add(self, item: Letter | Foreign) -> None:
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
         """Take one letter into account."""
         policy = self._policy
         if not policy.means(item):
             return
-        if isinstance(item, Foreign):
+        if isinstance(item, ForeignRecord):
             self.foreign += 1
             return
         error_class = item.failure.error_class
@@ -116,7 +116,7 @@ class Plan:
         """Letters that are meant and not chosen."""
         return self.exhausted.total() + self.beyond_limit.total() + self.foreign
 
-    def _try(self, letter: Letter) -> None:
+    def _try(self, letter: DeadLetter) -> None:
         error_class = letter.failure.error_class
         if letter.is_at_source:
             self.at_source[error_class] += 1

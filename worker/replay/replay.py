@@ -22,18 +22,18 @@ from time import monotonic
 from typing import TypeGuard
 
 from worker.core.errors import DependencyError, ErrorClass
-from worker.core.model import Failed, FailedMetric, Place, ReplayedRecord
+from worker.core.model import Failed, FailedMetric, RecordPosition, ReplayedRecord
 from worker.core.retry import Sleep
-from worker.dead_letters.letter import Foreign, Letter
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import DamagedLetter
 from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
-from worker.ports import Sources
+from worker.ports import SourceRecordFetcher
 from worker.replay.contents import NotAtSource, add_contents, add_from_source
-from worker.replay.ends import Ends, WatchedHold
-from worker.replay.outcome import Outcome
 from worker.replay.plan import ReplayPolicy
-from worker.replay.standing import Standing
+from worker.replay.result import ReplayResult
+from worker.replay.scan import DeadLetterScan
+from worker.replay.stop_conditions import StopConditions, WatchedHold
 
 
 @dataclass
@@ -41,7 +41,7 @@ class _Block:
     """Letters that are brought to their end together."""
 
     fanned: FanOut = field(default_factory=FanOut)
-    letters: list[tuple[Place, ErrorClass]] = field(default_factory=list)
+    letters: list[tuple[RecordPosition, ErrorClass]] = field(default_factory=list)
     bytes: int = 0
 
 
@@ -63,8 +63,8 @@ class Replay:
 
     def __init__(
         self,
-        standing: Standing,
-        sources: Sources,
+        standing: DeadLetterScan,
+        sources: SourceRecordFetcher,
         pipeline: Pipeline,
         hold: WatchedHold,
         policy: ReplayPolicy,
@@ -83,12 +83,12 @@ class Replay:
         self._stop_seconds = stop_seconds
         self._finishing = finishing
         self._sleep = sleep
-        self._outcome = Outcome()
+        self._outcome = ReplayResult()
         self._due = monotonic()
 
-    async def run(self, stop: asyncio.Event) -> Outcome:
+    async def run(self, stop: asyncio.Event) -> ReplayResult:
         """Replay until all is done, `stop` is set, or a dependency is away. To be called once."""
-        ends = Ends(stop, self._hold, self._stop_seconds, self._finishing)
+        ends = StopConditions(stop, self._hold, self._stop_seconds, self._finishing)
         under_way: asyncio.Task[None] | None = None
         try:
             await self._standing.save()  # what the look has found to be settled
@@ -115,7 +115,7 @@ class Replay:
     async def _blocks(self) -> AsyncGenerator[_Block, None]:
         policy = self._policy
         block, taken = _Block(), 0
-        async with aclosing(self._standing.each()) as letters:
+        async with aclosing(self._standing.read_batches()) as letters:
             async for items in letters:
                 await asyncio.sleep(0)  # a stop is heard though nothing of a long topic is chosen
                 for letter in filter(self._is_chosen, items):
@@ -130,10 +130,10 @@ class Replay:
         if block.letters:
             yield block
 
-    def _is_chosen(self, item: Letter | Foreign) -> TypeGuard[Letter]:
-        return isinstance(item, Letter) and self._policy.means(item) and not self._policy.is_exhausted(item)
+    def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
+        return isinstance(item, DeadLetter) and self._policy.means(item) and not self._policy.is_exhausted(item)
 
-    async def _take(self, letter: Letter, block: _Block) -> bool:
+    async def _take(self, letter: DeadLetter, block: _Block) -> bool:
         """Add a letter to a block; False where nothing can be done with it."""
         error_class = letter.failure.error_class
         try:
@@ -151,7 +151,7 @@ class Replay:
         failed = await self._pipeline.finish(block.fanned)
         again = {_place(item) for item in failed}
         for place, error_class in block.letters:
-            self._standing.claims.settle(place)
+            self._standing.claims.mark_settled(place)
             (self._outcome.failed if place in again else self._outcome.written)[error_class] += 1
         self._outcome.failed_as.update(item.failure.error_class for item in failed)
         self._outcome.metrics += len(block.fanned) - len(failed)
@@ -175,6 +175,6 @@ async def _next(blocks: AsyncGenerator[_Block, None]) -> _Block | None:
     return await anext(blocks, None)
 
 
-def _place(failed: Failed) -> Place | None:
+def _place(failed: Failed) -> RecordPosition | None:
     record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
     return record.replaces if isinstance(record, ReplayedRecord) else None

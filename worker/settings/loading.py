@@ -10,19 +10,19 @@ from worker.settings.environment import read, secret_files, unknown
 from worker.settings.errors import Problem, invalid, missing, variable
 from worker.settings.fields import Settings
 
-__all__ = ["Need", "Settings", "load", "unknown_variables"]
+__all__ = ["Dependency", "Settings", "load", "unknown_variables"]
 
 _FIELDS = Settings.model_fields
 
 
-class Need(StrEnum):
+class Dependency(StrEnum):
     """A variable without a default that a command cannot do without."""
 
     KAFKA = "KAFKA_BOOTSTRAP_SERVERS"
     CLICKHOUSE = "CLICKHOUSE_HOST"
 
 
-def load(environ: Mapping[str, str], needs: Collection[Need] = frozenset(Need)) -> Settings:
+def load(environ: Mapping[str, str], needs: Collection[Dependency] = frozenset(Dependency)) -> Settings:
     """Read the settings from `environ`; other variables in it are no concern of this program.
 
     Args:
@@ -60,12 +60,12 @@ def _named(problems: Iterable[Problem]) -> set[str]:
     return {name for problem in problems for name in problem.variables}
 
 
-def _missing(settings: Settings, needs: Collection[Need]) -> Iterator[Problem]:
-    if Need.KAFKA in needs and not settings.kafka_bootstrap_servers:
-        yield missing(Need.KAFKA, _FIELDS)
-    excused = Need.KAFKA in needs and not settings.persistence_enabled
-    if Need.CLICKHOUSE in needs and not settings.clickhouse_host and not excused:
-        yield missing(Need.CLICKHOUSE, _FIELDS)
+def _missing(settings: Settings, needs: Collection[Dependency]) -> Iterator[Problem]:
+    if Dependency.KAFKA in needs and not settings.kafka_bootstrap_servers:
+        yield missing(Dependency.KAFKA, _FIELDS)
+    excused = Dependency.KAFKA in needs and not settings.persistence_enabled
+    if Dependency.CLICKHOUSE in needs and not settings.clickhouse_host and not excused:
+        yield missing(Dependency.CLICKHOUSE, _FIELDS)
 
 
 def _conflicts(settings: Settings) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from worker.settings.errors import expected, field_type, variable
 from worker.settings.fields import Settings
-from worker.settings.loading import Need
+from worker.settings.loading import Dependency
 
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
@@ -41,7 +41,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    if name in set(Need):
+    if name in set(Dependency):
         return "**required**"
     if isinstance(field.json_schema_extra, dict):
         return str(field.json_schema_extra["default"])

@@ -1,8 +1,8 @@
 """What the settings say of Kafka and ClickHouse: where they are, and what the worker must be allowed to do there."""
 
 from worker.clickhouse.connection import ClickHouseTarget
+from worker.kafka.authorization import AclOperation, RequiredAcl
 from worker.kafka.connection import KafkaTarget
-from worker.kafka.rights import Need, Right
 from worker.settings.loading import Settings
 
 
@@ -22,12 +22,12 @@ def kafka_target(settings: Settings) -> KafkaTarget:
     )
 
 
-def kafka_needs(settings: Settings) -> tuple[list[Need], list[Need]]:
+def kafka_needs(settings: Settings) -> tuple[list[RequiredAcl], list[RequiredAcl]]:
     """What `run` must be allowed to do: with topics, and with groups."""
-    topics = [Need(Right.READ, settings.kafka_topic, "KAFKA_TOPIC")]
+    topics = [RequiredAcl(AclOperation.READ, settings.kafka_topic, "KAFKA_TOPIC")]
     if settings.persistence_enabled:  # else there are no dead letters
-        topics.append(Need(Right.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
-    return topics, [Need(Right.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
+        topics.append(RequiredAcl(AclOperation.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
+    return topics, [RequiredAcl(AclOperation.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
 
 
 def clickhouse_target(settings: Settings) -> ClickHouseTarget:

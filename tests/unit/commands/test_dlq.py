@@ -15,25 +15,25 @@ from tests.support.fakes import KeptRecord
 from worker.commands import dlq_tables
 from worker.commands.command_line import put_document
 from worker.core.errors import ErrorClass
-from worker.core.escaping import instant, shown, shown_bytes
+from worker.core.escaping import escape_control_characters, instant, shown_bytes
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters import document as letter_document
 from worker.dead_letters.advice import ADVICE
-from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter
-from worker.dead_letters.letter import Foreign, Letter, read_letter
-from worker.dead_letters.statistics import Bounded, Tally
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter
+from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
+from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
 
-HEAD = Letterhead("1.2.3", "default.execution_metrics")
+HEAD = WorkerInfo("1.2.3", "default.execution_metrics")
 HOSTILE = "\x1b[31m\x9b2J\x07\u202e[bold]\r\n\x00\x7f\ud800"
 
 
-def standing(letter: DeadLetter, offset: int = 0) -> Letter:
+def standing(letter: EncodedDeadLetter, offset: int = 0) -> DeadLetter:
     found = read_letter(KeptRecord("dlq", 0, offset, letter.timestamp, letter.key, letter.value, tuple(letter.headers)))
-    assert isinstance(found, Letter)
+    assert isinstance(found, DeadLetter)
     return found
 
 
-def hostile() -> Letter:
+def hostile() -> DeadLetter:
     failed = FailedMetric(
         read(event(agent_name="[red]\x1b[31m", user_id="\x9b")),
         HOSTILE,
@@ -51,7 +51,7 @@ def is_plain(text: str) -> bool:
 
 @given(st.text(st.characters()))
 def test_text_is_shown_on_one_line_without_controls_and_nothing_is_lost(text: str) -> None:
-    seen = shown(text)
+    seen = escape_control_characters(text)
     assert seen.isprintable()
     assert seen.encode("latin-1", "backslashreplace").decode("unicode_escape") == text
 
@@ -62,7 +62,7 @@ def test_bytes_are_shown_without_controls(value: bytes) -> None:
 
 
 def test_what_is_long_is_cut() -> None:
-    assert shown("abcdef", 4) == "abc…"
+    assert escape_control_characters("abcdef", 4) == "abc…"
     assert shown_bytes(b"\xffabc", 2) == "\\xffa…"
 
 
@@ -74,13 +74,13 @@ def test_any_number_is_an_instant_or_itself(at: int) -> None:
 class TestTables:
     def test_show_nothing_that_a_terminal_would_obey(self, capsys: pytest.CaptureFixture[str]) -> None:
         letter = hostile()
-        tally = Tally()
+        tally = DeadLetterStatistics()
         tally.add(letter)
         dlq_tables.print_letter(letter, settled=True)
-        dlq_tables.print_list([letter, Foreign(letter.record, HOSTILE)])
-        dlq_tables.print_foreign(Foreign(letter.record, HOSTILE))
+        dlq_tables.print_list([letter, ForeignRecord(letter.record, HOSTILE)])
+        dlq_tables.print_foreign(ForeignRecord(letter.record, HOSTILE))
         dlq_tables.print_statistics(tally, 10)
-        dlq_tables.print_statistics(Tally(), 10)
+        dlq_tables.print_statistics(DeadLetterStatistics(), 10)
         out = capsys.readouterr().out
         assert is_plain(out)
         assert "[bold]" in out, "what looks like markup is text"
@@ -129,7 +129,7 @@ class TestDocuments:
         assert set(columns) <= letter_document.summary(standing(dead_letter(failed, HEAD, 0))).keys()
 
     def test_of_statistics_have_the_top_and_the_rest(self) -> None:
-        tally = Tally()
+        tally = DeadLetterStatistics()
         for number in range(30):
             failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469 if number else None)
             failed = FailedMetric(read(event()), f"m{number % 7}", 1, failure, 1)
@@ -154,7 +154,7 @@ def _bytes(value: dict[str, str]) -> bytes:
 
 
 def test_counting_is_bounded_whatever_the_names() -> None:
-    counted = Bounded(distinct=3)
+    counted = TopCounter(distinct=3)
     for number in range(1_000):
         counted.add(str(number % 500))
     assert counted.most(10) == [("0", 2), ("1", 2), ("2", 2)]
@@ -166,7 +166,7 @@ def test_every_class_has_advice() -> None:
 
 
 def test_an_empty_name_is_another_thing_than_none(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally()
+    tally = DeadLetterStatistics()
     failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
     tally.add(standing(dead_letter(FailedMetric(read(event()), "", 1, failure, 1), HEAD, 0)))
     tally.add(standing(dead_letter(FailedEvent(Record(b"{"), Failure(ErrorClass.INVALID_EVENT, "E", "m")), HEAD, 0)))

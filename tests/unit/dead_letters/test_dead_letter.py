@@ -14,8 +14,8 @@ from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
 from worker.dead_letters.dead_letter import (
     MAX_MESSAGE,
-    DeadLetter,
-    Letterhead,
+    EncodedDeadLetter,
+    WorkerInfo,
     dead_letter,
     milliseconds,
     number_text,
@@ -26,7 +26,7 @@ from worker.dead_letters.dead_letter import (
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 
-HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 FAILED_AT = JANUARY_2026 + 1
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "is violated at row 1", 469)
 INVALID = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "the value is not JSON")
@@ -43,7 +43,7 @@ def failed_metric(
     return FailedMetric(decoded, metric, value, failure, attempts=7)
 
 
-def added(letter: DeadLetter, source: Record = SOURCE) -> dict[str, str]:
+def added(letter: EncodedDeadLetter, source: Record = SOURCE) -> dict[str, str]:
     """The headers behind those of the source."""
     return {name: (value or b"").decode("utf-8") for name, value in letter.headers[len(source.headers) :]}
 

@@ -9,19 +9,19 @@ from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
 from worker.commands.selecting import Moment, PlaceType
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Place
-from worker.dead_letters.dead_letter import Letterhead, dead_letter
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, RecordPosition
+from worker.dead_letters.dead_letter import WorkerInfo, dead_letter
 from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import Letter, read_letter
+from worker.dead_letters.letter import DeadLetter, read_letter
 from worker.replay.plan import ReplayPolicy
 
 AT = 1_767_225_600_000
 
 
-def letter(failed: Failed) -> Letter:
-    written = dead_letter(failed, Letterhead("1", "t"), AT)
+def letter(failed: Failed) -> DeadLetter:
+    written = dead_letter(failed, WorkerInfo("1", "t"), AT)
     found = read_letter(KeptRecord("dlq", 3, 42, AT, written.key, written.value, tuple(written.headers)))
-    assert isinstance(found, Letter)
+    assert isinstance(found, DeadLetter)
     return found
 
 
@@ -77,8 +77,8 @@ def test_anything_else_is_wrong_usage(text: str) -> None:
 
 
 def test_a_place_is_partition_and_offset() -> None:
-    assert PlaceType().convert("3:42", None, None) == Place(3, 42)
-    assert str(Place(3, 42)) == "3:42"
+    assert PlaceType().convert("3:42", None, None) == RecordPosition(3, 42)
+    assert str(RecordPosition(3, 42)) == "3:42"
     for text in ("3", "3:", ":42", "3:-1", "a:b", "3:42:1"):
         with pytest.raises(click.BadParameter, match="PARTITION:OFFSET"):
             PlaceType().convert(text, None, None)

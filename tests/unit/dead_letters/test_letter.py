@@ -10,17 +10,25 @@ from hypothesis import strategies as st
 from tests.support import strategies
 from tests.support.events import JANUARY_2026, Record, event, read, record
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Place, ReplayedRecord, Unrepresentable
-from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, payload, pointer
-from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.core.model import (
+    Failed,
+    FailedEvent,
+    FailedMetric,
+    Failure,
+    RecordPosition,
+    ReplayedRecord,
+    Unrepresentable,
+)
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, payload, pointer
+from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
 from worker.dead_letters.value import DamagedLetter, agent_of, event_of, pointer_of, replayed
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 
-HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "is violated at row 1", 469)
 INVALID = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "the value is not JSON")
-AT = Place(2, 17)
+AT = RecordPosition(2, 17)
 
 keys = st.sampled_from([None, b"", b"k", b"\xff\x00"])
 headers = st.lists(
@@ -32,7 +40,7 @@ headers = st.lists(
 ).map(tuple)
 
 
-class Standing(NamedTuple):
+class DeadLetterScan(NamedTuple):
     """A record on the dead-letter topic, as the Kafka client hands it out."""
 
     key: bytes | None
@@ -44,13 +52,13 @@ class Standing(NamedTuple):
     offset: int = AT.offset
 
 
-def standing(letter: DeadLetter) -> Standing:
-    return Standing(letter.key, letter.value, tuple(letter.headers), letter.timestamp)
+def standing(letter: EncodedDeadLetter) -> DeadLetterScan:
+    return DeadLetterScan(letter.key, letter.value, tuple(letter.headers), letter.timestamp)
 
 
-def back(letter: DeadLetter) -> Letter:
+def back(letter: EncodedDeadLetter) -> DeadLetter:
     found = read_letter(standing(letter))
-    assert isinstance(found, Letter), found
+    assert isinstance(found, DeadLetter), found
     return found
 
 
@@ -172,8 +180,8 @@ class TestWhatIsNoDeadLetter:
     def test_is_reported_and_stops_nobody(
         self, key: bytes | None, value: bytes | None, others: list[tuple[str, bytes | None]]
     ) -> None:
-        found = read_letter(Standing(key, value, tuple(others)))
-        assert isinstance(found, Foreign)
+        found = read_letter(DeadLetterScan(key, value, tuple(others)))
+        assert isinstance(found, ForeignRecord)
         assert found.place == AT
         assert found.reason
 
@@ -188,8 +196,8 @@ class TestWhatIsNoDeadLetter:
     ) -> None:
         written = dead_letter(failed, HEAD, 0)
         others = tuple((key, spoilt if key == name else kept) for key, kept in written.headers)
-        letter = read_letter(Standing(written.key, value, others))
-        if isinstance(letter, Foreign):
+        letter = read_letter(DeadLetterScan(written.key, value, others))
+        if isinstance(letter, ForeignRecord):
             assert name.split(".")[-1] in letter.reason or letter.reason
             return
         agent_of(letter)
@@ -203,8 +211,8 @@ class TestWhatIsNoDeadLetter:
     def test_says_which_header_is_missing(self, name: str) -> None:
         written = dead_letter(FailedMetric(read(event()), "m", 1, REFUSED, 1), HEAD, 0)
         others = tuple(header for header in written.headers if header[0] != name)
-        found = read_letter(Standing(None, b"", others))
-        assert isinstance(found, Foreign)
+        found = read_letter(DeadLetterScan(None, b"", others))
+        assert isinstance(found, ForeignRecord)
         assert name in found.reason
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tests.support.clock import until
 from tests.support.events import EXECUTION_ID, event, event_without, record
 from tests.support.fakes import REFUSED, UNAVAILABLE, UNCLASSIFIED, MemoryStore
-from tests.support.rig import rig
+from tests.support.worker_harness import rig
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric
 from worker.core.outcome import Outcome

@@ -13,7 +13,7 @@ from tests.support.events import event, read
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.observability.failure_log import FailureLog
-from worker.observability.rate_limiter import INTERVAL_SECONDS, MAX_KINDS, TOLD, Flood
+from worker.observability.rate_limiter import INTERVAL_SECONDS, MAX_KINDS, TOLD, LogRateLimiter
 
 _PROGRAM = """
 import logging, sys
@@ -50,7 +50,7 @@ def test_a_million_refused_metrics_are_a_few_lines_whose_sum_is_a_million() -> N
 some = [failed(f"metric-{number}") for number in range(1_000)]
 log = FailureLog(users=False)
 for _ in range(1_000):
-    log.note(some)
+    log.log_failures(some)
 """
     )
     assert len(lines) < 20 * MAX_KINDS  # an interval may end on the way
@@ -92,11 +92,11 @@ loop.close()
 def test_a_summary_is_told_when_the_interval_is_over_and_begins_anew() -> None:
     told: list[dict[str, object]] = []
     now = [0.0]
-    flood = Flood(lambda summary: told.append(dict(summary)), clock=lambda: now[0])
+    flood = LogRateLimiter(lambda summary: told.append(dict(summary)), clock=lambda: now[0])
     traits = {"error_class": "row_refused", "metric": "cost", "source": "of no account"}
-    assert [flood.admits("dead letter", traits) for _ in range(TOLD + 2)] == [True] * TOLD + [False] * 2
+    assert [flood.allows("dead letter", traits) for _ in range(TOLD + 2)] == [True] * TOLD + [False] * 2
     now[0] = INTERVAL_SECONDS
-    assert flood.admits("dead letter", traits)
+    assert flood.allows("dead letter", traits)
     assert told == [
         {
             "of": "dead letter", "error_class": "row_refused", "metric": "cost", "told": TOLD, "withheld": 2,
@@ -109,9 +109,9 @@ def test_a_summary_is_told_when_the_interval_is_over_and_begins_anew() -> None:
 
 def test_the_kinds_that_are_told_apart_are_bounded_and_nothing_is_lost() -> None:
     told: list[Counter[str]] = []
-    flood = Flood(lambda summary: told.append(Counter(withheld=int(str(summary["withheld"])))))
+    flood = LogRateLimiter(lambda summary: told.append(Counter(withheld=int(str(summary["withheld"])))))
     admitted = sum(
-        flood.admits(f"event {kind % 7}", {"metric": f"m{kind}", "error_code": kind}) for kind in range(9_999)
+        flood.allows(f"event {kind % 7}", {"metric": f"m{kind}", "error_code": kind}) for kind in range(9_999)
     )
     flood.flush()
     assert admitted <= TOLD * (2 * MAX_KINDS + 7)
@@ -121,7 +121,7 @@ def test_the_kinds_that_are_told_apart_are_bounded_and_nothing_is_lost() -> None
 @pytest.mark.parametrize("allowed", [False, True])
 def test_users_are_named_only_where_that_is_allowed(allowed: bool) -> None:
     with capture_logs() as logs:
-        FailureLog(users=allowed).note(
+        FailureLog(users=allowed).log_failures(
             [failed(message="violated: user_id = 'alice-7'"), failed(user="a", message="bad")]
         )
     assert ("alice-7" in str(logs)) is allowed

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.states import HOLDING, MANY, NOT_READY, RUNNING, STARTING, STATES, STUCK
 from worker.observability.page import HEADERS, page
-from worker.observability.status import MAX_SILENCE_SECONDS, State, Status
+from worker.observability.status import MAX_SILENCE_SECONDS, Status, WorkerState
 
 _HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e\"'&{{ 7*7 }}"
 
@@ -49,14 +49,14 @@ def test_state_of_each_status() -> None:
         "idle": "running",
         "long": "holding",
     }
-    assert replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS - 0.1).state is State.RUNNING
+    assert replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS - 0.1).state is WorkerState.RUNNING
 
 
 def test_worker_that_holds_before_it_ever_joined_is_holding_with_its_reason() -> None:
     assert not NOT_READY.ever_joined
-    assert NOT_READY.state is State.HOLDING
+    assert NOT_READY.state is WorkerState.HOLDING
     said = text(NOT_READY)
-    assert State.HOLDING.value in said
+    assert WorkerState.HOLDING.value in said
     assert NOT_READY.reasons["store"] in said
     assert "deploy/RUNBOOK.md, “The worker holds: store”" in said
 
@@ -65,8 +65,8 @@ def test_worker_that_holds_before_it_ever_joined_is_holding_with_its_reason() ->
 def test_worker_that_never_joined_and_does_not_hold_is_starting(reasons: Mapping[str, str]) -> None:
     status = replace(STARTING, reasons=reasons)
     assert not status.ever_joined
-    assert status.state is State.STARTING
-    assert State.STARTING.value in text(status)
+    assert status.state is WorkerState.STARTING
+    assert WorkerState.STARTING.value in text(status)
 
 
 def test_holding_shows_the_reason_and_points_to_the_runbook() -> None:
@@ -101,9 +101,9 @@ def test_stuck_shows_the_silence_and_points_to_the_runbook() -> None:
 
 def test_partitions_furthest_behind_come_first() -> None:
     document = parsed(MANY)
-    shown, folded = document.findall(".//table")[:2]
+    escape_control_characters, folded = document.findall(".//table")[:2]
     behind = {lag.partition: lag.seconds for lag in MANY.lags}
-    first = [behind[int(row.findtext("th") or "")] for row in shown.findall("tbody/tr")]
+    first = [behind[int(row.findtext("th") or "")] for row in escape_control_characters.findall("tbody/tr")]
     rest = [behind[int(row.findtext("th") or "")] for row in folded.findall("tbody/tr")]
     assert [*first, *rest] == sorted(behind.values(), reverse=True)
     assert len(first) == 12

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from tests.support.clock import until
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
 from tests.support.fakes import TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, RowRule
-from tests.support.rig import Rig, rig
+from tests.support.worker_harness import WorkerHarness, rig
 from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
 from worker.events.block import Block
 from worker.observability.instruments import ManyHistogram, Unanswered
@@ -43,8 +43,10 @@ def test_no_label_is_unbounded() -> None:
     collectors = [getattr(telemetry, name) for name in vars(telemetry)]
     named = {label for one in collectors for label in getattr(one, "_labelnames", ())}
     telemetry.running("1", lambda: 0.0, lambda: [PartitionLag("t", 0, 1, 2.0)])
-    shown = {label for family in telemetry.registry.collect() for sample in family.samples for label in sample.labels}
-    assert named | shown - {"le"} <= LABELS
+    escape_control_characters = {
+        label for family in telemetry.registry.collect() for sample in family.samples for label in sample.labels
+    }
+    assert named | escape_control_characters - {"le"} <= LABELS
 
 
 def test_lag_is_read_at_each_scrape() -> None:
@@ -85,7 +87,7 @@ def test_a_clock_that_is_ahead_does_not_make_the_sum_fall() -> None:
 BLOCK = block_of(many_events(4), ["a", "b"])
 
 
-def value(worker: Rig, name: str, **labels: str) -> float:
+def value(worker: WorkerHarness, name: str, **labels: str) -> float:
     return worker.telemetry.registry.get_sample_value(f"metrics_worker_{name}", labels) or 0.0
 
 
@@ -210,7 +212,7 @@ def test_counters_of_inserts_and_cuts_begin_at_0() -> None:
         assert telemetry.registry.get_sample_value(f"metrics_worker_{name}_total", labels) == 0
 
 
-def total(worker: Rig, name: str) -> float:
+def total(worker: WorkerHarness, name: str) -> float:
     """The sum over all labels."""
     samples = [sample for family in worker.telemetry.registry.collect() for sample in family.samples]
     return sum(sample.value for sample in samples if sample.name == f"metrics_worker_{name}")

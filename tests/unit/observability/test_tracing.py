@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 from deploy.local.environment import without_settings
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
-from tests.support.rig import Rig, rig
+from tests.support.worker_harness import WorkerHarness, rig
 from worker.observability.tracing import OFF, OpenTelemetry, tracing
 from worker.pipeline import Pipeline
 
@@ -30,7 +30,7 @@ class Traced:
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracing = OpenTelemetry(provider)
 
-    def pipeline(self, worker: Rig) -> Pipeline:
+    def pipeline(self, worker: WorkerHarness) -> Pipeline:
         return Pipeline(worker.writer, worker.dead_letters, worker.hold, worker.telemetry, tracing=self.tracing)
 
     def spans(self, name: str) -> list[ReadableSpan]:

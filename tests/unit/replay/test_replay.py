@@ -10,25 +10,25 @@ from click.testing import CliRunner
 
 from tests.support.events import event, read, record
 from tests.support.fakes import UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic
-from tests.support.rig import Rig, rig
+from tests.support.worker_harness import WorkerHarness, rig
 from worker.commands.replay import replay as command
 from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.core.outcome import Outcome as InsertOutcome
-from worker.dead_letters.dead_letter import DeadLetter
+from worker.dead_letters.dead_letter import EncodedDeadLetter
 from worker.dead_letters.filters import Selection
-from worker.dead_letters.progress import Done
-from worker.dead_letters.statistics import Tally
+from worker.dead_letters.progress import ReplayProgress
+from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.events.block import Block
 from worker.pipeline import Pipeline
-from worker.replay.ends import WatchedHold
-from worker.replay.once_per_part import OncePerPart
-from worker.replay.outcome import Outcome
+from worker.replay.part_deduplicator import PartDeduplicator
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.replay import Replay
-from worker.replay.standing import Standing
+from worker.replay.result import ReplayResult
+from worker.replay.scan import DeadLetterScan
+from worker.replay.stop_conditions import WatchedHold
 from worker.writing.writer import OnUnavailable
 
 AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
@@ -43,9 +43,9 @@ def metric(name: str, value: float = 1) -> FailedMetric:
 
 async def replay(
     topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, slept: list[float] | None = None
-) -> tuple[Plan, Outcome]:
-    standing = await Standing.now(topic)
-    plan = await standing.look(lambda: Plan(policy, TABLE))
+) -> tuple[Plan, ReplayResult]:
+    standing = await DeadLetterScan.now(topic)
+    plan = await standing.scan(lambda: Plan(policy, TABLE))
     hold = WatchedHold()
 
     async def sleep(seconds: float) -> None:
@@ -54,7 +54,7 @@ async def replay(
         await asyncio.sleep(0)
 
     async with rig(store, OnUnavailable.HOLD, hold=hold) as parts:
-        letters = OncePerPart(topic, standing.claims)
+        letters = PartDeduplicator(topic, standing.claims)
         pipeline = Pipeline(parts.writer, letters, hold, parts.telemetry, sleep=parts.clock.sleep)
         running = Replay(standing, MemorySources(), pipeline, hold, policy, sleep=sleep)
         return plan, await running.run(asyncio.Event())
@@ -103,8 +103,8 @@ class TestAStop:
     """`stop` is set in the middle."""
 
     async def running(self, topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, **options: Any) -> Replay:
-        standing, hold = await Standing.now(topic), WatchedHold()
-        pipeline = Rig(store, OnUnavailable.HOLD, hold=hold).pipeline
+        standing, hold = await DeadLetterScan.now(topic), WatchedHold()
+        pipeline = WorkerHarness(store, OnUnavailable.HOLD, hold=hold).pipeline
         return Replay(standing, MemorySources(), pipeline, hold, policy, **options)
 
     async def test_does_not_wait_for_the_rate(self) -> None:
@@ -138,7 +138,7 @@ class TestAStop:
         topic = await topic_of(metric("a"), metric("b"))
         running = await self.running(topic, store, ReplayPolicy(max_metrics=1), finishing=waited.append)
         assert (await running.run(stop)).written.total() == 1
-        assert (await topic.progress())[0].first == 1
+        assert (await topic.progress())[0].first_open == 1
 
     async def test_is_heard_where_nothing_is_chosen(self) -> None:
         stop, topic = asyncio.Event(), await topic_of(*(metric(f"m{number}") for number in range(3_000)))
@@ -236,8 +236,8 @@ class TestTheDryRun:
             metric("n" * 300),
         )
         damaged = topic.records[0][2]
-        topic.keep(DeadLetter(None, b"damaged", damaged.headers, 0))
-        plan = await (await Standing.now(topic)).look(lambda: Plan(ReplayPolicy(), TABLE, trying=True))
+        topic.keep(EncodedDeadLetter(None, b"damaged", damaged.headers, 0))
+        plan = await (await DeadLetterScan.now(topic)).scan(lambda: Plan(ReplayPolicy(), TABLE, trying=True))
         assert plan.accepted == {ErrorClass.INVALID_EVENT: 1, ErrorClass.STORE_UNAVAILABLE: 1}
         assert plan.refused == {
             (ErrorClass.INVALID_EVENT, "InvalidJSON"): 1,
@@ -249,7 +249,9 @@ class TestTheDryRun:
         assert len(topic.records[0]) == 5
 
     async def test_another_table_is_named_beforehand(self) -> None:
-        plan = await (await Standing.now(await topic_of(metric("m")))).look(lambda: Plan(ReplayPolicy(), "other.table"))
+        plan = await (await DeadLetterScan.now(await topic_of(metric("m")))).scan(
+            lambda: Plan(ReplayPolicy(), "other.table")
+        )
         assert any("meant for default.execution_metrics" in line for line in beforehand(plan, "other.table"))
 
 
@@ -287,12 +289,12 @@ async def test_two_metrics_of_an_event_with_the_same_header_are_two_letters(name
     await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
     headers = [dict(kept.headers)["dlq.metric"] for kept in topic.records[0][1:]]
     assert (len(headers), len(set(headers))) == (2, 1)
-    standing = await Standing.now(topic)
-    assert (await standing.look(Tally)).total == 2
+    standing = await DeadLetterScan.now(topic)
+    assert (await standing.scan(DeadLetterStatistics)).total == 2
     store = MemoryStore()
     await replay(topic, store, ReplayPolicy())
     assert [row.metric_type for row in store.table] == sound
-    assert (await (await Standing.now(topic)).look(Tally)).total == 2 - len(sound)
+    assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 2 - len(sound)
 
 
 class TestATopicThatWasMadeAgain:
@@ -301,36 +303,36 @@ class TestATopicThatWasMadeAgain:
     @pytest.mark.parametrize("keeps_texts", [True, False])
     async def test_is_replayed_from_its_beginning(self, keeps_texts: bool) -> None:
         topic, store = MemoryTopic(keeps_texts=keeps_texts), MemoryStore()
-        await topic.save({0: Done(1_000)}, {})
+        await topic.save({0: ReplayProgress(1_000)}, {})
         await topic.put([metric(f"m{number}") for number in range(10)])
         plan, outcome = await replay(topic, store, ReplayPolicy(max_metrics=4))
         assert (exit_code(plan, outcome), len(store.table)) == (0, 10)
         await topic.put([metric(f"n{number}") for number in range(1_092)])
-        assert (await (await Standing.now(topic)).look(Tally)).total == 1_092
+        assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 1_092
 
     async def test_is_known_by_what_is_done_beyond_a_gap(self) -> None:
-        done = Done()
-        done.add_range(5, 1_000)
+        done = ReplayProgress()
+        done.mark_range_done(5, 1_000)
         topic = MemoryTopic()
         await topic.save({0: done}, {})
         await topic.put([metric(f"m{number}") for number in range(10)])
-        assert (await (await Standing.now(topic)).look(Tally)).total == 10
+        assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 10
 
     async def test_is_not_one_where_another_replay_goes_on_meanwhile(self) -> None:
         class Busy(MemoryTopic):
             async def extent(self) -> Mapping[int, range]:
                 found = await super().extent()
                 await self.put([metric("later")])
-                await self.save({0: Done(3)}, {})
+                await self.save({0: ReplayProgress(3)}, {})
                 return found
 
         topic = Busy()
         await topic.put([metric("a"), metric("b")])
-        await topic.save({0: Done(2)}, {})
-        standing = await Standing.now(topic)
-        assert (await standing.look(Tally)).total == 0
+        await topic.save({0: ReplayProgress(2)}, {})
+        standing = await DeadLetterScan.now(topic)
+        assert (await standing.scan(DeadLetterStatistics)).total == 0
         await standing.save()
-        assert (await topic.progress())[0].first == 3
+        assert (await topic.progress())[0].first_open == 3
 
 
 async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -> None:
@@ -340,11 +342,11 @@ async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -
     async def another(_: float) -> None:
         if not other.is_set():
             other.set()
-            await topic.save({0: Done(6)}, {})
+            await topic.save({0: ReplayProgress(6)}, {})
 
-    standing = await Standing.now(topic)
+    standing = await DeadLetterScan.now(topic)
     policy = ReplayPolicy(metrics_per_second=1)
-    plan = await standing.look(lambda: Plan(policy, TABLE))
+    plan = await standing.scan(lambda: Plan(policy, TABLE))
     async with rig(store, OnUnavailable.HOLD, hold=WatchedHold()) as parts:
         running = Replay(standing, MemorySources(), parts.pipeline, WatchedHold(), policy, sleep=another)
         outcome = await running.run(asyncio.Event())
@@ -362,4 +364,4 @@ async def test_what_a_killed_replay_had_written_of_an_event_is_not_written_again
     topic.records[0].pop()
     await replay(topic, store, ReplayPolicy())
     assert len(topic.records[0]) == 4, "the second, and not the first again"
-    assert (await (await Standing.now(topic)).look(Tally)).total == 2
+    assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 2

@@ -17,20 +17,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.support.events import JANUARY_2026, Record, event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic, StoredRow
-from tests.support.rig import rig
+from tests.support.worker_harness import rig
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import Foreign, Letter, read_letter
+from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
 from worker.events.decode import decode
 from worker.pipeline import Pipeline
-from worker.replay.claims import Identity, identity
-from worker.replay.ends import WatchedHold
-from worker.replay.once_per_part import OncePerPart
-from worker.replay.outcome import Outcome
+from worker.replay.part_deduplicator import PartDeduplicator
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.replay import Replay
-from worker.replay.standing import Standing
+from worker.replay.result import ReplayResult
+from worker.replay.scan import DeadLetterScan
+from worker.replay.stop_conditions import WatchedHold
+from worker.replay.supersessions import Identity, identity
 from worker.writing.writer import OnUnavailable
 
 METRICS = ("a", "b", "c", "large")
@@ -228,8 +228,8 @@ class Replays(RuleBasedStateMachine):
             assert self.replay(ReplayPolicy(max_replays=1_000)).problem is None
         expected = MemoryStore()
         self.loop.run_until_complete(_without_failures(expected, self.events))
-        shown = self.store.deduplicated()
-        assert {key: _content(row) for key, row in shown.items()} == {
+        escape_control_characters = self.store.deduplicated()
+        assert {key: _content(row) for key, row in escape_control_characters.items()} == {
             key: _content(row) for key, row in expected.deduplicated().items()
         }
         left = {metric for _, metric in self.live()}
@@ -255,7 +255,7 @@ class Replays(RuleBasedStateMachine):
                 await pipeline.process([item])
         self.store.down = None
 
-    def replay(self, policy: ReplayPolicy, stop: asyncio.Event | None = None) -> Outcome:
+    def replay(self, policy: ReplayPolicy, stop: asyncio.Event | None = None) -> ReplayResult:
         try:
             return self.loop.run_until_complete(self.running(policy, stop or asyncio.Event()))
         finally:
@@ -267,12 +267,12 @@ class Replays(RuleBasedStateMachine):
         except Killed:
             return
 
-    async def running(self, policy: ReplayPolicy, stop: asyncio.Event) -> Outcome:
-        standing = await Standing.now(self.topic)
-        await standing.look(lambda: Plan(policy, "default.execution_metrics", trying=True))
+    async def running(self, policy: ReplayPolicy, stop: asyncio.Event) -> ReplayResult:
+        standing = await DeadLetterScan.now(self.topic)
+        await standing.scan(lambda: Plan(policy, "default.execution_metrics", trying=True))
         hold = WatchedHold()
         async with rig(self.store, OnUnavailable.HOLD, hold=hold) as parts:
-            dead_letters = OncePerPart(self.topic, standing.claims)
+            dead_letters = PartDeduplicator(self.topic, standing.claims)
             pipeline = Pipeline(parts.writer, dead_letters, hold, parts.telemetry, sleep=parts.clock.sleep)
             replay = Replay(standing, self.sources, pipeline, hold, policy)
             return await replay.run(stop)
@@ -281,16 +281,16 @@ class Replays(RuleBasedStateMachine):
         """How many letters stand for each record and metric."""
 
         async def look() -> _Identities:
-            return await (await Standing.now(self.topic)).look(_Identities)
+            return await (await DeadLetterScan.now(self.topic)).scan(_Identities)
 
         return self.loop.run_until_complete(look()).found
 
-    def new_letters(self, before: list[int]) -> list[Letter]:
-        found: list[Letter] = []
+    def new_letters(self, before: list[int]) -> list[DeadLetter]:
+        found: list[DeadLetter] = []
         for records, start in zip(self.topic.records, before, strict=True):
             for item in records[start:]:
                 letter = read_letter(item)
-                assert isinstance(letter, Letter)
+                assert isinstance(letter, DeadLetter)
                 found.append(letter)
         return found
 
@@ -299,8 +299,8 @@ class _Identities:
     def __init__(self) -> None:
         self.found: Counter[Identity] = Counter()
 
-    def add(self, item: Letter | Foreign) -> None:
-        assert isinstance(item, Letter)
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
+        assert isinstance(item, DeadLetter)
         self.found[identity(item)] += 1
 
 

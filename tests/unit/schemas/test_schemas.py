@@ -24,7 +24,7 @@ from tests.support import events, strategies
 from tests.support.events import Record, encoded
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters.dead_letter import Headers, Letterhead, dead_letter, pointer
+from worker.dead_letters.dead_letter import Headers, WorkerInfo, dead_letter, pointer
 from worker.events.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
 from worker.events.fan_out import FanOut
 
@@ -147,7 +147,7 @@ class TestMetrics:
         assert fanned.skipped.total() == (not number)
 
 
-HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 
 
 class TestDeadLetters:

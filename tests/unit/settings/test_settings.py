@@ -9,7 +9,7 @@ import pytest
 from worker.core.errors import SettingsError
 from worker.core.retry import RetryPolicy
 from worker.events.batch_policy import BatchPolicy
-from worker.settings.loading import Need, Settings, load, unknown_variables
+from worker.settings.loading import Dependency, Settings, load, unknown_variables
 from worker.settings.table import BEGIN, END, replace, table
 from worker.writing.writer import OnUnavailable
 
@@ -137,13 +137,13 @@ def test_without_the_required_variables_both_are_named() -> None:
         load({})
 
     lines = str(caught.value).splitlines()
-    assert [line.partition(" is not set; it must be ")[0] for line in lines] == list(Need)
+    assert [line.partition(" is not set; it must be ")[0] for line in lines] == list(Dependency)
     assert "such as kafka-1:9092,kafka-2:9092" in lines[0]
 
 
 def test_a_command_names_only_what_it_needs() -> None:
-    assert load({"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}, [Need.KAFKA]).clickhouse_host == ""
-    assert load({"CLICKHOUSE_HOST": "clickhouse"}, [Need.CLICKHOUSE]).kafka_bootstrap_servers == ""
+    assert load({"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}, [Dependency.KAFKA]).clickhouse_host == ""
+    assert load({"CLICKHOUSE_HOST": "clickhouse"}, [Dependency.CLICKHOUSE]).kafka_bootstrap_servers == ""
 
 
 def test_nothing_is_written_so_no_clickhouse_is_needed() -> None:
@@ -151,7 +151,7 @@ def test_nothing_is_written_so_no_clickhouse_is_needed() -> None:
 
     assert not load({"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"} | off).persistence_enabled
     with pytest.raises(SettingsError, match="CLICKHOUSE_HOST"):
-        load(off, [Need.CLICKHOUSE])
+        load(off, [Dependency.CLICKHOUSE])
 
 
 # Wrong values

@@ -25,7 +25,7 @@ from tests.support.events import Record as Built
 from tests.support.readings import as_the_worker_reads
 from worker.core.errors import ErrorClass
 from worker.core.model import Event, FailedEvent, FailedMetric, Failure, Record, UnreadableRecord, Unrepresentable
-from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
 from worker.events.decode import decode
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PLACE = Place(2, 7)
 TIME = 1_788_220_800_000
-HEAD = Letterhead("1.0", "execution_metrics")
+HEAD = WorkerInfo("1.0", "execution_metrics")
 METRICS = {"cost_usd": 0.5, "bad": float("nan"), "exit_code": 0, "execution_time_ms": -1, "model": "x"}
 SOUND = Fuzzed("sound", encoded(event(metrics=METRICS)), b"key", (("dlq.kind", b"lie"), ("h", None)), TIME)
 BROKEN = Fuzzed("broken", b"{", b"\xff", (("h", b"1"),), TIME)
@@ -48,7 +48,7 @@ def source(record: Fuzzed) -> Built:
     return Built(record.value, "topic", PLACE.partition, PLACE.offset, record.timestamp, record.key, record.headers)
 
 
-def read_back(letter: DeadLetter) -> Letter:
+def read_back(letter: EncodedDeadLetter) -> Letter:
     return opened(letter.key, letter.value, tuple(letter.headers))
 
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from tests.support.events import block_of, many_events
 from tests.support.fakes import CONSTRAINT, MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
-from tests.support.rig import Rig, rig
+from tests.support.worker_harness import WorkerHarness, rig
 from worker.core.errors import ErrorClass, StoreError
 from worker.core.model import FailedMetric, Failure, Row
 from worker.core.outcome import Constraint, Outcome
@@ -53,14 +53,14 @@ def block(first: int = 0) -> Block:
     return block_of([event._replace(completed_at=event.completed_at + 5 * first) for event in EVENTS], ["a", "b"])
 
 
-async def write(worker: Rig, block: Block) -> tuple[list[int], list[FailedMetric]]:
+async def write(worker: WorkerHarness, block: Block) -> tuple[list[int], list[FailedMetric]]:
     """How many rows each insert had that the block took, and what failed."""
     before = len(worker.store.inserts)
     failed = await worker.writer.write(block)
     return worker.store.inserts[before:], failed
 
 
-def asked(worker: Rig, outcome: str) -> float:
+def asked(worker: WorkerHarness, outcome: str) -> float:
     return worker.counted("constraint_questions", outcome=outcome)
 
 

@@ -22,7 +22,7 @@ from tests.support.fakes import (
     MemoryStore,
     stored_rows,
 )
-from tests.support.rig import PACE, RETRY, rig
+from tests.support.worker_harness import PACE, RETRY, rig
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import FailedMetric, Failure, Row
@@ -143,12 +143,12 @@ class TestAnOutage:
             worker.store.lose_answers(RETRY.attempts)
             failed = await worker.writer.write(BLOCK)
             assert len(failed) == 8
-            shown = worker.store.deduplicated()
+            escape_control_characters = worker.store.deduplicated()
             again = Block.of(
                 BLOCK.month, (Row(item.event, item.metric, float(str(item.value))) for item in failed[3:6])
             )
             assert await worker.writer.write(again) == []
-            assert worker.store.deduplicated() == shown
+            assert worker.store.deduplicated() == escape_control_characters
 
     async def test_in_the_middle_of_a_bisection_keeps_what_is_known(self) -> None:
         store = MemoryStore(lambda row: row.value == 2.0)

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from worker.core.model import Record
-from worker.ports import Inbox, Partition, RevokeListener
+from worker.ports import EventSource, Partition, RevokeListener
 
 
-class MemoryInbox(Inbox):
+class MemoryEventSource(EventSource):
     """Hands out what was put, in the order of each partition, from what was committed on.
 
     Attributes:
@@ -42,11 +42,11 @@ class MemoryInbox(Inbox):
         self._position.clear()
 
     def listen(self, listener: RevokeListener) -> None:
-        """See `Inbox`."""
+        """See `EventSource`."""
         self._listener = listener
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
-        """See `Inbox`. Without records it waits a moment, however long it may."""
+        """See `EventSource`. Without records it waits a moment, however long it may."""
         self.asked.append(max_records)
         taken: list[Record] = []
         if not self._paused:
@@ -60,7 +60,7 @@ class MemoryInbox(Inbox):
         return taken
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """See `Inbox`."""
+        """See `EventSource`."""
         self.commits.append(dict(offsets))
         owned = {partition: offset for partition, offset in offsets.items() if partition in self._records}
         if self.refuse_commits or not owned:
@@ -69,10 +69,10 @@ class MemoryInbox(Inbox):
         return True
 
     async def idle(self) -> None:
-        """See `Inbox`."""
+        """See `EventSource`."""
         self.idles += 1
         self._paused = True
 
     def resume(self) -> None:
-        """See `Inbox`."""
+        """See `EventSource`."""
         self._paused = False

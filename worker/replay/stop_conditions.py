@@ -34,7 +34,7 @@ class WatchedHold(Hold):
         self.entered.set()
 
 
-class Ends:
+class StopConditions:
     """What ends a replay early: somebody asks it to stop, or something is away.
 
     Args:

@@ -5,12 +5,12 @@ import pytest
 from tests.support.events import event, read, record
 from tests.support.fakes import MemoryTopic
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedEvent, FailedMetric, Failure, Place, ReplayedRecord
+from worker.core.model import FailedEvent, FailedMetric, Failure, RecordPosition, ReplayedRecord
 from worker.dead_letters.dead_letter import dead_letter
-from worker.dead_letters.letter import Foreign, Letter
-from worker.dead_letters.progress import Done
-from worker.replay import claims
-from worker.replay.standing import Standing
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.progress import ReplayProgress
+from worker.replay import supersessions as claims
+from worker.replay.scan import DeadLetterScan
 
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
 UNREAD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
@@ -22,49 +22,57 @@ class Letters:
     def __init__(self, partitions: int = 1) -> None:
         self.topic = MemoryTopic(partitions)
 
-    def metric(self, name: str = "m", *, source: int = 0) -> Place:
+    def metric(self, name: str = "m", *, source: int = 0) -> RecordPosition:
         return self._keep(
             FailedMetric(read(event())._replace(record=record(event(), offset=source)), name, 1, REFUSED, 1)
         )
 
-    def event(self, *, source: int = 0) -> Place:
+    def event(self, *, source: int = 0) -> RecordPosition:
         return self._keep(FailedEvent(record(event(), offset=source), UNREAD))
 
     def metric_for(
-        self, replaced: Place, name: str = "m", *, source: int = 0, part_of: Place | None = None, partition: int = 0
-    ) -> Place:
+        self,
+        replaced: RecordPosition,
+        name: str = "m",
+        *,
+        source: int = 0,
+        part_of: RecordPosition | None = None,
+        partition: int = 0,
+    ) -> RecordPosition:
         again = _replayed(replaced, source, part_of=part_of)
         return self._keep(FailedMetric(read(event())._replace(record=again), name, 1, REFUSED, 1), partition)
 
-    def part_of(self, whole: Place, name: str = "m", *, source: int = 0, partition: int = 0) -> Place:
+    def part_of(self, whole: RecordPosition, name: str = "m", *, source: int = 0, partition: int = 0) -> RecordPosition:
         again = _replayed(whole, source, whole=True)
         return self._keep(FailedMetric(read(event())._replace(record=again), name, 1, REFUSED, 1), partition)
 
-    def event_for(self, replaced: Place, *, source: int = 0, partition: int = 0) -> Place:
+    def event_for(self, replaced: RecordPosition, *, source: int = 0, partition: int = 0) -> RecordPosition:
         return self._keep(FailedEvent(_replayed(replaced, source, whole=True), UNREAD), partition)
 
-    async def done(self, *places: Place) -> None:
-        done = Done()
+    async def done(self, *places: RecordPosition) -> None:
+        done = ReplayProgress()
         for place in places:
-            done.add(place.offset)
+            done.mark_done(place.offset)
         await self.topic.save({0: done}, {})
 
-    async def live(self) -> set[Place]:
-        standing = await Standing.now(self.topic)
-        seen = (await standing.look(_Places)).places
-        listed = {item.place async for items in standing.each() for item in items}
+    async def live(self) -> set[RecordPosition]:
+        standing = await DeadLetterScan.now(self.topic)
+        seen = (await standing.scan(_Places)).places
+        listed = {item.place async for items in standing.read_batches() for item in items}
         assert listed == seen, "what is replayed is what was looked at"
         await standing.save()
-        again = (await (await Standing.now(self.topic)).look(_Places)).places
+        again = (await (await DeadLetterScan.now(self.topic)).scan(_Places)).places
         assert again == seen, "and so it stays"
         return seen
 
-    def _keep(self, failed: FailedMetric | FailedEvent, partition: int = 0) -> Place:
+    def _keep(self, failed: FailedMetric | FailedEvent, partition: int = 0) -> RecordPosition:
         kept = self.topic.keep(dead_letter(failed, self.topic.HEAD, 0), partition)
-        return Place(kept.partition, kept.offset)
+        return RecordPosition(kept.partition, kept.offset)
 
 
-def _replayed(replaces: Place, source: int, *, whole: bool = False, part_of: Place | None = None) -> ReplayedRecord:
+def _replayed(
+    replaces: RecordPosition, source: int, *, whole: bool = False, part_of: RecordPosition | None = None
+) -> ReplayedRecord:
     of = record(event(), offset=source)
     return ReplayedRecord(
         of.topic, of.partition, source, of.timestamp, of.key, of.value, of.headers, 1, 1, replaces, whole, part_of
@@ -73,9 +81,9 @@ def _replayed(replaces: Place, source: int, *, whole: bool = False, part_of: Pla
 
 class _Places:
     def __init__(self) -> None:
-        self.places: set[Place] = set()
+        self.places: set[RecordPosition] = set()
 
-    def add(self, item: Letter | Foreign) -> None:
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
         self.places.add(item.place)
 
 
@@ -90,10 +98,10 @@ async def test_a_letter_that_another_replaces_is_settled() -> None:
 @pytest.mark.parametrize(("name", "source"), [("another", 0), ("m", 1)])
 async def test_in_a_copy_of_the_topic_nothing_is_believed_of_what_stands_elsewhere(name: str, source: int) -> None:
     letters = Letters()
-    other, new = letters.metric(), letters.metric_for(Place(0, 0), name, source=source)
+    other, new = letters.metric(), letters.metric_for(RecordPosition(0, 0), name, source=source)
     assert await letters.live() == {other, new}
     letters = Letters()
-    whole, part = letters.event(), letters.part_of(Place(0, 0), source=7)
+    whole, part = letters.event(), letters.part_of(RecordPosition(0, 0), source=7)
     assert await letters.live() == {whole, part}
     letters = Letters()
     whole = letters.event()
@@ -101,7 +109,7 @@ async def test_in_a_copy_of_the_topic_nothing_is_believed_of_what_stands_elsewhe
     other = letters.part_of(whole, source=7)
     assert await letters.live() == {whole, other}
     letters = Letters()
-    part, whole = letters.part_of(Place(0, 7), source=1), letters.event_for(Place(0, 7), source=2)
+    part, whole = letters.part_of(RecordPosition(0, 7), source=1), letters.event_for(RecordPosition(0, 7), source=2)
     assert await letters.live() == {whole, part}
 
 
@@ -153,10 +161,10 @@ async def test_where_progress_is_forgotten_a_settled_letter_tells_of_others() ->
     old = letters.metric()
     new = letters.metric_for(old)
     newest = letters.metric_for(new)
-    done = Done(0, forgotten_before=3)
-    done.add(new.offset)
+    done = ReplayProgress(0, forgotten_before=3)
+    done.mark_done(new.offset)
     await letters.topic.save({0: done}, {})
-    assert await letters.live() == {Place(0, 0), newest}
+    assert await letters.live() == {RecordPosition(0, 0), newest}
 
 
 async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +176,9 @@ async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     assert len(await letters.live()) == 30 + 30 - 10, "the rest stands double, which the view does not show"
     parts = Letters()
     for number in range(30):
-        parts.part_of(Place(0, 500), f"\\{number}")
-    standing = await Standing.now(parts.topic)
-    await standing.look(_Places)
+        parts.part_of(RecordPosition(0, 500), f"\\{number}")
+    standing = await DeadLetterScan.now(parts.topic)
+    await standing.scan(_Places)
     assert standing.claims._kept <= 10
 
 
@@ -181,7 +189,7 @@ async def test_after_replays_that_ended_well_the_topic_is_read_once() -> None:
     letters.part_of(whole, "a")
     letters.part_of(whole, "b")
     letters.event_for(letters.event(source=1), source=1)
-    await letters.done(old, whole, Place(0, 5))
-    standing = await Standing.now(letters.topic)
-    await standing.look(_Places)
+    await letters.done(old, whole, RecordPosition(0, 5))
+    standing = await DeadLetterScan.now(letters.topic)
+    await standing.scan(_Places)
     assert letters.topic.handed_out == sum(len(offsets) - 2 for offsets in standing.extent.values())

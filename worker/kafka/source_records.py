@@ -14,8 +14,8 @@ _POLL_MS = 500
 _SILENCE_SECONDS = 15.0
 
 
-class KafkaSources:
-    """The `Sources` of `worker.ports`. It connects with the first record that is asked for."""
+class KafkaSourceRecordFetcher:
+    """The `SourceRecordFetcher` of `worker.ports`. It connects with the first record that is asked for."""
 
     def __init__(self, target: KafkaTarget) -> None:
         self._target = target
@@ -28,7 +28,7 @@ class KafkaSources:
             await stop_within(self._consumer.stop())
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
-        """See `worker.ports.Sources`."""
+        """See `worker.ports.SourceRecordFetcher`."""
         if partition >= await self._partitions_of(topic):
             return None
         consumer = await self._connected()

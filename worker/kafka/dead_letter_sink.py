@@ -11,18 +11,18 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.core.errors import DeadLetterUnavailable
 from worker.core.model import Failed, FailedMetric
-from worker.dead_letters.dead_letter import DeadLetter, Letterhead, dead_letter, pointer
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
 from worker.observability.tracing import OFF, Tracing
 
 log = structlog.get_logger(__name__)
 
 _REMEMBERED = 10_000
 
-_Form = Callable[[Failed, Letterhead, int], DeadLetter]
+_Form = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
 
 
-class KafkaDeadLetters:
-    """The `DeadLetters` of `worker.ports` on a topic.
+class KafkaDeadLetterSink:
+    """The `DeadLetterSink` of `worker.ports` on a topic.
 
     Args:
         producer: started, with acks=all.
@@ -36,7 +36,7 @@ class KafkaDeadLetters:
         self,
         producer: AIOKafkaProducer,
         topic: str,
-        head: Letterhead,
+        head: WorkerInfo,
         timeout_seconds: float,
         tracing: Tracing = OFF,
     ) -> None:
@@ -62,7 +62,7 @@ class KafkaDeadLetters:
         return f"{self._topic}: partitions {leaderless} have no leader" if leaderless else None
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """See `worker.ports.DeadLetters`. What is put again while it is on its way is waited for, not sent again."""
+        """See `worker.ports.DeadLetterSink`. What is put again while it is on its way is waited for, not sent again."""
         now = int(time() * 1000)
         # One after the other: a thousand metrics of one event can each carry the same megabyte of user_id.
         outcomes = await self._send_all(failed, dead_letter, now)
@@ -121,7 +121,7 @@ class KafkaDeadLetters:
         while len(self._under_way) > _REMEMBERED:  # another member may have to put them, and nobody will ask here
             del self._under_way[next(iter(self._under_way))]
 
-    async def _send(self, letter: DeadLetter) -> asyncio.Future[Any]:
+    async def _send(self, letter: EncodedDeadLetter) -> asyncio.Future[Any]:
         headers = list(self._tracing.handed_on(letter.headers))
         future: asyncio.Future[Any] = await self._producer.send(
             self._topic, letter.value, letter.key, timestamp_ms=letter.timestamp, headers=headers

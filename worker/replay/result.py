@@ -7,7 +7,7 @@ from worker.core.errors import ErrorClass
 
 
 @dataclass
-class Outcome:
+class ReplayResult:
     """What became of the chosen letters, by class.
 
     Attributes:

@@ -13,10 +13,10 @@ are others.
 
 from collections.abc import Mapping
 
-from worker.core.model import Place
+from worker.core.model import RecordPosition
 from worker.dead_letters.dead_letter import MAX_METRIC, metric_header
-from worker.dead_letters.letter import Foreign, Letter
-from worker.dead_letters.progress import Done
+from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.progress import ReplayProgress
 
 MAX_CLAIMS = 100_000
 """Letters out of replays whose claims are kept in mind. Of more, those that a killed replay has left double stay so,
@@ -25,11 +25,11 @@ which the view does not show."""
 Source = tuple[str, int, int]
 Identity = tuple[Source, str | None]
 """The source record and the name of the metric."""
-Whole = tuple[Place, Source]
+Whole = tuple[RecordPosition, Source]
 """The letter of an event: where it stands, and what failed there."""
 
 
-def identity(letter: Letter) -> Identity:
+def identity(letter: DeadLetter) -> Identity:
     """What failed: the same for a letter and for the one that a replay puts in its place."""
     return letter.source, letter.metric
 
@@ -39,17 +39,17 @@ def is_plain(metric: str) -> bool:
     return len(metric) < MAX_METRIC and "\\" not in metric and metric_header(metric) == metric
 
 
-class Claims:
+class Supersessions:
     """What has been learned, and by it what is settled.
 
     Args:
         progress: by partition; what is found to be settled goes there too.
     """
 
-    def __init__(self, progress: Mapping[int, Done]) -> None:
+    def __init__(self, progress: Mapping[int, ReplayProgress]) -> None:
         self._progress = progress
-        self._replaced: dict[Place, Identity] = {}
-        self._first: dict[int, Place] = {}
+        self._replaced: dict[RecordPosition, Identity] = {}
+        self._first: dict[int, RecordPosition] = {}
         self._parts: dict[Whole, set[str | None]] = {}
         self._divided: set[Whole] = set()
         self._replaced_whole: set[Whole] = set()
@@ -59,20 +59,20 @@ class Claims:
         """Whether there are any, so that it must be asked what they cover."""
         return bool(self._replaced or self._parts)
 
-    def is_settled(self, place: Place) -> bool:
+    def is_settled(self, place: RecordPosition) -> bool:
         """Whether nothing is left to do about the letter at `place`."""
         done = self._progress.get(place.partition)
         return done is not None and place.offset in done
 
-    def settle(self, place: Place) -> None:
+    def mark_settled(self, place: RecordPosition) -> None:
         """Take down that nothing is left to do about the letter at `place`."""
-        self._progress[place.partition].add(place.offset)
+        self._progress[place.partition].mark_done(place.offset)
 
-    def is_covered(self, item: Letter | Foreign) -> bool:
+    def is_superseded(self, item: DeadLetter | ForeignRecord) -> bool:
         """Whether another letter stands for this one, or nothing is left to do about it."""
         if self.is_settled(item.place):
             return True
-        if not self._divided or isinstance(item, Foreign) or item.part_of is None:
+        if not self._divided or isinstance(item, ForeignRecord) or item.part_of is None:
             return False
         return (item.part_of, item.source) in self._divided
 
@@ -80,7 +80,7 @@ class Claims:
         """Whether a letter of `metric` stands that a replay of `whole` had written before it was killed."""
         return metric in self._parts.get(whole, ())
 
-    def learn_from(self, letter: Letter) -> bool:
+    def learn_from(self, letter: DeadLetter) -> bool:
         """Take down what `letter` says of others, and what others have said of it.
 
         Returns whether anything of that is new to letters that were shown before.
@@ -89,7 +89,7 @@ class Claims:
         if self.is_settled(letter.place):
             return learned
         if self._replaced.get(letter.place) == identity(letter) or self._is_part_of_replaced(letter):
-            self.settle(letter.place)
+            self.mark_settled(letter.place)
             return True
         whole = (letter.place, letter.source)
         if letter.metric is None and whole in self._parts and whole not in self._divided:
@@ -97,7 +97,7 @@ class Claims:
             return True
         return learned
 
-    def _take_down(self, letter: Letter) -> bool:
+    def _take_down(self, letter: DeadLetter) -> bool:
         origin = letter.replaces or letter.part_of
         if origin is None:
             return False
@@ -116,7 +116,7 @@ class Claims:
             learned |= self._take_down_replaced(letter.replaces, letter)
         return learned
 
-    def _take_down_part(self, letter: Letter) -> bool:
+    def _take_down_part(self, letter: DeadLetter) -> bool:
         if letter.part_of is None:
             return False
         whole = (letter.part_of, letter.source)
@@ -133,10 +133,10 @@ class Claims:
         self._replaced_whole.add(whole)
         return whole in self._parts
 
-    def _take_down_replaced(self, place: Place, letter: Letter) -> bool:
+    def _take_down_replaced(self, place: RecordPosition, letter: DeadLetter) -> bool:
         known = place in self._replaced
         self._replaced[place] = identity(letter)
         return not known
 
-    def _is_part_of_replaced(self, letter: Letter) -> bool:
+    def _is_part_of_replaced(self, letter: DeadLetter) -> bool:
         return letter.part_of is not None and (letter.part_of, letter.source) in self._replaced_whole

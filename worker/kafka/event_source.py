@@ -18,7 +18,7 @@ from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaErro
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
-from worker.kafka.lag import LagBooks
+from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import OFF, Tracing
@@ -43,8 +43,8 @@ _UNREADABLE = (
 of headers that are not UTF-8; other brokers store any bytes."""
 
 
-class KafkaInbox:
-    """The `Inbox` of `worker.ports` on one topic."""
+class KafkaEventSource:
+    """The `EventSource` of `worker.ports` on one topic."""
 
     def __init__(
         self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry, tracing: Tracing = OFF
@@ -69,7 +69,7 @@ class KafkaInbox:
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
         target.keep_fresh(self._consumer._client)  # noqa: SLF001 - there is no public way
-        self.lag = LagBooks(self._consumer)
+        self.lag = LagTracker(self._consumer)
         self._looking_ahead: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -117,7 +117,7 @@ class KafkaInbox:
         await stop_within(self._consumer.stop())
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
-        """See `worker.ports.Inbox`."""
+        """See `worker.ports.EventSource`."""
         try:
             with self._tracing.span("poll", topic=self._topic):
                 some = await self._getmany(timeout_seconds, max_records)
@@ -199,7 +199,7 @@ class KafkaInbox:
         return offset
 
     async def idle(self) -> None:
-        """See `worker.ports.Inbox`."""
+        """See `worker.ports.EventSource`."""
         if self._looking_ahead is None or self._looking_ahead.done():
             self._looking_ahead = asyncio.create_task(self.lag.look_ahead(), name="lag")
         self._consumer.pause(*self._consumer.assignment())
@@ -214,7 +214,7 @@ class KafkaInbox:
             self._consumer.seek(partition, records[0].offset)
 
     def resume(self) -> None:
-        """See `worker.ports.Inbox`."""
+        """See `worker.ports.EventSource`."""
         self._consumer.resume(*self._consumer.paused())
 
     def assignment(self) -> set[Partition]:
@@ -222,7 +222,7 @@ class KafkaInbox:
         return {Partition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """See `worker.ports.Inbox`. aiokafka alone would try again without end."""
+        """See `worker.ports.EventSource`. aiokafka alone would try again without end."""
         owned = {TopicPartition(*p): offset for p, offset in offsets.items() if p in self.assignment()}
         if not owned:
             return False

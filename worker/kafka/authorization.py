@@ -13,22 +13,22 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from worker.kafka.requests import NOT_KNOWN, NOT_TOLD, GroupWithRights, TopicsWithRights
 
 
-class Right(IntEnum):
+class AclOperation(IntEnum):
     """Kafka's AclOperation, by its number in the protocol."""
 
     READ = 3
     WRITE = 4
 
 
-class Need(NamedTuple):
+class RequiredAcl(NamedTuple):
     """A right that the worker cannot do without, and the variable that names what it is a right to."""
 
-    right: Right
+    right: AclOperation
     name: str
     setting: str
 
 
-async def may_use_topic(client: AIOKafkaClient, need: Need) -> bool | None:
+async def may_use_topic(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
     """Whether the user has this right to the topic; None where the broker does not tell.
 
     Raises:
@@ -44,7 +44,7 @@ async def may_use_topic(client: AIOKafkaClient, need: Need) -> bool | None:
     return None if topic["error_code"] else _allows(topic["authorized_operations"], need.right)
 
 
-async def may_use_group(client: AIOKafkaClient, need: Need) -> bool | None:
+async def may_use_group(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
     """Whether the user has this right to the group; None where the broker does not tell.
 
     Raises:
@@ -86,5 +86,5 @@ def _raise_for(code: int) -> None:
         raise error
 
 
-def _allows(operations: int, right: Right) -> bool | None:
+def _allows(operations: int, right: AclOperation) -> bool | None:
     return None if operations == NOT_TOLD else bool(operations >> right & 1)

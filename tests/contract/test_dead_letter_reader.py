@@ -13,22 +13,22 @@ from tests.support.hostile import send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError, ErrorClass
-from worker.core.model import FailedMetric, Failure, Place, Record, UnreadableRecord
-from worker.dead_letters.dead_letter import Letterhead
-from worker.dead_letters.letter import Foreign, Letter, read_letter
-from worker.dead_letters.progress import Done
-from worker.dead_letters.statistics import Tally
+from worker.core.model import FailedMetric, Failure, Record, RecordPosition, UnreadableRecord
+from worker.dead_letters.dead_letter import WorkerInfo
+from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
+from worker.dead_letters.progress import ReplayProgress
+from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import event_of
-from worker.kafka.backlog import KafkaBacklog
 from worker.kafka.connection import KafkaTarget, producing
-from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.kafka.sources import KafkaSources
+from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.kafka.starting import start_all
-from worker.ports import Backlog, DeadLetters
-from worker.replay.standing import Standing
+from worker.ports import DeadLetterReader, DeadLetterSink
+from worker.replay.scan import DeadLetterScan
 
-Open = Callable[[], Awaitable[KafkaBacklog]]
-HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+Open = Callable[[], Awaitable[KafkaDeadLetterReader]]
+HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 
 
 def metrics(count: int) -> list[FailedMetric]:
@@ -36,7 +36,7 @@ def metrics(count: int) -> list[FailedMetric]:
     return [FailedMetric(read(event()), f"m{number}", number, failure, 1) for number in range(count)]
 
 
-async def records_of(backlog: Backlog, partition: int, offsets: range) -> list[Record]:
+async def records_of(backlog: DeadLetterReader, partition: int, offsets: range) -> list[Record]:
     return [found async for some in backlog.read(partition, offsets) for found in some]
 
 
@@ -49,11 +49,11 @@ async def topic(broker: Broker) -> str:
 
 @pytest.fixture
 async def open_backlog(broker: Broker, topic: str) -> AsyncIterator[Open]:
-    opened: list[KafkaBacklog] = []
+    opened: list[KafkaDeadLetterReader] = []
     group = fresh_name("group")
 
-    async def open_one() -> KafkaBacklog:
-        opened.append(KafkaBacklog(KafkaTarget(broker.bootstrap_servers), topic, group, silence_seconds=5.0))
+    async def open_one() -> KafkaDeadLetterReader:
+        opened.append(KafkaDeadLetterReader(KafkaTarget(broker.bootstrap_servers), topic, group, silence_seconds=5.0))
         await opened[-1].start()
         return opened[-1]
 
@@ -66,28 +66,30 @@ class TestEveryBacklog:
     @pytest.fixture(params=["memory", "kafka"])
     async def subject(
         self, request: pytest.FixtureRequest, broker: Broker, topic: str, open_backlog: Open
-    ) -> AsyncIterator[tuple[DeadLetters, Backlog]]:
+    ) -> AsyncIterator[tuple[DeadLetterSink, DeadLetterReader]]:
         if request.param == "memory":
             both = MemoryTopic(partitions=2)
             yield both, both
             return
         async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
-            yield KafkaDeadLetters(producer, topic, HEAD, timeout_seconds=10.0), await open_backlog()
+            yield KafkaDeadLetterSink(producer, topic, HEAD, timeout_seconds=10.0), await open_backlog()
 
     @pytest.mark.parametrize("count", [0, 1, 3_000])
-    async def test_hands_out_what_stands_there(self, subject: tuple[DeadLetters, Backlog], count: int) -> None:
+    async def test_hands_out_what_stands_there(
+        self, subject: tuple[DeadLetterSink, DeadLetterReader], count: int
+    ) -> None:
         dead_letters, backlog = subject
         await dead_letters.put(metrics(count))
         extent = await backlog.extent()
         assert sum(len(offsets) for offsets in extent.values()) == count
         found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
         letters = [read_letter(item) for item in found]
-        assert sorted(letter.metric or "" for letter in letters if isinstance(letter, Letter)) == sorted(
+        assert sorted(letter.metric or "" for letter in letters if isinstance(letter, DeadLetter)) == sorted(
             f"m{number}" for number in range(count)
         )
-        assert all(isinstance(letter, Letter) and len(event_of(letter).metrics) == 1 for letter in letters)
+        assert all(isinstance(letter, DeadLetter) and len(event_of(letter).metrics) == 1 for letter in letters)
 
-    async def test_what_comes_later_is_none_of_it(self, subject: tuple[DeadLetters, Backlog]) -> None:
+    async def test_what_comes_later_is_none_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
         await dead_letters.put(metrics(5))
         extent = await backlog.extent()
@@ -96,7 +98,7 @@ class TestEveryBacklog:
         assert len(found) == 5
         assert sum(len(offsets) for offsets in (await backlog.extent()).values()) == 55
 
-    async def test_reads_any_part_in_any_order(self, subject: tuple[DeadLetters, Backlog]) -> None:
+    async def test_reads_any_part_in_any_order(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
         await dead_letters.put(metrics(100))
         extent = await backlog.extent()
@@ -104,59 +106,61 @@ class TestEveryBacklog:
         for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
             assert [item.offset for item in await records_of(backlog, number, part)] == list(part)
 
-    async def test_is_read_again_after_one_place_of_it(self, subject: tuple[DeadLetters, Backlog]) -> None:
+    async def test_is_read_again_after_one_place_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
         await dead_letters.put(metrics(20))
-        standing = await Standing.now(backlog)
+        standing = await DeadLetterScan.now(backlog)
         place = next(
-            Place(number, offsets.start + 1) for number, offsets in standing.extent.items() if len(offsets) > 1
+            RecordPosition(number, offsets.start + 1) for number, offsets in standing.extent.items() if len(offsets) > 1
         )
         for _ in range(3):
-            assert await standing.at(place) is not None
-            assert (await standing.look(Tally)).total == 20
+            assert await standing.find(place) is not None
+            assert (await standing.scan(DeadLetterStatistics)).total == 20
 
-    async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetters, Backlog]) -> None:
+    async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         _, backlog = subject
         assert dict(await backlog.progress()) == {}
-        await backlog.save({0: Done(7)}, {})
-        await backlog.save({1: Done(3), 0: Done(5)}, {})
+        await backlog.save({0: ReplayProgress(7)}, {})
+        await backlog.save({1: ReplayProgress(3), 0: ReplayProgress(5)}, {})
         kept = await backlog.progress()
-        assert {number: done.first for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
+        assert {number: done.first_open for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
 
     async def test_what_is_done_beyond_an_offset_is_kept_or_known_to_be_lost(
-        self, subject: tuple[DeadLetters, Backlog]
+        self, subject: tuple[DeadLetterSink, DeadLetterReader]
     ) -> None:
         _, backlog = subject
-        done = Done(3)
-        done.add_range(5, 9)
+        done = ReplayProgress(3)
+        done.mark_range_done(5, 9)
         await backlog.save({0: done}, {})
         kept = (await backlog.progress())[0]
-        assert (kept.first, 7 in kept) == (3, kept.is_complete), "Tansu forgets it, and the reader can tell"
+        assert (kept.first_open, 7 in kept) == (3, kept.is_complete), "Tansu forgets it, and the reader can tell"
         assert 4 not in kept
 
-    async def test_who_saves_beside_others_is_not_told_of_them(self, subject: tuple[DeadLetters, Backlog]) -> None:
+    async def test_who_saves_beside_others_is_not_told_of_them(
+        self, subject: tuple[DeadLetterSink, DeadLetterReader]
+    ) -> None:
         _, backlog = subject
-        await backlog.save({0: Done(7)}, {})
-        mine = Done(3)
+        await backlog.save({0: ReplayProgress(7)}, {})
+        mine = ReplayProgress(3)
         await backlog.save({0: mine}, {})
-        assert mine == Done(3)
-        assert (await backlog.progress())[0].first == 7
+        assert mine == ReplayProgress(3)
+        assert (await backlog.progress())[0].first_open == 7
 
     async def test_the_progress_of_a_topic_that_was_made_again_goes_once(
-        self, subject: tuple[DeadLetters, Backlog]
+        self, subject: tuple[DeadLetterSink, DeadLetterReader]
     ) -> None:
         dead_letters, backlog = subject
         await dead_letters.put(metrics(4))
-        await backlog.save({0: Done(1_000), 1: Done(1_000)}, {})
-        one, other = await Standing.now(backlog), await Standing.now(backlog)
-        assert (await one.look(Tally)).total == 4
+        await backlog.save({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
+        one, other = await DeadLetterScan.now(backlog), await DeadLetterScan.now(backlog)
+        assert (await one.scan(DeadLetterStatistics)).total == 4
         await one.save()
-        assert (await one.look(Tally)).total == 4, "to save what is done has settled nothing"
+        assert (await one.scan(DeadLetterStatistics)).total == 4, "to save what is done has settled nothing"
         kept = await backlog.progress()
-        assert {number: done.first for number, done in kept.items()} == {0: 0, 1: 0}
-        await backlog.save({0: Done(2)}, {})  # of a third
+        assert {number: done.first_open for number, done in kept.items()} == {0: 0, 1: 0}
+        await backlog.save({0: ReplayProgress(2)}, {})  # of a third
         await other.save()
-        assert (await backlog.progress())[0].first == 2, "only what was of the earlier topic has gone"
+        assert (await backlog.progress())[0].first_open == 2, "only what was of the earlier topic has gone"
 
 
 class TestTheTopic:
@@ -165,8 +169,8 @@ class TestTheTopic:
     ) -> None:
         await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
         backlog = await open_backlog()
-        standing = await Standing.now(backlog)
-        assert (await standing.look(Tally)).foreign == 10
+        standing = await DeadLetterScan.now(backlog)
+        assert (await standing.scan(DeadLetterStatistics)).foreign == 10
         assert await committed(broker.bootstrap_servers, topic, backlog._group_id, 2) == {0: None, 1: None}
 
     async def test_records_that_cannot_be_parsed_are_foreign(
@@ -179,7 +183,7 @@ class TestTheTopic:
         found = await records_of(backlog, 0, (await backlog.extent())[0])
         assert [item.offset for item in found] == list(range(23))
         assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
-        assert isinstance(read_letter(found[bad]), Foreign)
+        assert isinstance(read_letter(found[bad]), ForeignRecord)
 
     async def test_a_broker_that_falls_silent_is_named(self, broker: Broker, topic: str, open_backlog: Open) -> None:
         await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
@@ -192,7 +196,7 @@ class TestSources:
     @pytest.fixture(params=["memory", "kafka"])
     async def subject(
         self, request: pytest.FixtureRequest, broker: Broker, topics: Topics
-    ) -> AsyncIterator[MemorySources | KafkaSources]:
+    ) -> AsyncIterator[MemorySources | KafkaSourceRecordFetcher]:
         values = [b"first", b"x" * 900_000, b"last"]
         if request.param == "memory":
             kept = [
@@ -202,19 +206,21 @@ class TestSources:
             return
         for value in values:
             await send(broker.bootstrap_servers, topics.events, [value], partition=1)
-        sources = KafkaSources(KafkaTarget(broker.bootstrap_servers))
+        sources = KafkaSourceRecordFetcher(KafkaTarget(broker.bootstrap_servers))
         yield sources
         await sources.stop()
 
     async def test_fetches_single_records_in_any_order(
-        self, subject: MemorySources | KafkaSources, topics: Topics
+        self, subject: MemorySources | KafkaSourceRecordFetcher, topics: Topics
     ) -> None:
         for offset, length in ((2, 4), (1, 900_000), (0, 5), (1, 900_000)):
             found = await subject.fetch(topics.events, 1, offset)
             assert found is not None
             assert (found.offset, len(found.value or b"")) == (offset, length)
 
-    async def test_what_is_not_there_is_nothing(self, subject: MemorySources | KafkaSources, topics: Topics) -> None:
+    async def test_what_is_not_there_is_nothing(
+        self, subject: MemorySources | KafkaSourceRecordFetcher, topics: Topics
+    ) -> None:
         for topic, partition, offset in ((topics.events, 1, 3), (topics.events, 0, 0), (topics.events, 9, 0)):
             assert await subject.fetch(topic, partition, offset) is None
         assert await subject.fetch(fresh_name("absent"), 0, 0) is None

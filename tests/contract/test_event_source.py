@@ -12,14 +12,14 @@ from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
+from worker.kafka.authorization import AclOperation, RequiredAcl
 from worker.kafka.connection import KafkaTarget, require_rights, require_topics
-from worker.kafka.inbox import KafkaInbox
+from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
-from worker.kafka.rights import Need, Right
 from worker.observability.telemetry import Telemetry
 from worker.ports import Partition
 
-OpenInbox = Callable[[str], Awaitable[KafkaInbox]]
+OpenInbox = Callable[[str], Awaitable[KafkaEventSource]]
 
 
 class Listener:
@@ -34,11 +34,11 @@ class Listener:
 
 @pytest.fixture
 async def inboxes(broker: KafkaServer, topics: Topics) -> AsyncIterator[OpenInbox]:
-    opened: list[KafkaInbox] = []
+    opened: list[KafkaEventSource] = []
 
-    async def open_inbox(group: str) -> KafkaInbox:
+    async def open_inbox(group: str) -> KafkaEventSource:
         policy = GroupPolicy(group, session_timeout_seconds=2.0, rebalance_timeout_seconds=5.0)
-        inbox = KafkaInbox(KafkaTarget(broker.bootstrap_servers), topics.events, policy, Telemetry())
+        inbox = KafkaEventSource(KafkaTarget(broker.bootstrap_servers), topics.events, policy, Telemetry())
         opened.append(inbox)
         await inbox.start()
         inbox.listen(Listener())
@@ -48,7 +48,7 @@ async def inboxes(broker: KafkaServer, topics: Topics) -> AsyncIterator[OpenInbo
     await asyncio.gather(*(inbox.stop() for inbox in opened))
 
 
-async def take(inbox: KafkaInbox, count: int) -> list[Record]:
+async def take(inbox: KafkaEventSource, count: int) -> list[Record]:
     records: list[Record] = []
     async with asyncio.timeout(20):
         while len(records) < count:
@@ -78,7 +78,7 @@ async def test_goes_on_after_what_was_committed(broker: KafkaServer, topics: Top
     assert await committed(broker.bootstrap_servers, topics.events, group, 4) == {0: None, 1: 3, 2: None, 3: None}
 
 
-def lag_of(inbox: KafkaInbox) -> dict[int, tuple[int, float]]:
+def lag_of(inbox: KafkaEventSource) -> dict[int, tuple[int, float]]:
     return {lag.partition: (lag.records, lag.seconds) for lag in inbox.lag}
 
 
@@ -208,8 +208,8 @@ async def test_asking_for_rights_creates_no_topic_and_refuses_nobody_without_acl
     broker: KafkaServer, topics: Topics
 ) -> None:
     target = KafkaTarget(broker.bootstrap_servers)
-    needs = [Need(Right.READ, topics.events, "A"), Need(Right.WRITE, "absent-3", "B")]
-    await require_rights(target, needs, [Need(Right.READ, fresh_name("group"), "C")])
+    needs = [RequiredAcl(AclOperation.READ, topics.events, "A"), RequiredAcl(AclOperation.WRITE, "absent-3", "B")]
+    await require_rights(target, needs, [RequiredAcl(AclOperation.READ, fresh_name("group"), "C")])
     with pytest.raises(DependencyError, match="absent-3 does not exist"):
         await require_topics(target, ["absent-3"])
 

@@ -5,9 +5,9 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.fit import misfits
 from worker.clickhouse.migration import known_migrations
 from worker.clickhouse.migrations import migrate
+from worker.clickhouse.table_check import schema_differences
 from worker.clickhouse.topology import Topology
 from worker.core.errors import StoreError
 from worker.core.outcome import OutcomeKind
@@ -22,16 +22,16 @@ def there(engine: EngineProcess, database: str) -> ClickHouseTarget:
 
 def test_the_migrated_table_fits(there: ClickHouseTarget) -> None:
     migrate(there, lambda _: None)
-    assert misfits(there) == []
+    assert schema_differences(there) == []
 
 
 def test_a_table_that_is_not_there_yet_is_no_misfit(there: ClickHouseTarget) -> None:
-    assert misfits(there) == []
+    assert schema_differences(there) == []
 
 
 def test_unreachable_server_is_unavailable() -> None:
     with pytest.raises(StoreError) as failed:
-        misfits(ClickHouseTarget("127.0.0.1", 1))
+        schema_differences(ClickHouseTarget("127.0.0.1", 1))
     assert failed.value.kind is OutcomeKind.UNAVAILABLE
 
 
@@ -48,7 +48,7 @@ def test_unreachable_server_is_unavailable() -> None:
 def test_what_an_operator_may_do_to_it_still_fits(clickhouse: Client, there: ClickHouseTarget, change: str) -> None:
     migrate(there, lambda _: None)
     clickhouse.execute(change)
-    assert misfits(there) == []
+    assert schema_differences(there) == []
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_each_misfit_is_named(
 ) -> None:
     assert written in ROWS
     clickhouse.execute(ROWS.replace(written, instead))
-    (found,) = misfits(there)
+    (found,) = schema_differences(there)
     assert said in found
 
 
 def test_all_of_them_are_named(clickhouse: Client, there: ClickHouseTarget) -> None:
     clickhouse.execute("CREATE TABLE execution_metrics (execution_id UUID) ENGINE = Log")
-    found = misfits(there)
+    found = schema_differences(there)
     assert len(found) == 10
     assert any("engine is Log" in sentence for sentence in found)

@@ -7,24 +7,24 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.core.model import Place
-from worker.dead_letters.letter import Foreign, Letter, read_letter
-from worker.dead_letters.progress import Done
-from worker.ports import Backlog
-from worker.replay.claims import Claims
+from worker.core.model import RecordPosition
+from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
+from worker.dead_letters.progress import ReplayProgress
+from worker.ports import DeadLetterReader
+from worker.replay.supersessions import Supersessions
 
 
-class Sees(Protocol):
+class DeadLetterVisitor(Protocol):
     """Somebody who looks at each letter."""
 
-    def add(self, item: Letter | Foreign) -> None:
+    def add(self, item: DeadLetter | ForeignRecord) -> None:
         """Look at one."""
 
 
-Eyes = TypeVar("Eyes", bound=Sees)
+Eyes = TypeVar("Eyes", bound=DeadLetterVisitor)
 
 
-class Standing:
+class DeadLetterScan:
     """What stands in a backlog from the moment that it is looked at.
 
     Attributes:
@@ -33,7 +33,9 @@ class Standing:
         claims: what a look has found the letters to say of one another.
     """
 
-    def __init__(self, backlog: Backlog, extent: Mapping[int, range], progress: Mapping[int, Done]) -> None:
+    def __init__(
+        self, backlog: DeadLetterReader, extent: Mapping[int, range], progress: Mapping[int, ReplayProgress]
+    ) -> None:
         self._backlog = backlog
         self.extent = dict(sorted(extent.items()))
         # Where more is done than there ever was, the topic was made again: what was done are others' offsets.
@@ -43,16 +45,16 @@ class Standing:
             if partition in self.extent and done.end > self.extent[partition].stop
         }
         self.progress = {
-            partition: Done() if partition in self._stale else progress.get(partition, Done())
+            partition: ReplayProgress() if partition in self._stale else progress.get(partition, ReplayProgress())
             for partition in self.extent
         }
-        self.claims = Claims(self.progress)
+        self.claims = Supersessions(self.progress)
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
-            done.add_range(done.first, offsets.start)
+            done.mark_range_done(done.first_open, offsets.start)
 
     @classmethod
-    async def now(cls, backlog: Backlog) -> "Standing":
+    async def now(cls, backlog: DeadLetterReader) -> "DeadLetterScan":
         """What stands there now.
 
         Raises:
@@ -62,7 +64,7 @@ class Standing:
         progress = await backlog.progress()
         return cls(backlog, await backlog.extent(), progress)
 
-    async def look(self, eyes: Callable[[], Eyes]) -> Eyes:
+    async def scan(self, eyes: Callable[[], Eyes]) -> Eyes:
         """Show each letter that is not settled to new eyes; to others again, while a look has taught something.
 
         Raises:
@@ -73,20 +75,20 @@ class Standing:
         claims = self.claims
         while True:
             seen, learned = eyes(), False
-            async for items in self.each(settled=thorough):
+            async for items in self.read_batches(settled=thorough):
                 for item in items:
-                    if isinstance(item, Letter) and (item.replays or claims):
+                    if isinstance(item, DeadLetter) and (item.replays or claims):
                         learned |= claims.learn_from(item)
-                    if not ((thorough or claims) and claims.is_covered(item)):
+                    if not ((thorough or claims) and claims.is_superseded(item)):
                         seen.add(item)
             if not learned:
                 return seen
 
-    async def each(self, *, settled: bool = False) -> AsyncGenerator[list[Letter | Foreign]]:
+    async def read_batches(self, *, settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
         """Some letters at a time, in the order of the topic; with `settled` also those that are."""
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
-            after = offsets.start if settled else done.first
+            after = offsets.start if settled else done.first_open
             async with aclosing(self._backlog.read(partition, range(after, offsets.stop))) as some:
                 async for records in some:
                     letters = []
@@ -94,16 +96,16 @@ class Standing:
                     for record in records:
                         offset = record.offset
                         if offset != after:
-                            done.add_range(after, offset)  # there are none: compaction or an aborted transaction
+                            done.mark_range_done(after, offset)  # there are none: compaction or an aborted transaction
                         after = offset + 1
                         if settled or not (some_are_done and offset in done):
                             letters.append(read_letter(record))
                     if self.claims and not settled:
-                        letters = [letter for letter in letters if not self.claims.is_covered(letter)]
+                        letters = [letter for letter in letters if not self.claims.is_superseded(letter)]
                     yield letters
-            done.add_range(after, offsets.stop)
+            done.mark_range_done(after, offsets.stop)
 
-    async def at(self, place: Place) -> Letter | Foreign | None:
+    async def find(self, place: RecordPosition) -> DeadLetter | ForeignRecord | None:
         """The letter at one place, settled or not; None where there is none."""
         if place.offset in self.extent.get(place.partition, range(0)):
             only = range(place.offset, place.offset + 1)

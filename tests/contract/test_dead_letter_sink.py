@@ -15,12 +15,12 @@ from tests.support.topic import headers_of, size
 from tests.support.topic import read as read_topic
 from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Unrepresentable
-from worker.dead_letters.dead_letter import Letterhead
+from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import KafkaTarget, producing
-from worker.kafka.dead_letter_topic import KafkaDeadLetters
-from worker.ports import DeadLetters
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.ports import DeadLetterSink
 
-HEAD = Letterhead(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
 INVALID = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is not JSON")
 
@@ -34,28 +34,28 @@ def unreadable(value: bytes = b"\xff\x00garbage", key: bytes | None = b"k") -> F
 
 
 @pytest.fixture
-async def topic(broker: KafkaServer, topics: Topics) -> AsyncIterator[KafkaDeadLetters]:
+async def topic(broker: KafkaServer, topics: Topics) -> AsyncIterator[KafkaDeadLetterSink]:
     async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-        yield KafkaDeadLetters(producer, topics.dead_letters, HEAD, timeout_seconds=10.0)
+        yield KafkaDeadLetterSink(producer, topics.dead_letters, HEAD, timeout_seconds=10.0)
 
 
 class TestEveryDeadLetters:
     @pytest.fixture(params=["memory", "kafka"])
-    def subject(self, request: pytest.FixtureRequest, topic: KafkaDeadLetters) -> DeadLetters:
+    def subject(self, request: pytest.FixtureRequest, topic: KafkaDeadLetterSink) -> DeadLetterSink:
         return MemoryDeadLetters() if request.param == "memory" else topic
 
-    async def kept(self, subject: DeadLetters, broker: KafkaServer, topics: Topics) -> int:
+    async def kept(self, subject: DeadLetterSink, broker: KafkaServer, topics: Topics) -> int:
         if isinstance(subject, MemoryDeadLetters):
             return len(subject.letters)
         return await size(broker.bootstrap_servers, topics.dead_letters)
 
     @pytest.mark.parametrize("count", [0, 1, 1_000])
-    async def test_keeps_each(self, subject: DeadLetters, broker: KafkaServer, topics: Topics, count: int) -> None:
+    async def test_keeps_each(self, subject: DeadLetterSink, broker: KafkaServer, topics: Topics, count: int) -> None:
         await subject.put([metric(f"m{number}") for number in range(count)])
         assert await self.kept(subject, broker, topics) == count
 
     async def test_keeps_again_what_is_put_again(
-        self, subject: DeadLetters, broker: KafkaServer, topics: Topics
+        self, subject: DeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
         for _ in range(2):
             await subject.put([metric(), unreadable()])
@@ -66,7 +66,7 @@ class TestTheTopic:
     """What only the real one can show."""
 
     async def test_an_event_keeps_its_bytes_key_and_headers(
-        self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
+        self, topic: KafkaDeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
         await topic.put([unreadable()])
         (found,) = await read_topic(broker.bootstrap_servers, topics.dead_letters, 1)
@@ -88,7 +88,7 @@ class TestTheTopic:
         }
 
     async def test_a_metric_is_the_row_that_it_would_have_been(
-        self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
+        self, topic: KafkaDeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
         failed: list[Failed] = [
             metric()._replace(value=value) for value in (2**53 + 1, -0.0, 5e-324, True, Unrepresentable("1e400"))
@@ -102,7 +102,7 @@ class TestTheTopic:
         assert (headers["dlq.metric"], headers["dlq.attempts"]) == ("cost_usd", "2")
 
     async def test_what_is_too_large_becomes_a_pointer_and_its_neighbours_do_not(
-        self, topic: KafkaDeadLetters, broker: KafkaServer, topics: Topics
+        self, topic: KafkaDeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
         large = b"x" * 2_000_000
         assert await topic.put([metric(), unreadable(large, key=b"k" * 5_000), metric()]) == [1]
@@ -127,7 +127,7 @@ class TestTheTopic:
         with new_broker(tmp_path) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-                dead_letters = KafkaDeadLetters(producer, "dlq", HEAD, timeout_seconds=1.0)
+                dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=1.0)
                 await dead_letters.put([metric()])
                 broker.process.pause()
                 with pytest.raises(DeadLetterUnavailable, match="dlq: TimeoutError: not acknowledged") as unavailable:
@@ -143,7 +143,7 @@ class TestTheTopic:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             target = KafkaTarget(broker.bootstrap_servers)
             async with producing(target, idempotent=broker.idempotence) as producer:
-                dead_letters = KafkaDeadLetters(producer, "dlq", HEAD, timeout_seconds=1.0)
+                dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=1.0)
                 await dead_letters.put(failed)
                 broker.process.pause()
                 for _ in range(3):

@@ -16,7 +16,7 @@ PACE = RetryPolicy(attempts=2, max_seconds=1.0, first_wait_seconds=0.5, max_wait
 """For what is never given up; its budget is small so that a test would see one that is heeded."""
 
 
-class Rig:
+class WorkerHarness:
     """Everything that is built from `store` and the policies; the attributes are named as the classes."""
 
     def __init__(
@@ -55,9 +55,9 @@ async def rig(
     on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
     retry: RetryPolicy = RETRY,
     hold: Hold | None = None,
-) -> AsyncIterator[Rig]:
+) -> AsyncIterator[WorkerHarness]:
     """A rig whose probe is ended with the test."""
-    built = Rig(store or MemoryStore(), on_unavailable, retry, hold)
+    built = WorkerHarness(store or MemoryStore(), on_unavailable, retry, hold)
     try:
         yield built
     finally:

@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
-from worker.dead_letters.progress import Done, together
+from worker.dead_letters.progress import ReplayProgress, together
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within
 from worker.kafka.starting import start_all
 
@@ -36,8 +36,8 @@ _RECORDS = 2_000
 """Handed out at a time, so that the event loop gets its turn."""
 
 
-class KafkaBacklog:
-    """The `Backlog` of `worker.ports` on a topic.
+class KafkaDeadLetterReader:
+    """The `DeadLetterReader` of `worker.ports` on a topic.
 
     Args:
         target: where Kafka is.
@@ -85,7 +85,7 @@ class KafkaBacklog:
         await stop_within(self._group.stop())
 
     async def extent(self) -> Mapping[int, range]:
-        """See `worker.ports.Backlog`."""
+        """See `worker.ports.DeadLetterReader`."""
         partitions = list(self._partitions.values())
         begins = await self._asked(self._consumer.beginning_offsets(partitions))
         # Anew, so that no answer counts that was under way before: it would tell an earlier end.
@@ -106,7 +106,7 @@ class KafkaBacklog:
         return min(known)
 
     async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """See `worker.ports.Backlog`."""
+        """See `worker.ports.DeadLetterReader`."""
         from_kafka = self._partitions[partition]
         after = offsets.start
         if after >= offsets.stop:
@@ -160,24 +160,24 @@ class KafkaBacklog:
             raise self._refused(error) from error
         return [record for records in some.values() for record in records]
 
-    async def progress(self) -> Mapping[int, Done]:
-        """See `worker.ports.Backlog`."""
+    async def progress(self) -> Mapping[int, ReplayProgress]:
+        """See `worker.ports.DeadLetterReader`."""
         # The public `committed` gives the offset without its text.
         asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
         committed: dict[TopicPartition, OffsetAndMetadata] = await self._asked(asked)
         return {
-            partition.partition: Done.read(kept.offset, kept.metadata or "")
+            partition.partition: ReplayProgress.read(kept.offset, kept.metadata or "")
             for partition, kept in committed.items()
             if kept.offset >= 0
         }
 
-    async def save(self, progress: Mapping[int, Done], stale: Mapping[int, Done]) -> None:
-        """See `worker.ports.Backlog`."""
+    async def save(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
+        """See `worker.ports.DeadLetterReader`."""
         kept = await self.progress()
         offsets = {}
         for number, done in progress.items():
             both = together(done, kept.get(number), stale.get(number))
-            offsets[self._partitions[number]] = OffsetAndMetadata(both.first, both.text())
+            offsets[self._partitions[number]] = OffsetAndMetadata(both.first_open, both.encode())
         await self._asked(self._group.commit(offsets))
 
     async def _asked(self, answer: Awaitable[T]) -> T:

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 
 from worker.core.errors import DeadLetterUnavailable
 from worker.core.model import Failed, FailedMetric, ReplayedRecord
-from worker.ports import DeadLetters
-from worker.replay.claims import Claims, is_plain
+from worker.ports import DeadLetterSink
+from worker.replay.supersessions import Supersessions, is_plain
 
 
-class OncePerPart:
-    """The `DeadLetters` of a replay: leaves out what a replay that was killed has put there already.
+class PartDeduplicator:
+    """The `DeadLetterSink` of a replay: leaves out what a replay that was killed has put there already.
 
     Only the metrics of a whole event need that; the letter of a single metric is settled by the one in its place.
     """
 
-    def __init__(self, dead_letters: DeadLetters, claims: Claims) -> None:
+    def __init__(self, dead_letters: DeadLetterSink, claims: Supersessions) -> None:
         self._dead_letters = dead_letters
         self._claims = claims
 
     async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """See `worker.ports.DeadLetters`."""
+        """See `worker.ports.DeadLetterSink`."""
         due = [position for position, item in enumerate(failed) if not self._stands(item)]
         try:
             pointers = await self._dead_letters.put([failed[position] for position in due])

@@ -23,7 +23,7 @@ class _Table(NamedTuple):
     partition_key: str
 
 
-def misfits(target: ClickHouseTarget) -> list[str]:
+def schema_differences(target: ClickHouseTarget) -> list[str]:
     """A sentence for each thing about the table that does not fit; none where there is no table yet.
 
     Raises:
