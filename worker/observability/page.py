@@ -41,7 +41,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "duration": _duration,
         "number": _number,
-        "escape": escape_control_characters,
+        "escape_control_characters": escape_control_characters,
         "instant": instant,
     }
     return environment
