@@ -63,8 +63,8 @@ def figure(
     )
     if words is None:
         return panel
-    escape_control_characters = {str(number): models.ValueMappingResult(text=word) for number, word in enumerate(words)}
-    return panel.mappings([models.ValueMap(options=escape_control_characters)])
+    options = {str(number): models.ValueMappingResult(text=word) for number, word in enumerate(words)}
+    return panel.mappings([models.ValueMap(options=options)])
 
 
 def graph(

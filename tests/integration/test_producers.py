@@ -78,5 +78,5 @@ async def test_what_a_producer_sends_becomes_rows(
 
 @pytest.mark.parametrize("name", ["python/producer.py", "go/main.go", "shell/producer.sh"])
 def test_the_documentation_shows_the_producers_as_they_are(name: str) -> None:
-    escape_control_characters = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")
-    assert f"\n{(PRODUCERS / name).read_text('utf-8')}```\n" in escape_control_characters
+    text = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")
+    assert f"\n{(PRODUCERS / name).read_text('utf-8')}```\n" in text

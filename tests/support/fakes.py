@@ -129,13 +129,13 @@ class MemoryStore(Store):
 
     def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
         """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
-        escape_control_characters: dict[tuple[object, ...], StoredRow] = {}
+        visible: dict[tuple[object, ...], StoredRow] = {}
         for row in self.table:
             day = row.completed_at // 86_400_000
             key = (row.metric_type, row.agent_name, day, row.execution_id)
-            if key not in escape_control_characters or row.recorded_at >= escape_control_characters[key].recorded_at:
-                escape_control_characters[key] = row
-        return escape_control_characters
+            if key not in visible or row.recorded_at >= visible[key].recorded_at:
+                visible[key] = row
+        return visible
 
     def _apply(self, block: Block) -> None:
         if (token := block.token()) not in self._tokens:

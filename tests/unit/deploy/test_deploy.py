@@ -152,7 +152,7 @@ def variables_of(node: object) -> list[str]:
 
 
 def test_the_rights_that_are_shown_are_those_that_the_pods_of_the_manifests_need() -> None:
-    escape_control_characters = re.findall(
+    documented = re.findall(
         r"--operation (\w+) --(topic|group) (\S+)",
         (DEPLOY / "kafka" / "README.md").read_text("utf-8").replace("\\\n", ""),
     )
@@ -163,7 +163,7 @@ def test_the_rights_that_are_shown_are_those_that_the_pods_of_the_manifests_need
             for row in csv.DictReader(file)
             if row["who"] in {"run", "dlq", "replay"}
         }
-    assert set(escape_control_characters) == needed
+    assert set(documented) == needed
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "build-requirements.txt"])

@@ -101,9 +101,9 @@ def test_stuck_shows_the_silence_and_points_to_the_runbook() -> None:
 
 def test_partitions_furthest_behind_come_first() -> None:
     document = parsed(MANY)
-    escape_control_characters, folded = document.findall(".//table")[:2]
+    visible, folded = document.findall(".//table")[:2]
     behind = {lag.partition: lag.seconds for lag in MANY.lags}
-    first = [behind[int(row.findtext("th") or "")] for row in escape_control_characters.findall("tbody/tr")]
+    first = [behind[int(row.findtext("th") or "")] for row in visible.findall("tbody/tr")]
     rest = [behind[int(row.findtext("th") or "")] for row in folded.findall("tbody/tr")]
     assert [*first, *rest] == sorted(behind.values(), reverse=True)
     assert len(first) == 12

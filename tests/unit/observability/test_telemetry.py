@@ -43,10 +43,10 @@ def test_no_label_is_unbounded() -> None:
     collectors = [getattr(telemetry, name) for name in vars(telemetry)]
     named = {label for one in collectors for label in getattr(one, "_labelnames", ())}
     telemetry.running("1", lambda: 0.0, lambda: [PartitionLag("t", 0, 1, 2.0)])
-    escape_control_characters = {
+    exported = {
         label for family in telemetry.registry.collect() for sample in family.samples for label in sample.labels
     }
-    assert named | escape_control_characters - {"le"} <= LABELS
+    assert named | exported - {"le"} <= LABELS
 
 
 def test_lag_is_read_at_each_scrape() -> None:

@@ -228,8 +228,8 @@ class Replays(RuleBasedStateMachine):
             assert self.replay(ReplayPolicy(max_replays=1_000)).problem is None
         expected = MemoryStore()
         self.loop.run_until_complete(_without_failures(expected, self.events))
-        escape_control_characters = self.store.deduplicated()
-        assert {key: _content(row) for key, row in escape_control_characters.items()} == {
+        visible = self.store.deduplicated()
+        assert {key: _content(row) for key, row in visible.items()} == {
             key: _content(row) for key, row in expected.deduplicated().items()
         }
         left = {metric for _, metric in self.live()}

@@ -143,12 +143,12 @@ class TestAnOutage:
             worker.store.lose_answers(RETRY.attempts)
             failed = await worker.writer.write(BLOCK)
             assert len(failed) == 8
-            escape_control_characters = worker.store.deduplicated()
+            visible = worker.store.deduplicated()
             again = Block.of(
                 BLOCK.month, (Row(item.event, item.metric, float(str(item.value))) for item in failed[3:6])
             )
             assert await worker.writer.write(again) == []
-            assert worker.store.deduplicated() == escape_control_characters
+            assert worker.store.deduplicated() == visible
 
     async def test_in_the_middle_of_a_bisection_keeps_what_is_known(self) -> None:
         store = MemoryStore(lambda row: row.value == 2.0)
