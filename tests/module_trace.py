@@ -1,0 +1,135 @@
+"""Print which modules of `worker` one event passes through, in order: `python -m tests.module_trace`.
+
+An entry is a call from one module of `worker` into another, or from outside into one. Stores and topics are those in
+memory, so what is counted is the own path of the worker, without the adapters: the modules that a reader has to know.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType
+from typing import Any, NamedTuple
+
+from tests.support.events import event, read, record
+from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
+from tests.support.worker_harness import rig
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Failure
+from worker.pipeline import Pipeline
+from worker.replay.part_deduplicator import PartDeduplicator
+from worker.replay.plan import Plan, ReplayPolicy
+from worker.replay.replay import Replay
+from worker.replay.scan import DeadLetterScan
+from worker.replay.stop_conditions import WatchedHold
+from worker.writing.writer import OnUnavailable
+
+
+class Trace(NamedTuple):
+    """The entries, each as (module, function), in the order of the calls."""
+
+    entries: list[tuple[str, str]]
+
+    @property
+    def modules(self) -> list[str]:
+        """Each module once, in the order in which they are first entered."""
+        return list(dict.fromkeys(module for module, _ in self.entries))
+
+
+class _Tracer:
+    """A profile function that notes each call between modules."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+        self._seen: list[FrameType] = []  # kept alive, so that no identity is used twice
+
+    def __call__(self, frame: FrameType, what: str, _: object) -> None:
+        if what != "call" or not (module := _module(frame)) or any(frame is seen for seen in self._seen):
+            return  # a coroutine that goes on is no new entry
+        self._seen.append(frame)
+        caller = frame.f_back
+        while caller is not None and not _is_of_repository(caller):
+            caller = caller.f_back
+        if caller is None or (_module(caller) != module and not _is_fake(caller)):
+            self.entries.append((module, frame.f_code.co_qualname))
+
+
+def _is_of_repository(frame: FrameType) -> bool:
+    return _module(frame) is not None or _is_fake(frame)
+
+
+def _is_fake(frame: FrameType) -> bool:
+    """What a store in memory asks of a block is not the worker's path."""
+    return str(frame.f_globals.get("__name__")) == "tests.support.fakes"
+
+
+def _module(frame: FrameType) -> str | None:
+    name = frame.f_globals.get("__name__", "")
+    return name.removeprefix("worker.") if name.startswith("worker.") else None
+
+
+async def trace_clean_event() -> Trace:
+    """An event of ten metrics that all become rows."""
+    return await _trace_batch(MemoryStore())
+
+
+async def trace_constraint_refusal() -> Trace:
+    """An event of ten metrics, one of which violates a constraint that the store evaluates."""
+    return await _trace_batch(MemoryStore(refuses=lambda row: row.metric == "m3", names_constraint=True))
+
+
+async def trace_replayed_letter() -> Trace:
+    """A dead letter of one metric that becomes a row, from the scan of the topic to the progress that is saved."""
+    topic, hold = MemoryTopic(), WatchedHold()
+    failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
+    await topic.put([FailedMetric(read(event()), "cost_usd", 0.5, failure, 3)])
+    async with rig(MemoryStore(), OnUnavailable.HOLD, hold=hold) as worker:
+
+        async def replay() -> None:
+            scan = await DeadLetterScan.now(topic)
+            await scan.scan(lambda: Plan(ReplayPolicy(), "default.execution_metrics"))
+            sink = PartDeduplicator(topic, scan.claims)
+            pipeline = Pipeline(worker.writer, sink, hold, worker.telemetry, sleep=worker.clock.sleep)
+            await Replay(scan, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())
+
+        return await _trace(replay())
+
+
+async def _trace_batch(store: MemoryStore) -> Trace:
+    async with rig(store) as worker:
+        await worker.pipeline.process([_event(offset=0, clean=True)])  # what only the first block needs is not counted
+        return await _trace(worker.pipeline.process([_event(offset=1)]))
+
+
+def _event(offset: int, *, clean: bool = False) -> Any:
+    names = ("first",) if clean else [f"m{number}" for number in range(10)]
+    return record(event(metrics=dict.fromkeys(names, 1.5)), offset=offset)
+
+
+async def _trace(work: Coroutine[Any, Any, object]) -> Trace:
+    tracer = _Tracer()
+    sys.setprofile(tracer)
+    try:
+        await work
+    finally:
+        sys.setprofile(None)
+    return Trace(tracer.entries)
+
+
+TRACES: dict[str, Callable[[], Coroutine[Any, Any, Trace]]] = {
+    "clean event": trace_clean_event,
+    "constraint refusal": trace_constraint_refusal,
+    "replayed letter": trace_replayed_letter,
+}
+
+
+def main() -> None:
+    """Print every trace."""
+    for name, make in TRACES.items():
+        trace = asyncio.run(make())
+        print(f"{name}: {len(trace.modules)} modules, {len(trace.entries)} entries")  # noqa: T201 - it prints
+        for module, function in trace.entries:
+            print(f"    {module}  {function}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
