@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import tempfile
@@ -29,7 +30,7 @@ def main() -> None:
 @click.option("--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Of which kind.")
 @click.option("--migrate/--no-migrate", default=True, help="Create the tables, or leave the database empty.")
 def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
-    """Start a broker and ClickHouse, print the environment that leads to them, run until SIGINT or SIGTERM."""
+    """Start a broker and ClickHouse, print the `export` lines that lead to them, run until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     with ExitStack() as opened:
@@ -41,7 +42,7 @@ def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
         except (KafkaMissingError, ProcessFailedError, MigrationFailedError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(UNREACHABLE)
-        click.echo("".join(f"{name}={value}\n" for name, value in stack.environment().items()))
+        click.echo("".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment().items()))
         sys.stdout.flush()
         while True:
             signal.pause()

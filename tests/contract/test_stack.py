@@ -17,7 +17,7 @@ from clickhouse_driver import Client
 from deploy.local.process import REPOSITORY, Process, ProcessFailedError
 from deploy.local.stack import MigrationFailedError, Stack
 from deploy.local.worker_process import WorkerProcess
-from tests.support.local import Topics, fresh_name, processes_naming, wait_until
+from tests.support.local import Topics, exported_by, fresh_name, processes_naming, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -230,12 +230,6 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def printed_environment(up: subprocess.Popen[str]) -> dict[str, str]:
-    """The lines up to the empty one."""
-    assert up.stdout is not None
-    return dict(line.rstrip("\n").split("=", 1) for line in iter(up.stdout.readline, "\n"))
-
-
 def servers_of(environment: dict[str, str]) -> list[str]:
     return [
         *processes_naming(f"tcp://{environment['KAFKA_BOOTSTRAP_SERVERS']}"),
@@ -254,10 +248,10 @@ async def produce_and_consume(bootstrap_servers: str, topic: str) -> None:
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
-def test_up_prints_its_environment_and_leaves_nothing(
+def test_up_exports_its_environment_and_leaves_nothing(
     up: subprocess.Popen[str], tmp_path: Path, stop_signal: signal.Signals
 ) -> None:
-    environment = printed_environment(up)
+    environment = exported_by(up)
 
     assert set(environment) >= {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_DLQ_TOPIC", "CLICKHOUSE_PORT"}
     assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "false"
@@ -276,7 +270,7 @@ def test_up_prints_its_environment_and_leaves_nothing(
 
 
 def test_up_that_is_killed_leaves_no_process(up: subprocess.Popen[str]) -> None:
-    environment = printed_environment(up)
+    environment = exported_by(up)
 
     up.kill()
 

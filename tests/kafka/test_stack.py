@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.process import REPOSITORY
 from deploy.local.stack import Stack
-from tests.support.local import processes_naming, wait_until
+from tests.support.local import exported_by, processes_naming, wait_until
 from tests.support.topic import read, send
 
 
@@ -51,8 +51,7 @@ def test_up_takes_it_and_leaves_nothing(tmp_path: Path) -> None:
         text=True,
     ) as up:
         try:
-            assert up.stdout is not None
-            environment = dict(line.rstrip("\n").split("=", 1) for line in iter(up.stdout.readline, "\n"))
+            environment = exported_by(up)
             asyncio.run(send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], [b"value"]))
             assert processes_naming(f"{tmp_path}") != []
             up.send_signal(signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import uuid
 from dataclasses import dataclass
@@ -34,6 +35,14 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float 
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
         time.sleep(POLL_SECONDS)
+
+
+def exported_by(up: subprocess.Popen[str]) -> dict[str, str]:
+    """The environment of a shell that has executed the lines `up` prints before the first empty one."""
+    assert up.stdout is not None
+    script = "".join([*iter(up.stdout.readline, "\n"), "env -0\n"])
+    shell = subprocess.run(["/bin/sh", "-eu"], input=script, env={}, capture_output=True, text=True, check=True)
+    return dict(entry.split("=", 1) for entry in shell.stdout.split("\0") if entry)
 
 
 def processes_naming(text: str) -> list[str]:
