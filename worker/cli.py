@@ -37,7 +37,7 @@ from worker.settings.targets import kafka_target
 def cli() -> None:
     """Agent-execution metrics from Kafka into ClickHouse, without losing one.
 
-    Configuration comes from the environment; README.md has the table of variables.
+    Configuration comes from the environment; deploy/CONFIGURATION.md lists the variables.
     """
 
 

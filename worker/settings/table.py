@@ -1,4 +1,7 @@
-"""The table of all variables, for README.md: `python -m worker.settings.table README.md` writes it there."""
+"""The tables of all variables, one per theme, for deploy/CONFIGURATION.md.
+
+`python -m worker.settings.table deploy/CONFIGURATION.md` writes them there.
+"""
 
 import sys
 from enum import Enum
@@ -14,15 +17,32 @@ from worker.settings.loading import Dependency
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
 
+THEMES = {
+    "kafka_bootstrap_servers": "Kafka: topics and consumer group",
+    "kafka_security_protocol": "Kafka: encryption and authentication",
+    "kafka_session_timeout_seconds": "Kafka: time-outs",
+    "clickhouse_host": "ClickHouse: connection",
+    "clickhouse_table": "ClickHouse: tables and inserts",
+    "persistence_enabled": "Batches",
+    "retry_attempts": "Retries and outages",
+    "http_host": "Health, telemetry and logs",
+    "shutdown_timeout_seconds": "Shutdown",
+}
+"""The heading of each table by its first field; the fields that follow belong to it too."""
 
-def table() -> str:
-    """All variables as a Markdown table, without a line break at its end."""
-    rows = (_row(variable(name), field) for name, field in Settings.model_fields.items())
-    return "\n".join(["| Variable | Default | Allowed | What it is |", "|---|---|---|---|", *rows])
+
+def tables() -> str:
+    """All variables as Markdown tables with headings, without a line break at the end."""
+    lines: list[str] = []
+    for name, field in Settings.model_fields.items():
+        if name in THEMES:
+            lines += ["", f"## {THEMES[name]}", "", "| Variable | Default | Allowed | Meaning |", "|---|---|---|---|"]
+        lines.append(_row(variable(name), field))
+    return "\n".join([*lines, ""])
 
 
 def replace(document: str) -> str:
-    """Put the table between the two markers in `document`.
+    """Put the tables between the two markers in `document`.
 
     Raises:
         ValueError: the markers are not there, or not in order.
@@ -31,7 +51,7 @@ def replace(document: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the document has no {BEGIN} with {END} after it")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from worker.core.errors import SettingsError
 from worker.core.retry import RetryPolicy
 from worker.events.batch_policy import BatchPolicy
 from worker.settings.loading import Dependency, Settings, load, unknown_variables
-from worker.settings.table import BEGIN, END, replace, table
+from worker.settings.table import BEGIN, END, THEMES, replace, tables
 from worker.writing.writer import OnUnavailable
 
-README = Path(__file__).parents[3] / "README.md"
+CONFIGURATION = Path(__file__).parents[3] / "deploy" / "CONFIGURATION.md"
 
 REQUIRED = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "CLICKHOUSE_HOST": "clickhouse"}
 SASL = {
@@ -437,18 +438,26 @@ def test_a_batch_has_limits(limits: tuple[int, int, float]) -> None:
         BatchPolicy(*limits)
 
 
-# The table
+# The tables
 
 
-def test_the_table_has_a_row_for_every_variable() -> None:
-    rows = table().splitlines()[2:]
+def rows_of_tables() -> list[str]:
+    return [line for line in tables().splitlines() if line.startswith("| `")]
+
+
+def test_the_tables_have_a_row_for_every_variable() -> None:
+    rows = rows_of_tables()
 
     assert [row.split("`")[1] for row in rows] == [name.upper() for name in Settings.model_fields]
     assert all(row.count("|") == 5 for row in rows)
 
 
-def test_the_table_says_required_and_where_files_do() -> None:
-    rows = {row.split("`")[1]: row for row in table().splitlines()[2:]}
+def test_every_theme_is_a_heading() -> None:
+    assert re.findall("^## (.*)$", tables(), re.MULTILINE) == list(THEMES.values())
+
+
+def test_the_tables_say_which_variables_are_required_and_which_may_be_files() -> None:
+    rows = {row.split("`")[1]: row for row in rows_of_tables()}
 
     assert "| **required** |" in rows["CLICKHOUSE_HOST"]
     assert "(also `CLICKHOUSE_PASSWORD_FILE`)" in rows["CLICKHOUSE_PASSWORD"]
@@ -458,13 +467,13 @@ def test_the_table_says_required_and_where_files_do() -> None:
     assert "| `dead_letter` |" in rows["ON_UNAVAILABLE"]
 
 
-def test_the_table_goes_between_its_markers() -> None:
-    assert replace(f"before\n{BEGIN}\nold\n{END}\nafter\n") == f"before\n{BEGIN}\n{table()}\n{END}\nafter\n"
+def test_the_tables_go_between_their_markers() -> None:
+    assert replace(f"before\n{BEGIN}\nold\n{END}\nafter\n") == f"before\n{BEGIN}\n{tables()}\n{END}\nafter\n"
     with pytest.raises(ValueError, match="settings:begin"):
         replace("no markers")
 
 
-def test_readme_table() -> None:
-    readme = README.read_text(encoding="utf-8")
+def test_the_configuration_page_has_the_tables() -> None:
+    page = CONFIGURATION.read_text(encoding="utf-8")
 
-    assert replace(readme) == readme, "run: python -m worker.settings.table README.md"
+    assert replace(page) == page, "run: python -m worker.settings.table deploy/CONFIGURATION.md"
