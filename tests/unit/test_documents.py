@@ -68,3 +68,16 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_file_that_a_document_names_exists(document: Path) -> None:
+    text = document.read_text("utf-8")
+    named = re.findall(r"`((?:tests|worker|deploy|schemas)/[\w./-]+\.\w+)`", text)
+    of_worker = [f"worker/{name}" for name in re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text)]
+    missing = {
+        name
+        for name in [*named, *of_worker]
+        if not (REPOSITORY / name).exists() and not (document.parent / name).exists()
+    }
+    assert missing - {"schemas/clickhouse/NNNN_name.sql"} == set()
