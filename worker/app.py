@@ -20,7 +20,7 @@ from worker.kafka.connection import KafkaTarget, producing, require_rights, requ
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
-from worker.null_outputs import Nowhere
+from worker.null_outputs import NullDeadLetterSink, NullStore
 from worker.observability import logs
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import Health
@@ -156,7 +156,7 @@ async def _outputs(
 ) -> tuple[Store, DeadLetterSink, Sequence[StartupCheck]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
-        return Nowhere(), Nowhere(), ()
+        return NullStore(), NullDeadLetterSink(), ()
     producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
     head = WorkerInfo(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     seconds = settings.kafka_dlq_timeout_seconds
@@ -187,7 +187,7 @@ def _status(
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
     if Cause.STORE.value not in reasons and (reason := failing_insert(telemetry)):
         reasons[Cause.STORE.value] = reason
-    if not inbox.joined():
+    if not inbox.is_group_member():
         reasons[GROUP] = "not a member of the consumer group: it waits for ClickHouse or the coordinator of the group"
     return Status(
         version=VERSION,
@@ -197,7 +197,7 @@ def _status(
         now=time(),
         reasons=reasons,
         silence_seconds=monotonic() - consumer.last_progress,
-        ever_joined=inbox.ever_joined,
+        ever_joined=inbox.has_been_group_member,
         lags=tuple(inbox.lag),
         rates=telemetry.rates,
         totals=telemetry.totals,

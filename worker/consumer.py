@@ -93,7 +93,7 @@ class Consumer:
         Raises:
             Exception: whatever ended intake or settling; nothing that is not finished has been committed.
         """
-        self._inbox.listen(self)
+        self._inbox.subscribe(self)
         intake = asyncio.create_task(self._intake(), name="intake")
         settling = asyncio.create_task(self._settle(), name="settle")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -112,7 +112,7 @@ class Consumer:
         if not stop.is_set():
             raise RuntimeError("the consumer has ended without having been asked to")
 
-    async def revoked(self) -> None:
+    async def on_revoke(self) -> None:
         """Every partition may go to another member when this returns: finish what is under way, or drop it."""
         self._revoking = True
         try:
@@ -147,7 +147,7 @@ class Consumer:
             self.last_progress = monotonic()
             if not await self._change(_TICK_SECONDS):
                 idle = True
-                await self._watched(self._inbox.idle())
+                await self._watched(self._inbox.pause())
         if idle:
             self._inbox.resume()
 

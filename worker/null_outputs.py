@@ -1,4 +1,4 @@
-"""With PERSISTENCE_ENABLED=false: events are read, validated and counted, and nothing is written anywhere."""
+"""The outputs for PERSISTENCE_ENABLED=false: events are read, validated and counted; nothing is written."""
 
 from collections.abc import Sequence
 
@@ -7,24 +7,25 @@ from worker.core.outcome import WRITTEN, Constraint, Outcome
 from worker.events.block import Block
 
 
-class Nowhere:
-    """A `Store` and a `DeadLetterSink` that take everything and keep nothing."""
+class NullStore:
+    """A `Store` that accepts every block and discards it."""
 
     async def insert(self, block: Block) -> Outcome:  # noqa: ARG002 - the port's signature
-        """Accept the rows."""
+        """Discard the rows."""
         return WRITTEN
 
     async def probe(self) -> Outcome:
-        """Always ready."""
+        """Report that inserts are accepted."""
         return WRITTEN
 
     async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
-        """There is no constraint here."""
+        """Find none: there is no constraint."""
         return ()
 
-    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:  # noqa: ARG002 - the port's signature
-        """Take the dead letters; none is too large."""
-        return ()
 
-    def close(self) -> None:
-        """Nothing to close."""
+class NullDeadLetterSink:
+    """A `DeadLetterSink` that discards every dead letter."""
+
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+        """Discard the dead letters; none is too large."""
+        return ()

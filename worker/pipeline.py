@@ -15,7 +15,7 @@ from time import perf_counter
 from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import Failed, FailedMetric, Record
-from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block
 from worker.events.fan_out import FanOut
 from worker.observability.failure_log import FailureLog
@@ -54,7 +54,7 @@ class Pipeline:
         hold: Hold,
         telemetry: Telemetry,
         log: FailureLog | None = None,
-        patience: RetryPolicy = UNTIL_DONE,
+        patience: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
         tracing: Tracing = OFF,
     ) -> None:
@@ -126,11 +126,11 @@ class Pipeline:
 
     async def _put_until_acknowledged(self, failed: Sequence[Failed]) -> None:
         unacknowledged = failed
-        async for attempt in self._patience.without_end(DeadLetterUnavailable, self._sleep):
+        async for attempt in self._patience.retry_forever(DeadLetterUnavailable, self._sleep):
             with attempt:
                 started = perf_counter()
                 try:
-                    self._count_letters(unacknowledged, (), await self._dead_letters.put(unacknowledged))
+                    self._count_letters(unacknowledged, (), await self._dead_letters.write(unacknowledged))
                 except DeadLetterUnavailable as error:
                     self._count_letters(unacknowledged, error.unacknowledged, error.pointers)
                     unacknowledged = [unacknowledged[position] for position in error.unacknowledged]

@@ -39,7 +39,7 @@ class Store(Protocol):
 class DeadLetterSink(Protocol):
     """Where failed metrics and events go."""
 
-    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """Write one dead letter for each; when this returns all are acknowledged.
 
         Returns:
@@ -53,7 +53,7 @@ class DeadLetterSink(Protocol):
 class RevokeListener(Protocol):
     """Told of a rebalance while the partitions are still owned."""
 
-    async def revoked(self) -> None:
+    async def on_revoke(self) -> None:
         """Finish or drop what is in flight: when this returns every partition may belong to another."""
 
 
@@ -66,20 +66,20 @@ class EventSource(Protocol):
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """Commit the next offset of each partition; False where the group has moved on and refuses."""
 
-    async def idle(self) -> None:
+    async def pause(self) -> None:
         """Poll without taking anything: the group sees a live member, the partitions stay where they are."""
 
     def resume(self) -> None:
-        """Hand out records again after `idle`."""
+        """Hand out records again after `pause`."""
 
-    def listen(self, listener: RevokeListener) -> None:
+    def subscribe(self, listener: RevokeListener) -> None:
         """Name who is told of rebalances; before the first poll."""
 
 
 class DeadLetterReader(Protocol):
     """The dead-letter topic as somebody finds it who comes to put letters back."""
 
-    async def extent(self) -> Mapping[int, range]:
+    async def offset_ranges(self) -> Mapping[int, range]:
         """The offsets that stand in each partition now; what is written later is none of them.
 
         Raises:
@@ -96,14 +96,14 @@ class DeadLetterReader(Protocol):
             DependencyError: Kafka does not hand them out.
         """
 
-    async def progress(self) -> Mapping[int, ReplayProgress]:
+    async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """What replays have taken down as done, by partition; a copy.
 
         Raises:
             DependencyError: Kafka cannot be reached, or refuses.
         """
 
-    async def save(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
+    async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """Take down what is done, beside what others have taken down.
 
         Args:

@@ -15,7 +15,7 @@ from worker.clickhouse.table_check import schema_differences
 from worker.core.errors import StoreError
 from worker.core.hold import Cause, Hold
 from worker.core.outcome import OutcomeKind
-from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.ports import Store
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class StartupCheck(NamedTuple):
 
 
 async def hold_until_ready(
-    checks: Sequence[StartupCheck], hold: Hold, backoff: RetryPolicy = UNTIL_DONE, sleep: Sleep = asyncio.sleep
+    checks: Sequence[StartupCheck], hold: Hold, backoff: RetryPolicy = FOREVER, sleep: Sleep = asyncio.sleep
 ) -> None:
     """Hold while any of `checks` finds a problem; each is repeated with backoff until it finds none."""
     await asyncio.gather(*(_hold_for(check, hold, backoff, sleep) for check in checks))

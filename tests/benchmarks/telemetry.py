@@ -21,7 +21,7 @@ from worker.core.outcome import WRITTEN, Outcome
 from worker.core.process import relax_garbage_collection
 from worker.core.retry import RetryPolicy
 from worker.events.block import Block
-from worker.null_outputs import Nowhere
+from worker.null_outputs import NullDeadLetterSink, NullStore
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
 from worker.writing.attempts import InsertAttempts
@@ -34,7 +34,7 @@ _METRICS = {f"metric_{number}": number * 1.5 for number in range(10)}
 _SCRAPE_EVERY_SECONDS = 15
 
 
-class _Encoding(Nowhere):
+class _Encoding(NullStore):
     """Does what of an insert is done in Python before the driver: columns and token."""
 
     async def insert(self, block: Block) -> Outcome:
@@ -46,7 +46,7 @@ class _Encoding(Nowhere):
 def _pipeline(telemetry: Telemetry) -> Pipeline:
     store, hold = _Encoding(), Hold()
     writer = Writer(store, hold, RetryPolicy(), telemetry=telemetry)
-    return Pipeline(writer, store, hold, telemetry)
+    return Pipeline(writer, NullDeadLetterSink(), hold, telemetry)
 
 
 def _records() -> list[Record]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tests.chaos.field import Field
 
 _PROBE_SECONDS = 15.0
-"""Longest wait between two probes of a store that is away: `worker.core.retry.UNTIL_DONE`."""
+"""Longest wait between two probes of a store that is away: `worker.core.retry.FOREVER`."""
 _GRACE_SECONDS = 5.0
 """On a busy machine: to connect, and for the first insert after the probe."""
 

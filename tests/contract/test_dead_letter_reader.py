@@ -79,8 +79,8 @@ class TestEveryBacklog:
         self, subject: tuple[DeadLetterSink, DeadLetterReader], count: int
     ) -> None:
         dead_letters, backlog = subject
-        await dead_letters.put(metrics(count))
-        extent = await backlog.extent()
+        await dead_letters.write(metrics(count))
+        extent = await backlog.offset_ranges()
         assert sum(len(offsets) for offsets in extent.values()) == count
         found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
         letters = [read_letter(item) for item in found]
@@ -91,24 +91,24 @@ class TestEveryBacklog:
 
     async def test_what_comes_later_is_none_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
-        await dead_letters.put(metrics(5))
-        extent = await backlog.extent()
-        await dead_letters.put(metrics(50))
+        await dead_letters.write(metrics(5))
+        extent = await backlog.offset_ranges()
+        await dead_letters.write(metrics(50))
         found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
         assert len(found) == 5
-        assert sum(len(offsets) for offsets in (await backlog.extent()).values()) == 55
+        assert sum(len(offsets) for offsets in (await backlog.offset_ranges()).values()) == 55
 
     async def test_reads_any_part_in_any_order(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
-        await dead_letters.put(metrics(100))
-        extent = await backlog.extent()
+        await dead_letters.write(metrics(100))
+        extent = await backlog.offset_ranges()
         number, offsets = max(extent.items(), key=lambda item: len(item[1]))
         for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
             assert [item.offset for item in await records_of(backlog, number, part)] == list(part)
 
     async def test_is_read_again_after_one_place_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
-        await dead_letters.put(metrics(20))
+        await dead_letters.write(metrics(20))
         standing = await DeadLetterScan.now(backlog)
         place = next(
             RecordPosition(number, offsets.start + 1) for number, offsets in standing.extent.items() if len(offsets) > 1
@@ -119,10 +119,10 @@ class TestEveryBacklog:
 
     async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         _, backlog = subject
-        assert dict(await backlog.progress()) == {}
-        await backlog.save({0: ReplayProgress(7)}, {})
-        await backlog.save({1: ReplayProgress(3), 0: ReplayProgress(5)}, {})
-        kept = await backlog.progress()
+        assert dict(await backlog.load_progress()) == {}
+        await backlog.save_progress({0: ReplayProgress(7)}, {})
+        await backlog.save_progress({1: ReplayProgress(3), 0: ReplayProgress(5)}, {})
+        kept = await backlog.load_progress()
         assert {number: done.first_open for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
 
     async def test_what_is_done_beyond_an_offset_is_kept_or_known_to_be_lost(
@@ -131,8 +131,8 @@ class TestEveryBacklog:
         _, backlog = subject
         done = ReplayProgress(3)
         done.mark_range_done(5, 9)
-        await backlog.save({0: done}, {})
-        kept = (await backlog.progress())[0]
+        await backlog.save_progress({0: done}, {})
+        kept = (await backlog.load_progress())[0]
         assert (kept.first_open, 7 in kept) == (3, kept.is_complete), "Tansu forgets it, and the reader can tell"
         assert 4 not in kept
 
@@ -140,27 +140,27 @@ class TestEveryBacklog:
         self, subject: tuple[DeadLetterSink, DeadLetterReader]
     ) -> None:
         _, backlog = subject
-        await backlog.save({0: ReplayProgress(7)}, {})
+        await backlog.save_progress({0: ReplayProgress(7)}, {})
         mine = ReplayProgress(3)
-        await backlog.save({0: mine}, {})
+        await backlog.save_progress({0: mine}, {})
         assert mine == ReplayProgress(3)
-        assert (await backlog.progress())[0].first_open == 7
+        assert (await backlog.load_progress())[0].first_open == 7
 
     async def test_the_progress_of_a_topic_that_was_made_again_goes_once(
         self, subject: tuple[DeadLetterSink, DeadLetterReader]
     ) -> None:
         dead_letters, backlog = subject
-        await dead_letters.put(metrics(4))
-        await backlog.save({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
+        await dead_letters.write(metrics(4))
+        await backlog.save_progress({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
         one, other = await DeadLetterScan.now(backlog), await DeadLetterScan.now(backlog)
         assert (await one.scan(DeadLetterStatistics)).total == 4
         await one.save()
         assert (await one.scan(DeadLetterStatistics)).total == 4, "to save what is done has settled nothing"
-        kept = await backlog.progress()
+        kept = await backlog.load_progress()
         assert {number: done.first_open for number, done in kept.items()} == {0: 0, 1: 0}
-        await backlog.save({0: ReplayProgress(2)}, {})  # of a third
+        await backlog.save_progress({0: ReplayProgress(2)}, {})  # of a third
         await other.save()
-        assert (await backlog.progress())[0].first_open == 2, "only what was of the earlier topic has gone"
+        assert (await backlog.load_progress())[0].first_open == 2, "only what was of the earlier topic has gone"
 
 
 class TestTheTopic:
@@ -180,7 +180,7 @@ class TestTheTopic:
         bad = 1 + await send_unreadable(broker.bootstrap_servers, topic, 0, [b"%d" % number for number in range(20)])
         await send(broker.bootstrap_servers, topic, [b"after"], partition=0)
         backlog = await open_backlog()
-        found = await records_of(backlog, 0, (await backlog.extent())[0])
+        found = await records_of(backlog, 0, (await backlog.offset_ranges())[0])
         assert [item.offset for item in found] == list(range(23))
         assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
         assert isinstance(read_letter(found[bad]), ForeignRecord)

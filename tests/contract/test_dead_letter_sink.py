@@ -51,14 +51,14 @@ class TestEveryDeadLetters:
 
     @pytest.mark.parametrize("count", [0, 1, 1_000])
     async def test_keeps_each(self, subject: DeadLetterSink, broker: KafkaServer, topics: Topics, count: int) -> None:
-        await subject.put([metric(f"m{number}") for number in range(count)])
+        await subject.write([metric(f"m{number}") for number in range(count)])
         assert await self.kept(subject, broker, topics) == count
 
     async def test_keeps_again_what_is_put_again(
         self, subject: DeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
         for _ in range(2):
-            await subject.put([metric(), unreadable()])
+            await subject.write([metric(), unreadable()])
         assert await self.kept(subject, broker, topics) == 4
 
 
@@ -68,7 +68,7 @@ class TestTheTopic:
     async def test_an_event_keeps_its_bytes_key_and_headers(
         self, topic: KafkaDeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
-        await topic.put([unreadable()])
+        await topic.write([unreadable()])
         (found,) = await read_topic(broker.bootstrap_servers, topics.dead_letters, 1)
         assert (found.key, found.value) == (b"k", b"\xff\x00garbage")
         assert found.headers[:2] == (("trace", b"\xfe"), ("empty", None))
@@ -93,7 +93,7 @@ class TestTheTopic:
         failed: list[Failed] = [
             metric()._replace(value=value) for value in (2**53 + 1, -0.0, 5e-324, True, Unrepresentable("1e400"))
         ]
-        await topic.put(failed)
+        await topic.write(failed)
         found = await read_topic(broker.bootstrap_servers, topics.dead_letters, len(failed))
         values = [json.loads(record.value)["metric_value"] for record in found]
         assert values == ["9007199254740993", "-0.0", "5e-324", "true", "1e400"]
@@ -105,7 +105,7 @@ class TestTheTopic:
         self, topic: KafkaDeadLetterSink, broker: KafkaServer, topics: Topics
     ) -> None:
         large = b"x" * 2_000_000
-        assert await topic.put([metric(), unreadable(large, key=b"k" * 5_000), metric()]) == [1]
+        assert await topic.write([metric(), unreadable(large, key=b"k" * 5_000), metric()]) == [1]
         found = await read_topic(broker.bootstrap_servers, topics.dead_letters, 3)
         by_class = {headers_of(record)["dlq.error.class"]: record for record in found}
         assert len(found) == 3
@@ -128,10 +128,10 @@ class TestTheTopic:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=1.0)
-                await dead_letters.put([metric()])
+                await dead_letters.write([metric()])
                 broker.process.pause()
                 with pytest.raises(DeadLetterUnavailable, match="dlq: TimeoutError: not acknowledged") as unavailable:
-                    await dead_letters.put([metric(), metric()])
+                    await dead_letters.write([metric(), metric()])
                 broker.process.resume()
         assert unavailable.value.unacknowledged == [0, 1]
 
@@ -144,13 +144,13 @@ class TestTheTopic:
             target = KafkaTarget(broker.bootstrap_servers)
             async with producing(target, idempotent=broker.idempotence) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=1.0)
-                await dead_letters.put(failed)
+                await dead_letters.write(failed)
                 broker.process.pause()
                 for _ in range(3):
                     with pytest.raises(DeadLetterUnavailable):
-                        await dead_letters.put(failed)
+                        await dead_letters.write(failed)
                 broker.process.resume()
-                await dead_letters.put(failed)
+                await dead_letters.write(failed)
                 assert await size(broker.bootstrap_servers, "dlq") == 2 * len(failed)
-                await dead_letters.put(failed)
+                await dead_letters.write(failed)
                 assert await size(broker.bootstrap_servers, "dlq") == 3 * len(failed)

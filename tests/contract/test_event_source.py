@@ -28,7 +28,7 @@ class Listener:
     def __init__(self) -> None:
         self.revokes = 0
 
-    async def revoked(self) -> None:
+    async def on_revoke(self) -> None:
         self.revokes += 1
 
 
@@ -41,7 +41,7 @@ async def inboxes(broker: KafkaServer, topics: Topics) -> AsyncIterator[OpenInbo
         inbox = KafkaEventSource(KafkaTarget(broker.bootstrap_servers), topics.events, policy, Telemetry())
         opened.append(inbox)
         await inbox.start()
-        inbox.listen(Listener())
+        inbox.subscribe(Listener())
         return inbox
 
     yield open_inbox
@@ -63,7 +63,7 @@ async def test_hands_out_every_record_from_the_first_on(
     inbox = await inboxes(fresh_name("group"))
     records = await take(inbox, 51)
     assert sorted(record.value or b"" for record in records) == sorted([b"%d" % number for number in range(50)] + [b""])
-    assert inbox.joined()
+    assert inbox.is_group_member()
 
 
 async def test_goes_on_after_what_was_committed(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
@@ -104,14 +104,14 @@ async def test_lag_is_what_is_not_committed_and_the_age_of_its_oldest_record(
 
 async def test_lag_grows_while_nothing_is_taken(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
     inbox = await inboxes(fresh_name("group"))
-    while not inbox.joined():
+    while not inbox.is_group_member():
         await inbox.poll(1, 0.2)
-    await inbox.idle()
+    await inbox.pause()
     for number in range(3):
         await send(broker.bootstrap_servers, topics.events, [b"%d" % number], partition=2)
     async with asyncio.timeout(30):
         while not (lag := lag_of(inbox).get(2)) or lag[0] < 3 or lag[1] <= 0.2:
-            await inbox.idle()
+            await inbox.pause()
             await asyncio.sleep(0.1)
     assert lag[0] == 3
 
@@ -129,12 +129,12 @@ async def test_idle_takes_nothing_and_resume_takes_it_up(
     broker: KafkaServer, topics: Topics, inboxes: OpenInbox
 ) -> None:
     inbox = await inboxes(fresh_name("group"))
-    while not inbox.joined():
+    while not inbox.is_group_member():
         await inbox.poll(1, 0.2)
-    await inbox.idle()
+    await inbox.pause()
     await send(broker.bootstrap_servers, topics.events, [b"%d" % number for number in range(20)])
     for _ in range(5):
-        await inbox.idle()
+        await inbox.pause()
     inbox.resume()
     assert len(await take(inbox, 20)) == 20
 
@@ -173,7 +173,7 @@ async def test_batches_that_cannot_be_unpacked_are_stepped_over(
 
 async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topic(inboxes: OpenInbox) -> None:
     inbox = await inboxes(fresh_name("group"))
-    while not inbox.joined():
+    while not inbox.is_group_member():
         await inbox.poll(1, 0.2)
     fetching = inbox._consumer._fetcher.error_future
     fetching.cancel()
@@ -185,13 +185,13 @@ async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topi
 async def test_a_member_whose_coordinator_is_silent_is_not_said_to_be_well(inboxes: OpenInbox) -> None:
     inbox = await inboxes(fresh_name("group"))
     async with asyncio.timeout(20):
-        while not inbox.joined():
+        while not inbox.is_group_member():
             await inbox.poll(1, 0.2)
         inbox._consumer._coordinator.coordinator_dead()  # what aiokafka does when a heartbeat has no answer
-        assert not inbox.joined()
-        while not inbox.joined():
+        assert not inbox.is_group_member()
+        while not inbox.is_group_member():
             await inbox.poll(1, 0.2)
-    assert inbox.ever_joined
+    assert inbox.has_been_group_member
 
 
 async def test_missing_topics_are_named(broker: KafkaServer, topics: Topics) -> None:

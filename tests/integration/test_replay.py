@@ -372,4 +372,4 @@ async def bury(environment: Environment, *failed: Failed) -> None:
     head = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
     async with producing(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
         topic = KafkaDeadLetterSink(producer, environment["KAFKA_DLQ_TOPIC"], head, timeout_seconds=10.0)
-        await topic.put(failed)
+        await topic.write(failed)

@@ -32,7 +32,7 @@ async def inboxes() -> AsyncIterator[OpenInbox]:
         inbox = KafkaEventSource(KafkaTarget(servers), topic, policy, Telemetry())
         opened.append(inbox)
         await inbox.start()
-        inbox.listen(Told())
+        inbox.subscribe(Told())
         return inbox
 
     yield open_inbox
@@ -91,7 +91,11 @@ async def test_a_spare_member_that_has_waited_long_takes_over(
 
     async def settled() -> bool:
         await asyncio.gather(owner.poll(1, 0.2), spare.poll(1, 0.2))
-        return owner.joined() and spare.joined() and len(owner.assignment()) + len(spare.assignment()) == 1
+        return (
+            owner.is_group_member()
+            and spare.is_group_member()
+            and len(owner.assignment()) + len(spare.assignment()) == 1
+        )
 
     async with asyncio.timeout(30):
         while not await settled():

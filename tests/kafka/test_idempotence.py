@@ -36,9 +36,9 @@ async def test_a_lost_answer_leaves_one_dead_letter(tmp_path: Path, idempotent: 
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             async with producing(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=20.0)
-                await dead_letters.put([REFUSED])  # now it has its connection, and only asks to produce
+                await dead_letters.write([REFUSED])  # now it has its connection, and only asks to produce
                 proxy.lose_answer_after(1)
-                await dead_letters.put([REFUSED])
+                await dead_letters.write([REFUSED])
             assert proxy.cuts
             assert await size(broker.bootstrap_servers, "dlq") == stored
 

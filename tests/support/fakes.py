@@ -163,29 +163,29 @@ class MemoryDeadLetters(DeadLetterSink):
 
     Attributes:
         letters: everything that was acknowledged, in order.
-        puts: how many were put each time.
+        write_sizes: how many dead letters each call of `write` carried.
         too_large: what does not fit, so that a pointer is kept.
     """
 
     def __init__(self) -> None:
         self.letters: list[Failed] = []
-        self.puts: list[int] = []
+        self.write_sizes: list[int] = []
         self.too_large: Callable[[Failed], bool] = lambda _: False
-        self._next_puts: deque[Collection[int] | None] = deque()
+        self._next_writes: deque[Collection[int] | None] = deque()
 
-    def fail_puts(self, *unacknowledged: Collection[int] | None) -> None:
+    def fail_writes(self, *unacknowledged: Collection[int] | None) -> None:
         """Let the next puts miss the acknowledgement at these positions; None means at all of them.
 
         Positions beyond what is put do not count; where none is left the put succeeds.
         """
-        self._next_puts += unacknowledged
+        self._next_writes += unacknowledged
 
-    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `DeadLetterSink`."""
-        self.puts.append(len(failed))
+        self.write_sizes.append(len(failed))
         missing: list[int] = []
-        if self._next_puts:
-            scripted = self._next_puts.popleft()
+        if self._next_writes:
+            scripted = self._next_writes.popleft()
             positions = range(len(failed))
             missing = [at for at in positions if scripted is None or at in scripted]
         self.letters += [item for at, item in enumerate(failed) if at not in missing]
@@ -231,11 +231,11 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         self._kept: dict[int, tuple[int, str]] = {}
         self._times = count(1_767_225_600_000)
 
-    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `DeadLetterSink`. Keeps only what is acknowledged; `watch` may stop it after any number of letters."""
         before = len(self.letters)
         try:
-            return await super().put(failed)
+            return await super().write(failed)
         finally:
             for item in self.letters[before:]:
                 self.watch()
@@ -259,7 +259,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         into.append(kept)
         return kept
 
-    async def extent(self) -> Mapping[int, range]:
+    async def offset_ranges(self) -> Mapping[int, range]:
         """See `DeadLetterReader`."""
         return {partition: range(len(records)) for partition, records in enumerate(self.records)}
 
@@ -270,14 +270,14 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
             self.handed_out += len(some)
             yield some
 
-    async def progress(self) -> Mapping[int, ReplayProgress]:
+    async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """See `DeadLetterReader`."""
         return {partition: ReplayProgress.read(*kept) for partition, kept in self._kept.items()}
 
-    async def save(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
+    async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """See `DeadLetterReader`."""
         self.watch()
-        kept = await self.progress()
+        kept = await self.load_progress()
         for partition, done in progress.items():
             both = together(done, kept.get(partition), stale.get(partition))
             self._kept[partition] = (both.first_open, both.encode() if self._keeps_texts else "")

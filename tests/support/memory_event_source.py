@@ -38,10 +38,10 @@ class MemoryEventSource(EventSource):
     async def rebalance(self) -> None:
         """Every partition goes away and comes back."""
         if self._listener:
-            await self._listener.revoked()
+            await self._listener.on_revoke()
         self._position.clear()
 
-    def listen(self, listener: RevokeListener) -> None:
+    def subscribe(self, listener: RevokeListener) -> None:
         """See `EventSource`."""
         self._listener = listener
 
@@ -68,7 +68,7 @@ class MemoryEventSource(EventSource):
         self.committed |= owned
         return True
 
-    async def idle(self) -> None:
+    async def pause(self) -> None:
         """See `EventSource`."""
         self.idles += 1
         self._paused = True

@@ -98,7 +98,7 @@ async def test_batches_whose_dead_letters_were_acknowledged_late(kind: str) -> N
         worker.dead_letters.letters.clear()
         before = living()
         for number in range(1, 4):
-            worker.dead_letters.fail_puts(None, {1, 2}, None)
+            worker.dead_letters.fail_writes(None, {1, 2}, None)
             await worker.pipeline.process(batch(number))
             worker.dead_letters.letters.clear()
             assert living() <= before
@@ -113,7 +113,7 @@ async def test_batches_that_are_dropped(where: str) -> None:
         await write(worker, 0)
         store.hanging = where == "while the store hangs"
         store.down = UNAVAILABLE if where == "while the store is unavailable" else None
-        worker.dead_letters.fail_puts(*[None] * 1_000_000 if where == "while dead letters wait" else [])
+        worker.dead_letters.fail_writes(*[None] * 1_000_000 if where == "while dead letters wait" else [])
         before = living()
         for number in range(3):
             store.called = 0

@@ -319,7 +319,7 @@ async def test_revoke_ends_a_commit_under_way() -> None:
     async with running(inbox) as it:
         await inbox.begun.wait()
         it.consumer._revoke_seconds = 0.1
-        await it.consumer.revoked()
+        await it.consumer.on_revoke()
         inbox.let.set()
         await asyncio.sleep(0.05)
         assert inbox.commits == []

@@ -118,7 +118,7 @@ class TestThreeEnds:
             for step in inserts:
                 store.lose_answers(1) if step == "lost" else store.fail_inserts(STEPS[step])
             store.fail_probes(*probes)
-            worker.dead_letters.fail_puts(*puts)
+            worker.dead_letters.fail_writes(*puts)
             await worker.pipeline.process(records)
             reasons = dict(worker.hold.reasons)
 
@@ -177,7 +177,7 @@ class TestThreeEnds:
             await worker.pipeline.process([])
             await worker.pipeline.process([record(event(metrics={})), record(None)])
             assert worker.store.inserts == []
-            assert worker.dead_letters.puts == []
+            assert worker.dead_letters.write_sizes == []
 
 
 class TestBlocks:
@@ -205,7 +205,7 @@ class TestBlocks:
         async with rig() as worker:
             await worker.pipeline.process(records)
             assert max(worker.store.inserts) <= 10
-            assert max(worker.dead_letters.puts) <= 5
+            assert max(worker.dead_letters.write_sizes) <= 5
             assert len(worker.store.table) == 100
             assert len(worker.dead_letters.letters) == 50
 
@@ -271,7 +271,7 @@ class TestUnacknowledgedDeadLetters:
         async with rig() as worker:
             seen: list[dict[Cause, str]] = []
             worker.clock.watch = lambda: seen.append(dict(worker.hold.reasons))
-            worker.dead_letters.fail_puts(*[None] * 7)
+            worker.dead_letters.fail_writes(*[None] * 7)
             await worker.pipeline.process([record(b"{")])
             assert seen == [{Cause.DEAD_LETTERS: "not acknowledged in time"}] * 7
             assert not worker.hold.active
@@ -282,7 +282,7 @@ class TestUnacknowledgedDeadLetters:
         async with rig() as worker:
             waits = asyncio.Event()
             worker.clock.watch = waits.set
-            worker.dead_letters.fail_puts(*[None] * 1_000)
+            worker.dead_letters.fail_writes(*[None] * 1_000)
             batch = asyncio.create_task(worker.pipeline.process([record(b"{")]))
             await waits.wait()
             assert worker.hold.active
@@ -292,14 +292,14 @@ class TestUnacknowledgedDeadLetters:
 
     async def test_only_unacknowledged_dead_letters_are_put_again(self) -> None:
         async with rig() as worker:
-            worker.dead_letters.fail_puts({1, 3}, {0})
+            worker.dead_letters.fail_writes({1, 3}, {0})
             await worker.pipeline.process([record(b"{", offset=offset) for offset in range(5)])
-            assert worker.dead_letters.puts == [5, 2, 1]
+            assert worker.dead_letters.write_sizes == [5, 2, 1]
             assert sorted(fates_of(item) for item in worker.dead_letters.letters) == [(at, None) for at in range(5)]
 
     async def test_process_does_not_return_before_the_acknowledgement(self) -> None:
         async with rig() as worker:
-            worker.dead_letters.fail_puts(*[None] * 1_000)
+            worker.dead_letters.fail_writes(*[None] * 1_000)
             running = asyncio.create_task(worker.pipeline.process([record(b"{")]))
             for _ in range(100):
                 await asyncio.sleep(0)
@@ -312,7 +312,7 @@ class TestUnacknowledgedDeadLetters:
 
     async def test_puts_are_repeated_without_end_at_the_slowest_pace_of_the_backoff(self) -> None:
         async with rig() as worker:
-            worker.dead_letters.fail_puts(*[None] * 60)
+            worker.dead_letters.fail_writes(*[None] * 60)
             await worker.pipeline.process([record(b"{")])
             assert len(worker.clock.slept) == 60
             assert max(worker.clock.slept) <= 8.0
@@ -320,7 +320,7 @@ class TestUnacknowledgedDeadLetters:
     async def test_at_most_1000_dead_letters_are_put_at_once(self) -> None:
         async with rig() as worker:
             await worker.pipeline.process([record(b"{", offset=offset) for offset in range(2_500)])
-            assert worker.dead_letters.puts == [1_000, 1_000, 500]
+            assert worker.dead_letters.write_sizes == [1_000, 1_000, 500]
 
 
 class TestLogs:

@@ -97,8 +97,8 @@ async def _audit(settings: Settings, asked: Asked, *, as_json: bool) -> AuditCou
 async def _ranges(source: KafkaDeadLetterReader, asked: Asked) -> dict[int, range]:
     """The offsets of each partition that are meant and may stand there."""
     # Asked first: what is committed then lies before the end that is asked for after it.
-    committed = await source.progress()
-    extent = await source.extent()
+    committed = await source.load_progress()
+    extent = await source.offset_ranges()
     _require(asked, extent)
     ranges = {}
     for partition, offsets in extent.items():

@@ -55,7 +55,7 @@ class RetryPolicy:
         result: Result = await retrying(function)
         return result
 
-    def without_end(self, on: type[Exception], sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
+    def retry_forever(self, on: type[Exception], sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
         """Iterate over attempts at the pace of this policy while they raise `on`, whatever the budget."""
         return self._retrying(retry_if_exception_type(on), sleep, stop_never)
 
@@ -110,5 +110,5 @@ class _Retrying(AsyncRetrying):
             self.iter_state.reset()
 
 
-UNTIL_DONE = RetryPolicy(attempts=2**31, max_seconds=float("inf"), first_wait_seconds=0.5, max_wait_seconds=15.0)
+FOREVER = RetryPolicy(attempts=2**31, max_seconds=float("inf"), first_wait_seconds=0.5, max_wait_seconds=15.0)
 """For what must not be given up: the probe of a store that is away, a dead letter that is not acknowledged."""

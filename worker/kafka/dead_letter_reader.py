@@ -84,7 +84,7 @@ class KafkaDeadLetterReader:
         await stop_within(self._consumer.stop())
         await stop_within(self._group.stop())
 
-    async def extent(self) -> Mapping[int, range]:
+    async def offset_ranges(self) -> Mapping[int, range]:
         """See `worker.ports.DeadLetterReader`."""
         partitions = list(self._partitions.values())
         begins = await self._asked(self._consumer.beginning_offsets(partitions))
@@ -160,7 +160,7 @@ class KafkaDeadLetterReader:
             raise self._refused(error) from error
         return [record for records in some.values() for record in records]
 
-    async def progress(self) -> Mapping[int, ReplayProgress]:
+    async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """See `worker.ports.DeadLetterReader`."""
         # The public `committed` gives the offset without its text.
         asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
@@ -171,9 +171,9 @@ class KafkaDeadLetterReader:
             if kept.offset >= 0
         }
 
-    async def save(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
+    async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """See `worker.ports.DeadLetterReader`."""
-        kept = await self.progress()
+        kept = await self.load_progress()
         offsets = {}
         for number, done in progress.items():
             both = together(done, kept.get(number), stale.get(number))

@@ -61,7 +61,7 @@ class KafkaDeadLetterSink:
         ]
         return f"{self._topic}: partitions {leaderless} have no leader" if leaderless else None
 
-    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `worker.ports.DeadLetterSink`. What is put again while it is on its way is waited for, not sent again."""
         now = int(time() * 1000)
         # One after the other: a thousand metrics of one event can each carry the same megabyte of user_id.

@@ -73,7 +73,7 @@ class KafkaEventSource:
         self._looking_ahead: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect; the group is joined by `listen`.
+        """Connect; the group is joined by `subscribe`.
 
         Raises:
             DependencyError: no broker answers.
@@ -85,7 +85,7 @@ class KafkaEventSource:
             await self._consumer.stop()
             raise await unreachable_because(self._target, error) from error
 
-    def listen(self, listener: RevokeListener) -> None:
+    def subscribe(self, listener: RevokeListener) -> None:
         """Join the group, and tell `listener` of rebalances."""
         self._membership = Membership(
             self._consumer, self._target, self._group, listener, self._telemetry, self._forget
@@ -96,7 +96,7 @@ class KafkaEventSource:
         self._next.clear()
         self.lag.forget()
 
-    def joined(self) -> bool:
+    def is_group_member(self) -> bool:
         """Whether this is a member of the group whose partitions, if any, are settled, and whose coordinator answers.
 
         While a broker is silent aiokafka waits for it: polls are empty, and nothing is revoked.
@@ -106,7 +106,7 @@ class KafkaEventSource:
         return self._consumer._coordinator.coordinator_id is not None  # noqa: SLF001 - there is no public way
 
     @property
-    def ever_joined(self) -> bool:
+    def has_been_group_member(self) -> bool:
         """Whether this has been a member of the group since it was started."""
         return self._membership is not None and self._membership.ever_joined
 
@@ -198,7 +198,7 @@ class KafkaEventSource:
             raise DependencyError(f"Kafka does not tell what is committed: {error}") from error
         return offset
 
-    async def idle(self) -> None:
+    async def pause(self) -> None:
         """See `worker.ports.EventSource`."""
         if self._looking_ahead is None or self._looking_ahead.done():
             self._looking_ahead = asyncio.create_task(self.lag.look_ahead(), name="lag")

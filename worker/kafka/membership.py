@@ -74,7 +74,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         if revoked:
             self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
-            await self._listener.revoked()
+            await self._listener.on_revoke()
         self._forget()
         self._telemetry.assigned.set(0)
         if self.lost:

@@ -18,11 +18,11 @@ class PartDeduplicator:
         self._dead_letters = dead_letters
         self._claims = claims
 
-    async def put(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `worker.ports.DeadLetterSink`."""
         due = [position for position, item in enumerate(failed) if not self._stands(item)]
         try:
-            pointers = await self._dead_letters.put([failed[position] for position in due])
+            pointers = await self._dead_letters.write([failed[position] for position in due])
         except DeadLetterUnavailable as error:
             unacknowledged, pointers = ([due[at] for at in some] for some in (error.unacknowledged, error.pointers))
             raise DeadLetterUnavailable(str(error), unacknowledged, pointers) from error

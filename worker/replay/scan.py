@@ -61,8 +61,8 @@ class DeadLetterScan:
             DependencyError: Kafka cannot be reached, or refuses.
         """
         # The progress first: what another replay does in between is not taken for that of an earlier topic.
-        progress = await backlog.progress()
-        return cls(backlog, await backlog.extent(), progress)
+        progress = await backlog.load_progress()
+        return cls(backlog, await backlog.offset_ranges(), progress)
 
     async def scan(self, eyes: Callable[[], Eyes]) -> Eyes:
         """Show each letter that is not settled to new eyes; to others again, while a look has taught something.
@@ -121,4 +121,4 @@ class DeadLetterScan:
             DependencyError: it is not acknowledged.
         """
         chosen = self.progress if partitions is None else partitions
-        await self._backlog.save({partition: self.progress[partition] for partition in chosen}, self._stale)
+        await self._backlog.save_progress({partition: self.progress[partition] for partition in chosen}, self._stale)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from worker.core.hold import Cause, Hold
 from worker.core.outcome import Outcome, OutcomeKind
-from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.core.retry import FOREVER, RetryPolicy, Sleep
 
 _MAX_REASON = 500
 _SUCCESSES_TO_CLOSE = 3
@@ -38,7 +38,7 @@ class CircuitBreaker:
         self,
         probe: Callable[[], Awaitable[Outcome]],
         hold: Hold,
-        backoff: RetryPolicy = UNTIL_DONE,
+        backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
         *,
         starts_open: bool = False,

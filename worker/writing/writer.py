@@ -22,7 +22,7 @@ from enum import StrEnum
 from worker.core.hold import Hold
 from worker.core.model import FailedMetric
 from worker.core.outcome import Outcome, OutcomeKind
-from worker.core.retry import UNTIL_DONE, RetryPolicy, Sleep
+from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block
 from worker.observability.telemetry import Telemetry
 from worker.ports import Store
@@ -70,7 +70,7 @@ class Writer:
         retry: RetryPolicy,
         on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
         *,
-        backoff: RetryPolicy = UNTIL_DONE,
+        backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
         telemetry: Telemetry | None = None,
         starts_open: bool = False,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401  # sets the profile
 from tests.support.clock import Clock
-from worker.core.retry import UNTIL_DONE, RetryPolicy
+from worker.core.retry import FOREVER, RetryPolicy
 
 
 class Trouble(Exception):
@@ -110,7 +110,7 @@ async def test_retry_without_end_ignores_the_budget(attempts: int, max_seconds: 
     clock = Clock()
     server = Server(clock, failures=50)
     policy = RetryPolicy(attempts, max_seconds, first_wait_seconds=1.0, max_wait_seconds=2.0)
-    async for attempt in policy.without_end(Trouble, clock.sleep):
+    async for attempt in policy.retry_forever(Trouble, clock.sleep):
         with attempt:
             await server.ask_or_raise()
     assert len(server.asked_at) == 51
@@ -121,7 +121,7 @@ async def test_retry_without_end_raises_other_exceptions(clock: Clock) -> None:
     server = Server(clock, failures=1_000)
 
     async def retry() -> None:
-        async for attempt in RetryPolicy().without_end(KeyError, clock.sleep):
+        async for attempt in RetryPolicy().retry_forever(KeyError, clock.sleep):
             with attempt:
                 await server.ask_or_raise()
 
@@ -133,7 +133,7 @@ async def test_retry_without_end_raises_other_exceptions(clock: Clock) -> None:
 async def test_until_done_retries_at_most_every_15_seconds() -> None:
     clock = Clock()
     server = Server(clock, failures=2_000)
-    assert await UNTIL_DONE.call(server.ask, is_failure, clock.sleep) == "answer"
+    assert await FOREVER.call(server.ask, is_failure, clock.sleep) == "answer"
     assert max(clock.slept) <= 15.0
     assert sum(clock.slept) / len(clock.slept) > 5.0
 

@@ -230,7 +230,7 @@ class TestBatches:
 
     async def test_dropped_batch_is_measured_and_is_no_progress(self) -> None:
         async with rig() as worker:
-            worker.dead_letters.fail_puts(*[None] * 1_000)
+            worker.dead_letters.fail_writes(*[None] * 1_000)
             batch = asyncio.create_task(worker.pipeline.process([record(b"{")]))
             for _ in range(100):
                 await asyncio.sleep(0)
@@ -252,7 +252,7 @@ class TestDeadLetters:
     async def test_pointers_are_counted_as_too_large(self) -> None:
         async with rig() as worker:
             worker.dead_letters.too_large = lambda item: len(item.record.value or b"") > 5  # type: ignore[union-attr]
-            worker.dead_letters.fail_puts({1})
+            worker.dead_letters.fail_writes({1})
             await worker.pipeline.process([record(b"{" * size, offset=size) for size in (3, 10, 20)])
             assert value(worker, "dead_letters_total", kind="event", error_class="too_large") == 2
             assert value(worker, "dead_letters_total", kind="event", error_class="invalid_event") == 1

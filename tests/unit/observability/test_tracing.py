@@ -79,7 +79,7 @@ async def test_there_are_so_many_links_at_most(traced: Traced) -> None:
 
 async def test_a_batch_that_is_dropped_ends_its_spans_as_errors(traced: Traced) -> None:
     async with rig() as worker:
-        worker.dead_letters.fail_puts(*[None] * 1_000)
+        worker.dead_letters.fail_writes(*[None] * 1_000)
         waits = asyncio.Event()
         worker.clock.watch = waits.set
         pipeline = Pipeline(

@@ -62,7 +62,7 @@ async def replay(
 
 async def topic_of(*failed: Failed) -> MemoryTopic:
     topic = MemoryTopic()
-    await topic.put(failed)
+    await topic.write(failed)
     return topic
 
 
@@ -138,7 +138,7 @@ class TestAStop:
         topic = await topic_of(metric("a"), metric("b"))
         running = await self.running(topic, store, ReplayPolicy(max_metrics=1), finishing=waited.append)
         assert (await running.run(stop)).written.total() == 1
-        assert (await topic.progress())[0].first_open == 1
+        assert (await topic.load_progress())[0].first_open == 1
 
     async def test_is_heard_where_nothing_is_chosen(self) -> None:
         stop, topic = asyncio.Event(), await topic_of(*(metric(f"m{number}") for number in range(3_000)))
@@ -220,7 +220,7 @@ class TestExitCodes:
     async def test_the_topic_is_away(self) -> None:
         store = MemoryStore(refuses=lambda _: True)
         topic = await topic_of(metric("a"))
-        topic.fail_puts(*[None] * 1_000)
+        topic.fail_writes(*[None] * 1_000)
         plan, outcome = await replay(topic, store, ReplayPolicy())
         assert exit_code(plan, outcome) == 3
         assert (outcome.problem or "").startswith("the dead-letter topic: ")
@@ -303,36 +303,36 @@ class TestATopicThatWasMadeAgain:
     @pytest.mark.parametrize("keeps_texts", [True, False])
     async def test_is_replayed_from_its_beginning(self, keeps_texts: bool) -> None:
         topic, store = MemoryTopic(keeps_texts=keeps_texts), MemoryStore()
-        await topic.save({0: ReplayProgress(1_000)}, {})
-        await topic.put([metric(f"m{number}") for number in range(10)])
+        await topic.save_progress({0: ReplayProgress(1_000)}, {})
+        await topic.write([metric(f"m{number}") for number in range(10)])
         plan, outcome = await replay(topic, store, ReplayPolicy(max_metrics=4))
         assert (exit_code(plan, outcome), len(store.table)) == (0, 10)
-        await topic.put([metric(f"n{number}") for number in range(1_092)])
+        await topic.write([metric(f"n{number}") for number in range(1_092)])
         assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 1_092
 
     async def test_is_known_by_what_is_done_beyond_a_gap(self) -> None:
         done = ReplayProgress()
         done.mark_range_done(5, 1_000)
         topic = MemoryTopic()
-        await topic.save({0: done}, {})
-        await topic.put([metric(f"m{number}") for number in range(10)])
+        await topic.save_progress({0: done}, {})
+        await topic.write([metric(f"m{number}") for number in range(10)])
         assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 10
 
     async def test_is_not_one_where_another_replay_goes_on_meanwhile(self) -> None:
         class Busy(MemoryTopic):
-            async def extent(self) -> Mapping[int, range]:
-                found = await super().extent()
-                await self.put([metric("later")])
-                await self.save({0: ReplayProgress(3)}, {})
+            async def offset_ranges(self) -> Mapping[int, range]:
+                found = await super().offset_ranges()
+                await self.write([metric("later")])
+                await self.save_progress({0: ReplayProgress(3)}, {})
                 return found
 
         topic = Busy()
-        await topic.put([metric("a"), metric("b")])
-        await topic.save({0: ReplayProgress(2)}, {})
+        await topic.write([metric("a"), metric("b")])
+        await topic.save_progress({0: ReplayProgress(2)}, {})
         standing = await DeadLetterScan.now(topic)
         assert (await standing.scan(DeadLetterStatistics)).total == 0
         await standing.save()
-        assert (await topic.progress())[0].first_open == 3
+        assert (await topic.load_progress())[0].first_open == 3
 
 
 async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -> None:
@@ -342,7 +342,7 @@ async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -
     async def another(_: float) -> None:
         if not other.is_set():
             other.set()
-            await topic.save({0: ReplayProgress(6)}, {})
+            await topic.save_progress({0: ReplayProgress(6)}, {})
 
     standing = await DeadLetterScan.now(topic)
     policy = ReplayPolicy(metrics_per_second=1)

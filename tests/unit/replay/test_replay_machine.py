@@ -111,7 +111,7 @@ class Replays(RuleBasedStateMachine):
     @rule(measured=metrics, garbage=st.booleans())
     def old_worker_refuses_an_event(self, measured: dict[str, Any], garbage: bool) -> None:
         source = self.new_event(measured, "x", garbage=garbage)
-        self.loop.run_until_complete(self.topic.put([FailedEvent(source, REFUSED_BY_OLD)]))
+        self.loop.run_until_complete(self.topic.write([FailedEvent(source, REFUSED_BY_OLD)]))
 
     @rule(metric=st.sampled_from(METRICS))
     def constraint_comes_or_goes(self, metric: str) -> None:
@@ -178,9 +178,9 @@ class Replays(RuleBasedStateMachine):
 
     @rule(policy=policies, missing=st.one_of(st.none(), st.sets(st.integers(0, 3), min_size=1)))
     def topic_does_not_acknowledge(self, policy: ReplayPolicy, missing: set[int] | None) -> None:
-        self.topic.fail_puts(missing)
+        self.topic.fail_writes(missing)
         self.replay(policy)
-        self.topic._next_puts.clear()
+        self.topic._next_writes.clear()
 
     @rule(policy=policies, when=st.integers(1, 4))
     def replay_is_asked_to_stop(self, policy: ReplayPolicy, when: int) -> None:

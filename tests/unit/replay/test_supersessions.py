@@ -53,7 +53,7 @@ class Letters:
         done = ReplayProgress()
         for place in places:
             done.mark_done(place.offset)
-        await self.topic.save({0: done}, {})
+        await self.topic.save_progress({0: done}, {})
 
     async def live(self) -> set[RecordPosition]:
         standing = await DeadLetterScan.now(self.topic)
@@ -163,7 +163,7 @@ async def test_where_progress_is_forgotten_a_settled_letter_tells_of_others() ->
     newest = letters.metric_for(new)
     done = ReplayProgress(0, forgotten_before=3)
     done.mark_done(new.offset)
-    await letters.topic.save({0: done}, {})
+    await letters.topic.save_progress({0: done}, {})
     assert await letters.live() == {RecordPosition(0, 0), newest}
 
 
