@@ -81,7 +81,7 @@ async def trace_replayed_letter() -> Trace:
     """A dead letter of one metric that becomes a row, from the scan of the topic to the progress that is saved."""
     topic, hold = MemoryTopic(), WatchedHold()
     failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
-    await topic.put([FailedMetric(read(event()), "cost_usd", 0.5, failure, 3)])
+    await topic.write([FailedMetric(read(event()), "cost_usd", 0.5, failure, 3)])
     async with rig(MemoryStore(), OnUnavailable.HOLD, hold=hold) as worker:
 
         async def replay() -> None:

@@ -103,7 +103,7 @@ class Pipeline:
         fanned = FanOut()
         taken = 0
         for record in records:
-            fanned.add(record)
+            fanned.add_record(record)
             taken += 1
             if len(fanned) >= MAX_ROWS:
                 break

@@ -71,7 +71,7 @@ def _batches(records: Sequence[Record]) -> list[list[Any]]:
     for start in range(0, len(records), _BATCH):
         fanned = FanOut()
         for record in records[start : start + _BATCH]:
-            fanned.add(record)
+            fanned.add_record(record)
         batches += [block.columns() for block in fanned.blocks.values()]
     return batches
 

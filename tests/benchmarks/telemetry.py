@@ -39,7 +39,7 @@ class _Encoding(NullStore):
 
     async def insert(self, block: Block) -> Outcome:
         block.columns()
-        block.token()
+        block.deduplication_token()
         return WRITTEN
 
 

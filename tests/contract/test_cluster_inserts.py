@@ -104,7 +104,7 @@ def block_with_violation(shard_of: list[int], shard: int) -> tuple[Block, int, i
     position = of_shard[-1]
     rows = [Row(event, "m", -1.0 if number == position else 1.0) for number, event in enumerate(EVENTS)]
     assert position != len(of_shard) - 1
-    return Block.of(202601, rows), position, len(of_shard) - 1
+    return Block.from_rows(202601, rows), position, len(of_shard) - 1
 
 
 def test_the_tables_fit(cluster: Cluster) -> None:
@@ -182,7 +182,7 @@ async def test_three_invalid_rows_of_fifty_thousand_take_two_inserts(cluster: Cl
     rows = [row._replace(value=-1.0) if at in invalid else row for at, row in enumerate(block.rows())]
     telemetry = Telemetry()
     writer = Writer(store, Hold(), RetryPolicy(), telemetry=telemetry)
-    failed = await writer.write(Block.of(block.month, rows))
+    failed = await writer.write(Block.from_rows(block.month, rows))
     await writer.close()
     assert [item.value for item in failed] == [-1.0] * 3
     assert {item.attempts for item in failed} == {1}
@@ -202,7 +202,7 @@ async def test_a_refused_insert_may_be_written_on_the_other_shard(
         assert rows_of_shard(cluster, shard) == []
         assert rows_of_shard(cluster, 1 - shard) in ([], expected_on(block, shard_of, 1 - shard))
 
-    _, valid = block.divided([position])
+    _, valid = block.partition_rows([position])
     assert await insert(store, valid) is None
     assert rows_of_view(cluster) == expected(valid)
 

@@ -109,7 +109,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def block(*rows: tuple[str, float], event: Event | None = None) -> Block:
     owner = event or read({"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}})
-    return Block.of(202601, [Row(owner, metric, value) for metric, value in rows])
+    return Block.from_rows(202601, [Row(owner, metric, value) for metric, value in rows])
 
 
 class Traceable(SimpleNamespace):
@@ -214,7 +214,7 @@ class TestClickHouse:
     ) -> None:
         document = {"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}}
         event = read(document | {"completed_at": instant})
-        assert await stores(target).insert(Block.of(month, [Row(event, "a", 1)])) == WRITTEN
+        assert await stores(target).insert(Block.from_rows(month, [Row(event, "a", 1)])) == WRITTEN
         answer = clickhouse.execute(
             "SELECT toString(completed_at), toUInt32(_partition_id) FROM execution_metrics FINAL"
         )
@@ -242,11 +242,11 @@ class TestClickHouse:
         rows = [Row(user, "a", 1), Row(user, "b", 2), Row(user, "c", 3), Row(nobody, "d", 4)]
         constraint = Constraint(f"`{target.database}`.execution_metrics", expression, "no")
         store = stores(target)
-        assert list(await store.find_violations(constraint, Block.of(202601, rows))) == violating
+        assert list(await store.find_violations(constraint, Block.from_rows(202601, rows))) == violating
         clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT another CHECK {expression}")
         refused = []
         for position, row in enumerate(rows):
-            outcome = await store.insert(Block.of(202601, [row]))
+            outcome = await store.insert(Block.from_rows(202601, [row]))
             if outcome.kind is OutcomeKind.REFUSED:
                 refused.append(position)
             else:
@@ -340,7 +340,7 @@ class TestClickHouse:
     async def test_retry_after_a_lost_answer_makes_no_duplicate(
         self, engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
     ) -> None:
-        rows = Block.of(202601, [Row(event, "a", 1) for event in many_events(1_000)])
+        rows = Block.from_rows(202601, [Row(event, "a", 1) for event in many_events(1_000)])
         async with FaultProxy(engine.port) as proxy:
             store = stores(replace(target, port=proxy.port))
             assert await store.probe() == WRITTEN

@@ -138,7 +138,7 @@ class MemoryStore(Store):
         return visible
 
     def _apply(self, block: Block) -> None:
-        if (token := block.token()) not in self._tokens:
+        if (token := block.deduplication_token()) not in self._tokens:
             self._tokens.add(token)
             self.table += stored_rows(block)
 

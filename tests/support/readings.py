@@ -28,7 +28,7 @@ def as_the_worker_reads(record: Record) -> Reading:
         ValueError: something of it is there twice, or the books of the `FanOut` itself do not balance.
     """
     fanned = FanOut()
-    fanned.add(record)
+    fanned.add_record(record)
     if not fanned.events:
         if len(fanned.failed) != 1 or not isinstance(fanned.failed[0], FailedEvent):
             raise ValueError(f"what is no event is one failed event, not {fanned.failed}")

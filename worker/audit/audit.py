@@ -106,7 +106,7 @@ class Audit:
     async def _reconcile(self, records: Sequence[Record]) -> None:
         fanned = FanOut()
         for record in records:
-            fanned.add(record)
+            fanned.add_record(record)
         await self._rows(fanned)
         for failed in fanned.failed:
             self._failure(failed)

@@ -82,7 +82,7 @@ class ClickHouseStore:
         self._telemetry.insert_rows.observe(len(block))
         outcome: Outcome | None = None
         try:
-            outcome = self._insert(block, {"insert_deduplication_token": block.token()})
+            outcome = self._insert(block, {"insert_deduplication_token": block.deduplication_token()})
         finally:
             label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("mistake", "")
             self._telemetry.insert_seconds.observe(perf_counter() - started)

@@ -47,18 +47,18 @@ class Block:
         self.values: list[float] = []
 
     @classmethod
-    def of(cls, month: int, rows: Iterable[Row]) -> "Block":
+    def from_rows(cls, month: int, rows: Iterable[Row]) -> "Block":
         """Build a block from single rows."""
         block = cls(month)
         for _, same in groupby(rows, _event_identity):
             events, metrics, values = zip(*same, strict=True)
-            block.add(events[0], metrics, values)
+            block.add_rows(events[0], metrics, values)
         return block
 
     def __len__(self) -> int:
         return len(self.metrics)
 
-    def add(self, event: Event, metrics: Iterable[str], values: Iterable[float]) -> None:
+    def add_rows(self, event: Event, metrics: Iterable[str], values: Iterable[float]) -> None:
         """Add one row for each of `metrics`, which all belong to `event`; `values` is as long."""
         before = len(self.metrics)
         self.metrics += metrics
@@ -76,7 +76,7 @@ class Block:
         owners = chain.from_iterable(map(repeat, self.events, self.counts))
         return map(Row, owners, self.metrics, self.values)
 
-    def divided(self, positions: Iterable[int]) -> tuple["Block", "Block"]:
+    def partition_rows(self, positions: Iterable[int]) -> tuple["Block", "Block"]:
         """The rows at `positions`, and the others, each in order."""
         chosen, others = Block(self.month), Block(self.month)
         ends = [0, *accumulate(self.counts)]
@@ -86,7 +86,7 @@ class Block:
             some, done = frozenset(wanted), number + 1
             for position in range(ends[number], ends[done]):
                 block = chosen if position in some else others
-                block.add(self.events[number], (self.metrics[position],), (self.values[position],))
+                block.add_rows(self.events[number], (self.metrics[position],), (self.values[position],))
         others._extend(self, done, len(self.events), ends)
         return chosen, others
 
@@ -95,7 +95,9 @@ class Block:
         if first == end:
             return
         second = starts[first + 1]
-        self.add(source.events[first], source.metrics[starts[first] : second], source.values[starts[first] : second])
+        self.add_rows(
+            source.events[first], source.metrics[starts[first] : second], source.values[starts[first] : second]
+        )
         self.events += source.events[first + 1 : end]
         self.counts += source.counts[first + 1 : end]
         self.metrics += source.metrics[second : starts[end]]
@@ -125,7 +127,7 @@ class Block:
             ids, agents, users, self.metrics, self.values, completed, recorded, topics, partitions, offsets,
         ]  # fmt: skip
 
-    def token(self) -> str:
+    def deduplication_token(self) -> str:
         """Name exactly these rows: the same rows give the same token, any other rows another.
 
         ClickHouse drops an insert in silence whose `insert_deduplication_token` it has seen, whatever it holds, so

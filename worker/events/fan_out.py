@@ -45,7 +45,7 @@ class FanOut:
         """How many rows the blocks hold."""
         return self._rows
 
-    def add(self, record: Record) -> None:
+    def add_record(self, record: Record) -> None:
         """Decode one record and put each of its metrics where it belongs; never raises, whatever the bytes."""
         try:
             event = decode(record)
@@ -70,7 +70,7 @@ class FanOut:
         # The ordinary event: nothing but numbers under sound names. Measured at a tenth of looking at each in turn.
         if _NUMBERS.issuperset(map(type, metrics.values())) and (_KNOWN.issuperset(metrics) or _sound(metrics)):
             self._rows += len(metrics)
-            self._block(event).add(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
+            self._block(event).add_rows(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
         else:
             self._add_one_by_one(event)
 
@@ -94,7 +94,7 @@ class FanOut:
                 values.append(value)
         if names:
             self._rows += len(names)
-            self._block(event).add(event, names, values)
+            self._block(event).add_rows(event, names, values)
 
     def _fail(self, event: Event, name: str, value: float | Unrepresentable, error_type: str, message: str) -> None:
         failure = Failure(ErrorClass.INVALID_METRIC, error_type, message)

@@ -27,7 +27,7 @@ def add_contents(letter: DeadLetter, fanned: FanOut) -> int:
     if letter.kind == "metric":
         fanned.add_event(event_of(letter))
     else:
-        fanned.add(replayed(letter, letter.record.value))
+        fanned.add_record(replayed(letter, letter.record.value))
     return len(letter.record.value or b"")
 
 
@@ -52,7 +52,7 @@ async def add_from_source(letter: DeadLetter, fanned: FanOut, sources: SourceRec
     # rows once more changes nothing.
     if pointer is not None and sha256(found.value or b"").hexdigest() != pointer.sha256:
         raise NotAtSource("another record stands in the place of the source record")
-    fanned.add(replayed(letter, found.value, found))
+    fanned.add_record(replayed(letter, found.value, found))
     return len(found.value or b"")
 
 

@@ -93,7 +93,7 @@ class Judge:
     def _verdict(self, fanned: FanOut, record: Record, always: bool) -> Verdict | None:
         rows, failures = fanned.rows, len(fanned.failed)
         skipped = fanned.skipped.copy() if always else None
-        fanned.add(record)
+        fanned.add_record(record)
         self.lines += 1
         failed = fanned.failed[failures:]
         self.refused += bool(failed)

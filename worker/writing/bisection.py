@@ -137,7 +137,7 @@ class Bisection:
         self._writes.pieces += 1
 
     def _remove_violating(self, piece: Piece, outcome: Outcome, violating: Sequence[int]) -> None:
-        invalid, others = piece.block.divided(violating)
+        invalid, others = piece.block.partition_rows(violating)
         self._pieces.remove(piece)
         message = outcome.constraint.violated if outcome.constraint else outcome.message
         self._add_failed(invalid, piece, ErrorClass.ROW_REFUSED, outcome._replace(message=message))
@@ -215,7 +215,7 @@ class Bisection:
 
     @staticmethod
     def _part(piece: Piece, rows: Sequence[Row], *, is_reserved: bool = False) -> Piece:
-        return Piece(Block.of(piece.block.month, rows), piece.attempts, is_reserved=is_reserved)
+        return Piece(Block.from_rows(piece.block.month, rows), piece.attempts, is_reserved=is_reserved)
 
     def _fail(self, piece: Piece, error_class: ErrorClass, outcome: Outcome) -> None:
         self._pieces.remove(piece)

@@ -77,7 +77,7 @@ class Constraints:
                 break  # it may not answer about the others either, and each would wait
             violating.update(positions)
             self._count(constraint, violated=bool(positions))
-        return block.divided(violating) if violating else (Block(block.month), block)
+        return block.partition_rows(violating) if violating else (Block(block.month), block)
 
     def forget(self) -> None:
         """Rows that violate them were written: the table was changed."""

@@ -57,7 +57,7 @@ def by_us(block: Block, types: list[tuple[str, str]], revision: int) -> bytes:
 @pytest.mark.parametrize("revision", [LATER - 1, LATER])
 def test_any_rows_are_encoded_as_by_the_driver(revision: int, lists: list[list[Row]]) -> None:
     (rows,) = lists
-    block = Block.of(202601, rows or [Row(EVENT, "m", 1)])
+    block = Block.from_rows(202601, rows or [Row(EVENT, "m", 1)])
     assert by_us(block, TYPES, revision) == by_the_driver(block, TYPES, revision)
 
 
@@ -67,14 +67,14 @@ def test_dictionaries_of_any_length_are_encoded_as_by_the_driver(different: int)
     block = Block(202601)
     for number in range(different):
         agent = EVENT._replace(agent_name=f"agent {number}", record=Record(None, topic=f"topic {number}"))
-        block.add(agent, (f"metric {number}", "again"), (number, -number))
+        block.add_rows(agent, (f"metric {number}", "again"), (number, -number))
     assert by_us(block, TYPES, LATER) == by_the_driver(block, TYPES, LATER)
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 16_383, 16_384, 300_000])
 @pytest.mark.parametrize("letter", ["a", "é", "😀"])
 def test_strings_of_any_length_are_encoded_as_by_the_driver(length: int, letter: str) -> None:
-    block = Block.of(202601, [Row(EVENT._replace(user_id=letter * length), "m", 1), Row(EVENT, "n", 2)])
+    block = Block.from_rows(202601, [Row(EVENT._replace(user_id=letter * length), "m", 1), Row(EVENT, "n", 2)])
     assert by_us(block, TYPES, LATER) == by_the_driver(block, TYPES, LATER)
 
 
@@ -107,5 +107,7 @@ def test_columns_are_sent_in_the_order_of_the_server() -> None:
 def test_value_that_cannot_be_encoded_is_raised_before_a_byte_is_sent() -> None:
     wire = Wire(LATER)
     with pytest.raises(UnicodeEncodeError):
-        send_block(wire, TYPES, Block.of(202601, [Row(EVENT, "m", 1), Row(EVENT._replace(user_id="\ud800"), "m", 1)]))
+        send_block(
+            wire, TYPES, Block.from_rows(202601, [Row(EVENT, "m", 1), Row(EVENT._replace(user_id="\ud800"), "m", 1)])
+        )
     assert wire.sent() == b""

@@ -119,7 +119,7 @@ class TestAMetric:
     @given(strategies.metrics)
     def test_keeps_its_name_and_value_all_the_way_from_the_record(self, metrics: dict[str, object]) -> None:
         fanned = FanOut()
-        fanned.add(record(event(metrics=metrics)))
+        fanned.add_record(record(event(metrics=metrics)))
         for item in fanned.failed:
             written = json.loads(payload(item))
             original = metrics[written["metric_type"]]

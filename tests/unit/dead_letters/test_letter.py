@@ -128,7 +128,7 @@ def test_an_event_comes_back_as_it_was(
 @given(strategies.metrics)
 def test_what_a_careless_producer_sent_is_judged_again_as_it_was(metrics: dict[str, object]) -> None:
     fanned = FanOut()
-    fanned.add(record(event(metrics=metrics)))
+    fanned.add_record(record(event(metrics=metrics)))
     again = FanOut()
     for item in fanned.failed:
         again.add_event(event_of(back(dead_letter(item, HEAD, 0))))

@@ -19,7 +19,7 @@ EVENT = Event(
 
 
 def block(*rows: Row) -> Block:
-    return Block.of(202601, rows)
+    return Block.from_rows(202601, rows)
 
 
 def identity(made: Block) -> list[tuple[object, ...]]:
@@ -35,17 +35,17 @@ class TestDividing:
         some = st.builds(Row, st.sampled_from(events), st.sampled_from("abc"), st.integers(0, 9))
         rows = data.draw(st.lists(some, max_size=20))
         positions = data.draw(st.sets(st.sampled_from(range(len(rows))))) if rows else set()
-        chosen, others = block(*rows).divided(positions)
+        chosen, others = block(*rows).partition_rows(positions)
         for part, inside in ((chosen, True), (others, False)):
             expected = block(*(row for position, row in enumerate(rows) if (position in positions) is inside))
             assert (part.events, part.counts, part.metrics) == (expected.events, expected.counts, expected.metrics)
-            assert part.token() == expected.token()
+            assert part.deduplication_token() == expected.deduplication_token()
 
 
 class TestColumns:
     def test_are_those_that_the_insert_names(self) -> None:
         made = Block(202601)
-        made.add(EVENT, ["x", "y"], [1, 2.5])
+        made.add_rows(EVENT, ["x", "y"], [1, 2.5])
         assert dict(zip(COLUMNS, made.columns(), strict=True)) == {
             "execution_id": [UUID(int=1)] * 2,
             "agent_name": ["a"] * 2,
@@ -81,7 +81,7 @@ class TestColumns:
 
     def test_of_no_rows_are_empty(self) -> None:
         made = Block(202601)
-        made.add(EVENT, [], [])
+        made.add_rows(EVENT, [], [])
         assert len(made) == 0
         assert made.columns() == [[] for _ in COLUMNS]
 
@@ -101,17 +101,17 @@ class TestRows:
         expected = []
         for item, count in zip(many_events(len(counts)), counts, strict=True):
             names = [f"m{number}" for number in range(count)]
-            made.add(item, names, list(range(count)))
+            made.add_rows(item, names, list(range(count)))
             expected += [Row(item, name, number) for number, name in enumerate(names)]
         assert rows_of(made) == expected
-        assert rows_of(Block.of(202601, made.rows())) == expected
+        assert rows_of(Block.from_rows(202601, made.rows())) == expected
 
 
 class TestToken:
     @given(strategies.row_lists(max_lists=2))
     def test_is_equal_if_and_only_if_the_rows_are(self, lists: list[list[Row]]) -> None:
         one, other = (block(*rows) for rows in lists)
-        assert (one.token() == other.token()) == (identity(one) == identity(other))
+        assert (one.deduplication_token() == other.deduplication_token()) == (identity(one) == identity(other))
 
     @given(st.data())
     def test_changes_with_any_change(self, data: st.DataObject) -> None:
@@ -119,7 +119,7 @@ class TestToken:
         change = data.draw(st.sampled_from([_drop, _repeat, _swap, _another_value, _another_metric, _another_event]))
         changed = change(data, list(rows)) if rows else [Row(EVENT, "m", 1)]
         one, other = block(*rows), block(*changed)
-        assert (one.token() == other.token()) == (identity(one) == identity(other))
+        assert (one.deduplication_token() == other.deduplication_token()) == (identity(one) == identity(other))
 
     @pytest.mark.parametrize(
         "changed",
@@ -136,33 +136,33 @@ class TestToken:
         ],
     )
     def test_changes_with_every_field_of_the_event(self, changed: Event) -> None:
-        assert block(Row(EVENT, "m", 1)).token() != block(Row(changed, "m", 1)).token()
+        assert block(Row(EVENT, "m", 1)).deduplication_token() != block(Row(changed, "m", 1)).deduplication_token()
 
     def test_is_the_same_however_the_rows_were_added(self) -> None:
         many = block_of(many_events(20), ["a", "b", "c"])
-        assert Block.of(many.month, many.rows()).token() == many.token()
+        assert Block.from_rows(many.month, many.rows()).deduplication_token() == many.deduplication_token()
         several = Block(many.month)
-        several.add(EVENT, [], [])
+        several.add_rows(EVENT, [], [])
         for row in many.rows():
-            several.add(row.event, [row.metric], [row.value])
-            several.add(row.event, [], [])
-        assert several.token() == many.token()
+            several.add_rows(row.event, [row.metric], [row.value])
+            several.add_rows(row.event, [], [])
+        assert several.deduplication_token() == many.deduplication_token()
 
     def test_is_the_same_in_another_process(self) -> None:
         # Redelivered after a crash: nothing of this process, such as its hash seed, may be in it.
-        assert block(Row(EVENT, "m", 1)).token() == "f78c76f9c6e5a0da0f1cf60ba7ddca87"
+        assert block(Row(EVENT, "m", 1)).deduplication_token() == "f78c76f9c6e5a0da0f1cf60ba7ddca87"
 
     @pytest.mark.parametrize("value", [1, 1.0, True])
     def test_is_that_of_the_float_that_is_stored(self, value: float) -> None:
-        assert block(Row(EVENT, "m", value)).token() == block(Row(EVENT, "m", 1)).token()
+        assert block(Row(EVENT, "m", value)).deduplication_token() == block(Row(EVENT, "m", 1)).deduplication_token()
 
     def test_tells_the_zeros_apart(self) -> None:
-        assert block(Row(EVENT, "m", 0.0)).token() != block(Row(EVENT, "m", -0.0)).token()
+        assert block(Row(EVENT, "m", 0.0)).deduplication_token() != block(Row(EVENT, "m", -0.0)).deduplication_token()
 
     def test_tells_names_apart_that_are_one_when_joined(self) -> None:
         one = block(Row(EVENT, "a", 1), Row(EVENT, "bc", 1))
         other = block(Row(EVENT, "ab", 1), Row(EVENT, "c", 1))
-        assert one.token() != other.token()
+        assert one.deduplication_token() != other.deduplication_token()
 
 
 def _drop(data: st.DataObject, rows: list[Row]) -> list[Row]:

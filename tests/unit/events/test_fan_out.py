@@ -17,7 +17,7 @@ from worker.events.fan_out import FanOut, _month
 def fan_out(*records: Record) -> FanOut:
     fanned = FanOut()
     for item in records:
-        fanned.add(item)
+        fanned.add_record(item)
     return fanned
 
 
@@ -175,7 +175,7 @@ class TestTheTwoPaths:
     def test_agree(self, metrics: dict[str, object]) -> None:
         fast, slow = FanOut(), FanOut()
         source = record(event(metrics=metrics))
-        fast.add(source)
+        fast.add_record(source)
         slow._add_one_by_one(read(event(metrics=metrics)))
         assert (fast.rows, len(fast), fast.skipped) == (slow.rows, len(slow), slow.skipped)
         assert _shape(fast) == _shape(slow)
@@ -204,7 +204,7 @@ def _plain(row: Row) -> tuple[object, ...]:
 def test_a_record_that_the_client_cannot_parse_is_a_dead_letter_that_names_its_place() -> None:
     unreadable = UnreadableRecord("execution-completed", 3, 41)
     fanned = FanOut()
-    fanned.add(unreadable)
+    fanned.add_record(unreadable)
     (failed,) = fanned.failed
     assert isinstance(failed, FailedEvent)
     assert (failed.record, failed.failure.error_type) == (unreadable, "UnreadableRecord")

@@ -166,7 +166,7 @@ class WatchedStore(MemoryStore):
     async def insert(self, block: Block) -> Outcome:
         outcome = await super().insert(block)
         if outcome != WRITTEN and len(block) > 1:
-            self.failed.add(block.token())
+            self.failed.add(block.deduplication_token())
         return outcome
 
 

@@ -100,7 +100,7 @@ def test_an_example_is_read_as_rows(name: str) -> None:
     value = example.get("value", example)
     headers = tuple((key, text.encode()) for key, text in example.get("headers", {}).items())
     fanned = FanOut()
-    fanned.add(Record(encoded(value), headers=headers))
+    fanned.add_record(Record(encoded(value), headers=headers))
     assert (fanned.rows, fanned.skipped, fanned.failed) == (3, {"string": 1}, [])
     assert Draft202012Validator(EVENT).is_valid(value.get("data", value))
 

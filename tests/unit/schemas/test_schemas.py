@@ -139,7 +139,7 @@ class TestMetrics:
     @example("n" * 257, "skipped")
     def test_have_the_fate_that_the_definitions_say(self, name: str, value: object) -> None:
         fanned = FanOut()
-        fanned.add(events.record(events.event(metrics={name: value})))
+        fanned.add_record(events.record(events.event(metrics={name: value})))
         number = validator("metric_number", EVENT).is_valid(value)
         sound = validator("metric_name", EVENT).is_valid(name)
         assert fanned.rows == (number and sound)

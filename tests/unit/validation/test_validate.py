@@ -121,7 +121,7 @@ def test_says_what_the_worker_does_of_every_record_of_the_fuzz_corpus() -> None:
         lines = [Line(1, encoded(event(metrics={"a": 1, "s": ""})), 0), Line(2, record.value, len(record.value))]
         _, verdict = judge.judge(lines, all_of_them=True)
         alone = FanOut()
-        alone.add(Record(record.value, offset=2, timestamp=record.timestamp, headers=tuple(record.headers)))
+        alone.add_record(Record(record.value, offset=2, timestamp=record.timestamp, headers=tuple(record.headers)))
         assert (verdict.rows, verdict.skipped) == (alone.rows, dict(alone.skipped)), record.name
         assert fate(verdict) == Counter(str(item.failure) for item in alone.failed), record.name
         judged += 1

@@ -144,7 +144,7 @@ class TestAnOutage:
             failed = await worker.writer.write(BLOCK)
             assert len(failed) == 8
             visible = worker.store.deduplicated()
-            again = Block.of(
+            again = Block.from_rows(
                 BLOCK.month, (Row(item.event, item.metric, float(str(item.value))) for item in failed[3:6])
             )
             assert await worker.writer.write(again) == []
@@ -168,7 +168,7 @@ class TestAnOutage:
                 return UNAVAILABLE if block.month == 202501 else await super().insert(block)
 
         async with rig(Partial(), on_unavailable) as worker:
-            old = Block.of(202501, BLOCK.rows())
+            old = Block.from_rows(202501, BLOCK.rows())
             waiting = asyncio.create_task(worker.writer.write(old))
             await until(lambda: worker.hold.active)
             if on_unavailable is OnUnavailable.DEAD_LETTER:
@@ -513,14 +513,16 @@ class TestWhateverHappens:
         names_constraint: bool,
         on_unavailable: OnUnavailable,
     ) -> None:
-        block = Block.of(202601, lists[0])
+        block = Block.from_rows(202601, lists[0])
         store = MemoryStore(
             lambda row: row.metric in bad_metrics and row.value in bad_values, names_constraint=names_constraint
         )
         async with rig(store, on_unavailable) as worker:
             follow(store, script)
             failed = await worker.writer.write(block)
-        returned = stored_rows(Block.of(202601, (Row(item.event, item.metric, _number(item)) for item in failed)))
+        returned = stored_rows(
+            Block.from_rows(202601, (Row(item.event, item.metric, _number(item)) for item in failed))
+        )
         assert Counter(store.acknowledged) + Counter(returned) == Counter(stored_rows(block))
         for item in failed:
             invalid = item.metric in bad_metrics and item.value in bad_values
@@ -539,7 +541,9 @@ class TestWhateverHappens:
             failed = await asyncio.gather(*(worker.writer.write(block) for block in blocks))
             await until(lambda: not worker.hold.active)  # the probe ends it
         for block, items in zip(blocks, failed, strict=True):
-            returned = stored_rows(Block.of(202601, (Row(item.event, item.metric, _number(item)) for item in items)))
+            returned = stored_rows(
+                Block.from_rows(202601, (Row(item.event, item.metric, _number(item)) for item in items))
+            )
             expected = Counter(stored_rows(block))
             acknowledged = Counter(row for row in store.acknowledged if row in expected)
             assert acknowledged + Counter(returned) == expected
