@@ -10,7 +10,7 @@ import orjson
 from worker.core.errors import WorkerError
 from worker.core.model import Event, Record, ReplayedRecord
 from worker.dead_letters.letter import DeadLetter, instant
-from worker.events.decode import is_encodable, number
+from worker.events.tolerant_json import is_encodable, parse_number
 
 
 class DamagedLetter(WorkerError):
@@ -51,7 +51,7 @@ def event_of(letter: DeadLetter) -> Event:
             user,
             instant(row["completed_at"]),
             instant(row["recorded_at"]),
-            {name: number(row["metric_value"])},
+            {name: parse_number(row["metric_value"])},
             replayed(letter, None),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

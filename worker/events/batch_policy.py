@@ -1,4 +1,4 @@
-"""How much is taken from Kafka at once."""
+"""How many records are read from Kafka into one batch."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 class BatchPolicy:
     """The limits of one batch; whichever is reached first closes it.
 
-    A batch is what one commit covers, and the most that is in memory at a time. A record that is larger than
-    `max_bytes` is a batch of its own: nothing is too large to be looked at.
+    One commit covers one batch. A record larger than `max_bytes` is a batch of its own.
 
     Attributes:
-        max_events: records at most, from 1.
-        max_bytes: sum of the records' keys, values and headers, in bytes, from 1.
-        linger_seconds: how long a batch that is not full waits for more, from 0.
+        max_events: number of records, at least 1.
+        max_bytes: bytes of their keys, values and headers, at least 1.
+        linger_seconds: how long a batch that is not full waits for more records, at least 0.
 
     Raises:
         ValueError: a limit is out of its bounds.

@@ -1,4 +1,4 @@
-"""A block: the rows that one INSERT carries, all of one ClickHouse partition."""
+"""A block: the rows of one INSERT, all of one partition of the table."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,11 +28,11 @@ COLUMNS = (
 class Block:
     """Rows for one partition of the table.
 
-    What the rows of one event share is kept once an event; `columns` spreads it out when the block is sent.
+    The fields that the rows of an event share are kept once for each event; `columns` repeats them for each row.
 
-    Attributes, none to be changed from outside:
+    Attributes (read only):
         month: the partition, `YYYYMM` of `completed_at` in UTC.
-        events: whose rows these are, in order; one event several times only where others are between.
+        events: the events of the rows, in order; an event is here twice only if rows of others are in between.
         counts: how many rows each of `events` has, at least 1.
         metrics, values: of each row.
     """
@@ -50,7 +50,7 @@ class Block:
     def from_rows(cls, month: int, rows: Iterable[Row]) -> "Block":
         """Build a block from single rows."""
         block = cls(month)
-        for _, same in groupby(rows, _event_identity):
+        for _, same in groupby(rows, lambda row: id(row.event)):
             events, metrics, values = zip(*same, strict=True)
             block.add_rows(events[0], metrics, values)
         return block
@@ -59,12 +59,12 @@ class Block:
         return len(self.metrics)
 
     def add_rows(self, event: Event, metrics: Iterable[str], values: Iterable[float]) -> None:
-        """Add one row for each of `metrics`, which all belong to `event`; `values` is as long."""
+        """Add one row for each of `metrics` of `event`; `values` has the same length."""
         before = len(self.metrics)
         self.metrics += metrics
         self.values += values
         added = len(self.metrics) - before
-        # Rows of one event in a row are one entry however they came, so that equal rows have equal tokens.
+        # Successive rows of one event are one entry, however they were added, so that equal rows have equal tokens.
         if self.events and self.events[-1] is event:
             self.counts[-1] += added
         elif added:
@@ -72,26 +72,26 @@ class Block:
             self.counts.append(added)
 
     def rows(self) -> Iterator[Row]:
-        """Each row by itself, in order."""
+        """The rows, in order."""
         owners = chain.from_iterable(map(repeat, self.events, self.counts))
         return map(Row, owners, self.metrics, self.values)
 
     def partition_rows(self, positions: Iterable[int]) -> tuple["Block", "Block"]:
-        """The rows at `positions`, and the others, each in order."""
+        """The rows at `positions` and all other rows, each in order."""
         chosen, others = Block(self.month), Block(self.month)
-        ends = [0, *accumulate(self.counts)]
+        starts = [0, *accumulate(self.counts)]
         done = 0
-        for number, wanted in groupby(sorted(positions), lambda position: bisect_right(ends, position) - 1):
-            others._extend(self, done, number, ends)
-            some, done = frozenset(wanted), number + 1
-            for position in range(ends[number], ends[done]):
-                block = chosen if position in some else others
+        for number, group in groupby(sorted(positions), lambda position: bisect_right(starts, position) - 1):
+            others._extend(self, done, number, starts)
+            wanted, done = frozenset(group), number + 1
+            for position in range(starts[number], starts[done]):
+                block = chosen if position in wanted else others
                 block.add_rows(self.events[number], (self.metrics[position],), (self.values[position],))
-        others._extend(self, done, len(self.events), ends)
+        others._extend(self, done, len(self.events), starts)
         return chosen, others
 
     def _extend(self, source: "Block", first: int, end: int, starts: Sequence[int]) -> None:
-        """Add the events of `source` from number `first` to before `end`, whose rows begin at `starts`."""
+        """Add the events `first` to before `end` of `source`; `starts` has the position of each event's first row."""
         if first == end:
             return
         second = starts[first + 1]
@@ -104,7 +104,7 @@ class Block:
         self.values += source.values[second : starts[end]]
 
     def columns(self) -> list[Sequence[object]]:
-        """Each of `COLUMNS` as a list of one value a row. Times are in milliseconds, as DateTime64(3) stores them."""
+        """Each of `COLUMNS` as a list with one value a row. Times are in milliseconds, as DateTime64(3) stores them."""
         ids: list[object] = []
         agents: list[object] = []
         users: list[object] = []
@@ -128,14 +128,14 @@ class Block:
         ]  # fmt: skip
 
     def deduplication_token(self) -> str:
-        """Name exactly these rows: the same rows give the same token, any other rows another.
+        """The `insert_deduplication_token`: equal for equal rows, different for any others.
 
-        ClickHouse drops an insert in silence whose `insert_deduplication_token` it has seen, whatever it holds, so
-        every column goes in. Offsets alone would not do: a topic that is made again starts again at 0.
+        ClickHouse silently drops an insert whose token it has seen, whatever its rows, so the token covers every
+        column. Offsets alone would not be enough: a topic that is deleted and created again starts at 0.
         """
         digest = blake2b(digest_size=16)
         for part in (
-            orjson.dumps(self._identities()),
+            orjson.dumps(self._event_columns()),
             orjson.dumps(self.metrics),
             pack(f"<{len(self.values)}d", *self.values),
         ):
@@ -143,8 +143,8 @@ class Block:
             digest.update(part)
         return digest.hexdigest()
 
-    def _identities(self) -> list[Sequence[object]]:
-        """Everything but metrics and values, in lists as long as `events`: half the time of a tuple for each event."""
+    def _event_columns(self) -> list[Sequence[object]]:
+        """All columns but metrics and values, one value for each event: half the time of a tuple for each event."""
         records = [event.record for event in self.events]
         return [
             [event.execution_id for event in self.events],
@@ -157,7 +157,3 @@ class Block:
             [record.offset for record in records],
             self.counts,
         ]
-
-
-def _event_identity(row: Row) -> int:
-    return id(row.event)

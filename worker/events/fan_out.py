@@ -1,4 +1,4 @@
-"""From events to blocks: every number is a row, everything else is skipped by a documented rule or a failed metric."""
+"""From records to blocks: each number becomes a row; anything else is skipped by a documented rule, or has failed."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -9,19 +9,27 @@ import structlog
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, Unrepresentable
 from worker.events.block import Block
-from worker.events.decode import MAX_NAME_LENGTH, decode, is_encodable, json_type
+from worker.events.decode import MAX_NAME_LENGTH, decode
+from worker.events.tolerant_json import is_encodable, json_type
 
 log = structlog.get_logger(__name__)
 
 _NUMBERS = frozenset({int, float, bool})
+_NAME_RULE = f"the name of a metric has 1 to {MAX_NAME_LENGTH} characters that can be written as UTF-8"
+_VALID_NAMES: set[str] = set()
+"""Cache: producers send the same names again and again, and this lookup takes a tenth of the time of the checks."""
+_MAX_VALID_NAMES = 10_000
+_MONTHS: dict[int, int] = {}
+"""Cache: day since 1970 -> month. It has at most as many entries as DateTime64 has days, 146,097."""
 _DAY = 86_400_000
 
 
 class FanOut:
-    """What a run of records came to: the fate of each metric is in exactly one of these.
+    """The metrics of some records, each in exactly one of these.
 
     Attributes:
         blocks: the rows, by month of `completed_at`.
+        rows: how many rows the blocks hold.
         failed: metrics and events that will be dead letters.
         skipped: how many metrics were skipped, by JSON type.
         tombstones: how many records had no value.
@@ -30,31 +38,26 @@ class FanOut:
 
     def __init__(self) -> None:
         self.blocks: dict[int, Block] = {}
+        self.rows = 0
         self.failed: list[Failed] = []
         self.skipped: Counter[str] = Counter()
         self.tombstones = 0
         self.events = 0
-        self._rows = 0
 
     def __len__(self) -> int:
-        """Rows and failures, that is what is held in memory."""
-        return self._rows + len(self.failed)
-
-    @property
-    def rows(self) -> int:
-        """How many rows the blocks hold."""
-        return self._rows
+        """Rows and failures, which is what is held in memory."""
+        return self.rows + len(self.failed)
 
     def add_record(self, record: Record) -> None:
-        """Decode one record and put each of its metrics where it belongs; never raises, whatever the bytes."""
+        """Decode a record and add its metrics. Never raises, whatever the bytes."""
         try:
             event = decode(record)
         except InvalidEvent as error:
-            self._refuse(record, error.reason, str(error))
+            self._fail_event(record, error.reason, str(error))
             return
         except Exception as error:
             log.exception("decode failed unexpectedly", source=f"{record.topic}/{record.partition}/{record.offset}")
-            self._refuse(record, type(error).__name__, f"the worker could not read it: {error}")
+            self._fail_event(record, type(error).__name__, f"the worker could not read it: {error}")
             return
         if event is None:
             self.tombstones += 1
@@ -63,89 +66,75 @@ class FanOut:
         self.add_event(event)
 
     def add_event(self, event: Event) -> None:
-        """Put each metric of an event where it belongs."""
+        """Add the metrics of an event."""
         metrics = event.metrics
         if not metrics:
             return  # no row, hence no block either
-        # The ordinary event: nothing but numbers under sound names. Measured at a tenth of looking at each in turn.
-        if _NUMBERS.issuperset(map(type, metrics.values())) and (_KNOWN.issuperset(metrics) or _sound(metrics)):
-            self._rows += len(metrics)
-            self._block(event).add_rows(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
+        # The ordinary event has only numbers with valid names: a tenth of the time of checking each metric in turn.
+        if _NUMBERS.issuperset(map(type, metrics.values())) and (
+            _VALID_NAMES.issuperset(metrics) or _all_names_valid(metrics)
+        ):
+            self.rows += len(metrics)
+            self._block_of(event).add_rows(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
         else:
             self._add_one_by_one(event)
 
-    def _refuse(self, record: Record, reason: str, message: str) -> None:
-        self.failed.append(FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, reason, message)))
+    def _fail_event(self, record: Record, error_type: str, message: str) -> None:
+        self.failed.append(FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, error_type, message)))
 
     def _add_one_by_one(self, event: Event) -> None:
         names: list[str] = []
         values: list[float] = []
         for name, value in event.metrics.items():
             if isinstance(value, Unrepresentable):
-                self._fail(
-                    event, name, value, "UnrepresentableNumber", f"{_shown(value.literal)} does not fit a Float64"
-                )
+                message = f"{_shorten(value.literal)} does not fit a Float64"
+                self._fail_metric(event, name, value, "UnrepresentableNumber", message)
             elif not isinstance(value, int | float):
                 self.skipped[json_type(value)] += 1
-            elif not _sound((name,)):
-                self._fail(event, name, value, "InvalidName", _NAME_RULE)
+            elif not _all_names_valid((name,)):
+                self._fail_metric(event, name, value, "InvalidName", _NAME_RULE)
             else:
                 names.append(name)
                 values.append(value)
         if names:
-            self._rows += len(names)
-            self._block(event).add_rows(event, names, values)
+            self.rows += len(names)
+            self._block_of(event).add_rows(event, names, values)
 
-    def _fail(self, event: Event, name: str, value: float | Unrepresentable, error_type: str, message: str) -> None:
+    def _fail_metric(
+        self, event: Event, name: str, value: float | Unrepresentable, error_type: str, message: str
+    ) -> None:
         failure = Failure(ErrorClass.INVALID_METRIC, error_type, message)
         self.failed.append(FailedMetric(event, name, value, failure, attempts=0))
 
-    def _block(self, event: Event) -> Block:
-        month = _month(event.completed_at)
+    def _block_of(self, event: Event) -> Block:
+        month = _month_of(event.completed_at)
         block = self.blocks.get(month)
         if block is None:
             block = self.blocks[month] = Block(month)
         return block
 
 
-_NAME_RULE = f"the name of a metric has 1 to {MAX_NAME_LENGTH} characters that can be written as UTF-8"
-
-
-_KNOWN: set[str] = set()
-"""Names that were found sound before: producers send the same ones again and again, and to look here costs a tenth of
-looking at their characters."""
-_MAX_KNOWN = 10_000
-
-
-def _sound(names: Collection[str]) -> bool:
+def _all_names_valid(names: Collection[str]) -> bool:
     joined = "".join(names)
-    sound = (
+    valid = (
         min(map(len, names)) >= 1
         and max(map(len, names)) <= MAX_NAME_LENGTH
         and (joined.isascii() or is_encodable(joined))
     )
-    if sound and len(_KNOWN) < _MAX_KNOWN:
-        _KNOWN.update(names)
-    return sound
+    if valid and len(_VALID_NAMES) < _MAX_VALID_NAMES:
+        _VALID_NAMES.update(names)
+    return valid
 
 
-def _shown(literal: str) -> str:
+def _shorten(literal: str) -> str:
     return literal if len(literal) <= 40 else f"{literal[:40]}…"
 
 
-def _month(milliseconds: int) -> int:
-    """`YYYYMM` of an instant in UTC, as ClickHouse's `toYYYYMM` gives it."""
+def _month_of(milliseconds: int) -> int:
+    """`YYYYMM` in UTC, as ClickHouse's `toYYYYMM` returns it."""
     day = milliseconds // _DAY
     month = _MONTHS.get(day)
     if month is None:
-        month = _MONTHS[day] = _civil_month(day)
+        date_ = date(1970, 1, 1) + timedelta(days=day)
+        month = _MONTHS[day] = date_.year * 100 + date_.month
     return month
-
-
-_MONTHS: dict[int, int] = {}
-"""Months by day since 1970. It cannot grow beyond the days that DateTime64 has, 146,097."""
-
-
-def _civil_month(day: int) -> int:
-    civil = date(1970, 1, 1) + timedelta(days=day)
-    return civil.year * 100 + civil.month

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tests.support.events import EXECUTION_ID, JANUARY_2026, Record, encoded, event, event_without, read, record
 from worker.core.errors import InvalidEvent
 from worker.core.model import UnreadableRecord, Unrepresentable
-from worker.events import decode as decoding
-from worker.events.decode import MAX_BYTES, MAX_LEVELS, MAX_METRICS, MAX_TIME, decode
+from worker.events import times
+from worker.events.decode import MAX_BYTES, MAX_METRICS, decode
+from worker.events.times import MAX_TIME
+from worker.events.tolerant_json import MAX_LEVELS
 
 
 def refusal(document: object, headers: tuple[tuple[str, bytes | None], ...] = ()) -> InvalidEvent:
@@ -310,11 +312,11 @@ class TestTimes:
             )
 
     def test_of_more_seconds_than_are_kept_are_read_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(decoding, "_MAX_SECONDS", 3)
+        monkeypatch.setattr(times, "_MAX_SECONDS", 3)
         for second in [*range(10), *range(10)]:
             text = f"2031-01-31T23:59:{second:02}.001Z"
             assert read(event(completed_at=text)).completed_at == milliseconds(text)
-        assert len(decoding._SECONDS) <= 3
+        assert len(times._SECONDS) <= 3
 
     def test_before_1970_are_cut_the_same_way(self) -> None:
         assert read(event(completed_at="1969-12-31T23:59:59.9999Z")).completed_at == -1

@@ -10,8 +10,8 @@ from tests.support import strategies
 from tests.support.events import Record, encoded, event, event_without, read, record, rows_of
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Row, UnreadableRecord, Unrepresentable
-from worker.events.decode import MAX_TIME
-from worker.events.fan_out import FanOut, _month
+from worker.events.fan_out import FanOut, _month_of
+from worker.events.times import MAX_TIME
 
 
 def fan_out(*records: Record) -> FanOut:
@@ -165,7 +165,7 @@ class TestMonths:
     @given(st.integers(-2_208_988_800_000, MAX_TIME))
     def test_are_those_of_datetime(self, milliseconds: int) -> None:
         instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-        assert _month(milliseconds) == instant.year * 100 + instant.month
+        assert _month_of(milliseconds) == instant.year * 100 + instant.month
 
 
 class TestTheTwoPaths:

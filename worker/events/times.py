@@ -1,0 +1,65 @@
+"""Times of events, in milliseconds since 1970 UTC, within what DateTime64 can hold."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from worker.core.errors import InvalidEvent
+from worker.events.tolerant_json import abbreviate
+
+MAX_TIME = 10_413_791_999_999
+"""2299-12-31T23:59:59.999Z in milliseconds, the last instant of DateTime64."""
+_MIN_TIME = -2_208_988_800_000  # 1900-01-01T00:00:00Z, the first instant of DateTime64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+# RFC 3339, section 5.6; datetime.fromisoformat alone would accept weeks, basic forms and times without an offset.
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:\d\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.IGNORECASE | re.ASCII,
+)
+_SECOND = slice(17, 19)
+
+_USUAL_LENGTH = len("2026-01-31T23:59:59.500Z")
+_SECONDS: dict[str, int] = {}
+"""Cache: the text of a second in UTC -> its milliseconds."""
+_MAX_SECONDS = 20_000
+_FRACTIONS = {f"{number:03}": number for number in range(1_000)}
+
+
+def parse_completed_at(value: object) -> int:
+    """Parse `completed_at`, in milliseconds since 1970.
+
+    Raises:
+        InvalidEvent: `value` is not an RFC 3339 time with an offset, or outside of 1900 to 2299.
+    """
+    # The usual form, `2026-01-31T23:59:59.500Z`, in a second that is cached: 0.4 µs instead of 1.3.
+    text = value if isinstance(value, str) and len(value) == _USUAL_LENGTH else ""
+    usual = text[19:20] == "." and text[23:] == "Z"
+    second, fraction = _SECONDS.get(text[:19]), _FRACTIONS.get(text[20:23])
+    if usual and second is not None and fraction is not None:
+        return second + fraction
+    milliseconds = _parse_rfc3339(value)
+    if usual and fraction is not None:
+        if len(_SECONDS) >= _MAX_SECONDS:
+            _SECONDS.clear()
+        _SECONDS[text[:19]] = milliseconds - fraction
+    return milliseconds
+
+
+def _parse_rfc3339(value: object) -> int:
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise _invalid("must be RFC 3339 with an offset, as 2026-01-31T23:59:59.5Z", value)
+    # RFC 3339 has leap seconds, datetime does not: 23:59:60 becomes a second after 23:59:59.
+    is_leap = value[_SECOND] == "60"
+    text = value[:17] + "59" + value[19:] if is_leap else value
+    try:
+        milliseconds = (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND + 1_000 * is_leap
+    except (ValueError, OverflowError) as error:
+        raise _invalid("is not a date and time that exists", value) from error
+    if not _MIN_TIME <= milliseconds <= MAX_TIME:
+        raise _invalid("must be between 1900 and 2299", value)
+    return milliseconds
+
+
+def _invalid(rule: str, value: object) -> InvalidEvent:
+    return InvalidEvent("InvalidField", f"completed_at {rule}; got {abbreviate(value)}")
