@@ -1,8 +1,8 @@
-"""The composition root: build the adapters, start them, run the consumer, stop in reverse."""
+"""The composition root: build the parts, start them, consume, and stop them in reverse order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -13,8 +13,9 @@ import structlog
 
 from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
+from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Cause, Hold
-from worker.core.process import relax_garbage_collection, stop_on_signals, unless_stopped
+from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
@@ -39,33 +40,35 @@ log = structlog.get_logger(__name__)
 VERSION = version("execution-metrics-worker")
 
 _DRAIN_SHARE = 0.6
-"""Of a deadline, what work under way may take; the rest is for leaving the group and closing connections."""
+"""Share of a deadline for unfinished batches; the rest is for leaving the group and closing connections."""
 
 _SPANS_SECONDS = 3.0
-"""How long a stop waits for the last spans; OpenTelemetry alone gives a collector that hangs half a minute."""
+"""How long a stop waits for the export of the last spans. OpenTelemetry would wait 30 s for a collector that hangs."""
 
 FAILING_SECONDS = 10.0
-"""An INSERT that has been failing for so long makes the worker unready, whatever is left of its retry budget."""
-_TICK_SECONDS = 1.0
+"""A worker whose INSERT has failed for so long is not ready, whatever is left of the retry budget."""
 
 
 async def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
+    A signal sets `stop` (see `stop_on_signals`). It cancels the start, or ends `Consumer.run`, which finishes or drops
+    its batches. The end of the `async with` then stops the parts in reverse order.
+
     Raises:
-        DependencyError: Kafka cannot be reached, or a topic or a right is missing. While ClickHouse is unavailable, or
-            its table is missing or does not fit, the worker holds.
+        DependencyError: Kafka cannot be reached, or a topic or a right is missing. If ClickHouse is unavailable, or its
+            table is missing or does not fit, the worker holds instead.
     """
     stop = stop_on_signals()
     relax_garbage_collection()
     log.info("worker starts", version=VERSION, pid=getpid())
     async with AsyncExitStack() as stack:
-        worker = await unless_stopped(stop, stack.enter_async_context(_worker(settings)))
+        worker = await run_unless_stopped(stop, _build(settings, stack))
         if worker is None:
             log.info("asked to stop while starting")
             return
         log.info("worker runs", version=VERSION, topic=settings.kafka_topic, http_port=worker.http_port, pid=getpid())
-        await unless_stopped(stop, worker.begin())
+        await run_unless_stopped(stop, worker.start())
         if not stop.is_set():
             await worker.consumer.run(stop)
         log.info("worker stops")
@@ -73,94 +76,75 @@ async def run(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class _Worker:
+    source: KafkaEventSource
     consumer: Consumer
-    inbox: KafkaEventSource
     hold: Hold
+    heartbeat: Heartbeat
     checks: Sequence[StartupCheck]
     http_port: int
 
-    async def begin(self) -> None:
-        """Hold until everything is there, then connect to the topic."""
-        ticking = asyncio.create_task(self._tick(), name="tick")
-        try:
+    async def start(self) -> None:
+        """Hold until ClickHouse and the dead-letter topic are ready, then connect to the topic."""
+        with self.heartbeat.keep_beating():
             await hold_until_ready(self.checks, self.hold)
-            await self.inbox.start()
-        finally:
-            ticking.cancel()
-
-    async def _tick(self) -> None:
-        """Waiting for a dependency is progress: the process is not stuck."""
-        while True:
-            self.consumer.last_progress = monotonic()
-            await asyncio.sleep(_TICK_SECONDS)
+            await self.source.start()
 
 
-@asynccontextmanager
-async def _worker(settings: Settings) -> AsyncIterator[_Worker]:
-    telemetry, hold = Telemetry(), Hold()
-    async with AsyncExitStack() as stack:
-        summaries = asyncio.create_task(logs.summarise(), name="summaries")
-        stack.callback(summaries.cancel)
-        # 1. Kafka must be there, with both topics, and let us use them.
-        kafka = kafka_target(settings)
-        await require_rights(kafka, *kafka_needs(settings))
-        await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
-        # 2. Where metrics go.
-        traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
-        stack.push_async_callback(_close, traces)
-        store, dead_letters, checks = await _outputs(settings, kafka, telemetry, traces, stack)
-        writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
-        stack.push_async_callback(writer.close)
-        pipeline = Pipeline(
-            writer, dead_letters, hold, telemetry, FailureLog(users=settings.log_user_ids), tracing=traces
-        )
-        # 3. Where they come from.
-        group = GroupPolicy(
-            settings.kafka_group_id,
-            settings.kafka_group_instance_id,
-            settings.kafka_session_timeout_seconds,
-            settings.kafka_rebalance_timeout_seconds,
-            settings.kafka_metadata_max_age_seconds,
-        )
-        inbox = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, traces)
-        stack.push_async_callback(inbox.stop)
-        consumer = Consumer(
-            inbox,
-            pipeline,
-            hold,
-            settings.batch,
-            concurrency=settings.clickhouse_writers + 1,  # one is decoded while the others are written
-            revoke_seconds=_DRAIN_SHARE * settings.kafka_rebalance_timeout_seconds,
-            stop_seconds=_DRAIN_SHARE * settings.shutdown_timeout_seconds,
-        )
-        # 4. What the platform asks.
-        for cause in Cause:
-            telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
-        telemetry.running(VERSION, lambda: consumer.last_progress, lambda: inbox.lag)
-        looking = partial(_status, settings, telemetry, hold, inbox, consumer, time())
-        server = Health(looking, telemetry.registry).serve(settings.http_host, settings.http_port)
-        stack.callback(server.close)
-        yield _Worker(consumer, inbox, hold, checks, server.port)
+async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
+    """Build every part. What must be stopped is pushed onto `stack`."""
+    telemetry, hold, heartbeat = Telemetry(), Hold(), Heartbeat()
+    stack.callback(asyncio.create_task(logs.summarise(), name="summaries").cancel)
+    kafka = kafka_target(settings)
+    await require_rights(kafka, *kafka_needs(settings))
+    await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
+
+    traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
+    stack.push_async_callback(_export_last_spans, traces)
+    store, dead_letters, checks = await _build_outputs(settings, kafka, telemetry, traces, stack)
+    writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
+    stack.push_async_callback(writer.close)
+    failure_log = FailureLog(users=settings.log_user_ids)
+    pipeline = Pipeline(writer, dead_letters, hold, telemetry, failure_log, tracing=traces)
+
+    group = GroupPolicy(
+        settings.kafka_group_id,
+        settings.kafka_group_instance_id,
+        settings.kafka_session_timeout_seconds,
+        settings.kafka_rebalance_timeout_seconds,
+        settings.kafka_metadata_max_age_seconds,
+    )
+    source = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, traces)
+    stack.push_async_callback(source.stop)
+    consumer = Consumer(
+        source,
+        pipeline,
+        hold,
+        settings.batch,
+        heartbeat,
+        concurrency=settings.clickhouse_writers + 1,  # one is decoded while the others are written
+        revoke_seconds=_DRAIN_SHARE * settings.kafka_rebalance_timeout_seconds,
+        stop_seconds=_DRAIN_SHARE * settings.shutdown_timeout_seconds,
+    )
+
+    for cause in Cause:
+        telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
+    telemetry.running(VERSION, lambda: heartbeat.last, lambda: source.lag)
+    status = partial(_build_status, settings, telemetry, hold, source, heartbeat, time())
+    server = Health(status, telemetry.registry).serve(settings.http_host, settings.http_port)
+    stack.callback(server.close)
+    return _Worker(source, consumer, hold, heartbeat, checks, server.port)
 
 
-async def _close(traces: Tracing) -> None:
-    try:
-        async with asyncio.timeout(_SPANS_SECONDS):
-            await asyncio.to_thread(traces.close)
-    except TimeoutError:
-        log.warning("the last spans were not taken in time", seconds=_SPANS_SECONDS)
-
-
-async def _outputs(
+async def _build_outputs(
     settings: Settings, kafka: KafkaTarget, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
 ) -> tuple[Store, DeadLetterSink, Sequence[StartupCheck]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return NullStore(), NullDeadLetterSink(), ()
     producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
-    head = WorkerInfo(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
+    info = WorkerInfo(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     seconds = settings.kafka_dlq_timeout_seconds
-    dead_letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, head, seconds, traces)
+    dead_letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, info, seconds, traces)
     target = clickhouse_target(settings)
     store = ClickHouseStore(target, settings.clickhouse_writers, telemetry)
     stack.callback(store.close)
@@ -171,23 +155,30 @@ async def _outputs(
     return store, dead_letters, checks
 
 
-def failing_insert(telemetry: Telemetry) -> str | None:
-    """What to say at /readyz of an INSERT that has failed, or had no answer, for long within its budget; else None."""
-    seconds, error = max(telemetry.unanswered.oldest(), telemetry.in_flight.oldest())
-    return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= FAILING_SECONDS else None
+async def _export_last_spans(traces: Tracing) -> None:
+    try:
+        async with asyncio.timeout(_SPANS_SECONDS):
+            await asyncio.to_thread(traces.close)
+    except TimeoutError:
+        log.warning("the last spans were not exported in time", seconds=_SPANS_SECONDS)
 
 
 def _is_held(hold: Hold, cause: Cause) -> float:
     return float(cause in hold.reasons)
 
 
-def _status(
-    settings: Settings, telemetry: Telemetry, hold: Hold, inbox: KafkaEventSource, consumer: Consumer, started: float
+def _build_status(
+    settings: Settings,
+    telemetry: Telemetry,
+    hold: Hold,
+    source: KafkaEventSource,
+    heartbeat: Heartbeat,
+    started: float,
 ) -> Status:
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
-    if Cause.STORE.value not in reasons and (reason := failing_insert(telemetry)):
+    if Cause.STORE.value not in reasons and (reason := _find_failing_insert(telemetry)):
         reasons[Cause.STORE.value] = reason
-    if not inbox.is_group_member():
+    if not source.is_group_member():
         reasons[GROUP] = "not a member of the consumer group: it waits for ClickHouse or the coordinator of the group"
     return Status(
         version=VERSION,
@@ -196,10 +187,16 @@ def _status(
         started=started,
         now=time(),
         reasons=reasons,
-        silence_seconds=monotonic() - consumer.last_progress,
-        ever_joined=inbox.has_been_group_member,
-        lags=tuple(inbox.lag),
+        silence_seconds=monotonic() - heartbeat.last,
+        ever_joined=source.has_been_group_member,
+        lags=tuple(source.lag),
         rates=telemetry.rates,
         totals=telemetry.totals,
         last_letters=telemetry.last_letters,
     )
+
+
+def _find_failing_insert(telemetry: Telemetry) -> str | None:
+    """Why the worker is not ready though it does not hold: an INSERT fails, or has no answer, within its budget."""
+    seconds, error = max(telemetry.unanswered.oldest(), telemetry.in_flight.oldest())
+    return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= FAILING_SECONDS else None

@@ -1,270 +1,218 @@
-"""From Kafka to the pipeline and back: gather a batch, process it, commit it, in the order of arrival.
+"""From Kafka to the pipeline and back: read a batch, process it, commit it, in the order of arrival.
 
-1. Intake gathers a batch and starts it, as long as fewer than `concurrency` are running. Batches that are done and wait
-   for an older one to be committed do not count: one row that may be invalid must not keep others from being written.
-2. Settling waits for the oldest batch, and commits the next offset of each of its partitions.
-3. On revoke and on stop: intake ends, what is under way finishes inside a deadline and is committed, the rest is
-   dropped uncommitted. It comes again, to whoever owns the partitions, and changes nothing in the de-duplicated view.
+1. Intake reads a batch and starts to process it, while fewer than `concurrency` are running. Batches that are done and
+   wait for an older one to be committed do not count: one row that may be invalid must not delay all others.
+2. The commit loop waits for the oldest batch, and commits the next offset of each of its partitions.
+3. On revoke and on stop, intake ends, and unfinished batches get a deadline to be finished and committed. The rest is
+   dropped uncommitted. Kafka delivers it again to the next owner, which changes nothing in the de-duplicated view.
+
+What guards a commit: a batch is committed after `Pipeline.process` has returned, never before an older one, never after
+`on_revoke` has returned, and, in the `EventSource`, only for partitions that are still owned.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
 
 import structlog
 
+from worker.batch_reader import BatchReader, RecordBatch
+from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Hold
 from worker.core.model import Record
+from worker.core.process import cancel_tasks
 from worker.events.batch_policy import BatchPolicy
 from worker.pipeline import Pipeline
 from worker.ports import EventSource, Partition
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 _TICK_SECONDS = 1.0
-"""Longest wait without a sign of life; also how often a paused consumer polls."""
+"""How often a paused consumer polls, and a refused commit is tried again."""
 _MAX_UNCOMMITTED_BATCHES = 50
-"""Batches that are done and cannot be committed before an older one; a restart writes them again."""
-_MAX_HELD_BATCHES = 50
+"""Batches that are done but wait for an older one to be committed; after a restart they are written again."""
 _TRICKLE_SECONDS = 15.0
-"""Beyond these one batch may begin so often: what it writes may be what the older one waits for."""
-_POLL_RECORDS = 500
-"""Records taken at a time at most."""
+"""Beyond that limit one batch may start so often: if it is written, that can show that the older one is invalid."""
+_MAX_HELD_BATCHES = 50
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _RunningBatch:
     task: asyncio.Task[None]
-    offsets: Mapping[Partition, int]
+    next_offsets: Mapping[Partition, int]
     records: int
     bytes: int
 
 
 class Consumer:
-    """Drives an inbox through a pipeline.
+    """Reads batches from an event source, runs them through a pipeline, and commits them.
 
     Args:
-        inbox: where records come from.
-        pipeline: brings each of them to its end.
-        hold: while it is active work under way does not end, so that neither a stop nor a revoke waits for it.
-        policy: how much makes a batch.
-        concurrency: batches under way at once.
-        revoke_seconds: how long a revoke waits for what is under way; shorter than the rebalance time-out.
-        stop_seconds: how long a stop waits for it.
+        source: where records come from.
+        pipeline: writes or dead-letters what a batch holds.
+        hold: while it is active unfinished batches cannot end, so that neither a stop nor a revoke waits for them.
+        policy: when a batch is full.
+        heartbeat: beats while the consumer makes progress.
+        concurrency: batches that are processed at once.
+        revoke_seconds: how long a revoke waits for unfinished batches; less than the rebalance time-out.
+        stop_seconds: how long a stop waits for them.
     """
 
     def __init__(
         self,
-        inbox: EventSource,
+        source: EventSource,
         pipeline: Pipeline,
         hold: Hold,
         policy: BatchPolicy,
+        heartbeat: Heartbeat,
         *,
         concurrency: int,
         revoke_seconds: float,
         stop_seconds: float,
     ) -> None:
-        self._inbox = inbox
+        self._source = source
         self._pipeline = pipeline
         self._hold = hold
         self._policy = policy
+        self._heartbeat = heartbeat
         self._concurrency = concurrency
         self._revoke_seconds = revoke_seconds
         self._stop_seconds = stop_seconds
-        self._under_way: deque[_Batch] = deque()
+        self._reader = BatchReader(source, policy, heartbeat)
+        self._batches: deque[_RunningBatch] = deque()
         self._uncommitted: dict[Partition, int] = {}
-        self._committing: asyncio.Task[bool] | None = None
-        self._record_bytes = 1.0
+        self._commit_task: asyncio.Task[bool] | None = None
         self._changed = asyncio.Event()
-        self._generation = 0
         self._revoking = False
-        self._poll: asyncio.Task[Any] | None = None
-        self._last_begun = monotonic()
-        self.last_progress = monotonic()
+        self._last_start = monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` is set, then finish or drop what is under way.
+        """Consume until `stop` is set, then finish or drop what is unfinished.
 
         Raises:
-            Exception: whatever ended intake or settling; nothing that is not finished has been committed.
+            Exception: intake, a batch or a commit has failed unexpectedly; no unfinished batch has been committed.
         """
-        self._inbox.subscribe(self)
-        intake = asyncio.create_task(self._intake(), name="intake")
-        settling = asyncio.create_task(self._settle(), name="settle")
+        self._source.subscribe(self)
+        intake = asyncio.create_task(self._read_and_start_batches(), name="intake")
+        commits = asyncio.create_task(self._commit_finished_batches(), name="commits")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
-            await asyncio.wait([intake, settling, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([intake, commits, stopping], return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 intake.cancel()
-                await self._drain(self._stop_seconds)
+                await self._wait_for_batches(self._stop_seconds)
         finally:
-            self._drop()
-            own = [task for task in (self._poll, self._committing) if task is not None]
-            await _cancel([intake, settling, stopping, *own])
-        for loop in (intake, settling):
+            self._drop_batches()
+            await cancel_tasks(intake, commits, stopping)
+        for loop in (intake, commits):
             if not loop.cancelled() and (error := loop.exception()):
                 raise error
         if not stop.is_set():
             raise RuntimeError("the consumer has ended without having been asked to")
 
     async def on_revoke(self) -> None:
-        """Every partition may go to another member when this returns: finish what is under way, or drop it."""
+        """Finish unfinished batches or drop them: every partition may belong to another member when this returns."""
         self._revoking = True
         try:
-            if self._poll is not None:
-                self._poll.cancel()
-            await self._drain(self._revoke_seconds)
-            self._generation += 1
-            self._drop()
+            self._reader.interrupt()
+            await self._wait_for_batches(self._revoke_seconds)
+            self._drop_batches()
             await self._end_commit()
         finally:
             self._revoking = False
 
-    # Intake
-
-    async def _intake(self) -> None:
+    async def _read_and_start_batches(self) -> None:
         while True:
-            await self._turn()
-            generation = self._generation
-            records = await self._gather(generation)
-            if not records or generation != self._generation or self._revoking:
-                continue  # what was gathered before a revoke comes again from its last commit
-            self._last_begun = monotonic()
-            task = asyncio.create_task(self._pipeline.process(records), name="batch")
-            task.add_done_callback(self._wake)
-            size = sum(map(_size, records)) if len(records) < self._policy.max_events else self._policy.max_bytes
-            self._under_way.append(_Batch(task, _next_offsets(records), len(records), size))
+            await self._wait_for_capacity()
+            if batch := await self._reader.read_batch():
+                self._start(batch)
 
-    async def _turn(self) -> None:
-        """Wait until another batch may begin; the group sees a member that polls all the while."""
-        idle = False
-        while self._revoking or not self._may_begin():
-            self.last_progress = monotonic()
-            if not await self._change(_TICK_SECONDS):
-                idle = True
-                await self._watched(self._inbox.pause())
-        if idle:
-            self._inbox.resume()
+    async def _wait_for_capacity(self) -> None:
+        """Wait until another batch may start. The polls meanwhile keep the membership of the group."""
+        while self._revoking or not self._has_capacity():
+            self._heartbeat.beat()
+            if not await self._wait_for_change(_TICK_SECONDS):
+                await self._reader.pause()
 
-    def _may_begin(self) -> bool:
-        """Whether there is room for another batch.
+    def _has_capacity(self) -> bool:
+        """Whether another batch may start.
 
-        While it is in doubt whether the store or rows that wait are the reason for holding, small batches may begin
-        beyond `concurrency`, as long as all together are not larger than so many full ones: what they write tells.
+        While invalid rows may be the cause of the hold (`Hold.is_in_doubt`), small batches may start beyond
+        `concurrency`: if they are written, the store is not the cause. All together they are no larger than
+        `concurrency` full batches.
         """
-        running = [batch for batch in self._under_way if not batch.task.done()]
-        done = len(self._under_way) - len(running)
-        if done >= _MAX_UNCOMMITTED_BATCHES and monotonic() - self._last_begun < _TRICKLE_SECONDS:
+        running = [batch for batch in self._batches if not batch.task.done()]
+        done = len(self._batches) - len(running)
+        if done >= _MAX_UNCOMMITTED_BATCHES and monotonic() - self._last_start < _TRICKLE_SECONDS:
             return False
         if len(running) < self._concurrency:
             return True
-        full = self._concurrency - 1  # the one that begins may be full
+        full = self._concurrency - 1  # the one that starts may be full
         fits = (
             sum(batch.records for batch in running) <= full * self._policy.max_events
             and sum(batch.bytes for batch in running) <= full * self._policy.max_bytes
         )
         return self._hold.is_in_doubt and fits and len(running) < _MAX_HELD_BATCHES
 
-    async def _gather(self, generation: int) -> list[Record]:
-        """Poll until a batch is full or has lingered; what it returns belongs to `generation` or is to be dropped."""
-        policy = self._policy
-        records: list[Record] = []
-        size = 0
-        until = float("inf")
-        while generation == self._generation and len(records) < policy.max_events and size < policy.max_bytes:
-            wait = min(until - monotonic(), _TICK_SECONDS)
-            if wait <= 0 or self._revoking:
-                break
-            # Records like the last ones, and the batch does not overshoot its bytes.
-            fitting = 1 + int((policy.max_bytes - size) / self._record_bytes)
-            wanted = min(_POLL_RECORDS, policy.max_events - len(records), fitting)
-            some = await self._watched(self._inbox.poll(wanted, wait)) or ()
-            if not some:
-                continue
-            if not records:
-                until = monotonic() + policy.linger_seconds
-            records += some
-            added = sum(map(_size, some))
-            size += added
-            self._record_bytes = max(added / len(some), 1.0)
-        return records
+    def _start(self, batch: RecordBatch) -> None:
+        self._last_start = monotonic()
+        task = asyncio.create_task(self._pipeline.process(batch.records), name="batch")
+        task.add_done_callback(self._notify)
+        self._batches.append(_RunningBatch(task, _next_offsets_of(batch.records), len(batch.records), batch.bytes))
 
-    async def _watched(self, call: Coroutine[None, None, T]) -> T | None:
-        """Await `call` with signs of life: a poll lasts as long as a rebalance does. None when a revoke cut it off."""
-        task = asyncio.create_task(call, name="poll")
-        self._poll = task
-        while not task.done():
-            self.last_progress = monotonic()
-            await asyncio.wait([task], timeout=_TICK_SECONDS)
-        self.last_progress = monotonic()
-        self._poll = None
-        return None if task.cancelled() else task.result()
-
-    # Settling
-
-    async def _settle(self) -> None:
+    async def _commit_finished_batches(self) -> None:
         while True:
-            while self._under_way and self._under_way[0].task.done():
-                await self._finish(self._under_way[0])
-            if not await self._change(_TICK_SECONDS):
+            while self._batches and (oldest := self._batches[0]).task.done():
+                oldest.task.result()  # an exception is a bug: it ends the worker, and nothing is committed
+                self._uncommitted |= oldest.next_offsets
+                await self._commit()
+                if self._batches and self._batches[0] is oldest:  # no revoke has dropped it meanwhile
+                    self._batches.popleft()
+                    self._notify()
+            if not await self._wait_for_change(_TICK_SECONDS):
                 await self._commit()
 
-    async def _finish(self, batch: _Batch) -> None:
-        """Commit a batch that is done. The oldest comes first, so that no commit runs ahead of work under way."""
-        batch.task.result()  # an error here is a mistake of ours: nothing is committed and the worker ends
-        self._uncommitted |= batch.offsets
-        await self._commit()
-        if self._under_way and self._under_way[0] is batch:
-            self._under_way.popleft()
-            self._wake()
-
     async def _commit(self) -> None:
-        """Commit what is finished. What is refused stays, and goes with the next, or with the next tick."""
-        generation, offering = self._generation, self._uncommitted
-        self._uncommitted = {}
-        if offering and not await self._committed(offering) and generation == self._generation:
-            self._uncommitted = offering | self._uncommitted
-
-    async def _committed(self, offsets: Mapping[Partition, int]) -> bool:
-        self._committing = asyncio.create_task(self._commit_now(offsets), name="commit")
-        await asyncio.wait([self._committing])
-        return not self._committing.cancelled() and self._committing.result()
-
-    async def _commit_now(self, offsets: Mapping[Partition, int]) -> bool:
-        return await self._inbox.commit(offsets)
+        """Commit the offsets of finished batches. Refused offsets stay, for the next batch or tick."""
+        if not self._uncommitted:
+            return
+        self._commit_task = asyncio.create_task(self._source.commit(self._uncommitted.copy()), name="commit")
+        try:
+            await asyncio.wait([self._commit_task])
+        finally:
+            await cancel_tasks(self._commit_task)
+        if not self._commit_task.cancelled() and self._commit_task.result():
+            self._uncommitted.clear()
 
     async def _end_commit(self) -> None:
-        """Let a commit that is under way end now: later it could reach a partition that is another's."""
-        if self._committing is not None and not self._committing.done():
-            await asyncio.wait([self._committing], timeout=_TICK_SECONDS)
-            await _cancel([self._committing])
+        """Let a commit under way end within a second, else cancel it: later the partition may have another owner."""
+        if self._commit_task is not None and not self._commit_task.done():
+            await asyncio.wait([self._commit_task], timeout=_TICK_SECONDS)
+            await cancel_tasks(self._commit_task)
 
-    async def _drain(self, seconds: float) -> None:
-        """Wait for what is under way; not at all while holding, because then it will not end."""
+    async def _wait_for_batches(self, seconds: float) -> None:
+        """Wait for unfinished batches. While holding they cannot end, so it does not wait."""
         deadline = monotonic() + seconds
-        while self._under_way and not self._hold.reasons and (left := deadline - monotonic()) > 0:
-            await self._change(min(left, _TICK_SECONDS))
-        if self._under_way:
-            log.warning("dropping what is under way, uncommitted", batches=len(self._under_way))
+        while self._batches and not self._hold.active and (left := deadline - monotonic()) > 0:
+            await self._wait_for_change(min(left, _TICK_SECONDS))
+        if self._batches:
+            log.warning("dropping unfinished batches, uncommitted", batches=len(self._batches))
 
-    def _drop(self) -> None:
-        for batch in self._under_way:
+    def _drop_batches(self) -> None:
+        for batch in self._batches:
             batch.task.cancel()
-        self._under_way.clear()
-        self._uncommitted.clear()  # another member may be further by the time that the partitions come back
-        self._wake()
+        self._batches.clear()
+        self._uncommitted.clear()  # when the partitions come back, another member may have committed more
+        self._notify()
 
-    def _wake(self, _: object = None) -> None:
+    def _notify(self, _: object = None) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _change(self, timeout_seconds: float) -> bool:
-        """Wait until a batch ends or is dropped; False when the time is over first."""
+    async def _wait_for_change(self, timeout_seconds: float) -> bool:
+        """Wait until a batch ends or is dropped; False if the time is over first."""
         # Not asyncio.wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -274,17 +222,6 @@ class Consumer:
         return True
 
 
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _next_offsets(records: Sequence[Record]) -> dict[Partition, int]:
+def _next_offsets_of(records: Sequence[Record]) -> dict[Partition, int]:
     last = {(record.topic, record.partition): record.offset for record in records}
     return {Partition(*partition): offset + 1 for partition, offset in last.items()}
-
-
-def _size(record: Record) -> int:
-    size = len(record.value or b"") + len(record.key or b"")
-    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size

@@ -2,9 +2,9 @@
 
 1. Decode each record and fan its metrics out into blocks.
 2. Write the blocks; what fails comes back, metric by metric.
-3. Put what failed on the dead-letter topic, and wait until it is acknowledged.
+3. Write what failed to the dead-letter topic, and wait until it is acknowledged.
 
-Then, and only then, the caller may commit: every metric is a row, a dead letter, or was skipped and counted.
+Only then may the caller commit: every metric is a row, a dead letter, or was skipped and counted.
 """
 
 import asyncio
@@ -26,25 +26,26 @@ from worker.writing.budget import IsolationBudget
 from worker.writing.writer import Writer
 
 MAX_ROWS = 200_000
-"""Rows and failures in memory at once. Also keeps a block below 1,048,576 rows, where the driver would cut it in two
-and the insert would not be atomic any more."""
-_RECORDS_AT_A_TIME = 250
-"""Records decoded before the event loop gets its turn, so that heartbeats are not late."""
-_MAX_PUT = 1_000
+"""Rows and failures in memory at once. Also keeps a block below 1,048,576 rows, where the driver would split it and the
+insert would no longer be atomic."""
+_RECORDS_PER_TURN = 250
+"""Records decoded before other tasks run, so that heartbeats to Kafka are not late."""
+_MAX_DEAD_LETTERS = 1_000
+"""Dead letters in one write."""
 
 
 class Pipeline:
-    """Takes batches of records to their end.
+    """Turns each metric of a batch of records into a row, a dead letter, or a counted skip.
 
     Args:
         writer: writes blocks.
-        dead_letters: takes what failed.
+        dead_letters: where failed metrics and events go.
         hold: entered while the dead-letter topic does not acknowledge.
-        telemetry: counts what becomes of everything.
-        log: is told of everything that fails.
-        patience: the pace at which dead letters are put again; it is never given up, whatever its budget.
-        sleep: waits in between; tests put their own clock here.
-        tracing: is told what is done when.
+        telemetry: counts the results.
+        log: logs the failures.
+        backoff: the waits between writes of unacknowledged dead letters; they are repeated without a limit.
+        sleep: how to wait; tests use a clock of their own.
+        tracing: records spans.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Pipeline:
         hold: Hold,
         telemetry: Telemetry,
         log: FailureLog | None = None,
-        patience: RetryPolicy = FOREVER,
+        backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
         tracing: Tracing = OFF,
     ) -> None:
@@ -63,27 +64,27 @@ class Pipeline:
         self._hold = hold
         self._telemetry = telemetry
         self._log = log or FailureLog(users=False)
-        self._patience = patience
+        self._backoff = backoff
         self._sleep = sleep
         self._tracing = tracing
 
     async def process(self, records: Sequence[Record]) -> None:
-        """Bring every metric of `records` to one of its three ends; when this returns they may be committed."""
+        """Write, dead-letter or skip every metric of `records`. They may be committed when this returns."""
         with self._telemetry.batch(records), self._tracing.span("batch", records, size=len(records)):
             remaining = iter(records)
-            while (fanned := await self._fan_out(remaining)) is not None:
-                await self.finish(fanned)
+            while (fan_out := await self._fan_out(remaining)) is not None:
+                await self.write_fan_out(fan_out)
 
-    async def finish(self, fanned: FanOut) -> list[Failed]:
-        """Steps 2 and 3 for what is fanned out already; returns what became dead letters."""
-        unwritten = await self._write([*fanned.blocks.values()])
-        failed = [*fanned.failed, *unwritten]
-        await self._put(failed)
-        self._count(fanned, fanned.rows - len(unwritten))
+    async def write_fan_out(self, fan_out: FanOut) -> list[Failed]:
+        """Do steps 2 and 3; returns what has become dead letters."""
+        unwritten = await self._write_blocks([*fan_out.blocks.values()])
+        failed = [*fan_out.failed, *unwritten]
+        await self._write_dead_letters(failed)
+        self._count(fan_out, fan_out.rows - len(unwritten))
         return failed
 
-    async def _write(self, blocks: Sequence[Block]) -> list[FailedMetric]:
-        """Write all blocks at once: where the store accepts one month and not another, the others need not wait."""
+    async def _write_blocks(self, blocks: Sequence[Block]) -> list[FailedMetric]:
+        """Write all blocks at once, so that a month that the store does not accept does not delay the others."""
         budget = IsolationBudget()
         writing = [
             asyncio.create_task(self._write_block(block, budget), name=f"write-{block.month}") for block in blocks
@@ -99,40 +100,40 @@ class Pipeline:
             return await self._writer.write(block, budget)
 
     async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
-        """Fan out as many records as may be in memory at once; None when there are none left."""
-        fanned = FanOut()
-        taken = 0
+        """Fan out as many records as may be in memory at once; None if no record is left."""
+        fan_out = FanOut()
+        count = 0
         for record in records:
-            fanned.add_record(record)
-            taken += 1
-            if len(fanned) >= MAX_ROWS:
+            fan_out.add_record(record)
+            count += 1
+            if len(fan_out) >= MAX_ROWS:
                 break
-            if taken % _RECORDS_AT_A_TIME == 0:
+            if count % _RECORDS_PER_TURN == 0:
                 await asyncio.sleep(0)
-        return fanned if taken else None
+        return fan_out if count else None
 
-    async def _put(self, failed: Sequence[Failed]) -> None:
+    async def _write_dead_letters(self, failed: Sequence[Failed]) -> None:
         if not failed:
             return
         self._log.log_failures(failed)
         try:
             with self._tracing.span("dead-letter", letters=len(failed)):
-                for start in range(0, len(failed), _MAX_PUT):
-                    await self._put_until_acknowledged(failed[start : start + _MAX_PUT])
+                for start in range(0, len(failed), _MAX_DEAD_LETTERS):
+                    await self._write_until_acknowledged(failed[start : start + _MAX_DEAD_LETTERS])
         finally:
-            # Also when a revoke ends this batch: else nobody would leave the hold, and the worker stand still for ever.
+            # Also if a revoke cancels this batch: else nothing would leave the hold, and the worker would hold forever.
             # Another batch that still waits enters it again.
             self._hold.leave(Cause.DEAD_LETTERS)
 
-    async def _put_until_acknowledged(self, failed: Sequence[Failed]) -> None:
+    async def _write_until_acknowledged(self, failed: Sequence[Failed]) -> None:
         unacknowledged = failed
-        async for attempt in self._patience.retry_forever(DeadLetterUnavailable, self._sleep):
+        async for attempt in self._backoff.retry_forever(DeadLetterUnavailable, self._sleep):
             with attempt:
                 started = perf_counter()
                 try:
-                    self._count_letters(unacknowledged, (), await self._dead_letters.write(unacknowledged))
+                    self._count_dead_letters(unacknowledged, (), await self._dead_letters.write(unacknowledged))
                 except DeadLetterUnavailable as error:
-                    self._count_letters(unacknowledged, error.unacknowledged, error.pointers)
+                    self._count_dead_letters(unacknowledged, error.unacknowledged, error.pointers)
                     unacknowledged = [unacknowledged[position] for position in error.unacknowledged]
                     self._hold.enter(Cause.DEAD_LETTERS, str(error))
                     raise
@@ -140,15 +141,17 @@ class Pipeline:
                     self._telemetry.dead_letter_seconds.observe(perf_counter() - started)
         self._hold.leave(Cause.DEAD_LETTERS)
 
-    def _count_letters(self, put: Sequence[Failed], missing: Collection[int], pointers: Collection[int]) -> None:
-        missing, pointers = frozenset(missing), frozenset(pointers)
+    def _count_dead_letters(
+        self, written: Sequence[Failed], unacknowledged: Collection[int], pointers: Collection[int]
+    ) -> None:
+        unacknowledged, pointers = frozenset(unacknowledged), frozenset(pointers)
         self._telemetry.lettered(
             (item, ErrorClass.TOO_LARGE if position in pointers else item.failure.error_class)
-            for position, item in enumerate(put)
-            if position not in missing
+            for position, item in enumerate(written)
+            if position not in unacknowledged
         )
 
-    def _count(self, fanned: FanOut, written: int) -> None:
-        refused = sum(isinstance(item, FailedMetric) for item in fanned.failed)
-        metrics = fanned.rows + refused + fanned.skipped.total()
-        self._telemetry.settled(fanned.events, metrics, written, fanned.skipped, fanned.tombstones)
+    def _count(self, fan_out: FanOut, written: int) -> None:
+        invalid = sum(isinstance(item, FailedMetric) for item in fan_out.failed)
+        metrics = fan_out.rows + invalid + fan_out.skipped.total()
+        self._telemetry.settled(fan_out.events, metrics, written, fan_out.skipped, fan_out.tombstones)

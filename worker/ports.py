@@ -1,4 +1,4 @@
-"""The seams at which the worker meets the world. Each has a real adapter and, for tests, one in memory."""
+"""The ports: what the worker needs of Kafka and ClickHouse. Each has a real adapter and, for tests, one in memory."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -17,19 +17,19 @@ class Partition(NamedTuple):
 
 
 class Store(Protocol):
-    """Where rows go."""
+    """The table that rows are written to."""
 
     async def insert(self, block: Block) -> Outcome:
-        """Insert the rows of `block`, all or none, and say what became of them.
+        """Insert the rows of `block`, all or none.
 
-        The same rows inserted again, whatever became of the first time, change nothing.
+        Inserting the same rows again changes nothing, whatever the outcome of the first insert.
         """
 
     async def probe(self) -> Outcome:
-        """Insert no rows: the outcome says whether the store accepts inserts."""
+        """Insert no rows, to find out whether the store accepts inserts."""
 
     async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
-        """Positions, ascending, of the rows of `block` that do not fulfil `constraint`. Nothing is written.
+        """Find the positions, ascending, of the rows of `block` that violate `constraint`. Nothing is written.
 
         Raises:
             StoreError: the store does not answer, or cannot evaluate the constraint.
@@ -37,78 +37,77 @@ class Store(Protocol):
 
 
 class DeadLetterSink(Protocol):
-    """Where failed metrics and events go."""
+    """The dead-letter topic, to write to."""
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """Write one dead letter for each; when this returns all are acknowledged.
+        """Write one dead letter for each of `failed`; when this returns all are acknowledged.
 
         Returns:
-            The positions of those that did not fit and stand there as pointers, with the class `too_large`.
+            The positions of those that are too large, and were written as pointers with the class `too_large`.
 
         Raises:
-            DeadLetterUnavailable: at least one is not acknowledged; all may be put again.
+            DeadLetterUnavailable: at least one is not acknowledged. To write all of them again is harmless.
         """
 
 
 class RevokeListener(Protocol):
-    """Told of a rebalance while the partitions are still owned."""
+    """What is called when a rebalance takes partitions away."""
 
     async def on_revoke(self) -> None:
-        """Finish or drop what is in flight: when this returns every partition may belong to another."""
+        """Finish or drop unfinished work. The partitions are owned until this returns."""
 
 
 class EventSource(Protocol):
-    """Where records come from."""
-
-    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
-        """At most `max_records` records in the order of each partition; empty when the time is over."""
-
-    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit the next offset of each partition; False where the group has moved on and refuses."""
-
-    async def pause(self) -> None:
-        """Poll without taking anything: the group sees a live member, the partitions stay where they are."""
-
-    def resume(self) -> None:
-        """Hand out records again after `pause`."""
+    """A topic that is read as a member of a consumer group."""
 
     def subscribe(self, listener: RevokeListener) -> None:
-        """Name who is told of rebalances; before the first poll."""
+        """Join the group, before the first poll; `listener` is called when partitions are revoked."""
+
+    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        """At most `max_records` records, in the order of each partition; none if the time is over."""
+
+    async def pause(self) -> None:
+        """Pause all partitions and poll once, without reading records: the group sees a live member."""
+
+    def resume(self) -> None:
+        """Let `poll` read records again."""
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit the next offset of each partition that is still owned; False if Kafka refuses."""
 
 
 class DeadLetterReader(Protocol):
-    """The dead-letter topic as somebody finds it who comes to put letters back."""
+    """The dead-letter topic, to read from, with the progress of replays."""
 
     async def offset_ranges(self) -> Mapping[int, range]:
-        """The offsets that stand in each partition now; what is written later is none of them.
+        """The offsets of each partition now; what is written later is not among them.
 
         Raises:
             DependencyError: Kafka cannot be reached, or refuses.
         """
 
     def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """Some records at a time, in order; an `UnreadableRecord` for what the Kafka client cannot parse.
+        """Read some records at a time, in order; an `UnreadableRecord` for what the Kafka client cannot parse.
 
-        Of offsets that are gone there is no record, which is no error. One reading at a time: who leaves it before its
-        end closes it.
+        Offsets that retention has deleted are left out. Close the generator before the next read, unless it has ended.
 
         Raises:
-            DependencyError: Kafka does not hand them out.
+            DependencyError: Kafka does not return them.
         """
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
-        """What replays have taken down as done, by partition; a copy.
+        """The saved progress of replays, by partition; a copy.
 
         Raises:
             DependencyError: Kafka cannot be reached, or refuses.
         """
 
     async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
-        """Take down what is done, beside what others have taken down.
+        """Save progress, merged with what other replays have saved meanwhile.
 
         Args:
-            progress: by partition. It is not told what others have done: who replays goes on with what it has counted.
-            stale: progress of an earlier topic of this name; where just that is still kept, it goes.
+            progress: by partition. It is not changed by the merge.
+            stale: progress of a deleted topic of this name; it is replaced if nothing else was saved meanwhile.
 
         Raises:
             DependencyError: it is not acknowledged.
@@ -116,10 +115,10 @@ class DeadLetterReader(Protocol):
 
 
 class SourceRecordFetcher(Protocol):
-    """The topics that dead letters come from."""
+    """The topics that dead letters come from, to read single records."""
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
-        """The record at one place; None where there is none any more, or none that can be read.
+        """The record at an offset; None if it is gone or cannot be parsed.
 
         Raises:
             DependencyError: Kafka does not answer.

@@ -1,6 +1,6 @@
-"""A worker starts held: it consumes only when everything that its writes depend on is there.
+"""A worker starts held: it consumes only when ClickHouse and the dead-letter topic are ready.
 
-Otherwise each start during an outage would read the waiting events, and could dead-letter a batch of them.
+Otherwise each start during an outage would read events, and could dead-letter a batch of them.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _ACCESS_DENIED = 497
 
 
 class StartupCheck(NamedTuple):
-    """One dependency: what to hold for, and a call that says what is wrong with it, or None."""
+    """A check of one dependency: the cause to hold for, and a function that returns its problem, or None."""
 
     cause: Cause
     find_problem: Callable[[], Awaitable[str | None]]
@@ -34,7 +34,7 @@ class StartupCheck(NamedTuple):
 async def hold_until_ready(
     checks: Sequence[StartupCheck], hold: Hold, backoff: RetryPolicy = FOREVER, sleep: Sleep = asyncio.sleep
 ) -> None:
-    """Hold while any of `checks` finds a problem; each is repeated with backoff until it finds none."""
+    """Hold while any of `checks` finds a problem. Each is repeated with backoff until it finds none."""
     await asyncio.gather(*(_hold_for(check, hold, backoff, sleep) for check in checks))
 
 
@@ -48,19 +48,19 @@ async def _hold_for(check: StartupCheck, hold: Hold, backoff: RetryPolicy, sleep
 
 
 async def find_store_problem(store: Store, target: ClickHouseTarget) -> str | None:
-    """Why the table cannot be written as the promises need it, in words; None where it can."""
+    """Why the table cannot be written, or does not fit what the worker writes; None if neither."""
     outcome = await store.probe()
     if outcome.kind is not OutcomeKind.WRITTEN:
         return str(outcome)
-    where = f"{target.host}:{target.port} {target.database}.{target.table}"
-    # Nothing can end a thread that waits for the server: short, so that a stop does not wait for it.
-    hasty = replace(target, timeout_seconds=min(target.timeout_seconds, _TABLE_CHECK_SECONDS))
+    table = f"{target.host}:{target.port} {target.database}.{target.table}"
+    # A thread that waits for the server cannot be cancelled; with a short time-out a stop does not wait for it long.
+    quick_target = replace(target, timeout_seconds=min(target.timeout_seconds, _TABLE_CHECK_SECONDS))
     try:
-        differences = await asyncio.to_thread(schema_differences, hasty)
+        differences = await asyncio.to_thread(schema_differences, quick_target)
     except StoreError as error:
         if error.code != _ACCESS_DENIED:
             return str(error.outcome)
-        # It accepts inserts; that this user may not read the description is no reason not to begin.
-        log.warning("could not check whether the table fits", table=where, error=str(error.outcome))
+        # The table accepts inserts; that this user may not read its description is no reason to hold.
+        log.warning("could not check whether the table fits", table=table, error=str(error.outcome))
         return None
-    return f"ClickHouse {where} does not fit what the worker writes: {'; '.join(differences)}" if differences else None
+    return f"ClickHouse {table} does not fit what the worker writes: {'; '.join(differences)}" if differences else None

@@ -127,4 +127,4 @@ async def test_a_collector_that_hangs_does_not_delay_a_stop(
         await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
         wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
         worker.stop()
-    assert "the last spans were not taken in time" in worker.process.output()
+    assert "the last spans were not exported in time" in worker.process.output()

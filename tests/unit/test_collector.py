@@ -15,6 +15,7 @@ from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIF
 from tests.support.memory_event_source import MemoryEventSource
 from tests.support.worker_harness import WorkerHarness, rig
 from worker.consumer import Consumer
+from worker.core.heartbeat import Heartbeat
 from worker.core.model import Event, Row
 from worker.core.outcome import Outcome
 from worker.events.batch_policy import BatchPolicy
@@ -135,7 +136,14 @@ async def test_batches_that_a_revoke_drops() -> None:
     policy = BatchPolicy(linger_seconds=0)
     async with rig(store) as worker:
         consumer = Consumer(
-            inbox, worker.pipeline, worker.hold, policy, concurrency=2, revoke_seconds=0.02, stop_seconds=1.0
+            inbox,
+            worker.pipeline,
+            worker.hold,
+            policy,
+            Heartbeat(),
+            concurrency=2,
+            revoke_seconds=0.02,
+            stop_seconds=1.0,
         )
         running = asyncio.create_task(consumer.run(asyncio.Event()))
         before = living()

@@ -14,7 +14,7 @@ from worker.commands.command_line import leave_at_once, put_document, say, setti
 from worker.commands.lines import lines_of
 from worker.commands.selecting import selecting
 from worker.core.errors import DependencyError, SettingsError
-from worker.core.process import stop_on_signals, unless_stopped
+from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import Selection
 from worker.replay.plan import Plan, ReplayPolicy
 from worker.replay.result import ReplayResult
@@ -81,7 +81,7 @@ def replay(
 async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, ask: bool, as_json: bool) -> int:
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        looked = await unless_stopped(stop, _look(stack, settings, policy, dry_run=dry_run))
+        looked = await run_unless_stopped(stop, _look(stack, settings, policy, dry_run=dry_run))
         if looked is None:
             return _nothing_was_replayed()
         standing, plan = looked
@@ -133,7 +133,7 @@ def _say_finishing(seconds: float) -> None:
 async def _agreed(stop: asyncio.Event) -> bool:
     # By the event loop: who blocks in a read does not hear a signal that comes just before it.
     click.echo("Replay them? [y/N]: ", err=True, nl=False)
-    answer = await unless_stopped(stop, _answer())
+    answer = await run_unless_stopped(stop, _answer())
     if not answer:
         say("")  # nobody has typed the end of the line
     return answer is not None and answer.strip().lower() in (b"y", b"yes")

@@ -1,10 +1,10 @@
-"""What concerns the process itself: how often its collector runs, and how it is asked to stop."""
+"""The process and its tasks: garbage collection, signals, cancellation."""
 
 import asyncio
 import gc
 import signal
 from collections.abc import Coroutine
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def relax_garbage_collection(objects: int = 100_000) -> None:
-    """Collect cycles after so many new objects, by default a hundred times less often than Python does by itself.
+    """Collect cycles after so many new objects; by default a hundred times less often than Python does.
 
-    A batch is some hundred thousand objects without a cycle, which the collector would look through again and again:
+    A batch is some hundred thousand objects without a cycle, which the collector would traverse again and again:
     measured, a fifth of the CPU of an event.
     """
     gc.freeze()
@@ -24,28 +24,34 @@ def relax_garbage_collection(objects: int = 100_000) -> None:
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    """An event that SIGTERM and SIGINT set. A second signal of the same kind ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def asked(number: signal.Signals) -> None:
+    def request_stop(number: signal.Signals) -> None:
         log.info("asked to stop", signal=number.name)
         stop.set()
         loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked, number)
+        loop.add_signal_handler(number, request_stop, number)
     return stop
 
 
-async def unless_stopped(stop: asyncio.Event, starting: Coroutine[None, None, T]) -> T | None:
-    """What `starting` gives, or None when `stop` is set first: then it is ended where it is."""
-    task, stopping = asyncio.create_task(starting), asyncio.create_task(stop.wait())
+async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """The result of `work`; None if `stop` is set first, which cancels `work`."""
+    task, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
         if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_tasks(task)
     return None if task.cancelled() else task.result()
+
+
+async def cancel_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel `tasks` and wait until they have ended; what they raise is ignored."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -148,7 +148,7 @@ class Replay:
         return True
 
     async def _finish(self, block: _Block) -> None:
-        failed = await self._pipeline.finish(block.fanned)
+        failed = await self._pipeline.write_fan_out(block.fanned)
         again = {_place(item) for item in failed}
         for place, error_class in block.letters:
             self._standing.claims.mark_settled(place)

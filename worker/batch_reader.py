@@ -1,0 +1,103 @@
+"""From Kafka to batches of records."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+
+from worker.core.heartbeat import Heartbeat
+from worker.core.model import Record
+from worker.core.process import cancel_tasks
+from worker.events.batch_policy import BatchPolicy
+from worker.ports import EventSource
+
+T = TypeVar("T")
+
+_MAX_POLL_SECONDS = 1.0
+_MAX_POLL_RECORDS = 500
+
+
+class RecordBatch(NamedTuple):
+    """Records that are processed and committed together, and the bytes of their keys, values and headers."""
+
+    records: Sequence[Record]
+    bytes: int
+
+
+class BatchReader:
+    """Reads batches from an event source, and keeps polling it while none may be read.
+
+    Args:
+        source: where records come from.
+        policy: when a batch is full.
+        heartbeat: beats while a poll lasts, which can be as long as a rebalance.
+    """
+
+    def __init__(self, source: EventSource, policy: BatchPolicy, heartbeat: Heartbeat) -> None:
+        self._source = source
+        self._policy = policy
+        self._heartbeat = heartbeat
+        self._bytes_per_record = 1.0
+        self._call: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self._paused = False
+
+    async def read_batch(self) -> RecordBatch | None:
+        """Poll until a batch is full or has lingered; None if `interrupt` has ended that."""
+        policy = self._policy
+        self._interrupted = False
+        self._resume()
+        records: list[Record] = []
+        size = 0
+        deadline = float("inf")
+        while len(records) < policy.max_events and size < policy.max_bytes:
+            wait_seconds = min(deadline - monotonic(), _MAX_POLL_SECONDS)
+            if wait_seconds <= 0:
+                break
+            # If the next records are as large as the last ones, the batch does not exceed its bytes.
+            fitting = 1 + int((policy.max_bytes - size) / self._bytes_per_record)
+            wanted = min(_MAX_POLL_RECORDS, policy.max_events - len(records), fitting)
+            polled = await self._await_interruptibly(self._source.poll(wanted, wait_seconds))
+            if self._interrupted:
+                return None  # the records will be read again from the last commit
+            if not polled:
+                continue
+            if not records:
+                deadline = monotonic() + policy.linger_seconds
+            records += polled
+            added = sum(map(_size_of, polled))
+            size += added
+            self._bytes_per_record = max(added / len(polled), 1.0)
+        return RecordBatch(records, size)
+
+    async def pause(self) -> None:
+        """Poll without reading records, so that the group sees a live member."""
+        self._paused = True
+        await self._await_interruptibly(self._source.pause())
+
+    def interrupt(self) -> None:
+        """End the poll under way, and discard the batch that is being read."""
+        self._interrupted = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._source.resume()
+
+    async def _await_interruptibly(self, call: Coroutine[None, None, T]) -> T | None:
+        self._call = task = asyncio.create_task(call, name="poll")
+        try:
+            with self._heartbeat.keep_beating():
+                await asyncio.wait([task])
+        finally:
+            self._call = None
+            if not task.done():
+                await cancel_tasks(task)
+        return None if task.cancelled() else task.result()
+
+
+def _size_of(record: Record) -> int:
+    size = len(record.value or b"") + len(record.key or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
