@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.escaping import escape_control_characters, instant, shown_bytes
+from worker.core.escaping import escape_bytes, escape_control_characters, format_time
 from worker.core.model import Record
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.letter import DeadLetter, ForeignRecord
@@ -37,7 +37,9 @@ def print_statistics(tally: DeadLetterStatistics, top: int) -> None:
     if tally.oldest is None or tally.newest is None:
         console.print("no dead letters")
     else:
-        console.print(f"{tally.total:,} dead letters, from {instant(tally.oldest)} to {instant(tally.newest)} UTC")
+        console.print(
+            f"{tally.total:,} dead letters, from {format_time(tally.oldest)} to {format_time(tally.newest)} UTC"
+        )
         if tally.replayed:
             console.print(f"{tally.replayed:,} of them replayed before, at most {tally.most_replays} times")
         for kind, counted in tally.by.items():
@@ -65,7 +67,7 @@ def _in_short(item: DeadLetter | ForeignRecord) -> Text:
     if isinstance(item, ForeignRecord):
         return Text("no dead letter")
     failure = item.failure
-    parts = [instant(item.failed_at), failure.error_class.value]
+    parts = [format_time(item.failed_at), failure.error_class.value]
     if failure.code is not None:
         parts.append(str(failure.code))
     if item.replays:
@@ -90,7 +92,7 @@ def print_letter(letter: DeadLetter, *, settled: bool) -> None:
         "class": failure.error_class.value,
         "error": f"{failure.error_type}" + ("" if failure.code is None else f" (code {failure.code})"),
         "message": failure.message,
-        "failed at": f"{instant(letter.failed_at)} UTC",
+        "failed at": f"{format_time(letter.failed_at)} UTC",
         "metric": letter.metric,
         "agent": agent_of(letter),
         "execution": letter.execution_id,
@@ -143,11 +145,11 @@ def _print_record(console: Console, record: Record, headers: Iterable[tuple[str,
 def _counted(kind: str, value: str | None) -> Text:
     if value == "":
         return Text("(empty)", style="italic")
-    return _cell(instant(int(value)) if kind == "hour" and value else value)
+    return _cell(format_time(int(value)) if kind == "hour" and value else value)
 
 
 def _source_time(letter: DeadLetter) -> str:
-    return "without a timestamp" if letter.source_timestamp < 0 else f"{instant(letter.source_timestamp)} UTC"
+    return "without a timestamp" if letter.source_timestamp < 0 else f"{format_time(letter.source_timestamp)} UTC"
 
 
 def _table(*columns: str | Text) -> Table:
@@ -163,4 +165,4 @@ def _cell(text: str | None, longest: int | None = None) -> Text:
 
 
 def _bytes(value: bytes | None, longest: int) -> str:
-    return _NONE if value is None else shown_bytes(value, longest)
+    return _NONE if value is None else escape_bytes(value, longest)

@@ -1,13 +1,13 @@
-"""What can go wrong, as one tree.
+"""The errors that the worker raises, and what follows from each.
 
 WorkerError
-├── SettingsError            a variable is missing or wrong; the program does not start (exit 2)
-├── DependencyError          Kafka or ClickHouse cannot be reached or is not prepared (exit 3)
-├── MigrationChanged         a migration is not the one that was applied (exit 2)
-├── MigrationLocked          somebody else is migrating (exit 1)
-├── InvalidEvent             a record cannot be read as an event: dead-lettered whole
+├── SettingsError            a variable is missing or wrong: the program does not start (exit 2)
+├── DependencyError          Kafka or ClickHouse cannot be reached, or lacks a topic, table or right (exit 3)
+├── MigrationChanged         a migration file has changed since it was applied (exit 2)
+├── MigrationLocked          another process is migrating (exit 1)
+├── InvalidEvent             a record is not a valid event: it is dead-lettered as a whole
 ├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
-└── StoreError               ClickHouse, or the way to it, failed a statement; see its `outcome`
+└── StoreError               a statement failed in ClickHouse or in the connection: see its `outcome`
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from worker.core.outcome import Outcome, OutcomeKind
 
 
 class ErrorClass(StrEnum):
-    """The `dlq.error.class` of a dead letter: what a person would do about it."""
+    """The `dlq.error.class` of a dead letter. Each class is for an operator to handle in its own way."""
 
     INVALID_EVENT = "invalid_event"
     INVALID_METRIC = "invalid_metric"
@@ -27,7 +27,7 @@ class ErrorClass(StrEnum):
 
 
 class WorkerError(Exception):
-    """Base of every error that this program raises on purpose."""
+    """Base of the errors that this program raises on purpose."""
 
 
 class SettingsError(WorkerError):
@@ -39,18 +39,18 @@ class DependencyError(WorkerError):
 
 
 class MigrationChanged(WorkerError):
-    """A file of SQL is not what it was when it was applied, so that nobody can say what the table is."""
+    """A migration file has changed since it was applied, so that the state of the tables is unknown."""
 
 
 class MigrationLocked(WorkerError):
-    """Somebody else is migrating the same tables; the message says who, and what to do if he is not."""
+    """Another process is migrating the same tables. The message says which, and what to do if it is dead."""
 
 
 class InvalidEvent(WorkerError):
-    """A record that cannot be read as an event.
+    """A record is not a valid event.
 
     Attributes:
-        reason: a short, stable name of the rule that was broken, such as `InvalidJSON`.
+        reason: a short, stable name of the broken rule, such as `InvalidJSON`.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -62,8 +62,8 @@ class DeadLetterUnavailable(WorkerError):
     """The dead-letter topic did not acknowledge in time.
 
     Attributes:
-        unacknowledged: positions, in what was put, of what must be put again.
-        pointers: positions of what is acknowledged as a pointer, because it is too large.
+        unacknowledged: positions of the dead letters that must be written again.
+        pointers: positions of those that were acknowledged as a pointer, because they are too large.
     """
 
     def __init__(self, message: str, unacknowledged: Sequence[int], pointers: Sequence[int] = ()) -> None:
@@ -73,11 +73,7 @@ class DeadLetterUnavailable(WorkerError):
 
 
 class StoreError(WorkerError):
-    """A statement that ClickHouse, or the way to it, has failed.
-
-    Attributes:
-        outcome: what is known of the failure.
-    """
+    """A statement failed in ClickHouse or in the connection to it."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
@@ -85,7 +81,7 @@ class StoreError(WorkerError):
 
     @property
     def kind(self) -> OutcomeKind:
-        """Its class."""
+        """The class of the failure."""
         return self.outcome.kind
 
     @property

@@ -1,4 +1,4 @@
-"""Holding: the worker is not ready, and says why. Intake stops when every writer waits; the group membership stays."""
+"""Hold: consumption is paused, and the worker is not ready. It keeps its membership of the consumer group."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,19 +10,20 @@ log = structlog.get_logger(__name__)
 
 
 class Cause(StrEnum):
-    """What the worker waits for while it holds."""
+    """Why consumption is paused: ClickHouse, or the dead-letter topic, does not accept writes."""
 
     STORE = "store"
     DEAD_LETTERS = "dead_letters"
 
 
 class Hold:
-    """The reasons for which consumption is paused; without any the worker is ready.
+    """The causes for which consumption is paused, each with a reason in words; without any the worker is ready.
 
-    It logs once when a reason begins, changes, or ends.
+    A reason is logged when it begins, changes and ends.
 
     Attributes:
-        is_in_doubt: whether rows may be the reason, and not the store: what others write would tell.
+        is_in_doubt: whether invalid rows may be the cause, and not the store. Other rows that are written would show
+            it.
     """
 
     def __init__(self) -> None:
@@ -31,16 +32,16 @@ class Hold:
 
     @property
     def active(self) -> bool:
-        """Whether there is a reason."""
+        """Whether consumption is paused."""
         return bool(self._reasons)
 
     @property
     def reasons(self) -> Mapping[Cause, str]:
-        """Each cause with its reason in words, as they are now: the health endpoint looks from another thread."""
+        """A copy of the current reasons, by cause; the health endpoint reads it from another thread."""
         return MappingProxyType(self._reasons.copy())
 
     def enter(self, cause: Cause, reason: str, *, in_doubt: bool = False) -> None:
-        """Begin to hold, or go on for another reason."""
+        """Hold for `cause`, or change its reason."""
         self.is_in_doubt = in_doubt
         before = self._reasons.get(cause)
         self._reasons[cause] = reason
@@ -50,7 +51,7 @@ class Hold:
             log.warning("holding for another reason", cause=cause.value, reason=reason)
 
     def leave(self, cause: Cause) -> None:
-        """Hold no longer for `cause`; where it was no reason, nothing happens."""
+        """End the hold for `cause`, if there is one."""
         self.is_in_doubt = False
         if self._reasons.pop(cause, None) is not None:
             log.info("holding ended", cause=cause.value, still_holding=sorted(self._reasons))

@@ -1,4 +1,4 @@
-"""Frozen values that travel through the worker."""
+"""The values that pass through the worker; none of them changes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -8,7 +8,7 @@ from worker.core.errors import ErrorClass
 
 
 class Record(Protocol):
-    """A Kafka record as the client hands it out; the names are the client's, so that nothing is copied.
+    """A Kafka record with the attributes that aiokafka gives it, so that nothing is copied.
 
     `timestamp` is in milliseconds since 1970, -1 where the producer gave none.
     """
@@ -30,7 +30,7 @@ class Record(Protocol):
 
 
 class UnreadableRecord(NamedTuple):
-    """A `Record` that the Kafka client cannot parse. All that is known of it is where it stands."""
+    """A `Record` that the Kafka client cannot parse. Only its position is known."""
 
     topic: str
     partition: int
@@ -42,27 +42,27 @@ class UnreadableRecord(NamedTuple):
 
 
 class RecordPosition(NamedTuple):
-    """Where a dead letter stands in its topic."""
+    """The position of a dead letter in its topic."""
 
     partition: int
     offset: int
 
     def __str__(self) -> str:
-        """As `dlq show` takes it."""
+        """The form that `dlq show` accepts."""
         return f"{self.partition}:{self.offset}"
 
 
 class ReplayedRecord(NamedTuple):
-    """A `Record` put together again from its dead letter, with the history that a new dead letter would go on with.
+    """A `Record` rebuilt from its dead letter, with the history that a new dead letter would continue.
 
-    The first fields are those of the source record; where the dead letter is of a single metric, `value` is None.
+    The first fields are those of the source record; if the dead letter is of a single metric, `value` is None.
 
     Attributes:
-        replays: how often it has been replayed, this time included.
-        attempts: inserts that held the metric before this time.
-        replaces: the dead letter that it comes from.
-        whole: whether that is the dead letter of a whole event, so that several can come out of it.
-        part_of: the dead letter of a whole event that this metric came out of by an earlier replay.
+        replays: how often it has been replayed, including this time.
+        attempts: inserts that contained the metric before this replay.
+        replaces: the dead letter that it was rebuilt from.
+        whole: whether that dead letter is of a whole event, so that it can result in several.
+        part_of: the dead letter of a whole event from which an earlier replay made the dead letter of this metric.
     """
 
     topic: str
@@ -80,7 +80,7 @@ class ReplayedRecord(NamedTuple):
 
 
 class Unrepresentable(NamedTuple):
-    """A JSON number that no Float64 can hold, as it was written: `NaN`, `-Infinity`, `1e400`."""
+    """A JSON number that no Float64 can hold, as the producer wrote it: `NaN`, `-Infinity`, `1e400`."""
 
     literal: str
 
@@ -88,7 +88,7 @@ class Unrepresentable(NamedTuple):
 class Event(NamedTuple):
     """An *execution completed* event. Times are milliseconds since 1970, UTC.
 
-    A tuple because one is made for every record: it costs a third of a frozen dataclass.
+    It is a tuple because one is made for every record: that takes a third of the time of a frozen dataclass.
     """
 
     execution_id: UUID
@@ -109,11 +109,11 @@ class Row(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why something became a dead letter, in words that stay stable for those who filter by them.
+    """Why a metric or an event has become a dead letter. Class and type are stable, so that they can be filtered by.
 
     Attributes:
-        isolated: False where a row was refused together with others, because isolating each would have taken too many
-            INSERTs: it may be valid.
+        isolated: False for a row that was refused together with others, because to insert each alone would have taken
+            too many INSERTs. Such a row may be valid.
     """
 
     error_class: ErrorClass
@@ -124,7 +124,7 @@ class Failure(NamedTuple):
 
 
 class FailedMetric(NamedTuple):
-    """One metric that will not be a row. `attempts` counts the inserts that held it."""
+    """A metric that will not be a row. `attempts` counts the inserts that contained it."""
 
     event: Event
     metric: str

@@ -1,11 +1,11 @@
-"""What became of one INSERT. Each kind has one consequence, which `worker.writing.writer` carries out."""
+"""The outcome of one INSERT. Each kind has one consequence, which `worker.writing.writer` carries out."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class OutcomeKind(StrEnum):
-    """What an insert's outcome says of its rows, and what follows from it."""
+    """What an outcome says about the rows, and what follows from it."""
 
     WRITTEN = "written"
     """The rows are acknowledged."""
@@ -26,8 +26,8 @@ class Constraint(NamedTuple):
 
     Attributes:
         table: the table that has it, as ClickHouse names it: `database.table`.
-        expression: what each row must fulfil, in ClickHouse's words.
-        violated: the message for any row that does not fulfil it.
+        expression: the condition for each row, as ClickHouse writes it.
+        violated: the message for a row that violates it.
     """
 
     table: str
@@ -42,9 +42,9 @@ class Outcome(NamedTuple):
         kind: its class.
         name: ClickHouse's name of the error, or the name of the client's exception; empty when written.
         message: ClickHouse's or the client's text; empty when written.
-        code: ClickHouse's number of the error; None where the error is not ClickHouse's own.
-        constraint: the constraint that the message names, if it can be evaluated by a query.
-        row: position in the block, from 0, of a row that violates `constraint`; None where it is not known.
+        code: ClickHouse's number of the error; None if the error is not ClickHouse's.
+        constraint: the constraint that the message names; None if no query can evaluate it.
+        row: position in the block, from 0, of a row that violates `constraint`; None if it is not known.
     """
 
     kind: OutcomeKind

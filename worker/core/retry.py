@@ -1,4 +1,4 @@
-"""How often and how long something is tried again, as tenacity understands it."""
+"""Retries with a budget and with exponential backoff, on top of tenacity."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -31,10 +31,10 @@ class RetryPolicy:
     "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 
     Attributes:
-        attempts: how often at most, the first time included.
-        max_seconds: no new attempt begins later than this after the first.
-        first_wait_seconds: upper end of the first wait; it doubles with each.
-        max_wait_seconds: upper end of any wait.
+        attempts: most attempts, including the first.
+        max_seconds: no attempt starts later than this after the first.
+        first_wait_seconds: upper bound of the first wait; it doubles with each wait.
+        max_wait_seconds: upper bound of any wait.
     """
 
     attempts: int = 8
@@ -45,22 +45,24 @@ class RetryPolicy:
     async def call(
         self,
         function: Callable[[], Awaitable[Result]],
-        again: Callable[[Result], bool],
+        should_retry: Callable[[Result], bool],
         sleep: Sleep = asyncio.sleep,
     ) -> Result:
-        """Call `function` while `again` of its result is true and the budget lasts; the last result."""
+        """Call `function` until its result needs no retry or the budget is spent; returns the last result."""
         retrying = self._retrying(
-            retry_if_result(again), sleep, stop_after_attempt(self.attempts) | stop_before_delay(self.max_seconds)
+            retry_if_result(should_retry),
+            sleep,
+            stop_after_attempt(self.attempts) | stop_before_delay(self.max_seconds),
         )
         result: Result = await retrying(function)
         return result
 
     def retry_forever(self, on: type[Exception], sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
-        """Iterate over attempts at the pace of this policy while they raise `on`, whatever the budget."""
+        """Iterate over attempts while they raise `on`, with the waits of this policy but without its budget."""
         return self._retrying(retry_if_exception_type(on), sleep, stop_never)
 
     def backoff_seconds(self, failures: int) -> float:
-        """How long to wait after `failures` failed attempts, from 1."""
+        """How long to wait after `failures` failed attempts; at least 1."""
         longest = self.first_wait_seconds * 2 ** min(failures - 1, _MAX_DOUBLINGS)
         return uniform(0, min(longest, self.max_wait_seconds))  # noqa: S311 # nosec B311
 
@@ -80,16 +82,16 @@ class RetryPolicy:
 _MAX_DOUBLINGS = 30
 
 
-def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 - whatever was called
+def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 - the result of any function
     return state.outcome.result() if state.outcome else None
 
 
 class _Retrying(AsyncRetrying):
-    """Leaves no reference cycle behind, whatever its end.
+    """Leaves no reference cycle behind, however the call ends.
 
-    Tenacity's state of a call leads to the function that it calls, and back to itself; an exception, also that of a
-    cancelled task, leads through its traceback to that state. Through them the rows of an INSERT would stay until the
-    garbage collector runs, which the worker lets run rarely: measured, 300 MB where 130 do.
+    Tenacity's state of a call refers to the called function and to itself; the traceback of an exception, also of a
+    cancellation, refers to that state. Without this class the rows of an INSERT would stay in memory until the garbage
+    collector runs, which is rare in the worker: measured, 300 MB instead of 130.
     """
 
     async def __call__(self, fn: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
@@ -104,11 +106,11 @@ class _Retrying(AsyncRetrying):
             return await super().__call__(attempt)
         except BaseException as error:
             clear_frames(error.__traceback__)
-            error.__context__ = None  # tenacity's own, which leads to the error again
+            error.__context__ = None  # tenacity's own, which refers to the error again
             raise
         finally:
             self.iter_state.reset()
 
 
 FOREVER = RetryPolicy(attempts=2**31, max_seconds=float("inf"), first_wait_seconds=0.5, max_wait_seconds=15.0)
-"""For what must not be given up: the probe of a store that is away, a dead letter that is not acknowledged."""
+"""For what is never given up: the probe of a store that is unavailable, a dead letter that is not acknowledged."""

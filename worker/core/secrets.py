@@ -1,4 +1,4 @@
-"""Secrets that may change while the program runs: each connection is made with what their file says then."""
+"""Secrets that may change while the program runs: each new connection uses the current content of their file."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ log = structlog.get_logger(__name__)
 
 
 class Secret:
-    """A password or token. Nothing that prints this shows it.
+    """A password or token, which no `repr` shows.
 
     Args:
-        text: its value now; of a file, without the white space at its end.
-        file: where it is read anew, or None where it is given once and for all.
+        text: its value now; that of a file is without trailing white space.
+        file: the file to read it from each time; None if the value cannot change.
     """
 
     def __init__(self, text: str, file: Path | None = None) -> None:
@@ -20,11 +20,11 @@ class Secret:
         self._file = file
 
     def __repr__(self) -> str:
-        """Where it comes from."""
+        """Name the source, not the value."""
         return f"Secret(from {self._file})" if self._file else "Secret()"
 
     def reveal(self) -> str:
-        """The value now. Where the file cannot be read, or is empty, as while it is being replaced: the last one."""
+        """The current value. If the file cannot be read or is empty, as while it is being replaced: the last value."""
         if self._file is not None:
             try:
                 self._text = self._file.read_text("utf-8").rstrip() or self._text

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from worker.core.escaping import escape_control_characters, instant
+from worker.core.escaping import escape_control_characters, format_time
 from worker.observability.status import GROUP, Status, WorkerState
 
 _SHOWN_PARTITIONS = 12
@@ -42,7 +42,7 @@ def _environment() -> Environment:
         "duration": _duration,
         "number": _number,
         "escape_control_characters": escape_control_characters,
-        "instant": instant,
+        "instant": format_time,
     }
     return environment
 

@@ -15,7 +15,7 @@ from tests.support.fakes import KeptRecord
 from worker.commands import dlq_tables
 from worker.commands.command_line import put_document
 from worker.core.errors import ErrorClass
-from worker.core.escaping import escape_control_characters, instant, shown_bytes
+from worker.core.escaping import escape_bytes, escape_control_characters, format_time
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters import document as letter_document
 from worker.dead_letters.advice import ADVICE
@@ -58,17 +58,17 @@ def test_text_is_shown_on_one_line_without_controls_and_nothing_is_lost(text: st
 
 @given(st.binary())
 def test_bytes_are_shown_without_controls(value: bytes) -> None:
-    assert shown_bytes(value).isprintable()
+    assert escape_bytes(value).isprintable()
 
 
 def test_what_is_long_is_cut() -> None:
     assert escape_control_characters("abcdef", 4) == "abc…"
-    assert shown_bytes(b"\xffabc", 2) == "\\xffa…"
+    assert escape_bytes(b"\xffabc", 2) == "\\xffa…"
 
 
 @pytest.mark.parametrize("at", [0, -1, 10**18, -(10**18)])
 def test_any_number_is_an_instant_or_itself(at: int) -> None:
-    assert instant(at).isprintable()
+    assert format_time(at).isprintable()
 
 
 class TestTables:
