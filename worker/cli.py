@@ -68,14 +68,14 @@ def check(as_json: bool) -> None:
 @cli.command()
 @click.argument("file", type=click.File("rb"))
 def produce(file: BufferedReader) -> None:
-    """Put JSON lines from FILE (- for standard input) onto the topic, as they are."""
+    """Send the JSON lines of FILE (- for standard input) to the topic, unchanged."""
     settings = settings_of_environment(Dependency.KAFKA)
 
-    async def put() -> Produced:
-        async with _producing(settings) as producer:
+    async def send() -> Produced:
+        async with _connect_producer(settings) as producer:
             return await produce_lines(file, producer, settings.kafka_topic)
 
-    produced = asyncio.run(put())
+    produced = asyncio.run(send())
     say(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
     if produced.too_large:
         say(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
@@ -89,22 +89,27 @@ def produce(file: BufferedReader) -> None:
 def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> None:
     """Run COMMAND, measure it, emit its event, and exit with its code.
 
-    The command comes first: when Kafka is away it has run all the same, its code is passed on, and the event is shown.
+    COMMAND runs also if Kafka cannot be reached. Its exit code is returned then too, and the event goes to stderr.
     """
     settings = settings_of_environment(Dependency.KAFKA)
     with signals_ignored():
         execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
         if execution.problem:
             say(execution.problem)
+
+        async def send() -> None:
+            async with _connect_producer(settings) as producer:
+                await emit(execution.event, producer, settings.kafka_topic)
+
         try:
-            asyncio.run(_emit(settings, execution.event))
+            asyncio.run(send())
         except DependencyError as error:
             say(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
     raise SystemExit(execution.exit_code)
 
 
 @asynccontextmanager
-async def _producing(settings: Settings) -> AsyncIterator[Any]:
+async def _connect_producer(settings: Settings) -> AsyncIterator[Any]:
     target = kafka_target(settings)
     await require_topics(target, [settings.kafka_topic])
     async with producing(target, idempotent=settings.kafka_producer_idempotence) as producer:
@@ -116,13 +121,8 @@ async def _run(settings: Settings) -> None:
     leave_at_once(0)
 
 
-async def _emit(settings: Settings, event: dict[str, object]) -> None:
-    async with _producing(settings) as producer:
-        await emit(event, producer, settings.kafka_topic)
-
-
 def main() -> None:
-    """Run a command; turn what we know to go wrong into one clear message and an exit code."""
+    """Run a command. An expected error ends it with one message and an exit code."""
     try:
         cli.main(prog_name="metrics-worker", standalone_mode=True)
     except SettingsError as error:

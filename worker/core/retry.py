@@ -62,7 +62,7 @@ class RetryPolicy:
         return self._retrying(retry_if_exception_type(on), sleep, stop_never)
 
     def backoff_seconds(self, failures: int) -> float:
-        """How long to wait after `failures` failed attempts; at least 1."""
+        """How long to wait after `failures` failed attempts, of which there is at least one."""
         longest = self.first_wait_seconds * 2 ** min(failures - 1, _MAX_DOUBLINGS)
         return uniform(0, min(longest, self.max_wait_seconds))  # noqa: S311 # nosec B311
 
