@@ -1,4 +1,4 @@
-"""What becomes of each metric of a record."""
+"""Each metric of a record becomes a row, a failure or a counted skip."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,24 +42,15 @@ class TestValues:
         (block,) = fan_out_metrics({"result_success": value}).blocks.values()
         assert float(rows_of(block)[0].value) == number
 
-    @pytest.mark.parametrize(
-        ("value", "json_type"),
-        [("12", "string"), (None, "null"), ([1], "array"), ({"p50": 1}, "object"), ("", "string")],
-    )
-    def test_everything_else_is_skipped_and_counted_by_type(self, value: object, json_type: str) -> None:
-        fanned = fan_out_metrics({"skipped": value, "good": 1})
-        assert fanned.skipped == {json_type: 1}
-        assert written(fanned) == {"good": 1}
-        assert fanned.failed == []
-
-    def test_skips_add_up_over_events(self) -> None:
-        metrics: dict[str, object] = {"a": "x", "b": None, "c": "y", "d": [], "e": {}, "f": 1}
+    def test_other_values_are_skipped_and_counted_by_type(self) -> None:
+        metrics: dict[str, object] = {"a": "x", "b": None, "c": "12", "d": [1], "e": {"p50": 1}, "f": 1}
         fanned = fan_out(*(record(event(metrics=metrics), offset=offset) for offset in range(3)))
         assert fanned.skipped == {"string": 6, "null": 3, "array": 3, "object": 3}
-        assert (fanned.rows, fanned.events) == (3, 3)
+        assert written(fanned) == {"f": 1}
+        assert (fanned.rows, fanned.events, fanned.failed) == (3, 3, [])
 
     @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 400])
-    def test_a_number_beyond_a_float_costs_itself_only(self, literal: str) -> None:
+    def test_number_beyond_float64_fails_only_itself(self, literal: str) -> None:
         value = encoded(event(metrics={"a": 1, "bad": "?", "b": 2.5, "s": "x"})).replace(b'"?"', literal.encode())
         source = Record(value)
         fanned = fan_out(source)
@@ -73,7 +64,7 @@ class TestValues:
         assert failed.failure.error_type == "UnrepresentableNumber"
         assert len(failed.failure.message) < 100
 
-    def test_objects_that_hold_such_numbers_are_skipped_as_objects(self) -> None:
+    def test_object_with_such_a_number_is_skipped_as_an_object(self) -> None:
         fanned = fan_out_metrics({"o": {"x": float("nan")}, "l": [float("inf")]})
         assert fanned.skipped == {"object": 1, "array": 1}
         assert len(fanned) == 0
@@ -81,31 +72,31 @@ class TestValues:
 
 class TestNames:
     @pytest.mark.parametrize("name", ["n", "n" * 256, "ä" * 256, "\U0001f980" * 256, " ", "\0", "größe"])
-    def test_of_1_to_256_characters_are_sound(self, name: str) -> None:
+    def test_name_has_1_to_256_characters(self, name: str) -> None:
         assert written(fan_out_metrics({name: 1})) == {name: 1}
 
     @pytest.mark.parametrize("name", ["", "n" * 257, "\ud800", "a\udfffb", "\ude00\ud83d"])
     @pytest.mark.parametrize("value", [1, True, 1.5])
-    def test_that_are_not_cost_their_own_metric_only(self, name: str, value: float) -> None:
+    def test_invalid_name_fails_only_its_metric(self, name: str, value: float) -> None:
         fanned = fan_out_metrics({"a": 1, name: value, "b": 2})
         assert written(fanned) == {"a": 1, "b": 2}
         (failed,) = fanned.failed
         assert isinstance(failed, FailedMetric)
         assert (failed.metric, failed.value, failed.failure.error_type) == (name, value, "InvalidName")
 
-    def test_halves_of_one_character_do_not_make_it_up_between_two_names(self) -> None:
+    def test_surrogates_of_two_names_do_not_make_one_valid_character(self) -> None:
         fanned = fan_out_metrics(dict(zip(("\ud83d", "\ude00", "good"), (1, 2, 3), strict=True)))
         assert written(fanned) == {"good": 3}
         assert len(fanned.failed) == 2
 
-    def test_do_not_matter_where_the_value_is_no_number(self) -> None:
+    def test_metric_that_is_skipped_may_have_an_invalid_name(self) -> None:
         fanned = fan_out_metrics({"": "text", "n" * 257: None})
         assert fanned.skipped == {"string": 1, "null": 1}
         assert fanned.failed == []
 
 
 class TestEvents:
-    def test_that_cannot_be_read_fail_whole(self) -> None:
+    def test_event_that_cannot_be_read_fails_as_a_whole(self) -> None:
         source = Record(b"{")
         fanned = fan_out(source, record(event()))
         (failed,) = fanned.failed
@@ -116,24 +107,24 @@ class TestEvents:
         assert fanned.rows == 2
         assert len(fanned) == 3
 
-    def test_that_are_tombstones_are_counted(self) -> None:
+    def test_tombstones_are_counted(self) -> None:
         fanned = fan_out(Record(None), Record(None))
         assert (fanned.tombstones, fanned.events, len(fanned)) == (2, 0, 0)
 
     @pytest.mark.parametrize("metrics", [{}, {"a": "text"}, {"": 1}])
-    def test_without_a_row_make_no_block(self, metrics: dict[str, object]) -> None:
+    def test_event_without_a_row_makes_no_block(self, metrics: dict[str, object]) -> None:
         fanned = fan_out_metrics(metrics)
         assert fanned.blocks == {}
         assert fanned.events == 1
 
     @given(strategies.any_values, strategies.any_headers)
-    def test_of_any_bytes_never_raise(self, value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -> None:
+    def test_no_record_raises(self, value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]) -> None:
         fanned = fan_out(Record(value, headers=headers))
         invalid = sum(isinstance(item, FailedEvent) for item in fanned.failed)
         assert fanned.events + fanned.tombstones + invalid == 1
 
     @given(st.binary(max_size=200))
-    def test_of_only_bytes_never_raise(self, value: bytes) -> None:
+    def test_no_bytes_raise(self, value: bytes) -> None:
         assert len(fan_out(Record(value)).failed) == 1
 
 
@@ -151,19 +142,19 @@ class TestMonths:
             ("2299-12-31T23:59:59.999Z", 229912),
         ],
     )
-    def test_are_those_of_completed_at_in_utc(self, time: str, month: int) -> None:
+    def test_month_is_that_of_completed_at_in_utc(self, time: str, month: int) -> None:
         assert list(fan_out(record(event(completed_at=time))).blocks) == [month]
 
-    def test_each_get_a_block(self) -> None:
+    def test_each_month_has_a_block(self) -> None:
         times = ["2026-01-31T23:59:59Z", "2026-02-01T00:00:00Z", "2026-01-01T00:00:00Z"]
         fanned = fan_out(*(record(event(completed_at=time), offset=offset) for offset, time in enumerate(times)))
         assert {month: len(block) for month, block in fanned.blocks.items()} == {202601: 4, 202602: 2}
 
-    def test_are_those_of_the_record_where_the_event_has_no_time(self) -> None:
+    def test_month_is_that_of_the_record_if_the_event_has_no_time(self) -> None:
         assert list(fan_out(record(event_without("completed_at"), timestamp=-1)).blocks) == [197001]
 
     @given(st.integers(-2_208_988_800_000, MAX_TIME))
-    def test_are_those_of_datetime(self, milliseconds: int) -> None:
+    def test_month_is_that_of_datetime(self, milliseconds: int) -> None:
         instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
         assert _month_of(milliseconds) == instant.year * 100 + instant.month
 
@@ -172,7 +163,7 @@ class TestTheTwoPaths:
     @given(
         st.dictionaries(st.one_of(strategies.metric_names, strategies.unsound_names), strategies.numbers, max_size=6)
     )
-    def test_agree(self, metrics: dict[str, object]) -> None:
+    def test_fast_and_slow_path_agree(self, metrics: dict[str, object]) -> None:
         fast, slow = FanOut(), FanOut()
         source = record(event(metrics=metrics))
         fast.add_record(source)
@@ -181,17 +172,17 @@ class TestTheTwoPaths:
         assert _shape(fast) == _shape(slow)
 
     @given(strategies.metrics)
-    def test_leave_no_metric_out_and_take_none_twice(self, metrics: dict[str, object]) -> None:
+    def test_every_metric_has_exactly_one_result(self, metrics: dict[str, object]) -> None:
         fanned = fan_out_metrics(metrics)
-        fates = [*written(fanned), *(item.metric for item in fanned.failed if isinstance(item, FailedMetric))]
-        assert len(fates) == len(set(fates))
-        assert len(fates) + fanned.skipped.total() == len(metrics)
-        assert set(fates) <= set(metrics)
+        results = [*written(fanned), *(item.metric for item in fanned.failed if isinstance(item, FailedMetric))]
+        assert len(results) == len(set(results))
+        assert len(results) + fanned.skipped.total() == len(metrics)
+        assert set(results) <= set(metrics)
         assert fanned.rows == len(written(fanned))
 
 
 def _shape(fanned: FanOut) -> list[object]:
-    """Rows and failures without the record, which the two paths have each their own of."""
+    """Rows and failures, without the record, which is another object on each path."""
     rows = [(block.month, _plain(row)) for block in fanned.blocks.values() for row in block.rows()]
     failed = [(item.metric, repr(item.value), item.failure) for item in fanned.failed if isinstance(item, FailedMetric)]
     return [rows, failed]
@@ -201,7 +192,7 @@ def _plain(row: Row) -> tuple[object, ...]:
     return (row.event.execution_id, row.metric, repr(row.value))
 
 
-def test_a_record_that_the_client_cannot_parse_is_a_dead_letter_that_names_its_place() -> None:
+def test_record_that_the_client_cannot_parse_fails_with_its_position() -> None:
     unreadable = UnreadableRecord("execution-completed", 3, 41)
     fanned = FanOut()
     fanned.add_record(unreadable)
@@ -211,13 +202,13 @@ def test_a_record_that_the_client_cannot_parse_is_a_dead_letter_that_names_its_p
     assert (fanned.tombstones, fanned.rows) == (0, 0)
 
 
-def test_a_mistake_of_ours_costs_one_record_and_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    class Unforeseen(Record):
+def test_unexpected_exception_fails_one_record_and_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    class FailingRecord(Record):
         @property
         def headers(self) -> tuple[tuple[str, bytes | None], ...]:
             raise ZeroDivisionError
 
-    fanned = fan_out(Unforeseen(encoded(event())), record(event()))
+    fanned = fan_out(FailingRecord(encoded(event())), record(event()))
     assert fanned.rows == 2
     assert "decode failed unexpectedly" in capsys.readouterr().out
     (failed,) = fanned.failed
