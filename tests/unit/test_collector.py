@@ -1,6 +1,6 @@
-"""Rows that are written, failed or dropped are freed without a garbage collection, which the worker lets run rarely.
+"""Rows that are written, failed or dropped are freed without a garbage collection, which is rare in the worker.
 
-Rows are most of its memory. So nothing that is kept may lead to the frames that held them, nor form a cycle with them.
+Rows are most of its memory: nothing that is kept may refer to the frames that held them, or form a cycle with them.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.clock import until
 from tests.support.events import JANUARY_2026, Record, block_of, encoded, event, many_events
 from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.memory_event_source import MemoryEventSource
@@ -24,7 +25,7 @@ from worker.writing.writer import OnUnavailable
 
 
 class Store(MemoryStore):
-    """Keeps no blocks itself; while `hanging` is set an insert does not return."""
+    """Keeps no blocks; while `hanging` is set an insert does not return."""
 
     hanging = False
     called = 0
@@ -38,7 +39,7 @@ class Store(MemoryStore):
         return outcome
 
 
-def living() -> int:
+def count_living_events() -> int:
     return sum(type(one) is Event for one in gc.get_objects())
 
 
@@ -70,15 +71,15 @@ async def write(worker: WorkerHarness, number: int) -> None:
 @pytest.mark.parametrize("failing", [UNAVAILABLE, TOO_LARGE, MISCONFIGURED, UNCLASSIFIED], ids=lambda it: it.kind.value)
 @pytest.mark.parametrize("times", [0, 1, 3], ids=["at once", "at the second attempt", "beyond the budget"])
 @pytest.mark.parametrize("kind", STORES)
-async def test_rows_that_are_written_or_failed(kind: str, times: int, failing: Outcome) -> None:
+async def test_written_and_failed_rows_are_freed(kind: str, times: int, failing: Outcome) -> None:
     store = STORES[kind]()
     async with rig(store) as worker:
         await write(worker, 0)
-        before = living()
+        before = count_living_events()
         for number in range(1, 4):
             store.fail_inserts(*[failing] * times)
             await write(worker, number)
-            assert living() <= before
+            assert count_living_events() <= before
 
 
 def batch(number: int) -> list[Record]:
@@ -93,50 +94,50 @@ def batch(number: int) -> list[Record]:
 
 
 @pytest.mark.parametrize("kind", STORES)
-async def test_batches_whose_dead_letters_were_acknowledged_late(kind: str) -> None:
+async def test_batches_with_late_acknowledgements_are_freed(kind: str) -> None:
     async with rig(STORES[kind]()) as worker:
         await worker.pipeline.process(batch(0))
         worker.dead_letters.letters.clear()
-        before = living()
+        before = count_living_events()
         for number in range(1, 4):
             worker.dead_letters.fail_writes(None, {1, 2}, None)
             await worker.pipeline.process(batch(number))
             worker.dead_letters.letters.clear()
-            assert living() <= before
+            assert count_living_events() <= before
 
 
 @pytest.mark.parametrize(
     "where", ["while the store hangs", "while the store is unavailable", "while dead letters wait"]
 )
-async def test_batches_that_are_dropped(where: str) -> None:
+async def test_dropped_batches_are_freed(where: str) -> None:
     store = Store(is_invalid)
     async with rig(store, OnUnavailable.HOLD) as worker:
         await write(worker, 0)
         store.hanging = where == "while the store hangs"
         store.down = UNAVAILABLE if where == "while the store is unavailable" else None
         worker.dead_letters.fail_writes(*[None] * 1_000_000 if where == "while dead letters wait" else [])
-        before = living()
+        before = count_living_events()
         for number in range(3):
             store.called = 0
             task = asyncio.create_task(worker.pipeline.process(batch(number)))
             await until(lambda: store.called > 0 and (store.hanging or bool(worker.hold.reasons)))
-            assert living() >= before + 50
+            assert count_living_events() >= before + 50
             task.cancel()
             await asyncio.wait([task])
             del task
-            assert living() <= before
+            assert count_living_events() <= before
             store.down = None
             await until(lambda: not worker.hold.reasons)
             store.down = UNAVAILABLE if where == "while the store is unavailable" else None
 
 
-async def test_batches_that_a_revoke_drops() -> None:
-    inbox, store = MemoryEventSource(batch(0)), Store()
+async def test_batches_dropped_by_a_revoke_are_freed() -> None:
+    source, store = MemoryEventSource(batch(0)), Store()
     store.hanging = True
     policy = BatchPolicy(linger_seconds=0)
     async with rig(store) as worker:
         consumer = Consumer(
-            inbox,
+            source,
             worker.pipeline,
             worker.hold,
             policy,
@@ -146,18 +147,12 @@ async def test_batches_that_a_revoke_drops() -> None:
             stop_seconds=1.0,
         )
         running = asyncio.create_task(consumer.run(asyncio.Event()))
-        before = living()
+        before = count_living_events()
         for _ in range(4):
             store.called = 0
             await until(lambda: store.called > 0)
-            assert living() == before + 50, "those that came again"
-            await inbox.rebalance()
+            assert count_living_events() == before + 50, "those that came again"
+            await source.rebalance()
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - of things that know no event
-            await asyncio.sleep(0)

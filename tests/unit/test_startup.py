@@ -1,4 +1,4 @@
-"""A start waits for what the worker writes to, says why, and goes on by itself."""
+"""The start holds until every check finds no problem."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ BACKOFF = RetryPolicy(first_wait_seconds=1.0, max_wait_seconds=8.0)
 
 
 def finding(*problems: str) -> Callable[[], Awaitable[str | None]]:
-    """A check that finds each of `problems` once, and then none."""
+    """A function that returns each of `problems` once, and then None."""
     left = [*problems]
 
     async def find_problem() -> str | None:
@@ -25,14 +25,14 @@ def finding(*problems: str) -> Callable[[], Awaitable[str | None]]:
     return find_problem
 
 
-async def test_without_a_problem_does_not_hold_or_wait() -> None:
+async def test_start_does_not_hold_or_wait_without_a_problem() -> None:
     clock, hold = Clock(), Hold()
     await hold_until_ready([StartupCheck(Cause.STORE, finding())], hold, BACKOFF, clock.sleep)
     assert clock.slept == []
     assert not hold.active
 
 
-async def test_holds_with_every_reason_until_each_problem_is_gone() -> None:
+async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> None:
     hold = Hold()
     seen: list[dict[Cause, str]] = []
     clock = Clock(lambda: seen.append(dict(hold.reasons)))
@@ -46,7 +46,7 @@ async def test_holds_with_every_reason_until_each_problem_is_gone() -> None:
     assert not hold.active
 
 
-async def test_backs_off_to_a_maximum() -> None:
+async def test_waits_between_checks_grow_to_a_maximum() -> None:
     clock = Clock()
     await hold_until_ready([StartupCheck(Cause.STORE, finding(*["away"] * 100))], Hold(), BACKOFF, clock.sleep)
     assert len(clock.slept) == 100
@@ -55,7 +55,7 @@ async def test_backs_off_to_a_maximum() -> None:
 
 
 @pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED])
-async def test_a_store_that_accepts_no_insert_is_a_problem_named_by_its_error(outcome: Outcome) -> None:
+async def test_problem_of_a_store_that_accepts_no_insert_is_its_error(outcome: Outcome) -> None:
     store = MemoryStore()
     store.down = outcome
     assert await find_store_problem(store, ClickHouseTarget("nowhere.invalid")) == str(outcome)

@@ -6,43 +6,24 @@ from structlog.testing import capture_logs
 from worker.core.hold import Cause, Hold
 
 
-def test_new_hold_is_not_active() -> None:
-    hold = Hold()
-    assert not hold.active
-    assert hold.reasons == {}
-
-
 def test_hold_is_active_until_every_cause_has_left() -> None:
     hold = Hold()
-    hold.enter(Cause.STORE, "connection refused")
-    hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
-    assert hold.reasons == {Cause.STORE: "connection refused", Cause.DEAD_LETTERS: "not acknowledged"}
-    hold.leave(Cause.STORE)
-    assert hold.active
-    hold.leave(Cause.DEAD_LETTERS)
     assert not hold.active
-
-
-def test_last_reason_of_a_cause_replaces_the_earlier_one() -> None:
-    hold = Hold()
     hold.enter(Cause.STORE, "connection refused")
+    hold.leave(Cause.DEAD_LETTERS)  # it does not hold for that
     hold.enter(Cause.STORE, "table is missing")
-    assert hold.reasons == {Cause.STORE: "table is missing"}
+    hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
+    assert hold.reasons == {Cause.STORE: "table is missing", Cause.DEAD_LETTERS: "not acknowledged"}
     hold.leave(Cause.STORE)
-    assert not hold.active
-
-
-def test_leaving_a_cause_that_does_not_hold_changes_nothing() -> None:
-    hold = Hold()
-    hold.enter(Cause.STORE, "connection refused")
+    assert hold.reasons == {Cause.DEAD_LETTERS: "not acknowledged"}
     hold.leave(Cause.DEAD_LETTERS)
-    assert hold.reasons == {Cause.STORE: "connection refused"}
+    assert hold.reasons == {}
 
 
 def test_readers_cannot_change_the_reasons() -> None:
     reasons = Hold().reasons
     with pytest.raises(TypeError):
-        reasons[Cause.STORE] = "x"  # type: ignore[index]  # that is the point
+        reasons[Cause.STORE] = "x"  # type: ignore[index]
 
 
 def test_reasons_can_be_iterated_while_one_leaves() -> None:
@@ -50,13 +31,13 @@ def test_reasons_can_be_iterated_while_one_leaves() -> None:
     hold.enter(Cause.STORE, "connection refused")
     hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
     seen = {}
-    for cause, reason in hold.reasons.items():  # as a thread does that is asked for the status
+    for cause, reason in hold.reasons.items():  # as the thread of the health endpoint does
         hold.leave(Cause.STORE)
         seen[cause] = reason
     assert seen == {Cause.STORE: "connection refused", Cause.DEAD_LETTERS: "not acknowledged"}
 
 
-def test_log_says_once_when_a_hold_begins_changes_its_reason_and_ends() -> None:
+def test_begin_change_and_end_of_a_reason_are_logged_once() -> None:
     hold = Hold()
     with capture_logs() as logs:
         for reason in ("connection refused", "connection refused", "table is missing"):

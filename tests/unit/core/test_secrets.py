@@ -1,4 +1,4 @@
-"""Secrets that stand in files: read anew each time, kept where that is not possible, and never shown."""
+"""Secrets in files are read each time; the last value stays while the file cannot be read; none is shown."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from worker.settings.loading import load
 ENVIRONMENT = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "CLICKHOUSE_HOST": "clickhouse"}
 
 
-def test_is_what_the_file_says_now(tmp_path: Path) -> None:
+def test_secret_has_the_current_content_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("first\n")
     settings = load(ENVIRONMENT | {"CLICKHOUSE_PASSWORD_FILE": str(file)})
@@ -21,7 +21,7 @@ def test_is_what_the_file_says_now(tmp_path: Path) -> None:
     assert secret.reveal() == "second"
 
 
-def test_keeps_the_last_while_the_file_is_away_or_empty_and_says_so_without_it(tmp_path: Path) -> None:
+def test_last_value_stays_while_the_file_is_missing_or_empty_and_is_not_logged(tmp_path: Path) -> None:
     file = tmp_path / "password"
     secret = Secret("first-5up3r", file)
     with capture_logs() as logs:
@@ -32,7 +32,7 @@ def test_keeps_the_last_while_the_file_is_away_or_empty_and_says_so_without_it(t
     assert "5up3r" not in str(logs) + repr(secret)
 
 
-def test_of_the_environment_stays() -> None:
+def test_secret_of_the_environment_is_constant() -> None:
     settings = load(ENVIRONMENT | {"CLICKHOUSE_PASSWORD": "given"})
     secret = settings.secret("clickhouse_password")
     assert secret is not None
