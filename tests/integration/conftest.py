@@ -1,4 +1,4 @@
-"""A worker as production runs it, on topics and a database of the test's own."""
+"""A worker as production runs it, with topics and a database for each test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,16 +12,17 @@ from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
 from tests.support.events import encoded, event
 from tests.support.local import Topics, fresh_name, wait_until
-from tests.support.topic import send
+from tests.support.topic import committed, send
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 
+Environment = dict[str, str]
 StartWorker = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
 def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, database: str) -> dict[str, str]:
-    """What leads a worker to the test's topics and its database, which is migrated."""
+    """Environment variables for a worker on the test's topics and its database, which is migrated."""
     migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
     return {
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
@@ -38,7 +39,7 @@ def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, data
 
 @pytest.fixture
 def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts workers, and ends those that still run after the test; `changes` are made to the environment."""
+    """Starts workers with changed variables, and kills those that still run after the test."""
     started: list[WorkerProcess] = []
 
     def start(**changes: str) -> WorkerProcess:
@@ -54,9 +55,15 @@ def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartW
 
 @pytest.fixture
 def not_negative(clickhouse: Client, environment: dict[str, str]) -> None:
-    """A rule of the table: no value below 0."""
+    """A constraint of the table: no value below 0."""
     assert environment
     clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")
+
+
+async def committed_offsets(environment: Environment) -> dict[int, int | None]:
+    """The offset that the worker's group has committed in each partition."""
+    servers, topic, group = (environment[f"KAFKA_{name}"] for name in ("BOOTSTRAP_SERVERS", "TOPIC", "GROUP_ID"))
+    return await committed(servers, topic, group, 4)
 
 
 async def write_some_blocks(environment: dict[str, str], client: Client) -> int:

@@ -1,6 +1,6 @@
-"""Isolation on the real engine: what splitting costs, and that nothing but invalid rows is left out."""
+"""Bisection on the real engine: how many INSERTs it takes, and that only invalid rows are left out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 
@@ -25,7 +25,7 @@ from worker.writing.writer import Writer
 METRICS = [f"metric_{number}" for number in range(10)]
 
 
-class WorkerHarness:
+class StoreHarness:
     """A pipeline on the real store; dead letters are kept in memory."""
 
     def __init__(self, target: ClickHouseTarget) -> None:
@@ -35,6 +35,11 @@ class WorkerHarness:
         self.hold = Hold()
         writer = Writer(self.store, self.hold, RetryPolicy(attempts=5, first_wait_seconds=0.01))
         self.pipeline = Pipeline(writer, self.dead_letters, self.hold, self.telemetry)
+
+    def dead_letters_of_metrics(self) -> list[FailedMetric]:
+        failed = [letter for letter in self.dead_letters.letters if isinstance(letter, FailedMetric)]
+        assert len(failed) == len(self.dead_letters.letters)
+        return failed
 
     def inserts(self) -> float:
         return sum(
@@ -52,8 +57,15 @@ def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
     return target
 
 
-def batch(count: int, invalid: Callable[[int, int], bool]) -> list[Record]:
-    """Events with ten metrics each, of which the invalid have a value below 0."""
+@pytest.fixture
+def harness(target: ClickHouseTarget) -> Iterator[StoreHarness]:
+    harness = StoreHarness(target)
+    yield harness
+    harness.store.close()
+
+
+def batch(count: int, invalid: Callable[[int, int], bool] = lambda *_: False, first_offset: int = 0) -> list[Record]:
+    """Events with ten metrics each; the value of an invalid metric is below 0."""
     return [
         Record(
             encoded(
@@ -62,7 +74,7 @@ def batch(count: int, invalid: Callable[[int, int], bool]) -> list[Record]:
                     metrics={name: -1 if invalid(number, at) else number for at, name in enumerate(METRICS)},
                 )
             ),
-            offset=number,
+            offset=first_offset + number,
             timestamp=JANUARY_2026 + number,
         )
         for number in range(count)
@@ -77,8 +89,8 @@ def batch(count: int, invalid: Callable[[int, int], bool]) -> list[Record]:
         ("view", 100),
     ],
 )
-async def test_three_invalid_rows_among_a_hundred_thousand(
-    clickhouse: Client, target: ClickHouseTarget, rule: str, most_inserts: int
+async def test_three_invalid_rows_among_100_000_are_the_only_dead_letters(
+    clickhouse: Client, harness: StoreHarness, rule: str, most_inserts: int
 ) -> None:
     if rule == "view":
         clickhouse.execute(
@@ -89,24 +101,21 @@ async def test_three_invalid_rows_among_a_hundred_thousand(
         clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule {rule}")
     random = Random(7)
     invalid = {(random.randrange(10_000), random.randrange(10)) for _ in range(3)}
-    rig = WorkerHarness(target)
-    await rig.pipeline.process(batch(10_000, lambda number, at: (number, at) in invalid))
-    rig.store.close()
-
-    failed = [letter for letter in rig.dead_letters.letters if isinstance(letter, FailedMetric)]
+    await harness.pipeline.process(batch(10_000, lambda number, at: (number, at) in invalid))
+    failed = harness.dead_letters_of_metrics()
     assert {(letter.event.execution_id.int, letter.metric) for letter in failed} == {
         (int(str(number), 16), METRICS[at]) for number, at in invalid
     }
-    assert len(failed) == len(rig.dead_letters.letters) == 3
+    assert len(failed) == 3
     assert {letter.failure.error_class for letter in failed} == {ErrorClass.ROW_REFUSED}
-    assert rig.inserts() <= most_inserts
-    sound = clickhouse.execute("SELECT count(), min(metric_value) FROM execution_metrics_deduplicated")
+    assert harness.inserts() <= most_inserts
+    table = clickhouse.execute("SELECT count(), min(metric_value) FROM execution_metrics_deduplicated")
     # A view that throws leaves the rows of its source table in place, refused as they are: ClickHouse's own behaviour.
-    assert sound == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
+    assert table == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
 
 
-async def test_a_constraint_of_a_views_target_is_not_asked_about_the_rows_of_the_table(
-    clickhouse: Client, target: ClickHouseTarget
+async def test_constraint_of_a_views_target_is_not_evaluated_on_the_rows_of_the_table(
+    clickhouse: Client, harness: StoreHarness
 ) -> None:
     """Its columns have the names of ours, and other values: the row of value 2 is invalid, not that of value 3."""
     clickhouse.execute(
@@ -115,13 +124,10 @@ async def test_a_constraint_of_a_views_target_is_not_asked_about_the_rows_of_the
     clickhouse.execute(
         "CREATE MATERIALIZED VIEW to_next TO next AS SELECT metric_value + 1 AS metric_value FROM execution_metrics"
     )
-    rig = WorkerHarness(target)
     for number in range(3):
-        records = batch(5, lambda *_: False)
-        await rig.pipeline.process([Record(one.value, offset=one.offset + 10 * number) for one in records])
-    rig.store.close()
-    failed = [letter for letter in rig.dead_letters.letters if isinstance(letter, FailedMetric)]
-    assert len(failed) == len(rig.dead_letters.letters) == 3 * 10
+        await harness.pipeline.process(batch(5, first_offset=10 * number))
+    failed = harness.dead_letters_of_metrics()
+    assert len(failed) == 3 * 10
     assert {letter.value for letter in failed} == {2}
     assert {letter.failure.code for letter in failed} == {469}
 
@@ -134,70 +140,61 @@ async def test_a_constraint_of_a_views_target_is_not_asked_about_the_rows_of_the
     ],
     ids=["that can be evaluated", "that cannot"],
 )
-async def test_a_metric_that_is_always_refused_leaves_the_others_in_peace(
-    clickhouse: Client, target: ClickHouseTarget, rule: str, each: int
+async def test_metric_that_is_always_refused_costs_few_inserts_and_no_other_metric(
+    clickhouse: Client, harness: StoreHarness, rule: str, each: int
 ) -> None:
     clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule CHECK {rule}")
-    rig = WorkerHarness(target)
     inserts = []
     for number in range(4):
-        before = rig.inserts()
-        await rig.pipeline.process(
-            [Record(r.value, offset=r.offset + 50 * number) for r in batch(50, lambda *_: False)]
-        )
-        inserts.append(rig.inserts() - before)
+        before = harness.inserts()
+        await harness.pipeline.process(batch(50, first_offset=50 * number))
+        inserts.append(harness.inserts() - before)
     assert max(inserts[2:]) <= each
-    assert len(rig.dead_letters.letters) == 4 * 50
+    assert len(harness.dead_letters.letters) == 4 * 50
     clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT rule")
     for _ in range(2):
-        await rig.pipeline.process([Record(r.value, offset=r.offset + 900) for r in batch(50, lambda *_: False)])
-    rig.store.close()
-    assert len(rig.dead_letters.letters) == 4 * 50
+        await harness.pipeline.process(batch(50, first_offset=900))
+    assert len(harness.dead_letters.letters) == 4 * 50
     assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(500,)]
 
 
-async def test_a_view_that_refuses_every_row_of_a_metric_takes_few_inserts_and_no_long_time(
-    clickhouse: Client, target: ClickHouseTarget
+async def test_view_that_refuses_every_row_of_a_metric_takes_few_inserts(
+    clickhouse: Client, harness: StoreHarness
 ) -> None:
     clickhouse.execute(
         "CREATE MATERIALIZED VIEW picky ENGINE = MergeTree ORDER BY tuple() AS "
         "SELECT throwIf(CAST(metric_type AS String) = 'metric_3') AS refused FROM execution_metrics"
     )
-    rig = WorkerHarness(target)
-    await rig.pipeline.process(batch(600, lambda *_: False))
-    rig.store.close()
-    assert rig.inserts() <= 50
-    failed = [letter for letter in rig.dead_letters.letters if isinstance(letter, FailedMetric)]
-    assert len(failed) == len(rig.dead_letters.letters) == 600
+    await harness.pipeline.process(batch(600))
+    assert harness.inserts() <= 50
+    failed = harness.dead_letters_of_metrics()
+    assert len(failed) == 600
     assert {letter.metric for letter in failed} == {"metric_3"}
     assert {letter.failure.error_class for letter in failed} == {ErrorClass.ROW_REFUSED}
     assert sum(letter.failure.isolated for letter in failed) == 8, "these show that the metric is always refused"
 
 
-async def test_a_connection_cut_between_commit_and_answer_makes_no_duplicate(
+async def test_connection_lost_before_the_answer_makes_no_duplicate(
     engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget
 ) -> None:
     async with FaultProxy(engine.port) as proxy:
-        rig = WorkerHarness(replace(target, port=proxy.port))
-        await rig.store.probe()
+        harness = StoreHarness(replace(target, port=proxy.port))
+        await harness.store.probe()
         proxy.lose_answer_after(10_000)
-        await rig.pipeline.process(batch(500, lambda *_: False))
+        await harness.pipeline.process(batch(500))
         assert proxy.cuts == 1
-        rig.store.close()
-    assert rig.inserts() == 2
+        assert harness.inserts() == 2
     assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(5_000,)]
-    assert rig.dead_letters.letters == []
+    assert harness.dead_letters.letters == []
 
 
-async def test_an_event_of_each_month_is_a_block_of_its_own(clickhouse: Client, target: ClickHouseTarget) -> None:
+async def test_events_of_400_months_are_written_in_400_blocks(clickhouse: Client, harness: StoreHarness) -> None:
     records = [
         Record(
             encoded(event(execution_id=f"00000000-0000-0000-0000-{year:012}", completed_at=f"{year}-06-01T00:00:00Z"))
         )
         for year in range(1900, 2300)
     ]
-    rig = WorkerHarness(target)
-    await rig.pipeline.process(records)
-    rig.store.close()
+    await harness.pipeline.process(records)
     assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(800,)]
-    assert rig.dead_letters.letters == []
+    assert harness.dead_letters.letters == []

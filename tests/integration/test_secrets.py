@@ -1,4 +1,4 @@
-"""No secret is in anything that a failing run prints or serves."""
+"""No secret is in what a failing run prints, logs or serves."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ _SECONDS = 60
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Everything that can be set of TLS; the keys are encrypted, with other passwords than are set."""
+    """Every TLS variable; the keys are encrypted with other passwords than those of the environment."""
     file = tmp_path_factory.mktemp("tls") / "key.pem"
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     file.write_bytes(
@@ -52,12 +52,12 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def assert_no_secret(said: str) -> None:
-    assert said, "nothing was said, so nothing was looked at"
-    assert [secret for secret in SECRETS.values() if secret in said] == []
+def assert_no_secret(text: str) -> None:
+    assert text, "there is no output to search"
+    assert [secret for secret in SECRETS.values() if secret in text] == []
 
 
-def outputs(environment: dict[str, str], *command: str) -> tuple[int, str]:
+def run_command(environment: dict[str, str], *command: str) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "worker", *command],
         capture_output=True,
@@ -72,16 +72,16 @@ def outputs(environment: dict[str, str], *command: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "command", [("run",), ("check",), ("check", "--json"), ("dlq", "stats"), ("replay", "--yes"), ("migrate",)], ids=str
 )
-def test_a_command_that_fails_shows_none(
+def test_failing_command_prints_no_secret(
     environment: dict[str, str], tls: dict[str, str], command: tuple[str, ...]
 ) -> None:
-    code, said = outputs(environment | tls | SECRETS | {"LOG_LEVEL": "DEBUG"}, *command)
-    assert code in (1, 3), said
-    assert_no_secret(said)
+    code, output = run_command(environment | tls | SECRETS | {"LOG_LEVEL": "DEBUG"}, *command)
+    assert code in (1, 3), output
+    assert_no_secret(output)
 
 
 @pytest.mark.parametrize("given_by", ["environment", "file"])
-async def test_a_worker_that_is_refused_shows_none(
+async def test_worker_with_a_refused_password_shows_no_secret(
     environment: dict[str, str], start_worker: StartWorker, tmp_path: Path, given_by: str
 ) -> None:
     secret = SECRETS["CLICKHOUSE_PASSWORD"]
@@ -107,7 +107,7 @@ def _read(url: str) -> str:
             return refused.read().decode()
 
 
-def test_what_is_made_of_the_settings_shows_none(environment: dict[str, str], tls: dict[str, str]) -> None:
+def test_settings_and_targets_show_no_secret(environment: dict[str, str], tls: dict[str, str]) -> None:
     settings = load(environment | tls | SECRETS)
     for thing in (settings, settings.model_dump(), kafka_target(settings), clickhouse_target(settings)):
         assert_no_secret(f"{thing!r} {thing}")
@@ -115,7 +115,7 @@ def test_what_is_made_of_the_settings_shows_none(environment: dict[str, str], tl
     assert_no_secret(json.dumps(settings.model_dump(), default=repr))
 
 
-def test_a_setting_that_is_wrong_shows_none(environment: dict[str, str], tmp_path: Path) -> None:
+def test_error_of_a_wrong_setting_shows_no_secret(environment: dict[str, str], tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff" + SECRETS["CLICKHOUSE_PASSWORD"].encode())
     wrong = environment | SECRETS | {"CLICKHOUSE_PASSWORD": "", "CLICKHOUSE_PASSWORD_FILE": str(binary)}

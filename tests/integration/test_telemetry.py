@@ -1,4 +1,4 @@
-"""What a running worker tells of itself, beside a real broker and the real engine."""
+"""Metrics, logs and spans of a worker, with a real broker and the real engine."""
 
 import json
 import socket
@@ -21,32 +21,38 @@ from tests.support.topic import headers_of, read, send
 
 
 @pytest.mark.usefixtures("not_negative")
-async def test_the_books_of_a_running_worker_balance(environment: dict[str, str], start_worker: StartWorker) -> None:
+async def test_counters_of_the_worker_agree_with_each_other(
+    environment: dict[str, str], start_worker: StartWorker
+) -> None:
     began = time.time()
     worker = start_worker()
     values = [encoded(event(execution_id=str(uuid4()), metrics={"a": 1, "b": -1, "c": "text"})) for _ in range(20)]
     await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], [*values, b"garbage", None])
 
     wait_until(lambda: worker.telemetry()["metrics_worker_end_to_end_seconds_count"][()] == 22, "all are settled")
-    told = worker.telemetry()
+    telemetry = worker.telemetry()
     topic = environment["KAFKA_TOPIC"]
 
     def one(name: str, *labels: str) -> float:  # labels in the order of their names
-        return told[f"metrics_worker_{name}"][labels]
+        return telemetry[f"metrics_worker_{name}"][labels]
 
     assert (one("events_total"), one("metrics_total"), one("tombstones_total")) == (20, 60, 1)
     assert one("rows_written_total") == 20
-    assert told["metrics_worker_metrics_skipped_total"] == {("string",): 20}
+    assert telemetry["metrics_worker_metrics_skipped_total"] == {("string",): 20}
     assert one("dead_letters_total", "row_refused", "metric") == 20
     assert one("dead_letters_total", "invalid_event", "event") == 1
     assert one("splits_total", "refused") >= 1
-    assert told["metrics_worker_inserts_total"]["469", "refused"] >= 1
-    assert sum(told["metrics_worker_inserts_total"].values()) == one("insert_seconds_count") == one("insert_rows_count")
+    assert telemetry["metrics_worker_inserts_total"]["469", "refused"] >= 1
+    assert (
+        sum(telemetry["metrics_worker_inserts_total"].values())
+        == one("insert_seconds_count")
+        == one("insert_rows_count")
+    )
     assert one("assigned_partitions") == 4
     assert one("last_progress_timestamp_seconds") > began
     assert one("last_batch_timestamp_seconds") > began
-    assert began - 60 < told["process_start_time_seconds"][()] < time.time()
-    assert {labels[1] for labels in told["metrics_worker_build_info"]} == {version("execution-metrics-worker")}
+    assert began - 60 < telemetry["process_start_time_seconds"][()] < time.time()
+    assert {labels[1] for labels in telemetry["metrics_worker_build_info"]} == {version("execution-metrics-worker")}
     wait_until(
         lambda: (
             sum(worker.telemetry()["metrics_worker_lag_records"][str(number), topic] for number in range(4)) == 0
@@ -57,7 +63,7 @@ async def test_the_books_of_a_running_worker_balance(environment: dict[str, str]
     assert set(worker.telemetry()["metrics_worker_lag_seconds"].values()) == {0.0}
 
 
-async def test_a_flood_of_failures_is_a_few_lines_whose_sum_is_right(
+async def test_20_000_failures_are_few_log_lines_whose_sum_is_right(
     environment: dict[str, str], start_worker: StartWorker
 ) -> None:
     worker = start_worker()
@@ -67,18 +73,18 @@ async def test_a_flood_of_failures_is_a_few_lines_whose_sum_is_right(
     wait_until(
         lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) == 20_000, "all are letters", 60
     )
-    worker.stop()  # which tells what was withheld
+    worker.stop()  # which logs the summary of what was withheld
     lines = [json.loads(line) for line in worker.process.output().splitlines() if line.startswith("{")]
-    told = [line for line in lines if line["event"] == "dead letter"]
+    logged = [line for line in lines if line["event"] == "dead letter"]
     withheld = sum(line["withheld"] for line in lines if line["event"] == "repeated" and line["of"] == "dead letter")
-    assert len(told) + withheld == 20_000
+    assert len(logged) + withheld == 20_000
     assert len(lines) < 2_000
-    assert all(line["metric"].startswith("m") and line["execution_id"] for line in told)
+    assert all(line["metric"].startswith("m") and line["execution_id"] for line in logged)
     assert "alice-7" not in worker.process.output()
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Takes what OTLP exporters send; the names of the spans, and the headers of nobody else."""
+    """Receives spans by OTLP, and keeps their names."""
 
     spans: ClassVar[list[str]] = []
 
@@ -95,7 +101,7 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
-async def test_spans_go_to_a_collector_and_dead_letters_name_their_trace(
+async def test_spans_are_exported_and_dead_letters_name_their_trace(
     environment: dict[str, str], start_worker: StartWorker
 ) -> None:
     collector = ThreadingHTTPServer((LOOPBACK, 0), Collector)
@@ -108,7 +114,7 @@ async def test_spans_go_to_a_collector_and_dead_letters_name_their_trace(
         await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
         (letter,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], 1)
         wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
-        worker.stop()  # which sends what is left
+        worker.stop()  # which exports the last spans
         assert {"poll", "batch", "write", "dead-letter", "commit"} <= set(Collector.spans)
         assert headers_of(letter)["traceparent"].startswith("00-")
     finally:
@@ -117,9 +123,7 @@ async def test_spans_go_to_a_collector_and_dead_letters_name_their_trace(
         serving.join()
 
 
-async def test_a_collector_that_hangs_does_not_delay_a_stop(
-    environment: dict[str, str], start_worker: StartWorker
-) -> None:
+async def test_hanging_collector_does_not_delay_a_stop(environment: dict[str, str], start_worker: StartWorker) -> None:
     with socket.create_server((LOOPBACK, 0), backlog=100) as hanging:
         endpoint = f"http://{LOOPBACK}:{hanging.getsockname()[1]}"
         worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
