@@ -25,7 +25,7 @@ _DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
 _RULE_TESTS = REPOSITORY / "tests" / "deploy" / "rules_test.yaml"
 
 
-class FoundError(Exception):
+class CheckFailedError(Exception):
     """A check has found something; the text says what."""
 
 
@@ -37,126 +37,127 @@ def main() -> int:
     counts = {"ok": 0, "FAILED": 0, "COULD NOT RUN": 0}
     with tempfile.TemporaryDirectory() as scratch:
         for name, check in _checks(Path(scratch)).items():
-            counts[_outcome(name, check)] += 1
-    _say(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['COULD NOT RUN']} could not run")
+            counts[_run_check(name, check)] += 1
+    _print_line(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['COULD NOT RUN']} could not run")
     return 1 if counts["FAILED"] or (counts["COULD NOT RUN"] and not allow_missing) else 0
 
 
-def _outcome(name: str, check: Callable[[], str]) -> str:
+def _run_check(name: str, check: Callable[[], str]) -> str:
     started = time.monotonic()
     try:
         found = check()
-    except FoundError as error:
-        _say(f"FAILED  {name}\n{error}")
+    except CheckFailedError as error:
+        _print_line(f"FAILED  {name}\n{error}")
         return "FAILED"
     except tools.ToolMissingError as error:
-        _say(f"COULD NOT RUN  {name}\n{error}")
+        _print_line(f"COULD NOT RUN  {name}\n{error}")
         return "COULD NOT RUN"
-    _say(f"ok      {name} ({found}; {time.monotonic() - started:.1f} s)")
+    _print_line(f"ok      {name} ({found}; {time.monotonic() - started:.1f} s)")
     return "ok"
 
 
 def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
     """Each check by its name; it returns a few words, or raises."""
     return {
-        "kustomize builds every overlay": lambda: _build(scratch),
-        "schemas: Kubernetes, KEDA, Prometheus operator": lambda: _schemas(scratch),
-        "restricted Pod Security": lambda: _pod_security(scratch),
-        "checkov, offline": lambda: _checkov(scratch),
-        "hadolint": _hadolint,
+        "kustomize builds every overlay": lambda: _build_overlays(scratch),
+        "schemas: Kubernetes, KEDA, Prometheus operator": lambda: _check_schemas(scratch),
+        "restricted Pod Security": lambda: _check_pod_security(scratch),
+        "checkov, offline": lambda: _run_checkov(scratch),
+        "hadolint": _run_hadolint,
         "promtool check rules": lambda: _check_rules(scratch),
         "promtool test rules": lambda: _test_rules(scratch),
-        "tests/deploy: image, real Prometheus, status page in Chromium": _tests,
+        "tests/deploy: image, real Prometheus, status page in Chromium": _run_tests,
     }
 
 
-def _build(scratch: Path) -> str:
+def _build_overlays(scratch: Path) -> str:
     """Build with the kustomize that is pinned, and with the one in this machine's kubectl where there is one."""
-    kustomize, _ = tools.go_tools()
+    kustomize, _ = tools.ensure_go_tools()
     kubectl = shutil.which("kubectl")
     for overlay in manifests.OVERLAYS:
         folder = manifests.KUBERNETES / "overlays" / overlay
-        built = _judged((kustomize, "build", folder))
-        if kubectl and manifests.parsed(_judged((kubectl, "kustomize", folder))) != manifests.parsed(built):
-            raise FoundError(f"{overlay}: kubectl kustomize builds something else than kustomize")
+        built = _run_tool((kustomize, "build", folder))
+        parse = manifests.parse_manifests
+        if kubectl and parse(_run_tool((kubectl, "kustomize", folder))) != parse(built):
+            raise CheckFailedError(f"{overlay}: kubectl kustomize builds something else than kustomize")
         (scratch / f"{overlay}.yaml").write_text(built, "utf-8")
     return f"{', '.join(manifests.OVERLAYS)}; kubectl kustomize {'builds the same' if kubectl else 'is not here'}"
 
 
-def _rendered(scratch: Path) -> dict[str, list[manifests.Manifest]]:
+def _load_rendered(scratch: Path) -> dict[str, list[manifests.Manifest]]:
     files = {overlay: scratch / f"{overlay}.yaml" for overlay in manifests.OVERLAYS}
     if missing := [overlay for overlay, file in files.items() if not file.exists()]:
         raise tools.ToolMissingError(f"not built: {', '.join(missing)}")
-    return {overlay: manifests.parsed(file.read_text("utf-8")) for overlay, file in files.items()}
+    return {overlay: manifests.parse_manifests(file.read_text("utf-8")) for overlay, file in files.items()}
 
 
-def _schemas(scratch: Path) -> str:
-    definitions, count = tools.definitions(), 0
-    for overlay, found in _rendered(scratch).items():
-        _none(f"{overlay}: {error}" for error in manifests.schema_errors(found, definitions))
+def _check_schemas(scratch: Path) -> str:
+    crd_files, count = tools.fetch_crds(), 0
+    for overlay, found in _load_rendered(scratch).items():
+        _fail_if_any(f"{overlay}: {error}" for error in manifests.schema_errors(found, crd_files))
         count += len(found)
     return f"{count} manifests, Kubernetes {manifests.KUBERNETES_VERSION}"
 
 
-def _pod_security(scratch: Path) -> str:
-    _, podsecurity = tools.go_tools()
+def _check_pod_security(scratch: Path) -> str:
+    _, podsecurity = tools.ensure_go_tools()
     count = 0
-    for overlay, found in _rendered(scratch).items():
+    for overlay, found in _load_rendered(scratch).items():
         templates = manifests.pod_templates(found)
-        _none(f"{overlay}: {error}" for error in manifests.forbidden(podsecurity, templates))
+        _fail_if_any(f"{overlay}: {error}" for error in manifests.pod_security_violations(podsecurity, templates))
         count += len(templates)
     return f"{count} kinds of pods, {manifests.PROFILE_VERSION}"
 
 
-def _checkov(scratch: Path) -> str:
-    _rendered(scratch)
+def _run_checkov(scratch: Path) -> str:
+    _load_rendered(scratch)
     (scratch / "Dockerfile").write_text(_DOCKERFILE.read_text("utf-8"), "utf-8")
     options = ("--skip-download", "--framework", "kubernetes", "dockerfile", "--compact", "--quiet")
-    said = _judged((tools.checkov(), *options, "--directory", scratch), {"BC_SKIP_MAPPING": "TRUE"})
+    said = _run_tool((tools.ensure_checkov(), *options, "--directory", scratch), {"BC_SKIP_MAPPING": "TRUE"})
     return ", ".join(line for line in said.splitlines() if line.startswith("Passed checks"))
 
 
-def _hadolint() -> str:
-    return _judged((Path(sys.executable).parent / "hadolint", _DOCKERFILE)) or _DOCKERFILE.name
+def _run_hadolint() -> str:
+    return _run_tool((Path(sys.executable).parent / "hadolint", _DOCKERFILE)) or _DOCKERFILE.name
 
 
 def _check_rules(scratch: Path) -> str:
-    _, promtool = debian.prometheus()
+    _, promtool = debian.ensure_prometheus()
     file = scratch / "rules.yml"
-    file.write_text(yaml.safe_dump(rules.groups(), sort_keys=False), "utf-8")
-    _judged((promtool, "check", "rules", file))
-    return f"{len(rules.alerts())} alerts"
+    file.write_text(yaml.safe_dump(rules.load_rule_file(), sort_keys=False), "utf-8")
+    _run_tool((promtool, "check", "rules", file))
+    return f"{len(rules.load_alerts())} alerts"
 
 
 def _test_rules(scratch: Path) -> str:
-    _, promtool = debian.prometheus()
+    _, promtool = debian.ensure_prometheus()
     tests = scratch / "rules_test.yml"
     tests.write_text(_RULE_TESTS.read_text("utf-8"), "utf-8")  # it names rules.yml beside it
-    _judged((promtool, "test", "rules", tests))
+    _run_tool((promtool, "test", "rules", tests))
     return f"{len(yaml.safe_load(tests.read_text('utf-8'))['tests'])} cases"
 
 
-def _tests() -> str:
-    said = _judged((sys.executable, "-m", "pytest", "-q", "--show-capture=no", "tests/deploy"))
+def _run_tests() -> str:
+    said = _run_tool((sys.executable, "-m", "pytest", "-q", "--show-capture=no", "tests/deploy"))
     return said.strip().splitlines()[-1].strip("= ")
 
 
-def _judged(command: tuple[str | Path, ...], environment: dict[str, str] | None = None) -> str:
+def _run_tool(command: tuple[str | Path, ...], environment: dict[str, str] | None = None) -> str:
     """What a tool says that is there and finds nothing; whatever it finds instead is an error of what it looked at."""
     try:
-        return tools.ran(command, environment=environment)
+        return tools.run(command, environment=environment)
     except tools.ToolMissingError as error:
         if isinstance(error.__cause__, OSError):
             raise
-        raise FoundError(str(error)) from error
+        raise CheckFailedError(str(error)) from error
 
 
-def _none(errors: Iterable[str]) -> None:
+def _fail_if_any(errors: Iterable[str]) -> None:
     if found := "\n".join(errors):
-        raise FoundError(found)
+        raise CheckFailedError(found)
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

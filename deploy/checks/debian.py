@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from deploy.checks import tools
-from deploy.checks.tools import ToolMissingError, is_made, made, ran
+from deploy.checks.tools import ToolMissingError, is_made, made, run
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 _UNPACKED = Path("usr/lib/chromium/chromium-headless-shell")
@@ -17,7 +17,7 @@ _FONTS = """<?xml version="1.0"?>
 """
 
 
-def prometheus() -> tuple[Path, Path]:
+def ensure_prometheus() -> tuple[Path, Path]:
     """The programs prometheus and promtool.
 
     Raises:
@@ -33,7 +33,7 @@ def prometheus() -> tuple[Path, Path]:
     return folder / "usr" / "bin" / "prometheus", folder / "usr" / "bin" / "promtool"
 
 
-def chromium() -> tuple[str, ...]:
+def ensure_chromium() -> tuple[str, ...]:
     """The words that start a Chromium, to which its options are added.
 
     Raises:
@@ -48,7 +48,7 @@ def chromium() -> tuple[str, ...]:
             _unpack("chromium-headless-shell", folder, with_libraries=True)
             fonts = _FONTS.format(fonts=folder / "usr/share/fonts", cache=folder / "cache")
             (folder / "fonts.conf").write_text(fonts, "utf-8")
-            ran((*_unpacked_chromium(folder), "--version"))
+            run((*_unpacked_chromium(folder), "--version"))
             made(folder, "deb")
     except ToolMissingError as error:
         names = ", ".join(_CHROMIUM)
@@ -73,10 +73,10 @@ def _unpack(package: str, folder: Path, *, with_libraries: bool = False) -> None
         (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         own = (f"Dir::State={lists}", f"Dir::Cache={cache}", "Dir::State::status=/var/lib/dpkg/status")
         options = tuple(word for option in own for word in ("-o", option))
-        ran(("apt-get", *options, "--quiet", "update"))
+        run(("apt-get", *options, "--quiet", "update"))
         _download(package, folder, options, with_libraries=with_libraries)
     for file in folder.glob("*.deb"):
-        ran(("dpkg-deb", "--extract", file, folder))
+        run(("dpkg-deb", "--extract", file, folder))
         file.unlink()
 
 
@@ -84,5 +84,5 @@ def _download(package: str, folder: Path, options: tuple[str, ...], *, with_libr
     packages = {package}
     if with_libraries:
         install = ("apt-get", *options, "--simulate", "--no-install-recommends", "install", package)
-        packages |= {line.split()[1] for line in ran(install).splitlines() if line.startswith("Inst ")}
-    ran(("apt-get", *options, "--quiet", "download", *sorted(packages)), cwd=folder)
+        packages |= {line.split()[1] for line in run(install).splitlines() if line.startswith("Inst ")}
+    run(("apt-get", *options, "--quiet", "download", *sorted(packages)), cwd=folder)

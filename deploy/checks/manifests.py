@@ -29,10 +29,10 @@ def render(kustomize: Path, overlay: str) -> str:
     Raises:
         ToolMissingError: kustomize refused it; the text says why.
     """
-    return tools.ran((kustomize, "build", KUBERNETES / "overlays" / overlay))
+    return tools.run((kustomize, "build", KUBERNETES / "overlays" / overlay))
 
 
-def parsed(text: str) -> list[Manifest]:
+def parse_manifests(text: str) -> list[Manifest]:
     """The manifests in a YAML stream."""
     return [document for document in yaml.safe_load_all(text) if document]
 
@@ -42,12 +42,12 @@ def name_of(manifest: Manifest) -> str:
     return f"{manifest['kind']}/{manifest['metadata']['name']}"
 
 
-def schema_errors(manifests: Iterable[Manifest], definitions: Iterable[Path]) -> Iterator[str]:
+def schema_errors(manifests: Iterable[Manifest], crd_files: Iterable[Path]) -> Iterator[str]:
     """What no API server would take: a field that its kind does not have, one that is missing or of a wrong type.
 
     A kind without a schema is an error too.
     """
-    custom = dict(_custom_schemas(definitions))
+    custom = dict(_custom_schemas(crd_files))
     for manifest in manifests:
         schema = custom.get((manifest["apiVersion"], manifest["kind"]))
         if schema is not None:
@@ -62,22 +62,22 @@ def schema_errors(manifests: Iterable[Manifest], definitions: Iterable[Path]) ->
             yield f"{name_of(manifest)}: no schema: {error}"
 
 
-def _custom_schemas(definitions: Iterable[Path]) -> Iterator[tuple[tuple[str, str], Manifest]]:
-    for path in definitions:
-        for definition in parsed(path.read_text("utf-8")):
+def _custom_schemas(crd_files: Iterable[Path]) -> Iterator[tuple[tuple[str, str], Manifest]]:
+    for path in crd_files:
+        for definition in parse_manifests(path.read_text("utf-8")):
             spec = definition["spec"]
             for version in spec["versions"]:
                 key = f"{spec['group']}/{version['name']}", spec["names"]["kind"]
-                yield key, _strict(version["schema"]["openAPIV3Schema"])
+                yield key, _forbid_unknown_fields(version["schema"]["openAPIV3Schema"])
 
 
-def _strict(schema: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+def _forbid_unknown_fields(schema: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
     """The same schema refusing fields that it does not name, as an API server with `--validate=strict` does."""
     if isinstance(schema, list):
-        return [_strict(item) for item in schema]
+        return [_forbid_unknown_fields(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    strict = {key: _strict(value) for key, value in schema.items()}
+    strict = {key: _forbid_unknown_fields(value) for key, value in schema.items()}
     if schema.get("x-kubernetes-int-or-string"):
         strict.pop("type", None)
     free = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
@@ -101,12 +101,12 @@ def pod_templates(manifests: Iterable[Manifest]) -> dict[str, Manifest]:
     return templates
 
 
-def forbidden(podsecurity: Path, templates: dict[str, Manifest]) -> list[str]:
+def pod_security_violations(podsecurity: Path, templates: dict[str, Manifest]) -> list[str]:
     """What the restricted profile of Pod Security refuses of each, in its own words.
 
     Raises:
         ToolMissingError: the program failed.
     """
     pods = [{"name": name, "metadata": pod["metadata"], "spec": pod["spec"]} for name, pod in templates.items()]
-    verdicts = json.loads(tools.ran((podsecurity, PROFILE_VERSION), stdin=json.dumps(pods)))
+    verdicts = json.loads(tools.run((podsecurity, PROFILE_VERSION), stdin=json.dumps(pods)))
     return [f"{verdict['name']}: {', '.join(verdict['reasons'])}" for verdict in verdicts if not verdict["allowed"]]

@@ -14,36 +14,36 @@ _SPAN = re.compile(r"(\d+)([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
-def groups() -> dict[str, Any]:
+def load_rule_file() -> dict[str, Any]:
     """The content of a rule file."""
     spec: dict[str, Any] = yaml.safe_load(MANIFEST.read_text("utf-8"))["spec"]
     return spec
 
 
-def alerts() -> list[dict[str, Any]]:
+def load_alerts() -> list[dict[str, Any]]:
     """Every rule, each an alert."""
-    return [rule for group in groups()["groups"] for rule in group["rules"]]
+    return [rule for group in load_rule_file()["groups"] for rule in group["rules"]]
 
 
-def quickened(factor: int) -> dict[str, Any]:
+def accelerate_rules(factor: int) -> dict[str, Any]:
     """The same rules for a test that cannot wait: every span of time, in `for`, `keep_firing_for` and the expressions,
     `factor` times shorter, a second at least; what an alert looks for stays.
     """
-    quick: dict[str, Any] = yaml.safe_load(yaml.safe_dump(groups()))
+    quick: dict[str, Any] = yaml.safe_load(yaml.safe_dump(load_rule_file()))
     for group in quick["groups"]:
         group["interval"] = "1s"
         for rule in group["rules"]:
             for span in rule.keys() & {"for", "keep_firing_for"}:
-                rule[span] = _shorter(rule[span], factor)
+                rule[span] = _shorten(rule[span], factor)
             if "changes(" in rule["expr"]:
                 continue  # a process does not start quicker: what is counted needs the time that it has
-            rule["expr"] = re.sub(r"\[(\w+)\]", lambda found: f"[{_shorter(found[1], factor)}]", rule["expr"])
+            rule["expr"] = re.sub(r"\[(\w+)\]", lambda found: f"[{_shorten(found[1], factor)}]", rule["expr"])
             # The seconds that an age is compared with.
             if "_seconds" in rule["expr"]:
                 rule["expr"] = re.sub(r"> (60|300|1800)\b", lambda found: f"> {int(found[1]) / factor:g}", rule["expr"])
     return quick
 
 
-def _shorter(span: str, factor: int) -> str:
+def _shorten(span: str, factor: int) -> str:
     seconds = sum(int(number) * _SECONDS[unit] for number, unit in _SPAN.findall(span))
     return f"{max(1, round(seconds / factor))}s"

@@ -27,7 +27,7 @@ CACHE = REPOSITORY / ".deploy-tools"
 HERE = Path(__file__).parent
 _SECONDS = 900.0
 _KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5"
-_DEFINITIONS = {
+_CRD_MODULES = {
     "github.com/kedacore/keda/v2@v2.17.2": (
         "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk=",
         ("config/crd/bases/keda.sh_scaledobjects.yaml", "config/crd/bases/keda.sh_triggerauthentications.yaml"),
@@ -47,7 +47,7 @@ class ToolMissingError(RuntimeError):
     """A tool cannot be had here; the text says which, and what was said."""
 
 
-def ran(
+def run(
     command: Sequence[str | Path],
     *,
     cwd: Path = REPOSITORY,
@@ -78,7 +78,7 @@ def ran(
     return done.stdout
 
 
-def go_tools() -> tuple[Path, Path]:
+def ensure_go_tools() -> tuple[Path, Path]:
     """The programs kustomize and podsecurity, built when the pins have changed.
 
     Raises:
@@ -91,30 +91,30 @@ def go_tools() -> tuple[Path, Path]:
         environment = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOWORK": "off"}
         for package in (_KUSTOMIZE, "./podsecurity"):
             command = ("go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", package)
-            ran(command, cwd=HERE, environment=environment)
+            run(command, cwd=HERE, environment=environment)
         made(folder, pins)
     kustomize = folder / "kustomize"
     return (kustomize if kustomize.exists() else folder / "v5"), folder / "podsecurity"
 
 
-def definitions() -> list[Path]:
+def fetch_crds() -> list[Path]:
     """The files of the custom resource definitions.
 
     Raises:
         ToolMissingError: no Go, a module could not be fetched, or is not the one that is pinned.
     """
     files: list[Path] = []
-    for module, (pinned, paths) in _DEFINITIONS.items():
+    for module, (pinned, paths) in _CRD_MODULES.items():
         # Outside of any module, so that only the sources are fetched and none of what they need.
         download = ("go", "mod", "download", "-json", module)
-        fetched = json.loads(ran(download, cwd=Path("/"), environment={"GOWORK": "off"}))
+        fetched = json.loads(run(download, cwd=Path("/"), environment={"GOWORK": "off"}))
         if fetched["Sum"] != pinned:
             raise ToolMissingError(f"{module} is not the module that is pinned: {fetched['Sum']}")
         files += (Path(fetched["Dir"]) / path for path in paths)
     return files
 
 
-def checkov() -> Path:
+def ensure_checkov() -> Path:
     """The program checkov, in an environment of its own: its dependencies would not go with the worker's.
 
     Raises:
@@ -122,9 +122,9 @@ def checkov() -> Path:
     """
     folder, pins = CACHE / "checkov", (HERE / "checkov.txt").read_text("utf-8")
     if not is_made(folder, pins):
-        ran((sys.executable, "-m", "venv", folder))
+        run((sys.executable, "-m", "venv", folder))
         pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        ran((*pip, "--require-hashes", "--requirement", HERE / "checkov.txt"))
+        run((*pip, "--require-hashes", "--requirement", HERE / "checkov.txt"))
         made(folder, pins)
     return folder / "bin" / "checkov"
 

@@ -32,14 +32,14 @@ class KafkaServer(Server):
 
     port: int
     idempotence: ClassVar[bool]
-    validates: ClassVar[bool]
+    validates_batches: ClassVar[bool]
 
     @property
     def bootstrap_servers(self) -> str:
         """As KAFKA_BOOTSTRAP_SERVERS wants it."""
         return f"{LOOPBACK}:{self.port}"
 
-    def answers(self) -> bool:
+    def is_responding(self) -> bool:
         """Whether it answers requests. Accepting is not enough: ask which it knows (ApiVersions v0)."""
         request = API_VERSIONS_V0.pack(API_VERSIONS_V0.size - 4, 18, 0, 1, -1)
         try:
@@ -50,7 +50,7 @@ class KafkaServer(Server):
             return False  # not yet; the caller has the deadline
 
 
-class Broker(KafkaServer):
+class TansuBroker(KafkaServer):
     """One broker. What it holds is gone when it ends, topics too; a restart is an empty broker on the same port.
 
     Args:
@@ -60,7 +60,7 @@ class Broker(KafkaServer):
     """
 
     idempotence = False
-    validates = False
+    validates_batches = False
 
     def __init__(self, directory: Path, port: int = 0, advertised_port: int = 0) -> None:
         self.port = port or free_port()
@@ -84,7 +84,7 @@ class Broker(KafkaServer):
 
     def start(self) -> None:
         """Start it; returns when it answers."""
-        self.process.start(lambda _: self.answers() or None)
+        self.process.start(lambda _: self.is_responding() or None)
 
 
 async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, keep: bool = False) -> None:

@@ -63,7 +63,7 @@ class EngineProcess(Server):
         """Start it again with another password, as somebody does who changes it."""
         self.stop()
         self.password = password
-        self.process.change(CLICKHOUSE_PASSWORD=password)
+        self.process.update_environment(CLICKHOUSE_PASSWORD=password)
         self.start()
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from worker.settings.fields import Settings
 _SETTINGS = {name for field in Settings.model_fields for name in (field.upper(), f"{field.upper()}_FILE")}
 
 
-def without_settings() -> dict[str, str]:
+def environment_without_settings() -> dict[str, str]:
     """The variables of this process but for those that configure a worker.
 
     Somebody who has `KAFKA_SECURITY_PROTOCOL` exported for a real cluster must find the local stack, its tests and the

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from deploy.local import leash
-from deploy.local.environment import without_settings
+from deploy.local import watchdog
+from deploy.local.environment import environment_without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.02
-LEASH_SECONDS = 5.0
+WATCHDOG_SECONDS = 5.0
 TAIL_CHARACTERS = 4_000
 
 Ready = TypeVar("Ready")
@@ -43,12 +43,12 @@ class Process:
         self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        self._command = [sys.executable, "-I", "-S", leash.__file__, *command]
+        self._command = [sys.executable, "-I", "-S", watchdog.__file__, *command]
         self._log = log
-        self._environment = {**without_settings(), **(environment or {})}
+        self._environment = {**environment_without_settings(), **(environment or {})}
         self._popen: subprocess.Popen[bytes] | None = None
 
-    def change(self, **environment: str) -> None:
+    def update_environment(self, **environment: str) -> None:
         """Change variables of its environment, for its next start."""
         self._environment |= environment
 
@@ -128,7 +128,7 @@ class Process:
             # both from here would be to wait for the leash alone: the child is not ours, and may linger.
             self._popen.stdin.close()
         try:
-            self._popen.wait(LEASH_SECONDS)
+            self._popen.wait(WATCHDOG_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait()
@@ -136,11 +136,11 @@ class Process:
 
     def pause(self) -> None:
         """Stop its execution where it is, as a machine that hangs: connections stay open and nothing answers."""
-        os.kill(self.pid, leash.PAUSE)
+        os.kill(self.pid, watchdog.PAUSE)
 
     def resume(self) -> None:
         """Let a paused one go on."""
-        os.kill(self.pid, leash.RESUME)
+        os.kill(self.pid, watchdog.RESUME)
 
 
 class Server(ABC):

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from deploy.local.apache_kafka.server import ApacheKafka
-from deploy.local.broker import Broker, KafkaServer, create_topics
+from deploy.local.broker import KafkaServer, TansuBroker, create_topics
 from deploy.local.engine_process import EngineProcess
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from deploy.local.cluster import Cluster
 
-ENGINES_DATABASE = "default"
+BUILT_IN_DATABASE = "default"
 """There from the start, but of a kind of its own (Overlay) that takes no refreshable materialized view."""
 DEFAULT_DATABASE = "metrics"
 MIGRATE_TIMEOUT_SECONDS = 60.0
-BROKERS: dict[str, Callable[[Path], KafkaServer]] = {"tansu": Broker, "kafka": ApacheKafka}
+BROKERS: dict[str, Callable[[Path], KafkaServer]] = {"tansu": TansuBroker, "kafka": ApacheKafka}
 """Every kind of broker by its name: makes one, not started, that keeps its files in a folder."""
 
 
@@ -54,7 +54,7 @@ class Stack:
         database: str = DEFAULT_DATABASE,
         migrate: bool = True,
     ) -> None:
-        self.broker = broker or Broker(directory)
+        self.broker = broker or TansuBroker(directory)
         self.engine = cluster.engines[0] if cluster else EngineProcess(directory)
         self.topic = topic
         self.dlq_topic = f"{topic}.dlq"
@@ -106,7 +106,7 @@ class Stack:
         self.broker.stop()
 
     def _create_database(self) -> None:
-        if self.database != ENGINES_DATABASE:
+        if self.database != BUILT_IN_DATABASE:
             with self.engine.client() as client:
                 client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
 
@@ -123,7 +123,7 @@ class Stack:
             capture_output=True,
             text=True,
             cwd=REPOSITORY,
-            env={**without_settings(), **self.environment()},
+            env={**environment_without_settings(), **self.environment()},
             timeout=MIGRATE_TIMEOUT_SECONDS,
         )
         if finished.returncode:

@@ -8,7 +8,7 @@ from statistics import median
 
 import click
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from tests.benchmarks.events import Shape
 from tests.benchmarks.field import Field, Figures, Topic
@@ -64,7 +64,7 @@ def _process(module: str, *arguments: str) -> Figures:
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
-        env=without_settings(),
+        env=environment_without_settings(),
     )
     if finished.returncode:
         raise click.ClickException(f"{module} ended with {finished.returncode}\n{finished.stderr}")

@@ -26,7 +26,7 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from deploy.local.broker import create_topics
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.stack import Stack
 from tests.benchmarks.events import METRICS, Shape
 from tests.benchmarks.events import events as events_of
@@ -113,7 +113,7 @@ def _command(
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "worker", *arguments],
-        env=without_settings() | stack.environment() | {"KAFKA_DLQ_TOPIC": topic},
+        env=environment_without_settings() | stack.environment() | {"KAFKA_DLQ_TOPIC": topic},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     ) as process:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import click
 from clickhouse_driver import Client
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from deploy.local.worker_process import WorkerProcess
 from tests.benchmarks.events import METRICS
@@ -47,7 +47,7 @@ def _measure(field: Field, rate: int, seconds: float, settings: dict[str, str]) 
         load = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "tests.benchmarks.load", *map(str, arguments)],
             cwd=REPOSITORY,
-            env=without_settings(),
+            env=environment_without_settings(),
         )
         with load, field.client() as client:
             seen = _watch(client, table, int(rate * lasting) * len(METRICS))

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from deploy.local.broker import Broker
+from deploy.local.broker import TansuBroker
 from deploy.local.cluster import Cluster
 from deploy.local.demo import table, topic
 from deploy.local.demo.audit import Findings, Tolerance, audit
 from deploy.local.demo.ledger import Ledger
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from tests.chaos.crew import Crew
@@ -167,7 +167,7 @@ class Field:
         """What `metrics-worker audit` has to say against it: another reckoning, by the worker's own decoder."""
         done = subprocess.run(
             [sys.executable, "-m", "worker", "audit", "--json"],
-            env=without_settings() | self.stack.environment() | {"KAFKA_GROUP_ID": GROUP},
+            env=environment_without_settings() | self.stack.environment() | {"KAFKA_GROUP_ID": GROUP},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -197,7 +197,7 @@ def opened(scenario: Scenario, seed: int, events: int, outage_seconds: float, di
         broker_proxy = stack_of.enter_context(in_thread(FaultProxy(broker_port)))
         advertised = broker_proxy.port if scenario.broker_proxied else 0
         cluster = Cluster(directory, shards=scenario.shards) if scenario.shards > 1 else None
-        stack = Stack(directory, broker=Broker(directory, broker_port, advertised), cluster=cluster)
+        stack = Stack(directory, broker=TansuBroker(directory, broker_port, advertised), cluster=cluster)
         if scenario.before_engine is not None:
             stack_of.enter_context(scenario.before_engine(directory))
         stack_of.enter_context(stack)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.local.broker import Broker, create_topics
+from deploy.local.broker import TansuBroker, create_topics
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryTopic
 from tests.support.hostile import send_unreadable
@@ -41,14 +41,14 @@ async def records_of(backlog: DeadLetterReader, partition: int, offsets: range) 
 
 
 @pytest.fixture
-async def topic(broker: Broker) -> str:
+async def topic(broker: TansuBroker) -> str:
     name = fresh_name("dlq")
     await create_topics(broker.bootstrap_servers, {name: 2})
     return name
 
 
 @pytest.fixture
-async def open_backlog(broker: Broker, topic: str) -> AsyncIterator[Open]:
+async def open_backlog(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
     opened: list[KafkaDeadLetterReader] = []
     group = fresh_name("group")
 
@@ -65,7 +65,7 @@ async def open_backlog(broker: Broker, topic: str) -> AsyncIterator[Open]:
 class TestEveryBacklog:
     @pytest.fixture(params=["memory", "kafka"])
     async def subject(
-        self, request: pytest.FixtureRequest, broker: Broker, topic: str, open_backlog: Open
+        self, request: pytest.FixtureRequest, broker: TansuBroker, topic: str, open_backlog: Open
     ) -> AsyncIterator[tuple[DeadLetterSink, DeadLetterReader]]:
         if request.param == "memory":
             both = MemoryTopic(partitions=2)
@@ -165,7 +165,7 @@ class TestEveryBacklog:
 
 class TestTheTopic:
     async def test_looking_touches_no_offset_and_joins_no_group(
-        self, broker: Broker, topic: str, open_backlog: Open
+        self, broker: TansuBroker, topic: str, open_backlog: Open
     ) -> None:
         await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
         backlog = await open_backlog()
@@ -174,7 +174,7 @@ class TestTheTopic:
         assert await committed(broker.bootstrap_servers, topic, backlog._group_id, 2) == {0: None, 1: None}
 
     async def test_records_that_cannot_be_parsed_are_foreign(
-        self, broker: Broker, topic: str, open_backlog: Open
+        self, broker: TansuBroker, topic: str, open_backlog: Open
     ) -> None:
         await send(broker.bootstrap_servers, topic, [b"before"], partition=0)
         bad = 1 + await send_unreadable(broker.bootstrap_servers, topic, 0, [b"%d" % number for number in range(20)])
@@ -185,7 +185,9 @@ class TestTheTopic:
         assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
         assert isinstance(read_letter(found[bad]), ForeignRecord)
 
-    async def test_a_broker_that_falls_silent_is_named(self, broker: Broker, topic: str, open_backlog: Open) -> None:
+    async def test_a_broker_that_falls_silent_is_named(
+        self, broker: TansuBroker, topic: str, open_backlog: Open
+    ) -> None:
         await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
         backlog = await open_backlog()
         with pytest.raises(DependencyError, match=rf"{topic}/0 from 3 on"):
@@ -195,7 +197,7 @@ class TestTheTopic:
 class TestSources:
     @pytest.fixture(params=["memory", "kafka"])
     async def subject(
-        self, request: pytest.FixtureRequest, broker: Broker, topics: Topics
+        self, request: pytest.FixtureRequest, broker: TansuBroker, topics: Topics
     ) -> AsyncIterator[MemorySources | KafkaSourceRecordFetcher]:
         values = [b"first", b"x" * 900_000, b"last"]
         if request.param == "memory":

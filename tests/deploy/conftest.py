@@ -10,11 +10,11 @@ from deploy.checks import debian, manifests, tools
 @pytest.fixture(scope="session")
 def rendered() -> dict[str, list[manifests.Manifest]]:
     """Every overlay as a cluster would get it."""
-    kustomize, _ = tools.go_tools()
-    return {overlay: manifests.parsed(manifests.render(kustomize, overlay)) for overlay in manifests.OVERLAYS}
+    kustomize, _ = tools.ensure_go_tools()
+    return {overlay: manifests.parse_manifests(manifests.render(kustomize, overlay)) for overlay in manifests.OVERLAYS}
 
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> Path:
     """Prometheus itself."""
-    return debian.prometheus()[0]
+    return debian.ensure_prometheus()[0]

@@ -37,7 +37,7 @@ class Prometheus:
             ],
         }
         self.watch([])
-        (directory / "rules.yml").write_text(yaml.safe_dump(rules.quickened(QUICKER)), "utf-8")
+        (directory / "rules.yml").write_text(yaml.safe_dump(rules.accelerate_rules(QUICKER)), "utf-8")
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
         command = [
             str(program),

@@ -1,7 +1,7 @@
 """A real Prometheus scrapes a real worker: each alert fires when what it is about happens, and else none does.
 
-The rules run thirty times quicker (see `deploy.checks.rules.quickened`). The alerts on series of kube-state-metrics
-need a cluster; `promtool test rules` has them.
+The rules run thirty times quicker (see `deploy.checks.rules.accelerate_rules`). The alerts on series of
+kube-state-metrics need a cluster; `promtool test rules` has them.
 """
 
 import asyncio
@@ -165,7 +165,7 @@ def test_every_panel_of_the_dashboard_has_an_answer_after_all_that(scene: Scene)
 def test_the_loop_stands_still_while_the_process_answers(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(STANDS_STILL)
     scene.worker.process.kill()
-    scene.worker.process.change(PYTHONPATH=str(tmp_path))
+    scene.worker.process.update_environment(PYTHONPATH=str(tmp_path))
     scene.worker.start()
     wait_until_ready(scene.worker)
     scene.wait_for_quiet()
@@ -201,9 +201,9 @@ def scene_start(scene: Scene) -> float:
 
 def test_every_alert_is_made_to_fire_here_or_asks_the_cluster() -> None:
     here = set(re.findall(r'wait_for\("(\w+)"\)', Path(__file__).read_text("utf-8")))
-    assert here == {alert["alert"] for alert in rules.alerts() if "kube_" not in alert["expr"]}
+    assert here == {alert["alert"] for alert in rules.load_alerts() if "kube_" not in alert["expr"]}
 
 
 def test_every_alert_is_in_the_tests_of_promtool() -> None:
     cases = Path(__file__).with_name("rules_test.yaml").read_text("utf-8")
-    assert set(re.findall(r'alertname="(\w+)"', cases)) == {alert["alert"] for alert in rules.alerts()}
+    assert set(re.findall(r'alertname="(\w+)"', cases)) == {alert["alert"] for alert in rules.load_alerts()}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.stack import Stack
 from tests.support.local import wait_until
 
@@ -106,7 +106,7 @@ def test_the_entry_point_says_its_version(image: Path) -> None:
 
 def test_its_command_runs_writes_nothing_and_ends_with_sigterm(image: Path, stack: Stack, tmp_path: Path) -> None:
     environment = {
-        **{name: value for name, value in without_settings().items() if not name.startswith("PYTHON")},
+        **{name: value for name, value in environment_without_settings().items() if not name.startswith("PYTHON")},
         **stack.environment(),
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": "0",

@@ -41,7 +41,7 @@ HUES = {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(debian.chromium(), tmp_path_factory.mktemp("chromium")) as browser:
+    with Browser(debian.ensure_chromium(), tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from tests.support.topic import read
 
@@ -24,7 +24,7 @@ def run(environment: Environment) -> Run:
 
     def run(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "worker", *arguments]
-        variables = without_settings() | environment | changes
+        variables = environment_without_settings() | environment | changes
         return subprocess.run(  # noqa: S603 - our own command
             command, input=stdin, capture_output=True, text=True, env=variables, timeout=_SECONDS, check=False
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from tests.integration.conftest import StartWorker
 from tests.support.local import wait_until
@@ -65,7 +65,7 @@ async def test_what_a_producer_sends_becomes_rows(
 ) -> None:
     where_metrics_worker_is = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = language(tmp_path)
-    execution = run(command, without_settings() | environment | {"PATH": where_metrics_worker_is}).strip()
+    execution = run(command, environment_without_settings() | environment | {"PATH": where_metrics_worker_is}).strip()
     (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
     assert record.key == execution.encode()
 

@@ -13,7 +13,7 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from tests.integration.conftest import StartWorker, write_some_blocks
 from tests.support.events import encoded, event, record
@@ -45,7 +45,7 @@ class Commands:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env=without_settings() | self.environment | changes,
+            env=environment_without_settings() | self.environment | changes,
             timeout=60,
             check=False,
         )
@@ -53,7 +53,7 @@ class Commands:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "worker", *arguments],
-            env=without_settings() | self.environment,
+            env=environment_without_settings() | self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import LOOPBACK
 from tests.integration.conftest import StartWorker
 from tests.support.events import encoded, event
@@ -62,7 +62,7 @@ def run_command(environment: dict[str, str], *command: str) -> tuple[int, str]:
         [sys.executable, "-m", "worker", *command],
         capture_output=True,
         text=True,
-        env=without_settings() | environment,
+        env=environment_without_settings() | environment,
         timeout=_SECONDS,
         check=False,
     )

@@ -16,7 +16,7 @@ from clickhouse_driver import Client
 
 from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import Environment, StartWorker, committed_offsets, write_some_blocks
 from tests.support.events import encoded, event
@@ -151,7 +151,7 @@ def test_sigterm_while_starting_exits_0(
 ) -> None:
     with new_broker(tmp_path) as broker:
         broker.process.pause()
-        variables = without_settings() | environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+        variables = environment_without_settings() | environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
         command = [sys.executable, "-m", "worker", "run"]
         with subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
             assert process.stderr is not None

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 from deploy.local.apache_kafka.listener import Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import create_topics
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from tests.integration.conftest import StartWorker
 from tests.kafka.loaded import Loaded
 from tests.support.local import wait_until
@@ -73,7 +73,7 @@ def run(environment: Environment) -> Run:
             input=stdin,
             capture_output=True,
             text=True,
-            env=without_settings() | environment,
+            env=environment_without_settings() | environment,
             timeout=_SECONDS,
             check=False,
         )

@@ -20,7 +20,7 @@ def test_what_is_missing_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(jars, "CACHE", tmp_path / "cache")
     with pytest.raises(KafkaMissingError, match=missing):
-        jars.jars()
+        jars.ensure_jars()
 
 
 def test_the_command_fails_and_does_not_skip(tmp_path: Path) -> None:
@@ -38,13 +38,13 @@ def test_the_command_fails_and_does_not_skip(tmp_path: Path) -> None:
 
 def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / jars.kafka_version()
-    shutil.copytree(jars.jars(), folder)
+    shutil.copytree(jars.ensure_jars(), folder)
     monkeypatch.setattr(jars, "CACHE", tmp_path)
-    assert jars.jars() == folder
+    assert jars.ensure_jars() == folder
     (folder / "stranger.jar").write_bytes(b"other")
     next(folder.glob("kafka-raft-*.jar")).write_bytes(b"other")
     with pytest.raises(KafkaMissingError, match=r"kafka-raft-.*\.jar, stranger\.jar"):
-        jars.jars()
+        jars.ensure_jars()
 
 
 def test_an_old_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

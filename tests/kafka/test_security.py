@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from deploy.local.apache_kafka.listener import Certificate, Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import create_topics
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import LOOPBACK
 from tests.integration.conftest import StartWorker
 from tests.kafka.loaded import Loaded
@@ -85,7 +85,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         Listener("TLS", "SSL", certificate=ours),
         Listener("BOTH", "SASL_SSL", users=users, certificate=ours),
         Listener("OTHER", "SSL", certificate=other),
-        Listener("MUTUAL", "SSL", certificate=ours, asks_for_certificates=True),
+        Listener("MUTUAL", "SSL", certificate=ours, requires_client_certificates=True),
     ]
     for name, issuer in (("worker", authority), ("strange", stranger)):
         issued = issuer.issue_cert("worker@example.org")
@@ -126,7 +126,7 @@ def run(environment: Environment, there: Loaded) -> Run:
             [sys.executable, "-m", "worker", command],
             capture_output=True,
             text=True,
-            env=without_settings() | environment | changes,
+            env=environment_without_settings() | environment | changes,
             timeout=_SECONDS,
             check=False,
         )

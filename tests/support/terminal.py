@@ -12,7 +12,7 @@ import termios
 import time
 from types import TracebackType
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 
 
 class Terminal:
@@ -29,7 +29,7 @@ class Terminal:
         self.written = ""
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "worker", *arguments],
-            env=without_settings() | {"TERM": "xterm-256color"} | environment,
+            env=environment_without_settings() | {"TERM": "xterm-256color"} | environment,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from deploy.local.apache_kafka.jars import KafkaMissingError, jars, kafka_version, pin
+from deploy.local.apache_kafka.jars import KafkaMissingError, ensure_jars, kafka_version, pin
 
 
 @click.command()
@@ -16,7 +16,7 @@ def main(what: str) -> None:
     try:
         if what == "pin":
             click.echo(f"{pin()} jars pinned", err=True)
-        click.echo(f"Apache Kafka {kafka_version()} in {jars()}", err=True)
+        click.echo(f"Apache Kafka {kafka_version()} in {ensure_jars()}", err=True)
     except KafkaMissingError as error:
         click.echo(str(error), err=True)
         sys.exit(3)

@@ -33,7 +33,7 @@ def kafka_version() -> str:
     return found[1]
 
 
-def jars() -> Path:
+def ensure_jars() -> Path:
     """The folder with the jars; they are fetched when it is not there. Several processes may ask at once.
 
     Raises:

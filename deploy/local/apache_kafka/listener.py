@@ -47,7 +47,7 @@ class Listener:
         *,
         users: Mapping[str, str] | None = None,
         certificate: Certificate | None = None,
-        asks_for_certificates: bool = False,
+        requires_client_certificates: bool = False,
         advertised_port: int | None = None,
     ) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class Listener:
         self.port = free_port()
         self.advertised_port = advertised_port or self.port
         self._certificate = certificate
-        self._asks_for_certificates = asks_for_certificates
+        self._requires_client_certificates = requires_client_certificates
 
     @property
     def address(self) -> str:
@@ -77,9 +77,9 @@ class Listener:
             yield f"{prefix}.ssl.keystore.location", str(self._certificate.key_and_chain)
             yield f"{prefix}.ssl.truststore.type", "PEM"
             yield f"{prefix}.ssl.truststore.location", str(self._certificate.authority)
-            yield f"{prefix}.ssl.client.auth", "required" if self._asks_for_certificates else "none"
+            yield f"{prefix}.ssl.client.auth", "required" if self._requires_client_certificates else "none"
 
-    def scram_records(self) -> Iterator[str]:
+    def scram_credentials(self) -> Iterator[str]:
         """The users as `StorageTool format --add-scram` takes them."""
         for mechanism in SCRAM if self.protocol.startswith("SASL") else ():
             for user, password in self.users.items():

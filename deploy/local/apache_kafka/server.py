@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from deploy.local.apache_kafka.jars import jars
+from deploy.local.apache_kafka.jars import ensure_jars
 from deploy.local.apache_kafka.listener import Listener
 from deploy.local.broker import KafkaServer
 from deploy.local.process import LOOPBACK, Process, ProcessFailedError, free_port
@@ -45,7 +45,7 @@ _AUTHORIZER = {
 
 
 class ApacheKafka(KafkaServer):
-    """One node, with the interface of `deploy.local.broker.Broker`. What it holds stays in `directory`.
+    """One node, with the interface of `deploy.local.broker.TansuBroker`. What it holds stays in `directory`.
 
     Args:
         directory: for its data, its configuration and its log.
@@ -62,7 +62,7 @@ class ApacheKafka(KafkaServer):
     """
 
     idempotence = True
-    validates = True
+    validates_batches = True
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ApacheKafka(KafkaServer):
         self._listeners = listeners
         self._settings = {**_ONE_NODE, **(_AUTHORIZER if authorize else {}), **(settings or {})}
         self._controller_port = free_port()
-        self._java = [*_JAVA, "-cp", f"{jars()}/*"]
+        self._java = [*_JAVA, "-cp", f"{ensure_jars()}/*"]
         self.process = Process(
             "Apache Kafka", [*self._java, "kafka.Kafka", str(self._configuration)], directory / "kafka.log"
         )
@@ -93,7 +93,7 @@ class ApacheKafka(KafkaServer):
         self._configure()
         if not self.data.exists():
             self._format()
-        self.process.start(lambda _: self.answers() or None, START_SECONDS)
+        self.process.start(lambda _: self.is_responding() or None, START_SECONDS)
 
     def stop(self) -> None:
         """End it in good order: it hands its partitions over and writes down where its logs end."""
@@ -120,7 +120,7 @@ class ApacheKafka(KafkaServer):
 
     def _format(self) -> None:
         scram = [
-            word for door in self._listeners for record in door.scram_records() for word in ("--add-scram", record)
+            word for door in self._listeners for record in door.scram_credentials() for word in ("--add-scram", record)
         ]
         finished = subprocess.run(
             [

@@ -23,7 +23,7 @@ DEPLOY = REPOSITORY / "deploy"
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text("utf-8")
 DASHBOARD = json.loads((DEPLOY / "grafana" / "metrics-worker.json").read_text("utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-ALERTS = rules.alerts()
+ALERTS = rules.load_alerts()
 # Of Prometheus itself and of kube-state-metrics.
 OTHERS = {
     "kube_pod_container_status_restarts_total",
@@ -94,7 +94,7 @@ class TestAlerts:
         assert {"summary", "description"} <= alert["annotations"].keys()
 
     def test_quickened_rules_differ_in_their_times_alone(self) -> None:
-        quick = rules.quickened(60)["groups"][0]["rules"]
+        quick = rules.accelerate_rules(60)["groups"][0]["rules"]
         assert [rule["alert"] for rule in quick] == [rule["alert"] for rule in ALERTS]
         times = re.compile(r"\[\w+\]|> [\d.]+")
         for one, other in zip(quick, ALERTS, strict=True):
@@ -184,10 +184,10 @@ class TestChecks:
         monkeypatch.setattr(tools, "CACHE", tmp_path)
         monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
         given = checks._checks(tmp_path)
-        assert checks._outcome("overlays", given["kustomize builds every overlay"]) == "COULD NOT RUN"
-        assert checks._outcome("rules", given["promtool check rules"]) == "COULD NOT RUN"
-        assert checks._outcome("liar", lambda: checks._judged(("/bin/false",))) == "FAILED"
-        assert checks._outcome("hadolint", given["hadolint"]) == "ok"
+        assert checks._run_check("overlays", given["kustomize builds every overlay"]) == "COULD NOT RUN"
+        assert checks._run_check("rules", given["promtool check rules"]) == "COULD NOT RUN"
+        assert checks._run_check("liar", lambda: checks._run_tool(("/bin/false",))) == "FAILED"
+        assert checks._run_check("hadolint", given["hadolint"]) == "ok"
         said = capsys.readouterr().out
         assert "COULD NOT RUN  overlays\ngo build" in said
         assert "COULD NOT RUN  rules\napt-get" in said
@@ -197,13 +197,13 @@ class TestChecks:
         monkeypatch.setattr(tools, "CACHE", tmp_path)
         monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
         with pytest.raises(tools.ToolMissingError, match=r"install Chromium: none of chromium, .*: apt-get"):
-            debian.chromium()
+            debian.ensure_chromium()
 
     def test_a_browser_of_this_machine_is_preferred(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         program = tmp_path / "google-chrome"
         program.touch(mode=0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert debian.chromium() == (str(program),)
+        assert debian.ensure_chromium() == (str(program),)
 
 
 def pins(text: str) -> dict[str, frozenset[str]]:

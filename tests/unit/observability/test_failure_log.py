@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from tests.support.events import event, read
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
@@ -30,7 +30,7 @@ def said(program: str, form: str = "json") -> list[str]:
         [sys.executable, "-c", _PROGRAM + program, form],
         capture_output=True,
         text=True,
-        env=without_settings(),
+        env=environment_without_settings(),
         timeout=100,
         check=False,
     )

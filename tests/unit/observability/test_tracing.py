@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from deploy.local.environment import without_settings
+from deploy.local.environment import environment_without_settings
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
 from tests.support.worker_harness import WorkerHarness, rig
@@ -115,6 +115,11 @@ def test_off_nothing_is_loaded_and_headers_stay() -> None:
     assert OFF.handed_on(headers) is headers
     program = "import sys, worker.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", program], capture_output=True, text=True, env=without_settings(), timeout=60, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment_without_settings(),
+        timeout=60,
+        check=True,
     )
     assert done.stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""`python leash.py COMMAND…`: run a command that ends when whoever started it ends, however it ends.
+"""`python watchdog.py COMMAND…`: run a command that ends when whoever started it ends, however it ends.
 
 The starter holds the other end of this process's standard input and never writes to it: the kernel closes it when the
 starter dies, by SIGKILL too, and then the command is killed. Should this process itself be killed, Linux kills the
@@ -31,7 +31,7 @@ def main(command: list[str]) -> int:
     for caught in (*FORWARDED, signal.SIGCHLD):
         signal.signal(caught, lambda *_: None)
     # No other thread runs here, so code between fork and exec is safe.
-    start = _die_with_leash
+    start = _die_with_watchdog
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=start)  # noqa: PLW1509 - see above
     while child.poll() is None:
         readable, _, _ = select.select([sys.stdin.fileno(), wakeup], [], [])
@@ -45,7 +45,7 @@ def main(command: list[str]) -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def _die_with_leash() -> None:
+def _die_with_watchdog() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
