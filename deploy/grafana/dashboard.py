@@ -1,4 +1,4 @@
-"""The dashboard: is it well, how much flows, how long it takes, what fails.
+"""The Grafana dashboard: health, throughput, latency and failures.
 
 `python -m deploy.grafana deploy/grafana/metrics-worker.json` writes it.
 """
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.stat import Panel as StatPanel
     from grafana_foundation_sdk.builders.timeseries import Panel as TimeseriesPanel
 
-_UNANSWERED = select_series("metrics_worker_oldest_unanswered_insert_seconds")
 _INSERTS = "metrics_worker_inserts_total"
+_WRITE_RATE = f"sum(rate({select_series(_INSERTS, outcome='written')}[10m]))"
+_OLDEST_UNANSWERED = f"max({select_series('metrics_worker_oldest_unanswered_insert_seconds')})"
 
 
 def dashboard_json() -> str:
-    """The dashboard as Grafana imports it, with a line break at its end."""
+    """Return the dashboard as JSON for Grafana's import, with a final line break."""
     return JSONEncoder(sort_keys=True, indent=2).encode(_dashboard().build()) + "\n"
 
 
@@ -30,7 +31,7 @@ def _dashboard() -> builders.Dashboard:
     dashboard = (
         builders.Dashboard("Metrics worker")
         .uid("metrics-worker")
-        .description("Agent-execution metrics from Kafka into ClickHouse. Red is what an alert says too.")
+        .description("Agent-execution metrics from Kafka into ClickHouse. Red marks the limits of the alerts.")
         .tags(["metrics-worker"])
         .readonly()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
@@ -58,8 +59,8 @@ def _dashboard() -> builders.Dashboard:
 
 def _panels_by_row() -> dict[str, list[StatPanel] | list[TimeseriesPanel]]:
     return {
-        "Is it well?": _health_panels(),
-        "What flows": _flow_panels(),
+        "Health": _health_panels(),
+        "Throughput and lag": _flow_panels(),
         "ClickHouse": _clickhouse_panels(),
         "Dead letters": _dead_letter_panels(),
         "Kafka and the process": [*_batch_panels(), *_process_panels()],
@@ -70,25 +71,27 @@ def _health_panels() -> list[StatPanel]:
     return [
         stat_panel(
             "Consumption",
-            "Whether any worker holds: takes no events until ClickHouse or the dead-letter topic is back.",
+            "HOLD: a worker has paused consumption until ClickHouse or the dead-letter topic is available again.",
             f"max({select_series('metrics_worker_holding')})",
             "none",
             threshold=1,
-            value_texts=("flows", "HOLDS"),
+            value_texts=("running", "HOLD"),
         ),
-        stat_panel("Workers", "Those that Prometheus reaches.", f"sum({select_series('up')})", "none"),
+        stat_panel("Workers", "Workers that Prometheus can scrape.", f"sum({select_series('up')})", "none"),
         stat_panel(
-            "Behind",
-            "How long the oldest event that is not settled has waited.",
+            "Lag",
+            "Age of the oldest event that is not processed yet.",
             f"max({select_series('metrics_worker_lag_seconds')})",
             "s",
             threshold=300,
         ),
-        stat_panel("Events", "Read from Kafka.", rate("metrics_worker_events_total"), "reqps"),
-        stat_panel("Rows", "Acknowledged by ClickHouse.", rate("metrics_worker_rows_written_total"), "wps"),
+        stat_panel("Events", "Events read from Kafka, per second.", rate("metrics_worker_events_total"), "reqps"),
+        stat_panel(
+            "Rows", "Rows acknowledged by ClickHouse, per second.", rate("metrics_worker_rows_written_total"), "wps"
+        ),
         stat_panel(
             "Dead letters, last hour",
-            "Metrics that became no row, and records that could not be read.",
+            "Metrics that did not become rows, and unreadable records.",
             f"sum(increase({select_series('metrics_worker_dead_letters_total')}[1h]))",
             "short",
             threshold=10,
@@ -100,7 +103,7 @@ def _flow_panels() -> list[TimeseriesPanel]:
     return [
         timeseries_panel(
             "Events, metrics and rows",
-            "Each second. Metrics less rows are what was skipped or dead-lettered.",
+            "Per second. Metrics minus rows is the number of metrics skipped or dead-lettered.",
             {
                 "events": rate("metrics_worker_events_total"),
                 "metrics": rate("metrics_worker_metrics_total"),
@@ -110,7 +113,7 @@ def _flow_panels() -> list[TimeseriesPanel]:
         ),
         timeseries_panel(
             "Skipped",
-            "Metrics that are not numbers, by JSON type, and records without a value; each second.",
+            "Metrics that are not numbers, by JSON type, and records without a value (tombstones); per second.",
             {
                 "{{json_type}}": rate("metrics_worker_metrics_skipped_total", by="json_type"),
                 "tombstones": rate("metrics_worker_tombstones_total"),
@@ -118,22 +121,22 @@ def _flow_panels() -> list[TimeseriesPanel]:
             "cps",
         ),
         timeseries_panel(
-            "Time behind, by partition",
-            "Age of the oldest record that is not settled. The dashed line is where the alert begins.",
+            "Lag in seconds, by partition",
+            "Age of the oldest record that is not processed yet. The dashed line is the limit of the alert.",
             {"{{topic}} {{partition}}": f"max by (topic, partition) ({select_series('metrics_worker_lag_seconds')})"},
             "s",
             width=8,
             threshold=300,
         ),
         timeseries_panel(
-            "Records behind, by partition",
-            "Records that are not settled.",
+            "Lag in records, by partition",
+            "Records that are not processed yet.",
             {"{{topic}} {{partition}}": f"max by (topic, partition) ({select_series('metrics_worker_lag_records')})"},
             "short",
             width=8,
         ),
         timeseries_panel(
-            "End to end",
+            "End-to-end latency",
             "From the timestamp of a record to the end of its batch.",
             quantiles("metrics_worker_end_to_end_seconds"),
             "s",
@@ -146,14 +149,14 @@ def _clickhouse_panels() -> list[TimeseriesPanel]:
     return [
         timeseries_panel(
             "Inserts by outcome",
-            "Each second; with ClickHouse's code where there is one.",
+            "Per second, with ClickHouse's error code if there is one.",
             {"{{outcome}} {{code}}": rate(_INSERTS, by="outcome, code")},
             "ops",
             width=8,
         ),
         timeseries_panel(
             "Retries and splits",
-            "Inserts that repeat one with the same rows, and blocks cut into pieces; each second.",
+            "Inserts repeated with the same rows, and blocks split into smaller ones; per second.",
             {
                 "retry after {{outcome}} {{code}}": rate("metrics_worker_insert_retries_total", by="outcome, code"),
                 "split: {{reason}}": rate("metrics_worker_splits_total", by="reason"),
@@ -163,22 +166,21 @@ def _clickhouse_panels() -> list[TimeseriesPanel]:
         ),
         timeseries_panel(
             "Deduplication window in use",
-            "How much of the 10,000 inserts that ClickHouse remembers has passed since the oldest unanswered insert.",
+            "Share of ClickHouse's deduplication window (10,000 inserts) used since the oldest unanswered insert.",
             {
-                "by inserts": f"max({_UNANSWERED}) * "
-                f"sum(rate({select_series(_INSERTS, outcome='written')}[10m])) / 10000",
-                "by time (an hour, replicas only)": f"max({_UNANSWERED}) / 3600",
+                "by inserts": f"{_OLDEST_UNANSWERED} * {_WRITE_RATE} / 10000",
+                "by time (one hour, replicated tables only)": f"{_OLDEST_UNANSWERED} / 3600",
             },
             "percentunit",
             width=8,
             threshold=0.5,
         ),
         timeseries_panel(
-            "Duration of inserts", "Failed ones included.", quantiles("metrics_worker_insert_seconds"), "s"
+            "Insert duration", "Failed inserts included.", quantiles("metrics_worker_insert_seconds"), "s"
         ),
         timeseries_panel(
-            "Rows of an insert",
-            "Few rows for each insert make many parts for ClickHouse to merge.",
+            "Rows per insert",
+            "Small inserts create many parts that ClickHouse must merge.",
             quantiles("metrics_worker_insert_rows"),
             "short",
         ),
@@ -188,7 +190,7 @@ def _clickhouse_panels() -> list[TimeseriesPanel]:
 def _dead_letter_panels() -> list[TimeseriesPanel]:
     return [
         timeseries_panel(
-            "Dead letters by class",
+            "Dead letters by error class",
             "In the last five minutes. The runbook has a section for each class.",
             {
                 "{{error_class}} ({{kind}})": "sum by (error_class, kind) "
@@ -197,8 +199,8 @@ def _dead_letter_panels() -> list[TimeseriesPanel]:
             "short",
         ),
         timeseries_panel(
-            "Writing dead letters",
-            "Until all of them are acknowledged, failed times included.",
+            "Dead-letter write duration",
+            "From sending a batch's dead letters to the last acknowledgement; failed attempts included.",
             quantiles("metrics_worker_dead_letter_put_seconds"),
             "s",
         ),
@@ -208,7 +210,7 @@ def _dead_letter_panels() -> list[TimeseriesPanel]:
 def _batch_panels() -> list[TimeseriesPanel]:
     return [
         timeseries_panel(
-            "Batches",
+            "Batch duration",
             "From decoding to the last acknowledgement.",
             quantiles("metrics_worker_batch_seconds"),
             "s",
@@ -216,7 +218,7 @@ def _batch_panels() -> list[TimeseriesPanel]:
         ),
         timeseries_panel(
             "Rebalances and failed commits",
-            "In a quarter of an hour. A worker that starts or ends makes one or two.",
+            "In the last 15 minutes. A worker that starts or stops causes one or two rebalances.",
             {
                 "rebalances": f"sum(increase({select_series('metrics_worker_rebalances_total')}[15m]))",
                 "failed commits": f"sum(increase({select_series('metrics_worker_commit_failures_total')}[15m]))",
@@ -225,8 +227,8 @@ def _batch_panels() -> list[TimeseriesPanel]:
             width=8,
         ),
         timeseries_panel(
-            "Partitions owned",
-            "By worker. One with none has nothing to do.",
+            "Assigned partitions",
+            "By worker. A worker without partitions is idle.",
             {"{{pod}} {{instance}}": f"max by (pod, instance) ({select_series('metrics_worker_assigned_partitions')})"},
             "short",
             width=8,
@@ -238,21 +240,21 @@ def _process_panels() -> list[TimeseriesPanel]:
     return [
         timeseries_panel(
             "CPU",
-            "By worker, in cores. It computes on one, so that 1 is the most of it.",
+            "By worker, in cores. A worker uses one core, so the maximum is 1.",
             {"{{pod}} {{instance}}": f"rate({select_series('process_cpu_seconds_total')}[$__rate_interval])"},
             "short",
             width=8,
         ),
         timeseries_panel(
             "Memory",
-            "By worker, resident.",
+            "Resident memory, by worker.",
             {"{{pod}} {{instance}}": select_series("process_resident_memory_bytes")},
             "bytes",
             width=8,
         ),
         timeseries_panel(
             "Versions",
-            "How many workers run each.",
+            "Number of workers that run each version.",
             {
                 "{{version}}, Python {{python_version}}": "count by (version, python_version) "
                 f"({select_series('metrics_worker_build_info')})"

@@ -1,4 +1,4 @@
-"""Panels in the one style of the dashboard."""
+"""Builders of panels in the style of the dashboard, and of their PromQL queries."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _WINDOW = "[$__rate_interval]"
 
 
 def select_series(name: str, **labels: str) -> str:
-    """The series of a name that the reader's choice of namespaces covers."""
+    """Select the series `name` of the worker in the namespaces that the user has chosen."""
     others = "".join(f', {label}="{value}"' for label, value in labels.items())
     return f"{name}{LABEL_SELECTOR[:-1]}{others}}}"
 
 
 def rate(name: str, by: str = "", **labels: str) -> str:
-    """Of a counter, over all workers together: how much each second, perhaps by a label."""
+    """Query the rate per second of a counter, summed over all workers; `by` names labels to group by."""
     grouped = f" by ({by})" if by else ""
     return f"sum{grouped} (rate({select_series(name, **labels)}{_WINDOW}))"
 
 
 def quantiles(name: str) -> dict[str, str]:
-    """Of a histogram, over all workers together: legend to query."""
+    """Query the 50th, 95th and 99th percentiles of a histogram over all workers: queries by legend."""
     buckets = rate(f"{name}_bucket", by="le")
     return {f"{percent} %": f"histogram_quantile({percent / 100}, {buckets})" for percent in (50, 95, 99)}
 
@@ -45,7 +45,7 @@ def stat_panel(
     threshold: float | None = None,
     value_texts: tuple[str, str] | None = None,
 ) -> stat.Panel:
-    """One number, red from `threshold` on; with `value_texts`, the first stands for 0 and the second for 1."""
+    """One number, red from `threshold` on; `value_texts` replace the values 0 and 1."""
     panel = (
         stat.Panel()
         .title(title)
@@ -76,7 +76,7 @@ def timeseries_panel(
     width: int = 12,
     threshold: float | None = None,
 ) -> timeseries.Panel:
-    """Lines over time: a legend, in Grafana's notation, to each query; a red line at `threshold`."""
+    """Lines over time, with a red line at `threshold`; `queries` by legend, in Grafana's notation."""
     panel = (
         timeseries.Panel()
         .title(title)
