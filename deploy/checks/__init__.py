@@ -1,1 +1,1 @@
-"""`make check-deploy`: what is to be deployed, judged by the tools of those who will run it."""
+"""`make check-deploy`: check the manifests, the image and the alert rules with the tools that operators use."""

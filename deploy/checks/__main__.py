@@ -1,6 +1,6 @@
-"""`python -m deploy.checks`: fetch the tools, then every check; exit code 1 when one failed or could not run.
+"""`python -m deploy.checks`: install the tools and run every check. Exit code 1 if a check failed or could not run.
 
-With `--allow-missing` a check whose tool is not to be had here is named, and does not count against the rest.
+With `--allow-missing`, a check whose tool cannot be installed is listed, but does not change the exit code.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _RULE_TESTS = REPOSITORY / "tests" / "deploy" / "rules_test.yaml"
 
 
 class CheckFailedError(Exception):
-    """A check has found something; the text says what."""
+    """A check failed; the message lists what it found."""
 
 
 def main() -> int:
-    """Run every check, also after one has failed; print a line for each and a sum."""
-    arguments = argparse.ArgumentParser(prog="python -m deploy.checks", description="judge what is to be deployed")
-    arguments.add_argument("--allow-missing", action="store_true", help="a tool that cannot be had is no failure")
+    """Run every check, even after a failure; print one line for each and a summary."""
+    arguments = argparse.ArgumentParser(prog="python -m deploy.checks", description="check the deployment")
+    arguments.add_argument("--allow-missing", action="store_true", help="do not fail when a tool cannot be installed")
     allow_missing = arguments.parse_args().allow_missing
     counts = {"ok": 0, "FAILED": 0, "COULD NOT RUN": 0}
     with tempfile.TemporaryDirectory() as scratch:
@@ -45,19 +45,19 @@ def main() -> int:
 def _run_check(name: str, check: Callable[[], str]) -> str:
     started = time.monotonic()
     try:
-        found = check()
+        summary = check()
     except CheckFailedError as error:
         _print_line(f"FAILED  {name}\n{error}")
         return "FAILED"
-    except tools.ToolMissingError as error:
+    except tools.ToolError as error:
         _print_line(f"COULD NOT RUN  {name}\n{error}")
         return "COULD NOT RUN"
-    _print_line(f"ok      {name} ({found}; {time.monotonic() - started:.1f} s)")
+    _print_line(f"ok      {name} ({summary}; {time.monotonic() - started:.1f} s)")
     return "ok"
 
 
 def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
-    """Each check by its name; it returns a few words, or raises."""
+    """Return each check by name. A check returns a short summary, or raises CheckFailedError or ToolError."""
     return {
         "kustomize builds every overlay": lambda: _build_overlays(scratch),
         "schemas: Kubernetes, KEDA, Prometheus operator": lambda: _check_schemas(scratch),
@@ -71,7 +71,7 @@ def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
 
 
 def _build_overlays(scratch: Path) -> str:
-    """Build with the kustomize that is pinned, and with the one in this machine's kubectl where there is one."""
+    """Build with the pinned kustomize; if kubectl is installed, compare with what its kustomize builds."""
     kustomize, _ = tools.ensure_go_tools()
     kubectl = shutil.which("kubectl")
     for overlay in manifests.OVERLAYS:
@@ -79,15 +79,15 @@ def _build_overlays(scratch: Path) -> str:
         built = _run_tool((kustomize, "build", folder))
         parse = manifests.parse_manifests
         if kubectl and parse(_run_tool((kubectl, "kustomize", folder))) != parse(built):
-            raise CheckFailedError(f"{overlay}: kubectl kustomize builds something else than kustomize")
+            raise CheckFailedError(f"{overlay}: kubectl kustomize and kustomize build different manifests")
         (scratch / f"{overlay}.yaml").write_text(built, "utf-8")
-    return f"{', '.join(manifests.OVERLAYS)}; kubectl kustomize {'builds the same' if kubectl else 'is not here'}"
+    return f"{', '.join(manifests.OVERLAYS)}; kubectl kustomize {'builds the same' if kubectl else 'is not installed'}"
 
 
 def _load_rendered(scratch: Path) -> dict[str, list[manifests.Manifest]]:
     files = {overlay: scratch / f"{overlay}.yaml" for overlay in manifests.OVERLAYS}
     if missing := [overlay for overlay, file in files.items() if not file.exists()]:
-        raise tools.ToolMissingError(f"not built: {', '.join(missing)}")
+        raise tools.ToolError(f"not built: {', '.join(missing)}")
     return {overlay: manifests.parse_manifests(file.read_text("utf-8")) for overlay, file in files.items()}
 
 
@@ -113,8 +113,8 @@ def _run_checkov(scratch: Path) -> str:
     _load_rendered(scratch)
     (scratch / "Dockerfile").write_text(_DOCKERFILE.read_text("utf-8"), "utf-8")
     options = ("--skip-download", "--framework", "kubernetes", "dockerfile", "--compact", "--quiet")
-    said = _run_tool((tools.ensure_checkov(), *options, "--directory", scratch), {"BC_SKIP_MAPPING": "TRUE"})
-    return ", ".join(line for line in said.splitlines() if line.startswith("Passed checks"))
+    output = _run_tool((tools.ensure_checkov(), *options, "--directory", scratch), {"BC_SKIP_MAPPING": "TRUE"})
+    return ", ".join(line for line in output.splitlines() if line.startswith("Passed checks"))
 
 
 def _run_hadolint() -> str:
@@ -132,23 +132,21 @@ def _check_rules(scratch: Path) -> str:
 def _test_rules(scratch: Path) -> str:
     _, promtool = debian.ensure_prometheus()
     tests = scratch / "rules_test.yml"
-    tests.write_text(_RULE_TESTS.read_text("utf-8"), "utf-8")  # it names rules.yml beside it
+    tests.write_text(_RULE_TESTS.read_text("utf-8"), "utf-8")  # it refers to rules.yml in the same folder
     _run_tool((promtool, "test", "rules", tests))
     return f"{len(yaml.safe_load(tests.read_text('utf-8'))['tests'])} cases"
 
 
 def _run_tests() -> str:
-    said = _run_tool((sys.executable, "-m", "pytest", "-q", "--show-capture=no", "tests/deploy"))
-    return said.strip().splitlines()[-1].strip("= ")
+    output = _run_tool((sys.executable, "-m", "pytest", "-q", "--show-capture=no", "tests/deploy"))
+    return output.strip().splitlines()[-1].strip("= ")
 
 
 def _run_tool(command: tuple[str | Path, ...], environment: dict[str, str] | None = None) -> str:
-    """What a tool says that is there and finds nothing; whatever it finds instead is an error of what it looked at."""
+    """Return the output of a tool. A tool that fails has found a defect, so its failure is the check's."""
     try:
         return tools.run(command, environment=environment)
-    except tools.ToolMissingError as error:
-        if isinstance(error.__cause__, OSError):
-            raise
+    except tools.ToolFailedError as error:
         raise CheckFailedError(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Programs that this machine has, else from Debian's packages: unpacked and not installed, without root."""
+"""Prometheus and Chromium: from this machine, else unpacked from Debian's packages, without root."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from deploy.checks import tools
-from deploy.checks.tools import ToolMissingError, is_made, made, run
+from deploy.checks.tools import ToolError, install_once, run
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 _UNPACKED = Path("usr/lib/chromium/chromium-headless-shell")
@@ -18,56 +18,56 @@ _FONTS = """<?xml version="1.0"?>
 
 
 def ensure_prometheus() -> tuple[Path, Path]:
-    """The programs prometheus and promtool.
+    """Return the programs prometheus and promtool; unpack Debian's package if this machine has none.
 
     Raises:
-        ToolMissingError: this machine does not have them, and they are not to be had.
+        ToolError: the package could not be downloaded or unpacked.
     """
     installed = shutil.which("prometheus"), shutil.which("promtool")
     if installed[0] and installed[1]:
         return Path(installed[0]), Path(installed[1])
     folder = tools.CACHE / "prometheus"
-    if not is_made(folder, "deb"):
-        _unpack("prometheus", folder)
-        made(folder, "deb")
+    install_once(folder, "deb", lambda folder: _unpack("prometheus", folder))
     return folder / "usr" / "bin" / "prometheus", folder / "usr" / "bin" / "promtool"
 
 
 def ensure_chromium() -> tuple[str, ...]:
-    """The words that start a Chromium, to which its options are added.
+    """Return the command that starts Chromium, without options; unpack Debian's package if this machine has none.
 
     Raises:
-        ToolMissingError: this machine has none, and Debian's is not to be had or does not start here.
+        ToolError: the package could not be downloaded, or its Chromium does not start on this machine.
     """
     if installed := next(filter(None, map(shutil.which, _CHROMIUM)), None):
         return (installed,)
     folder = tools.CACHE / "chromium"
     try:
-        if not is_made(folder, "deb"):
-            # The one without windows: it needs the fewest libraries.
-            _unpack("chromium-headless-shell", folder, with_libraries=True)
-            fonts = _FONTS.format(fonts=folder / "usr/share/fonts", cache=folder / "cache")
-            (folder / "fonts.conf").write_text(fonts, "utf-8")
-            run((*_unpacked_chromium(folder), "--version"))
-            made(folder, "deb")
-    except ToolMissingError as error:
+        install_once(folder, "deb", _unpack_chromium)
+    except ToolError as error:
         names = ", ".join(_CHROMIUM)
-        raise ToolMissingError(f"install Chromium: none of {names} is on the PATH, and Debian's: {error}") from error
-    return _unpacked_chromium(folder)
+        raise ToolError(f"install Chromium: none of {names} is on the PATH, and Debian's: {error}") from error
+    return _unpacked_chromium_command(folder)
 
 
-def _unpacked_chromium(folder: Path) -> tuple[str, ...]:
-    """Its libraries, and those that they load by name, are where the linker does not look of itself."""
+def _unpack_chromium(folder: Path) -> None:
+    # The headless shell needs the fewest libraries.
+    _unpack("chromium-headless-shell", folder, with_libraries=True)
+    fonts = _FONTS.format(fonts=folder / "usr/share/fonts", cache=folder / "cache")
+    (folder / "fonts.conf").write_text(fonts, "utf-8")
+    run((*_unpacked_chromium_command(folder), "--version"))
+
+
+def _unpacked_chromium_command(folder: Path) -> tuple[str, ...]:
+    """Return the command with LD_LIBRARY_PATH set: the libraries are not in the linker's default folders."""
     places = [path for pattern in _LIBRARIES for path in folder.glob(pattern)]
     linker = f"LD_LIBRARY_PATH={':'.join(map(str, places))}"
     return ("env", linker, f"FONTCONFIG_FILE={folder / 'fonts.conf'}", str(folder / _UNPACKED))
 
 
 def _unpack(package: str, folder: Path, *, with_libraries: bool = False) -> None:
-    """Download with the lists of this machine; with lists of our own, which need no root, where it has none."""
+    """Unpack a package into `folder`. If this machine has no package lists, fetch our own, which needs no root."""
     try:
         _download(package, folder, (), with_libraries=with_libraries)
-    except ToolMissingError:
+    except ToolError:
         lists, cache = tools.CACHE / "apt" / "state", tools.CACHE / "apt" / "cache"
         (lists / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The overlays as a cluster would get them, and what judges them."""
+"""Render the Kustomize overlays, and validate their manifests."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ Manifest = dict[str, Any]
 
 
 def render(kustomize: Path, overlay: str) -> str:
-    """The manifests of an overlay as YAML.
+    """Render the manifests of an overlay as YAML.
 
     Raises:
-        ToolMissingError: kustomize refused it; the text says why.
+        ToolError: kustomize failed; the message ends with its output.
     """
     return tools.run((kustomize, "build", KUBERNETES / "overlays" / overlay))
 
 
 def parse_manifests(text: str) -> list[Manifest]:
-    """The manifests in a YAML stream."""
+    """Parse the manifests in a YAML stream."""
     return [document for document in yaml.safe_load_all(text) if document]
 
 
 def name_of(manifest: Manifest) -> str:
-    """Kind and name."""
+    """Return `kind/name`."""
     return f"{manifest['kind']}/{manifest['metadata']['name']}"
 
 
 def schema_errors(manifests: Iterable[Manifest], crd_files: Iterable[Path]) -> Iterator[str]:
-    """What no API server would take: a field that its kind does not have, one that is missing or of a wrong type.
+    """Validate manifests as an API server does: unknown fields, missing fields and wrong types are errors.
 
-    A kind without a schema is an error too.
+    A kind without a schema is also an error.
     """
     custom = dict(_custom_schemas(crd_files))
     for manifest in manifests:
@@ -71,8 +71,8 @@ def _custom_schemas(crd_files: Iterable[Path]) -> Iterator[tuple[tuple[str, str]
                 yield key, _forbid_unknown_fields(version["schema"]["openAPIV3Schema"])
 
 
-def _forbid_unknown_fields(schema: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """The same schema refusing fields that it does not name, as an API server with `--validate=strict` does."""
+def _forbid_unknown_fields(schema: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the schema without additional fields, as an API server with `--validate=strict` applies it."""
     if isinstance(schema, list):
         return [_forbid_unknown_fields(item) for item in schema]
     if not isinstance(schema, dict):
@@ -80,8 +80,8 @@ def _forbid_unknown_fields(schema: Any) -> Any:  # noqa: ANN401 - whatever JSON 
     strict = {key: _forbid_unknown_fields(value) for key, value in schema.items()}
     if schema.get("x-kubernetes-int-or-string"):
         strict.pop("type", None)
-    free = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not free:
+    open_ended = schema.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in schema
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not open_ended:
         at_root = {"apiVersion", "kind", "metadata"} <= schema["properties"].keys()
         if at_root:
             strict["properties"]["metadata"] = {"type": "object"}
@@ -90,7 +90,7 @@ def _forbid_unknown_fields(schema: Any) -> Any:  # noqa: ANN401 - whatever JSON 
 
 
 def pod_templates(manifests: Iterable[Manifest]) -> dict[str, Manifest]:
-    """The template of each kind of pod, by the kind and name of what makes it."""
+    """Return every Pod template by the kind and name of its controller."""
     templates = {}
     for manifest in manifests:
         spec = manifest.get("spec", {})
@@ -102,11 +102,11 @@ def pod_templates(manifests: Iterable[Manifest]) -> dict[str, Manifest]:
 
 
 def pod_security_violations(podsecurity: Path, templates: dict[str, Manifest]) -> list[str]:
-    """What the restricted profile of Pod Security refuses of each, in its own words.
+    """Return the reasons for which the restricted profile of Pod Security rejects each template.
 
     Raises:
-        ToolMissingError: the program failed.
+        ToolError: the podsecurity program failed.
     """
     pods = [{"name": name, "metadata": pod["metadata"], "spec": pod["spec"]} for name, pod in templates.items()]
-    verdicts = json.loads(tools.run((podsecurity, PROFILE_VERSION), stdin=json.dumps(pods)))
-    return [f"{verdict['name']}: {', '.join(verdict['reasons'])}" for verdict in verdicts if not verdict["allowed"]]
+    results = json.loads(tools.run((podsecurity, PROFILE_VERSION), stdin=json.dumps(pods)))
+    return [f"{result['name']}: {', '.join(result['reasons'])}" for result in results if not result["allowed"]]

@@ -1,4 +1,4 @@
-"""The alert rules as Prometheus reads them, out of the manifest that the operator reads."""
+"""The alert rules in Prometheus' own format, read from the manifest of the Prometheus operator."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 def load_rule_file() -> dict[str, Any]:
-    """The content of a rule file."""
+    """Return what a rule file of Prometheus contains: `groups` of rules."""
     spec: dict[str, Any] = yaml.safe_load(MANIFEST.read_text("utf-8"))["spec"]
     return spec
 
 
 def load_alerts() -> list[dict[str, Any]]:
-    """Every rule, each an alert."""
+    """Return every rule of every group; each is an alert."""
     return [rule for group in load_rule_file()["groups"] for rule in group["rules"]]
 
 
 def accelerate_rules(factor: int) -> dict[str, Any]:
-    """The same rules for a test that cannot wait: every span of time, in `for`, `keep_firing_for` and the expressions,
-    `factor` times shorter, a second at least; what an alert looks for stays.
+    """Return the rules with all durations divided by `factor`, but at least a second, so that tests need not wait.
+
+    Durations are in `for`, `keep_firing_for` and the expressions. The conditions themselves stay the same.
     """
     quick: dict[str, Any] = yaml.safe_load(yaml.safe_dump(load_rule_file()))
     for group in quick["groups"]:
@@ -36,10 +37,9 @@ def accelerate_rules(factor: int) -> dict[str, Any]:
             for span in rule.keys() & {"for", "keep_firing_for"}:
                 rule[span] = _shorten(rule[span], factor)
             if "changes(" in rule["expr"]:
-                continue  # a process does not start quicker: what is counted needs the time that it has
+                continue  # counts process starts, which tests cannot accelerate
             rule["expr"] = re.sub(r"\[(\w+)\]", lambda found: f"[{_shorten(found[1], factor)}]", rule["expr"])
-            # The seconds that an age is compared with.
-            if "_seconds" in rule["expr"]:
+            if "_seconds" in rule["expr"]:  # compares an age with a limit in seconds
                 rule["expr"] = re.sub(r"> (60|300|1800)\b", lambda found: f"> {int(found[1]) / factor:g}", rule["expr"])
     return quick
 

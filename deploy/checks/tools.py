@@ -1,10 +1,10 @@
-"""The tools that judge: fetched once into a folder of the checkout that git ignores, pinned, without root.
+"""The tools of the checks: pinned, installed once into a git-ignored folder of the checkout, without root.
 
-| tool | from | pinned by |
+| tool | source | pinned by |
 |---|---|---|
 | kustomize, podsecurity | the Go module proxy, built here | go.mod and go.sum beside this file |
-| KEDA's and the Prometheus operator's kinds | the Go module proxy | the sums below |
-| checkov, in an environment of its own | PyPI | checkov.txt beside this file, with hashes |
+| custom resource definitions of KEDA and the Prometheus operator | the Go module proxy | the sums below |
+| checkov, in its own virtual environment | PyPI | checkov.txt beside this file, with hashes |
 | prometheus, promtool, Chromium (see `debian`) | Debian's packages | the signature of the distribution |
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 CACHE = REPOSITORY / ".deploy-tools"
 HERE = Path(__file__).parent
@@ -40,11 +40,15 @@ _CRD_MODULES = {
         ),
     ),
 }
-"""Go modules with custom resource definitions: the sum of each, and its files for the kinds that are used here."""
+"""Go modules with custom resource definitions: the sum of each module, and its files for the kinds in our manifests."""
 
 
-class ToolMissingError(RuntimeError):
-    """A tool cannot be had here; the text says which, and what was said."""
+class ToolError(RuntimeError):
+    """A tool is missing or has failed; the message names it."""
+
+
+class ToolFailedError(ToolError):
+    """The tool ran and failed, or exceeded its time limit; the message ends with its output."""
 
 
 def run(
@@ -54,10 +58,11 @@ def run(
     stdin: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """What a command wrote on standard output.
+    """Run a command and return its standard output.
 
     Raises:
-        ToolMissingError: it is not there, did not end in time, or failed; with the end of what it said.
+        ToolError: the command could not be started.
+        ToolFailedError: its exit code was not 0, or it exceeded the time limit.
     """
     name = " ".join(map(str, command[:3]))
     try:
@@ -71,74 +76,75 @@ def run(
             check=False,
             env={**os.environ, **(environment or {})},
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolMissingError(f"{name}: {error}") from error
+    except OSError as error:
+        raise ToolError(f"{name}: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ToolFailedError(f"{name}: {error}") from error
     if done.returncode:
-        raise ToolMissingError(f"{name}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}")
+        raise ToolFailedError(f"{name}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}")
     return done.stdout
 
 
 def ensure_go_tools() -> tuple[Path, Path]:
-    """The programs kustomize and podsecurity, built when the pins have changed.
+    """Build kustomize and podsecurity if their sources or pins have changed; return both programs.
 
     Raises:
-        ToolMissingError: no Go, or it could not fetch or build.
+        ToolError: Go is missing, or could not fetch or build.
     """
     folder = CACHE / "go"
     sources = (HERE / "go.sum", HERE / "go.mod", HERE / "podsecurity" / "main.go")
-    pins = "\n".join(path.read_text("utf-8") for path in sources)
-    if not is_made(folder, pins):
-        environment = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOWORK": "off"}
-        for package in (_KUSTOMIZE, "./podsecurity"):
-            command = ("go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", package)
-            run(command, cwd=HERE, environment=environment)
-        made(folder, pins)
+    install_once(folder, "\n".join(path.read_text("utf-8") for path in sources), _build_go_tools)
     kustomize = folder / "kustomize"
     return (kustomize if kustomize.exists() else folder / "v5"), folder / "podsecurity"
 
 
+def _build_go_tools(folder: Path) -> None:
+    environment = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOWORK": "off"}
+    for package in (_KUSTOMIZE, "./podsecurity"):
+        command = ("go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", package)
+        run(command, cwd=HERE, environment=environment)
+
+
 def fetch_crds() -> list[Path]:
-    """The files of the custom resource definitions.
+    """Fetch the files with the custom resource definitions.
 
     Raises:
-        ToolMissingError: no Go, a module could not be fetched, or is not the one that is pinned.
+        ToolError: Go is missing, or a module could not be fetched or differs from its pinned sum.
     """
     files: list[Path] = []
     for module, (pinned, paths) in _CRD_MODULES.items():
-        # Outside of any module, so that only the sources are fetched and none of what they need.
+        # Run outside of any Go module, so that Go fetches only the sources and not their dependencies.
         download = ("go", "mod", "download", "-json", module)
         fetched = json.loads(run(download, cwd=Path("/"), environment={"GOWORK": "off"}))
         if fetched["Sum"] != pinned:
-            raise ToolMissingError(f"{module} is not the module that is pinned: {fetched['Sum']}")
+            raise ToolError(f"{module} does not have the pinned sum: {fetched['Sum']}")
         files += (Path(fetched["Dir"]) / path for path in paths)
     return files
 
 
 def ensure_checkov() -> Path:
-    """The program checkov, in an environment of its own: its dependencies would not go with the worker's.
+    """Install checkov in its own virtual environment, because its dependencies conflict with the worker's.
 
     Raises:
-        ToolMissingError: it could not be installed.
+        ToolError: it could not be installed.
     """
-    folder, pins = CACHE / "checkov", (HERE / "checkov.txt").read_text("utf-8")
-    if not is_made(folder, pins):
-        run((sys.executable, "-m", "venv", folder))
-        pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        run((*pip, "--require-hashes", "--requirement", HERE / "checkov.txt"))
-        made(folder, pins)
+    folder = CACHE / "checkov"
+    install_once(folder, (HERE / "checkov.txt").read_text("utf-8"), _install_checkov)
     return folder / "bin" / "checkov"
 
 
-def is_made(folder: Path, pins: str) -> bool:
-    """Whether `folder` was finished with these pins; if not it is there and empty."""
+def _install_checkov(folder: Path) -> None:
+    run((sys.executable, "-m", "venv", folder))
+    pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run((*pip, "--require-hashes", "--requirement", HERE / "checkov.txt"))
+
+
+def install_once(folder: Path, pins: str, install: Callable[[Path], None]) -> None:
+    """Empty `folder` and install into it, unless an installation with the same pins has succeeded before."""
     marker = folder / ".made-of"
     if marker.exists() and marker.read_text("utf-8") == pins:
-        return True
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return False
-
-
-def made(folder: Path, pins: str) -> None:
-    """Mark `folder` as finished with these pins."""
-    (folder / ".made-of").write_text(pins, "utf-8")
+    install(folder)
+    marker.write_text(pins, "utf-8")

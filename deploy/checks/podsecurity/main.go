@@ -1,10 +1,10 @@
-// Podsecurity judges Pod templates by the restricted profile of Kubernetes' Pod Security Standards, with the code that
-// the API server itself uses for it.
+// Podsecurity checks Pod templates against the restricted profile of Kubernetes' Pod Security Standards, with the code of
+// the API server itself.
 //
 //	podsecurity VERSION < pods.json
 //
 // Standard input is a JSON array of {"name": …, "metadata": …, "spec": …}; standard output an array of
-// {"name": …, "allowed": …, "reasons": […]}. VERSION is of the profile, such as v1.32, or latest.
+// {"name": …, "allowed": …, "reasons": […]}. VERSION is the version of the profile, such as v1.32, or latest.
 package main
 
 import (
@@ -24,20 +24,20 @@ type pod struct {
 	Spec     corev1.PodSpec    `json:"spec"`
 }
 
-type verdict struct {
+type result struct {
 	Name    string   `json:"name"`
 	Allowed bool     `json:"allowed"`
 	Reasons []string `json:"reasons"`
 }
 
 func main() {
-	if err := judge(); err != nil {
+	if err := evaluate(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func judge() error {
+func evaluate() error {
 	if len(os.Args) != 2 {
 		return fmt.Errorf("usage: podsecurity VERSION < pods.json")
 	}
@@ -53,12 +53,12 @@ func judge() error {
 	if err := json.NewDecoder(os.Stdin).Decode(&pods); err != nil {
 		return err
 	}
-	verdicts := make([]verdict, 0, len(pods))
+	results := make([]result, 0, len(pods))
 	level := api.LevelVersion{Level: api.LevelRestricted, Version: version}
 	for _, pod := range pods {
-		result := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.Metadata, &pod.Spec))
-		reasons := append([]string{}, result.ForbiddenReasons...)
-		verdicts = append(verdicts, verdict{pod.Name, result.Allowed, append(reasons, result.ForbiddenDetails...)})
+		aggregate := policy.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.Metadata, &pod.Spec))
+		reasons := append([]string{}, aggregate.ForbiddenReasons...)
+		results = append(results, result{pod.Name, aggregate.Allowed, append(reasons, aggregate.ForbiddenDetails...)})
 	}
-	return json.NewEncoder(os.Stdout).Encode(verdicts)
+	return json.NewEncoder(os.Stdout).Encode(results)
 }

@@ -196,7 +196,7 @@ class TestChecks:
     def test_without_a_browser_it_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tools, "CACHE", tmp_path)
         monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-        with pytest.raises(tools.ToolMissingError, match=r"install Chromium: none of chromium, .*: apt-get"):
+        with pytest.raises(tools.ToolError, match=r"install Chromium: none of chromium, .*: apt-get"):
             debian.ensure_chromium()
 
     def test_a_browser_of_this_machine_is_preferred(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
