@@ -106,7 +106,7 @@ def _check_pod_security(scratch: Path) -> str:
         templates = manifests.pod_templates(found)
         _fail_if_any(f"{overlay}: {error}" for error in manifests.pod_security_violations(podsecurity, templates))
         count += len(templates)
-    return f"{count} kinds of pods, {manifests.PROFILE_VERSION}"
+    return f"{count} Pod templates, {manifests.PROFILE_VERSION}"
 
 
 def _run_checkov(scratch: Path) -> str:

@@ -1,4 +1,4 @@
-"""`python -m deploy.local …`: the stack on this machine."""
+"""`python -m deploy.local`: run the local stack."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ def main() -> None:
 
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep tables and logs in this folder.")
-@click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="Of the events' topic.")
-@click.option("--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Of which kind.")
+@click.option(
+    "--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="Partitions of the events' topic."
+)
+@click.option(
+    "--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Kind of broker."
+)
 @click.option("--migrate/--no-migrate", default=True, help="Create the tables, or leave the database empty.")
 def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
-    """Start a broker and ClickHouse, print the `export` lines that lead to them, run until SIGINT or SIGTERM."""
+    """Start a broker and ClickHouse, print `export` lines for a worker's environment, run until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
     with ExitStack() as opened:
         directory = data or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="execution-metrics-")))
         try:
@@ -48,14 +52,13 @@ def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
             signal.pause()
 
 
-def _leave(*_: object) -> None:
-    """Unwind what has been started; a second signal must not cut that short."""
+def _exit(*_: object) -> None:
+    """Exit, which stops the stack; ignore further signals so that they cannot interrupt this."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 
 
-# Further commands register here: main.add_command(…)
 main.add_command(demo)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The Kafka side of the local stack: what every broker on loopback is, and the Tansu broker, in memory."""
+"""Kafka for the local stack: the interface of a broker on loopback, and the in-memory Tansu broker."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-VISIBLE_SECONDS = 30.0
+LEADER_SECONDS = 30.0
 API_VERSIONS_V0 = struct.Struct(">ihhih")
 
 
 class KafkaServer(Server):
-    """One broker on loopback, whichever it is.
+    """A Kafka broker on loopback.
 
     Attributes:
-        port: where clients without password and encryption connect.
-        idempotence: whether it serves an idempotent producer.
-        validates: whether it looks into record batches before it stores them.
+        port: of the listener without authentication and encryption.
+        idempotence: whether it supports idempotent producers.
+        validates_batches: whether it validates record batches before it stores them.
     """
 
     port: int
@@ -36,27 +36,27 @@ class KafkaServer(Server):
 
     @property
     def bootstrap_servers(self) -> str:
-        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
+        """Host and port, as in KAFKA_BOOTSTRAP_SERVERS."""
         return f"{LOOPBACK}:{self.port}"
 
     def is_responding(self) -> bool:
-        """Whether it answers requests. Accepting is not enough: ask which it knows (ApiVersions v0)."""
+        """Whether the broker answers an ApiVersions request; it accepts connections before it can answer."""
         request = API_VERSIONS_V0.pack(API_VERSIONS_V0.size - 4, 18, 0, 1, -1)
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
                 connection.sendall(request)
                 return len(connection.recv(4)) > 0
         except OSError:
-            return False  # not yet; the caller has the deadline
+            return False
 
 
 class TansuBroker(KafkaServer):
-    """One broker. What it holds is gone when it ends, topics too; a restart is an empty broker on the same port.
+    """A Tansu broker with in-memory storage: a restart loses all topics and records, and keeps the port.
 
     Args:
-        directory: where its log goes.
-        port: where it listens; 0 takes a free one.
-        advertised_port: what it tells clients to connect to, where that is a proxy before it.
+        directory: for its log file.
+        port: the port to listen on; 0 chooses a free one.
+        advertised_port: the port that the broker advertises to clients, if that is a proxy's.
     """
 
     idempotence = False
@@ -79,20 +79,22 @@ class TansuBroker(KafkaServer):
 
     @property
     def bootstrap_servers(self) -> str:
-        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
+        """Host and port, as in KAFKA_BOOTSTRAP_SERVERS."""
         return f"{LOOPBACK}:{self.advertised_port}"
 
     def start(self) -> None:
-        """Start it; returns when it answers."""
+        """Start the broker and wait until it answers requests."""
         self.process.start(lambda _: self.is_responding() or None)
 
 
 async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, keep: bool = False) -> None:
-    """Create topics, each with its number of partitions; with `keep` those that exist stay as they are.
+    """Create topics with these numbers of partitions, and wait until they have leaders.
+
+    With `keep`, topics that already exist stay as they are.
 
     Raises:
-        aiokafka.errors.KafkaError: one exists already, or the broker does not answer.
-        TimeoutError: the broker has taken them and does not show them.
+        aiokafka.errors.KafkaError: a topic already exists, or the broker does not answer.
+        TimeoutError: the broker accepted the topics, but lists no leaders for them.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
@@ -100,15 +102,15 @@ async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, k
         topics = [NewTopic(name, count, replication_factor=1) for name, count in partitions.items()]
         for name, code, *_ in (await admin.create_topics(topics)).topic_errors:
             if code and not (keep and code == TopicAlreadyExistsError.errno):
-                raise for_code(code)(name)  # aiokafka does not look
-        async with asyncio.timeout(VISIBLE_SECONDS):
-            while not await _have_leaders(admin, partitions):  # noqa: ASYNC110 - the broker tells only who asks
+                raise for_code(code)(name)  # aiokafka does not check these codes
+        async with asyncio.timeout(LEADER_SECONDS):
+            while not await _have_leaders(admin, partitions):  # noqa: ASYNC110 - the broker must be polled
                 await asyncio.sleep(POLL_SECONDS)
     finally:
         await admin.close()
 
 
 async def _have_leaders(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> bool:
-    """Apache Kafka answers before every part of it knows of a new topic."""
+    """Whether all partitions have leaders; Apache Kafka acknowledges new topics before that."""
     found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
     return all(found.get(topic) and all(part["leader"] >= 0 for part in found[topic]) for topic in topics)

@@ -1,4 +1,4 @@
-"""The environment of this process without what is meant for some other worker."""
+"""The environment that child processes of the local stack inherit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ _SETTINGS = {name for field in Settings.model_fields for name in (field.upper(),
 
 
 def environment_without_settings() -> dict[str, str]:
-    """The variables of this process but for those that configure a worker.
+    """Return the variables of this process without the worker's settings.
 
-    Somebody who has `KAFKA_SECURITY_PROTOCOL` exported for a real cluster must find the local stack, its tests and the
-    demo the same as everybody else.
+    An exported `KAFKA_SECURITY_PROTOCOL` for a real cluster must not affect the local stack, its tests or the demo.
     """
     return {name: value for name, value in os.environ.items() if name not in _SETTINGS}

@@ -1,4 +1,4 @@
-"""Child processes of the local stack: started until ready, stopped with a deadline, never left behind."""
+"""Child processes of the local stack: start and wait until ready, stop within a deadline, never leave one running."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Ready = TypeVar("Ready")
 
 
 class ProcessFailedError(RuntimeError):
-    """A child did not become ready; the text ends with the last lines that it wrote."""
+    """A child process did not become ready; the message ends with its last output."""
 
 
 class Process:
-    """One child process on a leash (see `leash`), its output in a log file.
+    """A child process under a `watchdog`, with its output in a log file.
 
-    Start and stop from any thread, one call at a time. The child has a session of its own, so that Ctrl-C in a
-    terminal reaches only the parent, which then stops its children in order.
+    Any thread may start and stop it, one call at a time. The child has its own session, so that Ctrl-C in a terminal
+    reaches only the parent, which then stops its children in order.
     """
 
     def __init__(
@@ -49,29 +49,29 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
 
     def update_environment(self, **environment: str) -> None:
-        """Change variables of its environment, for its next start."""
+        """Set environment variables for the next start."""
         self._environment |= environment
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether the process was started and has not ended."""
         return self._popen is not None and self._popen.poll() is None
 
     @property
     def pid(self) -> int:
-        """The process group of the child and its leash."""
+        """The process group of the child and its watchdog."""
         if self._popen is None:
             raise RuntimeError(f"{self.name} is not running")
         return self._popen.pid
 
     def start(self, ready: Callable[[str], Ready | None], timeout_seconds: float = 30.0) -> Ready:
-        """Start it and wait until `ready`, called with what it has written so far, returns something.
+        """Start the process; call `ready` with its output until that returns a value, and return the value.
 
         Raises:
-            ProcessFailedError: it ended, or the time was up; it does not run any more.
+            ProcessFailedError: the process ended before, or was not ready in time and was killed.
         """
         if self.running:
-            raise RuntimeError(f"{self.name} already runs")
+            raise RuntimeError(f"{self.name} is already running")
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             self._popen = subprocess.Popen(
@@ -101,31 +101,31 @@ class Process:
         raise ProcessFailedError(f"{self.name} ended before it was ready\n{self.tail()}")
 
     def output(self) -> str:
-        """All that it has written since its last start."""
+        """The whole output since the last start."""
         return self._log.read_text(errors="replace")
 
     def tail(self) -> str:
-        """The end of its output, for error messages."""
+        """The end of the output, for error messages."""
         return self.output()[-TAIL_CHARACTERS:]
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """SIGTERM, and SIGKILL when it has not ended in time. Nothing if it does not run."""
+        """Send SIGTERM, and SIGKILL after the timeout. Do nothing if the process is not running."""
         if self._popen is None:
             return
         if self.running:
             self.resume()
             self._popen.terminate()
-            with suppress(subprocess.TimeoutExpired):  # killed below, then
+            with suppress(subprocess.TimeoutExpired):  # then killed below
                 self._popen.wait(timeout_seconds)
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, at once, and wait until it is gone, its port free. Nothing if it does not run."""
+        """Send SIGKILL and wait until the process has ended and its port is free. Do nothing if it is not running."""
         if self._popen is None:
             return
         if self._popen.stdin is not None:
-            # The leash takes the end of its input for the starter's death, kills the child and waits for it. To kill
-            # both from here would be to wait for the leash alone: the child is not ours, and may linger.
+            # The watchdog reads end of file as the parent's death, kills the child and waits for it. Killing both from
+            # here would wait only for the watchdog: the child is not our own child, and could outlive it.
             self._popen.stdin.close()
         try:
             self._popen.wait(WATCHDOG_SECONDS)
@@ -135,33 +135,33 @@ class Process:
         self._popen = None
 
     def pause(self) -> None:
-        """Stop its execution where it is, as a machine that hangs: connections stay open and nothing answers."""
+        """Suspend the process, as if its machine hung: connections stay open, but it does not answer."""
         os.kill(self.pid, watchdog.PAUSE)
 
     def resume(self) -> None:
-        """Let a paused one go on."""
+        """Resume a paused process."""
         os.kill(self.pid, watchdog.RESUME)
 
 
 class Server(ABC):
-    """A child process that others connect to; `with` starts it and stops it."""
+    """A child process that accepts connections; as a context manager it starts and stops the process."""
 
     process: Process
 
     @abstractmethod
     def start(self) -> None:
-        """Start it; returns when clients may connect."""
+        """Start the server and wait until clients can connect."""
 
     def stop(self) -> None:
-        """End it in good order."""
+        """Shut the server down in order."""
         self.process.stop()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL and wait until the server has ended."""
         self.process.kill()
 
     def restart(self) -> None:
-        """End it and start it again on the same port."""
+        """Stop the server and start it again on the same port."""
         self.stop()
         self.start()
 
@@ -174,6 +174,6 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
+    """Return a port on loopback that is free now."""
     with socket.create_server((LOOPBACK, 0)) as listener:
         return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Broker, engine, topics and tables together, and the environment that leads a worker to them."""
+"""The local stack: broker, ClickHouse engine, topics and tables, and the settings with which a worker finds them."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from deploy.local.cluster import Cluster
 
 BUILT_IN_DATABASE = "default"
-"""There from the start, but of a kind of its own (Overlay) that takes no refreshable materialized view."""
+"""The engine creates it, with the database engine Overlay, which rejects refreshable materialized views."""
 DEFAULT_DATABASE = "metrics"
 MIGRATE_TIMEOUT_SECONDS = 60.0
 BROKERS: dict[str, Callable[[Path], KafkaServer]] = {"tansu": TansuBroker, "kafka": ApacheKafka}
-"""Every kind of broker by its name: makes one, not started, that keeps its files in a folder."""
+"""Constructors of brokers by name; each takes the folder for the broker's files."""
 
 
 class MigrationFailedError(RuntimeError):
-    """`python -m worker migrate` did not exit with 0; the text is what it wrote."""
+    """`python -m worker migrate` failed; the message has its exit code and output."""
 
 
 class Stack:
-    """Use it as a context manager, or as an asynchronous one in a running event loop.
+    """A broker and a ClickHouse engine; use it as a context manager, asynchronous in a running event loop.
 
     Args:
-        directory: where the servers keep their files.
-        broker: not started yet; Tansu if none is given.
-        cluster: not started yet; in place of one engine. Its database is used, and `engine` is its first.
+        directory: for the servers' files.
+        broker: not yet started; Tansu by default.
+        cluster: not yet started, replaces the single engine. The stack uses its database; `engine` is its first one.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Stack:
         self._migrate = migrate
 
     def environment(self) -> dict[str, str]:
-        """The variables a worker needs to find this stack."""
+        """Return the settings that connect a worker to this stack."""
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
             "KAFKA_TOPIC": self.topic,
@@ -76,14 +76,14 @@ class Stack:
             "CLICKHOUSE_DATABASE": self.database,
             "CLICKHOUSE_USER": self.engine.user,
             **({"CLICKHOUSE_CLUSTER": self._cluster.name} if self._cluster else {}),
-            # Tansu lets the first member of a group in after half a session.
+            # Tansu admits the first member of a group after half a session timeout.
             "KAFKA_SESSION_TIMEOUT_SECONDS": "4",
         }
 
     def start(self) -> None:
-        """Both servers at once, then topics and tables. When anything fails, nothing is left running.
+        """Start both servers in parallel, then create topics and tables. On any failure, stop both.
 
-        Not from a coroutine: it runs an event loop of its own (`async with` does that in a thread).
+        Do not call it from a coroutine: it runs its own event loop (`async with` calls it in a thread).
 
         Raises:
             ProcessFailedError, MigrationFailedError, aiokafka.errors.KafkaError
@@ -101,7 +101,7 @@ class Stack:
             undo.pop_all()
 
     def stop(self) -> None:
-        """Stop both, the last started first."""
+        """Stop both servers."""
         self._clickhouse.stop()
         self.broker.stop()
 

@@ -1,11 +1,11 @@
-"""`python watchdog.py COMMAND…`: run a command that ends when whoever started it ends, however it ends.
+"""`python watchdog.py COMMAND…`: run a command, and kill it when the parent process ends for any reason.
 
-The starter holds the other end of this process's standard input and never writes to it: the kernel closes it when the
-starter dies, by SIGKILL too, and then the command is killed. Should this process itself be killed, Linux kills the
-command (PR_SET_PDEATHSIG). That signal alone would not do: it is sent when the *thread* that started the command
-ends, and callers start processes from short-lived threads; here there is one thread and it stays.
+The parent holds the write end of this process's standard input and never writes to it. When the parent dies, even by
+SIGKILL, the kernel closes the pipe and the watchdog kills the command. If the watchdog itself is killed, Linux kills
+the command (PR_SET_PDEATHSIG). That signal alone is not enough: Linux sends it when the *thread* that started the
+command ends, and callers start processes from short-lived threads. The watchdog has a single thread.
 
-Standard library only, run by path with `-I -S`: it must start at once.
+It uses only the standard library and runs by path with `-I -S`, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ import sys
 
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
-# SIGSTOP itself would stop the leash too, and a stopped leash cannot notice that its starter has died.
+# SIGSTOP would stop the watchdog too, and a stopped watchdog cannot detect that its parent has died.
 PAUSE, RESUME = signal.SIGUSR1, signal.SIGUSR2
 FORWARDED = {signal.SIGTERM: signal.SIGTERM, PAUSE: signal.SIGSTOP, RESUME: signal.SIGCONT}
 
 
 def main(command: list[str]) -> int:
-    """Run `command` to its end; its exit code, or 128 and the number of the signal that ended it."""
+    """Run `command` until it ends; return its exit code, or 128 plus the number of the signal that ended it."""
     wakeup, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wakeup_write)
     for caught in (*FORWARDED, signal.SIGCHLD):
         signal.signal(caught, lambda *_: None)
-    # No other thread runs here, so code between fork and exec is safe.
-    start = _die_with_watchdog
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=start)  # noqa: PLW1509 - see above
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=_die_with_watchdog,  # noqa: PLW1509 - safe between fork and exec: this process has one thread
+    )
     while child.poll() is None:
         readable, _, _ = select.select([sys.stdin.fileno(), wakeup], [], [])
         if sys.stdin.fileno() in readable:

@@ -1,4 +1,4 @@
-"""The worker as production runs it: a process of its own, configured by its environment."""
+"""A worker process, started and configured as in production: by its command and environment."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from deploy.local.process import LOOPBACK, Process, Server
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_RUNS = re.compile(r"^\{.*\"worker runs\".*\}$", re.MULTILINE)
+_STARTED_LOG = re.compile(r"^\{.*\"worker runs\".*\}$", re.MULTILINE)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SCRAPE_SECONDS = 5.0
 
 
 class WorkerProcess(Server):
-    """One worker.
+    """A worker process.
 
     Args:
-        directory: where its log goes.
-        environment: what it is told; on top of that it listens on a free port of loopback and logs JSON.
-        name: of its log file, when there are several.
+        directory: for its log file.
+        environment: its settings; by default it logs JSON and serves HTTP on a free port of loopback.
+        name: of its log file, if several workers share the directory.
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str], name: str = "worker") -> None:
@@ -43,20 +43,20 @@ class WorkerProcess(Server):
         self.pid = 0
 
     def start(self) -> None:
-        """Start it; returns when it has found its topics and listens.
+        """Start the worker and wait until it has found its topics and serves HTTP.
 
         Raises:
-            ProcessFailedError: it ended instead; the text has what it said.
+            ProcessFailedError: the worker ended or was not ready in time; the message ends with its output.
         """
-        said = json.loads(self.process.start(_RUNS.search).group())
-        self.http_port, self.pid = said["http_port"], said["pid"]
+        started = json.loads(self.process.start(_STARTED_LOG.search).group())
+        self.http_port, self.pid = started["http_port"], started["pid"]
 
     def stop(self) -> None:
-        """SIGTERM, and time to finish."""
+        """Send SIGTERM, and SIGKILL after 30 seconds."""
         self.process.stop(timeout_seconds=30.0)
 
     def readiness(self) -> dict[str, str]:
-        """Why no work flows, by cause; empty when it does."""
+        """Return the reasons why the worker is not ready, by cause; empty if it is ready."""
         try:
             with urlopen(f"http://{LOOPBACK}:{self.http_port}/readyz", timeout=_SCRAPE_SECONDS) as answer:
                 body = json.load(answer)
@@ -67,7 +67,7 @@ class WorkerProcess(Server):
         return reasons
 
     def telemetry(self) -> dict[str, dict[tuple[str, ...], float]]:
-        """What it measures about itself: by name, then by the values of the labels."""
+        """Scrape the worker's Prometheus metrics: values by name, then by the values of the labels."""
         with urlopen(f"http://{LOOPBACK}:{self.http_port}/metrics", timeout=_SCRAPE_SECONDS) as answer:
             text = answer.read().decode()
         samples: dict[str, dict[tuple[str, ...], float]] = {}
@@ -77,18 +77,18 @@ class WorkerProcess(Server):
         return samples
 
     def cpu_seconds(self) -> float:
-        """User and system time so far (Linux: /proc/PID/stat, fields 14 and 15)."""
+        """User and system CPU time since the start (Linux: /proc/PID/stat, fields 14 and 15)."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def peak_memory_bytes(self) -> int:
-        """The most that it had in memory at once (Linux: VmHWM)."""
+        """Peak resident memory (Linux: VmHWM)."""
         return self._memory("VmHWM")
 
     def memory_bytes(self) -> int:
-        """What it has in memory now (Linux: VmRSS)."""
+        """Resident memory now (Linux: VmRSS)."""
         return self._memory("VmRSS")
 
     def _memory(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]  # always there
+        return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]  # always present

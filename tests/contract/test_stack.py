@@ -158,7 +158,7 @@ def test_a_child_that_is_deaf_to_sigterm_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: processes_naming(name) == [], "the child is gone")
 
 
-def test_a_child_whose_leash_is_killed_goes_with_it(tmp_path: Path) -> None:
+def test_a_child_whose_watchdog_is_killed_is_killed_too(tmp_path: Path) -> None:
     name = fresh_name("child")
     sleeper = "print('up', flush=True); import time; time.sleep(600)"
     process = Process("child", [sys.executable, "-c", sleeper, name], tmp_path / "log")
@@ -260,7 +260,7 @@ def test_up_exports_its_environment_and_leaves_nothing(
         environment["CLICKHOUSE_HOST"], int(environment["CLICKHOUSE_PORT"]), environment["CLICKHOUSE_DATABASE"]
     ) as client:
         assert client.execute("EXISTS TABLE execution_metrics") == [(1,)]
-    assert len(servers_of(environment)) == 4  # each with its leash
+    assert len(servers_of(environment)) == 4  # each with its watchdog
 
     up.send_signal(stop_signal)
 

@@ -1,1 +1,1 @@
-"""A real Apache Kafka on loopback: its jars from Maven Central, one node, its data in a folder."""
+"""Apache Kafka on loopback: jars from Maven Central, one node, its data in a folder."""

@@ -1,4 +1,4 @@
-"""`python -m deploy.local.apache_kafka fetch`: have the jars ready; `pin`: write their digests down again."""
+"""`python -m deploy.local.apache_kafka`: `fetch` the jars, or `pin` the digests of new ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploy.local.apache_kafka.jars import KafkaMissingError, ensure_jars, kafka
 @click.command()
 @click.argument("what", type=click.Choice(["fetch", "pin"]))
 def main(what: str) -> None:
-    """Fetch what is pinned, or pin what Maven gives."""
+    """Fetch the pinned jars, or pin the digests of the jars that Maven resolves."""
     try:
         if what == "pin":
             click.echo(f"{pin()} jars pinned", err=True)

@@ -1,4 +1,4 @@
-"""The jars of Apache Kafka: fetched once with Maven, held to their pinned digests, kept in the checkout."""
+"""The jars of Apache Kafka: fetched once with Maven, checked against pinned digests, kept in the checkout."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencie
 
 
 class KafkaMissingError(RuntimeError):
-    """Apache Kafka cannot be had here; the text says what to install, or what Maven said."""
+    """Apache Kafka cannot be installed; the message says what is missing or ends with Maven's output."""
 
 
 def kafka_version() -> str:
-    """The version that is pinned."""
+    """Return the version that pom.xml pins."""
     found = re.search(r"<artifactId>kafka_2\.13</artifactId>\s*<version>(.+?)</version>", _POM.read_text())
     if found is None:
         raise KafkaMissingError(f"{_POM} names no version of kafka_2.13")
@@ -34,10 +34,10 @@ def kafka_version() -> str:
 
 
 def ensure_jars() -> Path:
-    """The folder with the jars; they are fetched when it is not there. Several processes may ask at once.
+    """Fetch the jars if they are missing, verify them and return their folder. Safe for concurrent processes.
 
     Raises:
-        KafkaMissingError: Java or Maven is missing, Maven failed, or a jar is not the one that is pinned.
+        KafkaMissingError: Java or Maven is missing, Maven failed, or a jar differs from its pinned digest.
     """
     require_java()
     folder = CACHE / kafka_version()
@@ -51,39 +51,41 @@ def ensure_jars() -> Path:
 
 
 def pin() -> int:
-    """Write down the digests of what Maven gives now; how many there are."""
+    """Write the digests of the jars that Maven resolves now; return the number of jars."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _maven(folder)
+        _run_maven(folder)
         digests = _digests(folder)
     _PINS.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
     return len(digests)
 
 
 def require_java() -> None:
-    """See that there is a Java that is young enough.
+    """Check the installed version of Java.
 
     Raises:
-        KafkaMissingError: there is not.
+        KafkaMissingError: Java is missing or too old.
     """
     if shutil.which("java") is None:
         raise KafkaMissingError(f"java is not installed: Apache Kafka needs Java {OLDEST_JAVA} or newer, a JRE will do")
-    said = subprocess.run(["java", "-version"], check=False, capture_output=True, text=True).stderr
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    output = subprocess.run(["java", "-version"], check=False, capture_output=True, text=True).stderr
+    found = re.search(r'version "(?:1\.)?(\d+)', output)
     if found is None or int(found[1]) < OLDEST_JAVA:
-        raise KafkaMissingError(f"Apache Kafka needs Java {OLDEST_JAVA} or newer; `java -version` says: {said.strip()}")
+        raise KafkaMissingError(
+            f"Apache Kafka needs Java {OLDEST_JAVA} or newer; `java -version` says: {output.strip()}"
+        )
 
 
 def _fetch_into(folder: Path) -> None:
-    # Into a folder beside it, so that one that is there is whole.
+    # Fetch into another folder and rename it, so that an existing folder is always complete.
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        _maven(Path(scratch))
+        _run_maven(Path(scratch))
         _verify(Path(scratch))
         shutil.copytree(scratch, partial := folder.with_name(f"{folder.name}.partial"), dirs_exist_ok=True)
         partial.rename(folder)
 
 
-def _maven(folder: Path) -> None:
+def _run_maven(folder: Path) -> None:
     if shutil.which("mvn") is None:
         raise KafkaMissingError("mvn is not installed: Apache Maven fetches the jars of Apache Kafka")
     finished = subprocess.run(

@@ -1,4 +1,4 @@
-"""The doors of the broker: plain, encrypted, with passwords."""
+"""Listeners of the broker: plaintext, TLS, SASL."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _MODULES = {
 
 @dataclass(frozen=True)
 class Certificate:
-    """PEM files: the broker's private key with its chain, and the authority that clients trust it by."""
+    """PEM files: the broker's private key with its certificate chain, and the certificate authority."""
 
     key_and_chain: Path
     authority: Path
 
 
 class Listener:
-    """One door.
+    """A listener of the broker, on a free port.
 
     Args:
-        name: of the listener, in capitals; it is also how the broker is asked for its address.
+        name: in capitals.
         protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
-        users: passwords by user, for SASL; PLAIN and both SCRAM take all of them. OAUTHBEARER takes every token that
-            says `{"alg": "none"}` and is not over: who may have which is not what a broker on a laptop is asked.
-        certificate: for SSL.
-        asks_for_certificates: whether clients must show one, of the same authority.
-        advertised_port: where clients are sent once they have asked, when that is elsewhere: a proxy.
+        users: passwords by user, for SASL; PLAIN and both SCRAM mechanisms know all of them. OAUTHBEARER accepts every
+            unsigned token (`{"alg": "none"}`) that has not expired.
+        certificate: for TLS.
+        requires_client_certificates: whether clients need a certificate of the same authority.
+        advertised_port: the port that the broker advertises to clients, if that is a proxy's.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """As KAFKA_BOOTSTRAP_SERVERS wants it."""
+        """Host and port, as in KAFKA_BOOTSTRAP_SERVERS."""
         return f"{LOOPBACK}:{self.port}"
 
     def settings(self) -> Iterator[tuple[str, str]]:
-        """What the broker must be told about it."""
+        """Yield the properties of this listener for the broker's configuration."""
         prefix = f"listener.name.{self.name.lower()}"
         if self.protocol.startswith("SASL"):
             yield f"{prefix}.sasl.enabled.mechanisms", ",".join(_MODULES)
             for mechanism, module in _MODULES.items():
-                known = self.users if mechanism == "PLAIN" else {}  # the others look them up in the cluster's metadata
+                known = self.users if mechanism == "PLAIN" else {}  # SCRAM reads users from the cluster's metadata
                 users = "".join(f' user_{user}="{password}"' for user, password in known.items())
                 yield f"{prefix}.{mechanism.lower()}.sasl.jaas.config", f"{module} required{users};"
         if self._certificate is not None:
@@ -80,7 +80,7 @@ class Listener:
             yield f"{prefix}.ssl.client.auth", "required" if self._requires_client_certificates else "none"
 
     def scram_credentials(self) -> Iterator[str]:
-        """The users as `StorageTool format --add-scram` takes them."""
+        """Yield the users' credentials as arguments of `StorageTool format --add-scram`."""
         for mechanism in SCRAM if self.protocol.startswith("SASL") else ():
             for user, password in self.users.items():
                 yield f"{mechanism}=[name={user},password={password}]"

@@ -1,4 +1,4 @@
-"""Apache Kafka as one process: broker and controller in one (KRaft), a small heap, everything on loopback."""
+"""Apache Kafka as one process: a combined broker and controller (KRaft) with a small heap, on loopback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
 
-# C1 alone: the broker is up in half the time, and no test lives long enough for C2 to pay.
+# Only the C1 compiler: the broker starts in half the time, and tests are too short to profit from C2.
 _JAVA = ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
 _ONE_NODE = {
     "process.roles": "broker,controller",
@@ -33,29 +33,29 @@ _ONE_NODE = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "auto.create.topics.enable": "false",
-    "broker.session.timeout.ms": "2000",  # so long a restart after SIGKILL waits for the broker that it was before
+    "broker.session.timeout.ms": "2000",  # a restart after SIGKILL waits this long for the old session to expire
     "broker.heartbeat.interval.ms": "500",
     "group.min.session.timeout.ms": "1000",
     "group.initial.rebalance.delay.ms": "0",
 }
 _AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "super.users": "User:ANONYMOUS",  # whoever comes by the plain listener: the broker itself, and the tests
+    "super.users": "User:ANONYMOUS",  # every client of the plain listener: the broker itself and the tests
 }
 
 
 class ApacheKafka(KafkaServer):
-    """One node, with the interface of `deploy.local.broker.TansuBroker`. What it holds stays in `directory`.
+    """A single Apache Kafka node that keeps its data in `directory` across restarts.
 
     Args:
-        directory: for its data, its configuration and its log.
-        port: of the plain listener; 0 takes any that is free.
-        listeners: doors beside the plain one.
-        authorize: whether users need ACLs; who comes by the plain listener does not.
-        settings: more of the broker's own, by their names.
+        directory: for data, configuration and log file.
+        port: of the plain listener; 0 chooses a free one.
+        listeners: in addition to the plain one.
+        authorize: whether clients need ACLs; clients of the plain listener never do.
+        settings: further properties of the broker.
 
     Attributes:
-        data: its logs, one folder for each partition.
+        data: the broker's log directory, with one folder per partition.
 
     Raises:
         KafkaMissingError: Java, Maven or the jars are missing.
@@ -85,10 +85,10 @@ class ApacheKafka(KafkaServer):
         )
 
     def start(self) -> None:
-        """Start it, on its data if there is any; returns when it answers.
+        """Start the broker with its existing data, if any, and wait until it answers requests.
 
         Raises:
-            ProcessFailedError: it does not; the text ends with what it wrote.
+            ProcessFailedError: the broker did not start; the message ends with its output.
         """
         self._configure()
         if not self.data.exists():
@@ -96,7 +96,7 @@ class ApacheKafka(KafkaServer):
         self.process.start(lambda _: self.is_responding() or None, START_SECONDS)
 
     def stop(self) -> None:
-        """End it in good order: it hands its partitions over and writes down where its logs end."""
+        """Shut the broker down in order: it resigns leadership and flushes its logs."""
         self.process.stop(STOP_SECONDS)
 
     def _configure(self) -> None:
@@ -104,28 +104,34 @@ class ApacheKafka(KafkaServer):
         plain.port = plain.advertised_port = self.port
         controller = Listener("CONTROLLER")
         controller.port = self._controller_port
-        doors = [plain, *self._listeners]
+        client_listeners = [plain, *self._listeners]
+        listeners = [*client_listeners, controller]
         settings = {
             **self._settings,
             "log.dirs": str(self.data),
             "controller.quorum.bootstrap.servers": controller.address,
-            "listeners": ",".join(f"{door.name}://{door.address}" for door in (*doors, controller)),
-            "advertised.listeners": ",".join(f"{door.name}://{LOOPBACK}:{door.advertised_port}" for door in doors),
-            "listener.security.protocol.map": ",".join(f"{door.name}:{door.protocol}" for door in (*doors, controller)),
+            "listeners": ",".join(f"{each.name}://{each.address}" for each in listeners),
+            "advertised.listeners": ",".join(
+                f"{each.name}://{LOOPBACK}:{each.advertised_port}" for each in client_listeners
+            ),
+            "listener.security.protocol.map": ",".join(f"{each.name}:{each.protocol}" for each in listeners),
         }
-        for door in self._listeners:
-            settings.update(door.settings())
+        for listener in self._listeners:
+            settings.update(listener.settings())
         self._configuration.parent.mkdir(parents=True, exist_ok=True)
         self._configuration.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def _format(self) -> None:
-        scram = [
-            word for door in self._listeners for record in door.scram_credentials() for word in ("--add-scram", record)
+        credentials = [
+            argument
+            for listener in self._listeners
+            for credential in listener.scram_credentials()
+            for argument in ("--add-scram", credential)
         ]
         finished = subprocess.run(
             [
                 *(*self._java, "kafka.tools.StorageTool", "format", "--standalone"),
-                *("--cluster-id", CLUSTER_ID, "--config", str(self._configuration), *scram),
+                *("--cluster-id", CLUSTER_ID, "--config", str(self._configuration), *credentials),
             ],
             check=False,
             capture_output=True,
@@ -133,4 +139,4 @@ class ApacheKafka(KafkaServer):
             timeout=START_SECONDS,
         )
         if finished.returncode:
-            raise ProcessFailedError(f"Apache Kafka's storage was not formatted\n{finished.stdout}{finished.stderr}")
+            raise ProcessFailedError(f"Apache Kafka could not format its storage\n{finished.stdout}{finished.stderr}")
