@@ -1,13 +1,13 @@
 -- One row per execution and metric. {table} is the value of CLICKHOUSE_TABLE.
 
--- ReplacingMergeTree(recorded_at): of two rows with the same sort key the one whose Kafka record is younger stays, so a
--- redelivery changes nothing and the replay of an old dead letter never beats a newer event.
+-- ReplacingMergeTree(recorded_at): of several rows with the same sort key, the row with the latest Kafka record is kept. So
+-- a redelivery changes nothing, and the replay of an old dead letter never replaces a newer event.
 --
--- The sort key serves "one metric, one agent, a range of days". It holds the day, not the instant: a producer that sends
--- an event twice without `completed_at` gives the two rows different instants, and they must still be the same row.
+-- The sort key serves queries for one metric, one agent and a range of days. It contains the day, not the instant: if a
+-- producer sends an event twice without `completed_at`, the two rows have different instants but must have the same key.
 --
--- non_replicated_deduplication_window: without it a server that is not replicated ignores insert_deduplication_token,
--- and an insert repeated after a broken connection would be there twice until the next merge.
+-- non_replicated_deduplication_window: without it a non-replicated table ignores insert_deduplication_token, and an insert
+-- that is retried after a broken connection would store its rows twice until the next merge.
 CREATE TABLE IF NOT EXISTS {table}
 (
     execution_id     UUID,
@@ -27,6 +27,6 @@ PARTITION BY toYYYYMM(completed_at)
 ORDER BY (metric_type, agent_name, toDate32(completed_at), execution_id)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- What people query: each metric of each execution once, whether the duplicates are merged yet or not.
+-- The view for queries: each metric of each execution once, even before ClickHouse has merged duplicates.
 CREATE VIEW IF NOT EXISTS {table}_deduplicated AS
 SELECT * FROM {table} FINAL;

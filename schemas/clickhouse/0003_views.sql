@@ -1,15 +1,15 @@
--- Views for people. All of them read the de-duplicated rows, so that a redelivery, a replay or a late event changes nothing
--- but what it should. What each costs is in schemas/QUERIES.md.
+-- Views for analysts. All of them read de-duplicated rows, so redeliveries and replays do not distort them, and late events
+-- are included. schemas/QUERIES.md has the cost of each.
 
--- As before, and cheaper: rows of one key have one day, so no two partitions (months) can hold the same row, and FINAL need
--- not look for it across them. Measured on 10 million merged rows: a fifth of the bytes.
+-- The same view, but cheaper: the sort key includes the day, so rows with the same key are in the same partition (month),
+-- and FINAL need not merge across partitions. Measured on 10 million merged rows: it reads a fifth of the bytes.
 CREATE OR REPLACE VIEW {table}_deduplicated AS
 SELECT * FROM {table} FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- (Minutes are asked for in milliseconds, because only then the answer is a DateTime64, which the years beyond 2106 need.)
--- Per minute, computed when asked: right at every moment, and with a range of days it reads no more than those days. A stored
--- one would be larger than the rows themselves wherever an agent runs less than once a minute.
+-- Per minute, computed by each query, so always current; a range of days reads only those days. A stored roll-up would be
+-- larger than the rows themselves for any agent that runs less than once a minute. The interval is in milliseconds because
+-- only then ClickHouse returns DateTime64, which years after 2106 need.
 CREATE OR REPLACE VIEW {table}_per_minute AS
 SELECT
     metric_type,
@@ -27,8 +27,8 @@ SELECT
 FROM {table}_deduplicated
 GROUP BY metric_type, agent_name, day, minute;
 
--- Per day, stored. quantilesBFloat16 counts values rounded to 8 significant bits: whatever the order in which rows come or
--- states are merged, the answer is the same, and within 1 % of a value that is there; no value makes it throw.
+-- Per day, stored. quantilesBFloat16 counts values rounded to 8 significant bits: the result does not depend on the order of
+-- rows or merges, is within 1 % of an actual value, and no value causes an error.
 CREATE TABLE IF NOT EXISTS {table}_per_day_states
 (
     metric_type  LowCardinality(String),
@@ -44,8 +44,8 @@ CREATE TABLE IF NOT EXISTS {table}_per_day_states
 ENGINE = MergeTree
 ORDER BY (metric_type, agent_name, day);
 
--- Every hour the whole table is computed again from de-duplicated rows, and takes the place of the old one at once: no
--- increment that could count a repeated row twice, or miss one that came late. A view that is incremental would do both.
+-- Every hour ClickHouse computes the whole table again from de-duplicated rows and replaces the old one atomically. An
+-- incremental view could count repeated rows twice or miss late ones.
 CREATE MATERIALIZED VIEW IF NOT EXISTS {table}_per_day_refresh
 REFRESH EVERY 1 HOUR TO {table}_per_day_states AS
 SELECT
@@ -62,7 +62,7 @@ FROM {table} FINAL
 GROUP BY metric_type, agent_name, day
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
--- One row for each metric, agent and day, though on a cluster each shard has a state of its own.
+-- One row per metric, agent and day; on a cluster this merges the states of all shards.
 CREATE OR REPLACE VIEW {table}_per_day AS
 SELECT
     metric_type,
@@ -80,7 +80,7 @@ SELECT
 FROM {table}_per_day_states
 GROUP BY metric_type, agent_name, day;
 
--- How often agents succeed. An execution that says nothing of `result_success` is not counted.
+-- Success rate of agents. Executions without the metric `result_success` are not counted.
 CREATE OR REPLACE VIEW {table}_success_per_day AS
 SELECT
     agent_name,
@@ -93,7 +93,7 @@ FROM {table}_deduplicated
 WHERE metric_type = 'result_success'
 GROUP BY agent_name, day;
 
--- One row for each execution, its metrics as columns again: those that most agents send by name, all of them in `metrics`.
+-- One row per execution: the common metrics as columns, all metrics in the map `metrics`.
 CREATE OR REPLACE VIEW {table}_executions AS
 SELECT
     execution_id,

@@ -25,7 +25,7 @@ func newUUID() string {
 
 func main() {
 	executionID := newUUID()
-	event, err := json.Marshal(map[string]any{ // refuses NaN and infinities: leave such a metric out
+	event, err := json.Marshal(map[string]any{ // fails on NaN and infinities: omit such metrics
 		"execution_id": executionID,
 		"agent_name":   "example-go",
 		"completed_at": time.Now().UTC().Format(time.RFC3339Nano),
@@ -37,12 +37,12 @@ func main() {
 	writer := &kafka.Writer{
 		Addr:         kafka.TCP(strings.Split(os.Getenv("KAFKA_BOOTSTRAP_SERVERS"), ",")...),
 		Topic:        os.Getenv("KAFKA_TOPIC"),
-		RequiredAcks: kafka.RequireAll,         // kafka-go's own default waits for nobody
-		Balancer:     &kafka.Murmur2Balancer{}, // the partition that Java's client would choose
-		BatchTimeout: 10 * time.Millisecond,    // else each call waits for a second
+		RequiredAcks: kafka.RequireAll,         // by default kafka-go does not wait for an acknowledgement
+		Balancer:     &kafka.Murmur2Balancer{}, // the same partition as Java's client chooses
+		BatchTimeout: 10 * time.Millisecond,    // the default is 1 s, which each call would wait
 	}
 	if err := writer.WriteMessages(context.Background(), kafka.Message{Key: []byte(executionID), Value: event}); err != nil {
-		log.Fatal(err) // not acknowledged: send it again, a second copy changes nothing
+		log.Fatal(err) // not acknowledged: send it again, a duplicate changes nothing
 	}
 	if err := writer.Close(); err != nil {
 		log.Fatal(err)

@@ -1,4 +1,4 @@
-"""Sends one event of an execution that has just finished, and prints its execution_id."""
+"""Send one event of an execution that has just finished, and print its execution_id."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 
 async def main() -> None:
-    """Send it, and wait until every in-sync replica has it."""
+    """Send the event, and wait until every in-sync replica has it."""
     execution_id = str(uuid4())
     event = {
         "execution_id": execution_id,
@@ -18,15 +18,15 @@ async def main() -> None:
         "completed_at": datetime.now(UTC).isoformat(),
         "metrics": {"execution_time_ms": 1840, "cost_usd": 0.0132, "result_success": True},
     }
-    value = json.dumps(event, allow_nan=False).encode()  # NaN is no JSON: leave such a metric out
-    # acks="all": aiokafka's own default waits for the leader alone.
+    value = json.dumps(event, allow_nan=False).encode()  # NaN is not valid JSON: omit such metrics
+    # acks="all": by default aiokafka waits only for the leader.
     producer = AIOKafkaProducer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], acks="all")
     await producer.start()
     try:
         await producer.send_and_wait(os.environ["KAFKA_TOPIC"], value, key=execution_id.encode())
     finally:
         await producer.stop()
-    print(execution_id)  # noqa: T201 - what an example says
+    print(execution_id)  # noqa: T201 - the output of the example
 
 
 asyncio.run(main())
