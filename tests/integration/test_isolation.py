@@ -183,7 +183,8 @@ async def test_connection_lost_before_the_answer_makes_no_duplicate(
         proxy.lose_answer_after(10_000)
         await harness.pipeline.process(batch(500))
         assert proxy.cuts == 1
-        assert harness.inserts() == 2
+        harness.store.close()
+    assert harness.inserts() == 2
     assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(5_000,)]
     assert harness.dead_letters.letters == []
 
