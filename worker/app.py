@@ -21,7 +21,6 @@ from worker.kafka.connection import KafkaTarget, producing, require_rights, requ
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
-from worker.null_outputs import NullDeadLetterSink, NullStore
 from worker.observability import logs
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import Health
@@ -29,7 +28,7 @@ from worker.observability.status import GROUP, Status
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import Tracing, tracing
 from worker.pipeline import Pipeline
-from worker.ports import DeadLetterSink, Store
+from worker.ports import DeadLetterSink, NullDeadLetterSink, NullStore, Store
 from worker.settings.loading import Settings
 from worker.settings.targets import clickhouse_target, kafka_needs, kafka_target
 from worker.startup import StartupCheck, find_store_problem, hold_until_ready

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.core.model import Failed, Record
-from worker.core.outcome import Constraint, Outcome
+from worker.core.outcome import WRITTEN, Constraint, Outcome
 from worker.dead_letters.progress import ReplayProgress
 from worker.events.block import Block
 
@@ -36,6 +36,22 @@ class Store(Protocol):
         """
 
 
+class NullStore(Store):
+    """For PERSISTENCE_ENABLED=false: accepts every block and discards it."""
+
+    async def insert(self, block: Block) -> Outcome:  # noqa: ARG002 - the port's signature
+        """Discard the rows."""
+        return WRITTEN
+
+    async def probe(self) -> Outcome:
+        """Report that inserts are accepted."""
+        return WRITTEN
+
+    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+        """Find none: there is no constraint."""
+        return ()
+
+
 class DeadLetterSink(Protocol):
     """The dead-letter topic, to write to."""
 
@@ -48,6 +64,14 @@ class DeadLetterSink(Protocol):
         Raises:
             DeadLetterUnavailable: at least one is not acknowledged. To write all of them again is harmless.
         """
+
+
+class NullDeadLetterSink(DeadLetterSink):
+    """For PERSISTENCE_ENABLED=false: discards every dead letter."""
+
+    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+        """Discard the dead letters; none is too large."""
+        return ()
 
 
 class RevokeListener(Protocol):

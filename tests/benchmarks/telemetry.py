@@ -21,9 +21,9 @@ from worker.core.outcome import WRITTEN, Outcome
 from worker.core.process import relax_garbage_collection
 from worker.core.retry import RetryPolicy
 from worker.events.block import Block
-from worker.null_outputs import NullDeadLetterSink, NullStore
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
+from worker.ports import NullDeadLetterSink, NullStore
 from worker.writing.attempts import InsertAttempts
 from worker.writing.bisection import Piece
 from worker.writing.writer import Writer

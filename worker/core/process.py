@@ -23,17 +23,21 @@ def relax_garbage_collection(objects: int = 100_000) -> None:
     gc.set_threshold(objects, 20, 100)
 
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set. A second signal of the same kind ends the process at once."""
+    """An event that SIGTERM and SIGINT set. A second signal of either kind ends the process at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def request_stop(number: signal.Signals) -> None:
         log.info("asked to stop", signal=number.name)
         stop.set()
-        loop.remove_signal_handler(number)
+        for each in _STOP_SIGNALS:
+            loop.remove_signal_handler(each)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, request_stop, number)
     return stop
 
