@@ -16,15 +16,14 @@ import click
 
 from worker import app
 from worker.commands.audit import audit
-from worker.commands.check import check_all
-from worker.commands.command_line import leave_at_once, say, settings_of_environment
+from worker.commands.check import check_dependencies
+from worker.commands.command_line import exit_without_joining_threads, load_settings, print_stderr
 from worker.commands.dlq import dlq
 from worker.commands.execution import measure
 from worker.commands.migrate import migrate
-from worker.commands.produce import Produced, emit
-from worker.commands.produce import produce as produce_lines
+from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.commands.replay import replay
-from worker.commands.signals import signals_ignored
+from worker.commands.signals import ignore_signals
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import producing, require_topics
@@ -51,14 +50,14 @@ cli.add_command(validate)
 @cli.command()
 def run() -> None:
     """Consume events until SIGTERM, write rows, dead-letter what fails."""
-    asyncio.run(_run(settings_of_environment()))
+    asyncio.run(_run(load_settings()))
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def check(as_json: bool) -> None:
     """Check the configuration and every dependency, one line each."""
-    findings = asyncio.run(check_all(settings_of_environment()))
+    findings = asyncio.run(check_dependencies(load_settings()))
     for finding in findings:
         click.echo(json.dumps(finding._asdict()) if as_json else finding.line())
     if not all(finding.ok for finding in findings):
@@ -69,16 +68,16 @@ def check(as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 def produce(file: BufferedReader) -> None:
     """Send the JSON lines of FILE (- for standard input) to the topic, unchanged."""
-    settings = settings_of_environment(Dependency.KAFKA)
+    settings = load_settings(Dependency.KAFKA)
 
-    async def send() -> Produced:
+    async def send() -> ProduceResult:
         async with _connect_producer(settings) as producer:
             return await produce_lines(file, producer, settings.kafka_topic)
 
     produced = asyncio.run(send())
-    say(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
+    print_stderr(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
     if produced.too_large:
-        say(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
+        print_stderr(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
         raise SystemExit(1)
 
 
@@ -91,20 +90,20 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 
     COMMAND runs also if Kafka cannot be reached. Its exit code is returned then too, and the event goes to stderr.
     """
-    settings = settings_of_environment(Dependency.KAFKA)
-    with signals_ignored():
+    settings = load_settings(Dependency.KAFKA)
+    with ignore_signals():
         execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
         if execution.problem:
-            say(execution.problem)
+            print_stderr(execution.problem)
 
         async def send() -> None:
             async with _connect_producer(settings) as producer:
-                await emit(execution.event, producer, settings.kafka_topic)
+                await produce_event(execution.event, producer, settings.kafka_topic)
 
         try:
             asyncio.run(send())
         except DependencyError as error:
-            say(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
+            print_stderr(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
     raise SystemExit(execution.exit_code)
 
 
@@ -118,7 +117,7 @@ async def _connect_producer(settings: Settings) -> AsyncIterator[Any]:
 
 async def _run(settings: Settings) -> None:
     await app.run(settings)
-    leave_at_once(0)
+    exit_without_joining_threads(0)
 
 
 def main() -> None:
@@ -126,8 +125,8 @@ def main() -> None:
     try:
         cli.main(prog_name="metrics-worker", standalone_mode=True)
     except SettingsError as error:
-        say(f"configuration:\n{error}")
+        print_stderr(f"configuration:\n{error}")
         sys.exit(2)
     except DependencyError as error:
-        say(str(error))
+        print_stderr(str(error))
         sys.exit(3)

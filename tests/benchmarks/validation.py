@@ -14,8 +14,8 @@ import click
 
 from tests.support.events import Record, encoded, event
 from worker.events.decode import decode
-from worker.validation.lines import bounded_lines
-from worker.validation.verdict import Judge
+from worker.validation.line_reader import read_lines
+from worker.validation.validator import Validator
 
 _TURNS = 5
 _JANUARY_2026 = 1_767_225_600_000
@@ -38,8 +38,8 @@ def rates(events: int, metrics: int) -> dict[str, float]:
             decode(Record(line))
 
     def validating() -> None:
-        judge = Judge(_JANUARY_2026)
-        for _ in judge.judge(bounded_lines(io.BytesIO(text), _LONGEST), all_of_them=False):
+        judge = Validator(_JANUARY_2026)
+        for _ in judge.judge(read_lines(io.BytesIO(text), _LONGEST), all_of_them=False):
             raise AssertionError("a sound event is refused")
         if judge.rows != events * metrics:
             raise AssertionError(f"{judge.rows} rows")

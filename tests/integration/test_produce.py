@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer
 
 from worker.commands.execution import measure
-from worker.commands.produce import Produced, emit, produce
+from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.kafka.connection import KafkaTarget, producing
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ async def test_lines_arrive_byte_for_byte(broker: KafkaServer, topics: Topics) -
     lines = [b'{"execution_id": "%d", "metrics": {}}' % number for number in range(3_000)] + [b"\xff not JSON"]
 
     async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-        produced = await produce(BytesIO(b"\n".join(lines)), producer, topics.events)
+        produced = await produce_lines(BytesIO(b"\n".join(lines)), producer, topics.events)
 
-    assert produced == Produced(sent=3_001)
+    assert produced == ProduceResult(sent=3_001)
     records = await consume(broker, topics.events, 3_001)
     assert sorted(value or b"" for _, value in records) == sorted(lines)
     assert {key for key, value in records if value == lines[-1]} == {None}
@@ -43,16 +43,16 @@ async def test_lines_arrive_byte_for_byte(broker: KafkaServer, topics: Topics) -
 
 async def test_a_line_beyond_the_limit_of_the_client_is_named(broker: KafkaServer, topics: Topics) -> None:
     async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-        produced = await produce(BytesIO(b"small\n" + b"x" * 2**21), producer, topics.events)
+        produced = await produce_lines(BytesIO(b"small\n" + b"x" * 2**21), producer, topics.events)
 
-    assert produced == Produced(sent=1, too_large=(2,))
+    assert produced == ProduceResult(sent=1, too_large=(2,))
 
 
 async def test_the_event_of_a_command_arrives(broker: KafkaServer, topics: Topics) -> None:
     event = measure(["true"], "agent").event
 
     async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-        await emit(event, producer, topics.events)
+        await produce_event(event, producer, topics.events)
 
     ((key, value),) = await consume(broker, topics.events, 1)
     assert key == str(event["execution_id"]).encode()

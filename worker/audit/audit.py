@@ -16,8 +16,8 @@ from datetime import date, timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from worker.audit.findings import AuditCounts, AuditFinding, ShownRow
-from worker.audit.letters import LetterIndex
+from worker.audit.dead_letter_index import DeadLetterIndex
+from worker.audit.findings import AuditCounts, AuditFinding, ViewRow
 from worker.core.model import Event, Failed, FailedMetric, Record, Row, UnreadableRecord
 from worker.events.fan_out import FanOut
 
@@ -26,10 +26,10 @@ _RECORDS, _ROWS, _BYTES = 2_000, 20_000, 4 * 1024 * 1024
 _DAY = 86_400_000
 
 
-class RowView(Protocol):
+class DeduplicatedRows(Protocol):
     """The de-duplicated view."""
 
-    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ShownRow], None]) -> None:
+    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ViewRow], None]) -> None:
         """Show each row of `executions` completed from the day `first` to the day `last`.
 
         Raises:
@@ -44,7 +44,7 @@ class EventStream(Protocol):
         """See `worker.ports.DeadLetterReader`."""
 
 
-class Period(NamedTuple):
+class TimeRange(NamedTuple):
     """Timestamps of records in milliseconds, the first included and the last not; None is without limit."""
 
     since: int | None = None
@@ -75,8 +75,8 @@ class Audit:
     def __init__(
         self,
         source: EventStream,
-        view: RowView,
-        letters: LetterIndex,
+        view: DeduplicatedRows,
+        letters: DeadLetterIndex,
         found: Callable[[AuditFinding], object],
         told: Callable[[int], object],
     ) -> None:
@@ -87,7 +87,7 @@ class Audit:
         self._told = told
         self.tally = AuditCounts()
 
-    async def run(self, ranges: Mapping[int, range], period: Period) -> AuditCounts:
+    async def run(self, ranges: Mapping[int, range], period: TimeRange) -> AuditCounts:
         """Look at all of it.
 
         Raises:
@@ -119,9 +119,9 @@ class Audit:
                 owed[_key(row)].append(row)
         if not owed:
             return
-        view_rows: dict[_Key, ShownRow] = {}
+        view_rows: dict[_Key, ViewRow] = {}
 
-        def see(row: ShownRow) -> None:
+        def see(row: ViewRow) -> None:
             key = (row.metric, row.agent_name, row.completed_at // _DAY, row.execution_id)
             if key in owed:
                 view_rows[key] = row
@@ -133,7 +133,7 @@ class Audit:
             for row in rows:
                 self._row(row, view_rows.get(key))
 
-    def _row(self, row: Row, view_row: ShownRow | None) -> None:
+    def _row(self, row: Row, view_row: ViewRow | None) -> None:
         event, record = row.event, row.event.record
         if view_row is None or view_row.recorded_at < event.recorded_at:
             if self._letters.has_metric(record.partition, record.offset, row.metric):
@@ -202,7 +202,7 @@ def _key(row: Row) -> _Key:
     return row.metric, event.agent_name, event.completed_at // _DAY, event.execution_id
 
 
-def _difference(row: Row, view_row: ShownRow) -> str | None:
+def _difference(row: Row, view_row: ViewRow) -> str | None:
     event = row.event
     for name, owed, found in (
         ("metric_value", float(row.value), view_row.value),
@@ -218,7 +218,7 @@ def _place(record: Record) -> str:
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
-def _source(row: ShownRow) -> str:
+def _source(row: ViewRow) -> str:
     return f"{row.topic}/{row.partition}/{row.offset}"
 
 

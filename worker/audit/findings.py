@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 
-class ShownRow(NamedTuple):
+class ViewRow(NamedTuple):
     """A row as the de-duplicated view shows it. Times are milliseconds since 1970, UTC."""
 
     metric: str

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from clickhouse_driver import errors as driver
 
-from worker.audit.findings import ShownRow
+from worker.audit.findings import ViewRow
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.errors import classify
 from worker.core.errors import DependencyError
@@ -32,7 +32,7 @@ class DeduplicatedView:
         """Disconnect."""
         self._client.disconnect()
 
-    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ShownRow], None]) -> None:
+    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ViewRow], None]) -> None:
         """See `worker.audit.audit.View`. Rows come block by block: an execution may have any number."""
         values = {
             "executions": tuple(map(str, executions)),
@@ -41,7 +41,7 @@ class DeduplicatedView:
         }
         with self._refusals():
             for row in self._client.execute_iter(self._query, values):
-                see(ShownRow(*row))
+                see(ViewRow(*row))
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import click
 
-from worker.audit.audit import Audit, Period
+from worker.audit.audit import Audit, TimeRange
+from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding
-from worker.audit.letters import LetterIndex
 from worker.clickhouse.view import DeduplicatedView
-from worker.commands import operations
-from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
-from worker.commands.selecting import Moment
+from worker.commands import connections
+from worker.commands.command_line import exit_without_joining_threads, load_settings, print_json, print_stderr, use_json
+from worker.commands.options import InstantParam
 from worker.core.escaping import escape_control_characters
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.settings.loading import Settings
@@ -25,13 +25,13 @@ _PROGRESS_SECONDS = 5.0
 _SHOWN = 80
 
 
-class Asked(NamedTuple):
+class AuditScope(NamedTuple):
     """What of the topic is meant."""
 
     partitions: tuple[int, ...]
     from_offset: int | None
     to_offset: int | None
-    period: Period
+    period: TimeRange
     to_end: bool
 
 
@@ -40,9 +40,11 @@ class Asked(NamedTuple):
 @click.option("--from-offset", type=click.IntRange(0), help="From this offset on, in each of the partitions.")
 @click.option("--to-offset", type=click.IntRange(0), help="Up to this offset, which is not included.")
 @click.option(
-    "--since", type=Moment(), help="Records with a timestamp from 2026-01-31T23:00:00Z on, or 90s, 15m, 2h, 7d ago."
+    "--since",
+    type=InstantParam(),
+    help="Records with a timestamp from 2026-01-31T23:00:00Z on, or 90s, 15m, 2h, 7d ago.",
 )
-@click.option("--until", type=Moment(), help="Records with an earlier timestamp; written as --since.")
+@click.option("--until", type=InstantParam(), help="Records with an earlier timestamp; written as --since.")
 @click.option("--to-end", is_flag=True, help="Also what the workers have not committed yet; it may be under way.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too: findings, and at last the sums.")
 def audit(
@@ -60,33 +62,33 @@ def audit(
     Without options: everything that the workers have committed. Where retention has deleted rows or dead letters, what
     they stood for is missing. Exit code 1 when something is missing or different.
     """
-    settings = settings_of_environment()
-    asked = Asked(partition, from_offset, to_offset, Period(since, until), to_end)
-    as_json = wants_json(as_json)
+    settings = load_settings()
+    asked = AuditScope(partition, from_offset, to_offset, TimeRange(since, until), to_end)
+    as_json = use_json(as_json)
     tally = asyncio.run(_audit(settings, asked, as_json=as_json))
     if as_json:
-        put_document({"finding": None, "sums": asdict(tally)})
+        print_json({"finding": None, "sums": asdict(tally)})
     else:
         _put_sums(tally)
-    leave_at_once(0 if tally.all_found else 1)
+    exit_without_joining_threads(0 if tally.all_found else 1)
     raise SystemExit(0 if tally.all_found else 1)
 
 
-async def _audit(settings: Settings, asked: Asked, *, as_json: bool) -> AuditCounts:
+async def _audit(settings: Settings, asked: AuditScope, *, as_json: bool) -> AuditCounts:
     async with AsyncExitStack() as stack:
         source = KafkaDeadLetterReader(kafka_target(settings), settings.kafka_topic, settings.kafka_group_id)
         await source.start()
         stack.push_async_callback(source.stop)
         ranges = await _ranges(source, asked)
 
-        def index() -> LetterIndex:
-            made = LetterIndex(settings.kafka_topic, ranges)
+        def index() -> DeadLetterIndex:
+            made = DeadLetterIndex(settings.kafka_topic, ranges)
             stack.callback(made.close)
             return made
 
         view = DeduplicatedView(clickhouse_target(settings))
         stack.callback(view.close)
-        async with operations.standing(settings) as standing:
+        async with connections.open_dead_letters(settings) as standing:
             letters = await standing.scan(index)
         put = _put_document if as_json else _put_text
         return await Audit(source, view, letters, put, _Progress(sum(map(len, ranges.values())))).run(
@@ -94,7 +96,7 @@ async def _audit(settings: Settings, asked: Asked, *, as_json: bool) -> AuditCou
         )
 
 
-async def _ranges(source: KafkaDeadLetterReader, asked: Asked) -> dict[int, range]:
+async def _ranges(source: KafkaDeadLetterReader, asked: AuditScope) -> dict[int, range]:
     """The offsets of each partition that are meant and may stand there."""
     # Asked first: what is committed then lies before the end that is asked for after it.
     committed = await source.load_progress()
@@ -111,7 +113,7 @@ async def _ranges(source: KafkaDeadLetterReader, asked: Asked) -> dict[int, rang
     return ranges
 
 
-def _require(asked: Asked, extent: Mapping[int, range]) -> None:
+def _require(asked: AuditScope, extent: Mapping[int, range]) -> None:
     for partition in asked.partitions:
         if partition not in extent:
             raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")
@@ -127,11 +129,11 @@ class _Progress:
     def __call__(self, records: int) -> None:
         if monotonic() - self._said >= _PROGRESS_SECONDS:
             self._said = monotonic()
-            say(f"{records:,} of at most {self._total:,} records")
+            print_stderr(f"{records:,} of at most {self._total:,} records")
 
 
 def _put_document(finding: AuditFinding) -> None:
-    put_document(
+    print_json(
         {
             "finding": finding.kind,
             "source": {"partition": finding.partition, "offset": finding.offset},

@@ -24,7 +24,7 @@ class CheckResult(NamedTuple):
         return f"{'ok  ' if self.ok else 'FAIL'}  {self.what:<18}  {self.seen}"
 
 
-async def check_all(settings: Settings) -> list[CheckResult]:
+async def check_dependencies(settings: Settings) -> list[CheckResult]:
     """Look at each dependency, whatever the others are like."""
     return [
         CheckResult("configuration", True, "every variable is valid"),

@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 import click
 
-from worker.commands import dlq_tables, operations
-from worker.commands.command_line import put_document, say, settings_of_environment, wants_json
-from worker.commands.selecting import PlaceType, selecting
+from worker.commands import connections, dlq_tables
+from worker.commands.command_line import load_settings, print_json, print_stderr, use_json
+from worker.commands.options import RecordPositionParam, dead_letter_filter_options
 from worker.core.model import RecordPosition
 from worker.dead_letters import document as letter_document
 from worker.dead_letters.filters import Selection
@@ -35,22 +35,22 @@ def dlq() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
 def stats(top: int, as_json: bool) -> None:
     """Count them by class, code, metric, agent, partition of the source, and hour."""
-    tally = asyncio.run(_tally(settings_of_environment(Dependency.KAFKA)))
-    if wants_json(as_json):
-        put_document(letter_document.statistics(tally, top))
+    tally = asyncio.run(_tally(load_settings(Dependency.KAFKA)))
+    if use_json(as_json):
+        print_json(letter_document.statistics(tally, top))
     else:
         dlq_tables.print_statistics(tally, top)
 
 
 @dlq.command("list")
-@selecting
+@dead_letter_filter_options
 @click.option("--limit", type=click.IntRange(1), help=f"At most so many; {_ROWS} in a table, else all.")
 @click.option("--settled", is_flag=True, help="Those too that a replay has settled.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
 def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bool) -> None:
     """List them in the order of the topic, one a line; filters may be combined."""
-    settings = settings_of_environment(Dependency.KAFKA)
-    if wants_json(as_json):
+    settings = load_settings(Dependency.KAFKA)
+    if use_json(as_json):
         more = asyncio.run(_list(settings, selection, limit, settled=settled, put=_put))
     else:
         rows: list[DeadLetter | ForeignRecord] = []
@@ -58,25 +58,25 @@ def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bo
         more = asyncio.run(_list(settings, selection, limit, settled=settled, put=rows.append))
         dlq_tables.print_list(rows)
     if more:
-        say(f"the first {limit}; there are more (--limit)")
+        print_stderr(f"the first {limit}; there are more (--limit)")
 
 
 @dlq.command()
-@click.argument("place", type=PlaceType(), metavar="PARTITION:OFFSET")
+@click.argument("place", type=RecordPositionParam(), metavar="PARTITION:OFFSET")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with every byte, on a terminal too.")
 def show(place: RecordPosition, as_json: bool) -> None:
     """Show everything about the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
-    found = asyncio.run(_find(settings_of_environment(Dependency.KAFKA), place))
+    found = asyncio.run(_find(load_settings(Dependency.KAFKA), place))
     if found is None:
-        say(f"nothing stands at {place} of the dead-letter topic")
+        print_stderr(f"nothing stands at {place} of the dead-letter topic")
         raise SystemExit(1)
     item, settled = found
     if isinstance(item, ForeignRecord):
         document = letter_document.foreign(item)
     else:
         document = letter_document.whole(item, settled=settled)
-    if wants_json(as_json):
-        put_document(document)
+    if use_json(as_json):
+        print_json(document)
     elif isinstance(item, ForeignRecord):
         dlq_tables.print_foreign(item)
     else:
@@ -84,7 +84,7 @@ def show(place: RecordPosition, as_json: bool) -> None:
 
 
 async def _tally(settings: Settings) -> DeadLetterStatistics:
-    async with operations.standing(settings) as standing:
+    async with connections.open_dead_letters(settings) as standing:
         return await standing.scan(DeadLetterStatistics)
 
 
@@ -98,7 +98,7 @@ async def _list(
 ) -> bool:
     """Hand what is meant to `put`; whether there was more than the limit."""
     count = 0
-    async with operations.standing(settings) as standing:
+    async with connections.open_dead_letters(settings) as standing:
         if not settled:
             await standing.scan(_Nobody)  # only then it is known which letters another one stands for
         async with aclosing(standing.read_batches(settled=settled)) as letters:
@@ -119,11 +119,11 @@ class _Nobody:
 
 
 def _put(item: DeadLetter | ForeignRecord) -> None:
-    put_document(letter_document.foreign(item) if isinstance(item, ForeignRecord) else letter_document.summary(item))
+    print_json(letter_document.foreign(item) if isinstance(item, ForeignRecord) else letter_document.summary(item))
 
 
 async def _find(settings: Settings, place: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
-    async with operations.standing(settings) as standing:
+    async with connections.open_dead_letters(settings) as standing:
         item = await standing.find(place)
         if item is not None and not standing.claims.is_settled(place):
             await standing.scan(_Nobody)

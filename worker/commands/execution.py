@@ -14,8 +14,8 @@ from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
-from worker.commands import launcher
-from worker.commands.signals import Forward, handling
+from worker.commands import usage_reporter
+from worker.commands.signals import SignalForwarder, handle_signals
 from worker.events.decode import MAX_NAME_LENGTH, SCHEMA_MAJOR
 
 NOT_FOUND = 127
@@ -112,8 +112,8 @@ def _metrics(run: _Run) -> dict[str, float]:
 
 def _run(command: Sequence[str]) -> _Run:
     started_at, started = time(), monotonic()
-    forward = Forward()
-    with handling(forward):
+    forward = SignalForwarder()
+    with handle_signals(forward):
         process, report_fd = _launch(command)
         with os.fdopen(report_fd, encoding="utf-8") as report:
             start: dict[str, int] = json.loads(report.readline() or "{}")
@@ -135,9 +135,9 @@ def _launch(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     # -I -S: nothing that the environment or the installation adds to Python, so that it stays small and quick.
-    arguments = [sys.executable, "-I", "-S", str(Path(launcher.__file__)), str(writer), *command]
+    arguments = [sys.executable, "-I", "-S", str(Path(usage_reporter.__file__)), str(writer), *command]
     # Blocked until the launcher has its handlers: a signal to the whole group must not end it before the command.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, launcher.FORWARDED)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, usage_reporter.FORWARDED)
     try:
         # close_fds=False: what the shell has opened for the command, the command gets.
         # Running a command, without a shell, is the job.

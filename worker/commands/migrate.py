@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import click
 
 from worker.clickhouse.migrations import Migrations, MigrationState
-from worker.commands.command_line import say, settings_of_environment
+from worker.commands.command_line import load_settings, print_stderr
 from worker.core.errors import MigrationChanged, MigrationLocked
 from worker.settings.loading import Dependency
 from worker.settings.targets import clickhouse_target
@@ -34,8 +34,8 @@ def migrate(context: click.Context, dry_run: bool) -> None:
             for statement in migrations.plan():
                 click.echo(f"{statement};\n")
             return
-        applied = migrations.apply(say)
-    say(f"{applied} applied" if applied else "nothing to apply")
+        applied = migrations.apply(print_stderr)
+    print_stderr(f"{applied} applied" if applied else "nothing to apply")
 
 
 @migrate.command()
@@ -52,7 +52,7 @@ def status(as_json: bool) -> None:
 
 
 def _of_environment() -> Migrations:
-    settings = settings_of_environment(Dependency.CLICKHOUSE)
+    settings = load_settings(Dependency.CLICKHOUSE)
     return Migrations(clickhouse_target(settings), settings.clickhouse_cluster, settings.clickhouse_retention_days)
 
 
@@ -61,8 +61,8 @@ def _told_apart() -> Iterator[None]:
     try:
         yield
     except MigrationChanged as error:
-        say(str(error))
+        print_stderr(str(error))
         raise SystemExit(2) from error
     except MigrationLocked as error:
-        say(str(error))
+        print_stderr(str(error))
         raise SystemExit(1) from error

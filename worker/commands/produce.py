@@ -11,7 +11,7 @@ from typing import Protocol
 import orjson
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.commands.lines import lines_of
+from worker.commands.line_stream import stream_lines
 from worker.core.errors import DependencyError
 from worker.kafka.connection import unreachable
 
@@ -28,7 +28,7 @@ class Producer(Protocol):
 
 
 @dataclass(frozen=True)
-class Produced:
+class ProduceResult:
     """What became of the lines.
 
     Attributes:
@@ -40,9 +40,9 @@ class Produced:
     too_large: tuple[int, ...] = ()
 
 
-async def produce(
+async def produce_lines(
     file: BufferedIOBase, producer: Producer, topic: str, timeout_seconds: float = ACKNOWLEDGE_SECONDS
-) -> Produced:
+) -> ProduceResult:
     """Put each line of `file` onto `topic`, verbatim; blank lines are ignored.
 
     The key is the event's `execution_id`, so that what concerns one execution stays in order; a line in which none can
@@ -60,17 +60,17 @@ async def produce(
     flight = _Flight(producer, topic, timeout_seconds)
     try:
         number = 0
-        async for line in lines_of(file):
+        async for line in stream_lines(file):
             number += 1
             if line.strip():
                 await flight.add(_Line(number, line))
         await flight.land()
     finally:
         flight.abandon()
-    return Produced(flight.acknowledged, tuple(sorted(flight.too_large)))
+    return ProduceResult(flight.acknowledged, tuple(sorted(flight.too_large)))
 
 
-async def emit(
+async def produce_event(
     event: dict[str, object], producer: Producer, topic: str, timeout_seconds: float = ACKNOWLEDGE_SECONDS
 ) -> None:
     """Put one event onto `topic`.
@@ -78,7 +78,7 @@ async def emit(
     Raises:
         DependencyError: Kafka does not acknowledge.
     """
-    produced = await produce(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
+    produced = await produce_lines(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
     if not produced.sent:
         raise DependencyError(f"{topic} takes no records as large as the event")
 

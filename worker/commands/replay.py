@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from worker.commands import operations, replay_report
-from worker.commands.command_line import leave_at_once, put_document, say, settings_of_environment, wants_json
-from worker.commands.lines import lines_of
-from worker.commands.selecting import selecting
+from worker.commands import connections, replay_report
+from worker.commands.command_line import exit_without_joining_threads, load_settings, print_json, print_stderr, use_json
+from worker.commands.line_stream import stream_lines
+from worker.commands.options import dead_letter_filter_options
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import Selection
@@ -32,7 +32,7 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float | No
 
 
 @click.command()
-@selecting
+@dead_letter_filter_options
 @click.option("--limit", type=click.IntRange(1), help="At most so many dead letters that can be put back.")
 @click.option(
     "--rate",
@@ -68,13 +68,13 @@ def replay(
     are there already stay the same. What fails again becomes a new dead letter. Exit code 0: nothing of what was meant
     is left; 1: something is; 3: Kafka or ClickHouse is away, and the next replay goes on.
     """
-    settings = settings_of_environment()
+    settings = load_settings()
     if not settings.persistence_enabled:
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("stdin is no terminal, so nobody can be asked: add --yes (or --dry-run)")
     policy = ReplayPolicy(selection, max_replays, limit, rate, max_bytes=settings.batch_max_bytes)
-    code = asyncio.run(_replay(settings, policy, dry_run=dry_run, ask=not yes, as_json=wants_json(as_json)))
+    code = asyncio.run(_replay(settings, policy, dry_run=dry_run, ask=not yes, as_json=use_json(as_json)))
     raise SystemExit(code)
 
 
@@ -86,28 +86,30 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, as
             return _nothing_was_replayed()
         standing, plan = looked
         if dry_run:
-            _put(replay_report.of_plan(plan), as_json=as_json)
+            _put(replay_report.report_plan(plan), as_json=as_json)
             return int(bool(plan.left or plan.refused))
-        for line in replay_report.beforehand(plan, operations.table_of(settings)):
-            say(line)
+        for line in replay_report.beforehand(plan, connections.qualified_table_name(settings)):
+            print_stderr(line)
         if plan.chosen and ask and not await _agreed(stop):
             return _nothing_was_replayed()
         outcome = await _run(settings, standing, policy, plan, stop) if plan.chosen else ReplayResult()
-    _put(replay_report.of_outcome(plan, outcome), as_json=as_json)
+    _put(replay_report.report_result(plan, outcome), as_json=as_json)
     if outcome.problem is not None:
-        say(f"stopped: {outcome.problem}")
+        print_stderr(f"stopped: {outcome.problem}")
     code = replay_report.exit_code(plan, outcome)
     if code and (outcome.problem is not None or outcome.interrupted):
-        say("what is done stays done; the same command goes on")
-    leave_at_once(code)
+        print_stderr("what is done stays done; the same command goes on")
+    exit_without_joining_threads(code)
     return code
 
 
 async def _look(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
 ) -> tuple[DeadLetterScan, Plan]:
-    standing = await stack.enter_async_context(operations.standing(settings))
-    return standing, await standing.scan(partial(Plan, policy, operations.table_of(settings), trying=dry_run))
+    standing = await stack.enter_async_context(connections.open_dead_letters(settings))
+    return standing, await standing.scan(
+        partial(Plan, policy, connections.qualified_table_name(settings), trying=dry_run)
+    )
 
 
 async def _run(
@@ -115,19 +117,23 @@ async def _run(
 ) -> ReplayResult:
     with replay_report.progress(plan.chosen.total()) as told:
         try:
-            async with operations.replay(settings, standing, policy, told=told, finishing=_say_finishing) as ready:
+            async with connections.open_replay(
+                settings, standing, policy, told=told, finishing=_say_finishing
+            ) as ready:
                 return await ready.run(stop)
         except DependencyError as error:
             return ReplayResult(problem=str(error))  # before anything was written
 
 
 def _nothing_was_replayed() -> int:
-    say("nothing was replayed")
+    print_stderr("nothing was replayed")
     return 1
 
 
 def _say_finishing(seconds: float) -> None:
-    say(f"finishing the block under way, {seconds:.0f} s at most; to ask again ends it at once, and loses nothing")
+    print_stderr(
+        f"finishing the block under way, {seconds:.0f} s at most; to ask again ends it at once, and loses nothing"
+    )
 
 
 async def _agreed(stop: asyncio.Event) -> bool:
@@ -135,18 +141,18 @@ async def _agreed(stop: asyncio.Event) -> bool:
     click.echo("Replay them? [y/N]: ", err=True, nl=False)
     answer = await run_unless_stopped(stop, _answer())
     if not answer:
-        say("")  # nobody has typed the end of the line
+        print_stderr("")  # nobody has typed the end of the line
     return answer is not None and answer.strip().lower() in (b"y", b"yes")
 
 
 async def _answer() -> bytes:
-    async for line in lines_of(cast("BufferedIOBase", sys.stdin.buffer)):
+    async for line in stream_lines(cast("BufferedIOBase", sys.stdin.buffer)):
         return line
     return b""
 
 
 def _put(report: replay_report.Report, *, as_json: bool) -> None:
     if as_json:
-        put_document(report)
+        print_json(report)
     else:
         replay_report.print_report(report)

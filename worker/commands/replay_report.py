@@ -45,7 +45,7 @@ class Report(TypedDict):
 _EXHAUSTED = "replayed too often (--max-replays)"
 
 
-def of_plan(plan: Plan) -> Report:
+def report_plan(plan: Plan) -> Report:
     """What a dry run found: `written` are those that the worker would try to write."""
     classes = _classes(plan)
     for error_class, count in plan.accepted.items():
@@ -58,7 +58,7 @@ def of_plan(plan: Plan) -> Report:
     return _report(plan, classes, ReplayResult(), remaining=plan.left + plan.refused.total(), dry_run=True)
 
 
-def of_outcome(plan: Plan, outcome: ReplayResult) -> Report:
+def report_result(plan: Plan, outcome: ReplayResult) -> Report:
     """What a replay has done."""
     classes = _classes(plan)
     beyond_limit = plan.beyond_limit.total()

@@ -7,13 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from worker.commands.launcher import FORWARDED
+from worker.commands.usage_reporter import FORWARDED
 
 _TYPED = (signal.SIGINT, signal.SIGQUIT)
 """Signals that a terminal sends when somebody types Ctrl-C or Ctrl-\\."""
 
 
-class Forward:
+class SignalForwarder:
     """A signal handler that passes signals on to a command of the same process group.
 
     Signals that come before the command has started wait for it. Ctrl-C at a terminal reaches every process of the
@@ -52,7 +52,7 @@ def _in_foreground() -> bool:
 
 
 @contextmanager
-def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handle the forwarded signals; one that is ignored (`nohup`, a background job) stays so, for the command too."""
     previous = {
         number: signal.signal(number, handler) for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN
@@ -65,11 +65,11 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 
 @contextmanager
-def signals_ignored() -> Iterator[None]:
+def ignore_signals() -> Iterator[None]:
     """Keep this process going through the signals that are forwarded to a command.
 
     For the time from the start of a command until its event is emitted: who stops a group of processes often signals
     more than once, and the second time the command may be gone already.
     """
-    with handling(lambda _number, _frame: None):
+    with handle_signals(lambda _number, _frame: None):
         yield

@@ -6,11 +6,11 @@ from typing import IO
 
 import click
 
-from worker.commands.command_line import put_document, say
+from worker.commands.command_line import print_json, print_stderr
 from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed, FailedMetric
-from worker.validation.lines import bounded_lines
-from worker.validation.verdict import TOO_LARGE, Judge, Verdict
+from worker.validation.line_reader import read_lines
+from worker.validation.validator import TOO_LARGE, ValidationResult, Validator
 
 _LARGEST = 1_048_576
 _SHOWN = 80
@@ -37,17 +37,17 @@ def validate(file: IO[bytes], *, as_json: bool, verbose: bool, cloudevents: bool
     Reads them as the worker does. What only the table can refuse (a constraint) it does not know. Exit code 1 when a
     metric or an event would be refused.
     """
-    judge = Judge(int(time() * 1000), _STRUCTURED if cloudevents else ())
+    judge = Validator(int(time() * 1000), _STRUCTURED if cloudevents else ())
     put = _put_document if as_json else _put_text
     with suppress(KeyboardInterrupt):  # input without an end is ended like this
-        for verdict in judge.judge(bounded_lines(file, max_bytes), all_of_them=as_json or verbose):
+        for verdict in judge.judge(read_lines(file, max_bytes), all_of_them=as_json or verbose):
             put(verdict)
-    say(_summary(judge))
+    print_stderr(_summary(judge))
     if judge.refused:
         raise SystemExit(1)
 
 
-def _put_document(verdict: Verdict) -> None:
+def _put_document(verdict: ValidationResult) -> None:
     document = {
         "line": verdict.number,
         "refused": verdict.is_refused,
@@ -57,7 +57,7 @@ def _put_document(verdict: Verdict) -> None:
     }
     if verdict.too_large:
         document["not_sent"] = {"error_type": TOO_LARGE, "bytes": verdict.too_large}
-    put_document(document)
+    print_json(document)
 
 
 def _failure(item: Failed) -> dict[str, object]:
@@ -71,7 +71,7 @@ def _failure(item: Failed) -> dict[str, object]:
     }
 
 
-def _put_text(verdict: Verdict) -> None:
+def _put_text(verdict: ValidationResult) -> None:
     parts = [f"{verdict.rows} rows"] if verdict.rows != 1 else ["1 row"]
     if verdict.skipped:
         parts.append("skipped " + ", ".join(f"{count} {name}" for name, count in sorted(verdict.skipped.items())))
@@ -90,7 +90,7 @@ def _words(item: Failed) -> str:
     return f"the whole event would be a dead letter, {why}"
 
 
-def _summary(judge: Judge) -> str:
+def _summary(judge: Validator) -> str:
     parts = [f"{judge.lines} events", f"{judge.rows} rows"]
     if judge.skipped:
         parts.append("skipped " + ", ".join(f"{count} {name}" for name, count in judge.skipped.most_common()))

@@ -13,7 +13,7 @@ from tests.support.cookbook import recipes
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
 from worker.commands import dlq_tables
-from worker.commands.command_line import put_document
+from worker.commands.command_line import print_json
 from worker.core.errors import ErrorClass
 from worker.core.escaping import escape_bytes, escape_control_characters, format_time
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
@@ -112,7 +112,7 @@ class TestDocuments:
         self, capsys: pytest.CaptureFixture[str], failed: Failed, key: bytes
     ) -> None:
         letter = standing(dead_letter(failed, HEAD, 0)._replace(key=key))
-        put_document(letter_document.whole(letter, settled=False))
+        print_json(letter_document.whole(letter, settled=False))
         line = capsys.readouterr().out
         assert line.isascii()
         assert line.count("\n") == 1

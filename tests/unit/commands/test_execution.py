@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from worker.commands.execution import Execution, measure
-from worker.commands.signals import Forward
+from worker.commands.signals import SignalForwarder
 from worker.events.decode import decode
 
 if TYPE_CHECKING:
@@ -354,7 +354,7 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
 
 
 def test_a_signal_that_comes_before_the_command_waits_for_it() -> None:
-    forward = Forward()
+    forward = SignalForwarder()
     forward(signal.SIGTERM, None)
 
     with subprocess.Popen([*PYTHON, "input()"], stdin=subprocess.PIPE) as command:  # noqa: S603

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, Requ
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.commands.produce import Produced, emit, produce
+from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.core.errors import DependencyError
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ class MemoryProducer:
 async def test_each_line_is_a_value_byte_for_byte() -> None:
     producer = MemoryProducer()
 
-    produced = await produce(BytesIO(b'{"a": 1}\n\n  \n\xff\xfe not JSON \r\nlast'), producer, "events")
+    produced = await produce_lines(BytesIO(b'{"a": 1}\n\n  \n\xff\xfe not JSON \r\nlast'), producer, "events")
 
-    assert produced == Produced(sent=3)
+    assert produced == ProduceResult(sent=3)
     assert producer.values == [b'{"a": 1}', b"\xff\xfe not JSON \r", b"last"]
     assert {sent.topic for sent in producer.sent} == {"events"}
 
@@ -124,7 +124,7 @@ def test_no_byte_is_lost_or_added(pieces: list[bytes]) -> None:
     content = b"\n".join(pieces)
     producer = MemoryProducer()
 
-    asyncio.run(produce(BytesIO(content), producer, "events"))
+    asyncio.run(produce_lines(BytesIO(content), producer, "events"))
 
     assert producer.values == [line for line in content.split(b"\n") if line.strip()]
 
@@ -136,13 +136,13 @@ async def test_a_line_may_be_longer_than_what_is_read_at_once(tmp_path: Path) ->
     producer = MemoryProducer()
 
     with path.open("rb") as file:
-        await produce(file, producer, "events")
+        await produce_lines(file, producer, "events")
 
     assert producer.values == lines
 
 
 async def test_an_empty_file_is_nothing_to_do() -> None:
-    assert await produce(BytesIO(b""), MemoryProducer(), "events") == Produced(sent=0)
+    assert await produce_lines(BytesIO(b""), MemoryProducer(), "events") == ProduceResult(sent=0)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ async def test_an_empty_file_is_nothing_to_do() -> None:
 async def test_the_key_is_the_execution_id_where_it_can_be_read(line: bytes, key: bytes | None) -> None:
     producer = MemoryProducer()
 
-    await produce(BytesIO(line), producer, "events")
+    await produce_lines(BytesIO(line), producer, "events")
 
     assert producer.sent == [Sent("events", line, key)]
 
@@ -172,7 +172,7 @@ async def test_the_key_is_the_execution_id_where_it_can_be_read(line: bytes, key
 async def test_only_so_many_records_are_in_flight() -> None:
     producer = MemoryProducer()
 
-    produced = await produce(BytesIO(EVENT + b"\n" + (EVENT + b"\n") * 2_500), producer, "events")
+    produced = await produce_lines(BytesIO(EVENT + b"\n" + (EVENT + b"\n") * 2_500), producer, "events")
 
     assert produced.sent == 2_501
     assert producer.most_in_flight <= 1_000
@@ -182,14 +182,14 @@ async def test_lines_that_come_slowly_are_sent_as_they_come() -> None:
     reader, writer = os.pipe()
     producer = MemoryProducer()
     with os.fdopen(reader, "rb") as pipe:
-        producing = asyncio.create_task(produce(pipe, producer, "events"))
+        producing = asyncio.create_task(produce_lines(pipe, producer, "events"))
         for count, line in enumerate([b"first\n", b"sec", b"ond\nthird\n"]):
             os.write(writer, line)
             await asyncio.wait_for(producer.has((1, 1, 3)[count]), timeout=10)
         os.write(writer, b"fourth")
         os.close(writer)
 
-        assert await producing == Produced(sent=4)
+        assert await producing == ProduceResult(sent=4)
     assert producer.values == [b"first", b"second", b"third", b"fourth"]
 
 
@@ -197,7 +197,7 @@ async def test_who_waits_for_input_can_be_interrupted() -> None:
     reader, writer = os.pipe()
     producer = MemoryProducer()
     with os.fdopen(reader, "rb") as pipe, os.fdopen(writer, "wb", buffering=0) as other_end:
-        producing = asyncio.create_task(produce(pipe, producer, "events"))
+        producing = asyncio.create_task(produce_lines(pipe, producer, "events"))
         other_end.write(b"first\n")
         await asyncio.wait_for(producer.has(1), timeout=10)
         producing.cancel()
@@ -212,18 +212,18 @@ async def test_who_waits_for_input_can_be_interrupted() -> None:
 async def test_lines_that_the_client_refuses_are_named() -> None:
     producer = MemoryProducer(limit_bytes=10)
 
-    produced = await produce(BytesIO(b"one\n" + b"x" * 11 + b"\n\nfour\n" + b"y" * 11), producer, "events")
+    produced = await produce_lines(BytesIO(b"one\n" + b"x" * 11 + b"\n\nfour\n" + b"y" * 11), producer, "events")
 
-    assert produced == Produced(sent=2, too_large=(2, 5))
+    assert produced == ProduceResult(sent=2, too_large=(2, 5))
     assert producer.values == [b"one", b"four"]
 
 
 async def test_a_batch_that_the_broker_refuses_is_sent_again_line_by_line() -> None:
     producer = MemoryProducer(batch_limit_bytes=10)
 
-    produced = await produce(BytesIO(b"one\ntwo\n" + b"x" * 11 + b"\nfour\nfive\n"), producer, "events")
+    produced = await produce_lines(BytesIO(b"one\ntwo\n" + b"x" * 11 + b"\nfour\nfive\n"), producer, "events")
 
-    assert produced == Produced(sent=4, too_large=(3,))
+    assert produced == ProduceResult(sent=4, too_large=(3,))
     assert producer.values == [b"one", b"two", b"four", b"five"]
 
 
@@ -235,21 +235,21 @@ async def test_a_line_that_kafka_does_not_take_is_named(at_once: bool) -> None:
     producer = MemoryProducer(fails_at=2, error=RequestTimedOutError("nobody there"), at_once=at_once)
 
     with pytest.raises(DependencyError, match=r"line 3 is not acknowledged by events; .* nobody there"):
-        await produce(BytesIO(b"1\n2\n3\n4\n5\n"), producer, "events")
+        await produce_lines(BytesIO(b"1\n2\n3\n4\n5\n"), producer, "events")
 
 
 async def test_kafka_has_a_limited_time_to_acknowledge() -> None:
     producer = MemoryProducer(fails_at=1)
 
     with pytest.raises(DependencyError, match=r"line 2 .*; of the others at least 1 are\. .* within 0\.05 s"):
-        await produce(BytesIO(b"1\n2\n3\n"), producer, "events", timeout_seconds=0.05)
+        await produce_lines(BytesIO(b"1\n2\n3\n"), producer, "events", timeout_seconds=0.05)
 
 
 async def test_a_connection_that_breaks_is_no_bug() -> None:
     producer = MemoryProducer(fails_at=0, error=KafkaConnectionError("refused"), at_once=True)
 
     with pytest.raises(DependencyError, match="refused"):
-        await produce(BytesIO(b"1\n"), producer, "events")
+        await produce_lines(BytesIO(b"1\n"), producer, "events")
 
 
 # One event
@@ -259,7 +259,7 @@ async def test_an_event_is_emitted_as_json_with_its_key() -> None:
     event: dict[str, object] = {"execution_id": ID, "agent_name": "ä\nb", "metrics": {"x": 1.5}}
     producer = MemoryProducer()
 
-    await emit(event, producer, "events")
+    await produce_event(event, producer, "events")
 
     (sent,) = producer.sent
     assert sent.key == ID.encode()
@@ -273,4 +273,4 @@ async def test_an_event_is_emitted_as_json_with_its_key() -> None:
 )
 async def test_an_event_that_is_not_acknowledged_is_an_error(producer_of: type[MemoryProducer]) -> None:
     with pytest.raises(DependencyError):
-        await emit({"execution_id": ID, "metrics": {}}, producer_of(), "events")
+        await produce_event({"execution_id": ID, "metrics": {}}, producer_of(), "events")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
-from worker.commands.selecting import Moment, PlaceType
+from worker.commands.options import InstantParam, RecordPositionParam
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, RecordPosition
 from worker.dead_letters.dead_letter import WorkerInfo, dead_letter
@@ -62,26 +62,26 @@ def test_a_letter_is_meant_that_fits_every_filter(selection: Selection, metric: 
     ],
 )
 def test_a_moment_is_an_instant(text: str, milliseconds: int) -> None:
-    assert Moment().convert(text, None, None) == milliseconds
+    assert InstantParam().convert(text, None, None) == milliseconds
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800)])
 def test_or_so_long_ago(text: str, seconds: int) -> None:
-    assert abs(time() - seconds - Moment().convert(text, None, None) / 1000) < 60
+    assert abs(time() - seconds - InstantParam().convert(text, None, None) / 1000) < 60
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-01-31", "2026-01-31T00:00:00", "5", "5w", "-5m"])
 def test_anything_else_is_wrong_usage(text: str) -> None:
     with pytest.raises(click.BadParameter, match="so long ago"):
-        Moment().convert(text, None, None)
+        InstantParam().convert(text, None, None)
 
 
 def test_a_place_is_partition_and_offset() -> None:
-    assert PlaceType().convert("3:42", None, None) == RecordPosition(3, 42)
+    assert RecordPositionParam().convert("3:42", None, None) == RecordPosition(3, 42)
     assert str(RecordPosition(3, 42)) == "3:42"
     for text in ("3", "3:", ":42", "3:-1", "a:b", "3:42:1"):
         with pytest.raises(click.BadParameter, match="PARTITION:OFFSET"):
-            PlaceType().convert(text, None, None)
+            RecordPositionParam().convert(text, None, None)
 
 
 def test_a_policy_refuses_what_makes_no_sense() -> None:

@@ -12,7 +12,7 @@ from tests.support.events import event, read, record
 from tests.support.fakes import UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic
 from tests.support.worker_harness import WorkerHarness, rig
 from worker.commands.replay import replay as command
-from worker.commands.replay_report import beforehand, exit_code, of_outcome, of_plan
+from worker.commands.replay_report import beforehand, exit_code, report_plan, report_result
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
@@ -164,7 +164,7 @@ class TestExitCodes:
     async def test_nothing_left(self) -> None:
         plan, outcome = await replay(await topic_of(metric("m")), MemoryStore(), ReplayPolicy())
         assert exit_code(plan, outcome) == 0
-        report = of_outcome(plan, outcome)
+        report = report_result(plan, outcome)
         assert report["classes"]["store_unavailable"] == {"chosen": 1, "written": 1, "failed_again": 0, "left": {}}
 
     async def test_something_left(self) -> None:
@@ -187,7 +187,7 @@ class TestExitCodes:
         topic.records[0] = [kept._replace(offset=at) for at, kept in enumerate(topic.records[0])]  # type: ignore[attr-defined]
         plan, outcome = await replay(topic, MemoryStore(), ReplayPolicy(limit=1))
         assert outcome.written.total() == 1
-        report = of_outcome(plan, outcome)
+        report = report_result(plan, outcome)
         assert {
             name: (of["chosen"], of["written"], sum(of["left"].values())) for name, of in report["classes"].items()
         } == {
@@ -244,7 +244,7 @@ class TestTheDryRun:
             (ErrorClass.STORE_UNAVAILABLE, "InvalidName"): 1,
             (ErrorClass.STORE_UNAVAILABLE, "DamagedLetter"): 1,
         }
-        report = of_plan(plan)
+        report = report_plan(plan)
         assert (report["dry_run"], report["remaining"]) == (True, 3)
         assert len(topic.records[0]) == 5
 
@@ -351,7 +351,7 @@ async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -
         running = Replay(standing, MemorySources(), parts.pipeline, WatchedHold(), policy, sleep=another)
         outcome = await running.run(asyncio.Event())
     assert other.is_set()
-    assert of_outcome(plan, outcome)["remaining"] == 0
+    assert report_result(plan, outcome)["remaining"] == 0
 
 
 async def test_what_a_killed_replay_had_written_of_an_event_is_not_written_again() -> None:

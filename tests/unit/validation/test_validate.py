@@ -14,8 +14,8 @@ from tests.fuzz.generate import make
 from tests.support.events import Record, encoded, event
 from worker.cli import cli
 from worker.events.fan_out import FanOut
-from worker.validation.lines import Line, bounded_lines
-from worker.validation.verdict import Judge, Verdict
+from worker.validation.line_reader import Line, read_lines
+from worker.validation.validator import ValidationResult, Validator
 
 
 def run(lines: list[bytes], *options: str) -> Result:
@@ -87,7 +87,7 @@ class TestCommand:
 
 @pytest.mark.parametrize("size", [1, 5, 6, 7, 100_000, 200_000])
 def test_of_a_giant_line_only_the_size_is_kept(size: int) -> None:
-    found = list(bounded_lines(io.BytesIO(b"x" * size + b"\nabc"), 6))
+    found = list(read_lines(io.BytesIO(b"x" * size + b"\nabc"), 6))
     content = b"x" * size if size <= 6 else None
     assert found == [Line(1, content, size), Line(2, b"abc", 3)]
 
@@ -117,7 +117,7 @@ def test_says_what_the_worker_does_of_every_record_of_the_fuzz_corpus() -> None:
         record = make(7, number)
         if not record.value or record.unreadable or len(record.value) > 4_000_000:
             continue
-        judge = Judge(record.timestamp, record.headers)
+        judge = Validator(record.timestamp, record.headers)
         lines = [Line(1, encoded(event(metrics={"a": 1, "s": ""})), 0), Line(2, record.value, len(record.value))]
         _, verdict = judge.judge(lines, all_of_them=True)
         alone = FanOut()
@@ -128,11 +128,11 @@ def test_says_what_the_worker_does_of_every_record_of_the_fuzz_corpus() -> None:
     assert judged > 5_000
 
 
-def fate(verdict: Verdict) -> Counter[str]:
+def fate(verdict: ValidationResult) -> Counter[str]:
     return Counter(str(item.failure) for item in verdict.failed)
 
 
 def test_lines_are_those_that_produce_sends() -> None:
     text = b'a\r\n\n \n{"x": 1}\n\xe2\x80\xa8b\x0b\n'
     sent = [line for line in text.split(b"\n") if line.strip()]
-    assert [line.content for line in bounded_lines(io.BytesIO(text), 100)] == sent
+    assert [line.content for line in read_lines(io.BytesIO(text), 100)] == sent

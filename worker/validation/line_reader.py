@@ -20,7 +20,7 @@ class Line(NamedTuple):
     size: int
 
 
-def bounded_lines(file: IO[bytes], max_bytes: int) -> Iterator[Line]:
+def read_lines(file: IO[bytes], max_bytes: int) -> Iterator[Line]:
     """The lines of `file` that are not blank, as `produce` would send them; of those that are too long only the size.
 
     Args:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from worker.core.model import Failed, Record
 from worker.events.fan_out import FanOut
-from worker.validation.lines import Line
+from worker.validation.line_reader import Line
 
 _TOGETHER = 250
 """Lines that share a `FanOut`: a new one for each line would cost as much as the fan-out itself."""
@@ -14,7 +14,7 @@ _TOGETHER_BYTES = 1024 * 1024
 TOO_LARGE = "TooLarge"
 
 
-class Sent(NamedTuple):
+class LineRecord(NamedTuple):
     """A line as the record that it would be: the offset is the number of the line."""
 
     value: bytes
@@ -26,7 +26,7 @@ class Sent(NamedTuple):
     key: None = None
 
 
-class Verdict(NamedTuple):
+class ValidationResult(NamedTuple):
     """What would become of one line.
 
     Attributes:
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
         return bool(self.failed or self.too_large)
 
 
-class Judge:
+class Validator:
     """Says what would become of lines, and counts it.
 
     Args:
@@ -69,7 +69,7 @@ class Judge:
         self.failed: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
 
-    def judge(self, lines: Iterable[Line], *, all_of_them: bool) -> Iterator[Verdict]:
+    def judge(self, lines: Iterable[Line], *, all_of_them: bool) -> Iterator[ValidationResult]:
         """The verdict on each line that would be refused, or on every one."""
         fanned, number, size = FanOut(), 0, 0
         for line in lines:
@@ -81,16 +81,16 @@ class Judge:
                 self.refused += 1
                 self.lines += 1
                 self.failed[TOO_LARGE] += 1
-                yield Verdict(line.number, 0, {}, too_large=line.size)
+                yield ValidationResult(line.number, 0, {}, too_large=line.size)
                 continue
             verdict = self._verdict(
-                fanned, Sent(line.content, line.number, self._timestamp, self._headers), all_of_them
+                fanned, LineRecord(line.content, line.number, self._timestamp, self._headers), all_of_them
             )
             if verdict is not None:
                 yield verdict
         self._count(fanned)
 
-    def _verdict(self, fanned: FanOut, record: Record, always: bool) -> Verdict | None:
+    def _verdict(self, fanned: FanOut, record: Record, always: bool) -> ValidationResult | None:
         rows, failures = fanned.rows, len(fanned.failed)
         skipped = fanned.skipped.copy() if always else None
         fanned.add_record(record)
@@ -99,7 +99,7 @@ class Judge:
         self.refused += bool(failed)
         if not (always or failed):
             return None
-        return Verdict(
+        return ValidationResult(
             record.offset, fanned.rows - rows, dict(fanned.skipped - skipped) if skipped is not None else {}, failed
         )
 

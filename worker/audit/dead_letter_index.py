@@ -12,7 +12,7 @@ _METRIC = b"m"
 _CACHE_KIB = 16_384
 
 
-class LetterIndex:
+class DeadLetterIndex:
     """Dead letters by the place of their source, in a temporary database that spills to disk.
 
     Args:

@@ -4,7 +4,7 @@ It exists for the peak of memory. Linux counts what a process held before exec, 
 started it, so a child of the worker would never seem to need less than the worker's own 70 MB. This process is small
 enough (8 MB) to stand between.
 
-    python -I -S launcher.py REPORT_FD COMMAND...
+    python -I -S usage_reporter.py REPORT_FD COMMAND...
 
 It writes two lines of JSON to the descriptor: the process id or the error that starting met, then the usage. Signals
 are not its business: it outlives those that `worker.commands.execution` forwards.

@@ -31,7 +31,7 @@ took a third of the CPU of reading it."""
 
 
 @asynccontextmanager
-async def standing(settings: Settings) -> AsyncIterator[DeadLetterScan]:
+async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
     """What stands in the dead-letter topic now; the progress of replays is kept beside the group of the workers.
 
     Raises:
@@ -48,13 +48,13 @@ async def standing(settings: Settings) -> AsyncIterator[DeadLetterScan]:
         await backlog.stop()
 
 
-def table_of(settings: Settings) -> str:
+def qualified_table_name(settings: Settings) -> str:
     """The table that rows are for, as dead letters name it."""
     return f"{settings.clickhouse_database}.{settings.clickhouse_table}"
 
 
 @asynccontextmanager
-async def replay(
+async def open_replay(
     settings: Settings,
     standing: DeadLetterScan,
     policy: ReplayPolicy,
@@ -74,7 +74,7 @@ async def replay(
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
-        head = WorkerInfo(worker=VERSION, table=table_of(settings))
+        head = WorkerInfo(worker=VERSION, table=qualified_table_name(settings))
         letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
         # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
         writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)

@@ -17,7 +17,7 @@ _AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-class Moment(click.ParamType[int]):
+class InstantParam(click.ParamType[int]):
     """An instant in milliseconds since 1970, or one that lies so long ago."""
 
     name = "moment"
@@ -37,7 +37,7 @@ class Moment(click.ParamType[int]):
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-class PlaceType(click.ParamType[RecordPosition]):
+class RecordPositionParam(click.ParamType[RecordPosition]):
     """PARTITION:OFFSET."""
 
     name = "place"
@@ -52,7 +52,7 @@ class PlaceType(click.ParamType[RecordPosition]):
         return RecordPosition(int(match[1]), int(match[2]))
 
 
-def selecting(command: Callable[..., None]) -> Callable[..., None]:
+def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options, and what they say as the argument `selection`."""
 
     @wraps(command)
@@ -101,8 +101,10 @@ _OPTIONS: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
     click.option("--error-code", multiple=True, type=int, help="Only this error code of ClickHouse."),
     click.option("--metric", multiple=True, help="Only this metric."),
     click.option("--agent", multiple=True, help="Only this agent."),
-    click.option("--since", type=Moment(), help="Failed at or after 2026-01-31T23:00:00Z, or 90s, 15m, 2h, 7d ago."),
-    click.option("--until", type=Moment(), help="Failed before; written as --since."),
+    click.option(
+        "--since", type=InstantParam(), help="Failed at or after 2026-01-31T23:00:00Z, or 90s, 15m, 2h, 7d ago."
+    ),
+    click.option("--until", type=InstantParam(), help="Failed before; written as --since."),
     click.option("--partition", type=click.IntRange(0), help="Only this partition of the dead-letter topic."),
     click.option("--offset", type=click.IntRange(0), help="With --partition: only the letter at this offset."),
 ]

@@ -7,7 +7,7 @@ from io import BufferedIOBase
 _CHUNK_BYTES = 65_536
 
 
-async def lines_of(file: BufferedIOBase) -> AsyncIterator[bytes]:
+async def stream_lines(file: BufferedIOBase) -> AsyncIterator[bytes]:
     """The lines of `file` without their line feeds, each as soon as it is there."""
     rest = b""
     async for chunk in _chunks(file):
