@@ -30,9 +30,9 @@ MEASURE = (
     """
 import json, os, sys
 from worker.commands.execution import measure
-from worker.commands.signals import signals_ignored
+from worker.commands.signals import ignore_signals
 print(os.getpid(), flush=True)
-with signals_ignored():
+with ignore_signals():
     execution = measure(sys.argv[1:], "agent")
     print(json.dumps([execution.event, execution.exit_code, execution.problem]), flush=True)
 """,
