@@ -59,7 +59,7 @@ def check(as_json: bool) -> None:
     """Check the configuration and every dependency, one line each."""
     findings = asyncio.run(check_dependencies(load_settings()))
     for finding in findings:
-        click.echo(json.dumps(finding._asdict()) if as_json else finding.line())
+        click.echo(json.dumps(finding._asdict()) if as_json else finding.format_line())
     if not all(finding.ok for finding in findings):
         raise SystemExit(3)
 

@@ -38,11 +38,11 @@ def rates(events: int, metrics: int) -> dict[str, float]:
             decode(Record(line))
 
     def validating() -> None:
-        judge = Validator(_JANUARY_2026)
-        for _ in judge.judge(read_lines(io.BytesIO(text), _LONGEST), all_of_them=False):
+        validator = Validator(_JANUARY_2026)
+        for _ in validator.validate(read_lines(io.BytesIO(text), _LONGEST), include_valid=False):
             raise AssertionError("a sound event is refused")
-        if judge.rows != events * metrics:
-            raise AssertionError(f"{judge.rows} rows")
+        if validator.rows != events * metrics:
+            raise AssertionError(f"{validator.rows} rows")
 
     best = _best(decoding, validating)
     return {

@@ -1,1 +1,1 @@
-"""Reconciling Kafka with ClickHouse: what became of each metric of a range of records. Writes nothing anywhere."""
+"""Reconciles Kafka with ClickHouse: finds each metric of a range of records, or reports it. Writes nothing."""

@@ -1,12 +1,13 @@
-"""What an audit found."""
+"""The rows that an audit reads, and its results."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
 
 class ViewRow(NamedTuple):
-    """A row as the de-duplicated view shows it. Times are milliseconds since 1970, UTC."""
+    """A row of the de-duplicated view. Times are milliseconds since 1970, UTC."""
 
     metric: str
     agent_name: str
@@ -21,14 +22,14 @@ class ViewRow(NamedTuple):
 
 
 class AuditFinding(NamedTuple):
-    """Something that is not where it must be.
+    """A metric or a record that is not where it must be.
 
     Attributes:
         kind: `missing` (neither in the view nor a dead letter) or `different` (in the view with other contents).
         partition, offset: the source record.
-        execution_id: None where the record is no event.
-        metric: None where the whole record is meant.
-        detail: in words.
+        execution_id: None where the record is not an event.
+        metric: None for the whole record.
+        detail: an explanation for a person.
     """
 
     kind: str
@@ -41,13 +42,13 @@ class AuditFinding(NamedTuple):
 
 @dataclass
 class AuditCounts:
-    """How many there were of each.
+    """The sums of an audit.
 
     Attributes:
-        records: that were looked at; `tombstones` and `events` are among them.
-        gone: offsets of the range at which no record stands any more, by retention or compaction, or none ever did.
-        in_view: metrics whose own row the view shows.
-        superseded: metrics in whose place the view shows a younger event's.
+        records: all that were read, `tombstones` and `events` included.
+        gone: offsets of the range without a record: retention or compaction has deleted it, or there never was one.
+        in_view: metrics whose own row is in the view.
+        superseded: metrics for which the view has the row of a newer event.
         dead_lettered: metrics and whole records that have a dead letter.
         skipped: metrics, by JSON type.
         missing, different: see `AuditFinding`.
@@ -60,11 +61,11 @@ class AuditCounts:
     in_view: int = 0
     superseded: int = 0
     dead_lettered: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     different: int = 0
 
     @property
     def all_found(self) -> bool:
-        """Whether nothing is missing and nothing different."""
+        """Whether nothing is missing or different."""
         return not (self.missing or self.different)

@@ -1,9 +1,8 @@
-"""`metrics-worker audit`: reconcile Kafka with ClickHouse. Nothing here writes anything, offsets included."""
+"""`metrics-worker audit`: reconcile Kafka with ClickHouse. It writes nothing, offsets included."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from time import monotonic
 from typing import NamedTuple
 
@@ -14,39 +13,43 @@ from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding
 from worker.clickhouse.view import DeduplicatedView
 from worker.commands import connections
-from worker.commands.command_line import exit_without_joining_threads, load_settings, print_json, print_stderr, use_json
+from worker.commands.command_line import (
+    exit_without_joining_threads,
+    json_option,
+    load_settings,
+    print_json,
+    print_stderr,
+)
 from worker.commands.options import InstantParam
 from worker.core.escaping import escape_control_characters
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.settings.loading import Settings
-from worker.settings.targets import clickhouse_target, kafka_target
+from worker.settings.targets import clickhouse_target
 
 _PROGRESS_SECONDS = 5.0
-_SHOWN = 80
+_MAX_NAME_CHARACTERS = 80
 
 
 class AuditScope(NamedTuple):
-    """What of the topic is meant."""
+    """The records to audit; no partitions means all of them."""
 
     partitions: tuple[int, ...]
     from_offset: int | None
     to_offset: int | None
-    period: TimeRange
+    time_range: TimeRange
     to_end: bool
 
 
 @click.command()
-@click.option("--partition", multiple=True, type=click.IntRange(0), help="Only this partition; may be repeated.")
-@click.option("--from-offset", type=click.IntRange(0), help="From this offset on, in each of the partitions.")
-@click.option("--to-offset", type=click.IntRange(0), help="Up to this offset, which is not included.")
+@click.option("--partition", multiple=True, type=click.IntRange(0), help="Only this partition; can be repeated.")
+@click.option("--from-offset", type=click.IntRange(0), help="Start at this offset, in each partition.")
+@click.option("--to-offset", type=click.IntRange(0), help="Stop before this offset, in each partition.")
 @click.option(
-    "--since",
-    type=InstantParam(),
-    help="Records with a timestamp from 2026-01-31T23:00:00Z on, or 90s, 15m, 2h, 7d ago.",
+    "--since", type=InstantParam(), help="Only records with a timestamp from 2026-01-31T23:00:00Z, or 2h, 7d ago."
 )
-@click.option("--until", type=InstantParam(), help="Records with an earlier timestamp; written as --since.")
-@click.option("--to-end", is_flag=True, help="Also what the workers have not committed yet; it may be under way.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too: findings, and at last the sums.")
+@click.option("--until", type=InstantParam(), help="Only records with an earlier timestamp; format as in --since.")
+@click.option("--to-end", is_flag=True, help="Include records that are not committed yet; they may be in progress.")
+@json_option("Print JSON lines, on a terminal too: each finding, then the sums.")
 def audit(
     *,
     partition: tuple[int, ...],
@@ -57,82 +60,78 @@ def audit(
     to_end: bool,
     as_json: bool,
 ) -> None:
-    """Look whether every metric of a range of records is in the view, or has a dead letter, or is skipped by rule.
+    """Check that every metric of a range of records is in the view, has a dead letter, or is skipped by rule.
 
-    Without options: everything that the workers have committed. Where retention has deleted rows or dead letters, what
-    they stood for is missing. Exit code 1 when something is missing or different.
+    The default range is all that the workers have committed. Where retention has deleted rows or dead letters, their
+    metrics are reported as missing. Exit code 1 when a metric is missing or different.
     """
     settings = load_settings()
-    asked = AuditScope(partition, from_offset, to_offset, TimeRange(since, until), to_end)
-    as_json = use_json(as_json)
-    tally = asyncio.run(_audit(settings, asked, as_json=as_json))
+    scope = AuditScope(partition, from_offset, to_offset, TimeRange(since, until), to_end)
+    counts = asyncio.run(_audit(settings, scope, _print_json_finding if as_json else _print_finding))
     if as_json:
-        print_json({"finding": None, "sums": asdict(tally)})
+        print_json({"finding": None, "sums": vars(counts)})
     else:
-        _put_sums(tally)
-    exit_without_joining_threads(0 if tally.all_found else 1)
-    raise SystemExit(0 if tally.all_found else 1)
+        _print_counts(counts)
+    code = 0 if counts.all_found else 1
+    exit_without_joining_threads(code)
+    raise SystemExit(code)
 
 
-async def _audit(settings: Settings, asked: AuditScope, *, as_json: bool) -> AuditCounts:
+async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[AuditFinding], object]) -> AuditCounts:
     async with AsyncExitStack() as stack:
-        source = KafkaDeadLetterReader(kafka_target(settings), settings.kafka_topic, settings.kafka_group_id)
-        await source.start()
-        stack.push_async_callback(source.stop)
-        ranges = await _ranges(source, asked)
+        reader = await stack.enter_async_context(
+            connections.open_reader(settings, settings.kafka_topic, settings.kafka_group_id)
+        )
+        ranges = await _offset_ranges(reader, scope)
 
-        def index() -> DeadLetterIndex:
-            made = DeadLetterIndex(settings.kafka_topic, ranges)
-            stack.callback(made.close)
-            return made
+        def new_index() -> DeadLetterIndex:
+            index = DeadLetterIndex(settings.kafka_topic, ranges)
+            stack.callback(index.close)
+            return index
 
         view = DeduplicatedView(clickhouse_target(settings))
         stack.callback(view.close)
-        async with connections.open_dead_letters(settings) as standing:
-            letters = await standing.scan(index)
-        put = _put_document if as_json else _put_text
-        return await Audit(source, view, letters, put, _Progress(sum(map(len, ranges.values())))).run(
-            ranges, asked.period
-        )
+        async with connections.open_dead_letters(settings) as scan:
+            dead_letters = await scan.scan(new_index)
+        on_progress = _progress_printer(sum(map(len, ranges.values())))
+        return await Audit(reader, view, dead_letters, on_finding, on_progress).run(ranges, scope.time_range)
 
 
-async def _ranges(source: KafkaDeadLetterReader, asked: AuditScope) -> dict[int, range]:
-    """The offsets of each partition that are meant and may stand there."""
-    # Asked first: what is committed then lies before the end that is asked for after it.
-    committed = await source.load_progress()
-    extent = await source.offset_ranges()
-    _require(asked, extent)
+async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> dict[int, range]:
+    """The offsets of each partition in the scope, as far as they exist."""
+    # First the committed offsets: so none of them is beyond the end of its partition.
+    committed = await reader.load_progress()
+    extent = await reader.offset_ranges()
+    for partition in scope.partitions:
+        if partition not in extent:
+            raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")
     ranges = {}
-    for partition, offsets in extent.items():
-        done = committed.get(partition)
-        stop = offsets.stop if asked.to_end else min(offsets.stop, done.first_open if done else 0)
-        stop = stop if asked.to_offset is None else min(stop, asked.to_offset)
-        start = max(offsets.start, asked.from_offset or 0)
-        if not asked.partitions or partition in asked.partitions:
-            ranges[partition] = range(start, max(start, stop))
+    for partition in scope.partitions or extent:
+        offsets, progress = extent[partition], committed.get(partition)
+        ends = [offsets.stop]
+        if not scope.to_end:
+            ends.append(progress.first_open if progress else 0)
+        if scope.to_offset is not None:
+            ends.append(scope.to_offset)
+        start = max(offsets.start, scope.from_offset or 0)
+        ranges[partition] = range(start, max(start, min(ends)))
     return ranges
 
 
-def _require(asked: AuditScope, extent: Mapping[int, range]) -> None:
-    for partition in asked.partitions:
-        if partition not in extent:
-            raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")
+def _progress_printer(total: int) -> Callable[[int], None]:
+    """A function that prints the number of records that are done, at most every `_PROGRESS_SECONDS`."""
+    printed_at = monotonic()
+
+    def print_progress(records: int) -> None:
+        nonlocal printed_at
+        if monotonic() - printed_at >= _PROGRESS_SECONDS:
+            printed_at = monotonic()
+            print_stderr(f"{records:,} of at most {total:,} records")
+
+    return print_progress
 
 
-class _Progress:
-    """Says now and then how far it is."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._said = monotonic()
-
-    def __call__(self, records: int) -> None:
-        if monotonic() - self._said >= _PROGRESS_SECONDS:
-            self._said = monotonic()
-            print_stderr(f"{records:,} of at most {self._total:,} records")
-
-
-def _put_document(finding: AuditFinding) -> None:
+def _print_json_finding(finding: AuditFinding) -> None:
     print_json(
         {
             "finding": finding.kind,
@@ -144,17 +143,24 @@ def _put_document(finding: AuditFinding) -> None:
     )
 
 
-def _put_text(finding: AuditFinding) -> None:
-    what = "the whole record" if finding.metric is None else f'"{escape_control_characters(finding.metric, _SHOWN)}"'
-    whose = "" if finding.execution_id is None else f" of {finding.execution_id}"
-    where = f"{finding.partition}:{finding.offset}"
-    click.echo(f"{finding.kind}: {what}{whose} at {where}: {escape_control_characters(finding.detail)}")
+def _print_finding(finding: AuditFinding) -> None:
+    metric = finding.metric
+    name = "the whole record" if metric is None else f'"{escape_control_characters(metric, _MAX_NAME_CHARACTERS)}"'
+    execution = "" if finding.execution_id is None else f" of {finding.execution_id}"
+    source = f"{finding.partition}:{finding.offset}"
+    click.echo(f"{finding.kind}: {name}{execution} at {source}: {escape_control_characters(finding.detail)}")
 
 
-def _put_sums(tally: AuditCounts) -> None:
+def _print_counts(counts: AuditCounts) -> None:
     click.echo(
-        f"{tally.records:,} records: {tally.events:,} events, {tally.tombstones:,} tombstones; {tally.gone:,} gone"
+        f"{counts.records:,} records: {counts.events:,} events, {counts.tombstones:,} tombstones; {counts.gone:,} gone"
     )
-    click.echo(f"in the view   {tally.in_view:>14,}\nsuperseded    {tally.superseded:>14,}")
-    click.echo(f"dead letters  {tally.dead_lettered:>14,}\nskipped       {sum(tally.skipped.values()):>14,}")
-    click.echo(f"missing       {tally.missing:>14,}\ndifferent     {tally.different:>14,}")
+    for name, count in (
+        ("in the view", counts.in_view),
+        ("superseded", counts.superseded),
+        ("dead letters", counts.dead_lettered),
+        ("skipped", counts.skipped.total()),
+        ("missing", counts.missing),
+        ("different", counts.different),
+    ):
+        click.echo(f"{name:<12}  {count:>14,}")

@@ -1,19 +1,22 @@
-"""What the commands share: settings from the environment, words on stderr, data on stdout."""
+"""What all commands share: settings from the environment, data on stdout, messages on stderr."""
 
 import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 
 from worker.observability import logs
 from worker.settings.loading import Dependency, Settings, load, unknown_variables
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 
 def load_settings(*needs: Dependency) -> Settings:
-    """The settings; logging follows them, and what looks misspelt is said.
+    """Read the settings, configure logging by them, and warn about variables that look misspelt.
 
     Raises:
         SettingsError: a variable is missing or wrong.
@@ -26,24 +29,29 @@ def load_settings(*needs: Dependency) -> Settings:
 
 
 def print_stderr(line: str) -> None:
-    """A line for the person at the terminal."""
+    """Print a message for the person at the terminal."""
     click.echo(line, err=True)
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """One JSON object on a line of stdout: in ASCII, so that no terminal takes any of it for a command."""
+    """Print one JSON object on a line of stdout, in ASCII, so that it contains no control sequence of a terminal."""
     click.echo(json.dumps(document).replace("\x7f", "\\u007f"))
 
 
-def use_json(asked: bool) -> bool:
-    """Whether to write JSON: where it was asked for, and where stdout is no terminal."""
-    return asked or not sys.stdout.isatty()
+def json_option(description: str) -> Callable[[Command], Command]:
+    """The option `--json`, as the argument `as_json`; it is always on where stdout is not a terminal."""
+
+    def is_on(_context: click.Context, _option: click.Parameter, requested: bool) -> bool:
+        return requested or not sys.stdout.isatty()
+
+    return click.option("--json", "as_json", is_flag=True, callback=is_on, help=description)
 
 
 def exit_without_joining_threads(code: int) -> None:
-    """Exit with `code`, though a thread may wait for a ClickHouse or a name server that does not answer.
+    """Exit with `code` at once if other threads exist; else return.
 
-    It has nothing to finish any more, and Python would wait for it, the event loop too when it closes.
+    Python would join them, and so would the event loop when it closes, although a thread may still wait for a
+    ClickHouse or a name server that does not answer. No thread has work to finish.
     """
     logs.flush()
     if any(thread is not threading.main_thread() for thread in threading.enumerate()):

@@ -1,4 +1,4 @@
-"""The composition root of the commands that look after dead letters."""
+"""Connects the commands that read or replay dead letters to Kafka and ClickHouse."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,44 +25,62 @@ from worker.settings.loading import Settings
 from worker.settings.targets import clickhouse_target, kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
-_OBJECTS = 1_000_000
-"""A dead letter is some forty, nearly all of them headers, and gone a moment later: to look through them for cycles
-took a third of the CPU of reading it."""
+_GC_THRESHOLD = 1_000_000
+"""New objects between two garbage collections. A dead letter is about forty short-lived objects, most of them headers;
+with the threshold of the worker, collecting cycles took a third of the CPU of reading it."""
+_STOP_SHARE = 0.6
+"""Share of SHUTDOWN_TIMEOUT_SECONDS that a stopped replay waits for its last block; the rest is for closing clients."""
 
 
 @asynccontextmanager
-async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
-    """What stands in the dead-letter topic now; the progress of replays is kept beside the group of the workers.
+async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIterator[KafkaDeadLetterReader]:
+    """Connect a reader of `topic` that knows the committed offsets of `group_id`.
 
     Raises:
         DependencyError: Kafka cannot be reached, or the topic is missing.
     """
-    relax_garbage_collection(_OBJECTS)
-    backlog = KafkaDeadLetterReader(
-        kafka_target(settings), settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay"
-    )
-    await backlog.start()
+    reader = KafkaDeadLetterReader(kafka_target(settings), topic, group_id)
+    await reader.start()
     try:
-        yield await DeadLetterScan.now(backlog)
+        yield reader
     finally:
-        await backlog.stop()
+        await reader.stop()
+
+
+@asynccontextmanager
+async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
+    """Connect to the dead-letter topic; the progress of replays is kept in a consumer group beside the workers' group.
+
+    Raises:
+        DependencyError: Kafka cannot be reached, or the topic is missing.
+    """
+    relax_garbage_collection(_GC_THRESHOLD)
+    async with open_reader(settings, settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay") as reader:
+        yield await DeadLetterScan.now(reader)
 
 
 def qualified_table_name(settings: Settings) -> str:
-    """The table that rows are for, as dead letters name it."""
+    """The table for rows, in the format of the header `dlq.table`."""
     return f"{settings.clickhouse_database}.{settings.clickhouse_table}"
 
 
 @asynccontextmanager
 async def open_replay(
     settings: Settings,
-    standing: DeadLetterScan,
+    scan: DeadLetterScan,
     policy: ReplayPolicy,
     *,
-    told: Callable[[int], object],
-    finishing: Callable[[float], object],
+    on_progress: Callable[[int], object],
+    on_stopping: Callable[[float], object],
 ) -> AsyncIterator[Replay]:
-    """A replay, ready to run, with a writer of its own.
+    """Build a replay with its own writer.
+
+    Args:
+        settings: of the worker.
+        scan: the dead letters, after a pass over them.
+        policy: what to replay, and how fast.
+        on_progress: called with the number of dead letters that are done.
+        on_stopping: called when a stop begins to wait for the last block, with the longest wait in seconds.
 
     Raises:
         DependencyError: Kafka or ClickHouse cannot be reached, or is not prepared.
@@ -74,23 +92,22 @@ async def open_replay(
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
-        head = WorkerInfo(worker=VERSION, table=qualified_table_name(settings))
-        letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, head, settings.kafka_dlq_timeout_seconds)
-        # Not the worker's ON_UNAVAILABLE: what is dead already is not made a dead letter because of an outage.
+        worker_info = WorkerInfo(worker=VERSION, table=qualified_table_name(settings))
+        sink = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, worker_info, settings.kafka_dlq_timeout_seconds)
+        # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.
         writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
         stack.push_async_callback(writer.close)
-        pipeline = Pipeline(
-            writer, PartDeduplicator(letters, standing.claims), hold, telemetry, FailureLog(users=settings.log_user_ids)
-        )
+        failure_log = FailureLog(users=settings.log_user_ids)
+        pipeline = Pipeline(writer, PartDeduplicator(sink, scan.claims), hold, telemetry, failure_log)
         sources = KafkaSourceRecordFetcher(kafka)
         stack.push_async_callback(sources.stop)
         yield Replay(
-            standing,
+            scan,
             sources,
             pipeline,
             hold,
             policy,
-            told=told,
-            stop_seconds=settings.shutdown_timeout_seconds * 0.6,
-            finishing=finishing,
+            told=on_progress,
+            stop_seconds=settings.shutdown_timeout_seconds * _STOP_SHARE,
+            finishing=on_stopping,
         )

@@ -1,4 +1,4 @@
-"""`metrics-worker dlq`: see and understand dead letters. Nothing here writes anything, offsets included."""
+"""`metrics-worker dlq`: list and explain dead letters. These commands write nothing, offsets included."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from contextlib import aclosing
 import click
 
 from worker.commands import connections, dlq_tables
-from worker.commands.command_line import load_settings, print_json, print_stderr, use_json
+from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.options import RecordPositionParam, dead_letter_filter_options
 from worker.core.model import RecordPosition
 from worker.dead_letters import document as letter_document
@@ -16,115 +16,123 @@ from worker.dead_letters.letter import DeadLetter, ForeignRecord
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.settings.loading import Dependency, Settings
 
-_ROWS = 100
-"""Rows of a table, where nobody asks for another number."""
+_TABLE_ROWS = 100
+"""Default limit of a table."""
 
 
 @click.group()
 def dlq() -> None:
-    """See and understand dead letters.
+    """List and explain dead letters.
 
-    What a replay has settled is left out. Tables on a terminal, JSON lines otherwise.
+    Dead letters that a replay has settled are left out. The output is a table on a terminal, else JSON lines.
     """
 
 
 @dlq.command()
 @click.option(
-    "--top", default=10, show_default=True, type=click.IntRange(1), help="Values of each kind, the rest as one."
+    "--top", default=10, show_default=True, type=click.IntRange(1), help="Values of each kind; sum up others."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
+@json_option("Print one JSON object, on a terminal too.")
 def stats(top: int, as_json: bool) -> None:
-    """Count them by class, code, metric, agent, partition of the source, and hour."""
-    tally = asyncio.run(_tally(load_settings(Dependency.KAFKA)))
-    if use_json(as_json):
-        print_json(letter_document.statistics(tally, top))
+    """Count dead letters by class, code, metric, agent, source partition and hour."""
+    statistics = asyncio.run(_collect_statistics(load_settings(Dependency.KAFKA)))
+    if as_json:
+        print_json(letter_document.statistics(statistics, top))
     else:
-        dlq_tables.print_statistics(tally, top)
+        dlq_tables.print_statistics(statistics, top)
 
 
 @dlq.command("list")
 @dead_letter_filter_options
-@click.option("--limit", type=click.IntRange(1), help=f"At most so many; {_ROWS} in a table, else all.")
-@click.option("--settled", is_flag=True, help="Those too that a replay has settled.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
+@click.option(
+    "--limit", type=click.IntRange(1), help=f"List at most so many; default: {_TABLE_ROWS} in a table, else all."
+)
+@click.option("--settled", is_flag=True, help="Include dead letters that a replay has settled.")
+@json_option("Print JSON lines, on a terminal too.")
 def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bool) -> None:
-    """List them in the order of the topic, one a line; filters may be combined."""
+    """List dead letters in the order of the topic. Filters can be combined."""
     settings = load_settings(Dependency.KAFKA)
-    if use_json(as_json):
-        more = asyncio.run(_list(settings, selection, limit, settled=settled, put=_put))
-    else:
-        rows: list[DeadLetter | ForeignRecord] = []
-        limit = limit or _ROWS
-        more = asyncio.run(_list(settings, selection, limit, settled=settled, put=rows.append))
+    rows: list[DeadLetter | ForeignRecord] = []
+    if not as_json:
+        limit = limit or _TABLE_ROWS
+    on_item = _print_summary if as_json else rows.append
+    has_more = asyncio.run(_read_selected(settings, selection, limit, settled=settled, on_item=on_item))
+    if not as_json:
         dlq_tables.print_list(rows)
-    if more:
+    if has_more:
         print_stderr(f"the first {limit}; there are more (--limit)")
 
 
 @dlq.command()
-@click.argument("place", type=RecordPositionParam(), metavar="PARTITION:OFFSET")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object with every byte, on a terminal too.")
-def show(place: RecordPosition, as_json: bool) -> None:
-    """Show everything about the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
-    found = asyncio.run(_find(load_settings(Dependency.KAFKA), place))
+@click.argument("position", type=RecordPositionParam(), metavar="PARTITION:OFFSET")
+@json_option("Print one JSON object with every byte, on a terminal too.")
+def show(position: RecordPosition, as_json: bool) -> None:
+    """Show the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
+    found = asyncio.run(_find(load_settings(Dependency.KAFKA), position))
     if found is None:
-        print_stderr(f"nothing stands at {place} of the dead-letter topic")
+        print_stderr(f"the dead-letter topic has no record at {position}")
         raise SystemExit(1)
     item, settled = found
-    if isinstance(item, ForeignRecord):
-        document = letter_document.foreign(item)
+    if isinstance(item, DeadLetter):
+        if as_json:
+            print_json(letter_document.whole(item, settled=settled))
+        else:
+            dlq_tables.print_letter(item, settled=settled)
+    elif as_json:
+        print_json(letter_document.foreign(item))
     else:
-        document = letter_document.whole(item, settled=settled)
-    if use_json(as_json):
-        print_json(document)
-    elif isinstance(item, ForeignRecord):
         dlq_tables.print_foreign(item)
-    else:
-        dlq_tables.print_letter(item, settled=settled)
 
 
-async def _tally(settings: Settings) -> DeadLetterStatistics:
-    async with connections.open_dead_letters(settings) as standing:
-        return await standing.scan(DeadLetterStatistics)
+async def _collect_statistics(settings: Settings) -> DeadLetterStatistics:
+    async with connections.open_dead_letters(settings) as scan:
+        return await scan.scan(DeadLetterStatistics)
 
 
-async def _list(
+async def _read_selected(
     settings: Settings,
     selection: Selection,
     limit: int | None,
     *,
     settled: bool,
-    put: Callable[[DeadLetter | ForeignRecord], None],
+    on_item: Callable[[DeadLetter | ForeignRecord], None],
 ) -> bool:
-    """Hand what is meant to `put`; whether there was more than the limit."""
+    """Call `on_item` with each selected record, up to `limit`.
+
+    Returns:
+        Whether there are more than `limit`.
+    """
     count = 0
-    async with connections.open_dead_letters(settings) as standing:
+    async with connections.open_dead_letters(settings) as scan:
         if not settled:
-            await standing.scan(_Nobody)  # only then it is known which letters another one stands for
-        async with aclosing(standing.read_batches(settled=settled)) as letters:
-            async for items in letters:
+            await scan.scan(_NullVisitor)  # finds the dead letters that others have superseded
+        async with aclosing(scan.read_batches(settled=settled)) as batches:
+            async for items in batches:
                 for item in items:
                     if not (selection.matches(item) if isinstance(item, DeadLetter) else selection.everything):
                         continue
                     if count == limit:
                         return True
                     count += 1
-                    put(item)
+                    on_item(item)
     return False
 
 
-class _Nobody:
+class _NullVisitor:
     def add(self, item: DeadLetter | ForeignRecord) -> None:
-        """Look at one."""
+        """Ignore `item`."""
 
 
-def _put(item: DeadLetter | ForeignRecord) -> None:
+def _print_summary(item: DeadLetter | ForeignRecord) -> None:
     print_json(letter_document.foreign(item) if isinstance(item, ForeignRecord) else letter_document.summary(item))
 
 
-async def _find(settings: Settings, place: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
-    async with connections.open_dead_letters(settings) as standing:
-        item = await standing.find(place)
-        if item is not None and not standing.claims.is_settled(place):
-            await standing.scan(_Nobody)
-        return None if item is None else (item, standing.claims.is_superseded(item))
+async def _find(settings: Settings, position: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
+    """The record at `position`, and whether it is settled; None where there is none."""
+    async with connections.open_dead_letters(settings) as scan:
+        item = await scan.find(position)
+        if item is None:
+            return None
+        if not scan.claims.is_settled(position):
+            await scan.scan(_NullVisitor)
+        return item, scan.claims.is_superseded(item)

@@ -1,4 +1,4 @@
-"""Dead letters on a terminal. Everything that others wrote goes through `escape_control_characters` first."""
+"""Dead letters as tables on a terminal. All text of a record passes through `escape_control_characters` first."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,83 +14,97 @@ from worker.dead_letters.letter import DeadLetter, ForeignRecord
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import agent_of
 
-_VALUE_BYTES = 20_000
-"""Of a value that are shown; all of it is in --json."""
-_HEADER_BYTES = 500
-_ERROR_CHARACTERS = 400
-_NAME_CHARACTERS = 40
+_MAX_VALUE_BYTES = 20_000
+"""Longest part of a value that is printed; --json prints all of it."""
+_MAX_HEADER_BYTES = 500
+_MAX_HEADER_NAME_CHARACTERS = 200
+_MAX_ERROR_CHARACTERS = 400
+_MAX_NAME_CHARACTERS = 40
 _ONE_LINE: Any = {"no_wrap": True, "overflow": "ellipsis", "crop": True}
 _NONE = "-"
-_TITLES = {
-    "class": "class",
-    "code": "ClickHouse code",
-    "metric": "metric",
-    "agent": "agent",
-    "partition": "source partition",
-    "hour": "hour (UTC)",
-}
+_TITLES = {"code": "ClickHouse code", "partition": "source partition", "hour": "hour (UTC)"}
+"""Titles of the statistics whose name does not say enough."""
 
 
-def print_statistics(tally: DeadLetterStatistics, top: int) -> None:
-    """A table for each kind, the most frequent value first."""
+def print_statistics(statistics: DeadLetterStatistics, top: int) -> None:
+    """Print a table for each kind of value, the most frequent value first."""
     console = Console(highlight=False)
-    if tally.oldest is None or tally.newest is None:
+    if statistics.oldest is None or statistics.newest is None:
         console.print("no dead letters")
     else:
-        console.print(
-            f"{tally.total:,} dead letters, from {format_time(tally.oldest)} to {format_time(tally.newest)} UTC"
-        )
-        if tally.replayed:
-            console.print(f"{tally.replayed:,} of them replayed before, at most {tally.most_replays} times")
-        for kind, counted in tally.by.items():
-            table = _table(Text(_TITLES[kind]), "count")
-            for value, count in counted.most(top):
-                table.add_row(_counted(kind, value), f"{count:,}")
-            if rest := counted.rest(top):
+        oldest, newest = format_time(statistics.oldest), format_time(statistics.newest)
+        console.print(f"{statistics.total:,} dead letters, from {oldest} to {newest} UTC")
+        if statistics.replayed:
+            console.print(f"{statistics.replayed:,} of them replayed before, at most {statistics.most_replays} times")
+        for kind, counter in statistics.by.items():
+            table = Table()
+            table.add_column(_TITLES.get(kind, kind), overflow="fold")
+            table.add_column("count", justify="right", overflow="fold")
+            for value, count in counter.most(top):
+                table.add_row(_format_counted_value(kind, value), f"{count:,}")
+            if rest := counter.rest(top):
                 table.add_row("others", f"{rest:,}")
             console.print(table)
-    if tally.foreign:
-        console.print(f"records on the topic that are no dead letters: {tally.foreign:,}")
+    if statistics.foreign:
+        console.print(f"records on the topic that are no dead letters: {statistics.foreign:,}")
 
 
 def print_list(items: Sequence[DeadLetter | ForeignRecord]) -> None:
-    """Two lines a letter, each cut where the terminal ends: what it is, and the error."""
+    """Print two lines for each record, cut at the width of the terminal: a summary and the error."""
     console = Console(highlight=False)
-    widest = max((len(str(item.place)) for item in items), default=0)
+    width = max((len(str(item.place)) for item in items), default=0)
     for item in items:
-        console.print(Text.assemble((f"{item.place!s:<{widest}}  ", "bold"), _in_short(item)), **_ONE_LINE)
+        console.print(Text.assemble((f"{item.place!s:<{width}}  ", "bold"), _summarize(item)), **_ONE_LINE)
         error = item.reason if isinstance(item, ForeignRecord) else item.failure.message
-        console.print(Text(" " * widest + f"    {escape_control_characters(error, _ERROR_CHARACTERS)}"), **_ONE_LINE)
+        console.print(Text(" " * width + f"    {escape_control_characters(error, _MAX_ERROR_CHARACTERS)}"), **_ONE_LINE)
 
 
-def _in_short(item: DeadLetter | ForeignRecord) -> Text:
+def _summarize(item: DeadLetter | ForeignRecord) -> str:
     if isinstance(item, ForeignRecord):
-        return Text("no dead letter")
+        return "no dead letter"
     failure = item.failure
     parts = [format_time(item.failed_at), failure.error_class.value]
     if failure.code is not None:
         parts.append(str(failure.code))
     if item.replays:
         parts.append(f"replayed {item.replays}x")
-    parts.append("whole event" if item.metric is None else f"metric {_name(item.metric)}")
+    parts.append("whole event" if item.metric is None else f"metric {_format_name(item.metric)}")
     if (agent := agent_of(item)) is not None:
-        parts.append(f"agent {_name(agent)}")
-    return Text("  ".join(parts))
+        parts.append(f"agent {_format_name(agent)}")
+    return "  ".join(parts)
 
 
-def _name(text: str) -> str:
-    return escape_control_characters(text, _NAME_CHARACTERS) or "(empty)"
+def _format_name(text: str) -> str:
+    return escape_control_characters(text, _MAX_NAME_CHARACTERS) or "(empty)"
 
 
 def print_letter(letter: DeadLetter, *, settled: bool) -> None:
-    """Everything about one."""
+    """Print everything about one dead letter, and what to do about it."""
     console = Console(highlight=False)
+    advice, position = ADVICE[letter.failure.error_class], letter.place
+    console.print(_facts_table(_facts_of(letter, settled=settled)))
+    console.print()
+    console.print(
+        _facts_table(
+            {
+                "what it means": advice.meaning,
+                "what to do": advice.to_do,
+                "to replay it": f"metrics-worker replay --partition {position.partition} --offset {position.offset}",
+            }
+        )
+    )
+    console.print()
+    _print_record(console, letter.record, letter.source_headers, "header of the source")
+
+
+def _facts_of(letter: DeadLetter, *, settled: bool) -> dict[str, str | None]:
     failure = letter.failure
     topic, partition, offset = letter.source
-    facts = {
-        "place": str(letter.place) + (" (settled: a replay has put it back or in another's place)" if settled else ""),
+    at = "without a timestamp" if letter.source_timestamp < 0 else f"{format_time(letter.source_timestamp)} UTC"
+    return {
+        "place": str(letter.place) + (" (settled: a replay has put it back or replaced it)" if settled else ""),
         "class": failure.error_class.value,
-        "error": f"{failure.error_type}" + ("" if failure.code is None else f" (code {failure.code})"),
+        "error": failure.error_type + ("" if failure.code is None else f" (code {failure.code})"),
         "message": failure.message,
         "failed at": f"{format_time(letter.failed_at)} UTC",
         "metric": letter.metric,
@@ -99,70 +113,51 @@ def print_letter(letter: DeadLetter, *, settled: bool) -> None:
         "table": letter.table,
         "attempts": f"{letter.attempts} inserts, {letter.replays} replays",
         "isolated": None if failure.isolated else "no: refused together with other rows; it may be valid",
-        "stands for": None if letter.replaces is None else f"{letter.replaces} of this topic",
+        "replaces": None if letter.replaces is None else f"{letter.replaces} of this topic",
         "part of": None if letter.part_of is None else f"{letter.part_of} of this topic",
-        "source": f"{topic}, partition {partition}, offset {offset}, {_source_time(letter)}",
+        "source": f"{topic}, partition {partition}, offset {offset}, {at}",
         "worker": letter.worker,
     }
-    grid = Table.grid(padding=(0, 2))
-    for name, fact in facts.items():
-        if fact is not None:
-            grid.add_row(Text(name, style="bold"), _cell(fact))
-    console.print(grid)
-    console.print()
-    console.print(_advice(letter))
-    console.print()
-    _print_record(console, letter.record, letter.source_headers, "header of the source")
 
 
-def _advice(letter: DeadLetter) -> Table:
-    advice, place = ADVICE[letter.failure.error_class], letter.place
+def _facts_table(facts: dict[str, str | None]) -> Table:
+    """A grid of names and values, without the values that are None."""
     grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("what it means", style="bold"), Text(advice.meaning))
-    grid.add_row(Text("what to do", style="bold"), Text(advice.to_do))
-    command = f"metrics-worker replay --partition {place.partition} --offset {place.offset}"
-    grid.add_row(Text("to replay it", style="bold"), Text(command))
+    for name, value in facts.items():
+        if value is not None:
+            # Text, because rich reads markup in a plain string.
+            grid.add_row(Text(name, style="bold"), Text(escape_control_characters(value)))
     return grid
 
 
 def print_foreign(item: ForeignRecord) -> None:
-    """What can be said of a record that is no dead letter."""
+    """Print a record that is no dead letter."""
     console = Console(highlight=False)
     console.print(Text(f"{item.place} is no dead letter: {escape_control_characters(item.reason)}"))
     _print_record(console, item.record, item.record.headers, "header")
 
 
-def _print_record(console: Console, record: Record, headers: Iterable[tuple[str, bytes | None]], what: str) -> None:
-    lines = [(f"{what}  {escape_control_characters(name, 200)} = ", value, _HEADER_BYTES) for name, value in headers]
-    lines += [("key    ", record.key, _HEADER_BYTES), ("value  ", record.value, _VALUE_BYTES)]
-    for name, value, longest in lines:
-        # Soft: the terminal wraps, so that what is copied has no line breaks that are not in it.
-        console.print(Text(name + _bytes(value, longest)), soft_wrap=True)
-    if any(value is not None and _bytes(value, longest).encode() != value for _, value, longest in lines):
+def _print_record(
+    console: Console, record: Record, headers: Iterable[tuple[str, bytes | None]], header_title: str
+) -> None:
+    lines = [
+        (f"{header_title}  {escape_control_characters(name, _MAX_HEADER_NAME_CHARACTERS)} = ", value, _MAX_HEADER_BYTES)
+        for name, value in headers
+    ]
+    lines += [("key    ", record.key, _MAX_HEADER_BYTES), ("value  ", record.value, _MAX_VALUE_BYTES)]
+    is_exact = True
+    for title, value, max_bytes in lines:
+        text = _NONE if value is None else escape_bytes(value, max_bytes)
+        # soft_wrap: only the terminal wraps, so that a copied value contains no additional line breaks.
+        console.print(Text(title + text), soft_wrap=True)
+        is_exact &= value is None or text.encode() == value
+    if not is_exact:
         console.print("not all bytes can be shown as they are: --json has them")
 
 
-def _counted(kind: str, value: str | None) -> Text:
+def _format_counted_value(kind: str, value: str | None) -> Text:
     if value == "":
         return Text("(empty)", style="italic")
-    return _cell(format_time(int(value)) if kind == "hour" and value else value)
-
-
-def _source_time(letter: DeadLetter) -> str:
-    return "without a timestamp" if letter.source_timestamp < 0 else f"{format_time(letter.source_timestamp)} UTC"
-
-
-def _table(*columns: str | Text) -> Table:
-    table = Table()
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("count", "replays", "code") else "left", overflow="fold")
-    return table
-
-
-def _cell(text: str | None, longest: int | None = None) -> Text:
-    # Text, because a plain string could hold rich's own markup.
-    return Text(_NONE if text is None else escape_control_characters(text, longest))
-
-
-def _bytes(value: bytes | None, longest: int) -> str:
-    return _NONE if value is None else escape_bytes(value, longest)
+    if value is None:
+        return Text(_NONE)
+    return Text(escape_control_characters(format_time(int(value)) if kind == "hour" else value))

@@ -1,12 +1,13 @@
-"""Put events onto the topic: each line of a file as the value of a record, byte for byte."""
+"""Sends events to the topic: each line of a file is the value of a record, byte for byte."""
 
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
@@ -15,24 +16,24 @@ from worker.commands.line_stream import stream_lines
 from worker.core.errors import DependencyError
 from worker.kafka.connection import unreachable
 
-_IN_FLIGHT = 1_000
-"""Records that may wait for acknowledgement at once."""
+_MAX_IN_FLIGHT = 1_000
+"""Records that wait for their acknowledgement at the same time."""
 ACKNOWLEDGE_SECONDS = 30.0
 
 
 class Producer(Protocol):
-    """What of aiokafka's producer is needed; a started one, with acks=all."""
+    """The part of aiokafka's producer that is used; it is started, and has acks=all."""
 
     async def send(self, topic: str, value: bytes, key: bytes | None) -> Awaitable[object]:
-        """Hand over a record; what is returned is done when the record is acknowledged."""
+        """Queue a record; the returned awaitable is done when the record is acknowledged."""
 
 
 @dataclass(frozen=True)
 class ProduceResult:
-    """What became of the lines.
+    """The result for the lines of a file.
 
     Attributes:
-        sent: how many are acknowledged.
+        sent: number of acknowledged lines.
         too_large: numbers, from 1, of the lines that are larger than the topic allows.
     """
 
@@ -43,133 +44,142 @@ class ProduceResult:
 async def produce_lines(
     file: BufferedIOBase, producer: Producer, topic: str, timeout_seconds: float = ACKNOWLEDGE_SECONDS
 ) -> ProduceResult:
-    """Put each line of `file` onto `topic`, verbatim; blank lines are ignored.
+    """Send each line of `file` to `topic`, unchanged and as soon as it arrives; blank lines are skipped.
 
-    The key is the event's `execution_id`, so that what concerns one execution stays in order; a line in which none can
-    be read has no key. Nothing is validated: that is the worker's part. Lines that come slowly are sent as they come.
+    The key is the event's `execution_id`, so that the events of one execution stay in order; a line without a readable
+    one has no key. Nothing is validated: the worker does that.
 
     Args:
-        file: opened for bytes; a pipe or a terminal as well.
+        file: opened for bytes; also a pipe or a terminal.
         producer: see `Producer`.
-        topic: where the records go.
+        topic: the destination.
         timeout_seconds: longest wait for the acknowledgement of one record.
 
     Raises:
-        DependencyError: Kafka does not acknowledge. To put the whole file again is harmless.
+        DependencyError: Kafka does not acknowledge. Sending the whole file again is harmless.
     """
-    flight = _Flight(producer, topic, timeout_seconds)
+    sender = _Sender(producer, topic, timeout_seconds)
     try:
         number = 0
         async for line in stream_lines(file):
             number += 1
             if line.strip():
-                await flight.add(_Line(number, line))
-        await flight.land()
+                await sender.send(_Line(number, line))
+        await sender.flush()
     finally:
-        flight.abandon()
-    return ProduceResult(flight.acknowledged, tuple(sorted(flight.too_large)))
+        sender.cancel()
+    return ProduceResult(sender.acknowledged, tuple(sorted(sender.too_large)))
 
 
 async def produce_event(
     event: dict[str, object], producer: Producer, topic: str, timeout_seconds: float = ACKNOWLEDGE_SECONDS
 ) -> None:
-    """Put one event onto `topic`.
+    """Send one event to `topic`.
 
     Raises:
         DependencyError: Kafka does not acknowledge.
     """
-    produced = await produce_lines(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
-    if not produced.sent:
+    result = await produce_lines(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
+    if not result.sent:
         raise DependencyError(f"{topic} takes no records as large as the event")
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     number: int
     value: bytes
 
-    @property
-    def key(self) -> bytes | None:
-        try:
-            document = _parse(self.value)
-            execution_id = document["execution_id"] if isinstance(document, dict) else None
-            return execution_id.encode() if isinstance(execution_id, str) else None
-        except (KeyError, ValueError, RecursionError):
-            return None
 
+class _Sender:
+    """Sends lines to one topic, and waits for their acknowledgements.
 
-class _Flight:
-    """Records on their way to one topic; when they are too many, all must land before the next one starts."""
+    Attributes:
+        acknowledged: number of acknowledged lines.
+        too_large: numbers of the lines that the topic does not take.
+    """
 
     def __init__(self, producer: Producer, topic: str, timeout_seconds: float) -> None:
         self._producer = producer
         self._topic = topic
         self._timeout_seconds = timeout_seconds
-        self._under_way: deque[tuple[_Line, asyncio.Future[object]]] = deque()
+        self._in_flight: deque[tuple[_Line, asyncio.Future[object]]] = deque()
         self.acknowledged = 0
         self.too_large: list[int] = []
 
-    async def add(self, line: _Line) -> None:
-        """Send `line`."""
-        if len(self._under_way) >= _IN_FLIGHT:
-            await self.land()
+    async def send(self, line: _Line) -> None:
+        """Send `line`; when too many lines are in flight, wait for all of them first."""
+        if len(self._in_flight) >= _MAX_IN_FLIGHT:
+            await self.flush()
         await self._send(line)
 
-    async def land(self) -> None:
-        """Wait until each record is acknowledged or known to be too large."""
+    async def flush(self) -> None:
+        """Wait until each line is acknowledged or known to be too large."""
         refused = []
-        while self._under_way:
-            line = self._under_way[0][0]
-            if not await self._first_lands():
+        while self._in_flight:
+            line = self._in_flight[0][0]
+            if not await self._is_first_acknowledged():
                 refused.append(line)
-        # A broker refuses whole batches: each line of a refused one goes again, with nothing else under way.
+        # A broker refuses a whole batch: send each line of a refused batch again, alone.
         for line in refused:
             await self._send(line)
-            if self._under_way and not await self._first_lands():
+            if self._in_flight and not await self._is_first_acknowledged():
                 self.too_large.append(line.number)
 
-    def abandon(self) -> None:
-        """Wait no longer for what is under way; some of it may arrive yet."""
-        for _, landing in self._under_way:
-            if not landing.cancel() and not landing.cancelled():
-                landing.exception()  # looked at, so that nobody complains of a failure that is reported already
-        self._under_way.clear()
+    def cancel(self) -> None:
+        """Stop waiting for lines in flight; some of them may still arrive."""
+        for _, acknowledgement in self._in_flight:
+            if not acknowledgement.cancel() and not acknowledgement.cancelled():
+                acknowledgement.exception()  # retrieved, so that asyncio does not log it: the failure is reported
+        self._in_flight.clear()
 
     async def _send(self, line: _Line) -> None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                landing = await self._producer.send(self._topic, line.value, line.key)
+            async with self._deadline(line):
+                acknowledgement = await self._producer.send(self._topic, line.value, _record_key(line.value))
         except MessageSizeTooLargeError:
             self.too_large.append(line.number)
-        except (KafkaError, OSError) as error:
-            raise self._stopped(line, error) from error
         else:
-            self._under_way.append((line, asyncio.ensure_future(landing)))
+            self._in_flight.append((line, asyncio.ensure_future(acknowledgement)))
 
-    async def _first_lands(self) -> bool:
-        """Wait for the oldest record under way; False when its batch was too large."""
-        line, landing = self._under_way.popleft()
+    async def _is_first_acknowledged(self) -> bool:
+        """Wait for the oldest line in flight; False when its batch was too large."""
+        line, acknowledgement = self._in_flight.popleft()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await landing
+            async with self._deadline(line):
+                await acknowledgement
         except MessageSizeTooLargeError:
             return False
-        except (KafkaError, OSError) as error:
-            raise self._stopped(line, error) from error
         self.acknowledged += 1
         return True
 
-    def _stopped(self, line: _Line, error: Exception) -> DependencyError:
-        if isinstance(error, TimeoutError):
-            error = TimeoutError(f"no acknowledgement within {self._timeout_seconds:g} s")
-        return DependencyError(
-            f"line {line.number} is not acknowledged by {self._topic}; of the others at least {self.acknowledged} are. "
-            f"{unreachable(error)}"
-        )
+    @asynccontextmanager
+    async def _deadline(self, line: _Line) -> AsyncIterator[None]:
+        """Raise a DependencyError that names `line` when Kafka fails or does not answer in time."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                yield
+        except MessageSizeTooLargeError:
+            raise
+        except (KafkaError, OSError) as error:
+            cause: Exception = error
+            if isinstance(error, TimeoutError):
+                cause = TimeoutError(f"no acknowledgement within {self._timeout_seconds:g} s")
+            raise DependencyError(
+                f"line {line.number} is not acknowledged by {self._topic}; of the others at least {self.acknowledged} "
+                f"are. {unreachable(cause)}"
+            ) from error
 
 
-def _parse(value: bytes) -> object:
+def _record_key(value: bytes) -> bytes | None:
+    """The `execution_id` of an event; None where it cannot be read."""
+    try:
+        execution_id = _parse(value)["execution_id"]
+        return execution_id.encode() if isinstance(execution_id, str) else None
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _parse(value: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
-        return json.loads(value)  # takes the NaN of Python producers
+        return json.loads(value)  # accepts the NaN of Python producers

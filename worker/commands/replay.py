@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from worker.commands import connections, replay_report
-from worker.commands.command_line import exit_without_joining_threads, load_settings, print_json, print_stderr, use_json
+from worker.commands.command_line import (
+    exit_without_joining_threads,
+    json_option,
+    load_settings,
+    print_json,
+    print_stderr,
+)
 from worker.commands.line_stream import stream_lines
 from worker.commands.options import dead_letter_filter_options
 from worker.core.errors import DependencyError, SettingsError
@@ -25,33 +31,33 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
 
 
-def _finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+def _require_finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
     if value is not None and not isfinite(value):
-        raise click.BadParameter(f"{value} is no number of metrics a second")
+        raise click.BadParameter(f"{value} is not a number of metrics per second")
     return value
 
 
 @click.command()
 @dead_letter_filter_options
-@click.option("--limit", type=click.IntRange(1), help="At most so many dead letters that can be put back.")
+@click.option("--limit", type=click.IntRange(1), help="Replay at most so many dead letters.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
-    callback=_finite,
-    help="At most so many metrics a second, to spare ClickHouse.",
+    callback=_require_finite,
+    help="Write at most so many metrics per second, to limit the load of ClickHouse.",
 )
 @click.option(
     "--max-replays",
     default=5,
     show_default=True,
     type=click.IntRange(1),
-    help="Leave alone, and report, what was replayed so often.",
+    help="Skip and report dead letters that were replayed so often.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Write nothing; say what would be replayed, and what the worker would refuse."
+    "--dry-run", is_flag=True, help="Write nothing; report what would be replayed, and what would be refused."
 )
-@click.option("--yes", is_flag=True, help="Do not ask; needed where stdin is no terminal.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, on a terminal too.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation; required where stdin is not a terminal.")
+@json_option("Print one JSON object on stdout, on a terminal too.")
 def replay(
     *,
     selection: Selection,
@@ -62,96 +68,96 @@ def replay(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Put dead letters back: metrics to the writer, events to the decoder of today.
+    """Put dead letters back: metrics go to the writer, events to the current decoder.
 
-    It takes what stands in the dead-letter topic when it starts, and may be interrupted and repeated at will: rows that
-    are there already stay the same. What fails again becomes a new dead letter. Exit code 0: nothing of what was meant
-    is left; 1: something is; 3: Kafka or ClickHouse is away, and the next replay goes on.
+    A replay takes the dead letters that exist when it starts. It can be interrupted and repeated at any time: rows that
+    exist already do not change. What fails again becomes a new dead letter. Exit code 0: all selected dead letters are
+    done; 1: some are left; 3: Kafka or ClickHouse is unavailable, and the next replay continues.
     """
     settings = load_settings()
     if not settings.persistence_enabled:
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
     if not (yes or dry_run or sys.stdin.isatty()):
-        raise click.UsageError("stdin is no terminal, so nobody can be asked: add --yes (or --dry-run)")
+        raise click.UsageError("stdin is not a terminal, so nobody can confirm: add --yes (or --dry-run)")
     policy = ReplayPolicy(selection, max_replays, limit, rate, max_bytes=settings.batch_max_bytes)
-    code = asyncio.run(_replay(settings, policy, dry_run=dry_run, ask=not yes, as_json=use_json(as_json)))
-    raise SystemExit(code)
+    raise SystemExit(asyncio.run(_replay(settings, policy, dry_run=dry_run, confirm=not yes, as_json=as_json)))
 
 
-async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, ask: bool, as_json: bool) -> int:
+async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, confirm: bool, as_json: bool) -> int:
+    """Scan, confirm, replay, report.
+
+    Returns:
+        The exit code.
+    """
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        looked = await run_unless_stopped(stop, _look(stack, settings, policy, dry_run=dry_run))
-        if looked is None:
-            return _nothing_was_replayed()
-        standing, plan = looked
+        scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, dry_run=dry_run))
+        if scanned is None:
+            return _report_no_replay()
+        scan, plan = scanned
         if dry_run:
-            _put(replay_report.report_plan(plan), as_json=as_json)
+            _print_report(replay_report.report_plan(plan), as_json=as_json)
             return int(bool(plan.left or plan.refused))
-        for line in replay_report.beforehand(plan, connections.qualified_table_name(settings)):
+        for line in replay_report.plan_summary(plan, connections.qualified_table_name(settings)):
             print_stderr(line)
-        if plan.chosen and ask and not await _agreed(stop):
-            return _nothing_was_replayed()
-        outcome = await _run(settings, standing, policy, plan, stop) if plan.chosen else ReplayResult()
-    _put(replay_report.report_result(plan, outcome), as_json=as_json)
-    if outcome.problem is not None:
-        print_stderr(f"stopped: {outcome.problem}")
-    code = replay_report.exit_code(plan, outcome)
-    if code and (outcome.problem is not None or outcome.interrupted):
-        print_stderr("what is done stays done; the same command goes on")
+        if plan.chosen and confirm and not await _is_confirmed(stop):
+            return _report_no_replay()
+        result = await _run(settings, scan, policy, plan, stop) if plan.chosen else ReplayResult()
+    _print_report(replay_report.report_result(plan, result), as_json=as_json)
+    if result.problem is not None:
+        print_stderr(f"stopped: {result.problem}")
+    code = replay_report.exit_code(plan, result)
+    if code and (result.problem is not None or result.interrupted):
+        print_stderr("what is done stays done; the same command continues")
     exit_without_joining_threads(code)
     return code
 
 
-async def _look(
+async def _scan(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
 ) -> tuple[DeadLetterScan, Plan]:
-    standing = await stack.enter_async_context(connections.open_dead_letters(settings))
-    return standing, await standing.scan(
-        partial(Plan, policy, connections.qualified_table_name(settings), trying=dry_run)
-    )
+    scan = await stack.enter_async_context(connections.open_dead_letters(settings))
+    table = connections.qualified_table_name(settings)
+    return scan, await scan.scan(partial(Plan, policy, table, trying=dry_run))
 
 
 async def _run(
-    settings: Settings, standing: DeadLetterScan, policy: ReplayPolicy, plan: Plan, stop: asyncio.Event
+    settings: Settings, scan: DeadLetterScan, policy: ReplayPolicy, plan: Plan, stop: asyncio.Event
 ) -> ReplayResult:
-    with replay_report.progress(plan.chosen.total()) as told:
+    with replay_report.progress_bar(plan.chosen.total()) as on_progress:
+        opening = connections.open_replay(
+            settings, scan, policy, on_progress=on_progress, on_stopping=_print_stop_message
+        )
         try:
-            async with connections.open_replay(
-                settings, standing, policy, told=told, finishing=_say_finishing
-            ) as ready:
+            async with opening as ready:
                 return await ready.run(stop)
         except DependencyError as error:
-            return ReplayResult(problem=str(error))  # before anything was written
+            return ReplayResult(problem=str(error))  # nothing was written yet
 
 
-def _nothing_was_replayed() -> int:
+def _report_no_replay() -> int:
     print_stderr("nothing was replayed")
     return 1
 
 
-def _say_finishing(seconds: float) -> None:
-    print_stderr(
-        f"finishing the block under way, {seconds:.0f} s at most; to ask again ends it at once, and loses nothing"
-    )
+def _print_stop_message(seconds: float) -> None:
+    print_stderr(f"finishing the current block, at most {seconds:.0f} s; a second signal ends it at once, without loss")
 
 
-async def _agreed(stop: asyncio.Event) -> bool:
-    # By the event loop: who blocks in a read does not hear a signal that comes just before it.
+async def _is_confirmed(stop: asyncio.Event) -> bool:
+    # Read with the event loop: a blocking read would miss a signal that arrives just before it.
     click.echo("Replay them? [y/N]: ", err=True, nl=False)
-    answer = await run_unless_stopped(stop, _answer())
+    answer = await run_unless_stopped(stop, _read_answer())
     if not answer:
-        print_stderr("")  # nobody has typed the end of the line
+        print_stderr("")  # ends the line of the question
     return answer is not None and answer.strip().lower() in (b"y", b"yes")
 
 
-async def _answer() -> bytes:
-    async for line in stream_lines(cast("BufferedIOBase", sys.stdin.buffer)):
-        return line
-    return b""
+async def _read_answer() -> bytes:
+    return await anext(stream_lines(cast("BufferedIOBase", sys.stdin.buffer)))
 
 
-def _put(report: replay_report.Report, *, as_json: bool) -> None:
+def _print_report(report: replay_report.Report, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:

@@ -1,6 +1,5 @@
-"""What a replay says: before, while and after."""
+"""The output of a replay: before, during and after it."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypedDict
@@ -17,7 +16,7 @@ from worker.replay.result import ReplayResult
 
 
 class ClassReport(TypedDict):
-    """Dead letters of one class: how many were chosen, and what became of them; `left` by reason."""
+    """Dead letters of one class: how many were chosen, and their results; `left` counts by reason."""
 
     chosen: int
     written: int
@@ -26,9 +25,9 @@ class ClassReport(TypedDict):
 
 
 class Report(TypedDict):
-    """One object for a program. `remaining` is 0 where nothing of what was meant is left to do.
+    """The JSON object that a replay prints. `remaining` is 0 where all selected dead letters are done.
 
-    `failed_as` counts the new dead letters by their own class, which may be another than that of the letter before.
+    `failed_as` counts the new dead letters by their own class, which can differ from the class of the replayed one.
     """
 
     dry_run: bool
@@ -42,12 +41,9 @@ class Report(TypedDict):
     problem: str | None
 
 
-_EXHAUSTED = "replayed too often (--max-replays)"
-
-
 def report_plan(plan: Plan) -> Report:
-    """What a dry run found: `written` are those that the worker would try to write."""
-    classes = _classes(plan)
+    """The report of a dry run; `written` counts what the worker would try to write."""
+    classes = _classes_of(plan)
     for error_class, count in plan.accepted.items():
         classes[error_class.value]["written"] = count
     for error_class, count in plan.at_source.items():
@@ -55,76 +51,80 @@ def report_plan(plan: Plan) -> Report:
     for (error_class, rule), count in plan.refused.items():
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
-    return _report(plan, classes, ReplayResult(), remaining=plan.left + plan.refused.total(), dry_run=True)
+    remaining = plan.left + plan.refused.total()
+    return _report(classes, plan, ReplayResult(), plan.beyond_limit.total(), remaining, dry_run=True)
 
 
-def report_result(plan: Plan, outcome: ReplayResult) -> Report:
-    """What a replay has done."""
-    classes = _classes(plan)
+def report_result(plan: Plan, result: ReplayResult) -> Report:
+    """The report of a replay."""
+    classes = _classes_of(plan)
     beyond_limit = plan.beyond_limit.total()
-    # Letters that cannot be put back do not count towards the limit, so that more are looked at than were chosen.
-    for error_class, count in outcome.by_class.items():
-        more = max(0, count - plan.chosen[error_class])
-        classes[error_class.value]["chosen"] += more
-        beyond_limit -= more
-    for error_class, count in outcome.written.items():
+    # Letters that cannot be put back do not count towards the limit, so a replay can read more than were chosen.
+    for error_class, count in result.by_class.items():
+        additional = max(0, count - plan.chosen[error_class])
+        classes[error_class.value]["chosen"] += additional
+        beyond_limit -= additional
+    for error_class, count in result.written.items():
         classes[error_class.value]["written"] = count
-    for error_class, count in outcome.failed.items():
+    for error_class, count in result.failed.items():
         classes[error_class.value]["failed_again"] = count
-    for (error_class, reason), count in outcome.left.items():
+    for (error_class, reason), count in result.left.items():
         classes[error_class.value]["left"][reason] = count
     classes = {name: report for name, report in classes.items() if report["chosen"] or report["left"]}
-    report = _report(plan, classes, outcome, remaining=_remaining(plan, outcome), dry_run=False)
-    return {**report, "beyond_limit": beyond_limit}
+    return _report(classes, plan, result, beyond_limit, _remaining(plan, result), dry_run=False)
 
 
-def exit_code(plan: Plan, outcome: ReplayResult) -> int:
+def exit_code(plan: Plan, result: ReplayResult) -> int:
     """0 done, 1 something is left to do, 3 a dependency is unreachable."""
-    if outcome.problem is not None:
+    if result.problem is not None:
         return 3
-    return int(_remaining(plan, outcome) > 0)
+    return int(_remaining(plan, result) > 0)
 
 
-def _remaining(plan: Plan, outcome: ReplayResult) -> int:
-    return max(0, plan.chosen.total() - outcome.written.total()) + plan.left
+def _remaining(plan: Plan, result: ReplayResult) -> int:
+    return max(0, plan.chosen.total() - result.written.total()) + plan.left
 
 
-def _classes(plan: Plan) -> dict[str, ClassReport]:
+def _classes_of(plan: Plan) -> dict[str, ClassReport]:
     classes: dict[str, ClassReport] = {}
     for error_class in ErrorClass:
         chosen, exhausted = plan.chosen[error_class], plan.exhausted[error_class]
         if chosen or exhausted or plan.beyond_limit[error_class]:
-            left = {_EXHAUSTED: exhausted} if exhausted else {}
+            left = {"replayed too often (--max-replays)": exhausted} if exhausted else {}
             classes[error_class.value] = {"chosen": chosen, "written": 0, "failed_again": 0, "left": left}
     return classes
 
 
 def _report(
-    plan: Plan, classes: dict[str, ClassReport], outcome: ReplayResult, *, remaining: int, dry_run: bool
+    classes: dict[str, ClassReport],
+    plan: Plan,
+    result: ReplayResult,
+    beyond_limit: int,
+    remaining: int,
+    *,
+    dry_run: bool,
 ) -> Report:
     return {
         "dry_run": dry_run,
         "classes": classes,
         "foreign": plan.foreign,
-        "beyond_limit": plan.beyond_limit.total(),
-        "metrics_written": outcome.metrics,
-        "failed_as": {error_class.value: count for error_class, count in outcome.failed_as.most_common()},
+        "beyond_limit": beyond_limit,
+        "metrics_written": result.metrics,
+        "failed_as": {error_class.value: count for error_class, count in result.failed_as.most_common()},
         "remaining": remaining,
-        "interrupted": outcome.interrupted,
-        "problem": outcome.problem,
+        "interrupted": result.interrupted,
+        "problem": result.problem,
     }
 
 
-def beforehand(plan: Plan, table: str) -> Iterator[str]:
-    """Lines for whoever is about to agree."""
+def plan_summary(plan: Plan, table: str) -> Iterator[str]:
+    """Lines for the person who is about to confirm the replay."""
     chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in plan.chosen.most_common())
     yield f"{plan.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
-    for what, count in (
-        ("were replayed too often and are left alone (--max-replays)", plan.exhausted.total()),
-        ("more are beyond --limit", plan.beyond_limit.total()),
-    ):
-        if count:
-            yield f"{count:,} {what}"
+    if exhausted := plan.exhausted.total():
+        yield f"{exhausted:,} were replayed too often and are left alone (--max-replays)"
+    if beyond_limit := plan.beyond_limit.total():
+        yield f"{beyond_limit:,} more are beyond --limit"
     if plan.foreign:
         yield f"records on the topic that are no dead letters: {plan.foreign:,}"
     for other, count in plan.tables.most_common(5):
@@ -132,40 +132,30 @@ def beforehand(plan: Plan, table: str) -> Iterator[str]:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with an estimate on stderr, where that is a terminal; what is yielded is told how many are done."""
-    # Soft: what is logged meanwhile goes through it, and a line of JSON must not be broken into several.
+def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr, where that is a terminal; yields a function that sets how many are done."""
+    # soft_wrap: log lines pass through this console, and a line of JSON must not be broken.
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown_progress:
-        bar = shown_progress.add_task("", total=total)
-
-        def told(done: int) -> None:
-            shown_progress.update(bar, completed=done, total=max(total, done))
-
-        yield told
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.update(task, completed=done, total=max(total, done))
 
 
 def print_report(report: Report) -> None:
-    """A table by class."""
+    """Print a table by class, the reasons of what is left, and what is left to do."""
     console = Console(highlight=False)
-    table = Table()
-    would = report["dry_run"]
-    for name in (
-        "class",
-        "chosen",
-        "would be written" if would else "written",
-        "would fail" if would else "failed again",
-    ):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    reasons: Counter[str] = Counter()
+    dry_run = report["dry_run"]
+    table = Table("class")
+    for title in ("chosen", *(("would be written", "would fail") if dry_run else ("written", "failed again"))):
+        table.add_column(title, justify="right")
+    reasons: list[str] = []
     for name, of_class in report["classes"].items():
-        counts = (of_class["chosen"], of_class["written"], of_class["failed_again"])
-        table.add_row(name, *(f"{count:,}" for count in counts))
-        reasons.update({f"{name}: {reason}": count for reason, count in of_class["left"].items()})
+        table.add_row(name, f"{of_class['chosen']:,}", f"{of_class['written']:,}", f"{of_class['failed_again']:,}")
+        reasons += [f"{count:,} {name}: {reason}" for reason, count in of_class["left"].items()]
     console.print(table)
-    for reason, count in reasons.items():
-        console.print(Text(f"{count:,} {escape_control_characters(reason)}"))
+    for reason in reasons:
+        console.print(Text(escape_control_characters(reason)))
     for name, count in report["failed_as"].items():
         console.print(f"{count:,} failed again: metrics-worker dlq list --error-class {name}")
     if report["beyond_limit"]:
@@ -173,4 +163,4 @@ def print_report(report: Report) -> None:
     if report["foreign"]:
         console.print(f"records on the topic that are no dead letters (metrics-worker dlq list): {report['foreign']:,}")
     left = f"{report['remaining']:,} left to do" if report["remaining"] else "nothing left to do"
-    console.print("dry run: nothing was written; " * would + left)
+    console.print("dry run: nothing was written; " * dry_run + left)

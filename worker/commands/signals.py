@@ -1,49 +1,49 @@
-"""Signals that are meant for another process than the one that receives them."""
+"""Signal handling of a process that runs a command: signals are for the command."""
 
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from worker.commands.usage_reporter import FORWARDED
+from worker.commands.usage_reporter import FORWARDED_SIGNALS
 
-_TYPED = (signal.SIGINT, signal.SIGQUIT)
-"""Signals that a terminal sends when somebody types Ctrl-C or Ctrl-\\."""
+_TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGQUIT)
+"""Signals that a terminal sends for Ctrl-C and Ctrl-\\."""
 
 
 class SignalForwarder:
-    """A signal handler that passes signals on to a command of the same process group.
+    """A signal handler that forwards signals to a command of the same process group.
 
-    Signals that come before the command has started wait for it. Ctrl-C at a terminal reaches every process of the
-    group by itself, and many programs take a second one for impatience, so it is not passed on.
+    Signals that arrive before the command has started are forwarded once it has. Ctrl-C at a terminal reaches every
+    process of the group directly and is not forwarded: many programs abort at a second one.
     """
 
     def __init__(self) -> None:
-        self._process: int | None = None
-        self._waiting: list[int] = []
+        self._pid: int | None = None
+        self._pending: list[int] = []
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if self._process is None:
-            self._waiting.append(number)
-        elif number not in _TYPED or not _in_foreground():  # else the terminal has sent it to the whole group
-            _send(self._process, number)
+        if self._pid is None:
+            self._pending.append(number)
+        elif number not in _TERMINAL_SIGNALS or not _is_foreground_group():
+            _send(self._pid, number)
 
-    def to(self, process: int) -> None:
-        """Name the process that the signals are for."""
-        self._process = process
-        for number in self._waiting:
-            _send(process, number)
+    def set_target(self, pid: int) -> None:
+        """Set the process that gets the signals."""
+        self._pid = pid
+        for number in self._pending:
+            _send(pid, number)
 
 
-def _send(process: int, number: int) -> None:
+def _send(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
-        os.kill(process, number)
+        os.kill(pid, number)
 
 
-def _in_foreground() -> bool:
-    """Whether what is typed at the terminal, if there is one, goes to the process group of this process."""
+def _is_foreground_group() -> bool:
+    """Whether the terminal, if there is one, sends its signals to the process group of this process."""
     try:
         with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
@@ -53,23 +53,22 @@ def _in_foreground() -> bool:
 
 @contextmanager
 def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle the forwarded signals; one that is ignored (`nohup`, a background job) stays so, for the command too."""
+    """Handle the forwarded signals. An ignored signal (`nohup`, a background job) stays ignored, by the command too."""
     previous = {
-        number: signal.signal(number, handler) for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN
+        number: signal.signal(number, handler)
+        for number in FORWARDED_SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield
     finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
+        for number, handler_before in previous.items():
+            signal.signal(number, handler_before)
 
 
-@contextmanager
-def ignore_signals() -> Iterator[None]:
-    """Keep this process going through the signals that are forwarded to a command.
+def ignore_signals() -> AbstractContextManager[None]:
+    """Keep this process alive on the forwarded signals, from the start of a command until its event is sent.
 
-    For the time from the start of a command until its event is emitted: who stops a group of processes often signals
-    more than once, and the second time the command may be gone already.
+    A supervisor often signals the group more than once, and the command may have ended before the second signal.
     """
-    with handle_signals(lambda _number, _frame: None):
-        yield
+    return handle_signals(lambda _number, _frame: None)

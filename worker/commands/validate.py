@@ -1,4 +1,4 @@
-"""`metrics-worker validate`: what would become of events, before they are sent. Needs no settings and no servers."""
+"""`metrics-worker validate`: predict the result of events before they are sent. Needs no settings and no servers."""
 
 from contextlib import suppress
 from time import time
@@ -12,93 +12,98 @@ from worker.core.model import Failed, FailedMetric
 from worker.validation.line_reader import read_lines
 from worker.validation.validator import TOO_LARGE, ValidationResult, Validator
 
-_LARGEST = 1_048_576
-_SHOWN = 80
+_MAX_BYTES = 1_048_576
+_MAX_NAME_CHARACTERS = 80
 _MAX_FAILED = 20
-"""Failures of one line that are named for a person, who will not read a thousand."""
-_STRUCTURED = (("content-type", b"application/cloudevents+json"),)
+"""Failures of one line that are printed as text; --json prints all."""
+_CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each line, whatever becomes of it.")
-@click.option("-v", "--verbose", is_flag=True, help="Say something of every line, not only of those refused.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line of FILE.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every line of FILE, not only refused ones.")
 @click.option("--cloudevents", is_flag=True, help="Each line is a structured CloudEvent.")
 @click.option(
     "--max-bytes",
-    default=_LARGEST,
+    default=_MAX_BYTES,
     show_default=True,
     type=click.IntRange(1, 2**30),
     help="The longest value that the topic takes.",
 )
 def validate(file: IO[bytes], *, as_json: bool, verbose: bool, cloudevents: bool, max_bytes: int) -> None:
-    """Say what would become of the events in FILE (- for standard input), JSON lines, if they were sent.
+    """Predict what the worker would do with the events in FILE (- for standard input), JSON lines.
 
-    Reads them as the worker does. What only the table can refuse (a constraint) it does not know. Exit code 1 when a
-    metric or an event would be refused.
+    Reads them with the worker's own code, but without the constraints of the table. Exit code 1 when a metric or an
+    event would be refused.
     """
-    judge = Validator(int(time() * 1000), _STRUCTURED if cloudevents else ())
-    put = _put_document if as_json else _put_text
-    with suppress(KeyboardInterrupt):  # input without an end is ended like this
-        for verdict in judge.judge(read_lines(file, max_bytes), all_of_them=as_json or verbose):
-            put(verdict)
-    print_stderr(_summary(judge))
-    if judge.refused:
+    validator = Validator(int(time() * 1000), _CLOUDEVENTS_HEADERS if cloudevents else ())
+    print_result = _print_json_result if as_json else _print_result
+    with suppress(KeyboardInterrupt):  # ends an endless input
+        for result in validator.validate(read_lines(file, max_bytes), include_valid=as_json or verbose):
+            print_result(result)
+    print_stderr(_format_summary(validator))
+    if validator.refused:
         raise SystemExit(1)
 
 
-def _put_document(verdict: ValidationResult) -> None:
+def _print_json_result(result: ValidationResult) -> None:
     document = {
-        "line": verdict.number,
-        "refused": verdict.is_refused,
-        "rows": verdict.rows,
-        "skipped": verdict.skipped,
-        "dead_lettered": [_failure(item) for item in verdict.failed],
+        "line": result.number,
+        "refused": result.is_refused,
+        "rows": result.rows,
+        "skipped": result.skipped,
+        "dead_lettered": [_failure_document(item) for item in result.failed],
     }
-    if verdict.too_large:
-        document["not_sent"] = {"error_type": TOO_LARGE, "bytes": verdict.too_large}
+    if result.too_large:
+        document["not_sent"] = {"error_type": TOO_LARGE, "bytes": result.too_large}
     print_json(document)
 
 
-def _failure(item: Failed) -> dict[str, object]:
-    why = item.failure
+def _failure_document(item: Failed) -> dict[str, object]:
     return {
         "kind": "metric" if isinstance(item, FailedMetric) else "event",
-        "metric": _encodable(item.metric) if isinstance(item, FailedMetric) else None,
-        "error_class": why.error_class.value,
-        "error_type": why.error_type,
-        "error_message": _encodable(why.message),
+        "metric": _replace_surrogates(item.metric) if isinstance(item, FailedMetric) else None,
+        "error_class": item.failure.error_class.value,
+        "error_type": item.failure.error_type,
+        "error_message": _replace_surrogates(item.failure.message),
     }
 
 
-def _put_text(verdict: ValidationResult) -> None:
-    parts = [f"{verdict.rows} rows"] if verdict.rows != 1 else ["1 row"]
-    if verdict.skipped:
-        parts.append("skipped " + ", ".join(f"{count} {name}" for name, count in sorted(verdict.skipped.items())))
-    parts += [_words(item) for item in verdict.failed[:_MAX_FAILED]]
-    if len(verdict.failed) > _MAX_FAILED:
-        parts.append(f"and {len(verdict.failed) - _MAX_FAILED} metrics more would be dead letters (--json names all)")
-    if verdict.too_large:
-        parts = [f"not sent: {verdict.too_large} bytes are more than the topic takes (--max-bytes)"]
-    click.echo(f"line {verdict.number}: {'; '.join(parts)}")
+def _print_result(result: ValidationResult) -> None:
+    parts = ["1 row" if result.rows == 1 else f"{result.rows} rows"]
+    if result.skipped:
+        parts.append(_format_skipped(sorted(result.skipped.items())))
+    parts += [_format_failure(item) for item in result.failed[:_MAX_FAILED]]
+    if len(result.failed) > _MAX_FAILED:
+        parts.append(f"{len(result.failed) - _MAX_FAILED} more metrics would be dead letters (--json prints all)")
+    if result.too_large:
+        parts = [f"not sent: {result.too_large} bytes are more than the topic takes (--max-bytes)"]
+    click.echo(f"line {result.number}: {'; '.join(parts)}")
 
 
-def _words(item: Failed) -> str:
-    why = f"{item.failure.error_type}: {escape_control_characters(item.failure.message)}"
+def _format_failure(item: Failed) -> str:
+    name = "the whole event"
     if isinstance(item, FailedMetric):
-        return f'metric "{escape_control_characters(item.metric, _SHOWN)}" would be a dead letter, {why}'
-    return f"the whole event would be a dead letter, {why}"
+        name = f'metric "{escape_control_characters(item.metric, _MAX_NAME_CHARACTERS)}"'
+    return (
+        f"{name} would be a dead letter, {item.failure.error_type}: {escape_control_characters(item.failure.message)}"
+    )
 
 
-def _summary(judge: Validator) -> str:
-    parts = [f"{judge.lines} events", f"{judge.rows} rows"]
-    if judge.skipped:
-        parts.append("skipped " + ", ".join(f"{count} {name}" for name, count in judge.skipped.most_common()))
-    if judge.refused:
-        parts.append(f"{judge.refused} events refused, whole or in part")
-        parts.append(", ".join(f"{count} {name}" for name, count in judge.failed.most_common()))
+def _format_summary(validator: Validator) -> str:
+    parts = [f"{validator.lines} events", f"{validator.rows} rows"]
+    if validator.skipped:
+        parts.append(_format_skipped(validator.skipped.most_common()))
+    if validator.refused:
+        parts.append(f"{validator.refused} events refused, wholly or in part")
+        parts.append(", ".join(f"{count} {name}" for name, count in validator.failed.most_common()))
     return "; ".join(parts)
 
 
-def _encodable(text: str) -> str:
+def _format_skipped(counts: list[tuple[str, int]]) -> str:
+    return "skipped " + ", ".join(f"{count} {name}" for name, count in counts)
+
+
+def _replace_surrogates(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

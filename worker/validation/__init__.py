@@ -1,1 +1,1 @@
-"""What would become of an event, told before it is sent. Speaks to nobody."""
+"""Predicts the result of events before they are sent, without a connection to any server."""

@@ -1,4 +1,4 @@
-"""Lines of a file of any length, in bounded memory."""
+"""Reads lines of any length in bounded memory."""
 
 from collections.abc import Iterator
 from typing import IO, NamedTuple
@@ -7,10 +7,10 @@ _CHUNK_BYTES = 65_536
 
 
 class Line(NamedTuple):
-    """One line.
+    """A line of a file.
 
     Attributes:
-        number: of the line, from 1; lines without content count.
+        number: from 1; blank lines count.
         content: without its line feed; None where it is longer than allowed.
         size: bytes, without the line feed.
     """
@@ -21,29 +21,29 @@ class Line(NamedTuple):
 
 
 def read_lines(file: IO[bytes], max_bytes: int) -> Iterator[Line]:
-    """The lines of `file` that are not blank, as `produce` would send them; of those that are too long only the size.
+    """Read the lines that `produce` would send, that is those that are not blank.
 
     Args:
-        file: opened for bytes; it may have no end.
+        file: opened for bytes; it may be endless.
         max_bytes: longest line whose content is kept.
     """
     number = 0
     while content := file.readline(max_bytes + 1):
         number += 1
-        if content[-1] == 10:
+        if content.endswith(b"\n"):
             content = content[:-1]
         elif len(content) > max_bytes:
-            yield Line(number, None, len(content) + _skip(file))
+            yield Line(number, None, len(content) + _skip_to_line_end(file))
             continue
         if content.strip():
             yield Line(number, content, len(content))
 
 
-def _skip(file: IO[bytes]) -> int:
-    """Read on to the end of the line; how many bytes that were, the line feed not counted."""
+def _skip_to_line_end(file: IO[bytes]) -> int:
+    """Skip the rest of the line; returns its bytes without the line feed."""
     skipped = 0
     while chunk := file.readline(_CHUNK_BYTES):
-        if chunk[-1] == 10:
+        if chunk.endswith(b"\n"):
             return skipped + len(chunk) - 1
         skipped += len(chunk)
     return skipped

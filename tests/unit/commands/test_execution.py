@@ -358,7 +358,7 @@ def test_a_signal_that_comes_before_the_command_waits_for_it() -> None:
     forward(signal.SIGTERM, None)
 
     with subprocess.Popen([*PYTHON, "input()"], stdin=subprocess.PIPE) as command:  # noqa: S603
-        forward.to(command.pid)
+        forward.set_target(command.pid)
         assert command.wait() == -signal.SIGTERM
 
     forward(signal.SIGTERM, None)  # nobody is there any more

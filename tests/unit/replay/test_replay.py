@@ -12,7 +12,7 @@ from tests.support.events import event, read, record
 from tests.support.fakes import UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic
 from tests.support.worker_harness import WorkerHarness, rig
 from worker.commands.replay import replay as command
-from worker.commands.replay_report import beforehand, exit_code, report_plan, report_result
+from worker.commands.replay_report import exit_code, plan_summary, report_plan, report_result
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
@@ -252,7 +252,7 @@ class TestTheDryRun:
         plan = await (await DeadLetterScan.now(await topic_of(metric("m")))).scan(
             lambda: Plan(ReplayPolicy(), "other.table")
         )
-        assert any("meant for default.execution_metrics" in line for line in beforehand(plan, "other.table"))
+        assert any("meant for default.execution_metrics" in line for line in plan_summary(plan, "other.table"))
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class TestCommand:
             ),
             'line 3: 1 row; metric "b" would be a dead letter, UnrepresentableNumber: NaN does not fit a Float64',
         ]
-        assert "2 events refused, whole or in part" in result.stderr
+        assert "2 events refused, wholly or in part" in result.stderr
 
     def test_says_all_of_it_when_asked(self) -> None:
         result = run([encoded(event(metrics={"a": 1, "s": "x", "n": None, "m": "y"}))], "--verbose")
@@ -117,9 +117,9 @@ def test_says_what_the_worker_does_of_every_record_of_the_fuzz_corpus() -> None:
         record = make(7, number)
         if not record.value or record.unreadable or len(record.value) > 4_000_000:
             continue
-        judge = Validator(record.timestamp, record.headers)
+        validator = Validator(record.timestamp, record.headers)
         lines = [Line(1, encoded(event(metrics={"a": 1, "s": ""})), 0), Line(2, record.value, len(record.value))]
-        _, verdict = judge.judge(lines, all_of_them=True)
+        _, verdict = validator.validate(lines, include_valid=True)
         alone = FanOut()
         alone.add_record(Record(record.value, offset=2, timestamp=record.timestamp, headers=tuple(record.headers)))
         assert (verdict.rows, verdict.skipped) == (alone.rows, dict(alone.skipped)), record.name
