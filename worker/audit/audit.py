@@ -22,8 +22,8 @@ from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecor
 from worker.events.fan_out import FanOut
 
 _CHUNK_RECORDS, _CHUNK_BYTES = 2_000, 100_000
-"""Limits of a chunk; a single record may exceed the bytes. They limit the rows to 20,000: the shortest metric is `"":1,`.
-"""
+"""Limits of a chunk; a single record may exceed the bytes. They limit the rows to 20,000, because the shortest metric
+is `"":1,`."""
 _DAY = 86_400_000
 _EPOCH = date(1970, 1, 1)
 

@@ -109,7 +109,13 @@ class _Sender:
         """Send `line`; when too many lines are in flight, wait for all of them first."""
         if len(self._in_flight) >= _MAX_IN_FLIGHT:
             await self.flush()
-        await self._send(line)
+        try:
+            async with self._deadline(line):
+                acknowledgement = await self._producer.send(self._topic, line.value, _record_key(line.value))
+        except MessageSizeTooLargeError:
+            self.too_large.append(line.number)
+        else:
+            self._in_flight.append((line, asyncio.ensure_future(acknowledgement)))
 
     async def flush(self) -> None:
         """Wait until each line is acknowledged or known to be too large."""
@@ -120,7 +126,7 @@ class _Sender:
                 refused.append(line)
         # A broker refuses a whole batch: send each line of a refused batch again, alone.
         for line in refused:
-            await self._send(line)
+            await self.send(line)
             if self._in_flight and not await self._is_first_acknowledged():
                 self.too_large.append(line.number)
 
@@ -130,15 +136,6 @@ class _Sender:
             if not acknowledgement.cancel() and not acknowledgement.cancelled():
                 acknowledgement.exception()  # retrieved, so that asyncio does not log it: the failure is reported
         self._in_flight.clear()
-
-    async def _send(self, line: _Line) -> None:
-        try:
-            async with self._deadline(line):
-                acknowledgement = await self._producer.send(self._topic, line.value, _record_key(line.value))
-        except MessageSizeTooLargeError:
-            self.too_large.append(line.number)
-        else:
-            self._in_flight.append((line, asyncio.ensure_future(acknowledgement)))
 
     async def _is_first_acknowledged(self) -> bool:
         """Wait for the oldest line in flight; False when its batch was too large."""

@@ -1,4 +1,4 @@
-"""Real commands are run and measured; whatever becomes of them, there is an event."""
+"""Real commands are run and measured; every execution gives an event, however the command ends."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import jsonschema
 import orjson
 import pytest
 
+from tests.support.events import Record
 from worker.commands.execution import Execution, measure
 from worker.commands.signals import SignalForwarder
 from worker.events.decode import decode
@@ -37,10 +38,10 @@ with ignore_signals():
     print(json.dumps([execution.event, execution.exit_code, execution.problem]), flush=True)
 """,
 )
-"""Measures its arguments in a process of its own: prints its process id, and in the end what was made of them."""
+"""Measures its arguments in a process of its own: prints its process id, and at the end the execution."""
 
-SAY_AND_WAIT = """
-import os, signal
+PRINT_SIGNALS = """
+import os, signal, time
 def handle(number, frame):
     os.write(1, f"got {signal.Signals(number).name}\\n".encode())
     if number != signal.SIGINT:
@@ -49,26 +50,13 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, handle)
 os.write(1, b"ready\\n")
 while True:
-    signal.pause()
+    time.sleep(0.05)  # not pause(), which a signal just before it would never end
 """
-"""Says what signals it gets, without `print`, which no handler may do; ends with 7 at any but SIGINT."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """An event as the worker meets it on the topic."""
-
-    value: bytes
-    key: bytes | None = None
-    topic: str = "events"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    headers: tuple[tuple[str, bytes | None], ...] = ()
+"""Prints the signals that it receives; exits with 7 at any but SIGINT."""
 
 
 def run(*command: str) -> Execution:
-    return measure(command, "agent", "somebody")
+    return measure(command, "agent", "user")
 
 
 def metrics_of(execution: Execution) -> dict[str, Any]:
@@ -80,39 +68,34 @@ def metrics_of(execution: Execution) -> dict[str, Any]:
 # The event
 
 
-def test_the_event_is_one_that_the_worker_reads() -> None:
+def test_event_can_be_decoded_by_the_worker() -> None:
     execution = run(*PYTHON, "pass")
     event = decode(Record(orjson.dumps(execution.event)))
 
     assert event is not None
     assert str(event.execution_id) == execution.event["execution_id"]
-    assert (event.agent_name, event.user_id) == ("agent", "somebody")
+    assert (event.agent_name, event.user_id) == ("agent", "user")
     assert event.completed_at == pytest.approx(event.metrics["end_timestamp"] * 1000, abs=1)  # type: ignore[operator]
     assert all(isinstance(value, int | float) for value in event.metrics.values())
     assert execution.event["status"] == "succeeded"
     assert (execution.exit_code, execution.problem) == (0, None)
+    metrics: dict[str, Any] = event.metrics
+    assert metrics["total_duration_seconds"] > 0
+    assert metrics["execution_time_ms"] == metrics["total_duration_seconds"] * 1000
+    duration = metrics["end_timestamp"] - metrics["start_timestamp"]
+    assert duration == pytest.approx(metrics["total_duration_seconds"], abs=1e-6)
 
 
 @pytest.mark.parametrize("command", ["true", "false", "no-such-command"])
-def test_the_event_keeps_to_the_published_schema(command: str) -> None:
+def test_event_is_valid_by_the_published_schema(command: str) -> None:
     jsonschema.validate(run(command).event, SCHEMA, format_checker=jsonschema.FormatChecker())
 
 
-def test_each_execution_has_an_id_of_its_own() -> None:
+def test_each_execution_has_its_own_id() -> None:
     assert run("true").event["execution_id"] != run("true").event["execution_id"]
 
 
-def test_the_times_agree() -> None:
-    metrics = metrics_of(run(*PYTHON, "pass"))
-
-    assert metrics["total_duration_seconds"] > 0
-    assert metrics["execution_time_ms"] == metrics["total_duration_seconds"] * 1000
-    assert metrics["end_timestamp"] - metrics["start_timestamp"] == pytest.approx(
-        metrics["total_duration_seconds"], abs=1e-6
-    )
-
-
-def test_a_name_that_no_event_may_have_is_made_one() -> None:
+def test_names_are_made_valid() -> None:
     event = measure(["true"], "agent\udcff" + "x" * 300, "user\udcff").event
 
     assert event["agent_name"] == "agent?" + "x" * 250
@@ -120,28 +103,23 @@ def test_a_name_that_no_event_may_have_is_made_one() -> None:
 
 
 @pytest.mark.parametrize(("command", "agent_name"), [([], "agent"), (["true"], "")])
-def test_command_and_agent_are_needed(command: list[str], agent_name: str) -> None:
+def test_command_and_agent_are_required(command: list[str], agent_name: str) -> None:
     with pytest.raises(ValueError, match="needed"):
         measure(command, agent_name)
 
 
-# What is measured
+# Measurements
 
 
-def test_the_peak_of_memory() -> None:
-    metrics = metrics_of(run(*PYTHON, "x = b'x' * (200 * 2**20); del x"))
-
-    assert 200 < metrics["memory_usage_mb"] < 250
-
-
-def test_the_memory_of_this_process_does_not_count() -> None:
-    ballast = b"x" * (200 * 2**20)
+def test_memory_is_the_peak_of_the_command() -> None:
+    ballast = b"x" * (400 * 2**20)  # of this process: it must not count
 
     assert metrics_of(run("true"))["memory_usage_mb"] < 50
+    assert 200 < metrics_of(run(*PYTHON, "x = b'x' * (200 * 2**20); del x"))["memory_usage_mb"] < 250
     del ballast
 
 
-def test_the_memory_of_a_grandchild_counts() -> None:
+def test_memory_includes_a_grandchild() -> None:
     grandchild = (*PYTHON, "x = b'x' * (200 * 2**20)")
 
     metrics = metrics_of(run(*PYTHON, "import subprocess, sys; subprocess.run(sys.argv[1:])", *grandchild))
@@ -149,7 +127,7 @@ def test_the_memory_of_a_grandchild_counts() -> None:
     assert metrics["memory_usage_mb"] > 200
 
 
-def test_cpu() -> None:
+def test_cpu_time_and_percent_are_those_of_the_command() -> None:
     metrics = metrics_of(run(*PYTHON, "from time import process_time\nwhile process_time() < 0.3: pass"))
 
     cpu_seconds = metrics["user_cpu_seconds"] + metrics["system_cpu_seconds"]
@@ -157,7 +135,7 @@ def test_cpu() -> None:
     assert metrics["cpu_percent"] == pytest.approx(100 * cpu_seconds / metrics["total_duration_seconds"])
 
 
-def test_waiting_is_not_cpu() -> None:
+def test_waiting_counts_as_duration_and_not_as_cpu() -> None:
     metrics = metrics_of(run(*PYTHON, "import select; select.select([], [], [], 0.3)"))
 
     assert metrics["total_duration_seconds"] >= 0.3
@@ -165,28 +143,26 @@ def test_waiting_is_not_cpu() -> None:
     assert metrics["voluntary_context_switches"] >= 1
 
 
-# How commands end
+# Exit codes
 
 
-def test_a_failing_command() -> None:
-    execution = run(*PYTHON, "raise SystemExit(3)")
+@pytest.mark.parametrize(
+    ("program", "exit_code"),
+    [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 128 + signal.SIGKILL)],
+    ids=["exit", "signal"],
+)
+def test_failing_command_is_measured_and_its_code_kept(program: str, exit_code: int) -> None:
+    execution = run(*PYTHON, program)
 
-    assert execution.exit_code == 3
+    assert execution.exit_code == exit_code
     assert execution.event["status"] == "failed"
     metrics = metrics_of(execution)
-    assert metrics["exit_code"] == 3
+    assert metrics["exit_code"] == exit_code
     assert metrics["result_success"] is False
     assert metrics["memory_usage_mb"] > 0
 
 
-def test_a_command_that_is_killed() -> None:
-    execution = run(*PYTHON, "import os; os.kill(os.getpid(), 9)")
-
-    assert execution.exit_code == 128 + signal.SIGKILL
-    assert metrics_of(execution)["exit_code"] == 128 + signal.SIGKILL
-
-
-def test_a_command_that_is_not_there() -> None:
+def test_missing_command_is_127_without_measurements() -> None:
     execution = run("no-such-command", "argument")
 
     assert execution.exit_code == 127
@@ -197,7 +173,7 @@ def test_a_command_that_is_not_there() -> None:
     assert "memory_usage_mb" not in metrics
 
 
-def test_a_command_that_is_no_program(tmp_path: Path) -> None:
+def test_command_that_is_not_executable_is_126(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("just text")
 
@@ -206,7 +182,7 @@ def test_a_command_that_is_no_program(tmp_path: Path) -> None:
     assert run(str(text)).exit_code == 126
 
 
-def test_nobody_knows_what_became_of_the_command() -> None:
+def test_killed_usage_reporter_gives_an_event_without_measurements() -> None:
     execution = run(*PYTHON, "import os; os.kill(os.getppid(), 9)")
 
     assert execution.exit_code == 128 + signal.SIGKILL
@@ -214,31 +190,36 @@ def test_nobody_knows_what_became_of_the_command() -> None:
     assert metrics_of(execution)["result_success"] is False
 
 
-# What the command sees
+# What the command inherits
 
 
 @dataclass
-class Measuring:
+class MeasuringProcess:
     """A process that measures a command, with that command's standard input and output."""
 
     process: subprocess.Popen[str]
     pid: int
 
-    def line(self) -> str:
+    def read_line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
+    def type(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
     def result(self) -> tuple[dict[str, Any], int]:
-        event, exit_code, problem = json.loads(self.line())
+        event, exit_code, problem = json.loads(self.read_line())
         assert self.process.wait() == 0
         assert problem is None
         return event, exit_code
 
 
 @contextmanager
-def measuring(*command: str, around: tuple[str, ...] = ()) -> Iterator[Measuring]:
-    with subprocess.Popen(  # noqa: S603 - what the tests here say
-        [*around, *MEASURE, *command],
+def measuring(*command: str, wrapper: tuple[str, ...] = ()) -> Iterator[MeasuringProcess]:
+    with subprocess.Popen(  # noqa: S603 - the commands of the tests here
+        [*wrapper, *MEASURE, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -247,27 +228,22 @@ def measuring(*command: str, around: tuple[str, ...] = ()) -> Iterator[Measuring
     ) as process:
         try:
             assert process.stdout is not None
-            yield Measuring(process, int(process.stdout.readline()))
+            yield MeasuringProcess(process, int(process.stdout.readline()))
         finally:
             process.kill()
 
 
-def test_the_standard_streams_are_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
+def test_command_inherits_the_standard_streams(capfd: pytest.CaptureFixture[str]) -> None:
     run("sh", "-c", "echo out; echo err >&2")
-
     assert capfd.readouterr() == ("out\n", "err\n")
 
-
-def test_standard_input_is_the_commands() -> None:
-    with measuring("cat") as child:
-        assert child.process.stdin is not None
-        child.process.stdin.write("one line\n")
-        child.process.stdin.close()
-        assert child.line() == "one line"
+    with measuring("head", "-n", "1") as child:
+        child.type("one line\n")
+        assert child.read_line() == "one line"
         assert child.result()[1] == 0
 
 
-def test_other_descriptors_that_the_shell_has_opened_are_passed_on() -> None:
+def test_command_inherits_other_descriptors() -> None:
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
 
@@ -278,8 +254,8 @@ def test_other_descriptors_that_the_shell_has_opened_are_passed_on() -> None:
         assert pipe.read() == "through"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
-def test_the_command_begins_with_ordinary_signals(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_command_starts_without_blocked_or_ignored_signals(capfd: pytest.CaptureFixture[str]) -> None:
     run("grep", "^Sig", "/proc/self/status")
 
     masks = dict(line.split(":\t") for line in capfd.readouterr().out.splitlines())
@@ -289,88 +265,71 @@ def test_the_command_begins_with_ordinary_signals(capfd: pytest.CaptureFixture[s
         assert not ignored & 1 << number - 1
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
-    ask = "import signal; print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
+def test_ignored_signal_stays_ignored_by_the_command() -> None:
+    program = "import signal; print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
 
-    with measuring(*PYTHON, ask, around=("sh", "-c", 'trap "" HUP; exec "$@"', "sh")) as child:
-        assert child.line() == "True"
+    with measuring(*PYTHON, program, wrapper=("sh", "-c", 'trap "" HUP; exec "$@"', "sh")) as child:
+        assert child.read_line() == "True"
 
 
 # Signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_a_signal_goes_to_the_command_and_the_event_is_emitted(number: signal.Signals) -> None:
-    with measuring(*PYTHON, SAY_AND_WAIT) as child:
-        assert child.line() == "ready"
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_signal_is_forwarded_and_the_event_kept(number: signal.Signals) -> None:
+    with measuring(*PYTHON, PRINT_SIGNALS) as child:
+        assert child.read_line() == "ready"
         os.kill(child.pid, number)
-        assert child.line() == f"got {number.name}"
+        assert child.read_line() == f"got {number.name}"
+        if number is signal.SIGINT:  # the command continues
+            os.kill(child.pid, signal.SIGTERM)
+            assert child.read_line() == "got SIGTERM"
         event, exit_code = child.result()
 
     assert exit_code == event["metrics"]["exit_code"] == 7
 
 
-def test_sigint_without_a_terminal_goes_to_the_command() -> None:
-    with measuring(*PYTHON, SAY_AND_WAIT) as child:
-        assert child.line() == "ready"
-        os.kill(child.pid, signal.SIGINT)
-        assert child.line() == "got SIGINT"
-        os.kill(child.pid, signal.SIGTERM)
-        assert child.line() == "got SIGTERM"
-        assert child.result()[1] == 7
-
-
-def test_a_command_that_handles_no_signal_ends_by_it() -> None:
+def test_command_that_handles_no_signal_is_ended_by_one_to_the_whole_group() -> None:
     with measuring("sh", "-c", "echo ready; exec cat") as child:
-        assert child.line() == "ready"
-        os.kill(child.pid, signal.SIGTERM)
+        assert child.read_line() == "ready"
+        for _ in range(3):
+            os.killpg(child.pid, signal.SIGTERM)
         event, exit_code = child.result()
 
     assert exit_code == 128 + signal.SIGTERM
     assert event["status"] == "failed"
 
 
-def test_the_whole_group_may_be_told() -> None:
-    with measuring("sh", "-c", "echo ready; exec cat") as child:
-        assert child.line() == "ready"
-        for _ in range(3):
-            os.killpg(child.pid, signal.SIGTERM)
-        assert child.result()[1] == 128 + signal.SIGTERM
-
-
 def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
     terminal = (sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])")
 
-    with measuring(*PYTHON, SAY_AND_WAIT, around=terminal) as child:
-        assert child.line() == "ready"
-        assert child.process.stdin is not None
-        child.process.stdin.write("\x03")
-        child.process.stdin.flush()
-        assert child.line().removeprefix("^C") == "got SIGINT"
-        # A second SIGINT would come before this, because the measuring process handles them in this order.
+    with measuring(*PYTHON, PRINT_SIGNALS, wrapper=terminal) as child:
+        assert child.read_line() == "ready"
+        child.type("\x03")
+        assert child.read_line().removeprefix("^C") == "got SIGINT"
+        # A second SIGINT would arrive before this, because the measuring process handles them in this order.
         os.kill(child.pid, signal.SIGTERM)
-        assert child.line() == "got SIGTERM"
+        assert child.read_line() == "got SIGTERM"
         assert child.result()[1] == 7
 
 
-def test_a_signal_that_comes_before_the_command_waits_for_it() -> None:
-    forward = SignalForwarder()
-    forward(signal.SIGTERM, None)
+def test_signal_before_the_start_is_forwarded_after_it() -> None:
+    forwarder = SignalForwarder()
+    forwarder(signal.SIGTERM, None)
 
     with subprocess.Popen([*PYTHON, "input()"], stdin=subprocess.PIPE) as command:  # noqa: S603
-        forward.set_target(command.pid)
+        forwarder.set_target(command.pid)
         assert command.wait() == -signal.SIGTERM
 
-    forward(signal.SIGTERM, None)  # nobody is there any more
+    forwarder(signal.SIGTERM, None)  # the process has ended: no error
 
 
-def test_handlers_are_put_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
+def test_signal_handlers_are_restored() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = [signal.getsignal(number) for number in numbers]
 
     run("true")
     run("no-such-command")
 
-    assert before == [
-        signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    ]
+    assert before == [signal.getsignal(number) for number in numbers]
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())

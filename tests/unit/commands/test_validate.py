@@ -1,0 +1,104 @@
+"""`metrics-worker validate` prints what would be refused, and nothing when all is valid."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.support.events import encoded, event
+from worker.cli import cli
+
+
+def run(lines: list[bytes], *options: str) -> Result:
+    return CliRunner().invoke(cli, ["validate", "-", *options], input=b"\n".join(lines))
+
+
+def documents(*lines: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(list(lines), "--json").stdout.splitlines()]
+
+
+def test_valid_events_give_no_output_but_the_summary() -> None:
+    result = run([encoded(event(metrics={"a": 1, "b": True, "model": "m"})), b"", encoded(event())])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "2 events; 4 rows; skipped 1 string\n"
+
+
+def test_refused_events_and_metrics_are_explained() -> None:
+    lines = [encoded(event()), encoded(event(agent_name="")), encoded(event(metrics={"a": 1, "b": float("nan")}))]
+    result = run(lines)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        (
+            "line 2: 0 rows; the whole event would be a dead letter, InvalidField: "
+            "agent_name must be a string of 1 to 256 characters; got ''"
+        ),
+        'line 3: 1 row; metric "b" would be a dead letter, UnrepresentableNumber: NaN does not fit a Float64',
+    ]
+    assert "2 events refused, wholly or in part" in result.stderr
+
+
+def test_text_lists_at_most_twenty_failures_of_a_line() -> None:
+    result = run([encoded(event(metrics={f"m{number}": float("nan") for number in range(22)}))])
+    assert result.stdout.count("NaN does not fit") == 20
+    assert "2 more metrics would be dead letters (--json prints all)" in result.stdout
+
+
+def test_verbose_prints_every_line() -> None:
+    result = run([encoded(event(metrics={"a": 1, "s": "x", "n": None, "m": "y"}))], "--verbose")
+    assert result.stdout == "line 1: 1 row; skipped 1 null, 2 string\n"
+
+
+def test_blank_lines_count_in_line_numbers() -> None:
+    found = documents(b"", b"  ", encoded(event()), b"{")
+    assert [(document["line"], document["refused"]) for document in found] == [(3, False), (4, True)]
+    assert found[1]["dead_lettered"][0]["error_type"] == "InvalidJSON"
+
+
+def test_structured_cloudevents_are_read_with_the_option() -> None:
+    wrapped = encoded({"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "data": event()})
+    assert run([wrapped], "--cloudevents").exit_code == 0
+    assert run([wrapped]).exit_code == 1
+
+
+def test_output_contains_no_control_sequence() -> None:
+    assert "\x1b" not in run([encoded(event(metrics={"\x1b[31m" * 60: 1, "\ud800": 1}))]).stdout
+    assert documents(encoded(event(metrics={"\ud800": 1})))[0]["dead_lettered"][0]["metric"] == "\\ud800"
+    json_output = run([encoded(event(metrics={"\x9b31m\x7f\u202e" + "n" * 300: 1}))], "--json").stdout
+    assert json_output.isascii()
+    assert json_output.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("arguments", [[], ["/no/such/file"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(cli, ["validate", *arguments]).exit_code == 2
+
+
+def test_line_larger_than_the_topic_allows_is_refused() -> None:
+    line = encoded(event())
+    assert run([line], "--max-bytes", str(len(line))).exit_code == 0
+    result = run([line], "--max-bytes", str(len(line) - 1))
+    assert result.exit_code == 1
+    assert f"{len(line)} bytes are more than the topic takes" in result.stdout
+    (document,) = [json.loads(line) for line in run([line], "--json", "--max-bytes", "1").stdout.splitlines()]
+    assert document["not_sent"] == {"error_type": "TooLarge", "bytes": len(line)}
+
+
+def test_memory_is_bounded() -> None:
+    """A line of half a gigabyte and then 200,000 lines, read with less memory than that."""
+    program = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29));"
+        "sys.argv = ['metrics-worker', 'validate', '-']; runpy.run_module('worker', run_name='__main__')"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        for _ in range(512):
+            process.stdin.write(b"x" * 2**20)
+        process.stdin.write(b"\n" + (encoded(event()) + b"\n") * 200_000)
+        out, err = process.communicate(timeout=100)
+    assert (process.returncode, len(out.splitlines())) == (1, 1), err[-500:]
+    assert err.startswith(b"200001 events; 400000 rows")
