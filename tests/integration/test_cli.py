@@ -1,4 +1,4 @@
-"""The commands as processes: what they print, and with what they exit."""
+"""The commands as processes: their output and their exit codes."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ _SECONDS = 40.0
 
 @pytest.fixture
 def run(environment: Environment) -> Run:
-    """Runs a command of the worker; `changes` are made to the environment."""
+    """Runs a command of the worker; `changes` are set in its environment."""
 
     def run(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "worker", *arguments]
@@ -32,52 +32,70 @@ def run(environment: Environment) -> Run:
     return run
 
 
-class TestCheck:
-    def test_all_is_well(self, run: Run) -> None:
-        done = run("check")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
-
-    def test_names_each_dependency_that_is_not(self, run: Run) -> None:
-        done = run("check", "--json", KAFKA_DLQ_TOPIC="absent", CLICKHOUSE_PORT=str(free_port()))
-        findings = [json.loads(line) for line in done.stdout.splitlines()]
-        assert done.returncode == 3
-        assert {finding["what"]: finding["ok"] for finding in findings} == {
-            "configuration": True,
-            "topic": True,
-            "dead-letter topic": False,
-            "consumer group": True,
-            "ClickHouse": False,
-        }
-
-    def test_a_wrong_variable_is_named_and_no_secret_shown(self, run: Run) -> None:
-        done = run("check", CLICKHOUSE_PORT="tcp://10.0.0.1:9000", CLICKHOUSE_PASSWORD="hunter2")  # noqa: S106
-        assert (done.returncode, done.stdout) == (2, "")
-        assert "CLICKHOUSE_PORT" in done.stderr
-        assert "enableServiceLinks" in done.stderr
-        assert "hunter2" not in done.stderr
+# check
 
 
-class TestRun:
-    def test_refuses_to_start_without_its_topics(self, run: Run) -> None:
-        done = run("run", KAFKA_TOPIC="absent")
-        assert done.returncode == 3
-        assert "topic absent does not exist" in done.stderr
-        assert "Traceback" not in done.stderr
-
-    def test_refuses_to_start_without_kafka(self, run: Run) -> None:
-        done = run("run", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
-        assert done.returncode == 3
-        assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
+def test_check_prints_a_line_for_each_dependency(run: Run) -> None:
+    done = run("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
 
 
-def test_migrate_says_what_it_does(run: Run, clickhouse: Client) -> None:
+def test_check_fails_only_for_missing_dependencies(run: Run) -> None:
+    done = run("check", "--json", KAFKA_DLQ_TOPIC="absent", CLICKHOUSE_PORT=str(free_port()))
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 3
+    assert {result["what"]: result["ok"] for result in results} == {
+        "configuration": True,
+        "topic": True,
+        "dead-letter topic": False,
+        "consumer group": True,
+        "ClickHouse": False,
+    }
+
+
+def test_wrong_variable_is_named_without_its_secret(run: Run) -> None:
+    done = run("check", CLICKHOUSE_PORT="tcp://10.0.0.1:9000", CLICKHOUSE_PASSWORD="hunter2")  # noqa: S106
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "CLICKHOUSE_PORT" in done.stderr
+    assert "enableServiceLinks" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_check_names_a_column_of_the_wrong_type(run: Run, clickhouse: Client) -> None:
+    clickhouse.execute("ALTER TABLE execution_metrics MODIFY COLUMN metric_value Float32")
+    done = run("check")
+    assert done.returncode == 3
+    assert "column metric_value is Float32; it should be Float64" in done.stdout
+
+
+# run
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("KAFKA_TOPIC", "absent", "topic absent does not exist"),
+        ("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}", "KAFKA_BOOTSTRAP_SERVERS"),
+    ],
+)
+def test_worker_does_not_start_without_kafka_or_its_topic(run: Run, variable: str, value: str, message: str) -> None:
+    done = run("run", **{variable: value})
+    assert done.returncode == 3
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# migrate
+
+
+def test_migrate_creates_tables_once(run: Run, clickhouse: Client) -> None:
     clickhouse.execute("DROP TABLE execution_metrics_migrations")
     assert "applied 0001_execution_metrics.sql" in run("migrate").stderr
     assert run("migrate").stderr.strip() == "nothing to apply"
 
 
-def test_migrate_says_by_its_exit_code_what_is_the_matter(run: Run, clickhouse: Client) -> None:
+def test_migrate_status_and_dry_run_show_pending_migrations(run: Run, clickhouse: Client) -> None:
     done = run("migrate", "status")
     assert (done.returncode, done.stderr) == (0, "")
     assert "0001_execution_metrics.sql  applied" in done.stdout.splitlines()
@@ -85,11 +103,16 @@ def test_migrate_says_by_its_exit_code_what_is_the_matter(run: Run, clickhouse: 
         "ALTER TABLE execution_metrics_migrations DELETE WHERE name > '0002' SETTINGS mutations_sync = 2"
     )
     done = run("migrate", "status", "--json")
-    found = {line["migration"]: line["state"] for line in map(json.loads, done.stdout.splitlines())}
-    assert (done.returncode, found["0001_execution_metrics.sql"], found["0003_views.sql"]) == (1, "applied", "pending")
+    states = {line["migration"]: line["state"] for line in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1
+    assert (states["0001_execution_metrics.sql"], states["0003_views.sql"]) == ("applied", "pending")
     done = run("migrate", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     assert "CREATE OR REPLACE VIEW execution_metrics_per_minute" in done.stdout
+
+
+def test_migrate_exits_with_1_while_another_process_migrates(run: Run, clickhouse: Client) -> None:
+    clickhouse.execute("ALTER TABLE execution_metrics_migrations DELETE WHERE 1 SETTINGS mutations_sync = 2")
     clickhouse.execute(
         "CREATE TABLE execution_metrics_migrations_lock_1 (x UInt8) ENGINE = Memory COMMENT "
         """'{"id": "", "owner": "process 7 on pod-a", "until": "2299-01-01 00:00:00 UTC", "expires": 10383033600}'"""
@@ -97,21 +120,19 @@ def test_migrate_says_by_its_exit_code_what_is_the_matter(run: Run, clickhouse: 
     done = run("migrate")
     assert (done.returncode, done.stdout) == (1, "")
     assert "process 7 on pod-a is migrating" in done.stderr
-    clickhouse.execute("DROP TABLE execution_metrics_migrations_lock_1")
+
+
+def test_migrate_applies_retention(run: Run) -> None:
     done = run("migrate", CLICKHOUSE_RETENTION_DAYS="30")
     assert done.returncode == 0
     assert "applied retention: rows are kept 30 days" in done.stderr
+
+
+def test_migrate_exits_with_3_without_clickhouse(run: Run) -> None:
     assert run("migrate", CLICKHOUSE_PORT=str(free_port())).returncode == 3
 
 
-def test_check_names_what_does_not_fit_in_the_table(run: Run, clickhouse: Client) -> None:
-    clickhouse.execute("ALTER TABLE execution_metrics MODIFY COLUMN metric_value Float32")
-    done = run("check")
-    assert done.returncode == 3
-    assert "column metric_value is Float32; it should be Float64" in done.stdout
-
-
-def test_migrate_refuses_a_file_that_was_changed(run: Run, clickhouse: Client) -> None:
+def test_migrate_refuses_a_changed_file(run: Run, clickhouse: Client) -> None:
     clickhouse.execute("TRUNCATE TABLE execution_metrics_migrations")
     clickhouse.execute(
         "INSERT INTO execution_metrics_migrations (name, checksum) VALUES", [("0001_execution_metrics.sql", "other")]
@@ -119,28 +140,32 @@ def test_migrate_refuses_a_file_that_was_changed(run: Run, clickhouse: Client) -
     done = run("migrate")
     assert done.returncode == 2
     assert "0001_execution_metrics.sql was changed after it was applied" in done.stderr
+    assert run("migrate", "status").returncode == 2
 
 
-async def test_produce_puts_lines_as_they_are(run: Run, environment: Environment) -> None:
+# produce and exec
+
+
+async def test_produce_sends_lines_unchanged(run: Run, environment: Environment) -> None:
     done = run("produce", "-", stdin='{"a": NaN}\n\nnot json\n')
     assert (done.returncode, done.stdout) == (0, "")
     assert "2 records acknowledged" in done.stderr
-    found = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 2)
-    assert {record.value for record in found} == {b'{"a": NaN}', b"not json"}
+    records = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 2)
+    assert {record.value for record in records} == {b'{"a": NaN}', b"not json"}
 
 
-class TestExec:
-    async def test_emits_the_event_of_a_command(self, run: Run, environment: Environment) -> None:
-        done = run("exec", "--user", "u-7", "--", sys.executable, "-c", "print('out'); raise SystemExit(3)")
-        assert (done.returncode, done.stdout) == (3, "out\n")
-        (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
-        emitted = json.loads(record.value)
-        assert emitted["user_id"] == "u-7"
-        assert emitted["metrics"]["result_success"] is False
-        assert emitted["metrics"]["execution_time_ms"] > 0
+async def test_exec_sends_the_event_and_exits_with_the_code_of_the_command(run: Run, environment: Environment) -> None:
+    done = run("exec", "--user", "u-7", "--", sys.executable, "-c", "print('out'); raise SystemExit(3)")
+    assert (done.returncode, done.stdout) == (3, "out\n")
+    (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
+    sent = json.loads(record.value)
+    assert sent["user_id"] == "u-7"
+    assert sent["metrics"]["result_success"] is False
+    assert sent["metrics"]["execution_time_ms"] > 0
 
-    def test_the_command_counts_when_kafka_is_away(self, run: Run) -> None:
-        done = run("exec", "--", "sh", "-c", "exit 5", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
-        assert done.returncode == 5
-        assert "not emitted" in done.stderr
-        assert '"exit_code": 5' in done.stderr
+
+def test_exec_runs_the_command_and_prints_the_event_without_kafka(run: Run) -> None:
+    done = run("exec", "--", "sh", "-c", "exit 5", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 5
+    assert "not emitted" in done.stderr
+    assert '"exit_code": 5' in done.stderr

@@ -1,4 +1,4 @@
-"""Dead letters at a terminal: what somebody reads at night, and how they stop what they have started."""
+"""`dlq` and `replay` at a terminal: the output fits it, and a question or a signal stops a replay."""
 
 import signal
 import socket
@@ -16,67 +16,73 @@ from worker.core.model import FailedEvent, FailedMetric, Failure
 
 Environment = dict[str, str]
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", f"Constraint `x` is violated: {'words ' * 60}", 469)
-AWAY = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
-UNREAD = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is \x1b[31mno JSON")
+UNAVAILABLE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+UNREADABLE = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is \x1b[31mno JSON")
 
 
 @pytest.fixture
 async def buried(environment: Environment) -> Environment:
+    """The dead-letter topic holds two metrics, an event and a foreign record."""
     item = read(event(agent_name="an-agent-with-a-name-of-more-than-forty-characters"))
-    whole = FailedEvent(record(b"{" + b"\xff\\" * 200, offset=1, key=b"k\x1b"), UNREAD)
-    await bury(environment, FailedMetric(item, "cost_usd", -1, REFUSED, 3), FailedMetric(item, "ms", 1, AWAY, 3), whole)
+    await bury(
+        environment,
+        FailedMetric(item, "cost_usd", -1, REFUSED, 3),
+        FailedMetric(item, "ms", 1, UNAVAILABLE, 3),
+        FailedEvent(record(b"{" + b"\xff\\" * 200, offset=1, key=b"k\x1b"), UNREADABLE),
+    )
     await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], [b"\x1b]0;title\x07"])
     return environment
 
 
+def lines_of(environment: Environment, *arguments: str, code: int = 0, columns: int = 80) -> list[str]:
+    """What a command prints on a terminal."""
+    with Terminal(environment, *arguments, columns=columns) as terminal:
+        assert terminal.end() == code, terminal.written
+    return terminal.lines
+
+
 @pytest.mark.parametrize("columns", [80, 120])
-async def test_what_is_shown_fits_the_terminal(buried: Environment, columns: int) -> None:
-    for command, says in (
-        (("dlq", "stats"), "row_refused"),
-        (("dlq", "list"), "metric cost_usd"),
-        (("dlq", "show", "0:0"), "Constraint `x` is violated"),
-        (("replay", "--dry-run"), "would be written"),
+async def test_output_fits_the_width_of_the_terminal(buried: Environment, columns: int) -> None:
+    for arguments, code, text in (
+        (("dlq", "stats"), 0, "row_refused"),
+        (("dlq", "list"), 0, "metric cost_usd"),
+        (("dlq", "show", "0:0"), 0, "Constraint `x` is violated"),
+        (("replay", "--dry-run"), 1, "would be written"),
     ):
-        with Terminal(buried, *command, columns=columns) as terminal:
-            assert terminal.end() in (0, 1)
-        assert any(says in line for line in terminal.lines), terminal.written
-        assert [line for line in terminal.lines if len(line) > columns and not line.startswith("value")] == []
+        lines = lines_of(buried, *arguments, code=code, columns=columns)
+        assert any(text in line for line in lines), lines
+        assert [line for line in lines if len(line) > columns and not line.startswith("value")] == []
 
 
-async def test_each_letter_has_its_place_class_and_error_at_80_columns(buried: Environment) -> None:
-    with Terminal(buried, "dlq", "list") as terminal:
-        assert terminal.end() == 0
-    first, error, *_ = terminal.lines
-    assert first.startswith("0:0  ")
-    assert "row_refused  469  metric cost_usd" in first
-    assert error.startswith("       Constraint `x` is violated")
-    assert "0:3  no dead letter" in terminal.lines
+async def test_list_has_position_class_and_error_at_80_columns(buried: Environment) -> None:
+    lines = lines_of(buried, "dlq", "list")
+    assert lines[0].startswith("0:0  ")
+    assert "row_refused  469  metric cost_usd" in lines[0]
+    assert lines[1].startswith("       Constraint `x` is violated")
+    assert "0:3  no dead letter" in lines
 
 
-async def test_a_value_is_copied_without_line_breaks(buried: Environment) -> None:
-    with Terminal(buried, "dlq", "show", "0:2") as terminal:
-        assert terminal.end() == 0
-    assert "value  {" + "\\xff\\\\" * 200 in terminal.lines
-    assert any("--json has them" in line for line in terminal.lines), "the backslashes are doubled"
-    with Terminal(buried, "dlq", "show", "0:0") as terminal:
-        assert terminal.end() == 0
-    assert not any("--json has them" in line for line in terminal.lines)
+async def test_value_is_printed_without_line_breaks_and_escapes_are_announced(buried: Environment) -> None:
+    lines = lines_of(buried, "dlq", "show", "0:2")
+    assert "value  {" + "\\xff\\\\" * 200 in lines
+    assert any("--json has them" in line for line in lines), "the backslashes are doubled"
+    assert not any("--json has them" in line for line in lines_of(buried, "dlq", "show", "0:0"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_at_the_question_a_stop_is_a_no(buried: Environment, how: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_at_the_question_means_no(buried: Environment, number: signal.Signals) -> None:
     with Terminal(buried, "replay") as terminal:
         terminal.until("[y/N]")
-        if how is signal.SIGINT:
+        if number is signal.SIGINT:
             terminal.type("\x03")
         else:
-            terminal.process.send_signal(how)
+            terminal.process.send_signal(number)
         assert terminal.end() == 1
     assert "nothing was replayed" in terminal.lines
 
 
 @pytest.mark.parametrize(("typed", "written"), [("n\n", 0), ("\n", 0), ("\x04", 0), ("y\n", 1), ("Yes\n", 1)])
-async def test_only_a_yes_is_a_yes(buried: Environment, clickhouse: Client, typed: str, written: int) -> None:
+async def test_only_yes_starts_the_replay(buried: Environment, clickhouse: Client, typed: str, written: int) -> None:
     with Terminal(buried, "replay", "--metric", "ms") as terminal:
         terminal.until("[y/N]")
         terminal.type(typed)
@@ -86,31 +92,31 @@ async def test_only_a_yes_is_a_yes(buried: Environment, clickhouse: Client, type
 
 
 @pytest.fixture
-def silent() -> Iterator[tuple[str, socket.socket]]:
-    """A server that takes connections and never answers."""
+def silent_server() -> Iterator[socket.socket]:
+    """A server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
-        yield f"127.0.0.1:{server.getsockname()[1]}", server
+        yield server
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_before_the_question_a_stop_is_heard(
-    environment: Environment, silent: tuple[str, socket.socket], how: signal.Signals
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_before_the_question_stops_the_replay(
+    environment: Environment, silent_server: socket.socket, number: signal.Signals
 ) -> None:
-    address, server = silent
+    address = f"127.0.0.1:{silent_server.getsockname()[1]}"
     with Terminal(environment | {"KAFKA_BOOTSTRAP_SERVERS": address}, "replay") as terminal:
-        connection, _ = server.accept()
+        connection, _ = silent_server.accept()
         with connection:
-            terminal.process.send_signal(how)
+            terminal.process.send_signal(number)
             assert terminal.end() == 1
     assert "nothing was replayed" in terminal.lines
     assert "Unclosed" not in terminal.written
 
 
-async def test_what_failed_again_is_where_the_report_says(buried: Environment) -> None:
-    with Terminal(buried, "replay", "--yes", "--error-class", "invalid_event") as terminal:
-        assert terminal.end() == 1
-    (line,) = [line for line in terminal.lines if "failed again:" in line]
-    assert line == "1 failed again: metrics-worker dlq list --error-class invalid_event"
+async def test_report_names_the_command_that_lists_what_failed_again(buried: Environment) -> None:
+    lines = lines_of(buried, "replay", "--yes", "--error-class", "invalid_event", code=1)
+    assert [line for line in lines if "failed again:" in line] == [
+        "1 failed again: metrics-worker dlq list --error-class invalid_event"
+    ]
     (report,) = Commands(buried).json("dlq", "list", "--error-class", "invalid_event")
     assert report["replays"] == 1

@@ -1,4 +1,4 @@
-"""The producers of `schemas/examples/producers`, each run as whoever copies it would: their events become rows."""
+"""The example producers in `schemas/examples/producers` run unchanged, and their events become rows."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ ROWS = "SELECT metric_type, metric_value, agent_name FROM execution_metrics_dedu
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path | None = None) -> str:
-    """What a command of this repository says."""
+    """Run a command of this repository; returns its output."""
     done = subprocess.run(  # noqa: S603
         command, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=500
     )
@@ -37,14 +37,14 @@ def python(_: Path) -> list[str]:
 def go(folder: Path) -> list[str]:
     compiler = shutil.which("go")
     if compiler is None:
-        pytest.skip("go is not installed: nobody has run the producer in Go")
+        pytest.skip("go is not installed: the producer in Go was not run")
     fetched = subprocess.run(  # noqa: S603
         [compiler, "mod", "download"], cwd=PRODUCERS / "go", capture_output=True, text=True, check=False
     )
-    # One that is not what go.sum pins is no reason to skip anything.
+    # A module that differs from go.sum is an error, not a reason to skip.
     assert "SECURITY ERROR" not in fetched.stderr, fetched.stderr
     if fetched.returncode:
-        pytest.skip(f"nobody has run the producer in Go: its modules cannot be had here: {fetched.stderr[-300:]}")
+        pytest.skip(f"the producer in Go was not run: its modules cannot be downloaded: {fetched.stderr[-300:]}")
     program = folder / "producer"
     run([compiler, "build", "-mod=readonly", "-o", str(program), "."], dict(os.environ), PRODUCERS / "go")
     return [str(program)]
@@ -56,16 +56,17 @@ def shell(_: Path) -> list[str]:
 
 @pytest.mark.timeout(600)  # Go fetches three modules the first time, and compiles them
 @pytest.mark.parametrize("language", [python, go, shell])
-async def test_what_a_producer_sends_becomes_rows(
+async def test_event_of_an_example_producer_becomes_rows(
     environment: dict[str, str],
     start_worker: StartWorker,
     clickhouse: Client,
     tmp_path: Path,
     language: Callable[[Path], list[str]],
 ) -> None:
-    where_metrics_worker_is = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path_with_metrics_worker = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = language(tmp_path)
-    execution = run(command, environment_without_settings() | environment | {"PATH": where_metrics_worker_is}).strip()
+    variables = environment_without_settings() | environment | {"PATH": path_with_metrics_worker}
+    execution = run(command, variables).strip()
     (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
     assert record.key == execution.encode()
 
@@ -77,6 +78,6 @@ async def test_what_a_producer_sends_becomes_rows(
 
 
 @pytest.mark.parametrize("name", ["python/producer.py", "go/main.go", "shell/producer.sh"])
-def test_the_documentation_shows_the_producers_as_they_are(name: str) -> None:
+def test_documentation_contains_the_example_producers(name: str) -> None:
     text = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")
     assert f"\n{(PRODUCERS / name).read_text('utf-8')}```\n" in text

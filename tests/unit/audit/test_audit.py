@@ -1,0 +1,167 @@
+"""An audit finds each metric in the view or among the dead letters, or reports it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.events import JANUARY_2026, Record, encoded, event, read
+from tests.support.fakes import KeptRecord
+from worker.audit.audit import Audit, TimeRange
+from worker.audit.dead_letter_index import DeadLetterIndex
+from worker.audit.findings import AuditCounts, AuditFinding, ViewRow
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
+from worker.core.model import Record as AnyRecord
+from worker.dead_letters.dead_letter import WorkerInfo, dead_letter, pointer
+from worker.dead_letters.letter import read_letter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    from datetime import date
+    from uuid import UUID
+
+DOCUMENT = event(metrics={"cost_usd": 1.5})
+SOURCE = Record(encoded(DOCUMENT))
+EVENT = read(DOCUMENT)
+OWN_ROW = ViewRow(
+    *("cost_usd", EVENT.agent_name, EVENT.execution_id, 1.5, EVENT.user_id),
+    *(EVENT.completed_at, EVENT.recorded_at, SOURCE.topic, SOURCE.partition, SOURCE.offset),
+)
+ALL_TIMES = TimeRange()
+FAILURE = Failure(ErrorClass.ROW_REFUSED, "E", "message")
+
+
+class MemoryTopic:
+    def __init__(self, records: Sequence[AnyRecord]) -> None:
+        self._records = records
+
+    async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[AnyRecord], None]:
+        yield [record for record in self._records if record.partition == partition and record.offset in offsets]
+
+
+class MemoryView:
+    def __init__(self, rows: Sequence[ViewRow]) -> None:
+        self._rows = rows
+
+    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ViewRow], None]) -> None:
+        assert first <= last
+        for row in self._rows:
+            if row.execution_id in executions:
+                see(row)
+
+
+def bury(index: DeadLetterIndex, failed: Failed, *, as_pointer: bool = False) -> None:
+    encode = pointer if as_pointer else dead_letter
+    letter = encode(failed, WorkerInfo("1", "t"), 0)
+    index.add(read_letter(KeptRecord("dlq", 0, 0, 0, letter.key, letter.value, tuple(letter.headers))))
+
+
+async def run_audit(
+    *records: AnyRecord,
+    rows: Sequence[ViewRow] = (),
+    failed: Sequence[Failed] = (),
+    time_range: TimeRange = ALL_TIMES,
+    **options: Any,
+) -> tuple[list[AuditFinding], AuditCounts]:
+    """Audit the first ten offsets of a partition."""
+    ranges = {0: range(10)}
+    index = DeadLetterIndex(SOURCE.topic, ranges)
+    for item in failed:
+        bury(index, item, **options)
+    findings: list[AuditFinding] = []
+    audit = Audit(MemoryTopic(records), MemoryView(rows), index, findings.append, lambda _: None)
+    counts = await audit.run(ranges, time_range)
+    index.close()
+    return findings, counts
+
+
+@pytest.mark.parametrize(
+    ("row", "counted"),
+    [
+        (OWN_ROW, "in_view"),
+        (OWN_ROW._replace(recorded_at=OWN_ROW.recorded_at + 1, value=9.0), "superseded"),
+        (OWN_ROW._replace(offset=1, value=9.0), "superseded"),
+    ],
+    ids=["own row", "newer event", "another event of the same millisecond"],
+)
+async def test_metric_with_its_own_or_a_newer_row_is_found(row: ViewRow, counted: str) -> None:
+    findings, counts = await run_audit(SOURCE, rows=[row])
+    assert (findings, getattr(counts, counted), counts.all_found) == ([], 1, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"value": 2.5}, "metric_value is 2.5, expected 1.5"),
+        ({"user_id": None}, f"user_id is None, expected {EVENT.user_id!r}"),
+        ({"completed_at": EVENT.completed_at + 1}, "completed_at is "),
+    ],
+)
+async def test_row_with_another_value_is_different(change: dict[str, Any], detail: str) -> None:
+    (finding,), counts = await run_audit(SOURCE, rows=[OWN_ROW._replace(**change)])
+    assert (finding.kind, finding.metric, counts.different) == ("different", "cost_usd", 1)
+    assert finding.detail.startswith(detail)
+
+
+async def test_metric_with_an_older_row_or_none_is_missing() -> None:
+    (finding,), counts = await run_audit(SOURCE)
+    assert (finding.kind, finding.execution_id, counts.missing) == ("missing", EVENT.execution_id, 1)
+    older = OWN_ROW._replace(recorded_at=OWN_ROW.recorded_at - 1)
+    (finding,), _ = await run_audit(SOURCE, rows=[older])
+    assert "the view has an older one, of execution-completed/0/0" in finding.detail
+
+
+async def test_records_that_the_worker_refuses_must_have_a_dead_letter() -> None:
+    nan = Record(encoded(event(metrics={"bad": float("nan")})), offset=1)
+    records = (Record(b"no event"), nan)
+    findings, counts = await run_audit(*records)
+    assert [(finding.offset, finding.metric) for finding in findings] == [(0, None), (1, "bad")]
+    assert counts.missing == 2
+    failed_event = FailedEvent(records[0], FAILURE)
+    failed_metric = FailedMetric(EVENT._replace(record=nan), "bad", 1.0, FAILURE, 1)
+    findings, counts = await run_audit(*records, failed=[failed_event, failed_metric])
+    assert (findings, counts.dead_lettered) == ([], 2)
+
+
+@pytest.mark.parametrize("as_pointer", [False, True])
+@pytest.mark.parametrize("name", ["cost_usd", "n" * 256, "ä" * 256])
+async def test_dead_letter_is_found_by_a_metric_name_of_any_length(name: str, as_pointer: bool) -> None:
+    source = Record(encoded(event(metrics={name: 1})))
+    failed = FailedMetric(read(event(metrics={name: 1}))._replace(record=source), name, 1.0, FAILURE, 1)
+    findings, counts = await run_audit(source, failed=[failed], as_pointer=as_pointer)
+    assert (findings, counts.dead_lettered) == ([], 1)
+
+
+async def test_dead_letter_of_the_whole_event_covers_its_metrics_and_others_do_not() -> None:
+    findings, counts = await run_audit(SOURCE, failed=[FailedEvent(SOURCE, FAILURE)])
+    assert (findings, counts.dead_lettered) == ([], 1)
+    other_metric = FailedMetric(EVENT._replace(record=SOURCE), "ms", 1.0, FAILURE, 1)
+    others = [FailedEvent(SOURCE._replace(offset=1), FAILURE), FailedEvent(SOURCE._replace(topic="t"), FAILURE)]
+    findings, _ = await run_audit(SOURCE, failed=[other_metric, *others])
+    assert [finding.metric for finding in findings] == ["cost_usd"]
+
+
+async def test_sums_count_tombstones_skipped_metrics_and_offsets_without_a_record() -> None:
+    texts = Record(encoded(event(metrics={"a": "x", "b": None, "c": "y"})), offset=2)
+    findings, counts = await run_audit(SOURCE, Record(None, offset=1), texts, rows=[OWN_ROW])
+    assert findings == []
+    assert (counts.records, counts.events, counts.tombstones, counts.gone) == (3, 2, 1, 7)
+    assert counts.skipped == {"string": 2, "null": 1}
+
+
+async def test_large_batches_are_audited_in_chunks_without_loss() -> None:
+    records = [
+        *(Record(encoded(event(metrics={})), partition=0, offset=0) for _ in range(2_500)),
+        *(Record(b" " * 60_000, offset=1) for _ in range(3)),
+    ]
+    _, counts = await run_audit(*records)
+    assert (counts.records, counts.missing) == (2_503, 3)
+
+
+async def test_time_range_limits_records_but_not_unparseable_ones() -> None:
+    records = [SOURCE._replace(timestamp=JANUARY_2026 + offset, offset=offset) for offset in range(3)]
+    unreadable = UnreadableRecord(SOURCE.topic, 0, 3)
+    _, counts = await run_audit(*records, unreadable, time_range=TimeRange(JANUARY_2026 + 1, JANUARY_2026 + 2))
+    assert counts.records == 2
