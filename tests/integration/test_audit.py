@@ -31,7 +31,7 @@ async def produce(environment: Environment, *values: bytes | None, **options: An
     await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values, partition=1, **options)
 
 
-async def committed_offset(environment: Environment) -> int:
+async def committed_offset(environment: Environment) -> int | None:
     """The committed offset of the workers in partition 1, to which all tests here produce."""
     servers, topic, group = (environment[f"KAFKA_{name}"] for name in ("BOOTSTRAP_SERVERS", "TOPIC", "GROUP_ID"))
     return (await committed(servers, topic, group, 2))[1]

@@ -4,32 +4,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
+from tests.integration.test_replay import Commands
 from tests.support.topic import read
 
 Environment = dict[str, str]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-_SECONDS = 40.0
-
 
 @pytest.fixture
 def run(environment: Environment) -> Run:
-    """Runs a command of the worker; `changes` are set in its environment."""
-
-    def run(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "worker", *arguments]
-        variables = environment_without_settings() | environment | changes
-        return subprocess.run(  # noqa: S603 - our own command
-            command, input=stdin, capture_output=True, text=True, env=variables, timeout=_SECONDS, check=False
-        )
-
-    return run
+    """Runs a command of the worker; keyword arguments are set in its environment."""
+    return Commands(environment).run
 
 
 # check
@@ -146,22 +137,30 @@ def test_migrate_refuses_a_changed_file(run: Run, clickhouse: Client) -> None:
 # produce and exec
 
 
-async def test_produce_sends_lines_unchanged(run: Run, environment: Environment) -> None:
-    done = run("produce", "-", stdin='{"a": NaN}\n\nnot json\n')
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "2 records acknowledged" in done.stderr
-    records = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 2)
-    assert {record.value for record in records} == {b'{"a": NaN}', b"not json"}
+async def test_produce_sends_lines_byte_for_byte_and_names_those_too_large(
+    run: Run, environment: Environment, tmp_path: Path
+) -> None:
+    lines = [b'{"execution_id": "%d", "metrics": {"x": NaN}}' % number for number in range(3_000)] + [b"\xff not JSON"]
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join([*lines, b"", b"x" * 2**21]))
+    done = run("produce", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "3001 records acknowledged" in done.stderr
+    assert "too large for the topic and not sent: line 3003" in done.stderr
+    records = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], len(lines))
+    keys = {record.value: record.key for record in records}
+    assert keys == {**{line: str(number).encode() for number, line in enumerate(lines)}, lines[-1]: None}
 
 
 async def test_exec_sends_the_event_and_exits_with_the_code_of_the_command(run: Run, environment: Environment) -> None:
     done = run("exec", "--user", "u-7", "--", sys.executable, "-c", "print('out'); raise SystemExit(3)")
     assert (done.returncode, done.stdout) == (3, "out\n")
     (record,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
-    sent = json.loads(record.value)
-    assert sent["user_id"] == "u-7"
-    assert sent["metrics"]["result_success"] is False
-    assert sent["metrics"]["execution_time_ms"] > 0
+    event = json.loads(record.value)
+    assert record.key == event["execution_id"].encode()
+    assert event["user_id"] == "u-7"
+    assert event["metrics"]["result_success"] is False
+    assert event["metrics"]["execution_time_ms"] > 0
 
 
 def test_exec_runs_the_command_and_prints_the_event_without_kafka(run: Run) -> None:
