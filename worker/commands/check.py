@@ -1,6 +1,7 @@
 """Checks the configuration and every dependency, for `metrics-worker check`."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 from worker.clickhouse.store import ClickHouseStore
@@ -28,38 +29,40 @@ async def check_dependencies(settings: Settings) -> list[CheckResult]:
     """Check every dependency, also after one has failed."""
     return [
         CheckResult("configuration", True, "every variable is valid"),
-        await _check_topic(settings, "topic", settings.kafka_topic),
-        await _check_topic(settings, "dead-letter topic", settings.kafka_dlq_topic),
-        await _check_group(settings),
-        await _check_table(settings),
+        await _check("topic", _describe_topic(settings, settings.kafka_topic)),
+        await _check("dead-letter topic", _describe_topic(settings, settings.kafka_dlq_topic)),
+        await _check("consumer group", _describe_group(settings)),
+        await _check("ClickHouse", _describe_table(settings)),
     ]
 
 
-async def _check_topic(settings: Settings, what: str, topic: str) -> CheckResult:
-    target, (acls, _) = kafka_target(settings), kafka_needs(settings)
+async def _check(what: str, describe: Awaitable[str]) -> CheckResult:
     try:
-        await require_rights(target, [acl for acl in acls if acl.name == topic])
-        partitions = (await require_topics(target, [topic]))[topic]
+        return CheckResult(what, True, await describe)
     except DependencyError as error:
         return CheckResult(what, False, str(error))
-    return CheckResult(what, True, f"{topic}, {partitions} partition{'s' * (partitions != 1)}")
 
 
-async def _check_group(settings: Settings) -> CheckResult:
+async def _describe_topic(settings: Settings, topic: str) -> str:
+    target, (acls, _) = kafka_target(settings), kafka_needs(settings)
+    await require_rights(target, [acl for acl in acls if acl.name == topic])
+    partitions = (await require_topics(target, [topic]))[topic]
+    return f"{topic}, {partitions} partition{'s' * (partitions != 1)}"
+
+
+async def _describe_group(settings: Settings) -> str:
     _, acls = kafka_needs(settings)
-    try:
-        await require_rights(kafka_target(settings), groups=acls)
-    except DependencyError as error:
-        return CheckResult("consumer group", False, str(error))
-    return CheckResult("consumer group", True, settings.kafka_group_id)
+    await require_rights(kafka_target(settings), groups=acls)
+    return settings.kafka_group_id
 
 
-async def _check_table(settings: Settings) -> CheckResult:
+async def _describe_table(settings: Settings) -> str:
     target = clickhouse_target(settings)
-    table = f"{target.host}:{target.port} {target.database}.{target.table}"
     store = ClickHouseStore(target, writers=1, telemetry=Telemetry())
     try:
         problem = await find_store_problem(store, target)
     finally:
         await asyncio.to_thread(store.close)
-    return CheckResult("ClickHouse", problem is None, problem or f"{table} accepts inserts")
+    if problem:
+        raise DependencyError(problem)
+    return f"{target.host}:{target.port} {target.database}.{target.table} accepts inserts"
