@@ -30,7 +30,11 @@ def dlq() -> None:
 
 @dlq.command()
 @click.option(
-    "--top", default=10, show_default=True, type=click.IntRange(1), help="Values of each kind; sum up others."
+    "--top",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Values printed of each kind; the others are summed up.",
 )
 @json_option("Print one JSON object, on a terminal too.")
 def stats(top: int, as_json: bool) -> None:
@@ -45,7 +49,7 @@ def stats(top: int, as_json: bool) -> None:
 @dlq.command("list")
 @dead_letter_filter_options
 @click.option(
-    "--limit", type=click.IntRange(1), help=f"List at most so many; default: {_TABLE_ROWS} in a table, else all."
+    "--limit", type=click.IntRange(1), help=f"List at most this many; default: {_TABLE_ROWS} in a table, else all."
 )
 @click.option("--settled", is_flag=True, help="Include dead letters that a replay has settled.")
 @json_option("Print JSON lines, on a terminal too.")

@@ -39,19 +39,23 @@ def _require_finite(_context: click.Context, _option: click.Parameter, value: fl
 
 @click.command()
 @dead_letter_filter_options
-@click.option("--limit", type=click.IntRange(1), help="Replay at most so many dead letters.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help="Replay at most this many; a dead letter that cannot be replayed does not count.",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     callback=_require_finite,
-    help="Write at most so many metrics per second, to limit the load of ClickHouse.",
+    help="Write at most this many metrics per second, to limit the load on ClickHouse.",
 )
 @click.option(
     "--max-replays",
     default=5,
     show_default=True,
     type=click.IntRange(1),
-    help="Skip and report dead letters that were replayed so often.",
+    help="Skip and report dead letters that were replayed this many times.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Write nothing; report what would be replayed, and what would be refused."
@@ -78,7 +82,7 @@ def replay(
     if not settings.persistence_enabled:
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
     if not (yes or dry_run or sys.stdin.isatty()):
-        raise click.UsageError("stdin is not a terminal, so nobody can confirm: add --yes (or --dry-run)")
+        raise click.UsageError("stdin is not a terminal, so the replay cannot be confirmed: add --yes (or --dry-run)")
     policy = ReplayPolicy(selection, max_replays, limit, rate, max_bytes=settings.batch_max_bytes)
     raise SystemExit(asyncio.run(_replay(settings, policy, dry_run=dry_run, confirm=not yes, as_json=as_json)))
 
