@@ -1,11 +1,9 @@
 """`metrics-worker migrate`: create or update the tables in ClickHouse, or show what that would change."""
 
-import json
-
 import click
 
 from worker.clickhouse.migrations import Migrations, MigrationState
-from worker.commands.command_line import load_settings, print_stderr
+from worker.commands.command_line import load_settings, print_json, print_stderr
 from worker.core.errors import MigrationChanged, MigrationLocked
 from worker.settings.loading import Dependency
 from worker.settings.targets import clickhouse_target
@@ -46,7 +44,10 @@ def status(as_json: bool) -> None:
     """List the migrations and their states; exit 1 when one is pending, 2 when one was changed."""
     states = _load_migrations().status()
     for name, state in states.items():
-        click.echo(json.dumps({"migration": name, "state": state.name.lower()}) if as_json else f"{name}  {state}")
+        if as_json:
+            print_json({"migration": name, "state": state.name.lower()})
+        else:
+            click.echo(f"{name}  {state}")
     if MigrationState.CHANGED in states.values():
         raise SystemExit(2)
     if MigrationState.PENDING in states.values():
