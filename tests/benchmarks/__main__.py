@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, medians
-from tests.benchmarks.field import Field, Figures, machine
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures, machine
 from tests.benchmarks.growth import growth, start_up
 from tests.benchmarks.isolation import always_refused, isolation
 from tests.benchmarks.latency import latency
@@ -76,18 +76,18 @@ def main(
     console = Console(stderr=True)
     raw: list[dict[str, Figures]] = []
 
-    def compared(field: Field) -> list[Figures]:
-        raw.extend(compare(field, metrics, events, runs, chosen))
+    def compared(env: BenchmarkEnvironment) -> list[Figures]:
+        raw.extend(compare(env, metrics, events, runs, chosen))
         return medians(raw)
 
-    measures: dict[str, Callable[[Field], list[Figures]]] = {
+    measures: dict[str, Callable[[BenchmarkEnvironment], list[Figures]]] = {
         "comparison": compared,
-        "batches": lambda field: batches(field, events),
-        "shapes": lambda field: shapes(field, events, runs, like),
-        "latency": lambda field: latency(field, rates, seconds),
-        "growth": lambda field: [*growth(field, backlogs)],
-        "start": lambda field: [start_up(field) for _ in range(runs)],
-        "scaling": lambda field: scaling(field, events, runs),
+        "batches": lambda env: batches(env, events),
+        "shapes": lambda env: shapes(env, events, runs, like),
+        "latency": lambda env: latency(env, rates, seconds),
+        "growth": lambda env: [*growth(env, backlogs)],
+        "start": lambda env: [start_up(env) for _ in range(runs)],
+        "scaling": lambda env: scaling(env, events, runs),
     }
     also = {"comparison": chosen & set(COMPARED), "start": chosen & {"growth"}}
     results: dict[str, list[Figures]] = {"machine": [machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]}
@@ -96,9 +96,9 @@ def main(
         results["a metric that is always refused"] = always_refused()
     wanted = [name for name in measures if also.get(name, {name} & chosen)]
     if wanted:
-        with _field(broker, console) as field:
+        with _open_environment(broker, console) as env:
             for name in wanted:
-                results[name] = measures[name](field)
+                results[name] = measures[name](env)
     tables(results, stderr=json_file == Path("-"))
     if json_file:
         text = json.dumps({**results, "runs": raw}, indent=1)
@@ -108,11 +108,11 @@ def main(
 
 
 @contextmanager
-def _field(broker: str, console: Console) -> Iterator[Field]:
+def _open_environment(broker: str, console: Console) -> Iterator[BenchmarkEnvironment]:
     with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
         directory = Path(folder)
         with Stack(directory, broker=BROKERS[broker](directory)) as stack:
-            yield Field(stack, directory, console)
+            yield BenchmarkEnvironment(stack, directory, console)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import click
 
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
 from tests.benchmarks.events import Shape
-from tests.benchmarks.field import Field, Figures, Topic
 from tests.benchmarks.worker import take_backlog
 
 _NAIVE_EVENTS = 30
@@ -19,26 +19,26 @@ _BASELINE_EVENTS = 50_000
 
 
 def compare(
-    field: Field, metrics: Sequence[int], count: int, runs: int, parts: Iterable[str]
+    env: BenchmarkEnvironment, metrics: Sequence[int], count: int, runs: int, parts: Iterable[str]
 ) -> list[dict[str, Figures]]:
     """Every run, whole; for each number of metrics in turn, so that what the machine does besides hits all of them."""
     wanted = set(parts)
-    topics = [field.topic(Shape(number), max(count // max(number // 10, 1), 1_000)) for number in metrics]
-    return [_run(field, topic, wanted) for _ in range(runs) for topic in topics]
+    topics = [env.topic(Shape(number), max(count // max(number // 10, 1), 1_000)) for number in metrics]
+    return [_run(env, topic, wanted) for _ in range(runs) for topic in topics]
 
 
-def _run(field: Field, topic: Topic, wanted: set[str]) -> dict[str, Figures]:
+def _run(env: BenchmarkEnvironment, topic: Topic, wanted: set[str]) -> dict[str, Figures]:
     run: dict[str, Figures] = {"topic": _described(topic)}
     if "floor" in wanted:
-        run["floor"] = _process("floor", field.stack.broker.bootstrap_servers, topic.name, str(topic.events))
+        run["floor"] = _process("floor", env.stack.broker.bootstrap_servers, topic.name, str(topic.events))
     if "worker" in wanted:
-        run["worker"] = take_backlog(field, topic)
+        run["worker"] = take_backlog(env, topic)
     if "baselines" in wanted:
         for name, most in (("naive", _NAIVE_EVENTS), ("batching", _BASELINE_EVENTS)):
-            engine = field.stack.engine
+            engine = env.stack.engine
             run[name] = _process(
-                *("baselines", name, field.stack.broker.bootstrap_servers, topic.name, str(min(topic.events, most))),
-                *(engine.host, str(engine.port), field.stack.database, field.table()),
+                *("baselines", name, env.stack.broker.bootstrap_servers, topic.name, str(min(topic.events, most))),
+                *(engine.host, str(engine.port), env.stack.database, env.table()),
             )
     if "floor" in run and "worker" in run:
         ratio = float(run["worker"]["cpu_us_per_event"]) / float(run["floor"]["floor_us_per_event"])

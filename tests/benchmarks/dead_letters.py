@@ -28,9 +28,9 @@ from rich.console import Console
 from deploy.local.broker import create_topics
 from deploy.local.environment import environment_without_settings
 from deploy.local.stack import Stack
+from tests.benchmarks.environment import BenchmarkEnvironment, machine
 from tests.benchmarks.events import METRICS, Shape
 from tests.benchmarks.events import events as events_of
-from tests.benchmarks.field import Field, machine
 from tests.benchmarks.worker import take_backlog
 from tests.support.events import Record
 from worker.core.errors import ErrorClass
@@ -54,8 +54,8 @@ def main(letters: int, events: int, as_json: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
         directory = Path(folder)
         with Stack(directory) as stack:
-            field = Field(stack, directory, console)
-            of_worker = take_backlog(field, field.topic(Shape(), events))
+            env = BenchmarkEnvironment(stack, directory, console)
+            of_worker = take_backlog(env, env.topic(Shape(), events))
             figures |= {f"worker_{name}": of_worker[name] for name in ("events_per_second", "rows_per_second")}
             # Each in a topic of its own: Tansu forgets what says that nothing before is left, so that the second would
             # read the letters of the first as well.

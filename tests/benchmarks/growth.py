@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.worker_process import WorkerProcess
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.events import Shape
-from tests.benchmarks.field import Field, Figures
 from tests.benchmarks.worker import take_backlog, wait_until_ready
 
 
-def growth(field: Field, counts: Sequence[int]) -> list[Figures]:
+def growth(env: BenchmarkEnvironment, counts: Sequence[int]) -> list[Figures]:
     """One line for each backlog; its memory as a ratio to that of the second.
 
     *Usual* is the median of the second half of a run. The peak is the highest of all moments, and of more moments in a
     longer run.
     """
-    lines = [{"waiting": count, **take_backlog(field, field.topic(Shape(), count))} for count in counts]
+    lines = [{"waiting": count, **take_backlog(env, env.topic(Shape(), count))} for count in counts]
     base = lines[min(1, len(lines) - 1)]
     return [
         line
@@ -30,12 +30,12 @@ def growth(field: Field, counts: Sequence[int]) -> list[Figures]:
     ]
 
 
-def start_up(field: Field, count: int = 10_000) -> Figures:
+def start_up(env: BenchmarkEnvironment, count: int = 10_000) -> Figures:
     """Seconds from the start of the process to its membership, and to its first commit."""
-    topic = field.topic(Shape(), count)
-    environment = field.environment(topic.name, field.table())
+    topic = env.topic(Shape(), count)
+    environment = env.environment(topic.name, env.table())
     began = time.perf_counter()
-    with WorkerProcess(field.directory, environment, field.name()) as worker:
+    with WorkerProcess(env.directory, environment, env.name()) as worker:
         runs = time.perf_counter() - began
         wait_until_ready(worker)
         ready = time.perf_counter() - began

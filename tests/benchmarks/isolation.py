@@ -7,7 +7,7 @@ import asyncio
 from random import Random
 from statistics import mean
 
-from tests.benchmarks.field import Figures
+from tests.benchmarks.environment import Figures
 from tests.support.events import block_of, many_events
 from tests.support.fakes import MemoryStore
 from tests.support.worker_harness import rig

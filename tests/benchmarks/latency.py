@@ -18,8 +18,8 @@ from clickhouse_driver import Client
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from deploy.local.worker_process import WorkerProcess
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.events import METRICS
-from tests.benchmarks.field import Field, Figures
 from tests.benchmarks.worker import wait_until_ready
 
 LOW_LATENCY = {"BATCH_LINGER_MS": "10"}
@@ -29,27 +29,27 @@ _SETTLE_SECONDS = 60.0
 _WARM_UP_SECONDS = 5.0
 
 
-def latency(field: Field, rates: Sequence[int], seconds: float) -> list[Figures]:
+def latency(env: BenchmarkEnvironment, rates: Sequence[int], seconds: float) -> list[Figures]:
     """One line for each rate, with default settings, and with the low-latency one."""
     lines = []
     for named, settings in (("default", {}), ("low latency", LOW_LATENCY)):
-        lines += [{"settings": named, **_measure(field, rate, seconds, settings)} for rate in rates]
+        lines += [{"settings": named, **_measure(env, rate, seconds, settings)} for rate in rates]
     return lines
 
 
-def _measure(field: Field, rate: int, seconds: float, settings: dict[str, str]) -> Figures:
-    topic, table = field.empty_topic(_PARTITIONS), field.table()
-    with WorkerProcess(field.directory, field.environment(topic, table, **settings), field.name()) as worker:
+def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dict[str, str]) -> Figures:
+    topic, table = env.empty_topic(_PARTITIONS), env.table()
+    with WorkerProcess(env.directory, env.environment(topic, table, **settings), env.name()) as worker:
         wait_until_ready(worker)
         cpu = worker.cpu_seconds()
         lasting = _WARM_UP_SECONDS + seconds
-        arguments = (field.stack.broker.bootstrap_servers, topic, _PARTITIONS, rate, lasting)
+        arguments = (env.stack.broker.bootstrap_servers, topic, _PARTITIONS, rate, lasting)
         load = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "tests.benchmarks.load", *map(str, arguments)],
             cwd=REPOSITORY,
             env=environment_without_settings(),
         )
-        with load, field.client() as client:
+        with load, env.client() as client:
             seen = _watch(client, table, int(rate * lasting) * len(METRICS))
             if load.wait():
                 raise click.ClickException("the load could not be offered")

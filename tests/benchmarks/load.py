@@ -10,8 +10,8 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
+from tests.benchmarks.environment import fast_producer, produce_patiently
 from tests.benchmarks.events import Shape, event
-from tests.benchmarks.field import fast_producer, produce_patiently
 
 _TICK_SECONDS = 0.001
 

@@ -8,7 +8,7 @@ from pygal.style import CleanStyle
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.field import Figures
+from tests.benchmarks.environment import Figures
 
 _WIDTH = 170
 """Where the output is no terminal, so that a file has whole tables."""

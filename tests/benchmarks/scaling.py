@@ -10,18 +10,18 @@ from pathlib import Path
 from statistics import median
 
 from deploy.local.worker_process import WorkerProcess
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.events import Shape
-from tests.benchmarks.field import Field, Figures
 from tests.benchmarks.worker import wait_until_ready
 
 
-def scaling(field: Field, count: int, runs: int) -> list[Figures]:
+def scaling(env: BenchmarkEnvironment, count: int, runs: int) -> list[Figures]:
     """Medians for one worker and for two, and the ratio, taken within each run."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     one, two = [], []
     for _ in range(runs):
-        one.append(_take(field, count, cores[:1]))
-        two.append(_take(field, count, cores))
+        one.append(_take(env, count, cores[:1]))
+        two.append(_take(env, count, cores))
     ratios = [float(b["events_per_second"]) / float(a["events_per_second"]) for a, b in zip(one, two, strict=True)]
     return [
         {"workers": 1, **_median(one), "ratio": 1.0},
@@ -33,13 +33,13 @@ def _median(lines: list[Figures]) -> Figures:
     return {name: median(float(line[name]) for line in lines) for name in lines[0]}
 
 
-def _take(field: Field, count: int, cores: list[int]) -> Figures:
-    topic, table = field.topic(Shape(), count), field.table()
-    environment = field.environment(topic.name, table)
-    with ExitStack() as started, field.client() as client:
+def _take(env: BenchmarkEnvironment, count: int, cores: list[int]) -> Figures:
+    topic, table = env.topic(Shape(), count), env.table()
+    environment = env.environment(topic.name, table)
+    with ExitStack() as started, env.client() as client:
         workers = []
         for core in cores:
-            workers.append(started.enter_context(WorkerProcess(field.directory, environment, field.name())))
+            workers.append(started.enter_context(WorkerProcess(env.directory, environment, env.name())))
             _pin(workers[-1].pid, core)
         # Not both at once are members: the first has all partitions until the second has joined.
         for worker in workers:

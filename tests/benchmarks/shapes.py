@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
 
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
 from tests.benchmarks.events import Shape
-from tests.benchmarks.field import Field, Figures, Topic
 from tests.benchmarks.worker import take_backlog
 
 _BATCHES = (100, 500, 1_000, 2_500, 5_000, 10_000, 20_000)
@@ -15,21 +15,21 @@ _METRICS = (1, 10, 100)
 _PLAIN = "10 metrics, 4 partitions"
 
 
-def shapes(field: Field, count: int, runs: int, like: str = "") -> list[Figures]:
+def shapes(env: BenchmarkEnvironment, count: int, runs: int, like: str = "") -> list[Figures]:
     """One line for each shape whose name has `like`: medians, and the ratio to the plain one of the same run."""
-    named = {name: make() for name, make in _topics(field, count) if like in name or name == _PLAIN}
+    named = {name: make() for name, make in _topics(env, count) if like in name or name == _PLAIN}
     samples: dict[str, list[Figures]] = {name: [] for name in named}
     for _ in range(runs):
         for name, topic in named.items():
-            samples[name].append(take_backlog(field, topic))
+            samples[name].append(take_backlog(env, topic))
     return [_line(name, taken, samples[_PLAIN]) for name, taken in samples.items()]
 
 
-def _topics(field: Field, count: int) -> Iterator[tuple[str, Callable[[], Topic]]]:
+def _topics(env: BenchmarkEnvironment, count: int) -> Iterator[tuple[str, Callable[[], Topic]]]:
     plain = Shape()
 
     def topic(shape: Shape, count: int, partitions: int = 4, codec: str = "none") -> Callable[[], Topic]:
-        return partial(field.topic, shape, count, partitions, codec)
+        return partial(env.topic, shape, count, partitions, codec)
 
     yield _PLAIN, topic(plain, count)
     yield "1 metric", topic(plain.with_metrics(1), count)
@@ -63,12 +63,12 @@ def _pairs(one: list[Figures], other: list[Figures]) -> Iterator[tuple[Figures, 
     return zip(one, other, strict=True)
 
 
-def batches(field: Field, count: int) -> list[Figures]:
+def batches(env: BenchmarkEnvironment, count: int) -> list[Figures]:
     """Throughput against the size of a batch and metrics per event: what the chart shows."""
     lines = []
     for metrics in _METRICS:
-        topic = field.topic(Shape(metrics), max(count // max(metrics // 10, 1), 1_000))
+        topic = env.topic(Shape(metrics), max(count // max(metrics // 10, 1), 1_000))
         for size in _BATCHES:
-            taken = take_backlog(field, topic, BATCH_MAX_EVENTS=str(size))
+            taken = take_backlog(env, topic, BATCH_MAX_EVENTS=str(size))
             lines.append({"batch_max_events": size, **taken})
     return lines

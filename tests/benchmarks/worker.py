@@ -7,27 +7,27 @@ import click
 from clickhouse_driver import Client
 
 from deploy.local.worker_process import WorkerProcess
-from tests.benchmarks.field import Field, Figures, Topic
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
 
 _POLL_SECONDS = 0.1
 _STALLED_SECONDS = 90.0
 
 
-def take_backlog(field: Field, topic: Topic, **settings: str) -> Figures:
+def take_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) -> Figures:
     """Start a worker on `topic` and wait until every event has come to its end.
 
     Clock and CPU run from the moment that the worker is a member of its group, because the broker decides when that
     is, to the last row in the table; the CPU is user and system time of the worker's process alone.
     """
-    table = field.table(ruled=topic.shape.poisoned)
-    environment = field.environment(topic.name, table, **settings)
-    with WorkerProcess(field.directory, environment, field.name()) as worker:
+    table = env.table(ruled=topic.shape.poisoned)
+    environment = env.environment(topic.name, table, **settings)
+    with WorkerProcess(env.directory, environment, env.name()) as worker:
         wait_until_ready(worker)
         began, cpu_before = time.time(), worker.cpu_seconds()
-        memory = _wait_until_taken(field, worker, topic, table)
+        memory = _wait_until_taken(env, worker, topic, table)
         cpu, peak, telemetry = worker.cpu_seconds() - cpu_before, worker.peak_memory_bytes(), worker.telemetry()
     dead = sum(telemetry.get("metrics_worker_dead_letters_total", {}).values())
-    with field.client() as client:
+    with env.client() as client:
         ((rows, ended, agreed),) = client.execute(
             f"SELECT count(), toUnixTimestamp64Milli(max(ingested_at)), uniqExact(execution_id) FROM {table}"  # noqa: S608
         )
@@ -58,14 +58,14 @@ def wait_until_ready(worker: WorkerProcess) -> None:
         time.sleep(_POLL_SECONDS / 5)
 
 
-def _wait_until_taken(field: Field, worker: WorkerProcess, topic: Topic, table: str) -> list[int]:
+def _wait_until_taken(env: BenchmarkEnvironment, worker: WorkerProcess, topic: Topic, table: str) -> list[int]:
     """The worker's memory again and again, in bytes, until it has taken everything.
 
     How far it is, the engine is asked, not the worker: a scrape of its telemetry is CPU of the worker.
     """
     rows, dead, moved = -1, 0, time.monotonic()
     memory: list[int] = []
-    with field.client() as client, field.progress() as progress:
+    with env.client() as client, env.progress() as progress:
         bar = progress.add_task("a worker takes it", total=topic.rows)
         while rows + dead < topic.rows:
             time.sleep(_POLL_SECONDS)

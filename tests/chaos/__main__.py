@@ -8,9 +8,9 @@ import sys
 import click
 from rich.console import Console
 
-from tests.chaos.play import play_and_tell
 from tests.chaos.report import summary
 from tests.chaos.result import Verdict
+from tests.chaos.runner import run_and_print
 from tests.chaos.scenarios import ALL, BY_NAME
 
 OUTAGE_SECONDS, SHORT_OUTAGE_SECONDS = 15.0, 8.0
@@ -52,7 +52,7 @@ def main(
     results = []
     for scenario in chosen:
         for seed in numbers:
-            results.append(play_and_tell(scenario, seed, events or scenario.events, outage, console))
+            results.append(run_and_print(scenario, seed, events or scenario.events, outage, console))
             if as_json:
                 click.echo(json.dumps(results[-1].as_json()))
     if not as_json:

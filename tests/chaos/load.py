@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from deploy.local.demo.careless import Message
-    from deploy.local.demo.ledger import Ledger
+    from deploy.local.demo.expectations import Expectations
     from deploy.local.stack import Stack
 
 _SLICE_SECONDS = 0.25
@@ -28,10 +28,10 @@ class Load:
         left: how many are still to be sent.
     """
 
-    def __init__(self, stack: Stack, ledger: Ledger, messages: Iterator[Message], count: int) -> None:
+    def __init__(self, stack: Stack, ledger: Expectations, generate_messages: Iterator[Message], count: int) -> None:
         self._stack = stack
         self._ledger = ledger
-        self._messages = messages
+        self._messages = generate_messages
         self.left = count
 
     def send(self, count: int) -> None:
@@ -46,7 +46,7 @@ class Load:
         self.send(self.left)
 
     @contextmanager
-    def flowing(self, per_second: float) -> Iterator[None]:
+    def send_in_background(self, per_second: float) -> Iterator[None]:
         """Send at about this pace in the background for as long as the block lasts, or records do.
 
         Raises:

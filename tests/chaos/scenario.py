@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.chaos.stream import Mix
+from tests.chaos.events import EventMix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 
-class NotPossibleError(RuntimeError):
+class FaultNotPossibleError(RuntimeError):
     """The fault cannot be made on this machine; the text says why. The run counts as not run, never as passed."""
 
 
@@ -29,7 +29,7 @@ class Scenario:
         play: does it. When it returns everything is mended and at least one worker runs.
         events: records of a run, unless `--events` says otherwise.
         mix: what they are like.
-        environment: what the workers are told beside `tests.chaos.field.COMPRESSED`.
+        environment: what the workers are told beside `tests.chaos.environment.SHORT_TIMES`.
         outage_letters: how many metrics may be dead-lettered because ClickHouse was away: what was in flight.
         repeats: whether something may be done twice: a row of the table (never of its view), a dead letter, or a dead
             letter beside a row whose insert was never answered.
@@ -41,9 +41,9 @@ class Scenario:
 
     name: str
     breaks: str
-    play: Callable[[Field], None]
+    run: Callable[[Environment], None]
     events: int = 10_000
-    mix: Mix = field(default_factory=Mix)
+    mix: EventMix = field(default_factory=EventMix)
     environment: Mapping[str, str] = field(default_factory=dict)
     outage_letters: int = 0
     repeats: bool = True

@@ -107,13 +107,13 @@ def test_a_cut_reaches_both_sides(proxy: FaultProxy, client: socket.socket, echo
 
 
 def test_away_cuts_and_refuses_until_it_is_back(proxy: FaultProxy, client: socket.socket) -> None:
-    proxy.away = True
+    proxy.unreachable = True
     assert is_cut(client)
     with connected(proxy) as another:
         assert is_cut(another)
     assert proxy.refused == 1
 
-    proxy.away = False
+    proxy.unreachable = False
     with connected(proxy) as another:
         assert asked(another, b"back") == b"back"
 
@@ -133,9 +133,9 @@ def test_a_black_hole_accepts_and_never_answers(proxy: FaultProxy, client: socke
 
 @pytest.mark.parametrize(("lane", "heard"), [("to_server", b""), ("to_client", b"one way")])
 def test_one_direction_may_be_silent(
-    proxy: FaultProxy, client: socket.socket, echo: Echo, lane: str, heard: bytes
+    proxy: FaultProxy, client: socket.socket, echo: Echo, direction: str, heard: bytes
 ) -> None:
-    getattr(proxy, lane).silent = True
+    getattr(proxy, direction).silent = True
     client.sendall(b"one way")
 
     assert is_silent(client)
@@ -144,9 +144,9 @@ def test_one_direction_may_be_silent(
 
 @pytest.mark.parametrize(("lane", "heard"), [("to_server", b"123"), ("to_client", b"123456")])
 def test_a_connection_is_cut_after_so_many_bytes_of_either_direction(
-    proxy: FaultProxy, client: socket.socket, echo: Echo, lane: str, heard: bytes
+    proxy: FaultProxy, client: socket.socket, echo: Echo, direction: str, heard: bytes
 ) -> None:
-    getattr(proxy, lane).cut_after(3)
+    getattr(proxy, direction).cut_after(3)
     client.sendall(b"123456")
     received = b""
     try:
@@ -157,14 +157,14 @@ def test_a_connection_is_cut_after_so_many_bytes_of_either_direction(
 
     assert b"123".startswith(received)
     wait_until(lambda: bytes(echo.seen) == b"hello" + heard, "the server has what was let through")
-    assert getattr(proxy, lane).passed == len(b"hello123")
+    assert getattr(proxy, direction).passed == len(b"hello123")
     with connected(proxy) as another:
         assert asked(another, b"once only") == b"once only"
 
 
 @pytest.mark.parametrize("lane", ["to_server", "to_client"])
-def test_a_delay_holds_each_piece_up(proxy: FaultProxy, client: socket.socket, lane: str) -> None:
-    getattr(proxy, lane).delay_seconds = 0.3
+def test_a_delay_holds_each_piece_up(proxy: FaultProxy, client: socket.socket, direction: str) -> None:
+    getattr(proxy, direction).delay_seconds = 0.3
     started = time.monotonic()
 
     assert asked(client, b"slowly") == b"slowly"

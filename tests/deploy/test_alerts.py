@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.checks import rules
-from deploy.local.demo.flow import wait_until_ready
+from deploy.local.demo.worker_progress import wait_until_ready
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess

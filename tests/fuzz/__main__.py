@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.fuzz.corpus import CORPUS
-from tests.fuzz.generate import described, make
+from tests.fuzz.generate import described, make_record
 from tests.fuzz.in_process import Disagreement, disagreements
 from tests.fuzz.session import Plan, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.fuzz.outcome import Outcome
+    from tests.fuzz.report import FuzzReport
 
 SHORT_SEED = 20260901
 SHORT_RECORDS, SHORT_IN_PROCESS = 25_000, 50_000
@@ -106,16 +106,16 @@ def _fuzz(options: _Options, directory: Path, console: Console) -> tuple[dict[st
             f"record {found.number} ({found.record.name}): {found.problem}", style="red", markup=False, soft_wrap=True
         )
     guilty = [found.number for found in disagreed]
-    outcome = None
+    report = None
     if options.records:
-        outcome = _through_servers(options, until, directory, console)
-        guilty += outcome.guilty
-        figures |= outcome.as_json()
-        for example in outcome.examples:
+        report = _through_servers(options, until, directory, console)
+        guilty += report.guilty
+        figures |= report.as_json()
+        for example in report.examples:
             console.print(example, style="red", markup=False, highlight=False, soft_wrap=True)
     _write_records(options.seed, guilty, directory)
     figures |= {"command": options.command(), **_machine()}
-    return figures, bool(disagreed) or (outcome is not None and not outcome.passed)
+    return figures, bool(disagreed) or (report is not None and not report.passed)
 
 
 def _in_process(options: _Options, until: float, console: Console) -> tuple[list[Disagreement], dict[str, object]]:
@@ -125,18 +125,18 @@ def _in_process(options: _Options, until: float, console: Console) -> tuple[list
     with _bars(console) as step:
         show = step("records read twice", len(numbers))
 
-        def told(count: int) -> None:
+        def on_progress(count: int) -> None:
             nonlocal done
             done = count
             show(count)
 
-        found = list(disagreements(options.seed, numbers, until, told))
+        found = list(disagreements(options.seed, numbers, until, on_progress))
     seconds = round(time.perf_counter() - started, 1)
     figures = {"in_process": done, "in_process_seconds": seconds, "disagreements": len(found)}
     return found, {"seed": options.seed, **figures}
 
 
-def _through_servers(options: _Options, until: float, directory: Path, console: Console) -> Outcome:
+def _through_servers(options: _Options, until: float, directory: Path, console: Console) -> FuzzReport:
     numbers = range(options.first, options.first + options.records)
     with _bars(console) as step:
         return run(Plan(options.seed, numbers, until), directory, step)
@@ -145,7 +145,7 @@ def _through_servers(options: _Options, until: float, directory: Path, console: 
 def _write_records(seed: int, numbers: list[int], directory: Path) -> None:
     with (directory / "records.jsonl").open("w") as file:
         for number in numbers:
-            print(described(seed, number, make(seed, number)), file=file)
+            print(described(seed, number, make_record(seed, number)), file=file)
 
 
 def _keep(directory: Path, keep: Path | None) -> Path:

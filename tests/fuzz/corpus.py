@@ -5,18 +5,18 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING
 
-from tests.fuzz import odd
-from tests.fuzz.document import Document, sound
-from tests.fuzz.giants import GIANTS
-from tests.fuzz.record import Fuzzed
+from tests.fuzz import edge_values as edge_values
+from tests.fuzz.document import Document, make_valid_document
+from tests.fuzz.fuzz_record import FuzzRecord
+from tests.fuzz.oversized import OVERSIZED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
-    from tests.fuzz.record import Headers
+    from tests.fuzz.fuzz_record import Headers
 
-Entry = tuple[str, "Callable[[Random], Fuzzed]"]
+Entry = tuple[str, "Callable[[Random], FuzzRecord]"]
 
 # What was found once, by fuzzing or by reading, and must stay found.
 _FOUND: dict[str, Callable[[Document], bytes]] = {
@@ -40,43 +40,45 @@ def _with_metric(event: Document, text: str) -> bytes:
 
 
 def _entries() -> Iterator[Entry]:
-    for name, make in _FOUND.items():
-        yield name, _of(make)
-    for position, make_giant in enumerate(GIANTS):
+    for name, make_record in _FOUND.items():
+        yield name, _of(make_record)
+    for position, make_giant in enumerate(OVERSIZED):
         yield f"giant {position}", make_giant
     yield from _values()
     yield from _around()
 
 
-def _of(make: Callable[[Document], bytes]) -> Callable[[Random], Fuzzed]:
-    return lambda random: Fuzzed("", make(sound(random)))
+def _of(make_record: Callable[[Document], bytes]) -> Callable[[Random], FuzzRecord]:
+    return lambda random: FuzzRecord("", make_record(make_valid_document(random)))
 
 
-def _field(name: str, text: str) -> Callable[[Random], Fuzzed]:
-    def make(random: Random) -> Fuzzed:
-        document = sound(random)
+def _field(name: str, text: str) -> Callable[[Random], FuzzRecord]:
+    def make_record(random: Random) -> FuzzRecord:
+        document = make_valid_document(random)
         document.set(name, text)
-        return Fuzzed("", document.encoded())
+        return FuzzRecord("", document.encoded())
 
-    return make
+    return make_record
 
 
-def _metric(name: str, text: str) -> Callable[[Random], Fuzzed]:
-    def make(random: Random) -> Fuzzed:
-        document = sound(random)
+def _metric(name: str, text: str) -> Callable[[Random], FuzzRecord]:
+    def make_record(random: Random) -> FuzzRecord:
+        document = make_valid_document(random)
         document.metrics.append((name, text))
-        return Fuzzed("", document.encoded())
+        return FuzzRecord("", document.encoded())
 
-    return make
+    return make_record
 
 
-def _uuid(position: int) -> Callable[[Random], Fuzzed]:
-    def make(random: Random) -> Fuzzed:
-        document = sound(random)
-        document.set('"execution_id"', odd.uuids(document.fields[_at(document, '"execution_id"')][1][1:-1])[position])
-        return Fuzzed("", document.encoded())
+def _uuid(position: int) -> Callable[[Random], FuzzRecord]:
+    def make_record(random: Random) -> FuzzRecord:
+        document = make_valid_document(random)
+        document.set(
+            '"execution_id"', edge_values.uuids(document.fields[_at(document, '"execution_id"')][1][1:-1])[position]
+        )
+        return FuzzRecord("", document.encoded())
 
-    return make
+    return make_record
 
 
 def _at(document: Document, name: str) -> int:
@@ -85,14 +87,14 @@ def _at(document: Document, name: str) -> int:
 
 def _values() -> Iterator[Entry]:
     """Every odd text in every place where one can stand in an event."""
-    anything = (*odd.VALUES, *odd.NUMBERS, *odd.NOT_JSON)
+    anything = (*edge_values.VALUES, *edge_values.NUMBERS, *edge_values.NOT_JSON)
     for field in ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status"):
         for text in anything:
             yield f"{field}: {text[:40]}", _field(f'"{field}"', text)
-    for field, texts in (("completed_at", odd.TIMES), ("schema_version", odd.VERSIONS)):
+    for field, texts in (("completed_at", edge_values.TIMES), ("schema_version", edge_values.VERSIONS)):
         for text in texts:
             yield f"{field}: {text[:40]}", _field(f'"{field}"', text)
-    for name in odd.NAMES:
+    for name in edge_values.NAMES:
         yield f"agent {name[:40]}", _field('"agent_name"', name)
         yield f"user {name[:40]}", _field('"user_id"', name)
         yield f"field {name[:40]}", _field(name, "1")
@@ -100,41 +102,41 @@ def _values() -> Iterator[Entry]:
             yield f"metric {name[:40]}: {text}", _metric(name, text)
     for text in anything:
         yield f"metric: {text[:40]}", _metric('"odd"', text)
-    for text in odd.NUMBERS:
+    for text in edge_values.NUMBERS:
         yield f"execution_time_ms: {text[:40]}", _metric('"execution_time_ms"', text)
-    for position in range(len(odd.uuids(""))):
+    for position in range(len(edge_values.uuids(""))):
         yield f"UUID {position}", _uuid(position)
 
 
 def _around() -> Iterator[Entry]:
     """Every odd key, timestamp, header and envelope around an event that is sound."""
-    for position, headers in enumerate(odd.HEADERS):
+    for position, headers in enumerate(edge_values.HEADERS):
         yield f"headers {position}", _with(headers=headers)
         yield f"headers {position}, no event", _with(lambda _: b"{", headers=headers)
         yield f"headers {position}, tombstone", _with(lambda _: None, headers=headers)
-    for position, key in enumerate(odd.KEYS):
+    for position, key in enumerate(edge_values.KEYS):
         for value in (None, b"", b"{", b"\xff"):
             yield f"key {position}, {value!r}", _with(lambda _, value=value: value, key=key)  # type: ignore[misc]
         yield f"key {position}", _with(key=key)
-    for timestamp in odd.TIMESTAMPS:
+    for timestamp in edge_values.TIMESTAMPS:
         yield f"timestamp {timestamp}", _with(timestamp=timestamp)
         yield f"timestamp {timestamp}, with completed_at", _with(_timed, timestamp=timestamp)
         yield f"timestamp {timestamp}, no event", _with(lambda _: b"[", timestamp=timestamp)
         yield f"timestamp {timestamp}, tombstone", _with(lambda _: None, timestamp=timestamp)
-    for content_type in odd.STRUCTURED:
-        for position in range(len(odd.ENVELOPES)):
+    for content_type in edge_values.STRUCTURED:
+        for position in range(len(edge_values.ENVELOPES)):
             yield f"{content_type!r} {position}", _enveloped(content_type, position)
 
 
 def _with(
-    make: Callable[[Document], bytes | None] = Document.encoded,
+    make_record: Callable[[Document], bytes | None] = Document.encoded,
     *,
     key: bytes | None = None,
     headers: Headers = (),
     timestamp: int | None = None,
-) -> Callable[[Random], Fuzzed]:
-    def build(random: Random) -> Fuzzed:
-        made = Fuzzed("", make(sound(random)), key, headers)
+) -> Callable[[Random], FuzzRecord]:
+    def build(random: Random) -> FuzzRecord:
+        made = FuzzRecord("", make_record(make_valid_document(random)), key, headers)
         return made if timestamp is None else made._replace(timestamp=timestamp)
 
     return build
@@ -146,14 +148,16 @@ def _timed(document: Document) -> bytes:
     return document.encoded()
 
 
-def _enveloped(content_type: bytes, position: int) -> Callable[[Random], Fuzzed]:
-    return lambda random: Fuzzed(
-        "", envelope(odd.ENVELOPES[position], sound(random).encoded()), headers=(("content-type", content_type),)
+def _enveloped(content_type: bytes, position: int) -> Callable[[Random], FuzzRecord]:
+    return lambda random: FuzzRecord(
+        "",
+        envelope(edge_values.ENVELOPES[position], make_valid_document(random).encoded()),
+        headers=(("content-type", content_type),),
     )
 
 
 def envelope(around: str, event: bytes) -> bytes:
-    """Put an event into one of `odd.ENVELOPES`."""
+    """Put an event into one of `edge_values.ENVELOPES`."""
     return around.encode("utf-8", "surrogatepass").replace(b"#", b64encode(event)).replace(b"@", event)
 
 

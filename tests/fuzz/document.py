@@ -8,7 +8,7 @@ from time import gmtime, strftime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from tests.fuzz.record import BASE_TIME
+from tests.fuzz.fuzz_record import BASE_TIME
 
 if TYPE_CHECKING:
     from random import Random
@@ -57,7 +57,7 @@ def quoted(text: str) -> str:
     return encoded if encoded.isascii() or encoded.isprintable() else json.dumps(text)
 
 
-def sound(random: Random) -> Document:
+def make_valid_document(random: Random) -> Document:
     """An event as it should be, with an id of its own."""
     document = Document(
         [

@@ -7,14 +7,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.local.demo.reference import Reading, read
-from tests.fuzz.generate import make
+from tests.fuzz.generate import make_record
 from tests.support.events import Record
-from tests.support.readings import as_the_worker_reads, comparable
+from tests.support.readings import comparable, read_with_worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.fuzz.record import Fuzzed
+    from tests.fuzz.fuzz_record import FuzzRecord
 
 Reader = Callable[[Record], Reading]
 _SHOWN = 400
@@ -24,11 +24,11 @@ class Disagreement(NamedTuple):
     """A record of which the worker and the contract say different things."""
 
     number: int
-    record: Fuzzed
+    record: FuzzRecord
     problem: str
 
 
-def disagreement(number: int, record: Fuzzed, reader: Reader = as_the_worker_reads) -> Disagreement | None:
+def disagreement(number: int, record: FuzzRecord, reader: Reader = read_with_worker) -> Disagreement | None:
     """Compare what `reader` makes of one record with what the contract says; None where both agree."""
     if record.value is None or record.unreadable:
         return None  # neither is decoded
@@ -57,7 +57,11 @@ def difference(found: Reading, right: Reading) -> str:
 
 
 def disagreements(
-    seed: int, numbers: Sequence[int], until: float, told: Callable[[int], None], reader: Reader = as_the_worker_reads
+    seed: int,
+    numbers: Sequence[int],
+    until: float,
+    on_progress: Callable[[int], None],
+    reader: Reader = read_with_worker,
 ) -> Iterator[Disagreement]:
     """Every record among `numbers` on which `reader` and the contract disagree.
 
@@ -70,10 +74,10 @@ def disagreements(
     """
     for done, number in enumerate(numbers):
         if done % 1_000 == 0:
-            told(done)
+            on_progress(done)
             if monotonic() > until:
                 return
-        found = disagreement(number, make(seed, number), reader)
+        found = disagreement(number, make_record(seed, number), reader)
         if found is not None:
             yield found
-    told(len(numbers))
+    on_progress(len(numbers))

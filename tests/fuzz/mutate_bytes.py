@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fuzz.document import sound
+from tests.fuzz.document import make_valid_document
 
 if TYPE_CHECKING:
     from random import Random
@@ -66,7 +66,7 @@ def _repeat(random: Random, value: bytes) -> bytes:
 
 
 def _splice(random: Random, value: bytes) -> bytes:
-    other = sound(random).encoded()
+    other = make_valid_document(random).encoded()
     return value[: random.randrange(len(value))] + other[random.randrange(len(other)) :]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.fuzz import odd
-from tests.fuzz.document import Document, quoted, sound
+from tests.fuzz import edge_values as edge_values
+from tests.fuzz.document import Document, make_valid_document, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def rename(random: Random, document: Document) -> None:
 
 def duplicate(random: Random, document: Document) -> None:
     name, value = random.choice(document.fields)
-    other = random.choice((value, random.choice(odd.VALUES), random.choice(odd.NUMBERS)))
+    other = random.choice((value, random.choice(edge_values.VALUES), random.choice(edge_values.NUMBERS)))
     document.fields.insert(random.randrange(len(document.fields) + 1), (name, other))
 
 
@@ -50,32 +50,35 @@ def shuffle(random: Random, document: Document) -> None:
 
 def retype(random: Random, document: Document) -> None:
     position = _field(random, document)
-    document.fields[position] = document.fields[position][0], random.choice(random.choice((odd.VALUES, odd.NUMBERS)))
+    document.fields[position] = (
+        document.fields[position][0],
+        random.choice(random.choice((edge_values.VALUES, edge_values.NUMBERS))),
+    )
 
 
 def not_json(random: Random, document: Document) -> None:
     members = random.choice((document.fields, document.metrics)) or document.fields
     position = random.randrange(len(members))
-    members[position] = members[position][0], random.choice(odd.NOT_JSON)
+    members[position] = members[position][0], random.choice(edge_values.NOT_JSON)
 
 
 def execution_id(random: Random, document: Document) -> None:
     for name, value in document.fields:
         if name == '"execution_id"' and len(value) == 38:
-            document.set(name, random.choice(odd.uuids(value[1:-1])))
+            document.set(name, random.choice(edge_values.uuids(value[1:-1])))
             return
 
 
 def agent_name(random: Random, document: Document) -> None:
-    document.set('"agent_name"', random.choice(odd.NAMES))
+    document.set('"agent_name"', random.choice(edge_values.NAMES))
 
 
 def user_id(random: Random, document: Document) -> None:
-    document.set('"user_id"', random.choice(random.choice((odd.NAMES, odd.VALUES))))
+    document.set('"user_id"', random.choice(random.choice((edge_values.NAMES, edge_values.VALUES))))
 
 
 def completed_at(random: Random, document: Document) -> None:
-    document.set('"completed_at"', random.choice(odd.TIMES))
+    document.set('"completed_at"', random.choice(edge_values.TIMES))
 
 
 def any_completed_at(random: Random, document: Document) -> None:
@@ -89,26 +92,28 @@ def any_completed_at(random: Random, document: Document) -> None:
 
 
 def schema_version(random: Random, document: Document) -> None:
-    document.set('"schema_version"', random.choice(odd.VERSIONS))
+    document.set('"schema_version"', random.choice(edge_values.VERSIONS))
 
 
 def foreign_field(random: Random, document: Document) -> None:
-    document.fields.append((random.choice(odd.NAMES), random.choice(random.choice((odd.VALUES, odd.NUMBERS)))))
+    document.fields.append(
+        (random.choice(edge_values.NAMES), random.choice(random.choice((edge_values.VALUES, edge_values.NUMBERS))))
+    )
 
 
 def odd_number(random: Random, document: Document) -> None:
     for _ in range(random.randrange(1, 4)):
-        document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(odd.NUMBERS)))
+        document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(edge_values.NUMBERS)))
 
 
 def odd_value(random: Random, document: Document) -> None:
-    document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(odd.VALUES)))
+    document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(edge_values.VALUES)))
 
 
 def odd_name(random: Random, document: Document) -> None:
     for _ in range(random.randrange(1, 4)):
-        value = random.choice((random.choice(odd.NUMBERS), "1", random.choice(odd.VALUES)))
-        document.metrics.insert(random.randrange(len(document.metrics) + 1), (random.choice(odd.NAMES), value))
+        value = random.choice((random.choice(edge_values.NUMBERS), "1", random.choice(edge_values.VALUES)))
+        document.metrics.insert(random.randrange(len(document.metrics) + 1), (random.choice(edge_values.NAMES), value))
 
 
 def repeated_metric(random: Random, document: Document) -> None:
@@ -138,7 +143,7 @@ def wrap(random: Random, document: Document) -> None:
     inner = document.text()
     document.fields = [(random.choice(('"data"', '"event"', '"metrics"')), inner)]
     if random.random() < 0.5:
-        document.fields += [*sound(random).fields]
+        document.fields += [*make_valid_document(random).fields]
         document.metrics = []
 
 

@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaProducer
 from clickhouse_driver import Client
 
 from deploy.local.process import free_port
-from tests.fuzz.generate import make
-from tests.fuzz.record import Fuzzed
+from tests.fuzz.fuzz_record import FuzzRecord
+from tests.fuzz.generate import make_record
 from tests.integration.conftest import StartWorker
 from tests.integration.test_replay import Commands, bury
 from tests.support.events import JANUARY_2026, Record, encoded, event
@@ -137,7 +137,7 @@ async def test_dead_letter_of_a_whole_event_covers_its_metrics(environment: Envi
     assert audit(commands, "--to-end")[1]["dead_lettered"] == 2
 
 
-def is_sendable(record: Fuzzed) -> bool:
+def is_sendable(record: FuzzRecord) -> bool:
     small = sum(len(value or b"") for value in (record.value, record.key, *dict(record.headers).values())) < 500_000
     return record.value is not None and not record.unreadable and small and record.timestamp >= 0
 
@@ -146,7 +146,7 @@ async def test_audit_agrees_with_the_worker_on_hostile_records(
     environment: Environment, start_worker: StartWorker, commands: Commands, clickhouse: Client
 ) -> None:
     start_worker()
-    records = [record for record in (make(11, number) for number in range(600)) if is_sendable(record)]
+    records = [record for record in (make_record(11, number) for number in range(600)) if is_sendable(record)]
     servers, topic, sent = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], len(records)
     async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
         for record in records:

@@ -15,43 +15,43 @@ from rich.console import Console
 
 from deploy.local.demo.table import TABLE
 from deploy.local.process import REPOSITORY
-from tests.chaos.play import play, play_and_tell
 from tests.chaos.report import summary
 from tests.chaos.result import Result, Verdict
-from tests.chaos.scenario import NotPossibleError, Scenario
+from tests.chaos.runner import run_and_print, run_scenario
+from tests.chaos.scenario import FaultNotPossibleError, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 EVENTS = 300
 SECONDS = 5.0
 
 
-def scenario(breaks: Callable[[Field], None]) -> Scenario:
+def scenario(breaks: Callable[[Environment], None]) -> Scenario:
     return Scenario("of-a-test", "What the test breaks.", breaks, events=EVENTS)
 
 
-def lose_the_table(field: Field) -> None:
+def lose_the_table(env: Environment) -> None:
     """The worker takes everything, and then it is gone."""
-    field.load.send_rest()
-    field.crew.start()
-    field.settle()
-    field.run_sql(f"TRUNCATE TABLE {TABLE}")
+    env.load.send_rest()
+    env.workers.start()
+    env.wait_until_committed()
+    env.run_sql(f"TRUNCATE TABLE {TABLE}")
 
 
-def kill_behind_the_back(field: Field) -> None:
+def kill_behind_the_back(env: Environment) -> None:
     """A worker dies of which nobody asked it."""
-    member = field.crew.start()
-    member.process.process.kill()
-    field.crew.start()
+    worker = env.workers.start()
+    worker.process.process.kill()
+    env.workers.start()
 
 
-def stop_taking(field: Field) -> None:
+def stop_taking(env: Environment) -> None:
     """The only worker is ended, and records are left."""
-    field.crew.end(field.crew.start())
+    env.workers.terminate(env.workers.start())
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def stop_taking(field: Field) -> None:
         (lose_the_table, "metrics-worker audit: exit 1: "),
         (kill_behind_the_back, "worker-000 has ended by itself"),
         (stop_taking, "stalled: "),
-        (lambda field: field.check(False, "as the scenario says"), "as the scenario says"),
-        (lambda field: field.run_sql("SELECT 1 FROM nowhere"), "ServerException"),
+        (lambda env: env.check(False, "as the scenario says"), "as the scenario says"),
+        (lambda env: env.run_sql("SELECT 1 FROM nowhere"), "ServerException"),
     ],
     ids=[
         "lost rows",
@@ -73,8 +73,10 @@ def stop_taking(field: Field) -> None:
         "an exception",
     ],
 )
-def test_a_run_fails_for_whatever_goes_wrong(tmp_path: Path, breaks: Callable[[Field], None], problem: str) -> None:
-    result = play(scenario(breaks), 3, EVENTS, SECONDS, tmp_path)
+def test_a_run_fails_for_whatever_goes_wrong(
+    tmp_path: Path, breaks: Callable[[Environment], None], problem: str
+) -> None:
+    result = run_scenario(scenario(breaks), 3, EVENTS, SECONDS, tmp_path)
 
     assert result.verdict is Verdict.FAILED
     assert any(said.startswith(problem) for said in result.problems), result.problems
@@ -83,7 +85,7 @@ def test_a_run_fails_for_whatever_goes_wrong(tmp_path: Path, breaks: Callable[[F
 def test_a_failed_run_says_how_to_repeat_it_and_keeps_its_logs() -> None:
     said = StringIO()
 
-    play_and_tell(scenario(stop_taking), 3, EVENTS, SECONDS, Console(file=said, width=1_000))
+    run_and_print(scenario(stop_taking), 3, EVENTS, SECONDS, Console(file=said, width=1_000))
 
     lines = [line.strip() for line in said.getvalue().splitlines()]
     assert 'again: make chaos ARGS="--scenario of-a-test --seeds 1 --seed 3 --events 300 --outage 5"' in lines
@@ -94,11 +96,11 @@ def test_a_failed_run_says_how_to_repeat_it_and_keeps_its_logs() -> None:
 
 def test_what_cannot_be_made_is_not_passed(tmp_path: Path) -> None:
     def impossible(_: Path) -> AbstractContextManager[None]:
-        raise NotPossibleError("there is no such disk")
+        raise FaultNotPossibleError("there is no such disk")
 
     cannot = Scenario("of-a-test", "Nothing.", lambda _: None, before_engine=impossible)
 
-    result = play(cannot, 3, EVENTS, SECONDS, tmp_path)
+    result = run_scenario(cannot, 3, EVENTS, SECONDS, tmp_path)
 
     assert (result.verdict, result.problems) == (Verdict.NOT_RUN, ["there is no such disk"])
     assert "NOT RUN: there is no such disk" in result.line()

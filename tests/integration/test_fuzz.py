@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from deploy.local.process import REPOSITORY
 from deploy.local.stack import Stack
-from tests.fuzz.audit import audit
-from tests.fuzz.generate import make
-from tests.fuzz.ledger import Ledger, Place
-from tests.fuzz.outcome import Outcome
-from tests.fuzz.owed import owed
-from tests.fuzz.sending import Sender
+from tests.fuzz.expected import expect_result
+from tests.fuzz.generate import make_record
+from tests.fuzz.report import FuzzReport
+from tests.fuzz.sender import Sender
+from tests.fuzz.sent_records import RecordPosition, SentRecords
+from tests.fuzz.verification import audit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,28 +28,28 @@ def nobody(_: int) -> None:
     pass
 
 
-async def sent(stack: Stack) -> Ledger:
-    ledger = Ledger()
-    async with Sender(stack.broker.bootstrap_servers, stack.topic, 4, ledger) as sender:
-        await sender.send(((number, make(SEED, number)) for number in NUMBERS), nobody)
-    return ledger
+async def send_records(stack: Stack) -> SentRecords:
+    sent = SentRecords()
+    async with Sender(stack.broker.bootstrap_servers, stack.topic, 4, sent) as sender:
+        await sender.send(((number, make_record(SEED, number)) for number in NUMBERS), nobody)
+    return sent
 
 
 async def test_records_that_nobody_has_taken_are_complained_of(tmp_path: Path) -> None:
     async with Stack(tmp_path) as stack:
-        ledger = await sent(stack)
-        outcome = Outcome(SEED)
-        await audit(stack, "nobody", ledger, tmp_path, outcome, nobody)
-    assert (ledger.records, outcome.events + outcome.no_events + outcome.tombstones) == (100, 100)
-    assert not outcome.passed
-    assert "is committed up to None" in outcome.examples[0]
-    debts = [owed(make(SEED, number), Place(0, 0)).reading for number in NUMBERS]
+        sent = await send_records(stack)
+        report = FuzzReport(SEED)
+        await audit(stack, "nobody", sent, tmp_path, report, nobody)
+    assert (sent.records, report.events + report.no_events + report.tombstones) == (100, 100)
+    assert not report.passed
+    assert "is committed up to None" in report.examples[0]
+    debts = [expect_result(make_record(SEED, number), RecordPosition(0, 0)).reading for number in NUMBERS]
     readings = [reading for reading in debts if reading is not None]
     rows = sum(len(reading.rows) for reading in readings)
     letters = sum(len(reading.refused) if reading.owner else 1 for reading in readings)
     types = {json_type for reading in readings for json_type in reading.skipped}
-    assert outcome.problems == len(ledger.ends) + rows + letters + len(types)
-    assert len(outcome.guilty) == 50, "no more are named than anybody would look at"
+    assert report.problems == len(sent.ends) + rows + letters + len(types)
+    assert len(report.guilty) == 50, "no more are named than anybody would look at"
 
 
 def test_the_command_passes_and_says_how_to_repeat_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from deploy.local.demo.flow import end
+from deploy.local.demo.worker_progress import end
 from tests.support.local import wait_until
 
 if TYPE_CHECKING:

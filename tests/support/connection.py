@@ -11,7 +11,7 @@ class Side(Enum):
     SERVER = auto()
 
 
-class Lane:
+class Direction:
     """One direction, of every connection of a proxy.
 
     Attributes:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from deploy.local.process import LOOPBACK
-from tests.support.connection import Connection, Lane, Side
+from tests.support.connection import Connection, Direction, Side
 
 _CHUNK = 65_536
 _POLL_SECONDS = 0.01
@@ -37,7 +37,7 @@ class FaultProxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self.port = 0
-        self.to_server, self.to_client = Lane(), Lane()
+        self.to_server, self.to_client = Direction(), Direction()
         self.refusing = False
         self.swallow: Callable[[bytes], bool] | None = None
         self.cuts = 0
@@ -54,14 +54,14 @@ class FaultProxy:
         self.to_server.silent = self.to_client.silent = silent
 
     @property
-    def away(self) -> bool:
+    def unreachable(self) -> bool:
         """Whether it is as if nobody were there: existing connections are cut, new ones refused."""
         return self.refusing
 
-    @away.setter
-    def away(self, away: bool) -> None:
-        self.refusing = away
-        if away:
+    @unreachable.setter
+    def unreachable(self, unreachable: bool) -> None:
+        self.refusing = unreachable
+        if unreachable:
             self.cut()
 
     def lose_answer_after(self, sent_bytes: int) -> None:
@@ -142,21 +142,21 @@ class FaultProxy:
         connection: Connection,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        lane: Lane,
+        direction: Direction,
         may_pass: Callable[[Connection, bytes], bool],
     ) -> None:
         while data := await reader.read(_CHUNK):
             if not may_pass(connection, data):
                 self.cuts += 1
                 return
-            await asyncio.sleep(lane.delay_seconds)
-            while lane.silent or (connection.swallowed and self.swallow is not None):
+            await asyncio.sleep(direction.delay_seconds)
+            while direction.silent or (connection.swallowed and self.swallow is not None):
                 self.held.set()
                 await asyncio.sleep(_POLL_SECONDS)
-            admitted = lane.admit(len(data))
+            admitted = direction.admit(len(data))
             writer.write(data[:admitted])
             await writer.drain()
-            lane.passed += admitted
+            direction.passed += admitted
             if admitted < len(data):
                 self.cuts += 1
                 return

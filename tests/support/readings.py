@@ -21,7 +21,7 @@ _DAY = 86_400_000
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
-def as_the_worker_reads(record: Record) -> Reading:
+def read_with_worker(record: Record) -> Reading:
     """What `FanOut` makes of a record that is no tombstone, before any table has a say.
 
     Raises:

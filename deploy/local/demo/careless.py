@@ -21,7 +21,7 @@ class Message(NamedTuple):
     headers: Headers = ()
 
 
-Spoil = Callable[[dict[str, Any], Random], Message]
+Producer = Callable[[dict[str, Any], Random], Message]
 
 
 def ordinary(event: dict[str, Any], _random: Random | None = None) -> Message:
@@ -34,7 +34,7 @@ def oversized(event: dict[str, Any], _random: Random) -> Message:
     return Message(event["execution_id"].encode(), b"\x89PNG" + bytes(_NEARLY_ALL))
 
 
-def _metric(name: str, literal: str) -> Spoil:
+def _metric(name: str, literal: str) -> Producer:
     """One metric more, whose value is written as `literal`."""
 
     def spoil(event: dict[str, Any], random: Random) -> Message:
@@ -44,7 +44,7 @@ def _metric(name: str, literal: str) -> Spoil:
     return spoil
 
 
-def _field(name: str, value: object) -> Spoil:
+def _field(name: str, value: object) -> Producer:
     return lambda event, random: ordinary(event | {name: value}, random)
 
 
@@ -84,7 +84,7 @@ def _cloudevent_structured(event: dict[str, Any], _random: Random) -> Message:
     return Message(event["execution_id"].encode(), json.dumps(envelope | {"data": event}).encode(), headers)
 
 
-WAYS: tuple[Spoil, ...] = (
+CARELESS_PRODUCERS: tuple[Producer, ...] = (
     _metric("quality_score", "NaN"),
     _metric("cost_usd", "Infinity"),
     _metric("tokens_per_second", "1e400"),

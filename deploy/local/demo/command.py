@@ -14,8 +14,8 @@ from rich.console import Console
 from deploy.local.apache_kafka.jars import KafkaMissingError
 from deploy.local.demo import report
 from deploy.local.demo.display import Display
-from deploy.local.demo.leaving import Asked, once
-from deploy.local.demo.measuring import MeasuringFailedError
+from deploy.local.demo.interrupts import InterruptHandler, ignore_further_interrupts
+from deploy.local.demo.measurement import MeasuringFailedError
 from deploy.local.demo.session import from_file, generated, run
 from deploy.local.process import ProcessFailedError
 from deploy.local.stack import BROKERS, MigrationFailedError
@@ -44,16 +44,16 @@ def demo(count: int | None, events: Path | None, broker: str, as_json: bool) -> 
     """
     if events and count:
         raise click.UsageError("--count and --events exclude each other")
-    asked = Asked()
+    asked = InterruptHandler()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="execution-metrics-demo-") as folder,
             Display(Console(stderr=True)) as display,
-            once(),
+            ignore_further_interrupts(),
         ):
             directory = Path(folder).resolve()
             source = from_file(events) if events else generated(count or DEFAULT_COUNT, directory, display)
-            outcome = run(source, directory, display, BROKERS[broker](directory))
+            result = run(source, directory, display, BROKERS[broker](directory))
     except KeyboardInterrupt:
         click.echo("Stopped; nothing is left running.", err=True)
         sys.exit(asked.exit_code)
@@ -61,7 +61,7 @@ def demo(count: int | None, events: Path | None, broker: str, as_json: bool) -> 
         click.echo(f"Error: {error}", err=True)
         sys.exit(UNREACHABLE)
     if as_json:
-        click.echo(json.dumps(outcome.as_json()))
+        click.echo(json.dumps(result.as_json()))
     else:
-        report.show(outcome, Console())
-    sys.exit(not outcome.passed)
+        report.show(result, Console())
+    sys.exit(not result.passed)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from deploy.local.demo.books import Letter
-    from deploy.local.demo.outcome import Outcome
+    from deploy.local.demo.comparison import FoundDeadLetter
+    from deploy.local.demo.result import DemoResult
     from deploy.local.demo.table import SampleRow
 
 MAX_WIDTH = 96
@@ -33,42 +33,42 @@ _HOW = (
 )
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(result: DemoResult, console: Console) -> None:
     """Print the report, no wider than a page is comfortable to read."""
     console.width = min(console.width, MAX_WIDTH)
-    for part in _parts(outcome):
+    for part in _parts(result):
         console.print(part, highlight=False)
 
 
-def _parts(outcome: Outcome) -> Iterator[RenderableType]:
+def _parts(result: DemoResult) -> Iterator[RenderableType]:
     yield Rule("Execution metrics: the worker on real input", style="bold")
-    yield _story(outcome)
-    yield _books(outcome)
-    yield _verdict(outcome)
-    if outcome.dead_letters:
-        yield _dead_letters(outcome)
-    if outcome.sample:
-        yield _rows(outcome.sample)
-    yield _speed(outcome)
+    yield _story(result)
+    yield _books(result)
+    yield _verdict(result)
+    if result.dead_letters:
+        yield _dead_letters(result)
+    if result.sample:
+        yield _rows(result.sample)
+    yield _speed(result)
 
 
-def _story(outcome: Outcome) -> str:
-    sources = outcome.sources
+def _story(result: DemoResult) -> str:
+    sources = result.sources
     if sources.file is not None:
-        told = f"The {outcome.records:,} lines of {sources.file} went onto the topic, byte for byte."
+        text = f"The {result.records:,} lines of {sources.file} went onto the topic, byte for byte."
     else:
-        ordinary = outcome.records - sources.careless
-        told = (
+        ordinary = result.records - sources.careless
+        text = (
             f"{sources.measured} real executions were measured on this machine and replayed as {ordinary:,} events: "
             f"the first {sources.measured} as measured, the rest with new ids and later times. Among them are "
             f"{sources.careless:,} records of careless or unusual producers."
         )
     if sources.too_large:
-        told += f" {sources.too_large:,} more were larger than the topic allows, and were not sent."
-    return f"\n{told}"
+        text += f" {sources.too_large:,} more were larger than the topic allows, and were not sent."
+    return f"\n{text}"
 
 
-def _books(outcome: Outcome) -> Table:
+def _books(result: DemoResult) -> Table:
     table = _table("The books")
     table.add_column("")
     table.add_column("count", justify="right")
@@ -77,17 +77,17 @@ def _books(outcome: Outcome) -> Table:
     def add(what: str, count: int, where: str, style: str = "") -> None:
         table.add_row(what, f"{count:,}", where, style=style)
 
-    add("records", outcome.records, "sent, and acknowledged by the topic", "bold")
-    add("  events", outcome.events, "that the contract accepts")
-    add("  unreadable", outcome.unreadable, "no events by the contract; dead letters as a whole")
-    add("  tombstones", outcome.tombstones, "records without a value, skipped")
-    add("metrics", outcome.metrics, "in those events", "bold")
-    add("  rows", outcome.rows, f"{VIEW}, {outcome.executions:,} executions")
-    if outcome.replaced:
-        add("  replaced", outcome.replaced, "by a later event of the same execution")
-    add("  dead letters", outcome.letters, "one each on the dead-letter topic")
-    add("  skipped", sum(outcome.skipped.values()), f"no numbers: {_by_type(outcome)}")
-    differences = outcome.differences
+    add("records", result.records, "sent, and acknowledged by the topic", "bold")
+    add("  events", result.events, "that the contract accepts")
+    add("  unreadable", result.unreadable, "no events by the contract; dead letters as a whole")
+    add("  tombstones", result.tombstones, "records without a value, skipped")
+    add("metrics", result.metrics, "in those events", "bold")
+    add("  rows", result.rows, f"{VIEW}, {result.executions:,} executions")
+    if result.replaced:
+        add("  replaced", result.replaced, "by a later event of the same execution")
+    add("  dead letters", result.letters, "one each on the dead-letter topic")
+    add("  skipped", sum(result.skipped.values()), f"no numbers: {_by_type(result)}")
+    differences = result.differences
     for what, count, where in (
         ("lost", differences.lost, "found nowhere"),
         ("duplicates", differences.duplicates, "found more than once"),
@@ -97,45 +97,45 @@ def _books(outcome: Outcome) -> Table:
     return table
 
 
-def _by_type(outcome: Outcome) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.skipped.items())) or "none"
+def _by_type(result: DemoResult) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(result.skipped.items())) or "none"
 
 
-def _verdict(outcome: Outcome) -> Text:
-    differences = outcome.differences
+def _verdict(result: DemoResult) -> Text:
+    differences = result.differences
     counts = f"{differences.lost:,} lost, {differences.duplicates:,} duplicates"
-    if outcome.balanced:
+    if result.balanced:
         text = Text(f"✔ books balance: {counts}", style="bold green")
         text.append(f"\n{_HOW}", style="not bold dim")
     else:
         text = Text(f"✘ books do not balance: {counts}, {differences.wrong:,} wrong", style="bold red")
         for example in differences.examples:
             text.append(f"\n  {shorten(example, 2 * _WORDS, placeholder='…')}", style="not bold")
-    for problem in _problems(outcome):
+    for problem in _problems(result):
         text.append(f"\n✘ {problem}", style="bold red")
     return text
 
 
-def _problems(outcome: Outcome) -> Iterator[str]:
-    if outcome.uncommitted:
-        yield f"{outcome.uncommitted:,} records are not committed by the worker: they would come again"
-    if outcome.exit_code is None:
+def _problems(result: DemoResult) -> Iterator[str]:
+    if result.uncommitted:
+        yield f"{result.uncommitted:,} records are not committed by the worker: they would come again"
+    if result.exit_code is None:
         yield "the worker did not end after SIGTERM, and was killed"
-    elif outcome.exit_code:
-        yield f"the worker ended with exit code {outcome.exit_code}"
+    elif result.exit_code:
+        yield f"the worker ended with exit code {result.exit_code}"
 
 
-def _dead_letters(outcome: Outcome) -> Table:
+def _dead_letters(result: DemoResult) -> Table:
     table = _table("Dead letters, with an example of each class")
     table.add_column("class", no_wrap=True)
     table.add_column("count", justify="right")
     table.add_column("example")
-    for name, (count, letter) in outcome.dead_letters.items():
+    for name, (count, letter) in result.dead_letters.items():
         table.add_row(name, f"{count:,}", _example(letter))
     return table
 
 
-def _example(letter: Letter) -> Text:
+def _example(letter: FoundDeadLetter) -> Text:
     what = "the whole record" if letter.metric is None else f"{letter.metric or '(no name)'} = {letter.proof[:_PROOF]}"
     error = letter.error_type if letter.code is None else f"{letter.error_type} ({letter.code})"
     text = Text(f"{_printable(what)}, {error}")
@@ -161,13 +161,13 @@ def _rows(sample: Sequence[SampleRow]) -> Table:
     return table
 
 
-def _speed(outcome: Outcome) -> Text:
-    if not outcome.seconds:
+def _speed(result: DemoResult) -> Text:
+    if not result.seconds:
         return Text("\nNothing was settled, so there is no speed to tell.")
-    text = Text(f"\n{outcome.events_per_second:,.0f} events a second", style="bold")
+    text = Text(f"\n{result.events_per_second:,.0f} events a second", style="bold")
     text.append(
-        f", {outcome.metrics / outcome.seconds:,.0f} metrics a second: {outcome.records:,} waiting records in "
-        f"{outcome.seconds:.2f} s, from the worker's readiness (/readyz) to the last settled metric. Broker, "
+        f", {result.metrics / result.seconds:,.0f} metrics a second: {result.records:,} waiting records in "
+        f"{result.seconds:.2f} s, from the worker's readiness (/readyz) to the last settled metric. Broker, "
         f"ClickHouse engine and worker shared the {len(os.sched_getaffinity(0))} CPUs of this machine.",
         style="not bold",
     )

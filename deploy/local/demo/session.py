@@ -15,16 +15,16 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from deploy.local.demo import table, topic
-from deploy.local.demo.audit import Findings, audit
 from deploy.local.demo.careless import Message
-from deploy.local.demo.flow import Flow, end, follow, wait_until_ready
-from deploy.local.demo.leaving import once
-from deploy.local.demo.ledger import Ledger, Place
-from deploy.local.demo.measuring import measure_all
-from deploy.local.demo.outcome import Outcome, Sources
+from deploy.local.demo.event_stream import count_careless, generate_stream
+from deploy.local.demo.expectations import Expectations, RecordPosition
+from deploy.local.demo.interrupts import ignore_further_interrupts
+from deploy.local.demo.measurement import measure_all
 from deploy.local.demo.reference import read
-from deploy.local.demo.stream import careless_among, stream
+from deploy.local.demo.result import DemoResult, InputSummary
+from deploy.local.demo.verification import Verification, audit
 from deploy.local.demo.work import HOW_MANY
+from deploy.local.demo.worker_progress import WorkerProgress, end, follow, wait_until_ready
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess
 
@@ -46,7 +46,7 @@ class Input:
 
     messages: Iterable[Message]
     count: int
-    sources: Sources
+    sources: InputSummary
     shown: tuple[str, ...] = ()
 
 
@@ -54,13 +54,13 @@ def generated(count: int, directory: Path, display: Display) -> Input:
     """Measure executions and replay them as `count` records, careless ones among them."""
     material = directory / "work"
     material.mkdir()
-    with display.step("executions measured", HOW_MANY) as told:
-        executions = measure_all(material, told)
+    with display.step("executions measured", HOW_MANY) as on_progress:
+        executions = measure_all(material, on_progress)
     # The first of each status: one execution that went well, one that failed.
     by_status = {event["status"]: str(event["execution_id"]) for event in reversed(executions)}
-    careless = careless_among(count)
-    sources = Sources(measured=min(len(executions), count - careless), careless=careless)
-    messages = stream(executions, count, Random(SEED))  # noqa: S311 - nothing here is a secret
+    careless = count_careless(count)
+    sources = InputSummary(measured=min(len(executions), count - careless), careless=careless)
+    messages = generate_stream(executions, count, Random(SEED))  # noqa: S311 - nothing here is a secret
     return Input(messages, count, sources, tuple(by_status.values()))
 
 
@@ -68,7 +68,7 @@ def from_file(path: Path) -> Input:
     """The lines of a file, verbatim; those that are blank are left out."""
     with path.open("rb") as file:
         count = sum(bool(line.strip()) for line in file)
-    return Input(_lines(path), count, Sources(file=path.name))
+    return Input(_lines(path), count, InputSummary(file=path.name))
 
 
 def _lines(path: Path) -> Iterator[Message]:
@@ -80,14 +80,14 @@ def _lines(path: Path) -> Iterator[Message]:
                 yield Message(owner[0].encode() if owner else None, value)
 
 
-def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -> Outcome:
+def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -> DemoResult:
     """Put `source` through a stack with that broker and a worker, all in `directory`.
 
     Raises:
         ProcessFailedError, MigrationFailedError: a server or the worker did not start.
     """
-    ledger = Ledger(directory)
-    with ExitStack() as opened, once():
+    ledger = Expectations(directory)
+    with ExitStack() as opened, ignore_further_interrupts():
         with display.step("Kafka and ClickHouse up"):
             stack = opened.enter_context(Stack(directory, broker=broker))
             with stack.engine.client(stack.database) as client:
@@ -95,31 +95,31 @@ def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -
             environment = {**stack.environment(), "KAFKA_GROUP_ID": GROUP}
         too_large = _send(source, stack, ledger, display)
         flow, exit_code = _work(WorkerProcess(directory, environment), ledger, display)
-        with display.step("rows read back", ledger.rows) as told:
-            findings = audit(stack, GROUP, ledger, flow.skipped, source.shown, told)
+        with display.step("rows read back", ledger.rows) as on_progress:
+            findings = audit(stack, GROUP, ledger, flow.skipped, source.shown, on_progress)
     sources = replace(source.sources, too_large=too_large)
     return _outcome(sources, ledger, flow, exit_code, findings)
 
 
-def _send(source: Input, stack: Stack, ledger: Ledger, display: Display) -> int:
-    with display.step("records sent", source.count) as told, ledger:
+def _send(source: Input, stack: Stack, ledger: Expectations, display: Display) -> int:
+    with display.step("records sent", source.count) as on_progress, ledger:
 
-        def landed(message: Message, place: Place, timestamp: int) -> None:
-            ledger.enter(message, place, timestamp)
+        def landed(message: Message, position: RecordPosition, timestamp: int) -> None:
+            ledger.enter(message, position, timestamp)
             if ledger.records % _TOLD_EVERY == 0 or ledger.records == source.count:
-                told(ledger.records)
+                on_progress(ledger.records)
 
         return asyncio.run(topic.send(stack.broker.bootstrap_servers, stack.topic, source.messages, landed))
 
 
-def _work(worker: WorkerProcess, ledger: Ledger, display: Display) -> tuple[Flow, int | None]:
+def _work(worker: WorkerProcess, ledger: Expectations, display: Display) -> tuple[WorkerProgress, int | None]:
     """Start the worker, follow it, end it."""
-    with ExitStack() as opened, once():
+    with ExitStack() as opened, ignore_further_interrupts():
         with display.step("worker joins its group"):
             opened.enter_context(worker)
             wait_until_ready(worker)
-        with display.step("metrics settled", ledger.metrics) as told:
-            flow = follow(worker, ledger, told)
+        with display.step("metrics settled", ledger.metrics) as on_progress:
+            flow = follow(worker, ledger, on_progress)
         with display.step("worker ends"):
             exit_code = end(worker)
         if flow.stalled or exit_code != 0:
@@ -127,8 +127,10 @@ def _work(worker: WorkerProcess, ledger: Ledger, display: Display) -> tuple[Flow
     return flow, exit_code
 
 
-def _outcome(sources: Sources, ledger: Ledger, flow: Flow, exit_code: int | None, found: Findings) -> Outcome:
-    return Outcome(
+def _outcome(
+    sources: InputSummary, ledger: Expectations, flow: WorkerProgress, exit_code: int | None, found: Verification
+) -> DemoResult:
+    return DemoResult(
         sources=sources,
         records=ledger.records,
         events=ledger.events,

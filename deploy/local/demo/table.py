@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from clickhouse_driver import Client
 
-    from deploy.local.demo.books import Owner
+    from deploy.local.demo.comparison import RowKey
 
 TABLE = "execution_metrics"
 VIEW = f"{TABLE}_deduplicated"
@@ -72,7 +72,7 @@ def counts(client: Client) -> Counts:
     return Counts(rows, rows - distinct, *client.execute(_IN_VIEW)[0])
 
 
-def page(client: Client, digit: str) -> dict[Owner, list[tuple[str, float]]]:
+def page(client: Client, digit: str) -> dict[RowKey, list[tuple[str, float]]]:
     """The rows of the executions whose id begins with `digit`: metrics and values by owner. After `counts`."""
     rows = client.execute(_PAGE, {"digit": digit})
     return {

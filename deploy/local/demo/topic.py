@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import MessageSizeTooLargeError
 
-from deploy.local.demo.books import Letter
-from deploy.local.demo.ledger import Place
+from deploy.local.demo.comparison import FoundDeadLetter
+from deploy.local.demo.expectations import RecordPosition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +25,10 @@ _POLL_MS = 500
 
 
 async def send(
-    bootstrap_servers: str, topic: str, messages: Iterable[Message], landed: Callable[[Message, Place, int], None]
+    bootstrap_servers: str,
+    topic: str,
+    messages: Iterable[Message],
+    landed: Callable[[Message, RecordPosition, int], None],
 ) -> int:
     """Send `messages`; `landed` hears of each that is acknowledged: where it is, and its timestamp.
 
@@ -38,7 +41,7 @@ async def send(
     async def land_oldest() -> None:
         message, acknowledged = under_way.popleft()
         at = await acknowledged
-        landed(message, Place(at.partition, at.offset), at.timestamp)
+        landed(message, RecordPosition(at.partition, at.offset), at.timestamp)
 
     await producer.start()
     try:
@@ -57,7 +60,7 @@ async def send(
     return too_large
 
 
-async def dead_letters(bootstrap_servers: str, topic: str) -> list[Letter]:
+async def dead_letters(bootstrap_servers: str, topic: str) -> list[FoundDeadLetter]:
     """Every dead letter that is on `topic` now."""
     letters = []
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
@@ -97,9 +100,9 @@ async def _assigned(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: s
     return partitions
 
 
-def _letter(record: Any) -> Letter:  # noqa: ANN401 - aiokafka ships no types
+def _letter(record: Any) -> FoundDeadLetter:  # noqa: ANN401 - aiokafka ships no types
     headers = {name: (value or b"").decode() for name, value in record.headers}  # of a name the last one counts
-    place = Place(int(headers["dlq.source.partition"]), int(headers["dlq.source.offset"]))
+    position = RecordPosition(int(headers["dlq.source.partition"]), int(headers["dlq.source.offset"]))
     metric = headers.get("dlq.metric")
     proof = sha256(record.value or b"").hexdigest()
     if headers["dlq.error.class"] == "too_large":
@@ -107,8 +110,8 @@ def _letter(record: Any) -> Letter:  # noqa: ANN401 - aiokafka ships no types
     elif headers["dlq.kind"] == "metric":
         document = json.loads(record.value)
         metric, proof = document["metric_type"], document["metric_value"]
-    return Letter(
-        place,
+    return FoundDeadLetter(
+        position,
         metric,
         headers["dlq.error.class"],
         headers["dlq.error.type"],

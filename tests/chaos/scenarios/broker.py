@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.claims import keeps_membership, resumes
+from tests.chaos.checks import check_no_rebalance, check_resumes
+from tests.chaos.events import EventMix
 from tests.chaos.scenario import Scenario
-from tests.chaos.stream import Mix
 
 if TYPE_CHECKING:
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 _AWAY_SECONDS = (1.0, 8.0)
 """Shorter and longer than the session time-out of 2 s."""
@@ -18,59 +18,59 @@ _PRODUCE = b"\x00\x00"
 """The key of Kafka's Produce request; it follows the four bytes of the length."""
 
 
-def take_broker_away(field: Field) -> None:
+def take_broker_away(env: Environment) -> None:
     """Kafka refuses, is a black hole, or hangs with its connections open; then it is back with all its records."""
-    field.crew.start()
+    env.workers.start()
     for number in range(_FAULTS):
-        field.load.send(field.events // _FAULTS)
-        field.chance(0.0, 0.3)
-        _FAULT[(number + field.random.randrange(len(_FAULT))) % len(_FAULT)](field)
-        _everybody_is_back(field)
+        env.load.send(env.events // _FAULTS)
+        env.sleep_between(0.0, 0.3)
+        _FAULT[(number + env.random.randrange(len(_FAULT))) % len(_FAULT)](env)
+        _everybody_is_back(env)
 
 
-def _refuse(field: Field) -> None:
-    field.broker_proxy.away = True
-    field.chance(*_AWAY_SECONDS)
-    field.broker_proxy.away = False
+def _refuse(env: Environment) -> None:
+    env.broker_proxy.unreachable = True
+    env.sleep_between(*_AWAY_SECONDS)
+    env.broker_proxy.unreachable = False
 
 
-def _fall_silent(field: Field) -> None:
-    field.broker_proxy.silent = True
-    field.chance(*_AWAY_SECONDS)
-    field.broker_proxy.silent = False
+def _fall_silent(env: Environment) -> None:
+    env.broker_proxy.silent = True
+    env.sleep_between(*_AWAY_SECONDS)
+    env.broker_proxy.silent = False
 
 
-def _hang(field: Field) -> None:
-    field.stack.broker.process.pause()
-    field.chance(*_AWAY_SECONDS)
-    field.stack.broker.process.resume()
+def _hang(env: Environment) -> None:
+    env.stack.broker.process.pause()
+    env.sleep_between(*_AWAY_SECONDS)
+    env.stack.broker.process.resume()
 
 
 _FAULT = (_refuse, _fall_silent, _hang)
 
 
-def _everybody_is_back(field: Field) -> None:
-    seconds = field.wait(
-        lambda: all(not member.process.readiness() for member in field.crew.running),
+def _everybody_is_back(env: Environment) -> None:
+    seconds = env.wait_until(
+        lambda: all(not worker.process.readiness() for worker in env.workers.running),
         "every worker is ready again",
         timeout_seconds=90.0,
     )
-    field.notes["ready after s"] = max(field.notes.get("ready after s", 0.0), round(seconds, 1))
+    env.figures["ready after s"] = max(env.figures.get("ready after s", 0.0), round(seconds, 1))
 
 
-def refuse_dead_letters(field: Field) -> None:
+def refuse_dead_letters(env: Environment) -> None:
     """Nothing that is produced is acknowledged, while reading, heartbeats and commits go on as ever."""
-    field.load.send_rest()
-    field.broker_proxy.swallow = lambda request: request[4:6] == _PRODUCE
-    member = field.crew.start(ready=False)
-    field.wait(lambda: "dead_letters" in member.process.readiness(), "the worker holds and says why")
-    held_at = field.committed()
-    field.chance(field.outage_seconds / 2, field.outage_seconds)
-    field.check(field.committed() == held_at, "something was committed while dead letters were not acknowledged")
-    field.check("dead_letters" in member.process.readiness(), "the reason at /readyz has gone")
-    field.broker_proxy.swallow = None
-    resumes(field, member)
-    keeps_membership(field, member)
+    env.load.send_rest()
+    env.broker_proxy.swallow = lambda request: request[4:6] == _PRODUCE
+    worker = env.workers.start(ready=False)
+    env.wait_until(lambda: "dead_letters" in worker.process.readiness(), "the worker holds and says why")
+    held_at = env.committed_offsets()
+    env.sleep_between(env.outage_seconds / 2, env.outage_seconds)
+    env.check(env.committed_offsets() == held_at, "something was committed while dead letters were not acknowledged")
+    env.check("dead_letters" in worker.process.readiness(), "the reason at /readyz has gone")
+    env.broker_proxy.swallow = None
+    check_resumes(env, worker)
+    check_no_rebalance(env, worker)
 
 
 SCENARIOS = (
@@ -85,7 +85,7 @@ SCENARIOS = (
         "The dead-letter topic does not acknowledge, and there is poison: nothing is committed until it does.",
         refuse_dead_letters,
         events=2_000,
-        mix=Mix(careless=0.01, poison=0.05),
+        mix=EventMix(careless=0.01, poison=0.05),
         broker_proxied=True,
         short=True,
     ),

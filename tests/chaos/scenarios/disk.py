@@ -7,15 +7,15 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.chaos.claims import keeps_membership, resumes
-from tests.chaos.field import IN_FLIGHT_METRICS
-from tests.chaos.scenario import NotPossibleError, Scenario
+from tests.chaos.checks import check_no_rebalance, check_resumes
+from tests.chaos.environment import IN_FLIGHT_METRICS
+from tests.chaos.scenario import FaultNotPossibleError, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 _DISK_BYTES = 96 * 1024 * 1024
 
@@ -26,7 +26,7 @@ def small_disk(directory: Path) -> Iterator[None]:
     data = directory / "clickhouse"
     data.mkdir()
     if os.geteuid() != 0:
-        raise NotPossibleError("a small file system for the engine needs root: mount -t tmpfs")
+        raise FaultNotPossibleError("a small file system for the engine needs root: mount -t tmpfs")
     mounted = subprocess.run(  # noqa: S603 - every word is ours
         ["/bin/mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(data)],
         check=False,
@@ -34,25 +34,25 @@ def small_disk(directory: Path) -> Iterator[None]:
         text=True,
     )
     if mounted.returncode:
-        raise NotPossibleError(f"a small file system for the engine cannot be mounted: {mounted.stderr.strip()}")
+        raise FaultNotPossibleError(f"a small file system for the engine cannot be mounted: {mounted.stderr.strip()}")
     try:
         yield
     finally:
         subprocess.run(["/bin/umount", "--lazy", str(data)], check=True)  # noqa: S603
 
 
-def fill_disk(field: Field) -> None:
+def fill_disk(env: Environment) -> None:
     """Leave the engine no byte to write, longer than the retry budget, and then make room."""
-    with field.load.flowing(per_second=field.events / (field.outage_seconds + 10)):
-        member = field.crew.start()
-        field.wait(lambda: field.rows() > 0, "the first rows")
-        ballast = field.directory / "clickhouse" / "ballast"
+    with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
+        worker = env.workers.start()
+        env.wait_until(lambda: env.count_rows() > 0, "the first rows")
+        ballast = env.directory / "clickhouse" / "ballast"
         _fill(ballast)
-        field.wait(lambda: "store" in member.process.readiness(), "the worker holds")
-        field.chance(field.outage_seconds / 2, field.outage_seconds)
+        env.wait_until(lambda: "store" in worker.process.readiness(), "the worker holds")
+        env.sleep_between(env.outage_seconds / 2, env.outage_seconds)
         ballast.unlink()
-        resumes(field, member)
-    keeps_membership(field, member)
+        check_resumes(env, worker)
+    check_no_rebalance(env, worker)
 
 
 def _fill(ballast: Path) -> None:

@@ -7,45 +7,45 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.table import TABLE
-from tests.chaos.claims import keeps_membership, resumes
-from tests.chaos.field import PATIENT
+from tests.chaos.checks import check_no_rebalance, check_resumes
+from tests.chaos.environment import LONG_RETRIES
+from tests.chaos.events import VALID_ONLY
 from tests.chaos.scenario import Scenario
-from tests.chaos.stream import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 
-def misconfigure(field: Field, fault: str) -> None:
+def misconfigure(env: Environment, fault: str) -> None:
     """Make a mistake that is not the metrics' while the worker runs, and mend it."""
-    with field.load.flowing(per_second=field.events / (field.outage_seconds + 10)):
-        member = field.crew.start()
-        field.wait(lambda: field.rows() > 0, "the first rows")
-        with _FAULTS[fault](field):
-            field.wait(lambda: fault in member.process.readiness().get("store", ""), "the reason at /readyz")
-            field.chance(field.outage_seconds / 2, field.outage_seconds)
-            field.check(fault in member.process.readiness().get("store", ""), "the reason at /readyz has gone")
-        resumes(field, member)
-    starts = [line["reason"] for line in member.said("holding")]
-    field.check(len(starts) == 1 and fault in starts[0], f"log lines when holding starts: {starts}")
-    keeps_membership(field, member)
+    with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
+        worker = env.workers.start()
+        env.wait_until(lambda: env.count_rows() > 0, "the first rows")
+        with _FAULTS[fault](env):
+            env.wait_until(lambda: fault in worker.process.readiness().get("store", ""), "the reason at /readyz")
+            env.sleep_between(env.outage_seconds / 2, env.outage_seconds)
+            env.check(fault in worker.process.readiness().get("store", ""), "the reason at /readyz has gone")
+        check_resumes(env, worker)
+    starts = [line["reason"] for line in worker.log_lines("holding")]
+    env.check(len(starts) == 1 and fault in starts[0], f"log lines when holding starts: {starts}")
+    check_no_rebalance(env, worker)
 
 
 @contextmanager
-def _table_missing(field: Field) -> Iterator[None]:
-    field.run_sql(f"RENAME TABLE {TABLE} TO elsewhere")
+def _table_missing(env: Environment) -> Iterator[None]:
+    env.run_sql(f"RENAME TABLE {TABLE} TO elsewhere")
     yield
-    field.run_sql(f"RENAME TABLE elsewhere TO {TABLE}")
+    env.run_sql(f"RENAME TABLE elsewhere TO {TABLE}")
 
 
 @contextmanager
-def _other_password(field: Field) -> Iterator[None]:
+def _other_password(env: Environment) -> Iterator[None]:
     """Somebody changes the password at the engine, and changes it back."""
-    field.stack.engine.change_password("another")
+    env.stack.engine.change_password("another")
     yield
-    field.stack.engine.change_password("")
+    env.stack.engine.change_password("")
 
 
 _FAULTS = {"UNKNOWN_TABLE": _table_missing, "AUTHENTICATION_FAILED": _other_password}
@@ -55,14 +55,14 @@ SCENARIOS = (
         "table-missing",
         "The table is renamed away while the worker runs, and back: no dead letter, the reason said.",
         partial(misconfigure, fault="UNKNOWN_TABLE"),
-        mix=PLAIN,
+        mix=VALID_ONLY,
         short=True,
     ),
     Scenario(
         "password-wrong",
         "The password at ClickHouse changes while the worker runs, and back: no dead letter, the reason said.",
         partial(misconfigure, fault="AUTHENTICATION_FAILED"),
-        mix=PLAIN,
-        environment=PATIENT,  # the engine starts again with the other password: that is no outage
+        mix=VALID_ONLY,
+        environment=LONG_RETRIES,  # the engine starts again with the other password: that is no outage
     ),
 )

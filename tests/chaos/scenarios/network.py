@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.claims import keeps_membership, resumes
-from tests.chaos.field import IN_FLIGHT_METRICS, PATIENT
+from tests.chaos.checks import check_no_rebalance, check_resumes
+from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES
 from tests.chaos.scenario import Scenario
 from tests.support.connection import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 _FAULTS = 12
 _MOST_BYTES = 100_000
@@ -21,67 +21,67 @@ _ANSWER_BYTES = 500
 """Of the engine's answer to one: the layout of the table, then the end."""
 
 
-def lose_answers(field: Field) -> None:
+def lose_answers(env: Environment) -> None:
     """Cut the connection when the engine has committed an insert and its answer is on the way."""
-    proxy = field.engine_proxy
+    proxy = env.engine_proxy
 
     def fault() -> None:
         before = proxy.cuts
-        proxy.lose_answer_after(field.random.randrange(1, _MOST_BYTES))
-        field.wait(lambda: proxy.cuts > before or not field.load.left, "an answer is lost")
+        proxy.lose_answer_after(env.random.randrange(1, _MOST_BYTES))
+        env.wait_until(lambda: proxy.cuts > before or not env.load.left, "an answer is lost")
 
-    _again_and_again(field, fault)
+    _again_and_again(env, fault)
 
 
-def cut_connections(field: Field) -> None:
+def cut_connections(env: Environment) -> None:
     """Cut it anywhere: after some bytes in one direction or the other, in an answer, in a block, in between."""
-    proxy = field.engine_proxy
+    proxy = env.engine_proxy
 
     def fault() -> None:
-        lane = field.random.choice((proxy.to_server, proxy.to_client, None))
-        if lane is None:
+        direction = env.random.choice((proxy.to_server, proxy.to_client, None))
+        if direction is None:
             proxy.cut()
         else:
-            lane.cut_after(field.random.randrange(1, _MOST_BYTES if lane is proxy.to_server else _ANSWER_BYTES))
-        field.chance(0.0, 1.0)
+            direction.cut_after(env.random.randrange(1, _MOST_BYTES if direction is proxy.to_server else _ANSWER_BYTES))
+        env.sleep_between(0.0, 1.0)
 
-    _again_and_again(field, fault)
-    field.check(proxy.cuts > 0, "no connection was cut")
+    _again_and_again(env, fault)
+    env.check(proxy.cuts > 0, "no connection was cut")
 
 
-def half_open(field: Field) -> None:
+def half_open(env: Environment) -> None:
     """One side of a connection is gone, and the other does not hear of it."""
 
     def fault() -> None:
-        field.engine_proxy.half_open(field.random.choice(tuple(Side)))
-        field.chance(0.3, 1.0)
+        env.engine_proxy.half_open(env.random.choice(tuple(Side)))
+        env.sleep_between(0.3, 1.0)
 
-    _again_and_again(field, fault)
+    _again_and_again(env, fault)
 
 
-def black_hole(field: Field) -> None:
+def black_hole(env: Environment) -> None:
     """Whoever is there accepts everything and never answers, longer than every time-out."""
-    with field.load.flowing(per_second=field.events / (field.outage_seconds + 10)):
-        member = field.crew.start()
-        field.wait(lambda: field.rows() > 0, "the first rows")
-        field.engine_proxy.silent = True
-        field.wait(lambda: "store" in member.process.readiness(), "the worker holds", timeout_seconds=60.0)
-        field.chance(field.outage_seconds / 2, field.outage_seconds)
-        field.engine_proxy.silent = False
-        resumes(field, member)
-    keeps_membership(field, member)
+    with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
+        worker = env.workers.start()
+        env.wait_until(lambda: env.count_rows() > 0, "the first rows")
+        env.engine_proxy.silent = True
+        env.wait_until(lambda: "store" in worker.process.readiness(), "the worker holds", timeout_seconds=60.0)
+        env.sleep_between(env.outage_seconds / 2, env.outage_seconds)
+        env.engine_proxy.silent = False
+        check_resumes(env, worker)
+    check_no_rebalance(env, worker)
 
 
-def _again_and_again(field: Field, fault: Callable[[], None]) -> None:
+def _again_and_again(env: Environment, fault: Callable[[], None]) -> None:
     """Do `fault` while records flow."""
     faults = 0
-    field.crew.start()
-    with field.load.flowing(per_second=field.events / _FAULTS):
-        while field.load.left:
+    env.workers.start()
+    with env.load.send_in_background(per_second=env.events / _FAULTS):
+        while env.load.left:
             fault()
             faults += 1
-            field.chance(0.0, 0.5)
-    field.notes["faults"] = faults
+            env.sleep_between(0.0, 0.5)
+    env.figures["faults"] = faults
 
 
 SCENARIOS = (
@@ -89,7 +89,7 @@ SCENARIOS = (
         "answer-lost",
         "The connection breaks between ClickHouse's commit and its answer; not even the table has a row twice.",
         lose_answers,
-        environment=PATIENT,
+        environment=LONG_RETRIES,
         repeats=False,
         short=True,
     ),
@@ -97,14 +97,14 @@ SCENARIOS = (
         "connection-cut",
         "Connections to ClickHouse cut after any number of bytes, in either direction.",
         cut_connections,
-        environment=PATIENT,
+        environment=LONG_RETRIES,
         repeats=False,
     ),
     Scenario(
         "half-open",
         "Connections to ClickHouse of which only one side knows that they are gone.",
         half_open,
-        environment=PATIENT,
+        environment=LONG_RETRIES,
     ),
     Scenario(
         "black-hole",

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.chaos.events import METRICS, REFUSED_METRIC, EventMix
 from tests.chaos.scenario import Scenario
-from tests.chaos.stream import METRICS, POISONED, Mix
 
 if TYPE_CHECKING:
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 
-def swallow(field: Field) -> None:
+def swallow(env: Environment) -> None:
     """Let one worker take all of it."""
-    field.load.send_rest()
-    field.crew.start()
+    env.load.send_rest()
+    env.workers.start()
 
 
-def _mix(share_of_rows: float) -> Mix:
+def _mix(share_of_rows: float) -> EventMix:
     """Each event has one metric that can be refused."""
     if share_of_rows == 1:
-        return Mix(careless=0.0, poison=1.0, metrics=(POISONED,))
-    return Mix(careless=0.0, poison=share_of_rows * len(METRICS))
+        return EventMix(careless=0.0, poison=1.0, metrics=(REFUSED_METRIC,))
+    return EventMix(careless=0.0, poison=share_of_rows * len(METRICS))
 
 
 SCENARIOS = tuple(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.chaos.scenario import Scenario
 
 if TYPE_CHECKING:
-    from tests.chaos.field import Field
+    from tests.chaos.environment import Environment
 
 _EVENTS_A_KILL = 5_000
 _LEAST_KILLS = 4
@@ -17,25 +17,25 @@ _START_SECONDS = 2.0
 _HALFWAY_AUDITS = 4
 
 
-def kill_workers(field: Field) -> None:
+def kill_workers(env: Environment) -> None:
     """SIGKILL one worker after the other at random moments, most of them at work, some while they start."""
-    kills = max(_LEAST_KILLS, field.events // _EVENTS_A_KILL)
+    kills = max(_LEAST_KILLS, env.events // _EVENTS_A_KILL)
     at_work = 0
     for number in range(kills):
-        field.load.send(field.events // kills)
-        if field.random.random() < _YOUNG_DEATHS:
-            member = field.crew.launch()
-            field.chance(0.0, _START_SECONDS)
+        env.load.send(env.events // kills)
+        if env.random.random() < _YOUNG_DEATHS:
+            worker = env.workers.start_without_waiting()
+            env.sleep_between(0.0, _START_SECONDS)
         else:
-            member = field.crew.start()
-            field.chance(0.0, _LIFE_SECONDS)
-        field.check(member.running, "the worker had ended before it was killed")
-        field.crew.kill(member)
-        at_work += field.backlog() > 0
+            worker = env.workers.start()
+            env.sleep_between(0.0, _LIFE_SECONDS)
+        env.check(worker.running, "the worker had ended before it was killed")
+        env.workers.kill(worker)
+        at_work += env.count_uncommitted() > 0
         if number % (kills // _HALFWAY_AUDITS) == 0:
-            field.audit_so_far()
-    field.notes |= {"kills": kills, "kills with records uncommitted": at_work}
-    field.crew.start()
+            env.check_committed_so_far()
+    env.figures |= {"kills": kills, "kills with records uncommitted": at_work}
+    env.workers.start()
 
 
 SCENARIOS = (

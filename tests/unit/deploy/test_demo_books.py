@@ -11,44 +11,46 @@ import pytest
 from rich.console import Console
 
 from deploy.local.demo import report
-from deploy.local.demo.books import Differences, Letter, compare_letters, compare_rows, compare_skipped
 from deploy.local.demo.careless import Message
-from deploy.local.demo.ledger import PAGES, Ledger, Owed, Place, Sent
-from deploy.local.demo.outcome import Outcome, Sources
+from deploy.local.demo.comparison import Differences, FoundDeadLetter, compare_letters, compare_rows, compare_skipped
+from deploy.local.demo.expectations import PAGES, Expectations, ExpectedDeadLetter, ExpectedRows, RecordPosition
+from deploy.local.demo.result import DemoResult, InputSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.local.demo.books import Where
+    from deploy.local.demo.comparison import LetterKey
 
 OWNER = ("0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "compiler", 20_454)
 OTHER = ("1b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "parser", 20_454)
-HERE = Place(0, 7)
+HERE = RecordPosition(0, 7)
 
 
-def letter(metric: str | None, error_class: str, proof: str, place: Place = HERE) -> Letter:
-    return Letter(place, metric, error_class, "SomeRule", None, "in words", proof)
+def letter(metric: str | None, error_class: str, proof: str, position: RecordPosition = HERE) -> FoundDeadLetter:
+    return FoundDeadLetter(position, metric, error_class, "SomeRule", None, "in words", proof)
 
 
 def differences_of_rows(
-    sent: list[Sent],
+    sent: list[ExpectedRows],
     found: dict[tuple[str, str, int], list[tuple[str, float]]],
-    stray: dict[Where, Letter] | None = None,
+    stray: dict[LetterKey, FoundDeadLetter] | None = None,
 ) -> tuple[int, int, int]:
     differences = Differences()
     compare_rows(sent, found, stray if stray is not None else {}, differences)
     return differences.lost, differences.duplicates, differences.wrong
 
 
-def differences_of_letters(owed: dict[Where, Owed], found: list[Letter]) -> tuple[int, int, int]:
+def differences_of_letters(
+    owed: dict[LetterKey, ExpectedDeadLetter], found: list[FoundDeadLetter]
+) -> tuple[int, int, int]:
     differences = Differences()
     compare_letters(owed, found, differences)
     return differences.lost, differences.duplicates, differences.wrong
 
 
 SENT = [
-    Sent(OWNER, Place(0, 0), 1_000, {"cost_usd": 0.5, "exit_code": 0.0}),
-    Sent(OTHER, Place(1, 0), 1_000, {"cost_usd": 0.5}),
+    ExpectedRows(OWNER, RecordPosition(0, 0), 1_000, {"cost_usd": 0.5, "exit_code": 0.0}),
+    ExpectedRows(OTHER, RecordPosition(1, 0), 1_000, {"cost_usd": 0.5}),
 ]
 
 
@@ -76,7 +78,10 @@ def test_rows_of_an_execution_that_was_never_sent_are_wrong() -> None:
 
 
 def test_of_two_events_of_one_execution_the_later_one_is_owed() -> None:
-    sent = [Sent(OWNER, Place(0, 1), 2_000, {"cost_usd": 2.0}), Sent(OWNER, Place(0, 0), 1_000, {"cost_usd": 1.0})]
+    sent = [
+        ExpectedRows(OWNER, RecordPosition(0, 1), 2_000, {"cost_usd": 2.0}),
+        ExpectedRows(OWNER, RecordPosition(0, 0), 1_000, {"cost_usd": 1.0}),
+    ]
     differences = Differences()
 
     assert compare_rows(sent, {OWNER: [("cost_usd", 2.0)]}, {}, differences) == 1
@@ -85,14 +90,16 @@ def test_of_two_events_of_one_execution_the_later_one_is_owed() -> None:
 
 
 def test_of_two_events_within_one_millisecond_either_may_stay() -> None:
-    sent = [Sent(OWNER, Place(0, offset), 1_000, {"cost_usd": float(offset)}) for offset in (1, 2)]
+    sent = [ExpectedRows(OWNER, RecordPosition(0, offset), 1_000, {"cost_usd": float(offset)}) for offset in (1, 2)]
 
     for value, wrong in ((1.0, 0), (2.0, 0), (3.0, 1)):
         assert differences_of_rows(sent, {OWNER: [("cost_usd", value)]}) == (0, 0, wrong)
 
 
 def test_a_row_that_became_a_dead_letter_in_an_outage_is_not_lost() -> None:
-    stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")}
+    stray: dict[LetterKey, FoundDeadLetter] = {
+        (RecordPosition(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")
+    }
     there = {OWNER: [("cost_usd", 0.5), ("exit_code", 0.0)]}
 
     assert differences_of_rows(SENT, there, stray) == (0, 0, 0)
@@ -103,14 +110,18 @@ def test_a_row_that_is_a_dead_letter_too_is_a_duplicate_unless_repeats_are_allow
     there = {OWNER: [("cost_usd", 0.5), ("exit_code", 0.0)], OTHER: [("cost_usd", 0.5)]}
 
     for allowed in (False, True):
-        stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")}
+        stray: dict[LetterKey, FoundDeadLetter] = {
+            (RecordPosition(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")
+        }
         differences = Differences(repeats_allowed=allowed)
         compare_rows(SENT, there, stray, differences)
         assert (differences.duplicates, differences.repeats["both"]) == (not allowed, allowed)
 
 
 def test_of_a_row_that_is_a_dead_letter_too_the_value_must_be_right() -> None:
-    stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")}
+    stray: dict[LetterKey, FoundDeadLetter] = {
+        (RecordPosition(1, 0), "cost_usd"): letter("cost_usd", "store_unavailable", "0.5")
+    }
     differences = Differences(repeats_allowed=True)
 
     compare_rows(SENT[1:], {OTHER: [("cost_usd", 0.6)]}, stray, differences)
@@ -121,9 +132,12 @@ def test_of_a_row_that_is_a_dead_letter_too_the_value_must_be_right() -> None:
 def test_of_an_unfinished_worker_only_what_is_committed_is_owed() -> None:
     for committed, lost in ((0, 0), (1, 1)):
         differences = Differences()
-        compare_rows(SENT[1:], {}, {}, differences, lambda place, end=committed: place.offset < end)  # type: ignore[misc]
+        compare_rows(SENT[1:], {}, {}, differences, lambda position, end=committed: position.offset < end)  # type: ignore[misc]
         compare_letters(
-            {(Place(1, 0), "score"): OWED[HERE, "cost_usd"]}, [], differences, lambda place: place.offset < 0
+            {(RecordPosition(1, 0), "score"): OWED[HERE, "cost_usd"]},
+            [],
+            differences,
+            lambda position: position.offset < 0,
         )
         assert differences.lost == lost
 
@@ -137,25 +151,30 @@ def test_a_row_of_an_unfinished_worker_must_be_right_all_the_same() -> None:
 
 
 def test_the_later_event_may_be_there_before_it_is_committed() -> None:
-    sent = [Sent(OWNER, Place(0, 0), 1_000, {"cost_usd": 1.0}), Sent(OWNER, Place(0, 1), 2_000, {"cost_usd": 2.0})]
+    sent = [
+        ExpectedRows(OWNER, RecordPosition(0, 0), 1_000, {"cost_usd": 1.0}),
+        ExpectedRows(OWNER, RecordPosition(0, 1), 2_000, {"cost_usd": 2.0}),
+    ]
 
     for value, wrong in ((1.0, 0), (2.0, 0), (3.0, 1)):
         differences = Differences()
-        compare_rows(sent, {OWNER: [("cost_usd", value)]}, {}, differences, lambda place: place.offset == 0)
+        compare_rows(sent, {OWNER: [("cost_usd", value)]}, {}, differences, lambda position: position.offset == 0)
         assert (differences.lost, differences.wrong) == (0, wrong)
 
 
 def test_a_sound_row_that_was_dead_lettered_as_refused_is_wrong() -> None:
-    stray: dict[Where, Letter] = {(Place(1, 0), "cost_usd"): letter("cost_usd", "row_refused", "0.5")}
+    stray: dict[LetterKey, FoundDeadLetter] = {
+        (RecordPosition(1, 0), "cost_usd"): letter("cost_usd", "row_refused", "0.5")
+    }
 
     assert differences_of_rows(SENT, {OWNER: [("cost_usd", 0.5), ("exit_code", 0.0)]}, stray) == (0, 0, 1)
 
 
 DIGEST = sha256(b"garbage").hexdigest()
-OWED: dict[Where, Owed] = {
-    (HERE, None): Owed("invalid_event", DIGEST),
-    (HERE, "cost_usd"): Owed("invalid_metric", "NaN"),
-    (HERE, "execution_time_ms"): Owed("row_refused", "-1e3"),
+OWED: dict[LetterKey, ExpectedDeadLetter] = {
+    (HERE, None): ExpectedDeadLetter("invalid_event", DIGEST),
+    (HERE, "cost_usd"): ExpectedDeadLetter("invalid_metric", "NaN"),
+    (HERE, "execution_time_ms"): ExpectedDeadLetter("row_refused", "-1e3"),
 }
 LETTERS = [
     letter(None, "invalid_event", DIGEST),
@@ -178,7 +197,7 @@ LETTERS = [
     ],
     ids=["all there", "a pointer", "missing", "twice", "other bytes", "other class", "other literal", "other number"],
 )
-def test_dead_letters_are_compared_one_by_one(found: list[Letter], difference: tuple[int, int, int]) -> None:
+def test_dead_letters_are_compared_one_by_one(found: list[FoundDeadLetter], difference: tuple[int, int, int]) -> None:
     assert differences_of_letters(OWED, found) == difference
 
 
@@ -224,31 +243,31 @@ def test_the_ledger_takes_down_what_is_owed(tmp_path: Path) -> None:
         "score": float("nan"),
     }
 
-    ledger = Ledger(tmp_path)
+    ledger = Expectations(tmp_path)
     with ledger:
-        ledger.enter(Message(None, json.dumps(sound | {"metrics": metrics}).encode()), Place(0, 0), 5)
-        ledger.enter(Message(None, None), Place(0, 1), 6)
-        ledger.enter(Message(None, b"garbage"), Place(1, 3), 7)
+        ledger.enter(Message(None, json.dumps(sound | {"metrics": metrics}).encode()), RecordPosition(0, 0), 5)
+        ledger.enter(Message(None, None), RecordPosition(0, 1), 6)
+        ledger.enter(Message(None, b"garbage"), RecordPosition(1, 3), 7)
 
     assert (ledger.records, ledger.events, ledger.tombstones, ledger.metrics, ledger.rows) == (3, 1, 1, 5, 2)
     assert ledger.skipped == {"string": 1}
     assert ledger.ends == {0: 2, 1: 4}
     assert ledger.letters == {
-        (Place(0, 0), "execution_time_ms"): Owed("row_refused", "-2"),
-        (Place(0, 0), "score"): Owed("invalid_metric", "NaN"),
-        (Place(1, 3), None): Owed("invalid_event", DIGEST),
+        (RecordPosition(0, 0), "execution_time_ms"): ExpectedDeadLetter("row_refused", "-2"),
+        (RecordPosition(0, 0), "score"): ExpectedDeadLetter("invalid_metric", "NaN"),
+        (RecordPosition(1, 3), None): ExpectedDeadLetter("invalid_event", DIGEST),
     }
     day_in_utc = 20_453
     owner = (OWNER[0], OWNER[1], day_in_utc)
     pages = {digit: list(ledger.page(digit)) for digit in PAGES}
-    assert pages.pop("0") == [Sent(owner, Place(0, 0), 5, {"cost_usd": 1.0, "ok": 1.0})]
+    assert pages.pop("0") == [ExpectedRows(owner, RecordPosition(0, 0), 5, {"cost_usd": 1.0, "ok": 1.0})]
     assert not any(pages.values())
 
 
-def outcome(**changes: object) -> Outcome:
+def outcome(**changes: object) -> DemoResult:
     """Three metrics: a row, a dead letter and one that was skipped."""
     fields: dict[str, Any] = {
-        "sources": Sources(measured=1),
+        "sources": InputSummary(measured=1),
         "records": 2,
         "events": 1,
         "unreadable": 1,
@@ -265,7 +284,7 @@ def outcome(**changes: object) -> Outcome:
         "exit_code": 0,
         "seconds": 0.5,
     }
-    return Outcome(**(fields | changes))
+    return DemoResult(**(fields | changes))
 
 
 @pytest.mark.parametrize(

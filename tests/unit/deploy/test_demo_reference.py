@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deploy.local.demo.reference import MAX_LEVELS, Reading, read
 from tests.support.events import JANUARY_2026, encoded, event, event_without, record
-from tests.support.readings import as_the_worker_reads, comparable
+from tests.support.readings import comparable, read_with_worker
 from tests.support.strategies import any_headers, any_values, documents, spoilt_documents
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
     st.sampled_from([-(2**63), -1, 0, JANUARY_2026, 2**63 - 1]),
 )
 def test_reference_and_worker_agree_on_any_bytes(value: bytes, headers: Headers, timestamp: int) -> None:
-    theirs = as_the_worker_reads(record(value, headers=headers, timestamp=timestamp))
+    theirs = read_with_worker(record(value, headers=headers, timestamp=timestamp))
     assert comparable(read(value, headers, timestamp, {})) == comparable(theirs)
 
 
@@ -72,7 +72,7 @@ def test_envelopes_are_read_by_both_alike(content_type: bytes, envelope: dict[st
     reading = read(encoded(envelope), headers, 0, {})
 
     assert (reading.owner is not None) == readable
-    assert comparable(reading) == comparable(as_the_worker_reads(record(envelope, headers=headers, timestamp=0)))
+    assert comparable(reading) == comparable(read_with_worker(record(envelope, headers=headers, timestamp=0)))
 
 
 @pytest.mark.parametrize("levels", [10, 980, MAX_LEVELS, MAX_LEVELS + 1, 100_000])
@@ -83,4 +83,4 @@ def test_as_many_levels_as_the_contract_allows_whichever_parser_reads_them(level
     reading = read(value, (), 0, {})
 
     assert (reading.owner is not None) == (levels <= MAX_LEVELS)
-    assert comparable(reading) == comparable(as_the_worker_reads(record(value, timestamp=0)))
+    assert comparable(reading) == comparable(read_with_worker(record(value, timestamp=0)))

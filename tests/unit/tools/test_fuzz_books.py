@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.local.demo.reference import Reading
-from tests.fuzz.books import Row, compare
+from tests.fuzz.comparison import Row, compare
 from tests.fuzz.corpus import CORPUS
-from tests.fuzz.generate import make
+from tests.fuzz.dead_letter_comparison import same_number
+from tests.fuzz.dead_letters import DeadLetterPages, FoundDeadLetter, parse_dead_letter
+from tests.fuzz.expected import ExpectedResult, expect_result
+from tests.fuzz.fuzz_record import FuzzRecord
+from tests.fuzz.generate import make_record
 from tests.fuzz.in_process import disagreements
-from tests.fuzz.ledger import Ledger, Place
-from tests.fuzz.letter_books import same_number
-from tests.fuzz.letters import Letter, Pages, opened
-from tests.fuzz.outcome import Outcome
-from tests.fuzz.owed import Owed, owed
-from tests.fuzz.record import Fuzzed
+from tests.fuzz.report import FuzzReport
+from tests.fuzz.sent_records import RecordPosition, SentRecords
 from tests.support.events import EXECUTION_ID, encoded, event
 from tests.support.events import Record as Built
-from tests.support.readings import as_the_worker_reads
+from tests.support.readings import read_with_worker
 from worker.core.errors import ErrorClass
 from worker.core.model import Event, FailedEvent, FailedMetric, Failure, Record, UnreadableRecord, Unrepresentable
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
@@ -31,12 +31,12 @@ from worker.events.decode import decode
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLACE = Place(2, 7)
+PLACE = RecordPosition(2, 7)
 TIME = 1_788_220_800_000
 HEAD = WorkerInfo("1.0", "execution_metrics")
 METRICS = {"cost_usd": 0.5, "bad": float("nan"), "exit_code": 0, "execution_time_ms": -1, "model": "x"}
-SOUND = Fuzzed("sound", encoded(event(metrics=METRICS)), b"key", (("dlq.kind", b"lie"), ("h", None)), TIME)
-BROKEN = Fuzzed("broken", b"{", b"\xff", (("h", b"1"),), TIME)
+SOUND = FuzzRecord("sound", encoded(event(metrics=METRICS)), b"key", (("dlq.kind", b"lie"), ("h", None)), TIME)
+BROKEN = FuzzRecord("broken", b"{", b"\xff", (("h", b"1"),), TIME)
 COMPLETED = 1_769_903_999_500
 ROWS = [
     Row("cost_usd", 0.5, EXECUTION_ID, "triage", "u-1", COMPLETED, TIME),
@@ -44,35 +44,35 @@ ROWS = [
 ]
 
 
-def source(record: Fuzzed) -> Built:
+def source(record: FuzzRecord) -> Built:
     return Built(record.value, "topic", PLACE.partition, PLACE.offset, record.timestamp, record.key, record.headers)
 
 
-def read_back(letter: EncodedDeadLetter) -> Letter:
-    return opened(letter.key, letter.value, tuple(letter.headers))
+def read_back(letter: EncodedDeadLetter) -> FoundDeadLetter:
+    return parse_dead_letter(letter.key, letter.value, tuple(letter.headers))
 
 
-def metric_letter(metric: str, value: float | Unrepresentable, error_class: ErrorClass) -> Letter:
+def metric_letter(metric: str, value: float | Unrepresentable, error_class: ErrorClass) -> FoundDeadLetter:
     decoded = decode(source(SOUND))
     assert isinstance(decoded, Event)
     failure = Failure(error_class, "SomeRule", "in words")
     return read_back(dead_letter(FailedMetric(decoded, metric, value, failure, 0), HEAD, 0))
 
 
-def event_letter(record: Record, error_type: str = "InvalidJSON", *, as_pointer: bool = False) -> Letter:
+def event_letter(record: Record, error_type: str = "InvalidJSON", *, as_pointer: bool = False) -> FoundDeadLetter:
     failed = FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, error_type, "in words"))
     return read_back((pointer if as_pointer else dead_letter)(failed, HEAD, 0))
 
 
-def letters() -> list[Letter]:
+def letters() -> list[FoundDeadLetter]:
     return [
         metric_letter("bad", Unrepresentable("NaN"), ErrorClass.INVALID_METRIC),
         metric_letter("execution_time_ms", -1, ErrorClass.ROW_REFUSED),
     ]
 
 
-def problems(record: Fuzzed, rows: list[Row], found: list[Letter]) -> list[str]:
-    verdict = compare(owed(record, PLACE), rows, found)
+def problems(record: FuzzRecord, rows: list[Row], found: list[FoundDeadLetter]) -> list[str]:
+    verdict = compare(expect_result(record, PLACE), rows, found)
     return verdict.problems + [f"absent {row.metric}" for row in verdict.absent]
 
 
@@ -124,7 +124,7 @@ def test_a_dead_letter_too_many_is_noticed() -> None:
         ({"key": b"other"}, "its key"),
         ({"headers": ()}, "its headers"),
         ({"source": (PLACE, 0)}, "its source"),
-        ({"source": (Place(2, 8), TIME)}, "its source"),
+        ({"source": (RecordPosition(2, 8), TIME)}, "its source"),
         ({"faults": ("there is no table",)}, "there is no table"),
         ({"size": 2**20 + 1}, "should be a pointer"),
     ],
@@ -203,14 +203,14 @@ def test_numbers_are_compared_as_the_contract_keeps_them(text: str, literal: str
 def test_added_headers_that_break_a_rule_are_named() -> None:
     letter = dead_letter(FailedEvent(source(BROKEN), Failure(ErrorClass.INVALID_EVENT, "a b", "")), HEAD, 0)
     headers = tuple(letter.headers)
-    assert opened(letter.key, letter.value, headers).faults == ("the type of the error is no name",)
+    assert parse_dead_letter(letter.key, letter.value, headers).faults == ("the type of the error is no name",)
     with pytest.raises(KeyError):
-        opened(letter.key, letter.value, tuple(item for item in headers if item[0] != "dlq.replays"))
+        parse_dead_letter(letter.key, letter.value, tuple(item for item in headers if item[0] != "dlq.replays"))
 
 
 def a_loop_with_one_try_around_it(record: Built) -> Reading:
     """What the worker replaces: the first metric that fails costs all after it."""
-    right = as_the_worker_reads(record)
+    right = read_with_worker(record)
     names = list(json.loads(record.value or b"{}").get("metrics", ())) if right.refused else []
     first = next((position for position, name in enumerate(names) if name in right.refused), len(names))
     return Reading(right.owner, right.user, right.completed_at, right.recorded_at, {
@@ -228,7 +228,7 @@ def test_a_reader_that_loses_the_neighbours_of_a_bad_metric_is_found_and_the_rec
     numbers = range(len(CORPUS), len(CORPUS) + 300)
     found = [*disagreements(7, numbers, monotonic() + 60, lambda _: None, a_loop_with_one_try_around_it)]
     assert found
-    assert all(number in numbers and record == make(7, number) and problem for number, record, problem in found)
+    assert all(number in numbers and record == make_record(7, number) and problem for number, record, problem in found)
 
 
 def test_a_reader_that_raises_is_found() -> None:
@@ -241,25 +241,25 @@ def test_a_reader_that_raises_is_found() -> None:
 
 def test_a_seed_makes_the_same_records_again_and_another_seed_others() -> None:
     numbers = [*range(1_700, 1_760), 9_003, 20_000]
-    assert [make(1, number) for number in numbers] == [make(1, number) for number in numbers]
-    assert [make(1, number) for number in numbers] != [make(2, number) for number in numbers]
+    assert [make_record(1, number) for number in numbers] == [make_record(1, number) for number in numbers]
+    assert [make_record(1, number) for number in numbers] != [make_record(2, number) for number in numbers]
 
 
 def test_the_ledger_knows_who_stands_where() -> None:
-    ledger = Ledger()
-    ledger.enter(Place(1, 2), 10)
-    ledger.enter(Place(1, 0), 11)
-    assert ledger.ends == {1: 3}
-    assert [ledger.number(Place(1, offset)) for offset in range(4)] == [11, None, 10, None]
-    assert [*ledger.pages(2)] == [(1, range(2)), (1, range(2, 3))]
+    sent = SentRecords()
+    sent.add(RecordPosition(1, 2), 10)
+    sent.add(RecordPosition(1, 0), 11)
+    assert sent.ends == {1: 3}
+    assert [sent.number(RecordPosition(1, offset)) for offset in range(4)] == [11, None, 10, None]
+    assert [*sent.pages(2)] == [(1, range(2)), (1, range(2, 3))]
     with pytest.raises(ValueError, match="two records"):
-        ledger.enter(Place(1, 0), 12)
+        sent.add(RecordPosition(1, 0), 12)
 
 
 def test_letters_come_back_by_their_sources_and_those_that_nobody_asks_for_are_named(tmp_path: Path) -> None:
     letter = event_letter(source(BROKEN))
-    elsewhere = letter._replace(source=(Place(0, 99), TIME))
-    with Pages(tmp_path, 10) as pages:
+    elsewhere = letter._replace(source=(RecordPosition(0, 99), TIME))
+    with DeadLetterPages(tmp_path, 10) as pages:
         for item in (letter, elsewhere, letter):
             pages.add(item)
         assert pages.read(2, range(10)) == {7: [letter, letter]}
@@ -267,12 +267,14 @@ def test_letters_come_back_by_their_sources_and_those_that_nobody_asks_for_are_n
 
 
 def test_one_complaint_fails_the_run_and_names_the_record() -> None:
-    assert Outcome(1).passed
-    outcome = Outcome(1)
-    outcome.complain("a row is missing", 5)
-    assert not outcome.passed
-    assert (outcome.guilty, outcome.examples) == ([5], ["record 5: a row is missing"])
+    assert FuzzReport(1).passed
+    report = FuzzReport(1)
+    report.add_problem("a row is missing", 5)
+    assert not report.passed
+    assert (report.guilty, report.examples) == ([5], ["record 5: a row is missing"])
 
 
 def test_what_is_owed_to_a_tombstone_is_nothing() -> None:
-    assert owed(Fuzzed("tombstone", None), PLACE) == Owed(Fuzzed("tombstone", None), PLACE, None)
+    assert expect_result(FuzzRecord("tombstone", None), PLACE) == ExpectedResult(
+        FuzzRecord("tombstone", None), PLACE, None
+    )

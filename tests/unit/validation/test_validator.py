@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from tests.fuzz.generate import make
+from tests.fuzz.generate import make_record
 from tests.support.events import Record, encoded, event
 from worker.events.fan_out import FanOut
 from worker.validation.line_reader import Line, read_lines
@@ -28,7 +28,7 @@ def test_validator_agrees_with_the_fan_out_on_the_fuzz_corpus() -> None:
     """A record after another line has the same result as a record alone."""
     compared = 0
     for number in range(6_000):
-        record = make(7, number)
+        record = make_record(7, number)
         if not record.value or record.unreadable or len(record.value) > 4_000_000:
             continue
         validator = Validator(record.timestamp, record.headers)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from deploy.local.broker import TansuBroker
 from deploy.local.cluster import Cluster
 from deploy.local.demo import table, topic
-from deploy.local.demo.audit import Findings, Tolerance, audit
-from deploy.local.demo.ledger import Ledger
+from deploy.local.demo.expectations import Expectations
+from deploy.local.demo.verification import Tolerance, Verification, audit
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
-from tests.chaos.crew import Crew
+from tests.chaos.events import METRICS, generate_messages
 from tests.chaos.load import Load
-from tests.chaos.stream import METRICS, messages
+from tests.chaos.workers import Workers
 from tests.support.proxy import FaultProxy, in_thread
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ WRITERS = 2
 IN_FLIGHT_EVENTS = BATCH_EVENTS * (WRITERS + 1)
 """Events that one worker has under way at most: as many batches as it has writers, and one that is decoded."""
 IN_FLIGHT_METRICS = IN_FLIGHT_EVENTS * len(METRICS)
-COMPRESSED = {
+SHORT_TIMES = {
     "BATCH_MAX_EVENTS": str(BATCH_EVENTS),
     "CLICKHOUSE_WRITERS": str(WRITERS),
     "CLICKHOUSE_CONNECT_TIMEOUT_SECONDS": "1",
@@ -53,7 +53,7 @@ COMPRESSED = {
     "SHUTDOWN_TIMEOUT_SECONDS": "10",
 }
 """Time compressed by configuration: what takes a minute with the defaults takes three seconds."""
-PATIENT = {"RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"}
+LONG_RETRIES = {"RETRY_ATTEMPTS": "100", "RETRY_MAX_SECONDS": "20"}
 """For faults that are shorter than this, and must not become dead letters of an outage."""
 STALLED_SECONDS = 60.0
 POLL_SECONDS = 0.1
@@ -66,7 +66,7 @@ class StalledError(RuntimeError):
 
 
 @dataclass
-class Field:
+class Environment:
     """What a scenario breaks, and what it asks of it.
 
     Attributes:
@@ -81,22 +81,22 @@ class Field:
     cluster: Cluster | None
     engine_proxy: FaultProxy
     broker_proxy: FaultProxy
-    ledger: Ledger
+    ledger: Expectations
     load: Load
-    crew: Crew
+    workers: Workers
     random: Random
     events: int
     directory: Path
     outage_seconds: float
     problems: list[str] = field(default_factory=list)
-    notes: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
     def check(self, holds: bool, otherwise: str) -> None:
         """Note a problem unless `holds`."""
         if not holds:
             self.problems.append(otherwise)
 
-    def wait(
+    def wait_until(
         self,
         condition: Callable[[], bool],
         what: str,
@@ -106,28 +106,28 @@ class Field:
         """Poll until `condition` holds; how many seconds that took. Raises TimeoutError, which names `what`."""
         started = time.monotonic()
         while not condition():
-            self.crew.look()
+            self.workers.record_memory()
             if time.monotonic() - started > timeout_seconds:
                 raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
             time.sleep(poll_seconds)
         return time.monotonic() - started
 
-    def chance(self, low: float, high: float) -> float:
+    def sleep_between(self, low: float, high: float) -> float:
         """Let a random time pass; how long it was."""
         seconds = self.random.uniform(low, high)
         time.sleep(seconds)
         return seconds
 
-    def committed(self) -> dict[int, int]:
+    def committed_offsets(self) -> dict[int, int]:
         """The next offset of each partition that the group has committed."""
         return asyncio.run(topic.committed(self.stack.broker.bootstrap_servers, self.stack.topic, GROUP))
 
-    def backlog(self) -> int:
+    def count_uncommitted(self) -> int:
         """How many records are sent and not committed."""
-        committed = self.committed()
+        committed = self.committed_offsets()
         return sum(end - committed[partition] for partition, end in self.ledger.ends.items())
 
-    def rows(self) -> int:
+    def count_rows(self) -> int:
         """How many rows the table has, repeated ones included."""
         with self.client() as client:
             ((count,),) = client.execute(f"SELECT count() FROM {table.TABLE}")  # noqa: S608 - a constant
@@ -142,28 +142,28 @@ class Field:
         with self.client() as client:
             client.execute(statement)
 
-    def settle(self, stalled_seconds: float = STALLED_SECONDS) -> None:
+    def wait_until_committed(self, stalled_seconds: float = STALLED_SECONDS) -> None:
         """Wait until everything that was sent is committed.
 
         Raises:
             StalledError: for a long time no commit has come, and no answer of ClickHouse about rows either.
         """
-        before, moved = (self.backlog(), self.crew.answered_inserts()), time.monotonic()
+        before, moved = (self.count_uncommitted(), self.workers.count_answered_inserts()), time.monotonic()
         while before[0]:
-            self.crew.look()
+            self.workers.record_memory()
             time.sleep(2 * POLL_SECONDS)
-            now = self.backlog(), self.crew.answered_inserts()
+            now = self.count_uncommitted(), self.workers.count_answered_inserts()
             if now != before:
                 before, moved = now, time.monotonic()
-            if time.monotonic() - moved > stalled_seconds or not self.crew.running:
-                raise StalledError(f"{before[0]:,} records are not committed; {len(self.crew.running)} workers run")
+            if time.monotonic() - moved > stalled_seconds or not self.workers.running:
+                raise StalledError(f"{before[0]:,} records are not committed; {len(self.workers.running)} workers run")
 
-    def audit(self, tolerance: Tolerance) -> Findings:
+    def verify(self, tolerance: Tolerance) -> Verification:
         """Compare what is there with what is owed; nobody may be sending."""
         self.ledger.flush()
         return audit(self.stack, GROUP, self.ledger, None, (), lambda _: None, tolerance)
 
-    def independent_audit(self) -> str | None:
+    def run_audit_command(self) -> str | None:
         """What `metrics-worker audit` has to say against it: another reckoning, by the worker's own decoder."""
         done = subprocess.run(
             [sys.executable, "-m", "worker", "audit", "--json"],
@@ -178,15 +178,17 @@ class Field:
             return None
         return f"exit {done.returncode}: {done.stdout[-1_000:]} {done.stderr[-500:]}"
 
-    def audit_so_far(self) -> None:
+    def check_committed_so_far(self) -> None:
         """With no worker running: what is committed must be accounted for, whatever comes later."""
-        found = self.audit(Tolerance(repeats=True, unfinished=True))
+        found = self.verify(Tolerance(repeats=True, unfinished=True))
         self.check(not found.differences, f"halfway: {found.differences.examples}")
         self.check(found.uncommitted == 0, f"halfway: {found.uncommitted} records committed that do not exist")
 
 
 @contextmanager
-def opened(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> Iterator[Field]:
+def open_environment(
+    scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path
+) -> Iterator[Environment]:
     """Everything up, but for the workers; and down again.
 
     The events and what the scenario leaves to chance have random numbers of their own, both from the seed: they are
@@ -210,16 +212,16 @@ def opened(scenario: Scenario, seed: int, events: int, outage_seconds: float, di
                 client.execute(f"ALTER TABLE {stored} MODIFY SETTING {_NO_MERGES}, {_MANY_PARTS}")
         environment = {
             **stack.environment(),
-            **COMPRESSED,
+            **SHORT_TIMES,
             **scenario.environment,
             "KAFKA_GROUP_ID": GROUP,
             "CLICKHOUSE_PORT": str(engine_proxy.port),
         }
-        crew = Crew(directory, environment)
-        stack_of.callback(crew.disband)
-        ledger = stack_of.enter_context(Ledger(directory))
-        load = Load(stack, ledger, messages(Random(f"events {seed}"), scenario.mix), events)
-        chance = Random(f"{scenario.name} {seed}")
-        yield Field(
-            stack, cluster, engine_proxy, broker_proxy, ledger, load, crew, chance, events, directory, outage_seconds
+        workers = Workers(directory, environment)
+        stack_of.callback(workers.kill_all)
+        ledger = stack_of.enter_context(Expectations(directory))
+        load = Load(stack, ledger, generate_messages(Random(f"events {seed}"), scenario.mix), events)
+        random = Random(f"{scenario.name} {seed}")
+        yield Environment(
+            stack, cluster, engine_proxy, broker_proxy, ledger, load, workers, random, events, directory, outage_seconds
         )

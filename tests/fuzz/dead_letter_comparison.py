@@ -12,8 +12,8 @@ from deploy.local.demo.reference import read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fuzz.letters import Letter
-    from tests.fuzz.owed import Owed
+    from tests.fuzz.dead_letters import FoundDeadLetter
+    from tests.fuzz.expected import ExpectedResult
 
 LARGEST = 2**20
 """Bytes of a record that the worker's producer sends at most; what comes near may be a pointer, what is beyond must."""
@@ -22,26 +22,26 @@ _LONGEST_KEY = 1_024
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
-def faults(debt: Owed, letter: Letter, error_class: str, literal: str) -> Iterator[str]:
+def find_faults(expected: ExpectedResult, letter: FoundDeadLetter, error_class: str, literal: str) -> Iterator[str]:
     """What is wrong with a dead letter that is owed, in words; `literal` is the number as the producer wrote it."""
-    record = debt.record
+    record = expected.record
     yield from letter.faults
-    if letter.source != (debt.place, -1 if record.unreadable else record.timestamp):
+    if letter.source != (expected.position, -1 if record.unreadable else record.timestamp):
         yield f"it names {letter.source} as its source"
     if letter.error_class == "too_large":
-        yield from _pointer_faults(debt, letter)
+        yield from _pointer_faults(expected, letter)
         return
     if letter.error_class != error_class:
         yield f"its class is {letter.error_class}, not {error_class}"
     if not record.unreadable:
-        yield from _kept_faults(debt, letter, literal)
+        yield from _kept_faults(expected, letter, literal)
     elif letter.error_type != "UnreadableRecord" or letter.digest != _digest(b"") or letter.key or letter.headers:
         yield f"an unreadable record has nothing but its place, not {letter}"[:500]
 
 
-def _kept_faults(debt: Owed, letter: Letter, literal: str) -> Iterator[str]:
+def _kept_faults(expected: ExpectedResult, letter: FoundDeadLetter, literal: str) -> Iterator[str]:
     """The original must be there, byte by byte."""
-    record = debt.record
+    record = expected.record
     if letter.size > LARGEST:
         yield f"{letter.size} bytes that should be a pointer"
     if letter.key != record.key:
@@ -52,12 +52,12 @@ def _kept_faults(debt: Owed, letter: Letter, literal: str) -> Iterator[str]:
         if letter.digest != _digest(record.value or b""):
             yield "its bytes are others"
     else:
-        yield from _metric_faults(debt, letter, literal)
+        yield from _metric_faults(expected, letter, literal)
 
 
-def _pointer_faults(debt: Owed, letter: Letter) -> Iterator[str]:
-    record, document = debt.record, letter.document
-    if (document["source_partition"], document["source_offset"]) != debt.place:
+def _pointer_faults(expected: ExpectedResult, letter: FoundDeadLetter) -> Iterator[str]:
+    record, document = expected.record, letter.document
+    if (document["source_partition"], document["source_offset"]) != expected.position:
         yield f"it points to {document}"
     if letter.metric is None and (document["sha256"], document["size"]) != (
         _digest(record.value or b""),
@@ -71,8 +71,8 @@ def _pointer_faults(debt: Owed, letter: Letter) -> Iterator[str]:
         yield f"{document['size']} bytes and {around} around them need no pointer"
 
 
-def _metric_faults(debt: Owed, letter: Letter, literal: str) -> Iterator[str]:
-    reading, document = debt.reading, letter.document
+def _metric_faults(expected: ExpectedResult, letter: FoundDeadLetter, literal: str) -> Iterator[str]:
+    reading, document = expected.reading, letter.document
     if reading is None or reading.owner is None:
         yield "a metric of no event"
         return
@@ -81,8 +81,8 @@ def _metric_faults(debt: Owed, letter: Letter, literal: str) -> Iterator[str]:
         "execution_id": execution_id,
         "agent_name": agent,
         "user_id": reading.user,
-        "source_partition": debt.place.partition,
-        "source_offset": debt.place.offset,
+        "source_partition": expected.position.partition,
+        "source_offset": expected.position.offset,
     }
     for name, value in right.items():
         if document[name] != value:

@@ -16,7 +16,7 @@ from deploy.local.process import LOOPBACK, ProcessFailedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from deploy.local.demo.ledger import Ledger
+    from deploy.local.demo.expectations import Expectations
     from deploy.local.worker_process import WorkerProcess
 
 STALLED_SECONDS = 20.0
@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Flow:
+class WorkerProgress:
     """How the worker did.
 
     Attributes:
@@ -72,13 +72,13 @@ def _ready(worker: WorkerProcess) -> bool:
         return False  # it has ended; the caller looks
 
 
-def follow(worker: WorkerProcess, ledger: Ledger, told: Callable[[int], None]) -> Flow:
+def follow(worker: WorkerProcess, ledger: Expectations, on_progress: Callable[[int], None]) -> WorkerProgress:
     """Watch a worker that has just become ready until everything that is owed is settled, or nothing moves any more.
 
     Args:
         worker: asked for its telemetry, which tells when to look; what has become of everything is read elsewhere.
         ledger: what is owed.
-        told: hears how many metrics are settled.
+        on_progress: called with the number of settled metrics.
     """
     whole_records = len(ledger.letters) - ledger.failed_metrics + ledger.tombstones
     started = moved = time.monotonic()
@@ -86,12 +86,12 @@ def follow(worker: WorkerProcess, ledger: Ledger, told: Callable[[int], None]) -
     while settled.metrics < ledger.metrics or settled.records < whole_records:
         now = _settled(worker)
         if now is None or time.monotonic() - moved > STALLED_SECONDS:
-            return Flow(moved - started, stalled=True, skipped=settled.skipped)
+            return WorkerProgress(moved - started, stalled=True, skipped=settled.skipped)
         if now != settled:
             settled, moved = now, time.monotonic()
-            told(settled.metrics)
+            on_progress(settled.metrics)
         time.sleep(_POLL_SECONDS)
-    return Flow(moved - started, stalled=False, skipped=settled.skipped)
+    return WorkerProgress(moved - started, stalled=False, skipped=settled.skipped)
 
 
 def _settled(worker: WorkerProcess) -> _Settled | None:

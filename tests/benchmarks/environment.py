@@ -44,7 +44,7 @@ class Topic:
     event_bytes: int
 
 
-class Field:
+class BenchmarkEnvironment:
     """One stack, used by several benchmarks.
 
     Attributes:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 
 @dataclass
-class Outcome:
+class FuzzReport:
     """Everything that a run through the servers says.
 
     Attributes:
@@ -44,7 +44,7 @@ class Outcome:
     examples: list[str] = field(default_factory=list)
     guilty: list[int] = field(default_factory=list)
 
-    def complain(self, problem: str, number: int | None = None) -> None:
+    def add_problem(self, problem: str, number: int | None = None) -> None:
         """Take down one thing that does not agree, and the record that it is about."""
         self.problems += 1
         if len(self.examples) < _EXAMPLES:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.fuzz.letter_books import faults
+from tests.fuzz.dead_letter_comparison import find_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from deploy.local.demo.reference import Reading
-    from tests.fuzz.letters import Letter
-    from tests.fuzz.owed import Owed
+    from tests.fuzz.dead_letters import FoundDeadLetter
+    from tests.fuzz.expected import ExpectedResult
 
 
 class Row(NamedTuple):
@@ -34,10 +34,10 @@ class Verdict(NamedTuple):
     absent: list[Row]
 
 
-def compare(debt: Owed, rows: Sequence[Row], letters: Sequence[Letter]) -> Verdict:
+def compare(expected: ExpectedResult, rows: Sequence[Row], letters: Sequence[FoundDeadLetter]) -> Verdict:
     """Compare one record with everything that names it as its source."""
-    problems = [*_compare_letters(debt, letters)]
-    absent = [*_compare_rows(debt.reading, rows, problems)]
+    problems = [*_compare_letters(expected, letters)]
+    absent = [*_compare_rows(expected.reading, rows, problems)]
     return Verdict(problems, absent)
 
 
@@ -63,8 +63,8 @@ def _rows(reading: Reading | None) -> Iterator[Row]:
         yield Row(metric, value, execution_id, agent, reading.user, reading.completed_at, reading.recorded_at)
 
 
-def _compare_letters(debt: Owed, letters: Sequence[Letter]) -> Iterator[str]:
-    reading = debt.reading
+def _compare_letters(expected: ExpectedResult, letters: Sequence[FoundDeadLetter]) -> Iterator[str]:
+    reading = expected.reading
     due: dict[str | None, tuple[str, str]] = {}
     if reading is not None:
         due = {None: ("invalid_event", "")} if reading.owner is None else dict(reading.refused.items())
@@ -75,7 +75,9 @@ def _compare_letters(debt: Owed, letters: Sequence[Letter]) -> Iterator[str]:
         if right is None:
             yield f"a dead letter of {_named(metric)}, {letter.error_class}, that was not owed, or twice"
         else:
-            yield from (f"the dead letter of {_named(metric)}: {fault}" for fault in faults(debt, letter, *right))
+            yield from (
+                f"the dead letter of {_named(metric)}: {fault}" for fault in find_faults(expected, letter, *right)
+            )
     for metric, (error_class, _) in due.items():
         yield f"no dead letter of {_named(metric)}, {error_class}"
 

@@ -11,31 +11,31 @@ if TYPE_CHECKING:
 _NOBODY = -1
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record is on the topic."""
 
     partition: int
     offset: int
 
 
-class Ledger:
+class SentRecords:
     """The number of the record at each place: eight bytes a record, because the rest can be made again from it."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, array[int]] = {}
         self.records = 0
 
-    def enter(self, place: Place, number: int) -> None:
-        """Take down that record `number` was acknowledged at `place`.
+    def add(self, position: RecordPosition, number: int) -> None:
+        """Take down that record `number` was acknowledged at `position`.
 
         Raises:
             ValueError: another one was acknowledged there.
         """
-        numbers = self._numbers.setdefault(place.partition, array("q"))
-        numbers.extend([_NOBODY] * (place.offset + 1 - len(numbers)))
-        if numbers[place.offset] != _NOBODY:
-            raise ValueError(f"the broker has acknowledged two records at {place}")
-        numbers[place.offset] = number
+        numbers = self._numbers.setdefault(position.partition, array("q"))
+        numbers.extend([_NOBODY] * (position.offset + 1 - len(numbers)))
+        if numbers[position.offset] != _NOBODY:
+            raise ValueError(f"the broker has acknowledged two records at {position}")
+        numbers[position.offset] = number
         self.records += 1
 
     @property
@@ -43,10 +43,10 @@ class Ledger:
         """The offset after the last record, by partition."""
         return {partition: len(numbers) for partition, numbers in sorted(self._numbers.items())}
 
-    def number(self, place: Place) -> int | None:
-        """Which record is at `place`; None where none of ours is."""
-        numbers = self._numbers.get(place.partition, array("q"))
-        number = numbers[place.offset] if 0 <= place.offset < len(numbers) else _NOBODY
+    def number(self, position: RecordPosition) -> int | None:
+        """Which record is at `position`; None where none of ours is."""
+        numbers = self._numbers.get(position.partition, array("q"))
+        number = numbers[position.offset] if 0 <= position.offset < len(numbers) else _NOBODY
         return None if number == _NOBODY else number
 
     def pages(self, size: int) -> Iterator[tuple[int, range]]:

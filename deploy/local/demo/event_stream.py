@@ -7,7 +7,7 @@ from itertools import chain, cycle
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from deploy.local.demo.careless import WAYS, Message, ordinary, oversized
+from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, ordinary, oversized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,18 +19,18 @@ _STEP = timedelta(milliseconds=5)
 _TIMES = ("start_timestamp", "end_timestamp")
 
 
-def careless_among(count: int) -> int:
+def count_careless(count: int) -> int:
     """How many of `count` events are careless."""
-    return min(count // 2, max(2 * len(WAYS), count // CARELESS_SHARE))
+    return min(count // 2, max(2 * len(CARELESS_PRODUCERS), count // CARELESS_SHARE))
 
 
-def stream(executions: Sequence[dict[str, Any]], count: int, random: Random) -> Iterator[Message]:
+def generate_stream(executions: Sequence[dict[str, Any]], count: int, random: Random) -> Iterator[Message]:
     """`count` records: first of all the executions as they were measured, then replays with ids and times of their own.
 
     The same seed gives the same places and the same ways to be careless.
     """
-    careless = set(random.sample(range(count), careless_among(count)))
-    ways = chain([oversized], cycle(WAYS))
+    careless = set(random.sample(range(count), count_careless(count)))
+    ways = chain([oversized], cycle(CARELESS_PRODUCERS))
     events = chain(executions, (_replay(executions, number, random) for number in range(1, count)))
     for number in range(count):
         if number in careless:

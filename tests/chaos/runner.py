@@ -9,22 +9,22 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.local.demo.audit import Findings, Tolerance
-from deploy.local.demo.books import OUTAGE
-from tests.chaos.field import Field, StalledError, opened
+from deploy.local.demo.comparison import OUTAGE
+from deploy.local.demo.verification import Tolerance, Verification
+from tests.chaos.environment import Environment, StalledError, open_environment
 from tests.chaos.result import MAX_PEAK_BYTES, Result, Verdict
-from tests.chaos.scenario import NotPossibleError, Scenario
+from tests.chaos.scenario import FaultNotPossibleError, Scenario
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def play_and_tell(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> Result:
+def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> Result:
     """Run `scenario` once and print what came of it; of a run that failed also how to repeat it, and its logs stay."""
     directory = Path(tempfile.mkdtemp(prefix=f"execution-metrics-chaos-{scenario.name}-{seed}-"))
     kept = False
     try:
-        result = play(scenario, seed, events, outage_seconds, directory)
+        result = run_scenario(scenario, seed, events, outage_seconds, directory)
         kept = result.verdict is Verdict.FAILED
     finally:
         if not kept:
@@ -37,16 +37,16 @@ def play_and_tell(scenario: Scenario, seed: int, events: int, outage_seconds: fl
     return result
 
 
-def play(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> Result:
+def run_scenario(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> Result:
     """Run `scenario` once in `directory`, which is left as it is."""
     result, started = Result(scenario.name, seed), time.monotonic()
     try:
-        with opened(scenario, seed, events, outage_seconds, directory) as field:
+        with open_environment(scenario, seed, events, outage_seconds, directory) as env:
             try:
-                _play(scenario, field, result)
+                _play(scenario, env, result)
             finally:
-                _describe(field, result)
-    except NotPossibleError as error:
+                _describe(env, result)
+    except FaultNotPossibleError as error:
         result.verdict, result.problems = Verdict.NOT_RUN, [str(error)]
         return result
     except Exception as error:  # noqa: BLE001 - whatever went wrong, the other runs go on; the traceback is kept
@@ -57,29 +57,29 @@ def play(scenario: Scenario, seed: int, events: int, outage_seconds: float, dire
     return result
 
 
-def _play(scenario: Scenario, field: Field, result: Result) -> None:
+def _play(scenario: Scenario, env: Environment, result: Result) -> None:
     """1. The scenario. 2. Everything is taken. 3. The workers end. 4. The books."""
     stalled = False
     try:
-        scenario.play(field)
-        field.load.send_rest()
-        field.settle()
+        scenario.run(env)
+        env.load.send_rest()
+        env.wait_until_committed()
     except StalledError as error:
         stalled = True
-        field.problems.append(f"stalled: {error}")
-    for member in field.crew.deserters:
-        field.problems.append(f"{member.process.process.name} has ended by itself:\n{member.process.process.tail()}")
-    for member in field.crew.running:
-        field.crew.end(member)
-        name = member.process.process.name
-        field.check(member.exit_code == 0, f"{name} ended with {member.exit_code} after SIGTERM")
-    for mistake in field.crew.mistakes():
-        field.problems.append(f"a mistake of the worker's, by its own log: {mistake}")
-    found = field.audit(Tolerance(repeats=scenario.repeats, unfinished=stalled))
-    _judge(scenario, field, found, result)
+        env.problems.append(f"stalled: {error}")
+    for worker in env.workers.crashed:
+        env.problems.append(f"{worker.process.process.name} has ended by itself:\n{worker.process.process.tail()}")
+    for worker in env.workers.running:
+        env.workers.terminate(worker)
+        name = worker.process.process.name
+        env.check(worker.exit_code == 0, f"{name} ended with {worker.exit_code} after SIGTERM")
+    for mistake in env.workers.logged_tracebacks():
+        env.problems.append(f"a mistake of the worker's, by its own log: {mistake}")
+    found = env.verify(Tolerance(repeats=scenario.repeats, unfinished=stalled))
+    _judge(scenario, env, found, result)
 
 
-def _judge(scenario: Scenario, field: Field, found: Findings, result: Result) -> None:
+def _judge(scenario: Scenario, env: Environment, found: Verification, result: Result) -> None:
     result.rows = found.counts.rows_in_view
     result.dead_letters = sum(count for count, _ in found.dead_letters.values())
     result.outage_letters = found.dead_letters.get(OUTAGE, (0, None))[0]
@@ -87,22 +87,22 @@ def _judge(scenario: Scenario, field: Field, found: Findings, result: Result) ->
     result.lost, result.duplicates, result.wrong = differences.lost, differences.duplicates, differences.wrong
     result.raw_duplicates = differences.repeats["rows"]
     result.repeated_letters, result.both = differences.repeats["letters"], differences.repeats["both"]
-    field.check(not differences, f"the books do not balance: {'; '.join(differences.examples)}")
-    against = field.independent_audit()
-    field.check(against is None, f"metrics-worker audit: {against}")
-    field.check(not found.uncommitted, f"the committed offsets miss the end of the topic by {found.uncommitted}")
-    field.check(
+    env.check(not differences, f"the books do not balance: {'; '.join(differences.examples)}")
+    against = env.run_audit_command()
+    env.check(against is None, f"metrics-worker audit: {against}")
+    env.check(not found.uncommitted, f"the committed offsets miss the end of the topic by {found.uncommitted}")
+    env.check(
         result.outage_letters <= scenario.outage_letters,
         f"{result.outage_letters} dead letters because of an outage; at most {scenario.outage_letters} were in flight",
     )
-    peak = field.crew.peak_bytes
-    field.check(0 < peak <= MAX_PEAK_BYTES, f"a worker had {peak / 1e6:.0f} MB")
+    peak = env.workers.peak_bytes
+    env.check(0 < peak <= MAX_PEAK_BYTES, f"a worker had {peak / 1e6:.0f} MB")
 
 
-def _describe(field: Field, result: Result) -> None:
-    result.events = field.ledger.records
-    result.restarts = len(field.crew.members) - 1
-    result.held_seconds = field.crew.held_seconds()
-    result.peak_mb = field.crew.peak_bytes / 1e6
-    result.figures = field.notes
-    result.problems = field.problems
+def _describe(env: Environment, result: Result) -> None:
+    result.events = env.ledger.records
+    result.restarts = len(env.workers.started) - 1
+    result.held_seconds = env.workers.held_seconds()
+    result.peak_mb = env.workers.peak_bytes / 1e6
+    result.figures = env.figures
+    result.problems = env.problems

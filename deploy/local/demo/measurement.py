@@ -1,4 +1,4 @@
-"""`python -m deploy.local.demo.measuring FOLDER`: do the work, and print one event a line.
+"""`python -m deploy.local.demo.measurement FOLDER`: do the work, and print one event a line.
 
 A process of its own, because `measure` passes Ctrl-C on to the command that it measures, and gives that command its
 own standard streams: here nobody types, and what the commands print is lost on purpose.
@@ -29,8 +29,8 @@ class MeasuringFailedError(RuntimeError):
     """The executions could not be run; the text is what was said."""
 
 
-def measure_all(folder: Path, told: Callable[[int], None]) -> list[EventDocument]:
-    """Run and measure the work in a process of its own; `told` hears how many are done.
+def measure_all(folder: Path, on_progress: Callable[[int], None]) -> list[EventDocument]:
+    """Run and measure the work in a process of its own; `on_progress` hears how many are done.
 
     Raises:
         MeasuringFailedError: it ended before its time.
@@ -48,7 +48,7 @@ def measure_all(folder: Path, told: Callable[[int], None]) -> list[EventDocument
         try:
             for line in child.stdout or ():
                 events.append(json.loads(line))
-                told(len(events))
+                on_progress(len(events))
             exit_code = child.wait()
         except BaseException:
             with suppress(ProcessLookupError):  # it has just ended
@@ -67,8 +67,8 @@ def main(folder: Path) -> None:
     with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as report:
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)  # for a traceback of this process
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(nowhere, stream)
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
         for agent, user, command in works:
             print(json.dumps(measure(command, agent, user).event), file=report)
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deploy.local.demo.books import Differences, Letter
+    from deploy.local.demo.comparison import Differences, FoundDeadLetter
     from deploy.local.demo.table import SampleRow
 
 
 @dataclass(frozen=True)
-class Sources:
+class InputSummary:
     """Where the records came from: so many measured executions, careless events among so many; or a file.
 
     `too_large` records were larger than the topic allows, and not sent.
@@ -26,7 +26,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoResult:
     """Everything that the report says.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outcome:
         sample: a few rows.
     """
 
-    sources: Sources
+    sources: InputSummary
     records: int
     events: int
     unreadable: int
@@ -55,7 +55,7 @@ class Outcome:
     executions: int
     replaced: int
     letters: int
-    dead_letters: Mapping[str, tuple[int, Letter]]
+    dead_letters: Mapping[str, tuple[int, FoundDeadLetter]]
     skipped: Mapping[str, int]
     differences: Differences
     uncommitted: int

@@ -11,13 +11,13 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tests.fuzz.ledger import Place
+from tests.fuzz.sent_records import RecordPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.fuzz.record import Headers
+    from tests.fuzz.fuzz_record import Headers
 
 _POLL_MS = 500
 _FIRST_ADDED = "dlq.kind"
@@ -25,7 +25,7 @@ _ERROR_TYPE = re.compile(r"[A-Za-z0-9_]+")
 _MAX_MESSAGE = 2_000
 
 
-class Letter(NamedTuple):
+class FoundDeadLetter(NamedTuple):
     """A dead letter.
 
     Attributes:
@@ -38,7 +38,7 @@ class Letter(NamedTuple):
         faults: what is wrong with the added headers, in words.
     """
 
-    source: tuple[Place, int]
+    source: tuple[RecordPosition, int]
     metric: str | None
     error_class: str
     error_type: str
@@ -50,7 +50,7 @@ class Letter(NamedTuple):
     faults: tuple[str, ...]
 
 
-def opened(key: bytes | None, value: bytes, headers: Headers) -> Letter:
+def parse_dead_letter(key: bytes | None, value: bytes, headers: Headers) -> FoundDeadLetter:
     """Read the record of a dead letter.
 
     Raises:
@@ -65,9 +65,9 @@ def opened(key: bytes | None, value: bytes, headers: Headers) -> Letter:
     metric = None
     if is_metric:
         metric = added["dlq.metric"] if pointer else document["metric_type"]
-    return Letter(
+    return FoundDeadLetter(
         source=(
-            Place(int(added["dlq.source.partition"]), int(added["dlq.source.offset"])),
+            RecordPosition(int(added["dlq.source.partition"]), int(added["dlq.source.offset"])),
             int(added["dlq.source.timestamp"]),
         ),
         metric=metric,
@@ -96,7 +96,7 @@ def _faults(added: dict[str, str], count: int) -> list[str]:
     return [fault for fault, holds in rules.items() if not holds]
 
 
-async def dead_letters(servers: str, topic: str) -> AsyncIterator[Letter]:
+async def dead_letters(servers: str, topic: str) -> AsyncIterator[FoundDeadLetter]:
     """Every dead letter that is on `topic`, which has one partition, now."""
     partition = TopicPartition(topic, 0)
     async with AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest") as consumer:
@@ -104,10 +104,10 @@ async def dead_letters(servers: str, topic: str) -> AsyncIterator[Letter]:
         # Not end_offsets: Tansu answers with the first record of the last batch. What comes with a fetch is right.
         while (end := consumer.highwater(partition)) is None or await consumer.position(partition) < end:
             for record in (await consumer.getmany(partition, timeout_ms=_POLL_MS)).get(partition, ()):
-                yield opened(record.key, record.value or b"", tuple(record.headers))
+                yield parse_dead_letter(record.key, record.value or b"", tuple(record.headers))
 
 
-class Pages:
+class DeadLetterPages:
     """Dead letters by partition and thousands of offsets of their source."""
 
     def __init__(self, directory: Path, size: int) -> None:
@@ -117,30 +117,30 @@ class Pages:
         self._open = ExitStack()
         self.count = 0
 
-    def __enter__(self) -> Pages:
+    def __enter__(self) -> DeadLetterPages:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: FoundDeadLetter) -> None:
         """Put a letter onto its page."""
-        place, _ = letter.source
-        page = place.partition, place.offset // self._size
+        position, _ = letter.source
+        page = position.partition, position.offset // self._size
         if page not in self._files:
             self._files[page] = self._open.enter_context(self._path(*page).open("w+b"))
         pickle.dump(tuple(letter), self._files[page])
         self.count += 1
 
-    def read(self, partition: int, offsets: range) -> dict[int, list[Letter]]:
+    def read(self, partition: int, offsets: range) -> dict[int, list[FoundDeadLetter]]:
         """The letters of the sources at `offsets`, which begin a page, by offset."""
-        letters: dict[int, list[Letter]] = {}
+        letters: dict[int, list[FoundDeadLetter]] = {}
         page = self._files.pop((partition, offsets.start // self._size), None)
         if page is None:
             return letters
         page.seek(0)
         while page.peek(1):  # type: ignore[attr-defined]  # a buffered file
-            letter = Letter(*pickle.load(page))  # noqa: S301 - written by this process
+            letter = FoundDeadLetter(*pickle.load(page))  # noqa: S301 - written by this process
             letters.setdefault(letter.source[0].offset, []).append(letter)
         return letters
 

@@ -21,30 +21,30 @@ PAGES = "0123456789abcdef"
 """A page for each first digit of an execution_id."""
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record is on the topic."""
 
     partition: int
     offset: int
 
 
-class Sent(NamedTuple):
+class ExpectedRows(NamedTuple):
     """An event whose metrics are owed as rows; `version` decides between two of the same execution."""
 
     owner: tuple[str, str, int]
-    place: Place
+    position: RecordPosition
     version: int
     rows: dict[str, float]
 
 
-class Owed(NamedTuple):
+class ExpectedDeadLetter(NamedTuple):
     """A dead letter that must come: its class, and the number as it was written or the digest of the bytes."""
 
     error_class: str
     proof: str
 
 
-class Ledger:
+class Expectations:
     """Takes down every record that the topic has acknowledged.
 
     Attributes:
@@ -62,12 +62,12 @@ class Ledger:
         self.records = self.events = self.tombstones = self.metrics = self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.ends: dict[int, int] = {}
-        self.letters: dict[tuple[Place, str | None], Owed] = {}
+        self.letters: dict[tuple[RecordPosition, str | None], ExpectedDeadLetter] = {}
         self._paths = {digit: directory / f"rows-{digit}" for digit in PAGES}
         self._open = ExitStack()
         self._pages = {digit: self._open.enter_context(path.open("wb")) for digit, path in self._paths.items()}
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Expectations:
         return self
 
     def __exit__(
@@ -81,36 +81,38 @@ class Ledger:
         for page in self._pages.values():
             page.flush()
 
-    def enter(self, message: Message, place: Place, timestamp: int) -> None:
+    def enter(self, message: Message, position: RecordPosition, timestamp: int) -> None:
         """Take down one record; `timestamp` is the record's, in milliseconds."""
         self.records += 1
-        self.ends[place.partition] = max(place.offset + 1, self.ends.get(place.partition, 0))
+        self.ends[position.partition] = max(position.offset + 1, self.ends.get(position.partition, 0))
         if message.value is None:
             self.tombstones += 1
             return
         reading = read(message.value, message.headers, timestamp)
         if reading.owner is None:
-            self.letters[place, None] = Owed("invalid_event", sha256(message.value).hexdigest())
+            self.letters[position, None] = ExpectedDeadLetter("invalid_event", sha256(message.value).hexdigest())
             return
-        self._enter_event(reading, reading.owner, place, timestamp)
+        self._enter_event(reading, reading.owner, position, timestamp)
 
-    def _enter_event(self, reading: Reading, owner: tuple[str, str, int], place: Place, timestamp: int) -> None:
+    def _enter_event(
+        self, reading: Reading, owner: tuple[str, str, int], position: RecordPosition, timestamp: int
+    ) -> None:
         self.events += 1
         self.metrics += reading.metrics
         self.skipped += reading.skipped
         for metric, refused in reading.refused.items():
-            self.letters[place, metric] = Owed(*refused)
+            self.letters[position, metric] = ExpectedDeadLetter(*refused)
         if reading.rows:
             self.rows += len(reading.rows)
-            pickle.dump(tuple(Sent(owner, place, timestamp, reading.rows)), self._pages[owner[0][0]])
+            pickle.dump(tuple(ExpectedRows(owner, position, timestamp, reading.rows)), self._pages[owner[0][0]])
 
     @property
     def failed_metrics(self) -> int:
         """How many metrics are owed as dead letters."""
         return sum(metric is not None for _, metric in self.letters)
 
-    def page(self, digit: str) -> Iterator[Sent]:
+    def page(self, digit: str) -> Iterator[ExpectedRows]:
         """The events of the executions whose id begins with `digit`."""
         with self._paths[digit].open("rb") as page:
             while page.peek(1):
-                yield Sent(*pickle.load(page))  # noqa: S301 - written by this process
+                yield ExpectedRows(*pickle.load(page))  # noqa: S301 - written by this process

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.local.demo import table, topic
-from deploy.local.demo.books import Differences, Letter, compare_letters, compare_rows, compare_skipped
-from deploy.local.demo.ledger import PAGES
+from deploy.local.demo.comparison import Differences, FoundDeadLetter, compare_letters, compare_rows, compare_skipped
+from deploy.local.demo.expectations import PAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from deploy.local.demo.ledger import Ledger, Place
+    from deploy.local.demo.expectations import Expectations, RecordPosition
     from deploy.local.stack import Stack
 
 SHOWN_METRICS = ("execution_time_ms", "exit_code", "memory_usage_mb")
@@ -38,13 +38,13 @@ STRICT = Tolerance()
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was read back; the attributes are those of `Outcome`."""
+class Verification:
+    """What was read back; the attributes are those of `DemoResult`."""
 
     counts: table.Counts
     replaced: int
     letters: int
-    dead_letters: Mapping[str, tuple[int, Letter]]
+    dead_letters: Mapping[str, tuple[int, FoundDeadLetter]]
     differences: Differences
     uncommitted: int
     sample: list[table.SampleRow] = field(default_factory=list)
@@ -53,12 +53,12 @@ class Findings:
 def audit(
     stack: Stack,
     group: str,
-    ledger: Ledger,
+    ledger: Expectations,
     skipped: Mapping[str, int] | None,
     shown: Collection[str],
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
     tolerance: Tolerance = STRICT,
-) -> Findings:
+) -> Verification:
     """Compare dead letters, rows and skipped metrics.
 
     Args:
@@ -67,7 +67,7 @@ def audit(
         ledger: what is owed.
         skipped: what the worker has counted, by JSON type; None when a worker has died and its count with it.
         shown: executions whose rows are shown; none for any.
-        told: hears how many rows are compared.
+        on_progress: called with the number of rows compared so far.
         tolerance: what is allowed.
     """
     servers = stack.broker.bootstrap_servers
@@ -75,19 +75,19 @@ def audit(
     letters = asyncio.run(topic.dead_letters(servers, stack.dlq_topic))
     differences = Differences(repeats_allowed=tolerance.repeats)
 
-    def certain(place: Place) -> bool:
-        return not tolerance.unfinished or place.offset < committed[place.partition]
+    def is_required(position: RecordPosition) -> bool:
+        return not tolerance.unfinished or position.offset < committed[position.partition]
 
-    stray = compare_letters(ledger.letters, letters, differences, certain)
+    stray = compare_letters(ledger.letters, letters, differences, is_required)
     with stack.engine.client(stack.database) as client:
         counts = table.counts(client)
         differences.repeat("rows", counts.repeated, f"{counts.repeated} rows that repeat another's record and metric")
         read = replaced = 0
         for digit in PAGES:  # page by page: a million events do not fit in memory twice
             page = table.page(client, digit)
-            replaced += compare_rows(ledger.page(digit), page, stray, differences, certain)
+            replaced += compare_rows(ledger.page(digit), page, stray, differences, is_required)
             read += sum(map(len, page.values()))
-            told(read + replaced)
+            on_progress(read + replaced)
         sample = table.sample(client, shown, SHOWN_METRICS)
     for letter in stray.values():
         differences.add("wrong", 1, f"a dead letter, {letter.error_class} of {letter.metric}, was not owed")
@@ -95,7 +95,7 @@ def audit(
         compare_skipped(ledger.skipped, skipped, differences)
     metric_letters = sum(letter.metric is not None for letter in letters)
     uncommitted = _beside(committed, ledger.ends, tolerance)
-    return Findings(counts, replaced, metric_letters, _by_class(letters), differences, uncommitted, sample)
+    return Verification(counts, replaced, metric_letters, _by_class(letters), differences, uncommitted, sample)
 
 
 def _beside(committed: Mapping[int, int], ends: Mapping[int, int], tolerance: Tolerance) -> int:
@@ -104,8 +104,8 @@ def _beside(committed: Mapping[int, int], ends: Mapping[int, int], tolerance: To
     return sum(max(records, 0) if tolerance.unfinished else abs(records) for records in missed)
 
 
-def _by_class(letters: Iterable[Letter]) -> dict[str, tuple[int, Letter]]:
-    examples: dict[str, Letter] = {}
+def _by_class(letters: Iterable[FoundDeadLetter]) -> dict[str, tuple[int, FoundDeadLetter]]:
+    examples: dict[str, FoundDeadLetter] = {}
     numbers: Counter[str] = Counter()
     for letter in letters:
         numbers[letter.error_class] += 1

@@ -26,7 +26,7 @@ class WorkerStoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Counted:
+class WorkerCounts:
     """What the worker says of itself."""
 
     records: int = 0
@@ -43,7 +43,7 @@ def start_time(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
-def counted(worker: WorkerProcess) -> Counted:
+def read_counts(worker: WorkerProcess) -> WorkerCounts:
     """Ask the worker. Raises WorkerStoppedError when it has ended."""
     try:
         telemetry = worker.telemetry()
@@ -53,7 +53,7 @@ def counted(worker: WorkerProcess) -> Counted:
     events = sum(count for labels, count in letters.items() if "event" in labels)
     tombstones = telemetry["metrics_worker_tombstones_total"][()]
     skipped = telemetry.get("metrics_worker_metrics_skipped_total", {})
-    return Counted(
+    return WorkerCounts(
         records=int(telemetry["metrics_worker_events_total"][()] + tombstones + events),
         rows=int(telemetry["metrics_worker_rows_written_total"][()]),
         letters=int(sum(letters.values())),
@@ -69,16 +69,16 @@ def wait_until_ready(worker: WorkerProcess) -> None:
     wait_until(lambda: worker.readiness() == {}, "the worker is ready", _READY_SECONDS)
 
 
-def follow(worker: WorkerProcess, records: int, told: Callable[[int], None]) -> Counted:
+def follow(worker: WorkerProcess, records: int, on_progress: Callable[[int], None]) -> WorkerCounts:
     """Wait until `records` records have come to their ends.
 
     Raises:
         WorkerStoppedError: it has ended, or nothing moves any more.
     """
-    before, moved = Counted(), time.monotonic()
+    before, moved = WorkerCounts(), time.monotonic()
     while True:
-        now = counted(worker)
-        told(now.records)
+        now = read_counts(worker)
+        on_progress(now.records)
         if now.records >= records:
             return now
         if now != before:
@@ -91,6 +91,6 @@ def follow(worker: WorkerProcess, records: int, told: Callable[[int], None]) -> 
         time.sleep(_POLL_SECONDS)
 
 
-def noise(worker: WorkerProcess) -> list[str]:
+def find_log_errors(worker: WorkerProcess) -> list[str]:
     """Lines of the log that speak of a mistake of ours."""
     return [line[:500] for line in worker.process.output().splitlines() if any(text in line for text in _NOISE)]

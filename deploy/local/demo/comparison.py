@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.local.demo.ledger import Place
+from deploy.local.demo.expectations import RecordPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from deploy.local.demo.ledger import Owed, Sent
+    from deploy.local.demo.expectations import ExpectedDeadLetter, ExpectedRows
 
-Owner = tuple[str, str, int]
-Where = tuple[Place, str | None]
+RowKey = tuple[str, str, int]
+LetterKey = tuple[RecordPosition, str | None]
 OUTAGE = "store_unavailable"
 _EXAMPLES = 5
 
 
-class Letter(NamedTuple):
-    """A dead letter as it was found; `proof` as in `Owed`."""
+class FoundDeadLetter(NamedTuple):
+    """A dead letter as it was found; `proof` as in `ExpectedDeadLetter`."""
 
-    place: Place
+    position: RecordPosition
     metric: str | None
     error_class: str
     error_type: str
@@ -34,11 +34,11 @@ class Letter(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A value that a row may hold; `certain` when it must be there, `lettered` when it became a dead letter."""
+    """A value that a row may hold; `is_required` when it must be there, `lettered` when it became a dead letter."""
 
     version: int
     value: float
-    certain: bool
+    is_required: bool
     lettered: bool
 
 
@@ -46,14 +46,14 @@ class _Expected(NamedTuple):
     """What a row may hold, whether it must be there at all, and whether its only record became a dead letter."""
 
     values: tuple[float, ...]
-    certain: bool
+    is_required: bool
     lettered: bool
 
 
-Certain = Callable[[Place], bool]
+IsRequired = Callable[[RecordPosition], bool]
 
 
-def _always(_: Place) -> bool:
+def _always(_: RecordPosition) -> bool:
     return True
 
 
@@ -97,16 +97,19 @@ class Differences:
 
 
 def compare_letters(
-    owed: Mapping[Where, Owed], found: Iterable[Letter], differences: Differences, certain: Certain = _always
-) -> dict[Where, Letter]:
+    owed: Mapping[LetterKey, ExpectedDeadLetter],
+    found: Iterable[FoundDeadLetter],
+    differences: Differences,
+    is_required: IsRequired = _always,
+) -> dict[LetterKey, FoundDeadLetter]:
     """Compare dead letters; those that were not owed are returned, for rows that became dead letters instead.
 
-    `certain` tells which records' dead letters must be there; those of the others may be.
+    `is_required` tells which records' dead letters must be there; those of the others may be.
     """
-    seen: Counter[Where] = Counter()
-    stray: dict[Where, Letter] = {}
+    seen: Counter[LetterKey] = Counter()
+    stray: dict[LetterKey, FoundDeadLetter] = {}
     for letter in found:
-        where = letter.place, letter.metric
+        where = letter.position, letter.metric
         seen[where] += 1
         if where not in owed:
             stray[where] = letter
@@ -117,17 +120,17 @@ def compare_letters(
     for where, count in seen.items():
         differences.repeat("letters", count - 1, f"{count} times {_named(where)}")
     for where, missing in owed.items():
-        differences.add("lost", where not in seen and certain(where[0]), f"{_named(where)}, {missing.error_class}")
+        differences.add("lost", where not in seen and is_required(where[0]), f"{_named(where)}, {missing.error_class}")
     return stray
 
 
-def _named(where: Where) -> str:
-    place, metric = where
+def _named(where: LetterKey) -> str:
+    position, metric = where
     of = "" if metric is None else f"{metric!r} of "
-    return f"the dead letter of {of}record {place.partition}/{place.offset}"
+    return f"the dead letter of {of}record {position.partition}/{position.offset}"
 
 
-def _is(letter: Letter, owed: Owed) -> bool:
+def _is(letter: FoundDeadLetter, owed: ExpectedDeadLetter) -> bool:
     if letter.metric is None:
         # What does not fit the topic comes as a pointer, with the digest of the same bytes.
         return letter.error_class in (owed.error_class, "too_large") and letter.proof == owed.proof
@@ -144,31 +147,33 @@ def same_number(one: str, other: str) -> bool:
 
 
 def compare_rows(
-    sent: Iterable[Sent],
-    found: Mapping[Owner, Sequence[tuple[str, float]]],
-    stray: dict[Where, Letter],
+    sent: Iterable[ExpectedRows],
+    found: Mapping[RowKey, Sequence[tuple[str, float]]],
+    stray: dict[LetterKey, FoundDeadLetter],
     differences: Differences,
-    certain: Certain = _always,
+    is_required: IsRequired = _always,
 ) -> int:
     """Compare the rows of the de-duplicated view; how many were replaced by a later event is returned.
 
     A row that became a dead letter because ClickHouse was away is not lost; its letter is taken out of `stray`.
-    `certain` tells which records' rows must be there; those of the others may be.
+    `is_required` tells which records' rows must be there; those of the others may be.
     """
-    owed, replaced = _owed(sent, stray, differences, certain)
+    owed, replaced = _owed(sent, stray, differences, is_required)
     for owner, metrics in owed.items():
         rows = found.get(owner, ())
         values = dict(rows)
-        agree = all(expected.certain and values.get(metric) in expected.values for metric, expected in metrics.items())
+        agree = all(
+            expected.is_required and values.get(metric) in expected.values for metric, expected in metrics.items()
+        )
         if not (agree and len(values) == len(rows) == len(metrics)):
-            _tell(owner, metrics, rows, differences)
+            _report_differences(owner, metrics, rows, differences)
     for owner in found.keys() - owed.keys():
         differences.add("wrong", len(found[owner]), f"rows of {owner} were not owed")
     return replaced
 
 
-def _tell(
-    owner: Owner, owed: Mapping[str, _Expected], rows: Sequence[tuple[str, float]], differences: Differences
+def _report_differences(
+    owner: RowKey, owed: Mapping[str, _Expected], rows: Sequence[tuple[str, float]], differences: Differences
 ) -> None:
     """Say how the rows of one owner differ."""
     there: dict[str, list[float]] = {}
@@ -177,7 +182,7 @@ def _tell(
     for metric, expected in owed.items():
         values = there.pop(metric, [])
         row = f"{metric} of execution {owner[0]}"
-        differences.add("lost", expected.certain and not values, f"the row {row}")
+        differences.add("lost", expected.is_required and not values, f"the row {row}")
         differences.add("duplicates", len(values) - 1, f"{len(values)} rows {row}")
         differences.repeat("both", bool(values) and expected.lettered, f"the row {row}, which is a dead letter too")
         differences.add(
@@ -190,17 +195,20 @@ def _tell(
 
 
 def _owed(
-    sent: Iterable[Sent], stray: dict[Where, Letter], differences: Differences, certain: Certain
-) -> tuple[dict[Owner, dict[str, _Expected]], int]:
+    sent: Iterable[ExpectedRows],
+    stray: dict[LetterKey, FoundDeadLetter],
+    differences: Differences,
+    is_required: IsRequired,
+) -> tuple[dict[RowKey, dict[str, _Expected]], int]:
     """The rows that are owed when later events have replaced earlier ones, and how many those were."""
-    owed: dict[Owner, dict[str, list[_Candidate]]] = {}
-    for owner, place, version, rows in sent:
+    owed: dict[RowKey, dict[str, list[_Candidate]]] = {}
+    for owner, position, version, rows in sent:
         metrics = owed.setdefault(owner, {})
-        sure = certain(place)
+        sure = is_required(position)
         for metric, value in rows.items():
-            letter = stray.pop((place, metric), None) if stray else None
+            letter = stray.pop((position, metric), None) if stray else None
             if letter is not None and letter.error_class != OUTAGE:
-                example = f"{_named((place, metric))}, {letter.error_class}, in place of a row"
+                example = f"{_named((position, metric))}, {letter.error_class}, in place of a row"
                 differences.add("wrong", 1, example)
             metrics.setdefault(metric, []).append(_Candidate(version, value, sure and not letter, bool(letter)))
     of_each = [candidates for metrics in owed.values() for candidates in metrics.values()]
@@ -213,10 +221,10 @@ def _owed(
 
 def _expected(candidates: Sequence[_Candidate]) -> _Expected:
     """The value of the highest version that must be there, or of any later one that may be."""
-    newest = max((candidate.version for candidate in candidates if candidate.certain), default=-inf)
+    newest = max((candidate.version for candidate in candidates if candidate.is_required), default=-inf)
     values = tuple(candidate.value for candidate in candidates if candidate.version >= newest)
     lettered = all(candidate.lettered for candidate in candidates)
-    return _Expected(values, certain=newest > -inf, lettered=lettered)
+    return _Expected(values, is_required=newest > -inf, lettered=lettered)
 
 
 def compare_skipped(owed: Mapping[str, int], counted: Mapping[str, int], differences: Differences) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _BY_SIGNAL = 128
 
 
-class Asked:
+class InterruptHandler:
     """Turns both signals into KeyboardInterrupt, which asyncio can unwind; `exit_code` is the one that shells give."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Asked:
 
 
 @contextmanager
-def once() -> Iterator[None]:
+def ignore_further_interrupts() -> Iterator[None]:
     """For the inside of a block that has something to unwind: a second signal must not cut that short."""
     try:
         yield

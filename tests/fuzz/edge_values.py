@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.fuzz.document import quoted
 
 if TYPE_CHECKING:
-    from tests.fuzz.record import Headers
+    from tests.fuzz.fuzz_record import Headers
 
 
 def _nested(levels: int, opening: str = "[", closing: str = "]") -> str:

@@ -8,14 +8,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from deploy.local.demo.careless import WAYS, Message, ordinary
+from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
 METRICS = ("execution_time_ms", "memory_usage_mb", "cost_usd", "output_tokens", "result_success")
-POISONED = "execution_time_ms"
+REFUSED_METRIC = "execution_time_ms"
 """The metric that a constraint of the table refuses below 0; see `deploy.local.demo.reference`."""
 _FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 _OTHER_MONTH = timedelta(days=40)
@@ -24,7 +24,7 @@ _OTHER_MONTH_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Mix:
+class EventMix:
     """What the events of a run are like.
 
     Attributes:
@@ -38,19 +38,19 @@ class Mix:
     metrics: tuple[str, ...] = METRICS
 
 
-PLAIN = Mix(careless=0.0)
+VALID_ONLY = EventMix(careless=0.0)
 """Every metric of every event is owed as a row."""
 
 
-def messages(random: Random, mix: Mix) -> Iterator[Message]:
+def generate_messages(random: Random, mix: EventMix) -> Iterator[Message]:
     """Records without end."""
     for number in count():
         event = _event(random, number, mix)
         spoilt = random.random() < mix.careless
-        yield random.choice(WAYS)(event, random) if spoilt else ordinary(event)
+        yield random.choice(CARELESS_PRODUCERS)(event, random) if spoilt else ordinary(event)
 
 
-def _event(random: Random, number: int, mix: Mix) -> dict[str, Any]:
+def _event(random: Random, number: int, mix: EventMix) -> dict[str, Any]:
     at = _FIRST + timedelta(milliseconds=number)
     if random.random() < _OTHER_MONTH_SHARE:
         at += _OTHER_MONTH
@@ -58,7 +58,7 @@ def _event(random: Random, number: int, mix: Mix) -> dict[str, Any]:
     if "result_success" in metrics:
         metrics["result_success"] = random.random() < 0.9
     if random.random() < mix.poison:
-        metrics[POISONED] = -metrics[POISONED] - 1
+        metrics[REFUSED_METRIC] = -metrics[REFUSED_METRIC] - 1
     return {
         "execution_id": str(UUID(int=random.getrandbits(128), version=4)),
         "agent_name": f"agent-{number % 20}",

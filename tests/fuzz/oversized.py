@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fuzz.document import quoted, sound
-from tests.fuzz.record import Fuzzed
+from tests.fuzz.document import make_valid_document, quoted
+from tests.fuzz.fuzz_record import FuzzRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,50 +17,50 @@ _MB = 1_000_000
 def _beside(field: str, value: str) -> Callable[[Random], bytes]:
     """An event that is sound beside a field, which makes it large."""
 
-    def make(random: Random) -> bytes:
-        document = sound(random)
+    def make_record(random: Random) -> bytes:
+        document = make_valid_document(random)
         document.metrics.append(('"odd"', "NaN"))
         document.set(quoted(field), value)
         return document.encoded()
 
-    return make
+    return make_record
 
 
 def _metrics(count: int, name: str = '"m{}"', value: str = "{}") -> Callable[[Random], bytes]:
-    def make(random: Random) -> bytes:
-        document = sound(random)
+    def make_record(random: Random) -> bytes:
+        document = make_valid_document(random)
         document.metrics = [(name.format(number), value.format(number)) for number in range(count)]
         return document.encoded()
 
-    return make
+    return make_record
 
 
 def _metric(value: str) -> Callable[[Random], bytes]:
-    def make(random: Random) -> bytes:
-        document = sound(random)
+    def make_record(random: Random) -> bytes:
+        document = make_valid_document(random)
         document.metrics.append(('"odd"', value))
         return document.encoded()
 
-    return make
+    return make_record
 
 
 def _letters_with(user: int) -> Callable[[Random], bytes]:
     """Many dead letters that repeat a long user."""
 
-    def make(random: Random) -> bytes:
-        document = sound(random)
+    def make_record(random: Random) -> bytes:
+        document = make_valid_document(random)
         document.metrics = [(f'"m{number}"', "NaN") for number in range(60)]
         document.set('"user_id"', f'"{"u" * user}"')
         return document.encoded()
 
-    return make
+    return make_record
 
 
 _VALUES: dict[str, Callable[[Random], bytes]] = {
     "10 MB of any bytes": lambda random: random.randbytes(10 * _MB),
     "10 MB beside the metrics": _beside("trace", f'"{"t" * 10 * _MB}"'),
     "12 MB, more than a batch": _beside("trace", f'"{"t" * 12 * _MB}"'),
-    "10 MB of blanks around": lambda random: b" " * 5 * _MB + sound(random).encoded() + b"\n" * 5 * _MB,
+    "10 MB of blanks around": lambda random: b" " * 5 * _MB + make_valid_document(random).encoded() + b"\n" * 5 * _MB,
     "a user of 2 MB": _beside("user_id", f'"{"ü" * _MB}"'),
     "an agent of 10 MB": _beside("agent_name", f'"{"a" * 10 * _MB}"'),
     "escapes, 5 MB of them": _beside("user_id", '"' + "\\ud800" * 800_000 + '"'),
@@ -83,18 +83,20 @@ _VALUES: dict[str, Callable[[Random], bytes]] = {
 }
 
 
-def _plain(name: str, make: Callable[[Random], bytes]) -> Callable[[Random], Fuzzed]:
-    return lambda random: Fuzzed(name, make(random))
+def _plain(name: str, make_record: Callable[[Random], bytes]) -> Callable[[Random], FuzzRecord]:
+    return lambda random: FuzzRecord(name, make_record(random))
 
 
-GIANTS: tuple[Callable[[Random], Fuzzed], ...] = (
-    *(_plain(name, make) for name, make in _VALUES.items()),
-    lambda random: Fuzzed("headers of 2 MB", sound(random).encoded(), headers=(("h", b"v" * 2 * _MB),)),
-    lambda _: Fuzzed("headers of 2 MB on no event", b"{", headers=(("h", b"v" * 2 * _MB),)),
-    lambda random: Fuzzed("a key of 2 MB", sound(random).encoded(), key=b"k" * 2 * _MB),
-    lambda _: Fuzzed("a key of 2 MB on no event", b"{", key=b"k" * 2 * _MB),
-    lambda _: Fuzzed("10 MB of nothing in 10 kB of gzip", bytes(10 * _MB), codec="gzip"),
-    lambda _: Fuzzed("30 MB of nothing in a few kB of zstd", bytes(30 * _MB), codec="zstd"),
-    lambda random: Fuzzed("an event of 10 MB in lz4", _VALUES["10 MB of blanks around"](random), codec="lz4"),
-    lambda random: Fuzzed("any bytes, 10 MB, in snappy", random.randbytes(10 * _MB), codec="snappy"),
+OVERSIZED: tuple[Callable[[Random], FuzzRecord], ...] = (
+    *(_plain(name, make_record) for name, make_record in _VALUES.items()),
+    lambda random: FuzzRecord(
+        "headers of 2 MB", make_valid_document(random).encoded(), headers=(("h", b"v" * 2 * _MB),)
+    ),
+    lambda _: FuzzRecord("headers of 2 MB on no event", b"{", headers=(("h", b"v" * 2 * _MB),)),
+    lambda random: FuzzRecord("a key of 2 MB", make_valid_document(random).encoded(), key=b"k" * 2 * _MB),
+    lambda _: FuzzRecord("a key of 2 MB on no event", b"{", key=b"k" * 2 * _MB),
+    lambda _: FuzzRecord("10 MB of nothing in 10 kB of gzip", bytes(10 * _MB), codec="gzip"),
+    lambda _: FuzzRecord("30 MB of nothing in a few kB of zstd", bytes(30 * _MB), codec="zstd"),
+    lambda random: FuzzRecord("an event of 10 MB in lz4", _VALUES["10 MB of blanks around"](random), codec="lz4"),
+    lambda random: FuzzRecord("any bytes, 10 MB, in snappy", random.randbytes(10 * _MB), codec="snappy"),
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.fuzz.books import Row, compare
-from tests.fuzz.generate import make
-from tests.fuzz.ledger import Ledger, Place
-from tests.fuzz.letters import Pages, dead_letters
-from tests.fuzz.owed import owed
+from tests.fuzz.comparison import Row, compare
+from tests.fuzz.dead_letters import DeadLetterPages, dead_letters
+from tests.fuzz.expected import expect_result
+from tests.fuzz.generate import make_record
+from tests.fuzz.sent_records import RecordPosition, SentRecords
 from tests.support.topic import committed
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clickhouse_driver import Client
 
     from deploy.local.stack import Stack
-    from tests.fuzz.outcome import Outcome
+    from tests.fuzz.report import FuzzReport
 
 PAGE = 20_000
 """Offsets that are compared at a time."""
@@ -42,40 +42,40 @@ _ALL = f"SELECT count() FROM {TABLE}"  # noqa: S608
 
 
 async def audit(
-    stack: Stack, group: str, ledger: Ledger, directory: Path, outcome: Outcome, told: Callable[[int], None]
+    stack: Stack, group: str, sent: SentRecords, directory: Path, report: FuzzReport, on_progress: Callable[[int], None]
 ) -> None:
-    """Compare dead letters, rows, skipped metrics and committed offsets with what is owed; `told` hears of records.
+    """Compare dead letters, rows, skipped metrics and committed offsets with the expected ones.
 
-    The worker has ended; `outcome` has what it has counted, and takes down what is found.
+    The worker has ended; `report` has what it has counted, and takes down what is found.
     """
     servers = stack.broker.bootstrap_servers
-    await _compare_commits(servers, stack.topic, group, ledger, outcome)
-    with Pages(directory, PAGE) as pages, stack.engine.client(stack.database) as client:
+    await _compare_commits(servers, stack.topic, group, sent, report)
+    with DeadLetterPages(directory, PAGE) as pages, stack.engine.client(stack.database) as client:
         client.execute(f"SYSTEM STOP MERGES {TABLE}")  # else rows could be replaced between two looks
         classes: Counter[str] = Counter()
         async for letter in dead_letters(servers, stack.dlq_topic):
             classes[letter.error_class] += 1
             pages.add(letter)
-        outcome.dead_letters = dict(classes.most_common())
-        auditor = _Auditor(outcome, ledger, pages, client)
-        for partition, offsets in ledger.pages(PAGE):
+        report.dead_letters = dict(classes.most_common())
+        auditor = _Auditor(report, sent, pages, client)
+        for partition, offsets in sent.pages(PAGE):
             auditor.compare_page(partition, offsets)
-            told(outcome.events + outcome.tombstones + outcome.no_events)
+            on_progress(report.events + report.tombstones + report.no_events)
         auditor.compare_totals()
 
 
-async def _compare_commits(servers: str, topic: str, group: str, ledger: Ledger, outcome: Outcome) -> None:
-    ends = ledger.ends
+async def _compare_commits(servers: str, topic: str, group: str, sent: SentRecords, report: FuzzReport) -> None:
+    ends = sent.ends
     offsets = await committed(servers, topic, group, len(ends))
     for partition, end in ends.items():
         if offsets[partition] != end:
-            outcome.complain(f"partition {partition} is committed up to {offsets[partition]}, its end is {end}")
+            report.add_problem(f"partition {partition} is committed up to {offsets[partition]}, its end is {end}")
 
 
 class _Auditor:
-    def __init__(self, outcome: Outcome, ledger: Ledger, pages: Pages, client: Client) -> None:
-        self._outcome = outcome
-        self._ledger = ledger
+    def __init__(self, report: FuzzReport, sent: SentRecords, pages: DeadLetterPages, client: Client) -> None:
+        self._outcome = report
+        self._ledger = sent
         self._pages = pages
         self._client = client
         self._skipped: Counter[str] = Counter()
@@ -86,41 +86,41 @@ class _Auditor:
         letters = self._pages.read(partition, offsets)
         absent: list[tuple[Row, int]] = []
         for offset in offsets:
-            place = Place(partition, offset)
-            number = self._ledger.number(place)
+            position = RecordPosition(partition, offset)
+            number = self._ledger.number(position)
             if number is None:
-                self._outcome.complain(f"nothing of ours was acknowledged at {place}")
+                self._outcome.add_problem(f"nothing of ours was acknowledged at {position}")
                 continue
-            debt = owed(make(self._outcome.seed, number), place)
-            verdict = compare(debt, rows.pop(offset, ()), letters.pop(offset, ()))
+            expected = expect_result(make_record(self._outcome.seed, number), position)
+            verdict = compare(expected, rows.pop(offset, ()), letters.pop(offset, ()))
             for problem in verdict.problems:
-                self._outcome.complain(f"{debt.record.name} at {partition}/{offset}: {problem}", number)
+                self._outcome.add_problem(f"{expected.record.name} at {partition}/{offset}: {problem}", number)
             absent += ((row, number) for row in verdict.absent)
-            if debt.reading is None:
+            if expected.reading is None:
                 self._outcome.tombstones += 1
-            elif debt.reading.owner is None:
+            elif expected.reading.owner is None:
                 self._outcome.no_events += 1
             else:
                 self._outcome.events += 1
-                self._outcome.rows += len(debt.reading.rows) - len(verdict.absent)
-                self._skipped += debt.reading.skipped
+                self._outcome.rows += len(expected.reading.rows) - len(verdict.absent)
+                self._skipped += expected.reading.skipped
         self._miss(absent)
         for offset in (*rows, *letters):
-            self._outcome.complain(f"rows or dead letters of {partition}/{offset}, where there is no record")
+            self._outcome.add_problem(f"rows or dead letters of {partition}/{offset}, where there is no record")
 
     def compare_totals(self) -> None:
         for partition, page in self._pages.unread():
-            self._outcome.complain(
+            self._outcome.add_problem(
                 f"dead letters of offsets {page * PAGE} and after of partition {partition}: no record"
             )
         ((there,),) = self._client.execute(_ALL)
         if there != self._rows_read:
-            self._outcome.complain(f"{there} rows in the table, {self._rows_read} of them of records that were sent")
-        counted = self._outcome.skipped
-        for json_type in sorted(self._skipped.keys() | counted.keys()):
-            right, found = self._skipped[json_type], counted.get(json_type, 0)
+            self._outcome.add_problem(f"{there} rows in the table, {self._rows_read} of them of records that were sent")
+        read_counts = self._outcome.skipped
+        for json_type in sorted(self._skipped.keys() | read_counts.keys()):
+            right, found = self._skipped[json_type], read_counts.get(json_type, 0)
             if right != found:
-                self._outcome.complain(f"{found} metrics of type {json_type} counted as skipped; {right} were owed")
+                self._outcome.add_problem(f"{found} metrics of type {json_type} counted as skipped; {right} were owed")
 
     def _rows(self, partition: int, offsets: range) -> dict[int, list[Row]]:
         where = {"partition": partition, "start": offsets.start, "stop": offsets.stop}
@@ -142,4 +142,4 @@ class _Auditor:
             if latest.get(key, -1) >= row.recorded_at:
                 self._outcome.replaced += 1
             else:
-                self._outcome.complain(f"no row {row}"[:500], number)
+                self._outcome.add_problem(f"no row {row}"[:500], number)

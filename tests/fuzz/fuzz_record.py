@@ -10,7 +10,7 @@ BASE_TIME = 1_788_220_800_000
 """2026-09-01T00:00:00Z in milliseconds; a fixed one, so that a seed always gives the same records."""
 
 
-class Fuzzed(NamedTuple):
+class FuzzRecord(NamedTuple):
     """What is to be put on the topic.
 
     Attributes:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 
-from tests.fuzz.ledger import Ledger, Place
+from tests.fuzz.sent_records import RecordPosition, SentRecords
 from tests.support.hostile import unreadable_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tests.fuzz.record import Fuzzed
+    from tests.fuzz.fuzz_record import FuzzRecord
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 _IN_FLIGHT = 1_000
@@ -30,14 +30,14 @@ _NONE = -1
 class Sender:
     """Use it as an asynchronous context manager; when that ends everything is acknowledged and in the ledger."""
 
-    def __init__(self, servers: str, topic: str, partitions: int, ledger: Ledger) -> None:
+    def __init__(self, servers: str, topic: str, partitions: int, sent: SentRecords) -> None:
         self._servers = servers
         self._topic = topic
         self._partitions = partitions
-        self._ledger = ledger
+        self._ledger = sent
         self._producers: dict[str | None, AIOKafkaProducer] = {}
         self._under_way: deque[tuple[int, Any]] = deque()
-        self._hostile: list[tuple[int, Fuzzed]] = []
+        self._hostile: list[tuple[int, FuzzRecord]] = []
         self._opened = AsyncExitStack()
         self.bytes = 0
 
@@ -61,8 +61,8 @@ class Sender:
                 await self._land()
         await self._opened.aclose()
 
-    async def send(self, numbered: Iterable[tuple[int, Fuzzed]], told: Callable[[int], None]) -> None:
-        """Send records with their numbers; `told` hears how many are acknowledged."""
+    async def send(self, numbered: Iterable[tuple[int, FuzzRecord]], on_progress: Callable[[int], None]) -> None:
+        """Send records with their numbers; `on_progress` hears how many are acknowledged."""
         for number, record in numbered:
             self.bytes += len(record.value or b"")
             if self._hostile and record.batch != self._hostile[0][1].batch:
@@ -83,12 +83,12 @@ class Sender:
             while len(self._under_way) > _IN_FLIGHT:
                 await self._land()
             if number % 500 == 0:
-                told(self._ledger.records)
+                on_progress(self._ledger.records)
 
     async def _land(self) -> None:
         number, acknowledgement = self._under_way.popleft()
         at = await acknowledgement
-        self._ledger.enter(Place(at.partition, at.offset), number)
+        self._ledger.add(RecordPosition(at.partition, at.offset), number)
 
     async def _send_hostile(self) -> None:
         batch, self._hostile = self._hostile, []
@@ -100,7 +100,7 @@ class Sender:
         partition = batch[0][0] % self._partitions
         at = await (await producer.send_batch(built, self._topic, partition=partition))
         for position, (number, _) in enumerate(batch):
-            self._ledger.enter(Place(partition, at.offset + position), number)
+            self._ledger.add(RecordPosition(partition, at.offset + position), number)
 
 
 def _stands_alone(timestamp: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from deploy.local.demo.flow import end, wait_until_ready
+from deploy.local.demo.worker_progress import end, wait_until_ready
 from deploy.local.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Member:
+class Worker:
     """One worker of the crew.
 
     Attributes:
         process: the worker.
-        dismissed: whether it was killed or asked to end by us.
+        end_expected: whether it was killed or asked to end by us.
         exit_code: after SIGTERM; None when it had to be killed, or nobody has looked yet.
     """
 
     process: WorkerProcess
-    dismissed: bool = False
+    end_expected: bool = False
     exit_code: int | None = None
 
     @property
@@ -38,7 +38,7 @@ class Member:
         """Whether the process is there."""
         return self.process.process.running
 
-    def said(self, event: str | None = None) -> list[dict[str, Any]]:
+    def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """What it has logged, or only the lines with this event."""
         lines = _parsed(self.process.process.output())
         return [line for line in lines if event is None or line["event"] == event]
@@ -53,7 +53,7 @@ def _parsed(log: str) -> Iterator[dict[str, Any]]:
 
 
 @dataclass
-class Crew:
+class Workers:
     """Starts workers on one stack.
 
     Attributes:
@@ -65,16 +65,16 @@ class Crew:
 
     directory: Path
     environment: Mapping[str, str]
-    members: list[Member] = field(default_factory=list)
+    started: list[Worker] = field(default_factory=list)
     peak_bytes: int = 0
 
-    def launch(self) -> Member:
+    def start_without_waiting(self) -> Worker:
         """A new worker, which has hardly begun to start."""
-        member = self._new({})
-        member.process.process.start(lambda _: True)
-        return member
+        worker = self._new({})
+        worker.process.process.start(lambda _: True)
+        return worker
 
-    def start(self, changes: Mapping[str, str] | None = None, *, ready: bool = True) -> Member:
+    def start(self, changes: Mapping[str, str] | None = None, *, ready: bool = True) -> Worker:
         """A new worker that has found its topics, and if `ready` is a member of its group and holds for nothing.
 
         Args:
@@ -84,81 +84,81 @@ class Crew:
         Raises:
             ProcessFailedError: it has ended, or was not ready in time.
         """
-        member = self._new(changes or {})
-        member.process.start()
+        worker = self._new(changes or {})
+        worker.process.start()
         if ready:
-            wait_until_ready(member.process)
-        return member
+            wait_until_ready(worker.process)
+        return worker
 
-    def _new(self, changes: Mapping[str, str]) -> Member:
-        name = f"worker-{len(self.members):03}"
-        member = Member(WorkerProcess(self.directory, {**self.environment, **changes}, name))
-        self.members.append(member)
-        return member
+    def _new(self, changes: Mapping[str, str]) -> Worker:
+        name = f"worker-{len(self.started):03}"
+        worker = Worker(WorkerProcess(self.directory, {**self.environment, **changes}, name))
+        self.started.append(worker)
+        return worker
 
     @property
-    def running(self) -> list[Member]:
+    def running(self) -> list[Worker]:
         """Those that have not ended."""
-        return [member for member in self.members if member.running]
+        return [worker for worker in self.started if worker.running]
 
     @property
-    def deserters(self) -> list[Member]:
+    def crashed(self) -> list[Worker]:
         """Those that have ended although nobody asked them to."""
-        return [member for member in self.members if not member.dismissed and not member.running]
+        return [worker for worker in self.started if not worker.end_expected and not worker.running]
 
-    def kill(self, member: Member) -> None:
+    def kill(self, worker: Worker) -> None:
         """SIGKILL."""
-        self.look()
-        member.dismissed = True
-        member.process.kill()
+        self.record_memory()
+        worker.end_expected = True
+        worker.process.kill()
 
-    def end(self, member: Member) -> float:
+    def terminate(self, worker: Worker) -> float:
         """SIGTERM, and wait for its end; how many seconds that took."""
-        self.look()
-        member.dismissed = True
+        self.record_memory()
+        worker.end_expected = True
         started = time.monotonic()
-        member.exit_code = end(member.process)
+        worker.exit_code = end(worker.process)
         took = time.monotonic() - started
-        member.process.kill()  # what is left of it, where it did not end in time
+        worker.process.kill()  # what is left of it, where it did not end in time
         return took
 
-    def disband(self) -> None:
+    def kill_all(self) -> None:
         """SIGKILL for all."""
-        for member in self.members:
-            member.process.kill()
+        for worker in self.started:
+            worker.process.kill()
 
-    def signal(self, member: Member, number: signal.Signals) -> None:
+    def signal(self, worker: Worker, number: signal.Signals) -> None:
         """Send a signal to the worker itself."""
-        os.kill(member.process.pid, number)
+        os.kill(worker.process.pid, number)
 
-    def answered_inserts(self) -> int:
+    def count_answered_inserts(self) -> int:
         """How many inserts ClickHouse has accepted or refused, of the workers that run."""
         answered = 0.0
-        for member in self.running:
+        for worker in self.running:
             with suppress(OSError):  # it has just ended, or has not begun to listen
-                inserts = member.process.telemetry().get("metrics_worker_inserts_total", {})
+                inserts = worker.process.telemetry().get("metrics_worker_inserts_total", {})
                 answered += sum(count for labels, count in inserts.items() if {"written", "refused"} & set(labels))
         return int(answered)
 
-    def look(self) -> None:
+    def record_memory(self) -> None:
         """Read off how much memory they have had."""
-        for member in self.running:
-            if member.process.pid:
+        for worker in self.running:
+            if worker.process.pid:
                 with suppress(OSError, TypeError):  # it has just ended
-                    self.peak_bytes = max(self.peak_bytes, member.process.peak_memory_bytes())
+                    self.peak_bytes = max(self.peak_bytes, worker.process.peak_memory_bytes())
 
-    def mistakes(self) -> list[str]:
+    def logged_tracebacks(self) -> list[str]:
         """The tracebacks that they have logged; whatever is broken around a worker, it has a word for it."""
         return [
-            f"{member.process.process.name}: {line['event']}\n{line['exception']}"
-            for member in self.members
-            for line in member.said()
+            f"{worker.process.process.name}: {line['event']}\n{line['exception']}"
+            for worker in self.started
+            for line in worker.log_lines()
             if "exception" in line and line["logger"].startswith("worker.")
         ]
 
     def held_seconds(self) -> float:
         """How long they have held, by their own logs; a hold that no line ends counts to the last line."""
-        return sum(_held(member.said()) for member in self.members)
+        return sum(_held(worker.log_lines()) for worker in self.started)
 
 
 def _held(lines: list[dict[str, Any]]) -> float:
