@@ -1,4 +1,4 @@
-"""`make chaos`: break broker, engine and workers on purpose, and prove by the books that nothing is lost."""
+"""`make chaos`: break broker, engine and workers on purpose, and verify that nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import click
 from rich.console import Console
 
-from tests.chaos.report import summary
+from tests.chaos.report import build_summary
 from tests.chaos.result import Verdict
 from tests.chaos.runner import run_and_print
 from tests.chaos.scenarios import ALL, BY_NAME
@@ -20,15 +20,17 @@ SUMMARY_WIDTH = 140
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--scenario", "names", multiple=True, type=click.Choice(list(BY_NAME)), help="Only this one; repeatable.")
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Runs of each scenario.")
-@click.option("--seed", "first", type=click.IntRange(min=0), default=1, show_default=True, help="Of the first run.")
-@click.option("--events", type=click.IntRange(min=100), help="Of each run, instead of what the scenario has.")
+@click.option(
+    "--seed", "first", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the first run."
+)
+@click.option("--events", type=click.IntRange(min=100), help="Records of each run.  [default: depends on the scenario]")
 @click.option(
     "--outage",
     type=click.FloatRange(min=5),
     help=f"Seconds of long outages.  [default: {OUTAGE_SECONDS:g}; {SHORT_OUTAGE_SECONDS:g} with --short]",
 )
-@click.option("--short", is_flag=True, help="One run each of a selection: some minutes.")
-@click.option("--list", "listing", is_flag=True, help="Name the scenarios and what they break.")
+@click.option("--short", is_flag=True, help="One run of each scenario of a selection; takes some minutes.")
+@click.option("--list", "listing", is_flag=True, help="List the scenarios and what they break.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a run on stdout instead of the summary.")
 def main(
     names: tuple[str, ...],
@@ -40,7 +42,7 @@ def main(
     listing: bool,
     as_json: bool,
 ) -> None:
-    """Play scenarios, each on several seeds; exit code 1 when one of them fails."""
+    """Run scenarios, each on several seeds; exit code 1 when one of them fails."""
     if listing:
         for scenario in ALL:
             click.echo(f"{scenario.name:<22} {'short  ' if scenario.short else '       '}{scenario.breaks}")
@@ -56,7 +58,7 @@ def main(
             if as_json:
                 click.echo(json.dumps(results[-1].as_json()))
     if not as_json:
-        Console(width=SUMMARY_WIDTH).print(summary(results))
+        Console(width=SUMMARY_WIDTH).print(build_summary(results))
     sys.exit(any(result.verdict is Verdict.FAILED for result in results))
 
 

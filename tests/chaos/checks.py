@@ -1,28 +1,70 @@
-"""What several scenarios claim."""
+"""Checks that several scenarios make, and the outage that several scenarios are made of."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from tests.chaos.environment import SHORT_TIMES
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from tests.chaos.environment import Environment
     from tests.chaos.workers import Worker
 
 _PROBE_SECONDS = 15.0
-"""Longest wait between two probes of a store that is away: `worker.core.retry.UNTIL_DONE`."""
+"""Longest wait between two probes of an unavailable store: `worker.core.retry.UNTIL_DONE`."""
 _GRACE_SECONDS = 5.0
 """On a busy machine: to connect, and for the first insert after the probe."""
+_SHUTDOWN_SECONDS = float(SHORT_TIMES["SHUTDOWN_TIMEOUT_SECONDS"])
+
+
+def interrupt_store(
+    env: Environment, fault: Callable[[Environment], AbstractContextManager[None]], reason: str = ""
+) -> Worker:
+    """Break the store under load for `env.outage_seconds`. The worker must hold, and then resume without a rebalance.
+
+    Args:
+        env: of the scenario.
+        fault: breaks the store when it is entered, and repairs it when it is left.
+        reason: what /readyz must say of the store meanwhile.
+    """
+
+    def is_holding() -> bool:
+        reasons = worker.readiness()
+        return "store" in reasons and reason in reasons["store"]
+
+    with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
+        worker = env.workers.start()
+        env.wait_until(lambda: env.count_rows() > 0, "the first rows")
+        with fault(env):
+            env.wait_until(is_holding, f"the worker holds {reason}", timeout_seconds=60.0)
+            time.sleep(env.outage_seconds)
+            env.check(is_holding(), f"/readyz says {worker.readiness()} at the end of the outage")
+        check_resumes(env, worker)
+    check_no_rebalance(env, worker)
+    return worker
 
 
 def check_resumes(env: Environment, worker: Worker) -> None:
-    """Mended: the worker must find out by itself, within the longest wait between two probes."""
-    seconds = env.wait_until(lambda: not worker.process.readiness(), "the worker is ready again", timeout_seconds=60.0)
+    """The fault is repaired: the worker must become ready by itself, within the longest wait between two probes."""
+    seconds = env.wait_until(lambda: not worker.readiness(), "the worker is ready again", timeout_seconds=60.0)
     env.figures["resumed after s"] = round(seconds, 1)
     limit = _PROBE_SECONDS + _GRACE_SECONDS
-    env.check(seconds <= limit, f"it resumed only {seconds:.1f} s after all was mended; {limit:g} are allowed")
+    env.check(seconds <= limit, f"it resumed {seconds:.1f} s after the repair; {limit:g} are allowed")
 
 
 def check_no_rebalance(env: Environment, worker: Worker) -> None:
-    """Through all of it the group has seen a member that polls and commits."""
-    lost = worker.process.telemetry()["metrics_worker_rebalances_total"][()]
-    env.check(lost == 0, f"the group took the partitions away {lost:g} times")
+    """The worker must have stayed a member of its group."""
+    lost = worker.telemetry()["metrics_worker_rebalances_total"][()]
+    env.check(lost == 0, f"the group revoked the partitions {lost:g} times")
+
+
+def check_terminates(env: Environment, worker: Worker, state: str) -> float:
+    """SIGTERM: the worker must exit with 0 within its shutdown timeout. Returns the seconds that it took."""
+    took = worker.terminate()
+    env.check(worker.exit_code == 0, f"{state}: exit code {worker.exit_code} after SIGTERM")
+    env.check(took <= _SHUTDOWN_SECONDS, f"{state}: it took {took:.1f} s to end")
+    return took

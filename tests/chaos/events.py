@@ -1,4 +1,4 @@
-"""The records of a run: every one of them follows from the seed and its number."""
+"""The records of a run. A seed gives the same records each time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, ordinary
+from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, build_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ REFUSED_METRIC = "execution_time_ms"
 _FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 _OTHER_MONTH = timedelta(days=40)
 _OTHER_MONTH_SHARE = 0.1
-"""Some events belong to another month, so that a batch is two inserts, and may be cut off between them."""
+"""Some events belong to another month, so that a batch is two inserts, and a kill can come between them."""
 
 
 @dataclass(frozen=True)
@@ -28,36 +28,36 @@ class EventMix:
     """What the events of a run are like.
 
     Attributes:
-        careless: share of the events that `deploy.local.demo.careless` spoils, each in another way.
-        poison: share of the events with a metric that the table refuses.
+        careless: share of the events that come from a careless producer, see `deploy.local.demo.careless`.
+        refused: share of the events with a metric that the table refuses.
         metrics: the names of the metrics of each event.
     """
 
     careless: float = 0.01
-    poison: float = 0.0
+    refused: float = 0.0
     metrics: tuple[str, ...] = METRICS
 
 
 VALID_ONLY = EventMix(careless=0.0)
-"""Every metric of every event is owed as a row."""
+"""Every metric of every event must become a row."""
 
 
 def generate_messages(random: Random, mix: EventMix) -> Iterator[Message]:
     """Records without end."""
     for number in count():
-        event = _event(random, number, mix)
-        spoilt = random.random() < mix.careless
-        yield random.choice(CARELESS_PRODUCERS)(event, random) if spoilt else ordinary(event)
+        event = _build_event(random, number, mix)
+        careless = random.random() < mix.careless
+        yield random.choice(CARELESS_PRODUCERS)(event, random) if careless else build_message(event)
 
 
-def _event(random: Random, number: int, mix: EventMix) -> dict[str, Any]:
+def _build_event(random: Random, number: int, mix: EventMix) -> dict[str, Any]:
     at = _FIRST + timedelta(milliseconds=number)
     if random.random() < _OTHER_MONTH_SHARE:
         at += _OTHER_MONTH
     metrics: dict[str, Any] = {name: round(random.uniform(0, 10_000), 3) for name in mix.metrics}
     if "result_success" in metrics:
         metrics["result_success"] = random.random() < 0.9
-    if random.random() < mix.poison:
+    if random.random() < mix.refused:
         metrics[REFUSED_METRIC] = -metrics[REFUSED_METRIC] - 1
     return {
         "execution_id": str(UUID(int=random.getrandbits(128), version=4)),

@@ -1,4 +1,4 @@
-"""Putting the records of a run on the topic; the ledger takes down each that is acknowledged."""
+"""Sends the records of a run; the expectations note each record that the topic has acknowledged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deploy.local.demo.expectations import Expectations
     from deploy.local.stack import Stack
 
-_SLICE_SECONDS = 0.25
+_INTERVAL_SECONDS = 0.25
 
 
 class Load:
@@ -28,18 +28,19 @@ class Load:
         left: how many are still to be sent.
     """
 
-    def __init__(self, stack: Stack, ledger: Expectations, generate_messages: Iterator[Message], count: int) -> None:
+    def __init__(self, stack: Stack, expectations: Expectations, messages: Iterator[Message], count: int) -> None:
         self._stack = stack
-        self._ledger = ledger
-        self._messages = generate_messages
+        self._expectations = expectations
+        self._messages = messages
         self.left = count
 
     def send(self, count: int) -> None:
-        """Send the next `count` records, or as many as are left; returns when all are acknowledged."""
+        """Send the next `count` records, or as many as are left; return when all are acknowledged."""
         count = min(count, self.left)
         self.left -= count
-        servers, name = self._stack.broker.bootstrap_servers, self._stack.topic
-        asyncio.run(topic.send(servers, name, islice(self._messages, count), self._ledger.enter))
+        messages = islice(self._messages, count)
+        servers = self._stack.broker.bootstrap_servers
+        asyncio.run(topic.send_messages(servers, self._stack.topic, messages, self._expectations.add_record))
 
     def send_rest(self) -> None:
         """Send what is left."""
@@ -47,24 +48,24 @@ class Load:
 
     @contextmanager
     def send_in_background(self, per_second: float) -> Iterator[None]:
-        """Send at about this pace in the background for as long as the block lasts, or records do.
+        """Send at about this rate until the block ends, or no record is left.
 
         Raises:
-            aiokafka.errors.KafkaError: the broker did not take them.
+            aiokafka.errors.KafkaError: the broker has refused a record.
         """
         ended = threading.Event()
         failures: list[BaseException] = []
 
-        def flow() -> None:
+        def send() -> None:
             try:
                 while self.left and not ended.is_set():
                     started = time.monotonic()
-                    self.send(max(1, round(per_second * _SLICE_SECONDS)))
-                    ended.wait(max(0.0, started + _SLICE_SECONDS - time.monotonic()))
-            except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
+                    self.send(max(1, round(per_second * _INTERVAL_SECONDS)))
+                    ended.wait(max(0.0, started + _INTERVAL_SECONDS - time.monotonic()))
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
                 failures.append(error)
 
-        thread = threading.Thread(target=flow, name="load")
+        thread = threading.Thread(target=send, name="load")
         thread.start()
         try:
             yield

@@ -14,13 +14,13 @@ from tests.chaos.result import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.chaos.result import Result
+    from tests.chaos.result import RunResult
 
 _SUMS = ("events", "rows", "dead_letters", "lost", "duplicates", "wrong", "raw_duplicates", "restarts")
 
 
-def summary(results: Sequence[Result]) -> Table:
-    """Sums over the runs of each scenario; the memory is the highest of them. `results` has them side by side."""
+def build_summary(results: Sequence[RunResult]) -> Table:
+    """Sums over the runs of each scenario, and the highest memory. `results` must be sorted by scenario."""
     table = Table(box=box.SIMPLE_HEAD, title="make chaos", title_justify="left", padding=(0, 0))
     table.add_column("scenario", no_wrap=True)
     for name in ("runs", *(name.replace("_", " ") for name in _SUMS), "held s", "peak MB"):
@@ -36,12 +36,12 @@ def summary(results: Sequence[Result]) -> Table:
     return table
 
 
-def _verdicts(runs: Sequence[Result]) -> str:
+def _verdicts(runs: Sequence[RunResult]) -> str:
     counts = {verdict: sum(run.verdict is verdict for run in runs) for verdict in Verdict}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
 
 
-def _style(runs: Sequence[Result]) -> str:
+def _style(runs: Sequence[RunResult]) -> str:
     if any(run.verdict is Verdict.FAILED for run in runs):
         return "bold red"
     return "" if all(run.verdict is Verdict.PASSED for run in runs) else "yellow"

@@ -1,4 +1,4 @@
-"""What came of a run: one line, a row of the summary, an object for programs."""
+"""The result of a run: one line, a row of the summary, an object for programs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Verdict(StrEnum):
 
 
 @dataclass
-class Result:
+class RunResult:
     """One run.
 
     Attributes:
         events: records that the topic has acknowledged.
         rows: of the de-duplicated view.
-        dead_letters: on the topic, repeated ones included; `outage_letters` of them because ClickHouse was away.
-        lost, duplicates, wrong: by the books.
+        dead_letters: on the topic, repeated ones included; `outage_letters` of them because ClickHouse was unavailable.
+        lost, duplicates, wrong: differences from the expected results.
         raw_duplicates: rows of the table that repeat a metric of the same record; no merge has removed any.
         repeated_letters: dead letters beyond one.
         both: rows of the view that are a dead letter of an outage as well.
         restarts: workers started after the first.
-        held_seconds: that workers held, summed up.
-        peak_mb: the most memory that a worker has had, in millions of bytes.
-        figures: what the scenario itself counts.
-        problems: what is not as it should be; empty for a run that passed.
+        held_seconds: sum over the workers.
+        peak_mb: highest peak memory of a worker, in millions of bytes.
+        figures: numbers that the scenario reports.
+        problems: descriptions; empty for a run that passed.
     """
 
     scenario: str

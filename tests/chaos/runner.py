@@ -1,4 +1,4 @@
-"""One run: play a scenario, close the books, say what came of it."""
+"""One run: execute a scenario, verify the results, report them."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from typing import TYPE_CHECKING
 from deploy.local.demo.comparison import OUTAGE
 from deploy.local.demo.verification import Tolerance, Verification
 from tests.chaos.environment import Environment, StalledError, open_environment
-from tests.chaos.result import MAX_PEAK_BYTES, Result, Verdict
+from tests.chaos.result import MAX_PEAK_BYTES, RunResult, Verdict
 from tests.chaos.scenario import FaultNotPossibleError, Scenario
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> Result:
-    """Run `scenario` once and print what came of it; of a run that failed also how to repeat it, and its logs stay."""
+def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> RunResult:
+    """Run `scenario` once and print its result; if it failed, keep its logs and print the command that repeats it."""
     directory = Path(tempfile.mkdtemp(prefix=f"execution-metrics-chaos-{scenario.name}-{seed}-"))
-    kept = False
+    keep = False
     try:
         result = run_scenario(scenario, seed, events, outage_seconds, directory)
-        kept = result.verdict is Verdict.FAILED
+        keep = result.verdict is Verdict.FAILED
     finally:
-        if not kept:
+        if not keep:
             shutil.rmtree(directory)
     console.print(result.line())
-    if kept:
-        again = f"--scenario {scenario.name} --seeds 1 --seed {seed} --events {events} --outage {outage_seconds:g}"
-        for line in (*result.problems, f'again: make chaos ARGS="{again}"', f"logs: {directory}"):
+    if keep:
+        arguments = f"--scenario {scenario.name} --seeds 1 --seed {seed} --events {events} --outage {outage_seconds:g}"
+        for line in (*result.problems, f'repeat with: make chaos ARGS="{arguments}"', f"logs: {directory}"):
             console.print(f"    {line}")
     return result
 
 
-def run_scenario(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> Result:
-    """Run `scenario` once in `directory`, which is left as it is."""
-    result, started = Result(scenario.name, seed), time.monotonic()
+def run_scenario(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> RunResult:
+    """Run `scenario` once. Its files stay in `directory`."""
+    result, started = RunResult(scenario.name, seed), time.monotonic()
     try:
         with open_environment(scenario, seed, events, outage_seconds, directory) as env:
             try:
-                _play(scenario, env, result)
+                _execute(scenario, env, result)
             finally:
-                _describe(env, result)
+                _copy_figures(env, result)
     except FaultNotPossibleError as error:
         result.verdict, result.problems = Verdict.NOT_RUN, [str(error)]
         return result
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the other runs go on; the traceback is kept
+    except Exception as error:  # noqa: BLE001 - one failed run must not end the others; the traceback is kept
         result.problems.append(f"{type(error).__name__}: {error}")
         (directory / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
     result.seconds = time.monotonic() - started
@@ -57,8 +57,8 @@ def run_scenario(scenario: Scenario, seed: int, events: int, outage_seconds: flo
     return result
 
 
-def _play(scenario: Scenario, env: Environment, result: Result) -> None:
-    """1. The scenario. 2. Everything is taken. 3. The workers end. 4. The books."""
+def _execute(scenario: Scenario, env: Environment, result: RunResult) -> None:
+    """Run the scenario, wait until all is committed, terminate the workers, verify the results."""
     stalled = False
     try:
         scenario.run(env)
@@ -68,18 +68,17 @@ def _play(scenario: Scenario, env: Environment, result: Result) -> None:
         stalled = True
         env.problems.append(f"stalled: {error}")
     for worker in env.workers.crashed:
-        env.problems.append(f"{worker.process.process.name} has ended by itself:\n{worker.process.process.tail()}")
+        env.problems.append(f"{worker.process.name} has ended by itself:\n{worker.process.tail()}")
     for worker in env.workers.running:
-        env.workers.terminate(worker)
-        name = worker.process.process.name
-        env.check(worker.exit_code == 0, f"{name} ended with {worker.exit_code} after SIGTERM")
-    for mistake in env.workers.logged_tracebacks():
-        env.problems.append(f"a mistake of the worker's, by its own log: {mistake}")
+        worker.terminate()
+        env.check(worker.exit_code == 0, f"{worker.process.name} ended with {worker.exit_code} after SIGTERM")
+    for logged in env.workers.logged_tracebacks():
+        env.problems.append(f"a worker has logged a traceback: {logged}")
     found = env.verify(Tolerance(repeats=scenario.repeats, unfinished=stalled))
-    _judge(scenario, env, found, result)
+    _check_results(scenario, env, found, result)
 
 
-def _judge(scenario: Scenario, env: Environment, found: Verification, result: Result) -> None:
+def _check_results(scenario: Scenario, env: Environment, found: Verification, result: RunResult) -> None:
     result.rows = found.counts.rows_in_view
     result.dead_letters = sum(count for count, _ in found.dead_letters.values())
     result.outage_letters = found.dead_letters.get(OUTAGE, (0, None))[0]
@@ -87,9 +86,9 @@ def _judge(scenario: Scenario, env: Environment, found: Verification, result: Re
     result.lost, result.duplicates, result.wrong = differences.lost, differences.duplicates, differences.wrong
     result.raw_duplicates = differences.repeats["rows"]
     result.repeated_letters, result.both = differences.repeats["letters"], differences.repeats["both"]
-    env.check(not differences, f"the books do not balance: {'; '.join(differences.examples)}")
-    against = env.run_audit_command()
-    env.check(against is None, f"metrics-worker audit: {against}")
+    env.check(not differences, f"the results differ: {'; '.join(differences.examples)}")
+    objection = env.run_audit_command()
+    env.check(objection is None, f"metrics-worker audit: {objection}")
     env.check(not found.uncommitted, f"the committed offsets miss the end of the topic by {found.uncommitted}")
     env.check(
         result.outage_letters <= scenario.outage_letters,
@@ -99,8 +98,8 @@ def _judge(scenario: Scenario, env: Environment, found: Verification, result: Re
     env.check(0 < peak <= MAX_PEAK_BYTES, f"a worker had {peak / 1e6:.0f} MB")
 
 
-def _describe(env: Environment, result: Result) -> None:
-    result.events = env.ledger.records
+def _copy_figures(env: Environment, result: RunResult) -> None:
+    result.events = env.expectations.records
     result.restarts = len(env.workers.started) - 1
     result.held_seconds = env.workers.held_seconds()
     result.peak_mb = env.workers.peak_bytes / 1e6

@@ -1,4 +1,4 @@
-"""What a scenario is."""
+"""The description of a scenario."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 class FaultNotPossibleError(RuntimeError):
-    """The fault cannot be made on this machine; the text says why. The run counts as not run, never as passed."""
+    """This machine does not allow the fault; the text says why. The run counts as not run, never as passed."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One way to break something. After it the books are closed in the same way for all.
+    """One way to break something. The results of all scenarios are verified in the same way.
 
     Attributes:
-        name: as `--scenario` has it.
-        breaks: what it does, in a sentence.
-        play: does it. When it returns everything is mended and at least one worker runs.
+        name: as in `--scenario`.
+        breaks: the fault, in a sentence.
+        run: causes the fault. When it returns, the fault is repaired and at least one worker runs.
         events: records of a run, unless `--events` says otherwise.
-        mix: what they are like.
-        environment: what the workers are told beside `tests.chaos.environment.SHORT_TIMES`.
-        outage_letters: how many metrics may be dead-lettered because ClickHouse was away: what was in flight.
-        repeats: whether something may be done twice: a row of the table (never of its view), a dead letter, or a dead
-            letter beside a row whose insert was never answered.
-        broker_proxied: whether Kafka's clients come through the proxy, those of the run itself included.
-        before_engine: opened before the engine starts, with the folder of the run.
-        shards: how many shards the table has; with more than one it is Distributed over as many engines.
-        short: whether the selection of `--short` has it.
+        mix: what the events are like.
+        environment: variables of the workers beside `tests.chaos.environment.SHORT_TIMES`.
+        outage_letters: how many metrics may become dead letters of an outage: those that were in flight.
+        repeats: whether work may be repeated, so that the table (never its view) has a row twice, a dead letter is
+            there twice, or a dead letter is there beside a row whose insert was not answered.
+        broker_proxied: whether all Kafka clients, those of the run included, connect through the proxy.
+        before_engine: entered before the engine starts, with the directory of the run.
+        shards: how many shards the table has; more than one need a Distributed table and as many engines.
+        short: whether the scenario belongs to the selection of `--short`.
     """
 
     name: str
     breaks: str
-    run: Callable[[Environment], None]
+    run: Callable[[Environment], object]
     events: int = 10_000
     mix: EventMix = field(default_factory=EventMix)
     environment: Mapping[str, str] = field(default_factory=dict)

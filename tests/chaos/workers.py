@@ -1,4 +1,4 @@
-"""The workers of a run: started, killed, ended, and never lost sight of."""
+"""The worker processes of a run: start, kill and terminate them, and read their logs and telemetry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from deploy.local.demo.worker_progress import end, wait_until_ready
+from deploy.local.demo.worker_progress import terminate, wait_until_ready
 from deploy.local.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -19,34 +19,61 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@dataclass(eq=False)
-class Worker:
-    """One worker of the crew.
+class Worker(WorkerProcess):
+    """A worker process.
 
     Attributes:
-        process: the worker.
-        end_expected: whether it was killed or asked to end by us.
-        exit_code: after SIGTERM; None when it had to be killed, or nobody has looked yet.
+        end_expected: whether the run has killed it or asked it to end.
+        exit_code: after SIGTERM; None before, or when it had to be killed.
+        peak_bytes: VmHWM, as read before the last signal.
     """
 
-    process: WorkerProcess
-    end_expected: bool = False
-    exit_code: int | None = None
+    def __init__(self, directory: Path, environment: Mapping[str, str], name: str) -> None:
+        super().__init__(directory, environment, name)
+        self.end_expected = False
+        self.exit_code: int | None = None
+        self.peak_bytes = 0
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
-        return self.process.process.running
+        """Whether the process exists."""
+        return self.process.running
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
-        """What it has logged, or only the lines with this event."""
-        lines = _parsed(self.process.process.output())
+        """The lines of its log, or only those of one event."""
+        lines = _parse_log(self.process.output())
         return [line for line in lines if event is None or line["event"] == event]
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the worker itself, not to its process group."""
+        self._record_memory()
+        os.kill(self.pid, number)
 
-def _parsed(log: str) -> Iterator[dict[str, Any]]:
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._record_memory()
+        self.end_expected = True
+        super().kill()
+
+    def terminate(self) -> float:
+        """SIGTERM, and wait for its end, at most 30 s. Returns the seconds that it took."""
+        self._record_memory()
+        self.end_expected = True
+        started = time.monotonic()
+        self.exit_code = terminate(self)
+        took = time.monotonic() - started
+        super().kill()  # where it did not end in time
+        return took
+
+    def _record_memory(self) -> None:
+        if self.running and self.pid:
+            with suppress(OSError, TypeError):  # it has just ended
+                self.peak_bytes = self.peak_memory_bytes()
+
+
+def _parse_log(log: str) -> Iterator[dict[str, Any]]:
     for text in log.splitlines():
-        with suppress(json.JSONDecodeError):  # the last line of a worker that was killed
+        with suppress(json.JSONDecodeError):  # a killed worker may leave half a line
             line = json.loads(text)
             if isinstance(line, dict) and "event" in line:
                 yield line
@@ -54,114 +81,89 @@ def _parsed(log: str) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Workers:
-    """Starts workers on one stack.
+    """All workers of a run.
 
     Attributes:
-        directory: where their logs go.
-        environment: what leads them to the stack.
-        members: all that were ever started.
-        peak_bytes: the most memory that any of them was seen to have had.
+        directory: of their logs.
+        environment: the variables that lead them to the stack.
+        started: every worker that was ever started.
     """
 
     directory: Path
     environment: Mapping[str, str]
     started: list[Worker] = field(default_factory=list)
-    peak_bytes: int = 0
-
-    def start_without_waiting(self) -> Worker:
-        """A new worker, which has hardly begun to start."""
-        worker = self._new({})
-        worker.process.process.start(lambda _: True)
-        return worker
 
     def start(self, changes: Mapping[str, str] | None = None, *, ready: bool = True) -> Worker:
-        """A new worker that has found its topics, and if `ready` is a member of its group and holds for nothing.
+        """Start a worker, and wait until it has found its topics, or with `ready` until /readyz answers 200.
 
         Args:
             changes: made to the environment.
-            ready: whether to wait until /readyz says so.
+            ready: whether to wait until it is a member of its group and does not hold.
 
         Raises:
             ProcessFailedError: it has ended, or was not ready in time.
         """
-        worker = self._new(changes or {})
-        worker.process.start()
+        worker = self._create(changes or {})
+        worker.start()
         if ready:
-            wait_until_ready(worker.process)
+            wait_until_ready(worker)
         return worker
 
-    def _new(self, changes: Mapping[str, str]) -> Worker:
-        name = f"worker-{len(self.started):03}"
-        worker = Worker(WorkerProcess(self.directory, {**self.environment, **changes}, name))
+    def start_without_waiting(self) -> Worker:
+        """Start a worker; return while it is still importing its modules."""
+        worker = self._create({})
+        worker.process.start(lambda _: True)
+        return worker
+
+    def _create(self, changes: Mapping[str, str]) -> Worker:
+        worker = Worker(self.directory, {**self.environment, **changes}, f"worker-{len(self.started):03}")
         self.started.append(worker)
         return worker
 
     @property
     def running(self) -> list[Worker]:
-        """Those that have not ended."""
+        """The workers that have not ended."""
         return [worker for worker in self.started if worker.running]
 
     @property
     def crashed(self) -> list[Worker]:
-        """Those that have ended although nobody asked them to."""
+        """The workers that have ended without being asked to."""
         return [worker for worker in self.started if not worker.end_expected and not worker.running]
 
-    def kill(self, worker: Worker) -> None:
-        """SIGKILL."""
-        self.record_memory()
-        worker.end_expected = True
-        worker.process.kill()
-
-    def terminate(self, worker: Worker) -> float:
-        """SIGTERM, and wait for its end; how many seconds that took."""
-        self.record_memory()
-        worker.end_expected = True
-        started = time.monotonic()
-        worker.exit_code = end(worker.process)
-        took = time.monotonic() - started
-        worker.process.kill()  # what is left of it, where it did not end in time
-        return took
+    @property
+    def peak_bytes(self) -> int:
+        """The highest peak memory of any worker that has been sent a signal."""
+        return max((worker.peak_bytes for worker in self.started), default=0)
 
     def kill_all(self) -> None:
-        """SIGKILL for all."""
+        """SIGKILL for every worker."""
         for worker in self.started:
             worker.process.kill()
 
-    def signal(self, worker: Worker, number: signal.Signals) -> None:
-        """Send a signal to the worker itself."""
-        os.kill(worker.process.pid, number)
-
     def count_answered_inserts(self) -> int:
-        """How many inserts ClickHouse has accepted or refused, of the workers that run."""
+        """How many inserts of the running workers ClickHouse has accepted or refused."""
         answered = 0.0
         for worker in self.running:
-            with suppress(OSError):  # it has just ended, or has not begun to listen
-                inserts = worker.process.telemetry().get("metrics_worker_inserts_total", {})
+            with suppress(OSError):  # it has just ended, or does not listen yet
+                inserts = worker.telemetry().get("metrics_worker_inserts_total", {})
                 answered += sum(count for labels, count in inserts.items() if {"written", "refused"} & set(labels))
         return int(answered)
 
-    def record_memory(self) -> None:
-        """Read off how much memory they have had."""
-        for worker in self.running:
-            if worker.process.pid:
-                with suppress(OSError, TypeError):  # it has just ended
-                    self.peak_bytes = max(self.peak_bytes, worker.process.peak_memory_bytes())
-
     def logged_tracebacks(self) -> list[str]:
-        """The tracebacks that they have logged; whatever is broken around a worker, it has a word for it."""
+        """The tracebacks that the workers have logged. A fault around a worker is no reason for one."""
         return [
-            f"{worker.process.process.name}: {line['event']}\n{line['exception']}"
+            f"{worker.process.name}: {line['event']}\n{line['exception']}"
             for worker in self.started
             for line in worker.log_lines()
             if "exception" in line and line["logger"].startswith("worker.")
         ]
 
     def held_seconds(self) -> float:
-        """How long they have held, by their own logs; a hold that no line ends counts to the last line."""
-        return sum(_held(worker.log_lines()) for worker in self.started)
+        """How long the workers held, by their logs; a hold without an end counts up to the last line."""
+        return sum(_held_seconds(worker.log_lines()) for worker in self.started)
 
 
-def _held(lines: list[dict[str, Any]]) -> float:
+def _held_seconds(lines: list[dict[str, Any]]) -> float:
     causes: set[str] = set()
     held, since = 0.0, 0.0
     for line in lines:

@@ -10,7 +10,7 @@ import pytest
 from deploy.local.process import LOOPBACK
 from tests.support.connection import Side
 from tests.support.local import wait_until
-from tests.support.proxy import FaultProxy, in_thread
+from tests.support.proxy import FaultProxy, run_in_thread
 
 SECONDS = 5.0
 
@@ -59,7 +59,7 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture
 def proxy(echo: Echo) -> Iterator[FaultProxy]:
-    with in_thread(FaultProxy(echo.port)) as proxy:
+    with run_in_thread(FaultProxy(echo.port)) as proxy:
         yield proxy
 
 

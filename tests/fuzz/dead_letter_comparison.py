@@ -7,7 +7,7 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from deploy.local.demo.reference import read
+from deploy.local.demo.reference import read_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ def _metric_faults(expected: ExpectedResult, letter: FoundDeadLetter, literal: s
 def _instant(text: str) -> int:
     """Milliseconds of an instant as dead letters have it."""
     event = b'{"execution_id":"00000000-0000-0000-0000-000000000000","agent_name":"a","metrics":{},"completed_at":"%s"}'
-    return read(event % text.encode(), (), 0).completed_at
+    return read_event(event % text.encode(), (), 0).completed_at
 
 
 def same_number(text: str, literal: str) -> bool:

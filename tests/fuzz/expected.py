@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.local.demo.reference import Reading, read
+from deploy.local.demo.reference import Reading, read_event
 
 if TYPE_CHECKING:
     from tests.fuzz.fuzz_record import FuzzRecord
@@ -24,4 +24,6 @@ def expect_result(record: FuzzRecord, position: RecordPosition) -> ExpectedResul
     if record.unreadable:
         return ExpectedResult(record, position, Reading())
     value = record.value
-    return ExpectedResult(record, position, None if value is None else read(value, record.headers, record.timestamp))
+    return ExpectedResult(
+        record, position, None if value is None else read_event(value, record.headers, record.timestamp)
+    )

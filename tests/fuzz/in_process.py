@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.local.demo.reference import Reading, read
+from deploy.local.demo.reference import Reading, read_event
 from tests.fuzz.generate import make_record
 from tests.support.events import Record
 from tests.support.readings import comparable, read_with_worker
@@ -33,7 +33,7 @@ def disagreement(number: int, record: FuzzRecord, reader: Reader = read_with_wor
     if record.value is None or record.unreadable:
         return None  # neither is decoded
     source = Record(record.value, timestamp=record.timestamp, key=record.key, headers=record.headers)
-    right = comparable(read(record.value, record.headers, record.timestamp, {}))
+    right = comparable(read_event(record.value, record.headers, record.timestamp, {}))
     try:
         found = comparable(reader(source))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.reference import CONSTRAINT
-from deploy.local.demo.worker_progress import end
+from deploy.local.demo.worker_progress import terminate
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess
 from tests.fuzz.generate import make_record
@@ -76,7 +76,7 @@ def run(plan: Plan, directory: Path, step: Callable[[str, int], Callable[[int], 
                 _work(plan, stack, worker, sent, report, step)
             except (WorkerStoppedError, TimeoutError) as error:
                 report.add_problem(f"{error}; the end of its log:\n{worker.process.tail()}")
-            report.exit_code = end(worker)
+            report.exit_code = terminate(worker)
             if report.exit_code != 0:
                 report.add_problem(f"the worker ended with {report.exit_code}")
             for line in find_log_errors(worker):

@@ -110,7 +110,7 @@ def test_without_json_it_prints_a_report(tmp_path: Path) -> None:
     finished = demo(tmp_path, "--events", str(file), NO_COLOR="1", COLUMNS="80")
 
     assert finished.returncode == 0, finished.stderr
-    assert "✔ books balance: 0 lost, 0 duplicates" in finished.stdout
+    assert "✔ everything accounted for: 0 lost, 0 duplicates" in finished.stdout
     assert "score = NaN" in finished.stdout
     assert "12,345" in finished.stdout
     assert "\x1b" not in finished.stdout

@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from deploy.local.demo.worker_progress import end
+from deploy.local.demo.worker_progress import terminate
 from tests.support.local import wait_until
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def test_a_member_that_stops_while_it_joins_does_not_hold_the_group_up(start_wor
     joining = start_worker()
     os.kill(joining.pid, signal.SIGTERM)
 
-    assert end(joining) == 0
-    assert end(first) == 0
+    assert terminate(joining) == 0
+    assert terminate(first) == 0
     last = start_worker()
     wait_until(lambda: not last.readiness(), "the next one becomes a member", 30.0)

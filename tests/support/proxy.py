@@ -175,7 +175,7 @@ class FaultProxy:
 
 
 @contextmanager
-def in_thread(proxy: FaultProxy) -> Iterator[FaultProxy]:
+def run_in_thread(proxy: FaultProxy) -> Iterator[FaultProxy]:
     """Run `proxy` in an event loop of its own, for code that has none."""
     started, loop = threading.Event(), asyncio.new_event_loop()
     ended = asyncio.Event()

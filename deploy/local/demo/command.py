@@ -1,4 +1,4 @@
-"""`python -m deploy.local demo`: the main job on real input, and the proof that nothing is lost."""
+"""`python -m deploy.local demo`: real executions through the stack, and a check that nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deploy.local.demo import report
 from deploy.local.demo.display import Display
 from deploy.local.demo.interrupts import InterruptHandler, ignore_further_interrupts
 from deploy.local.demo.measurement import MeasuringFailedError
-from deploy.local.demo.session import from_file, generated, run
+from deploy.local.demo.session import generate_input, read_input, run
 from deploy.local.process import ProcessFailedError
 from deploy.local.stack import BROKERS, MigrationFailedError
 
@@ -28,23 +28,25 @@ UNREACHABLE = 3
 @click.option(
     "--count",
     type=click.IntRange(min=1),
-    help=f"Records to make of the measured executions.  [default: {DEFAULT_COUNT}]",
+    help=f"Number of records to make from the measured executions.  [default: {DEFAULT_COUNT}]",
 )
 @click.option(
     "--events",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Send the lines of this file instead, byte for byte.",
 )
-@click.option("--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Of which kind.")
+@click.option(
+    "--broker", type=click.Choice(sorted(BROKERS)), default="tansu", show_default=True, help="Kind of broker."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of the report.")
 def demo(count: int | None, events: Path | None, broker: str, as_json: bool) -> None:
-    """Run real executions through Kafka, the worker and ClickHouse, and show what came of them.
+    """Run real executions through Kafka, the worker and ClickHouse, and show what became of them.
 
-    Exit code 0 when the books balance, 1 when they do not.
+    Exit code 0 when every metric is accounted for, 1 when not.
     """
     if events and count:
         raise click.UsageError("--count and --events exclude each other")
-    asked = InterruptHandler()
+    interrupts = InterruptHandler()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="execution-metrics-demo-") as folder,
@@ -52,16 +54,16 @@ def demo(count: int | None, events: Path | None, broker: str, as_json: bool) -> 
             ignore_further_interrupts(),
         ):
             directory = Path(folder).resolve()
-            source = from_file(events) if events else generated(count or DEFAULT_COUNT, directory, display)
+            source = read_input(events) if events else generate_input(count or DEFAULT_COUNT, directory, display)
             result = run(source, directory, display, BROKERS[broker](directory))
     except KeyboardInterrupt:
         click.echo("Stopped; nothing is left running.", err=True)
-        sys.exit(asked.exit_code)
+        sys.exit(interrupts.exit_code)
     except (KafkaMissingError, MeasuringFailedError, ProcessFailedError, MigrationFailedError, KafkaError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(UNREACHABLE)
     if as_json:
         click.echo(json.dumps(result.as_json()))
     else:
-        report.show(result, Console())
+        report.print_report(result, Console())
     sys.exit(not result.passed)

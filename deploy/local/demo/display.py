@@ -1,4 +1,4 @@
-"""Progress on stderr: bars that live on a terminal, one plain line a step elsewhere."""
+"""Progress on stderr: bars on a terminal, one line a step elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDTH = 28
 
 
 class Display:
-    """Shows the steps of the demo one below the other; a context manager."""
+    """The steps of the demo; a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,13 +42,13 @@ class Display:
     ) -> None:
         self._progress.stop()
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print something above the bars."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A step; what it yields takes how far it is. Without `total` it only takes time."""
+        """One step; call what it yields with the progress. Without `total` only the time is shown."""
         bar = self._progress.add_task(f"{name:<24}", total=total)
         started, done = time.monotonic(), 0
 
@@ -66,12 +66,12 @@ class Display:
 
 
 class _Count(ProgressColumn):
-    """How many, and how many a second since the step began."""
+    """The count, and the mean rate since the step began."""
 
     def render(self, task: Task) -> Text:
         if task.total in (None, 1):
             return Text()
-        # Not the task's own speed: that looks at the last moments, and the worker settles in leaps.
+        # Not the task's own speed: it covers the last moments only, and the worker settles whole batches.
         seconds = task.finished_time or task.elapsed
         rate = f"{task.completed / seconds:>9,.0f}/s" if seconds else ""
         return Text(f"{int(task.completed):>9,}{rate}")

@@ -1,4 +1,4 @@
-"""The stream of events: the measured executions, replayed, with careless events among them."""
+"""The stream of events: the measured executions, replayed, with the events of careless producers among them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from itertools import chain, cycle
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, ordinary, oversized
+from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, build_message, build_oversized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
 CARELESS_SHARE = 50
-"""One event in so many is careless, and in a short stream each way of being careless comes twice."""
+"""One event in so many is careless; a short stream has two of each careless producer."""
 _STEP = timedelta(milliseconds=5)
 _TIMES = ("start_timestamp", "end_timestamp")
 
@@ -25,33 +25,33 @@ def count_careless(count: int) -> int:
 
 
 def generate_stream(executions: Sequence[dict[str, Any]], count: int, random: Random) -> Iterator[Message]:
-    """`count` records: first of all the executions as they were measured, then replays with ids and times of their own.
+    """`count` records: first the executions as measured, then replays with new ids and times.
 
-    The same seed gives the same places and the same ways to be careless.
+    The same seed gives the same careless producers at the same places.
     """
     careless = set(random.sample(range(count), count_careless(count)))
-    ways = chain([oversized], cycle(CARELESS_PRODUCERS))
+    producers = chain([build_oversized], cycle(CARELESS_PRODUCERS))
     events = chain(executions, (_replay(executions, number, random) for number in range(1, count)))
     for number in range(count):
         if number in careless:
-            yield next(ways)(_replay(executions, number, random), random)
+            yield next(producers)(_replay(executions, number, random), random)
         else:
-            yield ordinary(next(events))
+            yield build_message(next(events))
 
 
 def _replay(executions: Sequence[dict[str, Any]], number: int, random: Random) -> dict[str, Any]:
-    """The shape of a measured execution under a new id, a little later."""
+    """A measured execution with a new id and later times."""
     event = executions[number % len(executions)]
     later = number * _STEP
     times = {name: event["metrics"][name] + later.total_seconds() for name in _TIMES}
     return event | {
         "execution_id": str(UUID(int=random.getrandbits(128), version=4)),
-        "started_at": _shifted(event["started_at"], later),
-        "completed_at": _shifted(event["completed_at"], later),
+        "started_at": _shift(event["started_at"], later),
+        "completed_at": _shift(event["completed_at"], later),
         "metrics": event["metrics"] | times,
     }
 
 
-def _shifted(instant: str, later: timedelta) -> str:
+def _shift(instant: str, later: timedelta) -> str:
     moved = datetime.fromisoformat(instant) + later
     return moved.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.local.demo.reference import Reading, read
+from deploy.local.demo.reference import Reading, read_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from deploy.local.demo.careless import Message
 
 PAGES = "0123456789abcdef"
-"""A page for each first digit of an execution_id."""
+"""There is a page of rows for each first digit of an execution_id."""
 
 
 class RecordPosition(NamedTuple):
-    """Where a record is on the topic."""
+    """Partition and offset of a record of the event topic."""
 
     partition: int
     offset: int
 
 
 class ExpectedRows(NamedTuple):
-    """An event whose metrics are owed as rows; `version` decides between two of the same execution."""
+    """An event whose metrics must become rows; of two events of one execution the higher `version` wins."""
 
     owner: tuple[str, str, int]
     position: RecordPosition
@@ -38,24 +38,24 @@ class ExpectedRows(NamedTuple):
 
 
 class ExpectedDeadLetter(NamedTuple):
-    """A dead letter that must come: its class, and the number as it was written or the digest of the bytes."""
+    """`content` is the number of a metric as it was written, or the SHA-256 of the bytes of an event."""
 
     error_class: str
-    proof: str
+    content: str
 
 
 class Expectations:
-    """Takes down every record that the topic has acknowledged.
+    """The expected rows, dead letters and skipped metrics of every record that the topic has acknowledged.
 
     Attributes:
-        records: how many there are.
-        events: how many of them are events.
-        tombstones: how many have no value.
-        metrics: how many metrics the events have; those in what is no event cannot be counted.
-        rows: how many of them are owed as rows, those that a later event replaces included.
-        skipped: how many of them must be skipped, by JSON type.
+        records: number of records.
+        events: number of records that are events.
+        tombstones: number of records without a value.
+        metrics: number of metrics of the events; those of an unreadable record cannot be counted.
+        rows: number of metrics that must become rows, those that a later event replaces included.
+        skipped: number of metrics that must be skipped, by JSON type.
         ends: the offset after the last record, by partition.
-        letters: the dead letters that are owed, by place and metric; None stands for the whole event.
+        letters: the expected dead letters by position and metric; metric None for a whole event.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -73,28 +73,28 @@ class Expectations:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the writing; the pages can be read after that."""
+        """Close the pages for writing; they can still be read."""
         self._open.close()
 
     def flush(self) -> None:
-        """Make what has been entered so far readable, while nobody enters more."""
+        """Make the rows that were added so far readable."""
         for page in self._pages.values():
             page.flush()
 
-    def enter(self, message: Message, position: RecordPosition, timestamp: int) -> None:
-        """Take down one record; `timestamp` is the record's, in milliseconds."""
+    def add_record(self, message: Message, position: RecordPosition, timestamp: int) -> None:
+        """Add one acknowledged record; `timestamp` is the record's, in milliseconds."""
         self.records += 1
         self.ends[position.partition] = max(position.offset + 1, self.ends.get(position.partition, 0))
         if message.value is None:
             self.tombstones += 1
             return
-        reading = read(message.value, message.headers, timestamp)
+        reading = read_event(message.value, message.headers, timestamp)
         if reading.owner is None:
             self.letters[position, None] = ExpectedDeadLetter("invalid_event", sha256(message.value).hexdigest())
             return
-        self._enter_event(reading, reading.owner, position, timestamp)
+        self._add_event(reading, reading.owner, position, timestamp)
 
-    def _enter_event(
+    def _add_event(
         self, reading: Reading, owner: tuple[str, str, int], position: RecordPosition, timestamp: int
     ) -> None:
         self.events += 1
@@ -108,10 +108,10 @@ class Expectations:
 
     @property
     def failed_metrics(self) -> int:
-        """How many metrics are owed as dead letters."""
+        """How many metrics must become dead letters."""
         return sum(metric is not None for _, metric in self.letters)
 
-    def page(self, digit: str) -> Iterator[ExpectedRows]:
+    def read_page(self, digit: str) -> Iterator[ExpectedRows]:
         """The events of the executions whose id begins with `digit`."""
         with self._paths[digit].open("rb") as page:
             while page.peek(1):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: unwind what has been started, once and in order."""
+"""Ctrl-C and SIGTERM: stop everything that was started, once and in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BY_SIGNAL = 128
 
 
 class InterruptHandler:
-    """Turns both signals into KeyboardInterrupt, which asyncio can unwind; `exit_code` is the one that shells give."""
+    """Turns both signals into KeyboardInterrupt, which asyncio can unwind; `exit_code` is 128 + the signal's number."""
 
     def __init__(self) -> None:
         self.exit_code = _BY_SIGNAL + signal.SIGINT
@@ -27,7 +27,7 @@ class InterruptHandler:
 
 @contextmanager
 def ignore_further_interrupts() -> Iterator[None]:
-    """For the inside of a block that has something to unwind: a second signal must not cut that short."""
+    """Ignore a second signal while the enclosing block cleans up after the first."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
-"""`python -m deploy.local.demo.measurement FOLDER`: do the work, and print one event a line.
+"""`python -m deploy.local.demo.measurement FOLDER`: execute the work, and print one event a line.
 
-A process of its own, because `measure` passes Ctrl-C on to the command that it measures, and gives that command its
-own standard streams: here nobody types, and what the commands print is lost on purpose.
+It is a process of its own, because `measure` passes Ctrl-C on to the measured command, and gives that command its own
+standard streams: here what the commands print must not be seen.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ EventDocument = dict[str, Any]
 
 
 class MeasuringFailedError(RuntimeError):
-    """The executions could not be run; the text is what was said."""
+    """The executions could not be run; the text has the output."""
 
 
 def measure_all(folder: Path, on_progress: Callable[[int], None]) -> list[EventDocument]:
-    """Run and measure the work in a process of its own; `on_progress` hears how many are done.
+    """Run and measure the work in a process of its own; call `on_progress` with the number of finished executions.
 
     Raises:
-        MeasuringFailedError: it ended before its time.
+        MeasuringFailedError: the process has failed.
     """
     events: list[EventDocument] = []
     with (folder / "measuring.log").open("w+b") as log:
@@ -62,7 +62,7 @@ def measure_all(folder: Path, on_progress: Callable[[int], None]) -> list[EventD
 
 
 def main(folder: Path) -> None:
-    """Do all the work, one command after the other."""
+    """Execute the commands one after the other."""
     works = prepare(folder)
     with os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8") as report:
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)  # for a traceback of this process

@@ -1,8 +1,8 @@
-"""The contract once more: what must become of a record, read from `schemas/event.schema.json` and not from the worker.
+"""A second implementation of the event contract, written from `schemas/event.schema.json`, not from the worker.
 
-Slow and short on purpose; the books, and `make fuzz`, are a check only as long as this shares no code with the worker.
-Where the schema is silent these rules hold: of a header that is there twice the last one counts; a document has at most
-1,024 levels; the timestamp of a record is kept within what the table can hold from 1970 on.
+It is slow and short on purpose. It must share no code with the worker: demo, `make chaos` and `make fuzz` compare the
+two. Beyond the schema these rules hold: the last header of a name counts; a document has at most 1,024 levels; the
+timestamp of a record is limited to the range from 1970 to the last instant of the table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deploy.local.demo.careless import Headers
 
 REFUSED_BY_TABLE: Mapping[str, Callable[[float], bool]] = {"execution_time_ms": lambda value: value < 0}
-"""What the constraint that the demo adds to its table refuses, by metric."""
+"""The values that the constraint of the demo's table refuses, by metric."""
 CONSTRAINT = "CONSTRAINT duration_not_negative CHECK metric_type != 'execution_time_ms' OR metric_value >= 0"
 MAX_LEVELS = 1_024
 
@@ -35,7 +35,7 @@ _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UT
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VERSION = re.compile(r"1(\.[0-9]+)*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_INSTANT = re.compile(
+_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]):([0-9]{2})"
     r"(\.[0-9]+)?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
@@ -52,16 +52,16 @@ class Literal(str):
 
 @dataclass
 class Reading:
-    """What must become of one record; an event that nobody can read has no metrics that could be counted.
+    """What must become of one record. The metrics of an unreadable event cannot be counted.
 
     Attributes:
-        owner: execution, agent and day (since 1970) of the event; None where there is no event.
+        owner: execution, agent and day (since 1970) of the event; None if the record is no event.
         user: the user of the event.
         completed_at: of the event, in milliseconds since 1970.
         recorded_at: the version of the rows, in milliseconds since 1970.
         rows: the value in ClickHouse, by metric.
         refused: the class of the dead letter and the number as it was written, by metric.
-        skipped: how many values of each JSON type were no numbers.
+        skipped: number of values that are no numbers, by JSON type.
     """
 
     owner: tuple[str, str, int] | None = None
@@ -78,7 +78,7 @@ class Reading:
         return len(self.rows) + len(self.refused) + self.skipped.total()
 
 
-def read(
+def read_event(
     value: bytes,
     headers: Headers,
     timestamp: int,
@@ -86,24 +86,24 @@ def read(
 ) -> Reading:
     """Read the value of a record that is no tombstone; `timestamp` is the record's, in milliseconds."""
     try:
-        document = _opened(_parsed(value), headers)
-        reading = _described(document, timestamp)
+        document = _open_envelope(_parse(value), headers)
+        reading = _read_fields(document, timestamp)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return Reading()  # whatever it was, it is no event
+        return Reading()  # no event
     for name, number in document["metrics"].items():
-        _add(reading, name, number, refused_by_table)
+        _add_metric(reading, name, number, refused_by_table)
     return reading
 
 
-def _parsed(value: bytes) -> Any:  # noqa: ANN401 - any JSON at all
+def _parse(value: bytes) -> Any:  # noqa: ANN401 - any JSON at all
     text = value.decode()
-    with _room_for(text):
+    with _recursion_allowed_for(text):
         return json.loads(text, parse_int=Literal, parse_float=Literal, parse_constant=Literal)
 
 
 @contextmanager
-def _room_for(text: str) -> Iterator[None]:
-    """Let `json` go as deep as the contract allows, and no deeper; by itself it stops where the caller's stack lets it.
+def _recursion_allowed_for(text: str) -> Iterator[None]:
+    """Let `json` recurse as deep as the contract allows, and no deeper. Its own limit depends on the caller's stack.
 
     Raises:
         ValueError: there are too many levels.
@@ -119,10 +119,10 @@ def _room_for(text: str) -> Iterator[None]:
         sys.setrecursionlimit(usual)
 
 
-def _opened(document: Any, headers: Headers) -> Any:  # noqa: ANN401
-    """What is in the envelope, where the headers say that there is one: Kafka protocol binding for CloudEvents 1.0.
+def _open_envelope(document: Any, headers: Headers) -> Any:  # noqa: ANN401
+    """The event inside a structured CloudEvent, or `document` itself: Kafka protocol binding for CloudEvents 1.0.
 
-    Raises what comes when the envelope breaks a rule.
+    Raises an error of any type when the envelope breaks a rule.
     """
     last = {name.lower(): value for name, value in headers}
     named = {name: value.decode("latin-1") for name, value in last.items() if value is not None}
@@ -131,14 +131,16 @@ def _opened(document: Any, headers: Headers) -> Any:  # noqa: ANN401
         _require(_is_version_1(named.get("ce_specversion", "1.0")))
         return document
     _require(media_type.rstrip() == f"{_CLOUDEVENTS}+json" and _is_version_1(document["specversion"]))
-    return document["data"] if "data" in document else _parsed(b64decode(document["data_base64"], validate=True))
+    return document["data"] if "data" in document else _parse(b64decode(document["data_base64"], validate=True))
 
 
 def _is_version_1(version: object) -> bool:
     return isinstance(version, str) and not isinstance(version, Literal) and version.split(".")[0] == "1"
 
 
-def _add(reading: Reading, name: str, number: object, refused_by_table: Mapping[str, Callable[[float], bool]]) -> None:
+def _add_metric(
+    reading: Reading, name: str, number: object, refused_by_table: Mapping[str, Callable[[float], bool]]
+) -> None:
     if not isinstance(number, Literal | bool):
         types = {str: "string", type(None): "null", list: "array", dict: "object"}
         reading.skipped[types[type(number)]] += 1
@@ -152,16 +154,16 @@ def _add(reading: Reading, name: str, number: object, refused_by_table: Mapping[
         reading.rows[name] = value
 
 
-def _described(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
-    """The event without its metrics; raises what comes when a field breaks its rule."""
+def _read_fields(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
+    """The event without its metrics; raises an error of any type when a field breaks its rule."""
     execution_id, agent, metrics = document["execution_id"], document["agent_name"], document["metrics"]
-    user, instant, version = map(document.get, ("user_id", "completed_at", "schema_version"), (None, None, "1"))
+    user, time, version = map(document.get, ("user_id", "completed_at", "schema_version"), (None, None, "1"))
     _require(_UUID.fullmatch(execution_id) and _is_text(agent, least=1, most=256))
     _require(user is None or _is_text(user))
     _require(float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
     _require(isinstance(metrics, dict) and len(metrics) <= 1_000)
     recorded_at = max(0, min(timestamp, (_LAST - _EPOCH) // _MILLISECOND))
-    completed_at = recorded_at if instant is None else (_instant(instant) - _EPOCH) // _MILLISECOND
+    completed_at = recorded_at if time is None else (_parse_time(time) - _EPOCH) // _MILLISECOND
     owner = execution_id.lower(), agent, completed_at // 86_400_000
     return Reading(owner, user, completed_at, recorded_at)
 
@@ -177,8 +179,8 @@ def _is_text(text: object, least: int = 0, most: float = math.inf) -> bool:
     return least <= len(text) <= most and not _SURROGATE.search(text)
 
 
-def _instant(text: str) -> datetime:
-    parts = _INSTANT.fullmatch(text)
+def _parse_time(text: str) -> datetime:
+    parts = _TIME.fullmatch(text)
     if parts is None or isinstance(text, Literal):
         raise ValueError("not RFC 3339")
     day, minute, second, fraction, offset = parts.groups()

@@ -1,4 +1,4 @@
-"""The report for people: what happened, the books, an example of each dead letter, a few rows, how fast it went."""
+"""The report for people: what was sent, the accounting, an example of each dead letter, a few rows, the speed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 96
 _WORDS = 160
-_PROOF = 24
+_CONTENT = 24
 _TABLE_UUID = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{27}\)")
 _HOW = (
-    "Read back without asking the worker: every row with its value, every dead letter with its class and content. "
-    "Only what was skipped is the worker's own count, compared by type."
+    "Compared without the worker: every row with its value, every dead letter with its class and content. "
+    "Only the skipped metrics are the worker's own counts, compared by type."
 )
 
 
-def show(result: DemoResult, console: Console) -> None:
-    """Print the report, no wider than a page is comfortable to read."""
+def print_report(result: DemoResult, console: Console) -> None:
+    """Print the report, at most `MAX_WIDTH` wide."""
     console.width = min(console.width, MAX_WIDTH)
     for part in _parts(result):
         console.print(part, highlight=False)
@@ -42,8 +42,8 @@ def show(result: DemoResult, console: Console) -> None:
 
 def _parts(result: DemoResult) -> Iterator[RenderableType]:
     yield Rule("Execution metrics: the worker on real input", style="bold")
-    yield _story(result)
-    yield _books(result)
+    yield _describe_input(result)
+    yield _build_accounting(result)
     yield _verdict(result)
     if result.dead_letters:
         yield _dead_letters(result)
@@ -52,7 +52,7 @@ def _parts(result: DemoResult) -> Iterator[RenderableType]:
     yield _speed(result)
 
 
-def _story(result: DemoResult) -> str:
+def _describe_input(result: DemoResult) -> str:
     sources = result.sources
     if sources.file is not None:
         text = f"The {result.records:,} lines of {sources.file} went onto the topic, byte for byte."
@@ -68,8 +68,8 @@ def _story(result: DemoResult) -> str:
     return f"\n{text}"
 
 
-def _books(result: DemoResult) -> Table:
-    table = _table("The books")
+def _build_accounting(result: DemoResult) -> Table:
+    table = _table("Accounting")
     table.add_column("")
     table.add_column("count", justify="right")
     table.add_column("what they are", style="dim")
@@ -77,15 +77,15 @@ def _books(result: DemoResult) -> Table:
     def add(what: str, count: int, where: str, style: str = "") -> None:
         table.add_row(what, f"{count:,}", where, style=style)
 
-    add("records", result.records, "sent, and acknowledged by the topic", "bold")
-    add("  events", result.events, "that the contract accepts")
-    add("  unreadable", result.unreadable, "no events by the contract; dead letters as a whole")
+    add("records", result.records, "sent and acknowledged", "bold")
+    add("  events", result.events, "valid by the contract")
+    add("  unreadable", result.unreadable, "invalid by the contract; dead-lettered whole")
     add("  tombstones", result.tombstones, "records without a value, skipped")
     add("metrics", result.metrics, "in those events", "bold")
     add("  rows", result.rows, f"{VIEW}, {result.executions:,} executions")
     if result.replaced:
         add("  replaced", result.replaced, "by a later event of the same execution")
-    add("  dead letters", result.letters, "one each on the dead-letter topic")
+    add("  dead letters", result.letters, "one for each metric")
     add("  skipped", sum(result.skipped.values()), f"no numbers: {_by_type(result)}")
     differences = result.differences
     for what, count, where in (
@@ -105,10 +105,10 @@ def _verdict(result: DemoResult) -> Text:
     differences = result.differences
     counts = f"{differences.lost:,} lost, {differences.duplicates:,} duplicates"
     if result.balanced:
-        text = Text(f"✔ books balance: {counts}", style="bold green")
+        text = Text(f"✔ everything accounted for: {counts}", style="bold green")
         text.append(f"\n{_HOW}", style="not bold dim")
     else:
-        text = Text(f"✘ books do not balance: {counts}, {differences.wrong:,} wrong", style="bold red")
+        text = Text(f"✘ not everything is accounted for: {counts}, {differences.wrong:,} wrong", style="bold red")
         for example in differences.examples:
             text.append(f"\n  {shorten(example, 2 * _WORDS, placeholder='…')}", style="not bold")
     for problem in _problems(result):
@@ -118,7 +118,7 @@ def _verdict(result: DemoResult) -> Text:
 
 def _problems(result: DemoResult) -> Iterator[str]:
     if result.uncommitted:
-        yield f"{result.uncommitted:,} records are not committed by the worker: they would come again"
+        yield f"{result.uncommitted:,} records are not committed by the worker: they would be read again"
     if result.exit_code is None:
         yield "the worker did not end after SIGTERM, and was killed"
     elif result.exit_code:
@@ -136,7 +136,9 @@ def _dead_letters(result: DemoResult) -> Table:
 
 
 def _example(letter: FoundDeadLetter) -> Text:
-    what = "the whole record" if letter.metric is None else f"{letter.metric or '(no name)'} = {letter.proof[:_PROOF]}"
+    what = (
+        "the whole record" if letter.metric is None else f"{letter.metric or '(no name)'} = {letter.content[:_CONTENT]}"
+    )
     error = letter.error_type if letter.code is None else f"{letter.error_type} ({letter.code})"
     text = Text(f"{_printable(what)}, {error}")
     text.append(f"\n{shorten(_printable(_TABLE_UUID.sub('', letter.message)), _WORDS, placeholder='…')}", style="dim")
@@ -163,7 +165,7 @@ def _rows(sample: Sequence[SampleRow]) -> Table:
 
 def _speed(result: DemoResult) -> Text:
     if not result.seconds:
-        return Text("\nNothing was settled, so there is no speed to tell.")
+        return Text("\nNothing was settled.")
     text = Text(f"\n{result.events_per_second:,.0f} events a second", style="bold")
     text.append(
         f", {result.metrics / result.seconds:,.0f} metrics a second: {result.records:,} waiting records in "

@@ -1,4 +1,4 @@
-"""What the demo found, as numbers: one object for programs, and the verdict."""
+"""The result of the demo as numbers: one object for programs, and whether it passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputSummary:
-    """Where the records came from: so many measured executions, careless events among so many; or a file.
+    """Where the records came from: measured executions and careless producers, or a file.
 
     `too_large` records were larger than the topic allows, and not sent.
     """
@@ -27,18 +27,18 @@ class InputSummary:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Everything that the report says.
+    """All numbers of the report.
 
     Attributes:
-        records, events, unreadable, tombstones: sent; what they are is the reference's judgement.
+        records, events, unreadable, tombstones: sent records by kind, according to the reference.
         metrics: in the events.
         rows: in the de-duplicated view.
         executions: that the view shows.
         replaced: metrics whose row a later event of the same execution has replaced.
         letters: how many metrics are dead letters.
-        dead_letters: all of them by class, the most frequent first, each with how many and an example.
+        dead_letters: count and an example by class, the most frequent first.
         skipped: metrics by JSON type.
-        differences: between what was owed and what was found.
+        differences: between expected and found results.
         uncommitted: records by which the worker's committed offsets miss the end of what was sent.
         exit_code: of the worker after SIGTERM; None if it had to be killed.
         seconds: from readiness to the last settled metric.
@@ -65,18 +65,18 @@ class DemoResult:
 
     @property
     def balanced(self) -> bool:
-        """Whether every metric is in one place and the sum is right."""
+        """Whether every metric is in exactly one place."""
         found = self.rows + self.replaced + self.letters + sum(self.skipped.values())
         return found == self.metrics and not self.differences
 
     @property
     def passed(self) -> bool:
-        """Whether nothing at all is to be complained of."""
+        """Whether there is no problem at all."""
         return self.balanced and self.uncommitted == 0 and self.exit_code == 0
 
     @property
     def events_per_second(self) -> float:
-        """Records by the time that they took."""
+        """Mean rate of the records."""
         return self.records / self.seconds if self.seconds else 0.0
 
     def as_json(self) -> dict[str, object]:

@@ -1,9 +1,9 @@
 """The demo from beginning to end.
 
 1. Measure real executions.
-2. Start the stack, and put the stream on the topic; the ledger takes down what must become of it.
-3. Start the worker, and follow it until everything is settled.
-4. End the worker, and read everything back.
+2. Start the stack and send the stream; the expectations note what must become of each record.
+3. Start the worker and wait until everything is settled.
+4. Terminate the worker, read everything and compare it with the expectations.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from deploy.local.demo.event_stream import count_careless, generate_stream
 from deploy.local.demo.expectations import Expectations, RecordPosition
 from deploy.local.demo.interrupts import ignore_further_interrupts
 from deploy.local.demo.measurement import measure_all
-from deploy.local.demo.reference import read
+from deploy.local.demo.reference import read_event
 from deploy.local.demo.result import DemoResult, InputSummary
-from deploy.local.demo.verification import Verification, audit
+from deploy.local.demo.verification import Verification, verify_results
 from deploy.local.demo.work import HOW_MANY
-from deploy.local.demo.worker_progress import WorkerProgress, end, follow, wait_until_ready
+from deploy.local.demo.worker_progress import WorkerProgress, terminate, wait_until_ready, wait_until_settled
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess
 
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
 
 GROUP = "metrics-worker-demo"
 SEED = 20260901
-_TOLD_EVERY = 250
+_PROGRESS_EVERY = 250
 
 
 @dataclass(frozen=True)
 class Input:
-    """What goes on the topic: `count` messages, and the executions whose rows will be shown."""
+    """What is sent: `count` messages, and the executions of which the report shows rows."""
 
     messages: Iterable[Message]
     count: int
     sources: InputSummary
-    shown: tuple[str, ...] = ()
+    sample: tuple[str, ...] = ()
 
 
-def generated(count: int, directory: Path, display: Display) -> Input:
-    """Measure executions and replay them as `count` records, careless ones among them."""
+def generate_input(count: int, directory: Path, display: Display) -> Input:
+    """Measure executions and replay them as `count` records, those of careless producers among them."""
     material = directory / "work"
     material.mkdir()
     with display.step("executions measured", HOW_MANY) as on_progress:
         executions = measure_all(material, on_progress)
-    # The first of each status: one execution that went well, one that failed.
+    # The first execution of each status: one that succeeded, one that failed.
     by_status = {event["status"]: str(event["execution_id"]) for event in reversed(executions)}
     careless = count_careless(count)
     sources = InputSummary(measured=min(len(executions), count - careless), careless=careless)
@@ -64,88 +64,96 @@ def generated(count: int, directory: Path, display: Display) -> Input:
     return Input(messages, count, sources, tuple(by_status.values()))
 
 
-def from_file(path: Path) -> Input:
+def read_input(path: Path) -> Input:
     """The lines of a file, verbatim; those that are blank are left out."""
     with path.open("rb") as file:
         count = sum(bool(line.strip()) for line in file)
-    return Input(_lines(path), count, InputSummary(file=path.name))
+    return Input(_read_lines(path), count, InputSummary(file=path.name))
 
 
-def _lines(path: Path) -> Iterator[Message]:
+def _read_lines(path: Path) -> Iterator[Message]:
     with path.open("rb") as file:
         for line in file:
             if line.strip():
                 value = line.removesuffix(b"\n")
-                owner = read(value, (), 0).owner
+                owner = read_event(value, (), 0).owner
                 yield Message(owner[0].encode() if owner else None, value)
 
 
 def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -> DemoResult:
-    """Put `source` through a stack with that broker and a worker, all in `directory`.
+    """Send `source` through a stack with `broker` and one worker, all in `directory`.
 
     Raises:
         ProcessFailedError, MigrationFailedError: a server or the worker did not start.
     """
-    ledger = Expectations(directory)
+    expectations = Expectations(directory)
     with ExitStack() as opened, ignore_further_interrupts():
         with display.step("Kafka and ClickHouse up"):
             stack = opened.enter_context(Stack(directory, broker=broker))
             with stack.engine.client(stack.database) as client:
-                table.constrain(client)
+                table.add_constraint(client)
             environment = {**stack.environment(), "KAFKA_GROUP_ID": GROUP}
-        too_large = _send(source, stack, ledger, display)
-        flow, exit_code = _work(WorkerProcess(directory, environment), ledger, display)
-        with display.step("rows read back", ledger.rows) as on_progress:
-            findings = audit(stack, GROUP, ledger, flow.skipped, source.shown, on_progress)
+        too_large = _send(source, stack, expectations, display)
+        progress, exit_code = _run_worker(WorkerProcess(directory, environment), expectations, display)
+        with display.step("rows read back", expectations.rows) as on_progress:
+            found = verify_results(stack, GROUP, expectations, progress.skipped, source.sample, on_progress)
     sources = replace(source.sources, too_large=too_large)
-    return _outcome(sources, ledger, flow, exit_code, findings)
+    return _build_result(sources, expectations, progress, exit_code, found)
 
 
-def _send(source: Input, stack: Stack, ledger: Expectations, display: Display) -> int:
-    with display.step("records sent", source.count) as on_progress, ledger:
+def _send(source: Input, stack: Stack, expectations: Expectations, display: Display) -> int:
+    with display.step("records sent", source.count) as on_progress, expectations:
 
-        def landed(message: Message, position: RecordPosition, timestamp: int) -> None:
-            ledger.enter(message, position, timestamp)
-            if ledger.records % _TOLD_EVERY == 0 or ledger.records == source.count:
-                on_progress(ledger.records)
+        def on_acknowledged(message: Message, position: RecordPosition, timestamp: int) -> None:
+            expectations.add_record(message, position, timestamp)
+            if expectations.records % _PROGRESS_EVERY == 0 or expectations.records == source.count:
+                on_progress(expectations.records)
 
-        return asyncio.run(topic.send(stack.broker.bootstrap_servers, stack.topic, source.messages, landed))
+        return asyncio.run(
+            topic.send_messages(stack.broker.bootstrap_servers, stack.topic, source.messages, on_acknowledged)
+        )
 
 
-def _work(worker: WorkerProcess, ledger: Expectations, display: Display) -> tuple[WorkerProgress, int | None]:
-    """Start the worker, follow it, end it."""
+def _run_worker(
+    worker: WorkerProcess, expectations: Expectations, display: Display
+) -> tuple[WorkerProgress, int | None]:
+    """Start the worker, wait until everything is settled, terminate it."""
     with ExitStack() as opened, ignore_further_interrupts():
         with display.step("worker joins its group"):
             opened.enter_context(worker)
             wait_until_ready(worker)
-        with display.step("metrics settled", ledger.metrics) as on_progress:
-            flow = follow(worker, ledger, on_progress)
+        with display.step("metrics settled", expectations.metrics) as on_progress:
+            progress = wait_until_settled(worker, expectations, on_progress)
         with display.step("worker ends"):
-            exit_code = end(worker)
-        if flow.stalled or exit_code != 0:
-            display.say(f"The worker's last words:\n{worker.process.tail()}")
-    return flow, exit_code
+            exit_code = terminate(worker)
+        if progress.stalled or exit_code != 0:
+            display.print(f"The end of the worker's log:\n{worker.process.tail()}")
+    return progress, exit_code
 
 
-def _outcome(
-    sources: InputSummary, ledger: Expectations, flow: WorkerProgress, exit_code: int | None, found: Verification
+def _build_result(
+    sources: InputSummary,
+    expectations: Expectations,
+    progress: WorkerProgress,
+    exit_code: int | None,
+    found: Verification,
 ) -> DemoResult:
     return DemoResult(
         sources=sources,
-        records=ledger.records,
-        events=ledger.events,
-        unreadable=ledger.records - ledger.events - ledger.tombstones,
-        tombstones=ledger.tombstones,
-        metrics=ledger.metrics,
+        records=expectations.records,
+        events=expectations.events,
+        unreadable=expectations.records - expectations.events - expectations.tombstones,
+        tombstones=expectations.tombstones,
+        metrics=expectations.metrics,
         rows=found.counts.rows_in_view,
         executions=found.counts.executions,
         replaced=found.replaced,
         letters=found.letters,
         dead_letters=found.dead_letters,
-        skipped=flow.skipped,
+        skipped=progress.skipped,
         differences=found.differences,
         uncommitted=found.uncommitted,
         exit_code=exit_code,
-        seconds=flow.seconds,
+        seconds=progress.seconds,
         sample=found.sample,
     )

@@ -1,4 +1,4 @@
-"""The ClickHouse side of the demo: the constraint, and reading back what is in the table."""
+"""The ClickHouse side of the demo: add the constraint, read the rows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TABLE = "execution_metrics"
 VIEW = f"{TABLE}_deduplicated"
 
 _RAW = f"SELECT count(), uniqExact(source_topic, source_partition, source_offset, metric_type) FROM {TABLE}"  # noqa: S608
-# FINAL has its price in a table of many parts: the view is read once, not once for each page.
-_SEEN = f"""
+# FINAL is slow in a table of many parts, so the view is read once, not once for each page.
+_COPY_VIEW = f"""
 CREATE TEMPORARY TABLE seen AS
 SELECT toString(execution_id) AS execution, left(execution, 1) AS digit, agent_name AS agent,
        toInt32(toDate32(completed_at)) AS day, metric_type AS metric, metric_value AS value
@@ -41,7 +41,7 @@ LIMIT 6
 
 
 class Counts(NamedTuple):
-    """What the table holds: its rows, those that are the same metric of the same record, and what the view shows."""
+    """Rows of the table, rows that repeat a metric of the same record, rows and executions of the view."""
 
     rows: int
     repeated: int
@@ -50,7 +50,7 @@ class Counts(NamedTuple):
 
 
 class SampleRow(NamedTuple):
-    """One row to be shown; `record` is partition and offset."""
+    """A row of the report; `record` is partition and offset."""
 
     agent: str
     execution: str
@@ -60,20 +60,20 @@ class SampleRow(NamedTuple):
     record: str
 
 
-def constrain(client: Client, stored: str = TABLE) -> None:
-    """Add the rule that some careless events break to the table that keeps the rows."""
+def add_constraint(client: Client, stored: str = TABLE) -> None:
+    """Add the constraint that some careless events violate to the table that stores the rows."""
     client.execute(f"ALTER TABLE {stored} ADD {CONSTRAINT}")
 
 
-def counts(client: Client) -> Counts:
-    """Count what is there, and keep what the view shows now for `page`, as long as `client` is connected."""
+def count_rows(client: Client) -> Counts:
+    """Count the rows, and copy the view into a temporary table of this connection for `read_page`."""
     ((rows, distinct),) = client.execute(_RAW)
-    client.execute(_SEEN)
+    client.execute(_COPY_VIEW)
     return Counts(rows, rows - distinct, *client.execute(_IN_VIEW)[0])
 
 
-def page(client: Client, digit: str) -> dict[RowKey, list[tuple[str, float]]]:
-    """The rows of the executions whose id begins with `digit`: metrics and values by owner. After `counts`."""
+def read_page(client: Client, digit: str) -> dict[RowKey, list[tuple[str, float]]]:
+    """The rows of the executions whose id begins with `digit`: metrics and values by owner. After `count_rows`."""
     rows = client.execute(_PAGE, {"digit": digit})
     return {
         (execution, agent, day): list(zip(metrics, values, strict=True))
@@ -81,7 +81,7 @@ def page(client: Client, digit: str) -> dict[RowKey, list[tuple[str, float]]]:
     }
 
 
-def sample(client: Client, executions: Collection[str], metrics: Collection[str]) -> list[SampleRow]:
+def read_sample(client: Client, executions: Collection[str], metrics: Collection[str]) -> list[SampleRow]:
     """A few rows of the view: of these executions and metrics, or of any where none are named."""
     chosen = {"all": not executions, "executions": tuple(executions) or ("",), "metrics": tuple(metrics) or ("",)}
     return [SampleRow(*row) for row in client.execute(_SAMPLE, chosen)]

@@ -1,4 +1,4 @@
-"""The Kafka side of the demo: send records, read dead letters, look at what the worker's group has committed."""
+"""The Kafka side of the demo: send records, read dead letters and the committed offsets of the worker's group."""
 
 from __future__ import annotations
 
@@ -20,75 +20,75 @@ if TYPE_CHECKING:
 
     from deploy.local.demo.careless import Message
 
-_IN_FLIGHT = 2_000
+_MOST_IN_FLIGHT = 2_000
 _POLL_MS = 500
 
 
-async def send(
+async def send_messages(
     bootstrap_servers: str,
     topic: str,
     messages: Iterable[Message],
-    landed: Callable[[Message, RecordPosition, int], None],
+    on_acknowledged: Callable[[Message, RecordPosition, int], None],
 ) -> int:
-    """Send `messages`; `landed` hears of each that is acknowledged: where it is, and its timestamp.
+    """Send `messages`; call `on_acknowledged` with each that is acknowledged, its position and its timestamp in ms.
 
-    Returns how many of them are larger than the topic allows, and were not sent.
+    Returns how many messages were not sent, because they are larger than the topic allows.
     """
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=5, max_batch_size=65_536)
-    under_way: deque[tuple[Message, Any]] = deque()
+    in_flight: deque[tuple[Message, Any]] = deque()
     too_large = 0
 
-    async def land_oldest() -> None:
-        message, acknowledged = under_way.popleft()
+    async def await_oldest() -> None:
+        message, acknowledged = in_flight.popleft()
         at = await acknowledged
-        landed(message, RecordPosition(at.partition, at.offset), at.timestamp)
+        on_acknowledged(message, RecordPosition(at.partition, at.offset), at.timestamp)
 
     await producer.start()
     try:
         for message in messages:
             fields = {"key": message.key, "headers": list(message.headers), "timestamp_ms": int(time.time() * 1_000)}
             try:
-                under_way.append((message, await producer.send(topic, message.value, **fields)))
+                in_flight.append((message, await producer.send(topic, message.value, **fields)))
             except MessageSizeTooLargeError:
                 too_large += 1
-            if len(under_way) > _IN_FLIGHT:
-                await land_oldest()
-        while under_way:
-            await land_oldest()
+            if len(in_flight) > _MOST_IN_FLIGHT:
+                await await_oldest()
+        while in_flight:
+            await await_oldest()
     finally:
         await producer.stop()
     return too_large
 
 
-async def dead_letters(bootstrap_servers: str, topic: str) -> list[FoundDeadLetter]:
+async def read_dead_letters(bootstrap_servers: str, topic: str) -> list[FoundDeadLetter]:
     """Every dead letter that is on `topic` now."""
     letters = []
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        for partition in await _assigned(consumer, bootstrap_servers, topic):
-            # Not end_offsets: Tansu answers with the first record of the last batch. What comes with a fetch is right.
+        for partition in await _assign_partitions(consumer, bootstrap_servers, topic):
+            # Not end_offsets: Tansu returns the first record of the last batch. The high watermark of a fetch is right.
             while (end := consumer.highwater(partition)) is None or await consumer.position(partition) < end:
                 records = await consumer.getmany(partition, timeout_ms=_POLL_MS)
-                letters += [_letter(record) for record in records.get(partition, ())]
+                letters += [_parse_dead_letter(record) for record in records.get(partition, ())]
     finally:
         await consumer.stop()
     return letters
 
 
-async def committed(bootstrap_servers: str, topic: str, group: str) -> dict[int, int]:
+async def read_committed_offsets(bootstrap_servers: str, topic: str, group: str) -> dict[int, int]:
     """The next offset that `group` would read, by partition; 0 where nothing is committed."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = await _assigned(consumer, bootstrap_servers, topic)
+        partitions = await _assign_partitions(consumer, bootstrap_servers, topic)
         return {partition.partition: await consumer.committed(partition) or 0 for partition in partitions}
     finally:
         await consumer.stop()
 
 
-async def _assigned(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: str) -> list[TopicPartition]:
-    """Give `consumer` every partition of `topic`, without a group."""
+async def _assign_partitions(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: str) -> list[TopicPartition]:
+    """Assign every partition of `topic` to `consumer`, without its group."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
@@ -100,16 +100,16 @@ async def _assigned(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: s
     return partitions
 
 
-def _letter(record: Any) -> FoundDeadLetter:  # noqa: ANN401 - aiokafka ships no types
-    headers = {name: (value or b"").decode() for name, value in record.headers}  # of a name the last one counts
+def _parse_dead_letter(record: Any) -> FoundDeadLetter:  # noqa: ANN401 - aiokafka ships no types
+    headers = {name: (value or b"").decode() for name, value in record.headers}  # the last header of a name counts
     position = RecordPosition(int(headers["dlq.source.partition"]), int(headers["dlq.source.offset"]))
     metric = headers.get("dlq.metric")
-    proof = sha256(record.value or b"").hexdigest()
+    content = sha256(record.value or b"").hexdigest()
     if headers["dlq.error.class"] == "too_large":
-        proof = json.loads(record.value)["sha256"]
+        content = json.loads(record.value)["sha256"]
     elif headers["dlq.kind"] == "metric":
         document = json.loads(record.value)
-        metric, proof = document["metric_type"], document["metric_value"]
+        metric, content = document["metric_type"], document["metric_value"]
     return FoundDeadLetter(
         position,
         metric,
@@ -117,5 +117,5 @@ def _letter(record: Any) -> FoundDeadLetter:  # noqa: ANN401 - aiokafka ships no
         headers["dlq.error.type"],
         headers.get("dlq.error.code"),
         headers["dlq.error.message"],
-        proof,
+        content,
     )

@@ -1,4 +1,4 @@
-"""When the worker has ended: read everything back, and compare it with what was owed."""
+"""Read rows, dead letters and offsets after the worker has ended, and compare them with the expected ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.local.demo import table, topic
-from deploy.local.demo.comparison import Differences, FoundDeadLetter, compare_letters, compare_rows, compare_skipped
+from deploy.local.demo.comparison import (
+    Differences,
+    FoundDeadLetter,
+    compare_dead_letters,
+    compare_rows,
+    compare_skipped,
+)
 from deploy.local.demo.expectations import PAGES
 
 if TYPE_CHECKING:
@@ -17,17 +23,16 @@ if TYPE_CHECKING:
     from deploy.local.demo.expectations import Expectations, RecordPosition
     from deploy.local.stack import Stack
 
-SHOWN_METRICS = ("execution_time_ms", "exit_code", "memory_usage_mb")
+SAMPLE_METRICS = ("execution_time_ms", "exit_code", "memory_usage_mb")
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What the books allow beside the plain "each once, all of it".
+    """What is allowed beside "everything exactly once".
 
     Attributes:
-        repeats: something may have been done twice, because a worker was killed or an answer was lost.
-        unfinished: the worker was ended before it had taken everything. What it has committed must be there; what it
-            has not committed may be.
+        repeats: work may be repeated, because a worker was killed or an answer was lost.
+        unfinished: the worker was ended early. What it has committed must be there; the rest may be there.
     """
 
     repeats: bool = False
@@ -39,7 +44,7 @@ STRICT = Tolerance()
 
 @dataclass(frozen=True)
 class Verification:
-    """What was read back; the attributes are those of `DemoResult`."""
+    """What was found; the attributes are those of `DemoResult`."""
 
     counts: table.Counts
     replaced: int
@@ -50,61 +55,62 @@ class Verification:
     sample: list[table.SampleRow] = field(default_factory=list)
 
 
-def audit(
+def verify_results(
     stack: Stack,
     group: str,
-    ledger: Expectations,
+    expectations: Expectations,
     skipped: Mapping[str, int] | None,
-    shown: Collection[str],
+    sample_executions: Collection[str],
     on_progress: Callable[[int], None],
     tolerance: Tolerance = STRICT,
 ) -> Verification:
-    """Compare dead letters, rows and skipped metrics.
+    """Compare dead letters, rows, skipped metrics and committed offsets.
 
     Args:
-        stack: still running; the worker is not.
+        stack: still running, without a worker.
         group: the worker's.
-        ledger: what is owed.
-        skipped: what the worker has counted, by JSON type; None when a worker has died and its count with it.
-        shown: executions whose rows are shown; none for any.
+        expectations: of all records that were sent.
+        skipped: the worker's counters by JSON type; None when a worker was killed and its counters are lost.
+        sample_executions: executions whose rows are sampled; none for any.
         on_progress: called with the number of rows compared so far.
         tolerance: what is allowed.
     """
     servers = stack.broker.bootstrap_servers
-    committed = asyncio.run(topic.committed(servers, stack.topic, group))
-    letters = asyncio.run(topic.dead_letters(servers, stack.dlq_topic))
+    committed = asyncio.run(topic.read_committed_offsets(servers, stack.topic, group))
+    letters = asyncio.run(topic.read_dead_letters(servers, stack.dlq_topic))
     differences = Differences(repeats_allowed=tolerance.repeats)
 
     def is_required(position: RecordPosition) -> bool:
         return not tolerance.unfinished or position.offset < committed[position.partition]
 
-    stray = compare_letters(ledger.letters, letters, differences, is_required)
+    unexpected = compare_dead_letters(expectations.letters, letters, differences, is_required)
     with stack.engine.client(stack.database) as client:
-        counts = table.counts(client)
-        differences.repeat("rows", counts.repeated, f"{counts.repeated} rows that repeat another's record and metric")
+        counts = table.count_rows(client)
+        example = f"{counts.repeated} rows that repeat another's record and metric"
+        differences.add_repeats("rows", counts.repeated, example)
         read = replaced = 0
         for digit in PAGES:  # page by page: a million events do not fit in memory twice
-            page = table.page(client, digit)
-            replaced += compare_rows(ledger.page(digit), page, stray, differences, is_required)
+            page = table.read_page(client, digit)
+            replaced += compare_rows(expectations.read_page(digit), page, unexpected, differences, is_required)
             read += sum(map(len, page.values()))
             on_progress(read + replaced)
-        sample = table.sample(client, shown, SHOWN_METRICS)
-    for letter in stray.values():
-        differences.add("wrong", 1, f"a dead letter, {letter.error_class} of {letter.metric}, was not owed")
+        sample = table.read_sample(client, sample_executions, SAMPLE_METRICS)
+    for letter in unexpected.values():
+        differences.add("wrong", 1, f"a dead letter, {letter.error_class} of {letter.metric}, was not expected")
     if skipped is not None:
-        compare_skipped(ledger.skipped, skipped, differences)
+        compare_skipped(expectations.skipped, skipped, differences)
     metric_letters = sum(letter.metric is not None for letter in letters)
-    uncommitted = _beside(committed, ledger.ends, tolerance)
-    return Verification(counts, replaced, metric_letters, _by_class(letters), differences, uncommitted, sample)
+    uncommitted = _count_missed(committed, expectations.ends, tolerance)
+    return Verification(counts, replaced, metric_letters, _group_by_class(letters), differences, uncommitted, sample)
 
 
-def _beside(committed: Mapping[int, int], ends: Mapping[int, int], tolerance: Tolerance) -> int:
-    """By how many records the committed offsets miss the ends; of an unfinished worker only those beyond them."""
+def _count_missed(committed: Mapping[int, int], ends: Mapping[int, int], tolerance: Tolerance) -> int:
+    """By how many records the committed offsets differ from the ends; if unfinished, only those beyond the ends."""
     missed = (committed[partition] - ends.get(partition, 0) for partition in committed)
     return sum(max(records, 0) if tolerance.unfinished else abs(records) for records in missed)
 
 
-def _by_class(letters: Iterable[FoundDeadLetter]) -> dict[str, tuple[int, FoundDeadLetter]]:
+def _group_by_class(letters: Iterable[FoundDeadLetter]) -> dict[str, tuple[int, FoundDeadLetter]]:
     examples: dict[str, FoundDeadLetter] = {}
     numbers: Counter[str] = Counter()
     for letter in letters:

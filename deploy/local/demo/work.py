@@ -1,4 +1,4 @@
-"""Ordinary work for this machine: what agents of a build farm do all day, some of it failing."""
+"""Ordinary work for this machine: the commands of a build farm, some of them failing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from random import Random
 from typing import NamedTuple
 
 SOURCES = ("argparse", "ast", "difflib", "inspect", "pickle", "subprocess", "tarfile", "typing")
-"""Modules of the standard library whose sources are worked on."""
+"""Modules of the standard library whose sources are processed."""
 HOW_MANY = 34
 
 _HASH = "import hashlib, sys; [hashlib.new(sys.argv[1], open(p, 'rb').read()).hexdigest() for p in sys.argv[2:]]"
@@ -29,19 +29,19 @@ class Work(NamedTuple):
 
 
 def prepare(folder: Path) -> list[Work]:
-    """Put the material into `folder`, and list what is to be done with it, in an order that mixes the agents."""
+    """Copy the sources into `folder`, and list the commands, in an order that mixes the agents."""
     library = Path(sysconfig.get_path("stdlib"))
     sources = [Path(shutil.copy(library / f"{name}.py", folder)) for name in SOURCES]
     broken = folder / "broken.py"
     broken.write_text("def unfinished(:\n", encoding="utf-8")
     index = folder / "index.json"
     index.write_text(json.dumps({path.name: path.read_text("utf-8").splitlines() for path in sources}), "utf-8")
-    works = [*_sound(sources, index), *_failing(sources[0], broken)]
+    works = [*_build_succeeding(sources, index), *_build_failing(sources[0], broken)]
     Random(7).shuffle(works)  # noqa: S311 - nothing here is a secret
     return works
 
 
-def _sound(sources: list[Path], index: Path) -> list[Work]:
+def _build_succeeding(sources: list[Path], index: Path) -> list[Work]:
     files = [str(path) for path in sources]
     return [
         *(Work("compiler", "user-1", _python("-m", "py_compile", file)) for file in files),
@@ -53,7 +53,7 @@ def _sound(sources: list[Path], index: Path) -> list[Work]:
     ]
 
 
-def _failing(source: Path, broken: Path) -> list[Work]:
+def _build_failing(source: Path, broken: Path) -> list[Work]:
     return [
         Work("compiler", "user-1", _python("-m", "py_compile", str(broken))),
         Work("hasher", "user-2", _script(_HASH, "sha256", str(source.with_suffix(".gone")))),

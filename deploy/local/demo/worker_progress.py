@@ -1,4 +1,4 @@
-"""The worker at work: when it is ready, how far it is, and how it ends."""
+"""Follow a worker: wait until it is ready, until everything is settled, and until it has ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deploy.local.worker_process import WorkerProcess
 
 STALLED_SECONDS = 20.0
-"""Without progress for so long, what is missing counts as lost."""
+"""After so long without progress, what is missing counts as lost."""
 _READY_SECONDS = 30.0
 _END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
@@ -28,12 +28,12 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class WorkerProgress:
-    """How the worker did.
+    """The end of `wait_until_settled`.
 
     Attributes:
         seconds: from its readiness to the last progress.
-        stalled: whether something was still missing when progress ended.
-        skipped: metrics that it has skipped, by JSON type, as only it can know.
+        stalled: whether something was missing when progress ended.
+        skipped: number of skipped metrics by JSON type, as the worker counts them.
     """
 
     seconds: float
@@ -49,19 +49,19 @@ class _Settled:
 
 
 def wait_until_ready(worker: WorkerProcess) -> None:
-    """Wait until /readyz answers 200: the worker is a member of its group, and nothing holds it.
+    """Wait until /readyz answers 200: the worker is a member of its group and does not hold.
 
     Raises:
         ProcessFailedError: it has ended, or is not ready in time.
     """
     deadline = time.monotonic() + _READY_SECONDS
-    while not _ready(worker):
+    while not _is_ready(worker):
         if not worker.process.running or time.monotonic() > deadline:
             raise ProcessFailedError(f"the worker did not become ready\n{worker.process.tail()}")
         time.sleep(_POLL_SECONDS)
 
 
-def _ready(worker: WorkerProcess) -> bool:
+def _is_ready(worker: WorkerProcess) -> bool:
     try:
         with urlopen(f"http://{LOOPBACK}:{worker.http_port}/readyz", timeout=_READY_SECONDS):
             return True
@@ -69,22 +69,24 @@ def _ready(worker: WorkerProcess) -> bool:
         answer.close()  # 503, with the reasons
         return False
     except OSError:
-        return False  # it has ended; the caller looks
+        return False  # it has ended; the caller checks that
 
 
-def follow(worker: WorkerProcess, ledger: Expectations, on_progress: Callable[[int], None]) -> WorkerProgress:
-    """Watch a worker that has just become ready until everything that is owed is settled, or nothing moves any more.
+def wait_until_settled(
+    worker: WorkerProcess, expectations: Expectations, on_progress: Callable[[int], None]
+) -> WorkerProgress:
+    """Wait until a worker that has just become ready has settled everything, or makes no progress any more.
 
     Args:
-        worker: asked for its telemetry, which tells when to look; what has become of everything is read elsewhere.
-        ledger: what is owed.
+        worker: its telemetry says when all is settled; the rows and dead letters themselves are verified later.
+        expectations: what must be settled.
         on_progress: called with the number of settled metrics.
     """
-    whole_records = len(ledger.letters) - ledger.failed_metrics + ledger.tombstones
+    whole_records = len(expectations.letters) - expectations.failed_metrics + expectations.tombstones
     started = moved = time.monotonic()
     settled = _Settled()
-    while settled.metrics < ledger.metrics or settled.records < whole_records:
-        now = _settled(worker)
+    while settled.metrics < expectations.metrics or settled.records < whole_records:
+        now = _read_settled(worker)
         if now is None or time.monotonic() - moved > STALLED_SECONDS:
             return WorkerProgress(moved - started, stalled=True, skipped=settled.skipped)
         if now != settled:
@@ -94,8 +96,8 @@ def follow(worker: WorkerProcess, ledger: Expectations, on_progress: Callable[[i
     return WorkerProgress(moved - started, stalled=False, skipped=settled.skipped)
 
 
-def _settled(worker: WorkerProcess) -> _Settled | None:
-    """What the worker counts; None when it does not answer any more."""
+def _read_settled(worker: WorkerProcess) -> _Settled | None:
+    """The worker's own counts; None when it does not answer any more."""
     try:
         telemetry = worker.telemetry()
     except OSError:
@@ -114,16 +116,13 @@ def _settled(worker: WorkerProcess) -> _Settled | None:
     )
 
 
-def end(worker: WorkerProcess) -> int | None:
-    """SIGTERM; the exit code, or None when it did not end in time and has yet to be killed.
-
-    One that has ended by itself gives its code too.
-    """
+def terminate(worker: WorkerProcess) -> int | None:
+    """SIGTERM; return the exit code, or None when it did not end within 30 s. It may have ended before."""
     with suppress(ProcessLookupError):  # ended already
         os.kill(worker.pid, signal.SIGTERM)
     deadline = time.monotonic() + _END_SECONDS
     while time.monotonic() < deadline:
-        # Looked at and left in place: the process belongs to `worker`, which is told when it asks for it.
+        # WNOWAIT: the exit status stays there for the `Popen` of `worker`.
         ended = os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         if ended is not None:
             return ended.si_status

@@ -1,14 +1,12 @@
 """Every scenario, in the order in which they are run."""
 
-from tests.chaos.scenarios import broker, disk, engine, members, mistakes, network, poison, shards, workers
+from tests.chaos.scenarios import broker, engine, group, network, outages, poison, workers
 
 ALL = (
     *workers.SCENARIOS,
-    *members.SCENARIOS,
+    *group.SCENARIOS,
     *engine.SCENARIOS,
-    *shards.SCENARIOS,
-    *disk.SCENARIOS,
-    *mistakes.SCENARIOS,
+    *outages.SCENARIOS,
     *network.SCENARIOS,
     *broker.SCENARIOS,
     *poison.SCENARIOS,

@@ -1,4 +1,4 @@
-"""Rows that the table refuses, among those that it takes; nothing is broken but they."""
+"""Rows that a constraint of the table refuses, among rows that it accepts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tests.chaos.environment import Environment
 
 
-def swallow(env: Environment) -> None:
-    """Let one worker take all of it."""
+def consume_all(env: Environment) -> None:
+    """Let one worker consume all records."""
     env.load.send_rest()
     env.workers.start()
 
@@ -20,15 +20,15 @@ def swallow(env: Environment) -> None:
 def _mix(share_of_rows: float) -> EventMix:
     """Each event has one metric that can be refused."""
     if share_of_rows == 1:
-        return EventMix(careless=0.0, poison=1.0, metrics=(REFUSED_METRIC,))
-    return EventMix(careless=0.0, poison=share_of_rows * len(METRICS))
+        return EventMix(careless=0.0, refused=1.0, metrics=(REFUSED_METRIC,))
+    return EventMix(careless=0.0, refused=share_of_rows * len(METRICS))
 
 
 SCENARIOS = tuple(
     Scenario(
         f"poison-{name}",
         f"{name.replace('-', '.')} % of the rows are refused by a constraint: they alone become dead letters.",
-        swallow,
+        consume_all,
         events=events,
         mix=_mix(share),
         repeats=False,

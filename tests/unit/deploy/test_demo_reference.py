@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local.demo.reference import MAX_LEVELS, Reading, read
+from deploy.local.demo.reference import MAX_LEVELS, Reading, read_event
 from tests.support.events import JANUARY_2026, encoded, event, event_without, record
 from tests.support.readings import comparable, read_with_worker
 from tests.support.strategies import any_headers, any_values, documents, spoilt_documents
@@ -30,19 +30,19 @@ STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
 )
 def test_reference_and_worker_agree_on_any_bytes(value: bytes, headers: Headers, timestamp: int) -> None:
     theirs = read_with_worker(record(value, headers=headers, timestamp=timestamp))
-    assert comparable(read(value, headers, timestamp, {})) == comparable(theirs)
+    assert comparable(read_event(value, headers, timestamp, {})) == comparable(theirs)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"1", encoded(event_without("agent_name"))])
 def test_what_is_no_event_has_no_owner(value: bytes) -> None:
-    assert read(value, (), 0) == Reading()
+    assert read_event(value, (), 0) == Reading()
 
 
 def test_a_structured_cloudevent_is_read_by_its_data() -> None:
     envelope = encoded({"specversion": "1.0", "data": event()})
 
-    assert read(envelope, STRUCTURED, 0) == read(encoded(event()), (), 0)
-    assert read(envelope, (), 0) == Reading()
+    assert read_event(envelope, STRUCTURED, 0) == read_event(encoded(event()), (), 0)
+    assert read_event(envelope, (), 0) == Reading()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_structured_cloudevent_is_read_by_its_data() -> None:
 )
 def test_envelopes_are_read_by_both_alike(content_type: bytes, envelope: dict[str, object], readable: bool) -> None:
     headers = (("content-type", content_type),)
-    reading = read(encoded(envelope), headers, 0, {})
+    reading = read_event(encoded(envelope), headers, 0, {})
 
     assert (reading.owner is not None) == readable
     assert comparable(reading) == comparable(read_with_worker(record(envelope, headers=headers, timestamp=0)))
@@ -80,7 +80,7 @@ def test_envelopes_are_read_by_both_alike(content_type: bytes, envelope: dict[st
 def test_as_many_levels_as_the_contract_allows_whichever_parser_reads_them(levels: int, beside: str) -> None:
     nested = "[" * (levels - 2) + "]" * (levels - 2)
     value = json.dumps(event(metrics={"a": 7, "b": "@"})).replace('"@"', f'{nested}, "c": {beside}').encode()
-    reading = read(value, (), 0, {})
+    reading = read_event(value, (), 0, {})
 
     assert (reading.owner is not None) == (levels <= MAX_LEVELS)
     assert comparable(reading) == comparable(read_with_worker(record(value, timestamp=0)))
