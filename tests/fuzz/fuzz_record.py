@@ -11,14 +11,14 @@ BASE_TIME = 1_788_220_800_000
 
 
 class FuzzRecord(NamedTuple):
-    """What is to be put on the topic.
+    """What is sent.
 
     Attributes:
-        name: how it was made, for people.
+        name: how it was made.
         timestamp: of the record, in milliseconds since 1970.
         codec: how the batch that carries it is compressed.
-        batch: number of the first record of the batch that it must share with its neighbours; None for any.
-        unreadable: whether the Kafka client cannot parse it, or one before it in its batch.
+        batch: number of the first record of the batch that the record must be in; None for any batch.
+        unreadable: whether the Kafka client cannot parse it, or a record before it in its batch.
     """
 
     name: str

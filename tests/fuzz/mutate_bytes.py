@@ -1,4 +1,4 @@
-"""Mutations of the bytes of an event, blind to what they mean."""
+"""Mutations of the bytes of an event, whatever they mean."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _STRAY = (
     b",",
     b"\n",
 )
-"""Bytes and sequences that mean something to parsers, or must not be there."""
+"""Bytes and sequences that parsers treat specially, or that are invalid UTF-8."""
 
 
 def change(random: Random, value: bytes) -> tuple[str, bytes]:
-    """Change the bytes of `value` once; the name of the change comes first."""
+    """Change the bytes of `value` once. Returns the name of the change and the new bytes."""
     chosen = random.choice(_RAW_CHANGES)
     return chosen.__name__.strip("_"), chosen(random, value)
 

@@ -1,4 +1,4 @@
-"""Mutations of the structure of an event: each leaves it JSON, or nearly."""
+"""Mutations of the structure of an event: the result is JSON, or nearly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def change(random: Random, document: Document) -> str:
-    """Change one thing in `document`; its name is returned."""
+    """Change `document` once. Returns the name of the change."""
     chosen = random.choice(_CHANGES)
     chosen(random, document)
     return chosen.__name__
@@ -122,7 +122,7 @@ def repeated_metric(random: Random, document: Document) -> None:
 
 
 def refused_by_table(random: Random, document: Document) -> None:
-    if random.random() < 0.1:  # each one costs the worker some inserts
+    if random.random() < 0.1:  # each costs the worker some inserts
         document.metrics.append(('"execution_time_ms"', random.choice(("-1", "-1e308", "-5e-324", "-0.0", "-0"))))
 
 

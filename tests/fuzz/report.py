@@ -1,24 +1,27 @@
-"""What a run came to, as numbers."""
+"""The result of a run as numbers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+_MOST_EXAMPLES = 20
+_MOST_GUILTY = 50
+
 
 @dataclass
 class FuzzReport:
-    """Everything that a run through the servers says.
+    """The result of a run through the servers; `--json` prints it.
 
     Attributes:
-        records, megabytes: put onto the topic, and acknowledged.
-        events, tombstones, no_events: what they are, by the reference.
-        rows: owed, and found in the table as they should be.
-        replaced: rows that gave way to a younger event of the same execution.
+        records, megabytes: sent and acknowledged.
+        events, tombstones, no_events: kinds of the records, according to the reference.
+        rows: expected rows that are in the table.
+        replaced: rows that a later event of the same execution has replaced.
         dead_letters: found, by class.
-        skipped: metrics by JSON type, as the worker has counted them.
-        problems: how many things do not agree.
-        examples: the first of them, in words.
-        guilty: numbers of the records that they speak of.
+        skipped: metrics by JSON type, as the worker counts them.
+        problems: number of differences.
+        examples: descriptions of the first of them.
+        guilty: numbers of the records that they are about.
         peak_memory_mb: of the worker.
         seconds: from the first record sent to the last one settled.
         exit_code: of the worker after SIGTERM.
@@ -45,22 +48,18 @@ class FuzzReport:
     guilty: list[int] = field(default_factory=list)
 
     def add_problem(self, problem: str, number: int | None = None) -> None:
-        """Take down one thing that does not agree, and the record that it is about."""
+        """Add one difference, and the number of the record that it is about."""
         self.problems += 1
-        if len(self.examples) < _EXAMPLES:
+        if len(self.examples) < _MOST_EXAMPLES:
             self.examples.append(problem if number is None else f"record {number}: {problem}")
-        if number is not None and number not in self.guilty and len(self.guilty) < _GUILTY:
+        if number is not None and number not in self.guilty and len(self.guilty) < _MOST_GUILTY:
             self.guilty.append(number)
 
     @property
     def passed(self) -> bool:
-        """Whether there is nothing to complain of."""
+        """Whether there is no problem."""
         return self.problems == 0
 
     def as_json(self) -> dict[str, object]:
-        """For programs."""
+        """The object of `--json`."""
         return {**asdict(self), "passed": self.passed}
-
-
-_EXAMPLES = 20
-_GUILTY = 50

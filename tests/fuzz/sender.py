@@ -1,4 +1,4 @@
-"""Records onto the topic, by one producer for each codec, in batches of any kind."""
+"""Sends records, with one producer for each codec, and some of them in batches that cannot be parsed."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 
-from tests.fuzz.sent_records import RecordPosition, SentRecords
+from deploy.local.demo.expectations import RecordPosition
 from tests.support.hostile import unreadable_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tests.fuzz.fuzz_record import FuzzRecord
+    from tests.fuzz.sent_records import SentRecords
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
-_IN_FLIGHT = 1_000
-_LARGEST = 64 * 2**20
-_BATCH = 64 * 2**10
+_MOST_IN_FLIGHT = 1_000
+_MAX_REQUEST_BYTES = 64 * 2**20
+_BATCH_BYTES = 64 * 2**10
 _ALONE = "alone"
-_FAR = 2**61
-"""Milliseconds; a batch keeps how far a timestamp is from its first one, and beyond this 64 bits overflow."""
-_NONE = -1
-"""The timestamp by which aiokafka's producer means that a batch has none yet."""
+_MAX_DIFFERENCE = 2**61
+"""Milliseconds. A batch stores timestamps as differences from its first, which overflow 64 bits beyond this."""
+_NO_TIMESTAMP = -1
+"""The timestamp that means "none yet" in aiokafka's batches."""
 
 
 class Sender:
-    """Use it as an asynchronous context manager; when that ends everything is acknowledged and in the ledger."""
+    """An asynchronous context manager; when it ends all records are acknowledged and in `sent`."""
 
     def __init__(self, servers: str, topic: str, partitions: int, sent: SentRecords) -> None:
         self._servers = servers
         self._topic = topic
         self._partitions = partitions
-        self._ledger = sent
+        self._sent = sent
         self._producers: dict[str | None, AIOKafkaProducer] = {}
-        self._under_way: deque[tuple[int, Any]] = deque()
+        self._in_flight: deque[tuple[int, Any]] = deque()
         self._hostile: list[tuple[int, FuzzRecord]] = []
         self._opened = AsyncExitStack()
         self.bytes = 0
@@ -47,8 +48,8 @@ class Sender:
                 bootstrap_servers=self._servers,
                 acks="all",
                 linger_ms=5,
-                max_batch_size=1 if codec == _ALONE else _BATCH,
-                max_request_size=_LARGEST,
+                max_batch_size=1 if codec == _ALONE else _BATCH_BYTES,
+                max_request_size=_MAX_REQUEST_BYTES,
                 compression_type=None if codec == _ALONE else codec,
             )
             self._producers[codec] = await self._opened.enter_async_context(producer)
@@ -57,12 +58,12 @@ class Sender:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             await self._send_hostile()
-            while self._under_way:
-                await self._land()
+            while self._in_flight:
+                await self._await_oldest()
         await self._opened.aclose()
 
     async def send(self, numbered: Iterable[tuple[int, FuzzRecord]], on_progress: Callable[[int], None]) -> None:
-        """Send records with their numbers; `on_progress` hears how many are acknowledged."""
+        """Send records with their numbers; call `on_progress` with the number of acknowledged ones."""
         for number, record in numbered:
             self.bytes += len(record.value or b"")
             if self._hostile and record.batch != self._hostile[0][1].batch:
@@ -70,7 +71,7 @@ class Sender:
             if record.batch is not None:
                 self._hostile.append((number, record))
                 continue
-            producer = self._producers[_ALONE if _stands_alone(record.timestamp) else record.codec]
+            producer = self._producers[_ALONE if _needs_own_batch(record.timestamp) else record.codec]
             acknowledgement = await producer.send(
                 self._topic,
                 record.value,
@@ -79,16 +80,16 @@ class Sender:
                 timestamp_ms=record.timestamp,
                 headers=list(record.headers),
             )
-            self._under_way.append((number, acknowledgement))
-            while len(self._under_way) > _IN_FLIGHT:
-                await self._land()
+            self._in_flight.append((number, acknowledgement))
+            while len(self._in_flight) > _MOST_IN_FLIGHT:
+                await self._await_oldest()
             if number % 500 == 0:
-                on_progress(self._ledger.records)
+                on_progress(self._sent.records)
 
-    async def _land(self) -> None:
-        number, acknowledgement = self._under_way.popleft()
+    async def _await_oldest(self) -> None:
+        number, acknowledgement = self._in_flight.popleft()
         at = await acknowledgement
-        self._ledger.add(RecordPosition(at.partition, at.offset), number)
+        self._sent.add(RecordPosition(at.partition, at.offset), number)
 
     async def _send_hostile(self) -> None:
         batch, self._hostile = self._hostile, []
@@ -100,9 +101,9 @@ class Sender:
         partition = batch[0][0] % self._partitions
         at = await (await producer.send_batch(built, self._topic, partition=partition))
         for position, (number, _) in enumerate(batch):
-            self._ledger.add(RecordPosition(partition, at.offset + position), number)
+            self._sent.add(RecordPosition(partition, at.offset + position), number)
 
 
-def _stands_alone(timestamp: int) -> bool:
-    """Whether aiokafka would write another timestamp when the record shares its batch."""
-    return timestamp == _NONE or abs(timestamp) > _FAR
+def _needs_own_batch(timestamp: int) -> bool:
+    """Whether aiokafka would write another timestamp if the record shared its batch."""
+    return timestamp == _NO_TIMESTAMP or abs(timestamp) > _MAX_DIFFERENCE

@@ -16,7 +16,7 @@ from deploy.local.demo.comparison import FoundDeadLetter
 from deploy.local.demo.expectations import RecordPosition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from deploy.local.demo.careless import Message
 
@@ -62,7 +62,11 @@ async def send_messages(
 
 async def read_dead_letters(bootstrap_servers: str, topic: str) -> list[FoundDeadLetter]:
     """Every dead letter that is on `topic` now."""
-    letters = []
+    return [_parse_dead_letter(record) async for record in read_records(bootstrap_servers, topic)]
+
+
+async def read_records(bootstrap_servers: str, topic: str) -> AsyncGenerator[Any, None]:
+    """Every record that is on `topic` now, one partition after the other."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -70,10 +74,10 @@ async def read_dead_letters(bootstrap_servers: str, topic: str) -> list[FoundDea
             # Not end_offsets: Tansu returns the first record of the last batch. The high watermark of a fetch is right.
             while (end := consumer.highwater(partition)) is None or await consumer.position(partition) < end:
                 records = await consumer.getmany(partition, timeout_ms=_POLL_MS)
-                letters += [_parse_dead_letter(record) for record in records.get(partition, ())]
+                for record in records.get(partition, ()):
+                    yield record
     finally:
         await consumer.stop()
-    return letters
 
 
 async def read_committed_offsets(bootstrap_servers: str, topic: str, group: str) -> dict[int, int]:
