@@ -1,15 +1,15 @@
-"""Time that passes only when somebody sleeps."""
+"""A clock that advances only when a coroutine sleeps."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Clock:
-    """Stands in for `asyncio.sleep`, and for the module `time` where a library asks that for the time.
+    """Replaces `asyncio.sleep`, and the module `time` in libraries.
 
     Attributes:
-        slept: each wait that was asked for, in seconds.
-        watch: called at the beginning of each wait, to see how things stand then.
+        slept: each requested wait, in seconds.
+        watch: called at the beginning of each wait.
     """
 
     def __init__(self, watch: Callable[[], object] = lambda: None) -> None:
@@ -18,27 +18,27 @@ class Clock:
         self._now = 1_000.0
 
     async def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass at once, and others run."""
+        """Advance by `seconds` at once, and let other tasks run."""
         self.slept.append(seconds)
         self.watch()
         self.advance(seconds)
         await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass without anybody sleeping, as a slow server does."""
+        """Advance without a sleep, as during a slow call."""
         self._now += seconds
 
     def monotonic(self) -> float:
-        """The time, as `time.monotonic` tells it."""
+        """Replaces `time.monotonic`."""
         return self._now
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let other tasks run until `condition` holds; no time passes.
+    """Let other tasks run until `condition` holds; the clock does not advance.
 
     Raises:
         TimeoutError: it does not within some seconds.
     """
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - of things that have no event
+        while not condition():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0)

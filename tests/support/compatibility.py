@@ -1,8 +1,8 @@
-"""Which changes of a published JSON Schema its readers and writers survive: the rules of schemas/README.md as code.
+"""Compatible changes of a published JSON Schema: the rules of schemas/README.md as code.
 
-An event is written by others and read by us, so that a new schema must pass whatever the released one passed. A dead
-letter is written by us and read by others, so that a new one must pass nothing that the released one refused. Both come
-to the same question, which schema is the wider one; keywords that the rules do not know must not change at all.
+Others write events and we read them, so a new schema must accept what the released one accepted. We write dead letters
+and others read them, so a new schema must accept nothing that the released one refused. Both ask which schema is the
+wider one. Keywords that the rules do not know must not change.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,7 @@ _MOST = frozenset({"maxLength", "maximum", "maxItems", "maxProperties"})
 
 
 def narrowed(wide: Schema, narrow: Schema, at: str = "") -> Iterator[str]:
-    """Each place where `wide` might refuse what `narrow` passes; none where it is at least as wide.
-
-    It may name a change that is harmless, and never passes over one that is not.
-    """
+    """Each place where `wide` may refuse what `narrow` accepts. It may name a harmless change, and misses none."""
     if not (isinstance(wide, dict) and isinstance(narrow, dict)):
         if wide != narrow and wide is not True and narrow is not False:
             yield f"{at or '/'}: {narrow!r} has become {wide!r}"
@@ -36,13 +33,13 @@ def _keyword(keyword: str, wide: Any, narrow: Any, all_narrow: Schema, at: str) 
     elif keyword == "$defs":
         for name in sorted((narrow or {}).keys() | (wide or {}).keys()):
             if name not in (wide or {}) or name not in (narrow or {}):
-                yield f"{at}/{name}: is there only in one of them"
+                yield f"{at}/{name}: is only in one of them"
             else:
                 yield from narrowed(wide[name], narrow[name], f"{at}/{name}")
     elif wide is None and keyword not in ("$schema", "$id", "$ref"):
-        return  # a rule less
+        return  # one rule less
     elif narrow is None:
-        yield f"{at}: is a rule that was not there"
+        yield f"{at}: is a new rule"
     elif not _is_wider(keyword, wide, narrow):
         yield f"{at}: {narrow!r} has become {wide!r}"
 
@@ -53,10 +50,10 @@ def _properties(wide: Schema, narrow: Schema, all_narrow: Schema, at: str) -> It
         if name in wide and name in narrow:
             yield from narrowed(wide[name], narrow[name], f"{at}/{name}")
         elif name in wide and open_ended:
-            # What came under this name was passed, whatever it was.
+            # The narrow schema accepts any value of this name.
             yield from narrowed(wide[name], {}, f"{at}/{name}")
         elif name in narrow:
-            yield f"{at}/{name}: is described no longer"
+            yield f"{at}/{name}: is not described any more"
 
 
 def _is_wider(keyword: str, wide: Any, narrow: Any) -> bool:

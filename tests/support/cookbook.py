@@ -1,4 +1,4 @@
-"""The queries of schemas/QUERIES.md, taken from the document itself."""
+"""The queries of schemas/QUERIES.md, read from the document."""
 
 import re
 from importlib.resources import files
@@ -12,7 +12,7 @@ _SECTION = re.compile(
 
 
 class Recipe(NamedTuple):
-    """One query, and what it may read of 10 million rows; None where nothing is said."""
+    """One query, and the most it may read of 10 million rows; None where the document has no limit."""
 
     text: str
     most_rows: int | None

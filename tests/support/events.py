@@ -1,4 +1,4 @@
-"""Events and records as producers make them, and the values that the worker makes of them."""
+"""Builders of events, records, and blocks."""
 
 import json
 from typing import NamedTuple
@@ -14,7 +14,7 @@ JANUARY_2026 = 1_767_225_600_000
 
 
 class Record(NamedTuple):
-    """A Kafka record, as far as `worker.core.model.Record` asks for one."""
+    """Implements `worker.core.model.Record`."""
 
     value: bytes | None
     topic: str = "execution-completed"
@@ -26,7 +26,7 @@ class Record(NamedTuple):
 
 
 def event(**fields: object) -> dict[str, object]:
-    """A sound event as a document; `fields` are added or replaced."""
+    """A valid event as a document; `fields` are added or replaced."""
     return {
         "execution_id": EXECUTION_ID,
         "agent_name": "triage",
@@ -37,12 +37,12 @@ def event(**fields: object) -> dict[str, object]:
 
 
 def event_without(*names: str) -> dict[str, object]:
-    """A sound event as a document, but for the fields that are named."""
+    """A valid event as a document, without the named fields."""
     return {name: value for name, value in event().items() if name not in names}
 
 
 def encoded(document: object) -> bytes:
-    """A document as the standard library of Python writes it, NaN and all."""
+    """A document as JSON of the standard library, which writes NaN."""
     return json.dumps(document).encode()
 
 
@@ -68,7 +68,7 @@ def read(document: object, timestamp: int = JANUARY_2026) -> Event:
 
 
 def many_events(count: int) -> list[Event]:
-    """Different events of one month, none of which has been through JSON, so that there can be many of them."""
+    """Different events of one month, built without JSON because that is faster."""
     return [
         Event(UUID(int=number), "triage", None, JANUARY_2026 + number, JANUARY_2026 + number, {}, Record(None))
         for number in range(count)

@@ -1,4 +1,4 @@
-"""The outside world in memory, at the ports. The same behaviour is asked of these as of the real adapters."""
+"""The ports of the worker in memory. The contract tests check these and the real adapters alike."""
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
@@ -43,22 +43,22 @@ class StoredRow(NamedTuple):
 
 
 class MemoryStore(Store):
-    """A store that keeps its rows as the table does: a block whose token it has seen changes nothing.
+    """A store that deduplicates as the table does: a block with a known token changes nothing.
 
     Args:
-        refuses: rows that a rule of the table forbids; a block with one is refused whole.
-        fails: rows that make an INSERT fail with an unclassified code.
+        refuses: whether a constraint of the table refuses the row; a block with such a row is refused whole.
+        fails: whether the row makes an INSERT fail with an unclassified code.
         names_constraint: whether a refusal names the constraint and a row, so that the constraint can be evaluated.
 
     Attributes:
-        table: the rows, in the order in which they came.
-        acknowledged: the rows of every insert that returned, those of the very same block once.
-        inserts: how many rows each insert held, whatever became of it.
-        probes: how many probes there were.
-        asked: how many rows each evaluation of a constraint held.
+        table: the rows in the order of their insertion.
+        acknowledged: the rows of every insert that returned "written", each block once.
+        inserts: number of rows of each insert, also of failed ones.
+        probes: number of probes.
+        asked: number of rows of each evaluation of a constraint.
         down: while it is set, every insert and every probe has this outcome.
         broken: while it is set, every insert of rows has this outcome, and probes succeed.
-        watch: called at the beginning of each insert, to change how things stand then.
+        watch: called at the beginning of each insert; a test may change the store there.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class MemoryStore(Store):
         self._next_probes: deque[Outcome] = deque()
 
     def fail_inserts(self, *outcomes: Outcome | None) -> None:
-        """Let the next inserts fail, one each, before a row is looked at; None lets one pass."""
+        """Let the next inserts fail, one each, before a row is checked; None lets one pass."""
         self._next_inserts += (_Scripted(outcome, applied=False) if outcome else None for outcome in outcomes)
 
     def lose_answers(self, count: int) -> None:
-        """Let the next inserts do their work, and lose the answer: the caller does not learn the outcome."""
+        """Let the next `count` inserts write their rows and return UNAVAILABLE, as when the answer is lost."""
         self._next_inserts += (_Scripted(UNAVAILABLE, applied=True) for _ in range(count))
 
     def fail_probes(self, *outcomes: Outcome) -> None:
@@ -119,7 +119,7 @@ class MemoryStore(Store):
         return self._next_probes.popleft() if self._next_probes else WRITTEN
 
     async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
-        """See `Store`. The rule is the one that it has now, whatever it was when the constraint was named."""
+        """See `Store`. The current `refuses` decides, not that of the time of the insert."""
         self.asked.append(len(block))
         if self.down:
             raise StoreError(self.down)
@@ -128,7 +128,7 @@ class MemoryStore(Store):
         return [position for position, row in enumerate(block.rows()) if self._refuses and self._refuses(row)]
 
     def deduplicated(self) -> dict[tuple[object, ...], StoredRow]:
-        """What the view shows: of rows with one sort key the one of the youngest record, or the last that came."""
+        """The rows of the view: of each sort key the row of the latest record, or the one inserted last."""
         visible: dict[tuple[object, ...], StoredRow] = {}
         for row in self.table:
             day = row.completed_at // 86_400_000
@@ -159,12 +159,12 @@ def stored_rows(block: Block) -> list[StoredRow]:
 
 
 class MemoryDeadLetters(DeadLetterSink):
-    """A dead-letter topic that keeps what was put.
+    """A dead-letter topic that keeps what was sent.
 
     Attributes:
         letters: everything that was acknowledged, in order.
-        write_sizes: how many dead letters each call of `write` carried.
-        too_large: what does not fit, so that a pointer is kept.
+        write_sizes: number of dead letters of each `write`.
+        too_large: whether a dead letter does not fit, so that a pointer is kept.
     """
 
     def __init__(self) -> None:
@@ -174,10 +174,7 @@ class MemoryDeadLetters(DeadLetterSink):
         self._next_writes: deque[Collection[int] | None] = deque()
 
     def fail_writes(self, *unacknowledged: Collection[int] | None) -> None:
-        """Let the next puts miss the acknowledgement at these positions; None means at all of them.
-
-        Positions beyond what is put do not count; where none is left the put succeeds.
-        """
+        """Let the next writes fail at these positions; None means all of them. Positions beyond the end are ignored."""
         self._next_writes += unacknowledged
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
@@ -208,16 +205,16 @@ class KeptRecord(NamedTuple):
 
 
 class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
-    """A dead-letter topic whose letters are written and read as the real ones are.
+    """A dead-letter topic that encodes and parses as the real one does.
 
     Args:
-        partitions: how many; letters go to them in turn.
-        keeps_texts: whether it keeps, as Kafka does and Tansu does not, what is done beyond an offset.
+        partitions: number of partitions, filled in turn.
+        keeps_texts: whether committed offsets keep their metadata, as with Kafka and not with Tansu.
 
     Attributes:
-        records: what stands in each partition.
-        watch: called before letters are kept, and before progress is saved, to change how things stand then.
-        handed_out: how many records were read, those that were read twice twice.
+        records: the records of each partition.
+        watch: called before each record is kept and before progress is saved; it may raise.
+        handed_out: number of records read; a record that is read twice counts twice.
     """
 
     HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
@@ -232,7 +229,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         self._times = count(1_767_225_600_000)
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """See `DeadLetterSink`. Keeps only what is acknowledged; `watch` may stop it after any number of letters."""
+        """See `DeadLetterSink`. Keeps only what is acknowledged; `watch` may raise after any number of records."""
         before = len(self.letters)
         try:
             return await super().write(failed)
@@ -264,7 +261,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         return {partition: range(len(records)) for partition, records in enumerate(self.records)}
 
     async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """See `DeadLetterReader`; few at a time, so that there is more than one time."""
+        """See `DeadLetterReader`; three at a time, so that there are several batches."""
         for start in range(offsets.start, offsets.stop, 3):
             some = self.records[partition][start : min(start + 3, offsets.stop)]
             self.handed_out += len(some)
@@ -284,7 +281,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
 
 
 class MemorySources(SourceRecordFetcher):
-    """Source topics; every record that was ever given to it, by its place."""
+    """Source topics with the given records."""
 
     def __init__(self, records: Sequence[Record] = ()) -> None:
         self.records = {(record.topic, record.partition, record.offset): record for record in records}

@@ -1,4 +1,4 @@
-"""Records that no ordinary client would write."""
+"""Record batches that no Kafka client would write."""
 
 import struct
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from aiokafka.record.util import calc_crc32c
 
 _LENGTH_AT, _LENGTH_FROM = 8, 12
 _CRC_AT, _CRC_FROM = 17, 21
-"""Where the checksum of a record batch (message format 2) stands, and where what it covers begins."""
+"""Offsets of the checksum of a record batch (message format 2), and of the bytes that it covers."""
 _CODEC_AT, _RECORDS_AT = 21, 61
 _NAME = "~~~~"
 _NOT_UTF8 = b"\xff\xfe\xff\xfe"
 
 
 async def send_unreadable(servers: str, topic: str, partition: int, good_around: list[bytes]) -> int:
-    """Put one batch: half of `good_around`, a record whose header name is not UTF-8, and the rest.
+    """Send one batch: half of `good_around`, a record whose header name is not UTF-8, and the rest.
 
     Returns the position of the bad one in the batch.
     """
@@ -30,7 +30,7 @@ async def send_unreadable(servers: str, topic: str, partition: int, good_around:
 
 
 async def send_corrupt(servers: str, topic: str, partition: int, count: int, codec: int, payload: bytes) -> bool:
-    """Put one batch of `corrupt_batch`; whether the broker has stored it."""
+    """Send a batch of `corrupt_batch`; returns whether the broker has stored it."""
     async with AIOKafkaProducer(bootstrap_servers=servers, request_timeout_ms=5_000) as producer:
         batch = corrupt_batch(producer, count, codec, payload)
         try:
@@ -48,11 +48,11 @@ def unreadable_batch(producer: AIOKafkaProducer, records: Sequence[tuple[bytes |
         batch.append(key=None, value=value, timestamp=timestamp, headers=headers)
     batch.close()
     batch._build()
-    return _rewritten(batch, bytes(batch._buffer).replace(_NAME.encode(), _NOT_UTF8))
+    return _replace_bytes(batch, bytes(batch._buffer).replace(_NAME.encode(), _NOT_UTF8))
 
 
 def corrupt_batch(producer: AIOKafkaProducer, count: int, codec: int, payload: bytes) -> Any:
-    """A batch for `send_batch` that says it has `count` records, compressed by `codec`, and has `payload` instead."""
+    """A batch for `send_batch` that declares `count` records compressed by `codec`, and contains `payload`."""
     batch = producer.create_batch()
     for _ in range(count):
         batch.append(key=None, value=b"{}", timestamp=None)
@@ -60,11 +60,11 @@ def corrupt_batch(producer: AIOKafkaProducer, count: int, codec: int, payload: b
     batch._build()
     written = bytearray(batch._buffer[:_RECORDS_AT]) + payload
     struct.pack_into(">h", written, _CODEC_AT, codec)
-    return _rewritten(batch, written)
+    return _replace_bytes(batch, written)
 
 
-def _rewritten(batch: Any, written: bytes | bytearray) -> Any:
-    """Give `batch` other bytes, with the length and the checksum that they must have."""
+def _replace_bytes(batch: Any, written: bytes | bytearray) -> Any:
+    """Replace the bytes of `batch`, with the right length and checksum."""
     batch._buffer = bytearray(written)
     struct.pack_into(">i", batch._buffer, _LENGTH_AT, len(written) - _LENGTH_FROM)
     struct.pack_into(">I", batch._buffer, _CRC_AT, calc_crc32c(memoryview(batch._buffer)[_CRC_FROM:]))

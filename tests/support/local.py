@@ -1,4 +1,4 @@
-"""What tests need of the local stack beside `deploy.local` itself."""
+"""Helpers for tests on the local stack."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Topics:
-    """A pair of topics that one test has to itself."""
+    """The topics of one test."""
 
     events: str
     dead_letters: str
 
 
 def fresh_name(prefix: str) -> str:
-    """A name for a topic or a database that nothing else has."""
+    """A unique name for a topic or a database."""
     return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 15.0) -> None:
-    """Poll until `condition` holds. Raises TimeoutError, which names `what` was waited for."""
+    """Poll until `condition` holds. Raises TimeoutError, which names `what`."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:

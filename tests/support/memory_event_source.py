@@ -1,4 +1,4 @@
-"""A topic in memory, read as the one member of a group. The same behaviour is asked of it as of the real inbox."""
+"""The event source in memory, as the only member of its group. The contract tests check it like the real one."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,14 +8,14 @@ from worker.ports import EventSource, Partition, RevokeListener
 
 
 class MemoryEventSource(EventSource):
-    """Hands out what was put, in the order of each partition, from what was committed on.
+    """Returns the records of each partition in order, from the committed offset on.
 
     Attributes:
         committed: the next offset of each partition.
-        commits: what each commit was asked for, refused ones too.
-        refuse_commits: while it is true the group has moved on.
-        asked: how many records each poll wanted.
-        idles: how often it was polled without taking anything.
+        commits: the offsets of each commit, refused ones too.
+        refuse_commits: while true commits fail, as after a rebalance.
+        asked: `max_records` of each poll.
+        idles: number of calls of `idle`.
     """
 
     def __init__(self, records: Sequence[Record] = (), committed: Mapping[Partition, int] | None = None) -> None:
@@ -31,12 +31,12 @@ class MemoryEventSource(EventSource):
         self.put(*records)
 
     def put(self, *records: Record) -> None:
-        """Append to the topic; offsets are as the records say."""
+        """Append to the topic; the records have their offsets."""
         for record in records:
             self._records.setdefault(Partition(record.topic, record.partition), []).append(record)
 
     async def rebalance(self) -> None:
-        """Every partition goes away and comes back."""
+        """Revoke and assign every partition."""
         if self._listener:
             await self._listener.on_revoke()
         self._position.clear()
@@ -46,7 +46,7 @@ class MemoryEventSource(EventSource):
         self._listener = listener
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
-        """See `EventSource`. Without records it waits a moment, however long it may."""
+        """See `EventSource`. Without records it waits 10 ms at most."""
         self.asked.append(max_records)
         taken: list[Record] = []
         if not self._paused:

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that breaks connections where a test wants it."""
+"""A TCP proxy on loopback that breaks connections on demand."""
 
 import asyncio
 import threading
@@ -14,19 +14,18 @@ _POLL_SECONDS = 0.01
 
 
 class FaultProxy:
-    """Hands bytes on between clients and one server, until it is told otherwise.
+    """Forwards bytes between clients and one server, and causes faults.
 
-    Its methods and attributes may be used from any thread; what they change takes effect within moments.
+    Its methods and attributes may be used from any thread; they take effect within some milliseconds.
 
     Attributes:
         port: where clients connect.
         to_server, to_client: the two directions.
-        refusing: while true a new connection is closed at once, as where nobody listens.
-        swallow: when a client sends a piece for which this is true, its connection falls silent in both directions,
-            until this is None again.
-        cuts: how many connections it has cut.
-        refused: how many it has refused.
-        held: set once something was not handed on because of silence.
+        swallow: a connection whose client sends data for which this is true becomes silent in both directions, until
+            this is None again.
+        cuts: number of connections that were cut.
+        refused: number of connections that were refused.
+        held: set once data was not forwarded because of silence.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -38,7 +37,7 @@ class FaultProxy:
         self._connections: set[Connection] = set()
         self.port = 0
         self.to_server, self.to_client = Direction(), Direction()
-        self.refusing = False
+        self._refusing = False
         self.swallow: Callable[[bytes], bool] | None = None
         self.cuts = 0
         self.refused = 0
@@ -46,7 +45,7 @@ class FaultProxy:
 
     @property
     def silent(self) -> bool:
-        """Whether it is a black hole: it accepts, and nothing is handed on in either direction."""
+        """While true it accepts connections, and forwards nothing in either direction."""
         return self.to_server.silent and self.to_client.silent
 
     @silent.setter
@@ -55,28 +54,28 @@ class FaultProxy:
 
     @property
     def unreachable(self) -> bool:
-        """Whether it is as if nobody were there: existing connections are cut, new ones refused."""
-        return self.refusing
+        """While true existing connections are cut, and new ones refused, as if no server listened."""
+        return self._refusing
 
     @unreachable.setter
     def unreachable(self, unreachable: bool) -> None:
-        self.refusing = unreachable
+        self._refusing = unreachable
         if unreachable:
             self.cut()
 
     def lose_answer_after(self, sent_bytes: int) -> None:
-        """Once a client has sent so many more bytes, throw the server's next answer away and cut the connection."""
+        """After a client has sent `sent_bytes` more, discard the server's next answer and cut the connection."""
         self._lose_answer_after = sent_bytes
 
     def cut(self) -> None:
-        """Cut every connection, in the eyes of both sides."""
-        self._in_loop(self._cut)
+        """Cut every connection on both sides."""
+        self._call_in_loop(self._cut)
 
     def half_open(self, kept: Side) -> None:
-        """Cut every connection in the eyes of one side only: the `kept` one sees it open, and talks to nobody."""
-        self._in_loop(lambda: self._half_open(kept))
+        """Close one side of every connection; the `kept` side stays open, and what it sends is discarded."""
+        self._call_in_loop(lambda: self._half_open(kept))
 
-    def _in_loop(self, action: Callable[[], object]) -> None:
+    def _call_in_loop(self, action: Callable[[], object]) -> None:
         if self._loop is None:
             raise RuntimeError("the proxy does not run")
         self._loop.call_soon_threadsafe(action)
@@ -112,32 +111,32 @@ class FaultProxy:
         connection = Connection(reader, writer)
         self._connections.add(connection)
         try:
-            if self.refusing:
+            if self._refusing:
                 self.refused += 1
                 return
-            connection.reach(*await asyncio.open_connection(LOOPBACK, self._target_port))
-            await self._both_ways(connection)
+            connection.add_server(*await asyncio.open_connection(LOOPBACK, self._target_port))
+            await self._forward_both(connection)
         except OSError:
-            self.cuts += 1  # the server is away, or somebody hung up: the other side is told the same way
+            self.cuts += 1  # the server is unreachable, or one side has closed: close the other side too
         finally:
             self._connections.discard(connection)
             connection.abort()
 
-    async def _both_ways(self, connection: Connection) -> None:
+    async def _forward_both(self, connection: Connection) -> None:
         client, server = connection.streams[Side.CLIENT], connection.streams[Side.SERVER]
         try:
-            await _first_of(
-                self._hand_on(connection, client[0], server[1], self.to_server, self._sent),
-                self._hand_on(connection, server[0], client[1], self.to_client, self._answered),
+            await _wait_for_first(
+                self._forward(connection, client[0], server[1], self.to_server, self._on_request),
+                self._forward(connection, server[0], client[1], self.to_client, self._on_answer),
             )
         except OSError:
             if connection.kept is None:
                 raise
         if connection.kept is not None:
             while await connection.streams[connection.kept][0].read(_CHUNK):
-                pass  # it is sent to nobody
+                pass  # discarded
 
-    async def _hand_on(
+    async def _forward(
         self,
         connection: Connection,
         reader: asyncio.StreamReader,
@@ -149,25 +148,24 @@ class FaultProxy:
             if not may_pass(connection, data):
                 self.cuts += 1
                 return
-            await asyncio.sleep(direction.delay_seconds)
             while direction.silent or (connection.swallowed and self.swallow is not None):
                 self.held.set()
                 await asyncio.sleep(_POLL_SECONDS)
-            admitted = direction.admit(len(data))
-            writer.write(data[:admitted])
+            allowed = direction.take_allowance(len(data))
+            writer.write(data[:allowed])
             await writer.drain()
-            direction.passed += admitted
-            if admitted < len(data):
+            direction.passed += allowed
+            if allowed < len(data):
                 self.cuts += 1
                 return
 
-    def _sent(self, connection: Connection, data: bytes) -> bool:
+    def _on_request(self, connection: Connection, data: bytes) -> bool:
         if self._lose_answer_after is not None:
             self._lose_answer_after = max(self._lose_answer_after - len(data), 0)
         connection.swallowed = self.swallow is not None and (connection.swallowed or self.swallow(data))
         return True
 
-    def _answered(self, _connection: Connection, _data: bytes) -> bool:
+    def _on_answer(self, _connection: Connection, _data: bytes) -> bool:
         if self._lose_answer_after == 0:
             self._lose_answer_after = None
             return False
@@ -176,7 +174,7 @@ class FaultProxy:
 
 @contextmanager
 def run_in_thread(proxy: FaultProxy) -> Iterator[FaultProxy]:
-    """Run `proxy` in an event loop of its own, for code that has none."""
+    """Run `proxy` in an event loop of its own thread, for synchronous code."""
     started, loop = threading.Event(), asyncio.new_event_loop()
     ended = asyncio.Event()
 
@@ -197,7 +195,7 @@ def run_in_thread(proxy: FaultProxy) -> Iterator[FaultProxy]:
         loop.close()
 
 
-async def _first_of(*directions: Coroutine[None, None, None]) -> None:
+async def _wait_for_first(*directions: Coroutine[None, None, None]) -> None:
     tasks = [asyncio.ensure_future(direction) for direction in directions]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What the worker makes of a record, in the terms of the independent reference, so that the two can be compared."""
+"""Converts what the worker reads into a `Reading`, so that it can be compared with the independent reference."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
 def read_with_worker(record: Record) -> Reading:
-    """What `FanOut` makes of a record that is no tombstone, before any table has a say.
+    """Decode and fan out a record that is no tombstone.
 
     Raises:
-        ValueError: something of it is there twice, or the books of the `FanOut` itself do not balance.
+        ValueError: a metric is there twice or not at all, or a row has the fields of another event.
     """
     fanned = FanOut()
     fanned.add_record(record)
     if not fanned.events:
         if len(fanned.failed) != 1 or not isinstance(fanned.failed[0], FailedEvent):
-            raise ValueError(f"what is no event is one failed event, not {fanned.failed}")
+            raise ValueError(f"an invalid event must be one failed event, not {fanned.failed}")
         return Reading()
     event = decode(record)
     if event is None:
@@ -48,7 +48,7 @@ def read_with_worker(record: Record) -> Reading:
             raise ValueError("an event that was read failed as a whole too")  # noqa: TRY004 - no type is wrong
         reading.refused[failed.metric] = (failed.failure.error_class.value, number_text(failed.value))
     if reading.metrics != len(event.metrics) or len(fanned) != len(reading.rows) + len(reading.refused):
-        raise ValueError("a metric is in two places, or in none")
+        raise ValueError("a metric is in two results, or in none")
     return reading
 
 
@@ -58,15 +58,15 @@ def _month(milliseconds: int) -> int:
 
 
 def comparable(reading: Reading) -> Reading:
-    """A reading in which the same number is written in the same way."""
+    """A reading with numbers in a canonical form."""
     return replace(
         reading,
-        refused={name: (error_class, _number(literal)) for name, (error_class, literal) in reading.refused.items()},
+        refused={name: (error_class, _canonical(literal)) for name, (error_class, literal) in reading.refused.items()},
     )
 
 
-def _number(literal: str) -> str:
-    """A literal as Python writes the number: exact with 64 bits, else a float; what none can hold stays as it is."""
+def _canonical(literal: str) -> str:
+    """A literal in canonical form: a 64-bit integer exactly, else a float; what no float can hold verbatim."""
     if literal in ("true", "false"):
         return literal
     if _INTEGER.fullmatch(literal) and -(2**63) <= (number := int(literal)) < 2**64:

@@ -1,4 +1,4 @@
-"""Rows by the million, made inside the engine: executions of 20 agents over 90 days, ten metrics each."""
+"""Millions of rows, generated in the engine: executions of 20 agents over 90 days, ten metrics each."""
 
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ METRICS = (
 
 _DAY_MS = 86_400_000
 
-# A hash of the execution and the metric stands for chance, so that the same rows can be made again.
+# Hashes in place of random numbers, so that the rows are the same each time.
 _INSERT = """
 INSERT INTO {table} (execution_id, agent_name, user_id, metric_type, metric_value, completed_at, recorded_at,
                      source_topic, source_partition, source_offset, ingested_at)
@@ -45,7 +45,7 @@ FROM (SELECT intDiv(number, 10) AS n, number % 10 AS m, intHash64(number) AS cha
 
 
 def insert_rows(client: Client, rows: int, *, first: int = 0, of: int, table: str = "execution_metrics") -> None:
-    """Insert `rows` rows from number `first` on, of `of` that are spread evenly over the days. The same each time."""
+    """Insert rows `first` to `first + rows` of a total of `of`, which are spread evenly over the days."""
     client.execute(
         _INSERT.format(
             table=table,

@@ -1,6 +1,6 @@
-"""The states of a worker that the status page is looked at in.
+"""Examples of worker states for the status page.
 
-`python -m tests.support.states FOLDER` writes a page of each, to be looked at in a browser.
+`python -m tests.support.states FOLDER` writes a page of each.
 """
 
 import sys

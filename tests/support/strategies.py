@@ -1,4 +1,4 @@
-"""What Hypothesis draws: events sound and spoilt, records of any bytes, rows."""
+"""Hypothesis strategies: valid and damaged events, records of any bytes, rows, failures."""
 
 import json
 import string
@@ -21,7 +21,7 @@ from worker.core.model import (
     Unrepresentable,
 )
 
-settings.register_profile("worker", deadline=None)  # what else the machine does is no failure of a test
+settings.register_profile("worker", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("worker")
 
 FIELDS = ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status")
@@ -31,7 +31,7 @@ lone_surrogates = st.characters(categories=["Cs"])
 metric_names = st.one_of(
     st.sampled_from(["execution_time_ms", "cost_usd", "result_success", "größe"]), st.text(min_size=1, max_size=8)
 )
-unsound_names = st.one_of(
+invalid_names = st.one_of(
     st.sampled_from(["", "n" * 257, "\ud800"]), st.builds("{}{}".format, st.text(max_size=3), lone_surrogates)
 )
 integers = st.one_of(st.integers(-10, 10), st.integers(-(2**63), 2**64 - 1))
@@ -44,7 +44,7 @@ json_values = st.recursive(
 
 
 def mostly(usual: st.SearchStrategy[Any], unusual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Now and then the unusual."""
+    """`unusual` in one of ten draws."""
     return st.integers(0, 9).flatmap(lambda number: unusual if number == 9 else usual)
 
 
@@ -68,9 +68,9 @@ times = st.builds(
     _times_of_day,
     _offsets,
 )
-"""Near RFC 3339; about every third is right."""
+"""Near RFC 3339; about one third is valid."""
 
-sound_times = st.builds(
+valid_times = st.builds(
     "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}".format,
     st.integers(1901, 2298),
     st.integers(1, 12),
@@ -89,7 +89,7 @@ documents = st.fixed_dictionaries(
     },
     optional={
         "user_id": st.one_of(st.none(), st.text(max_size=8)),
-        "completed_at": st.one_of(st.none(), sound_times),
+        "completed_at": st.one_of(st.none(), valid_times),
         "schema_version": st.sampled_from([1, 1.0, "1", "1.0", "1.2.3"]),
         "started_at": json_values,
         "status": json_values,
@@ -97,7 +97,7 @@ documents = st.fixed_dictionaries(
         "a field of tomorrow": json_values,
     },
 )
-"""Sound events."""
+"""Valid events."""
 
 _NEAR_MISSES: dict[str, st.SearchStrategy[Any]] = {
     "execution_id": st.one_of(
@@ -118,8 +118,8 @@ _NEAR_MISSES: dict[str, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def spoilt_documents(draw: st.DrawFn) -> dict[str, object]:
-    """Events in which one or two fields are missing, of another type, or nearly right."""
+def damaged_documents(draw: st.DrawFn) -> dict[str, object]:
+    """Events in which one or two fields are missing, of another type, or nearly valid."""
     document: dict[str, object] = dict(draw(documents))
     for field in draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=2)):
         if draw(st.integers(0, 3)) == 0:
@@ -130,12 +130,12 @@ def spoilt_documents(draw: st.DrawFn) -> dict[str, object]:
 
 
 metrics = st.dictionaries(
-    mostly(metric_names, unsound_names),
+    mostly(metric_names, invalid_names),
     mostly(numbers, st.one_of(st.floats(), st.sampled_from(["", "1", None, [1], {"p50": 1}]))),
     min_size=1,
     max_size=5,
 )
-"""The metrics of an event as a careless producer sends them; NaN and Infinity among them."""
+"""The metrics of an event of a careless producer, with NaN and Infinity."""
 
 event_values = st.builds(
     lambda identity, agent, measured, at: encoded(
@@ -157,19 +157,19 @@ _other_values = st.one_of(
 any_values = mostly(event_values, _other_values)
 """Values of records: events, tombstones, anything."""
 
-_odd_headers = st.lists(
+_unusual_headers = st.lists(
     st.tuples(
         st.sampled_from(["ce_specversion", "content-type", "dlq.kind", "trace"]),
         st.sampled_from([None, b"", b"1.0", b"2.0", b"application/json", b"application/cloudevents+json", b"\xff"]),
     ),
     max_size=2,
 ).map(tuple)
-any_headers = mostly(st.just(()), _odd_headers)
+any_headers = mostly(st.just(()), _unusual_headers)
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[Record]:
-    """Records of two partitions, each with an offset of its own."""
+    """Records of two partitions with different offsets."""
     values = draw(st.lists(any_values, min_size=1, max_size=5))
     return [
         Record(
@@ -203,7 +203,7 @@ events = st.builds(
 
 @st.composite
 def row_lists(draw: st.DrawFn, max_lists: int = 1) -> list[list[Row]]:
-    """Lists of rows over the same few events, so that rows often share one and lists are often equal."""
+    """Lists of rows over the same few events, so that rows often share an event, and lists are often equal."""
     pool = draw(st.lists(events, min_size=1, max_size=3, unique_by=lambda item: (item[:5], item.record)))
     row = st.builds(Row, st.sampled_from(pool), st.sampled_from(["a", "b", "ab"]), st.one_of(_few_values, numbers))
     return [draw(st.lists(row, max_size=5)) for _ in range(max_lists)]
@@ -238,7 +238,7 @@ decoded_events = st.builds(
 failed_metrics = st.builds(
     FailedMetric,
     decoded_events,
-    st.one_of(metric_names, unsound_names),
+    st.one_of(metric_names, invalid_names),
     st.one_of(numbers, st.builds(Unrepresentable, literals)),
     failures,
     st.integers(0, 10_000),
@@ -247,7 +247,7 @@ failed_events = st.builds(FailedEvent, st.binary().map(Record), failures)
 
 
 def replayed(failed: FailedMetric, *, whole: bool = False) -> FailedMetric:
-    """`failed` as it would come out of a replay for the third time."""
+    """`failed` as after its third replay."""
     source = failed.event.record
     history = (source.topic, source.partition, source.offset, source.timestamp, source.key, None, source.headers)
     again = ReplayedRecord(*history, replays=3, attempts=7, replaces=RecordPosition(0, 42), whole=whole)

@@ -1,4 +1,4 @@
-"""A command at a terminal of its own, as a person sees it and types to it."""
+"""A command in a pseudo-terminal."""
 
 import fcntl
 import os
@@ -16,11 +16,11 @@ from deploy.local.environment import environment_without_settings
 
 
 class Terminal:
-    """Runs `metrics-worker` with a terminal for stdin, stdout and stderr.
+    """Runs `metrics-worker` with a pseudo-terminal as stdin, stdout and stderr.
 
     Attributes:
         process: the command.
-        written: all that it has written so far.
+        written: the output so far.
     """
 
     def __init__(self, environment: dict[str, str], *arguments: str, columns: int = 80) -> None:
@@ -33,7 +33,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            preexec_fn=_has_terminal,  # noqa: PLW1509 - no threads here; without it nobody is sent a Ctrl-C
+            preexec_fn=_set_controlling_terminal,  # noqa: PLW1509 - there are no threads; needed for Ctrl-C
             start_new_session=True,
         )
         os.close(theirs)
@@ -49,18 +49,18 @@ class Terminal:
         os.close(self._ours)
 
     def type(self, keys: str) -> None:
-        """Type; `\\x03` is Ctrl-C."""
+        """Send keys; `\\x03` is Ctrl-C."""
         os.write(self._ours, keys.encode())
 
     def until(self, text: str, seconds: float = 30.0) -> None:
-        """Read until it has written `text`."""
+        """Read until the output has `text`."""
         deadline = time.monotonic() + seconds
         while text not in self.written and time.monotonic() < deadline and self._read():
             pass
         assert text in self.written, self.written
 
     def end(self, seconds: float = 60.0) -> int:
-        """Read to the end; the exit code."""
+        """Read to the end; returns the exit code."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._read():
             pass
@@ -68,20 +68,20 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What it has written, without colours."""
+        """The lines of the output, without escape sequences."""
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.written).replace("\r\n", "\n").splitlines()
 
     def _read(self) -> bool:
-        """Whether there may be more."""
+        """Read some output; returns whether there may be more."""
         if not select.select([self._ours], [], [], 0.5)[0]:
             return True
         try:
             some = os.read(self._ours, 65_536)
-        except OSError:  # so Linux says that the other side is closed
+        except OSError:  # Linux: the other side is closed
             return False
         self.written += some.decode("utf-8", "replace")
         return bool(some)
 
 
-def _has_terminal() -> None:
+def _set_controlling_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

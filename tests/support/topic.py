@@ -1,4 +1,4 @@
-"""What tests put onto topics and read from them."""
+"""Send records to topics and read them, in tests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,11 +9,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 
 _READ_SECONDS = 20.0
 _QUIET_MILLISECONDS = 500
-"""So long without a record, and there is none; the broker is on this machine."""
-
-
-_KEY = {False: None, True: b"gone"}
-"""A tombstone must have a key."""
+"""After so long without a record the topic is read; the broker is on this machine."""
+_TOMBSTONE_KEY = b"gone"
+"""A record without a value must have a key."""
 
 
 async def send(
@@ -27,13 +25,13 @@ async def send(
     timestamps: Sequence[int] = (),
     **options: Any,
 ) -> None:
-    """Put records onto a topic, acknowledged; `timestamps` are in ms, `options` are aiokafka's producer's own."""
+    """Send records and wait for acknowledgement; `timestamps` in ms, `options` as of aiokafka's producer."""
     async with AIOKafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5, **options) as producer:
         sent = [
             await producer.send(
                 topic,
                 value,
-                _KEY[value is None] if key is None else key,
+                _TOMBSTONE_KEY if key is None and value is None else key,
                 partition=partition,
                 timestamp_ms=timestamp,
                 headers=list(headers),
@@ -44,7 +42,7 @@ async def send(
 
 
 async def read(servers: str, topic: str, count: int) -> list[ConsumerRecord]:
-    """The first `count` records of a topic; fewer if no more come in time, so that a test shows what is missing."""
+    """The first `count` records of a topic; fewer after 20 s, so that a test can show what is missing."""
     records: list[ConsumerRecord] = []
     async with AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest") as consumer:
         try:
@@ -58,7 +56,7 @@ async def read(servers: str, topic: str, count: int) -> list[ConsumerRecord]:
 
 
 async def size(servers: str, topic: str) -> int:
-    """How many records a topic has; by reading them, because Tansu's end offsets stop before the last batch."""
+    """How many records a topic has; it reads them, because Tansu's end offsets are those of the last batch."""
     count = 0
     async with AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest") as consumer:
         while some := await consumer.getmany(timeout_ms=_QUIET_MILLISECONDS):

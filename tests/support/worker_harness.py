@@ -1,4 +1,4 @@
-"""The worker from records to rows and dead letters, on fakes and without waiting."""
+"""Pipeline and writer on fakes, with a clock that does not wait."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,11 +13,11 @@ from worker.writing.writer import OnUnavailable, Writer
 
 RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)
 PACE = RetryPolicy(attempts=2, max_seconds=1.0, first_wait_seconds=0.5, max_wait_seconds=8.0)
-"""For what is never given up; its budget is small so that a test would see one that is heeded."""
+"""For what is retried without end. Its limits are small, so that a test would fail if they were applied."""
 
 
 class WorkerHarness:
-    """Everything that is built from `store` and the policies; the attributes are named as the classes."""
+    """Pipeline, writer and their dependencies, built from `store` and the policies."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class WorkerHarness:
         )
 
     def counted(self, name: str, **labels: str) -> float:
-        """The value of a counter of the telemetry, 0 where it was never touched."""
+        """The value of a counter of the telemetry; 0 if it was never incremented."""
         return self.telemetry.registry.get_sample_value(f"metrics_worker_{name}_total", labels) or 0.0
 
 
@@ -56,7 +56,7 @@ async def rig(
     retry: RetryPolicy = RETRY,
     hold: Hold | None = None,
 ) -> AsyncIterator[WorkerHarness]:
-    """A rig whose probe is ended with the test."""
+    """A `WorkerHarness` whose writer is closed at the end."""
     built = WorkerHarness(store or MemoryStore(), on_unavailable, retry, hold)
     try:
         yield built

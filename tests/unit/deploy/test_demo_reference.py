@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deploy.local.demo.reference import MAX_LEVELS, Reading, read_event
 from tests.support.events import JANUARY_2026, encoded, event, event_without, record
 from tests.support.readings import comparable, read_with_worker
-from tests.support.strategies import any_headers, any_values, documents, spoilt_documents
+from tests.support.strategies import any_headers, any_values, damaged_documents, documents
 
 if TYPE_CHECKING:
     from deploy.local.demo.careless import Headers
@@ -23,7 +23,7 @@ STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
 
 @given(
     st.one_of(
-        documents.map(encoded), spoilt_documents().map(encoded), any_values.filter(lambda value: value is not None)
+        documents.map(encoded), damaged_documents().map(encoded), any_values.filter(lambda value: value is not None)
     ),
     any_headers,
     st.sampled_from([-(2**63), -1, 0, JANUARY_2026, 2**63 - 1]),

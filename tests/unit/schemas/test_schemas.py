@@ -111,7 +111,7 @@ def test_schema_and_code_accept_valid_events(document: dict[str, object]) -> Non
     assert rejection_reason(encoded(document)) is None
 
 
-@given(strategies.spoilt_documents())
+@given(strategies.damaged_documents())
 @example(events.event(schema_version=1.0))
 @example(events.event(schema_version=True))
 @example(events.event(completed_at="2026-02-29T00:00:00Z"))
