@@ -1,4 +1,4 @@
-"""`make bench`: what the worker costs, how fast it is, and how soon rows can be queried. It prints, it never judges."""
+"""`make bench`: what the worker costs, how fast it is, and how soon rows can be queried. No figure fails it."""
 
 import json
 import tempfile
@@ -11,14 +11,14 @@ import click
 from rich.console import Console
 
 from deploy.local.stack import BROKERS, Stack
-from tests.benchmarks.comparison import compare, medians
-from tests.benchmarks.environment import BenchmarkEnvironment, Figures, machine
-from tests.benchmarks.growth import growth, start_up
-from tests.benchmarks.isolation import always_refused, isolation
-from tests.benchmarks.latency import latency
-from tests.benchmarks.report import chart, tables
-from tests.benchmarks.scaling import scaling
-from tests.benchmarks.shapes import batches, shapes
+from tests.benchmarks.comparison import compare, compute_medians
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe_machine
+from tests.benchmarks.growth import measure_growth, measure_start
+from tests.benchmarks.isolation import count_bisection_inserts, count_quarantine_inserts
+from tests.benchmarks.latency import measure_latency
+from tests.benchmarks.report import draw_chart, print_tables
+from tests.benchmarks.scaling import measure_scaling
+from tests.benchmarks.shapes import measure_batches, measure_shapes
 
 COMPARED = ("floor", "worker", "baselines")
 OTHERS = ("batches", "shapes", "latency", "growth", "isolation", "scaling")
@@ -38,13 +38,11 @@ class _List(click.ParamType["Numbers"]):
 
 @click.command()
 @click.argument("what", nargs=-1, type=click.Choice([*COMPARED, *OTHERS, "all"]))
-@click.option("--events", default=100_000, show_default=True, help="Events that wait, of ten metrics each.")
+@click.option("--events", default=100_000, show_default=True, help="Waiting events, of ten metrics each.")
 @click.option("--runs", default=5, show_default=True, help="Runs whose median is shown; ratios are within a run.")
-@click.option(
-    "--metrics", type=_List(), default="10,100", show_default=True, help="Metrics per event that are compared."
-)
+@click.option("--metrics", type=_List(), default="10,100", show_default=True, help="Numbers of metrics per event.")
 @click.option("--rates", type=_List(), default="100,1000,10000", show_default=True, help="Events a second (latency).")
-@click.option("--seconds", default=30.0, show_default=True, help="How long each load lasts (latency).")
+@click.option("--seconds", default=30.0, show_default=True, help="Duration of each load (latency).")
 @click.option(
     "--backlogs",
     type=_List(),
@@ -52,7 +50,7 @@ class _List(click.ParamType["Numbers"]):
     show_default=True,
     help="Waiting events (growth).",
 )
-@click.option("--like", default="", help="Only the shapes whose name has this in it, beside the plain one (shapes).")
+@click.option("--like", default="", help="Only shapes whose name contains this, and the plain one (shapes).")
 @click.option("--broker", type=click.Choice(list(BROKERS)), default="tansu", show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every figure of every run; - is stdout."
@@ -76,35 +74,37 @@ def main(
     console = Console(stderr=True)
     raw: list[dict[str, Figures]] = []
 
-    def compared(env: BenchmarkEnvironment) -> list[Figures]:
+    def compare_runs(env: BenchmarkEnvironment) -> list[Figures]:
         raw.extend(compare(env, metrics, events, runs, chosen))
-        return medians(raw)
+        return compute_medians(raw)
 
     measures: dict[str, Callable[[BenchmarkEnvironment], list[Figures]]] = {
-        "comparison": compared,
-        "batches": lambda env: batches(env, events),
-        "shapes": lambda env: shapes(env, events, runs, like),
-        "latency": lambda env: latency(env, rates, seconds),
-        "growth": lambda env: [*growth(env, backlogs)],
-        "start": lambda env: [start_up(env) for _ in range(runs)],
-        "scaling": lambda env: scaling(env, events, runs),
+        "comparison": compare_runs,
+        "batches": lambda env: measure_batches(env, events),
+        "shapes": lambda env: measure_shapes(env, events, runs, like),
+        "latency": lambda env: measure_latency(env, rates, seconds),
+        "growth": lambda env: [*measure_growth(env, backlogs)],
+        "start": lambda env: [measure_start(env) for _ in range(runs)],
+        "scaling": lambda env: measure_scaling(env, events, runs),
     }
     also = {"comparison": chosen & set(COMPARED), "start": chosen & {"growth"}}
-    results: dict[str, list[Figures]] = {"machine": [machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]}
+    results: dict[str, list[Figures]] = {
+        "machine": [describe_machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]
+    }
     if "isolation" in chosen:
-        results["isolation"] = isolation()
-        results["a metric that is always refused"] = always_refused()
+        results["isolation"] = count_bisection_inserts()
+        results["a metric that is always refused"] = count_quarantine_inserts()
     wanted = [name for name in measures if also.get(name, {name} & chosen)]
     if wanted:
         with _open_environment(broker, console) as env:
             for name in wanted:
                 results[name] = measures[name](env)
-    tables(results, stderr=json_file == Path("-"))
+    print_tables(results, stderr=json_file == Path("-"))
     if json_file:
         text = json.dumps({**results, "runs": raw}, indent=1)
         click.echo(text) if json_file == Path("-") else json_file.write_text(text + "\n")
     if chart_file and "batches" in results:
-        chart(chart_file, results["batches"])
+        draw_chart(chart_file, results["batches"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Floor, worker and baselines in one run, on the same topic; the ratios are taken within each run."""
+"""Floor, worker and baselines in one run, on the same topic; ratios are computed within each run."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
 from tests.benchmarks.events import Shape
-from tests.benchmarks.worker import take_backlog
+from tests.benchmarks.worker import consume_backlog
 
 _NAIVE_EVENTS = 30
 _BASELINE_EVENTS = 50_000
@@ -21,24 +21,24 @@ _BASELINE_EVENTS = 50_000
 def compare(
     env: BenchmarkEnvironment, metrics: Sequence[int], count: int, runs: int, parts: Iterable[str]
 ) -> list[dict[str, Figures]]:
-    """Every run, whole; for each number of metrics in turn, so that what the machine does besides hits all of them."""
+    """All figures of every run. The numbers of metrics alternate, so that other load affects all of them."""
     wanted = set(parts)
     topics = [env.topic(Shape(number), max(count // max(number // 10, 1), 1_000)) for number in metrics]
     return [_run(env, topic, wanted) for _ in range(runs) for topic in topics]
 
 
 def _run(env: BenchmarkEnvironment, topic: Topic, wanted: set[str]) -> dict[str, Figures]:
-    run: dict[str, Figures] = {"topic": _described(topic)}
+    run: dict[str, Figures] = {"topic": _describe_topic(topic)}
     if "floor" in wanted:
-        run["floor"] = _process("floor", env.stack.broker.bootstrap_servers, topic.name, str(topic.events))
+        run["floor"] = _run_module("floor", env.stack.broker.bootstrap_servers, topic.name, str(topic.events))
     if "worker" in wanted:
-        run["worker"] = take_backlog(env, topic)
+        run["worker"] = consume_backlog(env, topic)
     if "baselines" in wanted:
         for name, most in (("naive", _NAIVE_EVENTS), ("batching", _BASELINE_EVENTS)):
             engine = env.stack.engine
-            run[name] = _process(
+            run[name] = _run_module(
                 *("baselines", name, env.stack.broker.bootstrap_servers, topic.name, str(min(topic.events, most))),
-                *(engine.host, str(engine.port), env.stack.database, env.table()),
+                *(engine.host, str(engine.port), env.stack.database, env.create_table()),
             )
     if "floor" in run and "worker" in run:
         ratio = float(run["worker"]["cpu_us_per_event"]) / float(run["floor"]["floor_us_per_event"])
@@ -52,12 +52,12 @@ def _run(env: BenchmarkEnvironment, topic: Topic, wanted: set[str]) -> dict[str,
     return run
 
 
-def _described(topic: Topic) -> Figures:
+def _describe_topic(topic: Topic) -> Figures:
     return {"metrics_per_event": topic.shape.metrics, "events": topic.events, "event_bytes": topic.event_bytes}
 
 
-def _process(module: str, *arguments: str) -> Figures:
-    """Run a module of the benchmarks as a process of its own; what it prints."""
+def _run_module(module: str, *arguments: str) -> Figures:
+    """Run a module of the benchmarks as a process; returns the JSON that it prints."""
     finished = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments],
         check=False,
@@ -72,8 +72,8 @@ def _process(module: str, *arguments: str) -> Figures:
     return figures
 
 
-def medians(runs: Sequence[dict[str, Figures]]) -> list[Figures]:
-    """The median of every figure, one line for each number of metrics; how many runs there were is in `runs`."""
+def compute_medians(runs: Sequence[dict[str, Figures]]) -> list[Figures]:
+    """The medians of all figures, one line for each number of metrics; `runs` is the number of runs."""
     lines = []
     for metrics in dict.fromkeys(run["topic"]["metrics_per_event"] for run in runs):
         same = [run for run in runs if run["topic"]["metrics_per_event"] == metrics]

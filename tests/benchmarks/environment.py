@@ -1,4 +1,4 @@
-"""Where the benchmarks take place: one broker, one engine, topics filled once, and a fresh table for every run."""
+"""The environment of the benchmarks: one broker, one engine, topics that are filled once, a new table for every run."""
 
 import asyncio
 import os
@@ -16,14 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.local.broker import create_topics
 from deploy.local.stack import Stack
-from tests.benchmarks.events import Shape, events
+from tests.benchmarks.events import Shape, generate_events
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import migrate
 
 Figures = dict[str, int | float | str]
 
-_RULE = "ALTER TABLE {table} ADD CONSTRAINT not_below_zero CHECK metric_value >= 0"
-_SERVE_EVERY = 1_000
+_CONSTRAINT = "ALTER TABLE {table} ADD CONSTRAINT not_below_zero CHECK metric_value >= 0"
+_POLL_EVERY = 1_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Topic:
     """A topic with a backlog.
 
     Attributes:
-        rows: metrics in all events: rows, if all of them are taken.
+        rows: number of metrics of all events.
         event_bytes: mean size of a record's value.
     """
 
@@ -60,66 +60,66 @@ class BenchmarkEnvironment:
         self._topics: dict[tuple[Shape, int, int, str], Topic] = {}
         self._names = 0
 
-    def name(self) -> str:
-        """One that was not given before: for a group, a table, a log."""
+    def new_name(self) -> str:
+        """A new name for a group, a table or a log."""
         self._names += 1
         return f"bench_{self._names}"
 
     def topic(self, shape: Shape, count: int, partitions: int = 4, codec: str = "none") -> Topic:
-        """A topic with `count` events of `shape`; the same one when it was asked for before."""
+        """A topic with `count` events of `shape`; made once."""
         key = (shape, count, partitions, codec)
         if key not in self._topics:
-            name = self.name()
+            name = self.new_name()
             asyncio.run(create_topics(self.stack.broker.bootstrap_servers, {name: partitions}))
             rows, size = self._fill(name, shape, count, partitions, codec)
             self._topics[key] = Topic(name, shape, count, partitions, codec, rows, size // count)
         return self._topics[key]
 
-    def empty_topic(self, partitions: int = 4) -> str:
-        """The name of a topic without records."""
-        name = self.name()
+    def create_empty_topic(self, partitions: int = 4) -> str:
+        """Create a topic without records; returns its name."""
+        name = self.new_name()
         asyncio.run(create_topics(self.stack.broker.bootstrap_servers, {name: partitions}))
         return name
 
-    def table(self, *, ruled: bool = False) -> str:
-        """The name of a new table, as the migrations make it; `ruled` refuses values below 0.
+    def create_table(self, *, constrained: bool = False) -> str:
+        """Create a table with the migrations; returns its name. A `constrained` one refuses values below 0.
 
-        What they summarise by the hour is left out: it would be computed beside the next run.
+        The refreshable view is dropped, because its refresh would run beside the next measurement.
         """
-        name = self.name()
+        name = self.new_name()
         engine = self.stack.engine
         migrate(ClickHouseTarget(engine.host, engine.port, self.stack.database, table=name), lambda _: None)
         with self.client() as client:
             client.execute(f"DROP VIEW {name}_per_day_refresh")
-            if ruled:
-                client.execute(_RULE.format(table=name))
+            if constrained:
+                client.execute(_CONSTRAINT.format(table=name))
         return name
 
     def client(self) -> Client:
         """A client of the engine."""
         return self.stack.engine.client(self.stack.database)
 
-    def environment(self, topic: str, table: str, **more: str) -> dict[str, str]:
-        """What a worker is told that reads `topic` in a group of its own."""
-        named = {"KAFKA_TOPIC": topic, "KAFKA_GROUP_ID": self.name(), "CLICKHOUSE_TABLE": table}
+    def worker_environment(self, topic: str, table: str, **more: str) -> dict[str, str]:
+        """The variables of a worker that reads `topic` in a new group."""
+        named = {"KAFKA_TOPIC": topic, "KAFKA_GROUP_ID": self.new_name(), "CLICKHOUSE_TABLE": table}
         return {**self.stack.environment(), **named, **more}
 
     def _fill(self, name: str, shape: Shape, count: int, partitions: int, codec: str) -> tuple[int, int]:
-        producer = fast_producer(self.stack.broker.bootstrap_servers, codec)
+        producer = create_producer(self.stack.broker.bootstrap_servers, codec)
         failed: list[KafkaError] = []
 
-        def told(error: KafkaError | None, _: Message) -> None:
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
             if error is not None:
                 failed.append(error)
 
         rows = size = 0
         with self.progress() as progress:
             bar = progress.add_task("filling a topic", total=count)
-            for number, value in enumerate(events(shape, count)):
+            for number, value in enumerate(generate_events(shape, count)):
                 size += len(value)
                 rows += shape.metrics + (b'"refused":' in value)
-                produce_patiently(producer, name, value, number % partitions, told)
-                if number % _SERVE_EVERY == 0:
+                produce(producer, name, value, number % partitions, on_delivery)
+                if number % _POLL_EVERY == 0:
                     producer.poll(0)
                     progress.update(bar, completed=number)
             if producer.flush(60) or failed:
@@ -128,14 +128,14 @@ class BenchmarkEnvironment:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A bar on the terminal while something goes on."""
+        """Show a progress bar."""
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield progress
 
 
-def fast_producer(servers: str, codec: str = "none") -> Producer:
-    """Librdkafka: it takes a tenth of what aiokafka's producer takes, on cores that the worker shares."""
+def create_producer(servers: str, codec: str = "none") -> Producer:
+    """A librdkafka producer, which needs a tenth of the CPU of aiokafka's on the cores that the worker shares."""
     return Producer(
         {
             "bootstrap.servers": servers,
@@ -148,8 +148,8 @@ def fast_producer(servers: str, codec: str = "none") -> Producer:
     )
 
 
-def produce_patiently(producer: Producer, topic: str, value: bytes, partition: int, told: object = None) -> None:
-    """Produce; where the producer's queue is full, when there is room again."""
+def produce(producer: Producer, topic: str, value: bytes, partition: int, told: object = None) -> None:
+    """Produce a record; wait while the producer's queue is full."""
     while True:
         try:
             producer.produce(topic, value, partition=partition, on_delivery=told)  # type: ignore[arg-type]
@@ -159,8 +159,8 @@ def produce_patiently(producer: Producer, topic: str, value: bytes, partition: i
             return
 
 
-def machine() -> Figures:
-    """What the figures depend on that is not the worker."""
+def describe_machine() -> Figures:
+    """The machine and Python version, on which the figures depend."""
     return {
         "python": platform.python_version(),
         "cpus": len(os.sched_getaffinity(0)),

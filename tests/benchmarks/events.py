@@ -1,4 +1,4 @@
-"""The events of the benchmarks: what they look like, made fast enough that millions can wait."""
+"""The events of the benchmarks, generated fast enough for millions of them."""
 
 import time
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ class Shape:
     Attributes:
         metrics: in each event.
         padding: bytes of a field that the worker ignores.
-        users, agents: how many different ones there are.
-        poison: share of the events that have one metric below 0, which the table of a poisoned run refuses.
-        refused: share of the events that have one metric more, `refused`, which is below 0 whenever it comes.
+        users, agents: number of different ones.
+        poison: share of the events that have one metric below 0, which a constrained table refuses.
+        refused: share of the events that have one more metric, `refused`, which is always below 0.
     """
 
     metrics: int = 10
@@ -43,7 +43,7 @@ class Shape:
 
     @property
     def poisoned(self) -> bool:
-        """Whether the table must have a rule."""
+        """Whether the table must be constrained."""
         return self.poison > 0 or self.refused > 0
 
     def with_metrics(self, metrics: int) -> "Shape":
@@ -51,16 +51,16 @@ class Shape:
         return replace(self, metrics=metrics)
 
 
-def events(shape: Shape, count: int, seed: int = 20260901) -> Iterator[bytes]:
-    """`count` different events, the same ones each time."""
+def generate_events(shape: Shape, count: int, seed: int = 20260901) -> Iterator[bytes]:
+    """`count` different events, the same for each seed."""
     random = Random(seed)
     for number in range(count):
         second = _FIRST_SECOND + number // 1_000
-        yield event(shape, random, number, f"{_instant(second)}.{number % 1_000:03}Z")
+        yield build_event(shape, random, number, f"{_format_second(second)}.{number % 1_000:03}Z")
 
 
-def event(shape: Shape, random: Random, number: int, completed_at: str) -> bytes:
-    """One event as its producer writes it."""
+def build_event(shape: Shape, random: Random, number: int, completed_at: str) -> bytes:
+    """One event as JSON."""
     values = {name: round(random.random() * 10_000, 3) for name in shape.names}
     if shape.poison and random.random() < shape.poison:
         values[random.choice(shape.names)] = -1.0
@@ -79,5 +79,5 @@ def event(shape: Shape, random: Random, number: int, completed_at: str) -> bytes
 
 
 @lru_cache(maxsize=1)
-def _instant(second: int) -> str:
+def _format_second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

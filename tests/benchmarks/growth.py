@@ -1,4 +1,4 @@
-"""Whether memory and rate stay the same however much is waiting, and how soon a worker begins."""
+"""Memory and rate by size of the backlog, and the time until a worker's first commit."""
 
 import asyncio
 import time
@@ -9,16 +9,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from deploy.local.worker_process import WorkerProcess
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.events import Shape
-from tests.benchmarks.worker import take_backlog, wait_until_ready
+from tests.benchmarks.worker import consume_backlog, wait_until_ready
 
 
-def growth(env: BenchmarkEnvironment, counts: Sequence[int]) -> list[Figures]:
-    """One line for each backlog; its memory as a ratio to that of the second.
+def measure_growth(env: BenchmarkEnvironment, counts: Sequence[int]) -> list[Figures]:
+    """One line for each backlog, with the ratio of its memory to that of the second.
 
-    *Usual* is the median of the second half of a run. The peak is the highest of all moments, and of more moments in a
-    longer run.
+    *Usual* is the median of the second half of a run. The peak is a maximum, which grows with the length of a run.
     """
-    lines = [{"waiting": count, **take_backlog(env, env.topic(Shape(), count))} for count in counts]
+    lines = [{"waiting": count, **consume_backlog(env, env.topic(Shape(), count))} for count in counts]
     base = lines[min(1, len(lines) - 1)]
     return [
         line
@@ -30,12 +29,12 @@ def growth(env: BenchmarkEnvironment, counts: Sequence[int]) -> list[Figures]:
     ]
 
 
-def start_up(env: BenchmarkEnvironment, count: int = 10_000) -> Figures:
-    """Seconds from the start of the process to its membership, and to its first commit."""
+def measure_start(env: BenchmarkEnvironment, count: int = 10_000) -> Figures:
+    """Seconds from the start of the process until it is a member of its group, and until its first commit."""
     topic = env.topic(Shape(), count)
-    environment = env.environment(topic.name, env.table())
+    environment = env.worker_environment(topic.name, env.create_table())
     began = time.perf_counter()
-    with WorkerProcess(env.directory, environment, env.name()) as worker:
+    with WorkerProcess(env.directory, environment, env.new_name()) as worker:
         runs = time.perf_counter() - began
         wait_until_ready(worker)
         ready = time.perf_counter() - began
@@ -54,7 +53,7 @@ async def _until_committed(environment: dict[str, str], partitions: int) -> None
         group_id=environment["KAFKA_GROUP_ID"],
         enable_auto_commit=False,
     )
-    places = [TopicPartition(environment["KAFKA_TOPIC"], number) for number in range(partitions)]
+    topic_partitions = [TopicPartition(environment["KAFKA_TOPIC"], number) for number in range(partitions)]
     async with consumer:
-        while not any([await consumer.committed(place) for place in places]):  # noqa: ASYNC110 - Kafka tells who asks
+        while not any([await consumer.committed(assigned) for assigned in topic_partitions]):  # noqa: ASYNC110 - Kafka has no event for it
             await asyncio.sleep(0.02)

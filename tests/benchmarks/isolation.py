@@ -1,6 +1,6 @@
-"""What isolation costs: INSERTs for k invalid rows among n, counted on the real writer against a store in memory.
+"""INSERTs that isolate k invalid rows among n, counted on the real writer with a store in memory.
 
-The store evaluates the constraint that the rows violate, or it says nothing but that it refuses the block.
+The store names the constraint that the rows violate, or only refuses the block.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ _METRICS = [f"metric_{number}" for number in range(10)]
 _ROWS = (1_000, 10_000, 100_000)
 _INVALID = (1, 3, 10, 100)
 _PLACEMENTS = 3
-_RULED = 5
+_REFUSED_BLOCKS = 5
 _REFUSALS = ("constraint", "view")
 """A constraint that the store evaluates, or a view that throws and names no row."""
 
 
-def isolation() -> list[Figures]:
-    """One line for each k and n, by what refuses; means over random placements."""
+def count_bisection_inserts() -> list[Figures]:
+    """One line for each k and n, by kind of refusal; means over random placements."""
     lines: list[Figures] = []
     for rows in _ROWS:
         events = many_events(rows // len(_METRICS))
@@ -32,7 +32,7 @@ def isolation() -> list[Figures]:
             for refusal in _REFUSALS:
                 random = Random(20260904)
                 costs = [
-                    asyncio.run(_isolate(events, frozenset(random.sample(range(rows), invalid)), refusal))
+                    asyncio.run(_count_inserts(events, frozenset(random.sample(range(rows), invalid)), refusal))
                     for _ in range(_PLACEMENTS)
                 ]
                 line[f"inserts_{refusal}"] = round(mean(inserts for inserts, _ in costs), 1)
@@ -41,18 +41,18 @@ def isolation() -> list[Figures]:
     return lines
 
 
-def always_refused() -> list[Figures]:
-    """Inserts of blocks of a hundred events each, while a rule that cannot be asked about refuses one metric of ten."""
-    return asyncio.run(_blocks())
+def count_quarantine_inserts() -> list[Figures]:
+    """Inserts of blocks of a hundred events each, while the store refuses one metric of ten and names no constraint."""
+    return asyncio.run(_write_blocks())
 
 
-async def _blocks() -> list[Figures]:
-    rule = True
-    store = MemoryStore(lambda row: rule and row.metric == _METRICS[3])
+async def _write_blocks() -> list[Figures]:
+    refuses = True
+    store = MemoryStore(lambda row: refuses and row.metric == _METRICS[3])
     lines: list[Figures] = []
     async with rig(store) as worker:
         for number in range(7):
-            rule = number < _RULED
+            refuses = number < _REFUSED_BLOCKS
             events = [event._replace(completed_at=event.completed_at + number) for event in many_events(100)]
             before = len(store.inserts)
             failed = await worker.writer.write(block_of(events, _METRICS))
@@ -62,8 +62,8 @@ async def _blocks() -> list[Figures]:
     return lines
 
 
-async def _isolate(events: list[Event], invalid: frozenset[int], refusal: str) -> tuple[int, int]:
-    """How many INSERTs it takes, and how many valid rows are refused with others. A row's value is its position."""
+async def _count_inserts(events: list[Event], invalid: frozenset[int], refusal: str) -> tuple[int, int]:
+    """Number of INSERTs, and of valid rows refused with invalid ones. A row's value is its position."""
     store = MemoryStore(lambda row: row.value in invalid, names_constraint=refusal == "constraint")
     async with rig(store) as worker:
         failed = await worker.writer.write(block_of(events, _METRICS))

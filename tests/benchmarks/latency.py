@@ -1,9 +1,8 @@
-"""From the moment at which an event was to be sent to the moment at which a SELECT counts its rows.
+"""The time from the planned sending of an event until a SELECT counts its rows.
 
-The load is open (`load.py`). Queryable is what a second client sees: it asks for `count()` every 10 ms, and a row
-counts as visible at the first answer that is large enough to hold it, the rows taken in the order of `ingested_at`. So
-every latency is rounded up by the time between two answers, never down. The first seconds of a load are offered and not
-counted: a broker that has just started is slow.
+The load is open (`load.py`). A second client queries `count()` every 10 ms. A row is visible at the first count that
+includes it, with the rows in the order of `ingested_at`, so that every latency is rounded up by the time between two
+queries. The first seconds of a load are not counted, because a broker that has just started is slow.
 """
 
 import subprocess
@@ -24,13 +23,13 @@ from tests.benchmarks.worker import wait_until_ready
 
 LOW_LATENCY = {"BATCH_LINGER_MS": "10"}
 _PARTITIONS = 4
-_ASK_SECONDS = 0.01
+_QUERY_SECONDS = 0.01
 _SETTLE_SECONDS = 60.0
 _WARM_UP_SECONDS = 5.0
 
 
-def latency(env: BenchmarkEnvironment, rates: Sequence[int], seconds: float) -> list[Figures]:
-    """One line for each rate, with default settings, and with the low-latency one."""
+def measure_latency(env: BenchmarkEnvironment, rates: Sequence[int], seconds: float) -> list[Figures]:
+    """One line for each rate, with default settings and with those for low latency."""
     lines = []
     for named, settings in (("default", {}), ("low latency", LOW_LATENCY)):
         lines += [{"settings": named, **_measure(env, rate, seconds, settings)} for rate in rates]
@@ -38,8 +37,8 @@ def latency(env: BenchmarkEnvironment, rates: Sequence[int], seconds: float) -> 
 
 
 def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dict[str, str]) -> Figures:
-    topic, table = env.empty_topic(_PARTITIONS), env.table()
-    with WorkerProcess(env.directory, env.environment(topic, table, **settings), env.name()) as worker:
+    topic, table = env.create_empty_topic(_PARTITIONS), env.create_table()
+    with WorkerProcess(env.directory, env.worker_environment(topic, table, **settings), env.new_name()) as worker:
         wait_until_ready(worker)
         cpu = worker.cpu_seconds()
         lasting = _WARM_UP_SECONDS + seconds
@@ -50,13 +49,13 @@ def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dic
             env=environment_without_settings(),
         )
         with load, env.client() as client:
-            seen = _watch(client, table, int(rate * lasting) * len(METRICS))
+            seen = _record_visible_rows(client, table, int(rate * lasting) * len(METRICS))
             if load.wait():
-                raise click.ClickException("the load could not be offered")
+                raise click.ClickException("the load has failed")
             cpu, telemetry = worker.cpu_seconds() - cpu, worker.telemetry()
             planned = client.execute(f"SELECT toUnixTimestamp64Milli(completed_at) FROM {table} ORDER BY ingested_at")  # noqa: S608
     spent, inserts = (telemetry[f"metrics_worker_insert_seconds_{name}"][()] for name in ("sum", "count"))
-    delays = sorted(_delays([one / 1000 for (one,) in planned], seen))
+    delays = sorted(_compute_delays([one / 1000 for (one,) in planned], seen))
     return {
         "events_per_second": rate,
         "seconds": seconds,
@@ -68,8 +67,8 @@ def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dic
     }
 
 
-def _watch(client: Client, table: str, rows: int) -> list[tuple[int, float]]:
-    """How many rows were visible when, whenever that changed."""
+def _record_visible_rows(client: Client, table: str, rows: int) -> list[tuple[int, float]]:
+    """The number of visible rows and the time, at each change."""
     seen: list[tuple[int, float]] = []
     moved = time.monotonic()
     while not seen or seen[-1][0] < rows:
@@ -78,13 +77,13 @@ def _watch(client: Client, table: str, rows: int) -> list[tuple[int, float]]:
             seen.append((count, time.time()))
             moved = time.monotonic()
         if time.monotonic() - moved > _SETTLE_SECONDS:
-            raise click.ClickException(f"{count} rows of {rows}, and no more come")
-        time.sleep(_ASK_SECONDS)
+            raise click.ClickException(f"{count} rows of {rows}, and no progress")
+        time.sleep(_QUERY_SECONDS)
     return seen
 
 
-def _delays(planned: Sequence[float], seen: Sequence[tuple[int, float]]) -> list[float]:
-    """Seconds from plan to sight of each row that counts, the rows in the order in which ClickHouse took them."""
+def _compute_delays(planned: Sequence[float], seen: Sequence[tuple[int, float]]) -> list[float]:
+    """Seconds from plan to visibility of each row after the warm-up; `planned` is in the order of insertion."""
     counts, counted_from = [count for count, _ in seen], min(planned) + _WARM_UP_SECONDS
     places = enumerate(planned, start=1)
     return [seen[bisect_left(counts, place)][1] - when for place, when in places if when >= counted_from]

@@ -1,8 +1,8 @@
-"""An open load: events at a fixed rate, whoever keeps up with them or not.
+"""An open load: events at a fixed rate, whether or not the worker keeps up.
 
 `python -m tests.benchmarks.load SERVERS TOPIC PARTITIONS RATE SECONDS`. Each event says in `completed_at` when it was
-*planned*, to the millisecond, so that a producer that was held up makes the latency worse and not better. So does its
-linger; without one every event would be a batch of its own at the broker, which then is what waits.
+*planned*, to the millisecond, so that a delay of the producer increases the measured latency. So does its linger,
+without which every event would be a batch of its own, and the broker the bottleneck.
 """
 
 import sys
@@ -10,15 +10,15 @@ import time
 from datetime import UTC, datetime
 from random import Random
 
-from tests.benchmarks.environment import fast_producer, produce_patiently
-from tests.benchmarks.events import Shape, event
+from tests.benchmarks.environment import create_producer, produce
+from tests.benchmarks.events import Shape, build_event
 
 _TICK_SECONDS = 0.001
 
 
-def offer(servers: str, topic: str, partitions: int, rate: float, seconds: float) -> None:
-    """Send `rate` events a second for so many seconds; returns when all are acknowledged."""
-    producer = fast_producer(servers)
+def send_load(servers: str, topic: str, partitions: int, rate: float, seconds: float) -> None:
+    """Send `rate` events a second for so many seconds; return when all are acknowledged."""
+    producer = create_producer(servers)
     shape, random = Shape(), Random(20260903)
     count, sent = int(rate * seconds), 0
     began = time.time() + 0.5
@@ -26,7 +26,7 @@ def offer(servers: str, topic: str, partitions: int, rate: float, seconds: float
         due = min(int((time.time() - began) * rate) + 1, count)
         while sent < due:
             planned = datetime.fromtimestamp(began + sent / rate, UTC).isoformat(timespec="milliseconds")
-            produce_patiently(producer, topic, event(shape, random, sent, planned), sent % partitions)
+            produce(producer, topic, build_event(shape, random, sent, planned), sent % partitions)
             sent += 1
         producer.poll(0)
         time.sleep(_TICK_SECONDS)
@@ -35,4 +35,4 @@ def offer(servers: str, topic: str, partitions: int, rate: float, seconds: float
 
 
 if __name__ == "__main__":
-    offer(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5]))
+    send_load(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5]))

@@ -1,6 +1,6 @@
-"""One worker on one core, and two on two, on the same topic.
+"""One worker on one core, and two workers on two, on the same topic.
 
-Broker and engine run on the same cores, so on a machine of two this shows where the machine ends, not the worker.
+Broker and engine use the same cores, so with two cores this shows the limit of the machine, not of the worker.
 """
 
 import os
@@ -15,13 +15,13 @@ from tests.benchmarks.events import Shape
 from tests.benchmarks.worker import wait_until_ready
 
 
-def scaling(env: BenchmarkEnvironment, count: int, runs: int) -> list[Figures]:
+def measure_scaling(env: BenchmarkEnvironment, count: int, runs: int) -> list[Figures]:
     """Medians for one worker and for two, and the ratio, taken within each run."""
     cores = sorted(os.sched_getaffinity(0))[:2]
     one, two = [], []
     for _ in range(runs):
-        one.append(_take(env, count, cores[:1]))
-        two.append(_take(env, count, cores))
+        one.append(_measure(env, count, cores[:1]))
+        two.append(_measure(env, count, cores))
     ratios = [float(b["events_per_second"]) / float(a["events_per_second"]) for a, b in zip(one, two, strict=True)]
     return [
         {"workers": 1, **_median(one), "ratio": 1.0},
@@ -33,19 +33,19 @@ def _median(lines: list[Figures]) -> Figures:
     return {name: median(float(line[name]) for line in lines) for name in lines[0]}
 
 
-def _take(env: BenchmarkEnvironment, count: int, cores: list[int]) -> Figures:
-    topic, table = env.topic(Shape(), count), env.table()
-    environment = env.environment(topic.name, table)
+def _measure(env: BenchmarkEnvironment, count: int, cores: list[int]) -> Figures:
+    topic, table = env.topic(Shape(), count), env.create_table()
+    environment = env.worker_environment(topic.name, table)
     with ExitStack() as started, env.client() as client:
         workers = []
         for core in cores:
-            workers.append(started.enter_context(WorkerProcess(env.directory, environment, env.name())))
+            workers.append(started.enter_context(WorkerProcess(env.directory, environment, env.new_name())))
             _pin(workers[-1].pid, core)
-        # Not both at once are members: the first has all partitions until the second has joined.
+        # The first worker has all partitions until the second has joined.
         for worker in workers:
             wait_until_ready(worker)
         began, before = time.time(), sum(worker.cpu_seconds() for worker in workers)
-        busy = _cpu_of_all()
+        busy = _machine_cpu_seconds()
         ((taken,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
         rows = topic.rows - taken
         while taken < topic.rows:
@@ -53,7 +53,7 @@ def _take(env: BenchmarkEnvironment, count: int, cores: list[int]) -> Figures:
             ((taken,),) = client.execute(f"SELECT uniqExact(execution_id, metric_type) FROM {table}")  # noqa: S608
         ((ended,),) = client.execute(f"SELECT toUnixTimestamp64Milli(max(ingested_at)) FROM {table}")  # noqa: S608
         cpu = sum(worker.cpu_seconds() for worker in workers) - before
-        machine = _cpu_of_all() - busy
+        machine = _machine_cpu_seconds() - busy
     seconds = ended / 1000 - began
     return {
         "events_per_second": round(rows / topic.shape.metrics / seconds),
@@ -67,7 +67,7 @@ def _pin(pid: int, core: int) -> None:
         os.sched_setaffinity(int(task.name), {core})
 
 
-def _cpu_of_all() -> float:
-    """CPU seconds of everything on this machine, but for waiting."""
+def _machine_cpu_seconds() -> float:
+    """CPU seconds of all processes of this machine."""
     user, nice, system, *_ = Path("/proc/stat").read_text().split()[1:]
     return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")

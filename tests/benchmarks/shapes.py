@@ -1,4 +1,4 @@
-"""How the worker's figures change with what is on the topic, and with the size of its batches."""
+"""The worker's figures by kind of event, topic and batch size."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -6,23 +6,21 @@ from statistics import median
 
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
 from tests.benchmarks.events import Shape
-from tests.benchmarks.worker import take_backlog
+from tests.benchmarks.worker import consume_backlog
 
 _BATCHES = (100, 500, 1_000, 2_500, 5_000, 10_000, 20_000)
 _METRICS = (1, 10, 100)
-
-
 _PLAIN = "10 metrics, 4 partitions"
 
 
-def shapes(env: BenchmarkEnvironment, count: int, runs: int, like: str = "") -> list[Figures]:
-    """One line for each shape whose name has `like`: medians, and the ratio to the plain one of the same run."""
+def measure_shapes(env: BenchmarkEnvironment, count: int, runs: int, like: str = "") -> list[Figures]:
+    """One line for each shape whose name contains `like`: medians, and ratios to the plain shape within a run."""
     named = {name: make() for name, make in _topics(env, count) if like in name or name == _PLAIN}
     samples: dict[str, list[Figures]] = {name: [] for name in named}
     for _ in range(runs):
         for name, topic in named.items():
-            samples[name].append(take_backlog(env, topic))
-    return [_line(name, taken, samples[_PLAIN]) for name, taken in samples.items()]
+            samples[name].append(consume_backlog(env, topic))
+    return [_summarize(name, taken, samples[_PLAIN]) for name, taken in samples.items()]
 
 
 def _topics(env: BenchmarkEnvironment, count: int) -> Iterator[tuple[str, Callable[[], Topic]]]:
@@ -50,25 +48,26 @@ def _topics(env: BenchmarkEnvironment, count: int) -> Iterator[tuple[str, Callab
         yield codec, topic(plain, count, codec=codec)
 
 
-def _line(name: str, taken: list[Figures], plain: list[Figures]) -> Figures:
-    rate = [float(one["events_per_second"]) / float(other["events_per_second"]) for one, other in _pairs(taken, plain)]
-    cpu = [float(one["cpu_us_per_event"]) / float(other["cpu_us_per_event"]) for one, other in _pairs(taken, plain)]
+def _summarize(name: str, samples: list[Figures], plain: list[Figures]) -> Figures:
+    rate, cpu = (_median_ratio(samples, plain, figure) for figure in ("events_per_second", "cpu_us_per_event"))
     line: Figures = {"shape": name}
     for figure in ("events", "events_per_second", "rows_per_second", "cpu_us_per_event", "peak_memory_mb", "inserts"):
-        line[figure] = median(float(one[figure]) for one in taken)
-    return line | {"rate_to_plain": round(median(rate), 2), "cpu_to_plain": round(median(cpu), 2)}
+        line[figure] = median(float(one[figure]) for one in samples)
+    return line | {"rate_to_plain": rate, "cpu_to_plain": cpu}
 
 
-def _pairs(one: list[Figures], other: list[Figures]) -> Iterator[tuple[Figures, Figures]]:
-    return zip(one, other, strict=True)
+def _median_ratio(samples: list[Figures], plain: list[Figures], figure: str) -> float:
+    return round(
+        median(float(one[figure]) / float(other[figure]) for one, other in zip(samples, plain, strict=True)), 2
+    )
 
 
-def batches(env: BenchmarkEnvironment, count: int) -> list[Figures]:
-    """Throughput against the size of a batch and metrics per event: what the chart shows."""
+def measure_batches(env: BenchmarkEnvironment, count: int) -> list[Figures]:
+    """Throughput by batch size and metrics per event, for the chart."""
     lines = []
     for metrics in _METRICS:
         topic = env.topic(Shape(metrics), max(count // max(metrics // 10, 1), 1_000))
         for size in _BATCHES:
-            taken = take_backlog(env, topic, BATCH_MAX_EVENTS=str(size))
+            taken = consume_backlog(env, topic, BATCH_MAX_EVENTS=str(size))
             lines.append({"batch_max_events": size, **taken})
     return lines

@@ -1,9 +1,8 @@
-"""What telemetry costs: `python -m tests.benchmarks.telemetry`.
+"""The CPU that telemetry costs: `python -m tests.benchmarks.telemetry`.
 
-The same batch goes through the worker's pipeline again and again, and then through its telemetry alone, in one process.
-Of each the least is taken: whatever else the machine does can only add to it, and the difference of a pipeline with
-telemetry and one without is smaller than that. The rows become columns and go nowhere, and Kafka takes no part, so that
-the share is larger here than in a whole worker, which also fetches, encodes and sends.
+The same batch goes through the worker's pipeline many times, and then through its telemetry alone, in one process. The
+minimum of each counts, because other load can only add to it. Rows become columns and are discarded, and there is no
+Kafka, so that the share is larger than in a whole worker, which also fetches, encodes and sends.
 """
 
 import asyncio
@@ -34,8 +33,8 @@ _METRICS = {f"metric_{number}": number * 1.5 for number in range(10)}
 _SCRAPE_EVERY_SECONDS = 15
 
 
-class _Encoding(NullStore):
-    """Does what of an insert is done in Python before the driver: columns and token."""
+class _EncodingStore(NullStore):
+    """Does the work of an insert before the driver: columns and token."""
 
     async def insert(self, block: Block) -> Outcome:
         block.columns()
@@ -43,13 +42,13 @@ class _Encoding(NullStore):
         return WRITTEN
 
 
-def _pipeline(telemetry: Telemetry) -> Pipeline:
-    store, hold = _Encoding(), Hold()
+def _build_pipeline(telemetry: Telemetry) -> Pipeline:
+    store, hold = _EncodingStore(), Hold()
     writer = Writer(store, hold, RetryPolicy(), telemetry=telemetry)
     return Pipeline(writer, NullDeadLetterSink(), hold, telemetry)
 
 
-def _records() -> list[Record]:
+def _build_records() -> list[Record]:
     now = int(time() * 1000)
     return [
         Record(
@@ -63,11 +62,11 @@ def _records() -> list[Record]:
 
 async def measure() -> dict[str, float]:
     """CPU per event in microseconds, of the whole pipeline and of telemetry alone; its share, and that of scrapes."""
-    records, told = _records(), Telemetry()
-    pipeline = _pipeline(told)
-    whole = [await _timed_batch(pipeline, records) for _ in range(_ROUNDS)]
-    alone = [_timed_telemetry(told, records) for _ in range(_ROUNDS)]
-    scrapes = [_timed_scrape(told) for _ in range(_ROUNDS)]
+    records, telemetry = _build_records(), Telemetry()
+    pipeline = _build_pipeline(telemetry)
+    whole = [await _time_batch(pipeline, records) for _ in range(_ROUNDS)]
+    alone = [_time_telemetry(telemetry, records) for _ in range(_ROUNDS)]
+    scrapes = [_time_scrape(telemetry) for _ in range(_ROUNDS)]
     return {
         "pipeline_microseconds": round(min(whole), 3),
         "telemetry_microseconds": round(min(alone), 3),
@@ -77,28 +76,28 @@ async def measure() -> dict[str, float]:
     }
 
 
-async def _timed_batch(pipeline: Pipeline, records: Sequence[Record]) -> float:
+async def _time_batch(pipeline: Pipeline, records: Sequence[Record]) -> float:
     began = process_time()
     await pipeline.process(records)
     return (process_time() - began) / len(records) * 1e6
 
 
-def _timed_telemetry(told: Telemetry, records: Sequence[Record]) -> float:
-    """Everything that a batch without failures makes of it, one INSERT included."""
+def _time_telemetry(telemetry: Telemetry, records: Sequence[Record]) -> float:
+    """The telemetry of a batch without failures, with one INSERT."""
     began = process_time()
-    with told.batch(records):
-        with InsertAttempts(told) as attempts, attempts.measure(Piece(Block(202601))) as attempt:
+    with telemetry.batch(records):
+        with InsertAttempts(telemetry) as attempts, attempts.measure(Piece(Block(202601))) as attempt:
             attempt.outcome = WRITTEN
-            told.insert_rows.observe(len(records) * len(_METRICS))
-            told.insert_seconds.observe(0.1)
-            told.inserts.labels("written", "").inc()
-        told.settled(len(records), len(records) * 10, len(records) * 10, {}, 0)
+            telemetry.insert_rows.observe(len(records) * len(_METRICS))
+            telemetry.insert_seconds.observe(0.1)
+            telemetry.inserts.labels("written", "").inc()
+        telemetry.settled(len(records), len(records) * 10, len(records) * 10, {}, 0)
     return (process_time() - began) / len(records) * 1e6
 
 
-def _timed_scrape(told: Telemetry) -> float:
+def _time_scrape(telemetry: Telemetry) -> float:
     began = process_time()
-    generate_latest(told.registry)
+    generate_latest(telemetry.registry)
     return process_time() - began
 
 

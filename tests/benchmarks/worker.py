@@ -1,4 +1,4 @@
-"""One worker, a process of its own, taking a backlog: what it costs and how fast it goes."""
+"""One worker process and a backlog: CPU, memory and rate."""
 
 import time
 from statistics import median
@@ -13,25 +13,25 @@ _POLL_SECONDS = 0.1
 _STALLED_SECONDS = 90.0
 
 
-def take_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) -> Figures:
-    """Start a worker on `topic` and wait until every event has come to its end.
+def consume_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) -> Figures:
+    """Start a worker on `topic` and wait until every event is settled.
 
-    Clock and CPU run from the moment that the worker is a member of its group, because the broker decides when that
-    is, to the last row in the table; the CPU is user and system time of the worker's process alone.
+    Time and CPU count from the moment that the worker is a member of its group, because the broker decides when that
+    is, until the last row is in the table. The CPU is user and system time of the worker process alone.
     """
-    table = env.table(ruled=topic.shape.poisoned)
-    environment = env.environment(topic.name, table, **settings)
-    with WorkerProcess(env.directory, environment, env.name()) as worker:
+    table = env.create_table(constrained=topic.shape.poisoned)
+    environment = env.worker_environment(topic.name, table, **settings)
+    with WorkerProcess(env.directory, environment, env.new_name()) as worker:
         wait_until_ready(worker)
         began, cpu_before = time.time(), worker.cpu_seconds()
-        memory = _wait_until_taken(env, worker, topic, table)
+        memory = _wait_until_consumed(env, worker, topic, table)
         cpu, peak, telemetry = worker.cpu_seconds() - cpu_before, worker.peak_memory_bytes(), worker.telemetry()
     dead = sum(telemetry.get("metrics_worker_dead_letters_total", {}).values())
     with env.client() as client:
         ((rows, ended, agreed),) = client.execute(
             f"SELECT count(), toUnixTimestamp64Milli(max(ingested_at)), uniqExact(execution_id) FROM {table}"  # noqa: S608
         )
-        parts = _parts_made(client, table)
+        parts = _count_parts(client, table)
     if rows + dead != topic.rows or (not topic.shape.poisoned and agreed != topic.events):
         raise click.ClickException(f"{rows} rows and {dead} dead letters of {topic.rows} metrics")
     seconds = ended / 1000 - began
@@ -53,26 +53,26 @@ def take_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) -> Fi
 
 
 def wait_until_ready(worker: WorkerProcess) -> None:
-    """Until it is a member of its group."""
+    """Wait until the worker is a member of its group; every 20 ms, because the clock starts then."""
     while worker.readiness():
         time.sleep(_POLL_SECONDS / 5)
 
 
-def _wait_until_taken(env: BenchmarkEnvironment, worker: WorkerProcess, topic: Topic, table: str) -> list[int]:
-    """The worker's memory again and again, in bytes, until it has taken everything.
+def _wait_until_consumed(env: BenchmarkEnvironment, worker: WorkerProcess, topic: Topic, table: str) -> list[int]:
+    """Wait until the worker has consumed everything; returns samples of its memory, in bytes.
 
-    How far it is, the engine is asked, not the worker: a scrape of its telemetry is CPU of the worker.
+    Progress is read from the engine, because a scrape of the worker's telemetry costs CPU of the worker.
     """
     rows, dead, moved = -1, 0, time.monotonic()
     memory: list[int] = []
     with env.client() as client, env.progress() as progress:
-        bar = progress.add_task("a worker takes it", total=topic.rows)
+        bar = progress.add_task("worker consumes", total=topic.rows)
         while rows + dead < topic.rows:
             time.sleep(_POLL_SECONDS)
             memory.append(worker.memory_bytes())
             before = rows, dead
             ((rows,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
-            if topic.shape.poisoned and rows == before[0]:  # it may be only letters that are still to come
+            if topic.shape.poisoned and rows == before[0]:  # the rest may be dead letters
                 dead = int(sum(worker.telemetry().get("metrics_worker_dead_letters_total", {}).values()))
             if (rows, dead) != before:
                 moved = time.monotonic()
@@ -82,8 +82,8 @@ def _wait_until_taken(env: BenchmarkEnvironment, worker: WorkerProcess, topic: T
     return memory
 
 
-def _parts_made(client: Client, table: str) -> int:
-    """Block numbers are given one for each part that an insert makes, in each partition."""
+def _count_parts(client: Client, table: str) -> int:
+    """The number of parts that inserts made: each has its own block number in its partition."""
     ((parts,),) = client.execute(
         "SELECT sum(last) FROM (SELECT max(max_block_number) AS last FROM system.parts "
         "WHERE table = %(table)s GROUP BY partition)",
