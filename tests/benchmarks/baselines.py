@@ -32,18 +32,18 @@ async def insert_each_metric(consumer: AIOKafkaConsumer, client: Client, table: 
 
 async def insert_batches(consumer: AIOKafkaConsumer, client: Client, table: str, count: int) -> int:
     """Gather 5,000 events, insert their rows, commit, and again."""
-    rows = taken = 0
-    while taken < count:
+    rows = consumed = 0
+    while consumed < count:
         batch: list[tuple[object, ...]] = []
         gathered = 0
-        while gathered < 5_000 and taken + gathered < count:
+        while gathered < 5_000 and consumed + gathered < count:
             for records in (await consumer.getmany(timeout_ms=200, max_records=500)).values():
                 for record in records:
                     batch += _rows(record)
                 gathered += len(records)
         await asyncio.to_thread(client.execute, f"INSERT INTO {table} ({COLUMNS}) VALUES", batch)
         await consumer.commit()
-        taken += gathered
+        consumed += gathered
         rows += len(batch)
     return rows
 

@@ -148,11 +148,11 @@ def create_producer(servers: str, codec: str = "none") -> Producer:
     )
 
 
-def produce(producer: Producer, topic: str, value: bytes, partition: int, told: object = None) -> None:
+def produce(producer: Producer, topic: str, value: bytes, partition: int, on_delivery: object = None) -> None:
     """Produce a record; wait while the producer's queue is full."""
     while True:
         try:
-            producer.produce(topic, value, partition=partition, on_delivery=told)  # type: ignore[arg-type]
+            producer.produce(topic, value, partition=partition, on_delivery=on_delivery)  # type: ignore[arg-type]
         except BufferError:
             producer.poll(0.1)
         else:

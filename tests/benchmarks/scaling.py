@@ -46,11 +46,11 @@ def _measure(env: BenchmarkEnvironment, count: int, cores: list[int]) -> Figures
             wait_until_ready(worker)
         began, before = time.time(), sum(worker.cpu_seconds() for worker in workers)
         busy = _machine_cpu_seconds()
-        ((taken,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
-        rows = topic.rows - taken
-        while taken < topic.rows:
+        ((consumed,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
+        rows = topic.rows - consumed
+        while consumed < topic.rows:
             time.sleep(0.05)
-            ((taken,),) = client.execute(f"SELECT uniqExact(execution_id, metric_type) FROM {table}")  # noqa: S608
+            ((consumed,),) = client.execute(f"SELECT uniqExact(execution_id, metric_type) FROM {table}")  # noqa: S608
         ((ended,),) = client.execute(f"SELECT toUnixTimestamp64Milli(max(ingested_at)) FROM {table}")  # noqa: S608
         cpu = sum(worker.cpu_seconds() for worker in workers) - before
         machine = _machine_cpu_seconds() - busy

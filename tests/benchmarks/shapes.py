@@ -20,7 +20,7 @@ def measure_shapes(env: BenchmarkEnvironment, count: int, runs: int, like: str =
     for _ in range(runs):
         for name, topic in named.items():
             samples[name].append(consume_backlog(env, topic))
-    return [_summarize(name, taken, samples[_PLAIN]) for name, taken in samples.items()]
+    return [_summarize(name, figures, samples[_PLAIN]) for name, figures in samples.items()]
 
 
 def _topics(env: BenchmarkEnvironment, count: int) -> Iterator[tuple[str, Callable[[], Topic]]]:
@@ -68,6 +68,6 @@ def measure_batches(env: BenchmarkEnvironment, count: int) -> list[Figures]:
     for metrics in _METRICS:
         topic = env.topic(Shape(metrics), max(count // max(metrics // 10, 1), 1_000))
         for size in _BATCHES:
-            taken = consume_backlog(env, topic, BATCH_MAX_EVENTS=str(size))
-            lines.append({"batch_max_events": size, **taken})
+            figures = consume_backlog(env, topic, BATCH_MAX_EVENTS=str(size))
+            lines.append({"batch_max_events": size, **figures})
     return lines

@@ -76,13 +76,14 @@ def main(
     as_json: bool,
 ) -> None:
     """Fuzz the worker; exits with 1 when a record did not become what the contract says."""
-    usual = (SHORT_SEED, SHORT_RECORDS, SHORT_IN_PROCESS) if short else (_random_seed(), 100_000, 300_000)
-    given = (
-        value if value is not None else default
-        for value, default in zip((seed, records, in_process), usual, strict=True)
+    defaults = (SHORT_SEED, SHORT_RECORDS, SHORT_IN_PROCESS) if short else (_random_seed(), 100_000, 300_000)
+    options = _Options(
+        defaults[0] if seed is None else seed,
+        first,
+        defaults[1] if records is None else records,
+        defaults[2] if in_process is None else in_process,
+        minutes,
     )
-    chosen_seed, chosen_records, chosen_in_process = given
-    options = _Options(chosen_seed, first, chosen_records, chosen_in_process, minutes)
     console = Console(stderr=True)
     console.print(f"seed {options.seed}; the corpus has {len(CORPUS)} records", highlight=False)
     directory = Path(tempfile.mkdtemp(prefix="execution-metrics-fuzz-"))

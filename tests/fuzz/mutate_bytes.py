@@ -10,19 +10,9 @@ if TYPE_CHECKING:
     from random import Random
 
 _STRAY = (
-    b"\x00",
-    b"\xff",
-    b"\xc0\x80",
-    b"\xed\xa0\x80",
-    b"\xf4\x90\x80\x80",
-    b"\xef\xbb\xbf",
-    b'"',
-    b"\\",
-    b"{",
-    b"]",
-    b",",
-    b"\n",
-)
+    b"\x00", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf",
+    b'"', b"\\", b"{", b"]", b",", b"\n",
+)  # fmt: skip
 """Bytes and sequences that parsers treat specially, or that are invalid UTF-8."""
 
 

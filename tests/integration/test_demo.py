@@ -21,8 +21,8 @@ FIRST, SECOND, THIRD = (f"{digit}b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081" for digit 
 COMMAND = [sys.executable, "-m", "deploy.local", "demo"]
 
 
-def demo(tmp_path: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, its temporary files under the test's folder."""
+def run_demo(tmp_path: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo, with its temporary files in the test's folder."""
     finished = subprocess.run(  # noqa: S603 - our own program
         [*COMMAND, *options],
         check=False,
@@ -36,41 +36,41 @@ def demo(tmp_path: Path, *options: str, **environment: str) -> subprocess.Comple
     return finished
 
 
-def line(execution_id: str, metrics: str, **fields: object) -> bytes:
-    """An event whose metrics are written as they are given."""
+def build_line(execution_id: str, metrics: str, **fields: object) -> bytes:
+    """An event with `metrics` as JSON text."""
     document = {"execution_id": execution_id, "agent_name": "triage", "completed_at": "2026-01-31T12:00:00Z"} | fields
     return json.dumps(document | {"metrics": "here"}).replace('"here"', metrics).encode()
 
 
-def test_a_short_demo_balances_and_meets_every_class_of_error(tmp_path: Path) -> None:
-    finished = demo(tmp_path, "--count", "300", "--json")
+def test_a_short_demo_passes_and_has_every_error_class(tmp_path: Path) -> None:
+    finished = run_demo(tmp_path, "--count", "300", "--json")
 
     assert finished.returncode == 0, finished.stderr
-    books: dict[str, Any] = json.loads(finished.stdout)
-    assert books["events"] == 300
-    assert books["events"] == books["events_read"] + books["events_unreadable"] + books["tombstones"]
-    assert books["metrics"] == books["rows"] + books["metrics_dead_lettered"] + books["skipped"]
-    assert books["dead_letters"].keys() == {"invalid_event", "invalid_metric", "row_refused", "too_large"}
-    assert all(books["dead_letters"].values())
-    assert sum(books["dead_letters"].values()) == books["events_unreadable"] + books["metrics_dead_lettered"]
-    assert books["skipped_by_type"].keys() == {"string", "null", "array", "object"}
-    assert (books["lost"], books["duplicates"], books["wrong"], books["uncommitted"]) == (0, 0, 0, 0)
-    assert books["executions_measured"] >= 24
-    assert books["events_per_second"] > 0
+    result: dict[str, Any] = json.loads(finished.stdout)
+    assert result["events"] == 300
+    assert result["events"] == result["events_read"] + result["events_unreadable"] + result["tombstones"]
+    assert result["metrics"] == result["rows"] + result["metrics_dead_lettered"] + result["skipped"]
+    assert result["dead_letters"].keys() == {"invalid_event", "invalid_metric", "row_refused", "too_large"}
+    assert all(result["dead_letters"].values())
+    assert sum(result["dead_letters"].values()) == result["events_unreadable"] + result["metrics_dead_lettered"]
+    assert result["skipped_by_type"].keys() == {"string", "null", "array", "object"}
+    assert (result["lost"], result["duplicates"], result["wrong"], result["uncommitted"]) == (0, 0, 0, 0)
+    assert result["executions_measured"] >= 24
+    assert result["events_per_second"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lines_of_a_file_meet_the_fate_that_is_theirs(tmp_path: Path) -> None:
+def test_each_line_of_a_file_becomes_what_the_contract_says(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_bytes(
         b"\n".join(
             [
-                line(FIRST, '{"cost_usd": 1, "result_success": true, "model": "large", "parent": null}'),
-                line(FIRST, '{"cost_usd": 2, "tokens": 3}'),  # replaces the first cost
-                line(SECOND, '{"score": NaN, "cost_usd": 1e400, "tokens": 5, "execution_time_ms": -1}'),
-                line(THIRD, "{}"),
-                line(THIRD, '{"tokens": 1}', schema_version=2),
-                line("no-uuid", '{"tokens": 1}'),
+                build_line(FIRST, '{"cost_usd": 1, "result_success": true, "model": "large", "parent": null}'),
+                build_line(FIRST, '{"cost_usd": 2, "tokens": 3}'),  # replaces the first cost
+                build_line(SECOND, '{"score": NaN, "cost_usd": 1e400, "tokens": 5, "execution_time_ms": -1}'),
+                build_line(THIRD, "{}"),
+                build_line(THIRD, '{"tokens": 1}', schema_version=2),
+                build_line("no-uuid", '{"tokens": 1}'),
                 b"\xff\xfe garbage \x00",
                 b'{"execution_id": "',
                 b"  ",  # blank: not sent
@@ -79,10 +79,10 @@ def test_lines_of_a_file_meet_the_fate_that_is_theirs(tmp_path: Path) -> None:
         )
     )
 
-    finished = demo(tmp_path, "--events", str(file), "--json", PERSISTENCE_ENABLED="false", KAFKA_TOPIC="elsewhere")
+    finished = run_demo(tmp_path, "--events", str(file), "--json", PERSISTENCE_ENABLED="false", KAFKA_TOPIC="elsewhere")
 
     assert finished.returncode == 0, finished.stderr
-    books = json.loads(finished.stdout)
+    result = json.loads(finished.stdout)
     expected = {
         "events": 9,
         "events_read": 4,
@@ -100,14 +100,14 @@ def test_lines_of_a_file_meet_the_fate_that_is_theirs(tmp_path: Path) -> None:
         "duplicates": 0,
         "balanced": True,
     }
-    assert {name: books[name] for name in expected} == expected
+    assert {name: result[name] for name in expected} == expected
 
 
-def test_without_json_it_prints_a_report(tmp_path: Path) -> None:
+def test_the_demo_prints_a_report_without_json(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
-    file.write_bytes(line(FIRST, '{"tokens": 12345, "score": NaN}'))
+    file.write_bytes(build_line(FIRST, '{"tokens": 12345, "score": NaN}'))
 
-    finished = demo(tmp_path, "--events", str(file), NO_COLOR="1", COLUMNS="80")
+    finished = run_demo(tmp_path, "--events", str(file), NO_COLOR="1", COLUMNS="80")
 
     assert finished.returncode == 0, finished.stderr
     assert "✔ everything accounted for: 0 lost, 0 duplicates" in finished.stdout
@@ -117,15 +117,15 @@ def test_without_json_it_prints_a_report(tmp_path: Path) -> None:
     assert max(map(len, finished.stdout.splitlines())) <= 80
 
 
-def test_a_count_and_a_file_exclude_each_other(tmp_path: Path) -> None:
+def test_count_and_events_exclude_each_other(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.touch()
 
-    assert demo(tmp_path, "--events", str(file), "--count", "5").returncode == 2
+    assert run_demo(tmp_path, "--events", str(file), "--count", "5").returncode == 2
 
 
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_stopped_leaves_nothing(tmp_path: Path, stop_signal: signal.Signals) -> None:
+def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path: Path, stop_signal: signal.Signals) -> None:
     folder, log = tmp_path / "tmp", tmp_path / "log"
     folder.mkdir()
     with log.open("wb") as stderr:

@@ -48,16 +48,16 @@ class MemoryEventSource(EventSource):
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """See `EventSource`. Without records it waits 10 ms at most."""
         self.asked.append(max_records)
-        taken: list[Record] = []
+        polled: list[Record] = []
         if not self._paused:
             for partition, records in self._records.items():
                 begin = self._position.get(partition, self.committed.get(partition, 0))
-                some = [record for record in records if record.offset >= begin][: max_records - len(taken)]
+                some = [record for record in records if record.offset >= begin][: max_records - len(polled)]
                 if some:
                     self._position[partition] = some[-1].offset + 1
-                    taken += some
-        await asyncio.sleep(0 if taken else min(timeout_seconds, 0.01))
-        return taken
+                    polled += some
+        await asyncio.sleep(0 if polled else min(timeout_seconds, 0.01))
+        return polled
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See `EventSource`."""

@@ -1,4 +1,4 @@
-"""The demo's reading of the contract and the worker's: written apart, and of one mind."""
+"""The reference of the demo and the worker's decoder are written independently, and must agree."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
     st.sampled_from([-(2**63), -1, 0, JANUARY_2026, 2**63 - 1]),
 )
 def test_reference_and_worker_agree_on_any_bytes(value: bytes, headers: Headers, timestamp: int) -> None:
-    theirs = read_with_worker(record(value, headers=headers, timestamp=timestamp))
-    assert comparable(read_event(value, headers, timestamp, {})) == comparable(theirs)
+    found = read_with_worker(record(value, headers=headers, timestamp=timestamp))
+    assert comparable(read_event(value, headers, timestamp, {})) == comparable(found)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b"1", encoded(event_without("agent_name"))])
-def test_what_is_no_event_has_no_owner(value: bytes) -> None:
+def test_an_invalid_event_has_no_owner(value: bytes) -> None:
     assert read_event(value, (), 0) == Reading()
 
 
-def test_a_structured_cloudevent_is_read_by_its_data() -> None:
+def test_the_data_of_a_structured_cloudevent_is_the_event() -> None:
     envelope = encoded({"specversion": "1.0", "data": event()})
 
     assert read_event(envelope, STRUCTURED, 0) == read_event(encoded(event()), (), 0)
@@ -67,7 +67,9 @@ def test_a_structured_cloudevent_is_read_by_its_data() -> None:
         (b"application/json", event(), True),
     ],
 )
-def test_envelopes_are_read_by_both_alike(content_type: bytes, envelope: dict[str, object], readable: bool) -> None:
+def test_reference_and_worker_agree_on_envelopes(
+    content_type: bytes, envelope: dict[str, object], readable: bool
+) -> None:
     headers = (("content-type", content_type),)
     reading = read_event(encoded(envelope), headers, 0, {})
 
@@ -77,7 +79,7 @@ def test_envelopes_are_read_by_both_alike(content_type: bytes, envelope: dict[st
 
 @pytest.mark.parametrize("levels", [10, 980, MAX_LEVELS, MAX_LEVELS + 1, 100_000])
 @pytest.mark.parametrize("beside", ["1", "NaN"])
-def test_as_many_levels_as_the_contract_allows_whichever_parser_reads_them(levels: int, beside: str) -> None:
+def test_reference_and_worker_allow_the_same_number_of_levels(levels: int, beside: str) -> None:
     nested = "[" * (levels - 2) + "]" * (levels - 2)
     value = json.dumps(event(metrics={"a": 7, "b": "@"})).replace('"@"', f'{nested}, "c": {beside}').encode()
     reading = read_event(value, (), 0, {})
