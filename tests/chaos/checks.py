@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.chaos.workers import Worker
 
 _PROBE_SECONDS = 15.0
-"""Longest wait between two probes of an unavailable store: `worker.core.retry.UNTIL_DONE`."""
+"""Longest wait between two probes of an unavailable store: `worker.core.retry.FOREVER`."""
 _GRACE_SECONDS = 5.0
 """On a busy machine: to connect, and for the first insert after the probe."""
 _SHUTDOWN_SECONDS = float(SHORT_TIMES["SHUTDOWN_TIMEOUT_SECONDS"])

@@ -15,7 +15,7 @@ class MemoryEventSource(EventSource):
         commits: the offsets of each commit, refused ones too.
         refuse_commits: while true commits fail, as after a rebalance.
         asked: `max_records` of each poll.
-        idles: number of calls of `idle`.
+        idles: number of calls of `pause`.
     """
 
     def __init__(self, records: Sequence[Record] = (), committed: Mapping[Partition, int] | None = None) -> None:
