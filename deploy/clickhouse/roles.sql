@@ -17,8 +17,8 @@
 CREATE ROLE IF NOT EXISTS metrics_worker;
 GRANT INSERT ON metrics.execution_metrics TO metrics_worker;
 
--- `metrics-worker migrate`: creates and alters tables and views, records the applied migrations, and drops only its own lock
--- tables. ClickHouse requires more rights than that:
+-- `metrics-worker migrate`: creates and alters tables and views and records the applied migrations. ClickHouse requires
+-- more rights than that:
 --   - The refreshable view of the days runs as its definer, the user of the migration. At its creation and before every
 --     refresh ClickHouse requires SELECT, INSERT, CREATE TABLE and DROP TABLE on the whole database, because it fills a
 --     table `.tmp.inner_id…`, exchanges it for the old one and drops that (StorageMaterializedView.cpp, `prepareRefresh`;

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import LOOPBACK, free_port
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migration import known_migrations
+from worker.clickhouse.migrations import known_migrations
 from worker.clickhouse.topology import Topology
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from deploy.local.broker import create_topics
 from deploy.local.stack import Stack
 from tests.benchmarks.events import Shape, generate_events
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 Figures = dict[str, int | float | str]
 
@@ -88,7 +88,7 @@ class BenchmarkEnvironment:
         """
         name = self.new_name()
         engine = self.stack.engine
-        migrate(ClickHouseTarget(engine.host, engine.port, self.stack.database, table=name), lambda _: None)
+        migrate(ClickHouseTarget(engine.host, engine.port, self.stack.database, table=name))
         with self.client() as client:
             client.execute(f"DROP VIEW {name}_per_day_refresh")
             if constrained:

@@ -6,8 +6,8 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
 from worker.observability.telemetry import Telemetry
 
@@ -16,7 +16,7 @@ from worker.observability.telemetry import Telemetry
 def target(engine: EngineProcess, clickhouse: Client, database: str) -> ClickHouseTarget:
     """A migrated table of the test's own, whose metric values must not be negative."""
     target = ClickHouseTarget(engine.host, engine.port, database, timeout_seconds=10.0)
-    migrate(target, lambda _: None)
+    migrate(target)
     clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")
     return target
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clickhouse_driver import Client
 
-from worker.clickhouse.migration import known_migrations
+from worker.clickhouse.migrations import known_migrations
 
 _FILE = Path(__file__).parents[2] / "deploy" / "clickhouse" / "roles.sql"
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import LOOPBACK
 from tests.support.events import block_of, many_events
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import StoreError
 from worker.core.outcome import WRITTEN, OutcomeKind
@@ -135,7 +135,7 @@ async def test_password_changed_in_its_file_is_used_without_a_restart(tmp_path: 
         with engine.client() as client:
             client.execute("CREATE DATABASE metrics")
         target = ClickHouseTarget(engine.host, engine.port, "metrics", password=Secret("first", file))
-        migrate(target, lambda _: None)
+        migrate(target)
         store = ClickHouseStore(target, 1, Telemetry())
         assert await store.insert(block_of(many_events(2), ["a"])) == WRITTEN
         engine.change_password("second")
@@ -154,7 +154,7 @@ async def test_password_changed_before_the_server_fails_no_insert(tmp_path: Path
         with engine.client() as client:
             client.execute("CREATE DATABASE metrics")
         target = ClickHouseTarget(engine.host, engine.port, "metrics", password=Secret("first", file))
-        migrate(target, lambda _: None)
+        migrate(target)
         store = ClickHouseStore(target, 1, Telemetry())
         assert await store.insert(block_of(many_events(2), ["a"])) == WRITTEN
         file.write_text("second\n")
@@ -178,7 +178,7 @@ async def test_changed_key_and_key_password_are_used_without_a_restart(
         key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
 
     change("first")
-    migrate(encrypted, lambda _: None)
+    migrate(encrypted)
     store = ClickHouseStore(encrypted, 1, Telemetry())
     assert await store.insert(block_of(many_events(2), ["a"])) == WRITTEN
     change("second")

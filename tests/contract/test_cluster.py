@@ -14,11 +14,9 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
-from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.ledger import Ledger
-from worker.clickhouse.lock import MigrationLock
-from worker.clickhouse.migration import known_migrations
-from worker.clickhouse.migrations import Migrations
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.migration_history import MigrationHistory
+from worker.clickhouse.migrations import Migrations, known_migrations
 from worker.clickhouse.table_check import schema_differences
 from worker.clickhouse.topology import Topology
 
@@ -51,10 +49,10 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
 @pytest.fixture(scope="module")
 def made(member: EngineProcess) -> Iterator[Client]:
     """A client of the database in which every CREATE has run, each twice, as after a crash."""
-    ledger = Ledger(target(member), TOPOLOGY)
+    history, _ = MigrationHistory(target(member), TOPOLOGY).record_statements("", "")
     with member.client(TOPOLOGY.database) as client:
         for migration in known_migrations():
-            for statement in [ledger.begin_statement, *migration.statements(TOPOLOGY)] * 2:
+            for statement in [history, *migration.statements(TOPOLOGY)] * 2:
                 if not statement.startswith("ALTER"):
                     client.execute(statement.replace(ON_CLUSTER, ""))
         yield client
@@ -73,28 +71,6 @@ def test_every_statement_is_for_every_server_and_clickhouse_parses_it(engine: En
             if not statement.startswith("INSERT"):
                 assert ON_CLUSTER in statement
                 client.execute(f"EXPLAIN AST {statement}")
-
-
-def test_the_lock_is_one_for_every_server(
-    monkeypatch: pytest.MonkeyPatch, engine: EngineProcess, database: str
-) -> None:
-    there = ClickHouseTarget(engine.host, engine.port, database)
-    lock = MigrationLock(there, replace(TOPOLOGY, database=database))
-    ran: list[str] = []
-
-    def run(statement: str) -> None:
-        ran.append(statement)
-        run_statement(there, statement.replace(ON_CLUSTER, ""))
-
-    monkeypatch.setattr(lock, "_run", run)
-    lock.acquire()
-    lock.renew()
-    lock.release()
-    assert [statement.split()[0] for statement in ran] == ["CREATE", "ALTER", "DROP"]
-    with engine.client(database) as client:
-        for statement in ran:
-            assert ON_CLUSTER in statement
-            client.execute(f"EXPLAIN AST {statement}")
 
 
 def test_rows_are_replicated_and_the_name_that_people_use_is_of_all_shards(made: Client) -> None:

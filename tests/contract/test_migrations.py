@@ -1,4 +1,4 @@
-"""Migrations on the real engine: whatever state they find, they leave the same schema, and one does it at a time."""
+"""Migrations on the real engine: whatever state they find, and however many run at once, they leave the same schema."""
 
 import threading
 from collections.abc import Sequence
@@ -10,12 +10,9 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.lock import Held, MigrationLock
-from worker.clickhouse.migration import Migration, known_migrations
-from worker.clickhouse.migrations import Migrations, MigrationState
+from worker.clickhouse.migrations import Migration, Migrations, MigrationState, known_migrations
 from worker.clickhouse.topology import Topology
-from worker.core.errors import DependencyError, MigrationChanged, MigrationLocked, StoreError
-from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.errors import DependencyError, MigrationChanged
 
 KNOWN = known_migrations()
 STATEMENTS = [
@@ -31,18 +28,15 @@ def empty(engine: EngineProcess, database: str) -> ClickHouseTarget:
     return ClickHouseTarget(engine.host, engine.port, database, timeout_seconds=20.0)
 
 
-def topology(target: ClickHouseTarget) -> Topology:
-    return Topology(target.database, target.table)
-
-
 def apply(target: ClickHouseTarget, known: Sequence[Migration] | None = None, days: int | None = None) -> list[str]:
-    told: list[str] = []
-    Migrations(target, None, days, known).apply(told.append)
-    return told
+    """Apply `known`, by default all; the lines of progress."""
+    lines: list[str] = []
+    assert Migrations(target, None, days, known).apply(lines.append) == len(lines)
+    return lines
 
 
 def schema(target: ClickHouseTarget) -> dict[str, str]:
-    """Everything in the database as ClickHouse would make it again."""
+    """The statement that creates each table and view of the database, by name."""
     rows = run_statement(
         target,
         "SELECT name, replaceAll(create_table_query, currentDatabase() || '.', '') FROM system.tables "
@@ -52,59 +46,92 @@ def schema(target: ClickHouseTarget) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def right(engine: EngineProcess) -> dict[str, str]:
+def expected_schema(engine: EngineProcess) -> dict[str, str]:
     """The schema that an empty database gets."""
     with engine.client() as client:
-        client.execute("CREATE DATABASE right_schema")
-        target = ClickHouseTarget(engine.host, engine.port, "right_schema")
+        client.execute("CREATE DATABASE expected_schema")
+        target = ClickHouseTarget(engine.host, engine.port, "expected_schema")
         apply(target)
         found = schema(target)
-        client.execute("DROP DATABASE right_schema SYNC")
+        client.execute("DROP DATABASE expected_schema SYNC")
     return found
 
 
-class TestOneSchema:
-    def test_an_empty_database_gets_every_migration_in_order(
-        self, empty: ClickHouseTarget, right: dict[str, str]
+class TestSchema:
+    def test_empty_database_gets_every_migration_in_order(
+        self, empty: ClickHouseTarget, expected_schema: dict[str, str]
     ) -> None:
         assert apply(empty) == [f"applied {migration.name}" for migration in KNOWN]
-        assert schema(empty) == right
-        assert {"execution_metrics", "execution_metrics_deduplicated", "execution_metrics_per_day"} < right.keys()
-        assert not [name for name in right if "lock" in name]
+        assert schema(empty) == expected_schema
+        assert {"execution_metrics", "execution_metrics_deduplicated", "execution_metrics_per_day"} < schema(
+            empty
+        ).keys()
+        assert apply(empty) == []
+        assert schema(empty) == expected_schema
 
     @pytest.mark.parametrize(("number", "statement"), STATEMENTS)
-    def test_every_earlier_state_comes_to_the_same(
-        self, empty: ClickHouseTarget, right: dict[str, str], number: int, statement: int
+    def test_run_that_was_cut_off_after_any_statement_is_completed(
+        self, empty: ClickHouseTarget, expected_schema: dict[str, str], number: int, statement: int
     ) -> None:
-        """Those before `number` were applied, and of that one what goes up to `statement`, when all was cut off."""
+        """The migrations before `number` were applied, and the statements of that one up to `statement` have run."""
         apply(empty, KNOWN[:number])
-        for done in KNOWN[number].statements(topology(empty))[: statement + 1]:
+        for done in KNOWN[number].statements(Topology(empty.database, empty.table))[: statement + 1]:
             run_statement(empty, done)
         assert apply(empty) == [f"applied {migration.name}" for migration in KNOWN[number:]]
-        assert schema(empty) == right
-        assert apply(empty) == []
+        assert schema(empty) == expected_schema
 
-    def test_the_sql_of_a_dry_run_comes_to_the_same_by_hand(
-        self, empty: ClickHouseTarget, right: dict[str, str]
+    def test_four_runs_at_once_leave_the_same_schema_as_one(
+        self, empty: ClickHouseTarget, expected_schema: dict[str, str]
+    ) -> None:
+        together = threading.Barrier(4)
+
+        def run(_: int) -> None:
+            together.wait()
+            apply(empty, days=90)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(run, range(4)))
+        apply(empty, days=0)
+        assert schema(empty) == expected_schema
+        assert set(Migrations(empty).status().values()) == {MigrationState.APPLIED}
+
+    def test_migration_that_another_run_has_applied_meanwhile_is_skipped(self, empty: ClickHouseTarget) -> None:
+        """A slow run must not bring back the view that a newer migration has replaced."""
+        view = "CREATE OR REPLACE VIEW {table}_x AS SELECT "
+        known = [Migration("0001.sql", f"{view}1;\n"), Migration("0002.sql", f"{view}2;\n")]
+        lines: list[str] = []
+
+        def run_newer(line: str) -> None:
+            if not lines:
+                apply(empty, [*known, Migration("0003.sql", f"{view}3;\n")])
+            lines.append(line)
+
+        assert Migrations(empty, known=known).apply(run_newer) == 1
+        assert run_statement(empty, "SELECT * FROM execution_metrics_x") == [(3,)]
+
+    def test_sql_of_a_dry_run_makes_the_same_schema_by_hand(
+        self, empty: ClickHouseTarget, expected_schema: dict[str, str]
     ) -> None:
         planned = Migrations(empty).plan()
         assert schema(empty) == {}, "a dry run must change nothing"
         for statement in planned:
             run_statement(empty, statement)
-        assert schema(empty) == right
+        assert schema(empty) == expected_schema
         assert set(Migrations(empty).status().values()) == {MigrationState.APPLIED}
         assert Migrations(empty).plan() == []
 
-    def test_another_name_of_the_table_is_carried_through(self, empty: ClickHouseTarget, right: dict[str, str]) -> None:
+    def test_every_name_follows_the_name_of_the_table(
+        self, empty: ClickHouseTarget, expected_schema: dict[str, str]
+    ) -> None:
         apply(replace(empty, table="other"))
         assert schema(empty) == {
-            name.replace("execution_metrics", "other"): made.replace("execution_metrics", "other")
-            for name, made in right.items()
+            name.replace("execution_metrics", "other"): statement.replace("execution_metrics", "other")
+            for name, statement in expected_schema.items()
         }
 
 
-class TestLedger:
-    def test_status_tells_what_is_applied_pending_changed_and_unknown(self, empty: ClickHouseTarget) -> None:
+class TestHistory:
+    def test_status_is_applied_pending_changed_or_unknown(self, empty: ClickHouseTarget) -> None:
         later = Migration("9999_later.sql", "CREATE VIEW IF NOT EXISTS {table}_later AS SELECT 1;")
         apply(empty, [KNOWN[0], KNOWN[1], later])
         known = [KNOWN[0], replace(KNOWN[1], text=KNOWN[1].text + "\n"), *KNOWN[2:]]
@@ -115,7 +142,7 @@ class TestLedger:
             later.name: MigrationState.UNKNOWN,
         }
 
-    def test_a_changed_file_is_refused_before_anything_is_done(self, empty: ClickHouseTarget) -> None:
+    def test_changed_file_is_refused_before_anything_is_done(self, empty: ClickHouseTarget) -> None:
         apply(empty, KNOWN[:1])
         before = schema(empty)
         changed = [replace(KNOWN[0], text=KNOWN[0].text + "\n"), *KNOWN[1:]]
@@ -125,144 +152,29 @@ class TestLedger:
             apply(empty, changed)
         assert schema(empty) == before
 
-    def test_a_statement_that_fails_is_named_and_can_be_repaired(self, empty: ClickHouseTarget) -> None:
+    def test_failed_statement_is_named_and_can_be_repaired(self, empty: ClickHouseTarget) -> None:
         broken = Migration(
             "0001_x.sql", "CREATE VIEW {table}_one AS SELECT 1;\n\nCREATE VIEW {table}_two AS SELECT x;\n"
         )
-        with pytest.raises(DependencyError, match=r"0001_x.sql, statement 2 of 2:\nCREATE VIEW execution_metrics_two"):
+        with pytest.raises(DependencyError, match=r"in 0001_x.sql:\nCREATE VIEW execution_metrics_two"):
             apply(empty, [broken])
         assert set(Migrations(empty, known=[broken]).status().values()) == {MigrationState.PENDING}
-        assert apply(empty, KNOWN) == [f"applied {migration.name}" for migration in KNOWN], "the lock was given up"
+        assert apply(empty, KNOWN) == [f"applied {migration.name}" for migration in KNOWN]
 
-    def test_a_statement_of_a_kind_that_no_cluster_was_thought_of_is_refused(self, empty: ClickHouseTarget) -> None:
-        odd = Migration("0001_x.sql", "TRUNCATE TABLE {table};\n")
+    def test_statement_without_a_form_for_clusters_is_refused(self, empty: ClickHouseTarget) -> None:
+        truncate = Migration("0001_x.sql", "TRUNCATE TABLE {table};\n")
         with pytest.raises(ValueError, match="a migration may CREATE, ALTER or DROP"):
-            apply(empty, [odd])
-
-
-class TestLock:
-    def test_of_many_who_migrate_at_once_each_migration_runs_once(
-        self, empty: ClickHouseTarget, right: dict[str, str]
-    ) -> None:
-        together = threading.Barrier(4)
-
-        def contend(_: int) -> int:
-            together.wait()
-            try:
-                return len(apply(empty))
-            except MigrationLocked:
-                return 0
-
-        with ThreadPoolExecutor(4) as threads:
-            applied = list(threads.map(contend, range(4)))
-        assert sum(applied) in (0, len(KNOWN))  # all may have stepped back from one another
-        apply(empty)
-        assert schema(empty) == right
-        assert run_statement(empty, "SELECT count(), uniqExact(name) FROM execution_metrics_migrations") == [
-            (len(KNOWN), len(KNOWN))
-        ]
-
-    def test_of_many_who_want_it_at_once_no_two_get_it(self, empty: ClickHouseTarget) -> None:
-        together = threading.Barrier(6)
-
-        def contend(number: int) -> bool:
-            lock = MigrationLock(empty, topology(empty), owner=f"contender {number}")
-            together.wait()
-            try:
-                lock.acquire()
-            except MigrationLocked:
-                return False
-            return True
-
-        for _ in range(5):
-            with ThreadPoolExecutor(6) as threads:
-                got = list(threads.map(contend, range(6)))
-            held = MigrationLock(empty, topology(empty)).found()
-            assert sum(got) == len(held) <= 1
-            for lock in held:
-                run_statement(empty, f"DROP TABLE execution_metrics_migrations_lock_{lock.number} SYNC")
-
-    def test_who_finds_it_held_is_told_by_whom_and_how_to_get_out(self, empty: ClickHouseTarget) -> None:
-        lock = MigrationLock(empty, topology(empty), owner="process 7 on a pod's host")
-        lock.acquire()
-        with pytest.raises(
-            MigrationLocked, match=r"process 7 on a pod's host is migrating(.|\n)*\nDROP TABLE (\S+) SYNC"
-        ) as told:
-            apply(empty)
-        run_statement(empty, str(told.value).splitlines()[-1])
-        assert len(apply(empty)) == len(KNOWN)
-
-    def test_one_that_a_crash_left_is_void_in_time_and_taken_over(self, empty: ClickHouseTarget) -> None:
-        crashed = MigrationLock(empty, topology(empty), owner="crashed", lease_seconds=0)
-        crashed.acquire()
-        assert [lock.live for lock in crashed.found()] == [False]
-        assert len(apply(empty)) == len(KNOWN)
-        assert crashed.found() == []
-
-    def test_a_holder_who_was_taken_for_dead_stops_before_his_next_statement(self, empty: ClickHouseTarget) -> None:
-        slow = MigrationLock(empty, topology(empty), owner="slow", lease_seconds=0)
-        slow.acquire()
-        with MigrationLock(empty, topology(empty)).held(), pytest.raises(MigrationLocked, match="has taken over"):
-            slow.renew()
-
-    def test_a_holder_who_was_taken_for_dead_touches_no_later_lock_of_his_number(self, empty: ClickHouseTarget) -> None:
-        slow = MigrationLock(empty, topology(empty), owner="slow", lease_seconds=0)
-        slow.acquire()
-        with MigrationLock(empty, topology(empty)).held():
-            pass
-        third = MigrationLock(empty, topology(empty), owner="third")
-        third.acquire()
-        assert [lock.number for lock in third.found()] == [1], "numbers begin again"
-        with pytest.raises(MigrationLocked, match="has taken over"):
-            slow.renew()
-        slow.release()
-        assert [lock.owner for lock in third.found()] == ["third"]
-
-    def test_two_whose_numbers_differ_do_not_both_hold_it(self, empty: ClickHouseTarget) -> None:
-        """One was slow between looking and creating, while others came, finished, and began again at 1."""
-        now = MigrationLock(empty, topology(empty), owner="now")
-        now.acquire()
-        run_statement(empty, "RENAME TABLE execution_metrics_migrations_lock_1 TO execution_metrics_migrations_lock_7")
-        slow = MigrationLock(empty, topology(empty), owner="slow")
-        looks: list[list[Held]] = [[]]  # the first; what he sees later is what there is
-        slow.found = lambda: looks.pop() if looks else now.found()  # type: ignore[method-assign]
-        with pytest.raises(MigrationLocked, match="now is migrating"):
-            slow.acquire()
-        assert [lock.owner for lock in now.found()] == ["now"]
-
-    def test_lock_is_kept_when_the_outcome_of_the_last_statement_is_not_known(self, empty: ClickHouseTarget) -> None:
-        lock = MigrationLock(empty, topology(empty))
-        broken = Outcome(OutcomeKind.UNAVAILABLE, "NetworkError", "the connection broke")
-        with pytest.raises(StoreError, match="the connection broke"), lock.held():
-            raise StoreError(broken)
-        assert [found.live for found in lock.found()] == [True]
-
-    @pytest.mark.parametrize("kind", [OutcomeKind.MISCONFIGURED, OutcomeKind.REFUSED, OutcomeKind.UNCLASSIFIED])
-    def test_lock_is_released_when_the_server_has_answered_with_an_error(
-        self, empty: ClickHouseTarget, kind: OutcomeKind
-    ) -> None:
-        lock = MigrationLock(empty, topology(empty))
-        with pytest.raises(StoreError), lock.held():
-            raise StoreError(Outcome(kind, "UNKNOWN_TABLE", "the server has answered"))
-        assert lock.found() == []
-
-    def test_a_comment_that_is_not_ours_is_a_live_lock(self, empty: ClickHouseTarget) -> None:
-        run_statement(
-            empty,
-            "CREATE TABLE execution_metrics_migrations_lock_1 (x UInt8) ENGINE = MergeTree ORDER BY x COMMENT 'mine'",
-        )
-        with pytest.raises(MigrationLocked, match="somebody is migrating"):
-            apply(empty)
+            apply(empty, [truncate])
 
 
 class TestRetention:
     @staticmethod
     def ttl(clickhouse: Client) -> str:
-        ((made,),) = clickhouse.execute("SELECT engine_full FROM system.tables WHERE name = 'execution_metrics' "
+        ((engine,),) = clickhouse.execute("SELECT engine_full FROM system.tables WHERE name = 'execution_metrics' "
                                         "AND database = currentDatabase()")  # fmt: skip
-        return str(made.partition(" TTL ")[2].partition(" SETTINGS ")[0])
+        return str(engine.partition(" TTL ")[2].partition(" SETTINGS ")[0])
 
-    def test_is_off_unless_asked_for_and_stays_until_asked_to_go(
+    def test_ttl_is_off_by_default_and_changes_only_with_the_setting(
         self, clickhouse: Client, empty: ClickHouseTarget
     ) -> None:
         apply(empty)
@@ -276,11 +188,11 @@ class TestRetention:
         assert apply(empty, days=0) == ["applied retention: rows are kept for ever"]
         assert self.ttl(clickhouse) == ""
 
-    def test_comes_with_the_first_migration_too(self, clickhouse: Client, empty: ClickHouseTarget) -> None:
+    def test_ttl_is_set_by_the_first_run_too(self, clickhouse: Client, empty: ClickHouseTarget) -> None:
         assert apply(empty, days=90)[-1] == "applied retention: rows are kept 90 days"
         assert self.ttl(clickhouse) == "completed_at + toIntervalDay(90)"
 
-    def test_takes_old_rows_and_neither_new_ones_nor_those_far_in_the_future(
+    def test_ttl_removes_old_rows_and_neither_new_ones_nor_those_far_in_the_future(
         self, clickhouse: Client, empty: ClickHouseTarget
     ) -> None:
         apply(empty, days=90)

@@ -17,7 +17,6 @@ from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
 from worker.clickhouse.types import COLUMN_TYPES
 from worker.core.errors import StoreError
@@ -451,12 +450,3 @@ class TestClickHouse:
         del refused
         # A thread lets go of its work a moment after it has told the loop.
         await asyncio.to_thread(wait_until, lambda: kept() is None, "nobody holds the row")
-
-
-def test_migrating_twice_changes_nothing(clickhouse: Client, target: ClickHouseTarget) -> None:
-    before = clickhouse.execute("SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()")
-    lines: list[str] = []
-    assert migrate(target, lines.append) == 0
-    assert lines == []
-    after = clickhouse.execute("SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()")
-    assert after == before

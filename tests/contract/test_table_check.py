@@ -4,9 +4,9 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migration import known_migrations
-from worker.clickhouse.migrations import migrate
+from worker.clickhouse.migrations import known_migrations
 from worker.clickhouse.table_check import schema_differences
 from worker.clickhouse.topology import Topology
 from worker.core.errors import StoreError
@@ -21,7 +21,7 @@ def there(engine: EngineProcess, database: str) -> ClickHouseTarget:
 
 
 def test_the_migrated_table_fits(there: ClickHouseTarget) -> None:
-    migrate(there, lambda _: None)
+    migrate(there)
     assert schema_differences(there) == []
 
 
@@ -46,7 +46,7 @@ def test_unreachable_server_is_unavailable() -> None:
     ],
 )
 def test_what_an_operator_may_do_to_it_still_fits(clickhouse: Client, there: ClickHouseTarget, change: str) -> None:
-    migrate(there, lambda _: None)
+    migrate(there)
     clickhouse.execute(change)
     assert schema_differences(there) == []
 

@@ -12,9 +12,9 @@ from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
 from tests.support.events import encoded, event
 from tests.support.local import Topics, fresh_name, wait_until
+from tests.support.tables import migrate
 from tests.support.topic import committed, send
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 Environment = dict[str, str]
 StartWorker = Callable[..., WorkerProcess]
@@ -23,7 +23,7 @@ StartWorker = Callable[..., WorkerProcess]
 @pytest.fixture
 def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, database: str) -> dict[str, str]:
     """Environment variables for a worker on the test's topics and its database, which is migrated."""
-    migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
+    migrate(ClickHouseTarget(engine.host, engine.port, database))
     return {
         "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "KAFKA_TOPIC": topics.events,

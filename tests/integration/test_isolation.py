@@ -11,8 +11,8 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.events import JANUARY_2026, Record, encoded, event
 from tests.support.fakes import MemoryDeadLetters
 from tests.support.proxy import FaultProxy
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import ErrorClass
 from worker.core.hold import Hold
@@ -53,7 +53,7 @@ class StoreHarness:
 @pytest.fixture
 def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
     target = ClickHouseTarget(engine.host, engine.port, database)
-    migrate(target, lambda _: None)
+    migrate(target)
     return target
 
 

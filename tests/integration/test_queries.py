@@ -14,8 +14,8 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook import recipes
 from tests.support.local import fresh_name
 from tests.support.rows import METRICS
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 Answer = list[tuple[Any, ...]]
 
@@ -103,7 +103,7 @@ def asked(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Cli
     database = fresh_name("queries")
     with engine.client() as client:
         client.execute(f"CREATE DATABASE {database}")
-        migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
+        migrate(ClickHouseTarget(engine.host, engine.port, database))
     with engine.client(database) as client:
         client.execute("SYSTEM STOP MERGES execution_metrics")  # or they would take away what is repeated
         insert(client, ROWS)

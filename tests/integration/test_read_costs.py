@@ -9,8 +9,8 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook import recipes
 from tests.support.local import fresh_name
 from tests.support.rows import METRICS, insert_rows
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 ROWS = 10_000_000
 STEPS = 10
@@ -25,7 +25,7 @@ def large(engine: EngineProcess) -> Iterator[Client]:
     database = fresh_name("large")
     with engine.client() as client:
         client.execute(f"CREATE DATABASE {database}")
-        migrate(ClickHouseTarget(engine.host, engine.port, database), lambda _: None)
+        migrate(ClickHouseTarget(engine.host, engine.port, database))
     with engine.client(database, send_receive_timeout=600) as client:
         for step in range(STEPS):
             insert_rows(client, ROWS // STEPS, first=step * ROWS // STEPS, of=ROWS)

@@ -19,9 +19,9 @@ from tests.integration.conftest import StartWorker, write_some_blocks
 from tests.support.events import encoded, event, record
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
+from tests.support.tables import migrate
 from tests.support.topic import committed, headers_of, read, send, size
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, RecordPosition, ReplayedRecord
 from worker.dead_letters.dead_letter import WorkerInfo
@@ -200,7 +200,7 @@ async def test_an_outage_is_replayed_when_it_is_over_and_makes_no_letters_meanwh
     with EngineProcess(tmp_path) as engine:
         with engine.client() as client:
             client.execute("CREATE DATABASE metrics")
-        migrate(ClickHouseTarget(engine.host, engine.port, "metrics"), lambda _: None)
+        migrate(ClickHouseTarget(engine.host, engine.port, "metrics"))
         changes = {
             "CLICKHOUSE_PORT": str(engine.port),
             "CLICKHOUSE_DATABASE": "metrics",

@@ -10,8 +10,8 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from tests.support.local import fresh_name
 from tests.support.rows import insert_rows
+from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 ROWS = 1_000_000
 
@@ -49,7 +49,7 @@ def rolled(engine: EngineProcess) -> Iterator[Client]:
     database = fresh_name("roll_ups")
     with engine.client() as client:
         client.execute(f"CREATE DATABASE {database}")
-        migrate(ClickHouseTarget(engine.host, engine.port, database, timeout_seconds=60), lambda _: None)
+        migrate(ClickHouseTarget(engine.host, engine.port, database, timeout_seconds=60))
     with engine.client(database, send_receive_timeout=120) as client:
         client.execute("SYSTEM STOP MERGES execution_metrics")
         insert_rows(client, ROWS, of=ROWS)

@@ -14,9 +14,9 @@ from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import Environment, StartWorker, committed_offsets, write_some_blocks
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
+from tests.support.tables import migrate
 from tests.support.topic import send, size
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 
 def holds(worker: WorkerProcess, reason: str) -> Callable[[], bool]:
@@ -68,7 +68,7 @@ async def test_worker_is_not_ready_when_an_insert_fails_for_ten_seconds_within_i
     engine.start()
     with engine.client() as client:
         client.execute("CREATE DATABASE metrics")
-    migrate(ClickHouseTarget(engine.host, engine.port, "metrics"), lambda _: None)
+    migrate(ClickHouseTarget(engine.host, engine.port, "metrics"))
     worker = start_worker(
         CLICKHOUSE_PORT=str(engine.port),
         CLICKHOUSE_DATABASE="metrics",

@@ -21,9 +21,9 @@ from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import Environment, StartWorker, committed_offsets, write_some_blocks
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
+from tests.support.tables import migrate
 from tests.support.topic import headers_of, read, send, size
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import migrate
 
 TABLE = "SELECT count(), uniqExact(execution_id, metric_type) FROM execution_metrics"
 
@@ -187,7 +187,7 @@ class TestHolding:
             changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "metrics"}
             worker = start_worker(**changes, ON_UNAVAILABLE=policy, RETRY_ATTEMPTS="3", RETRY_FIRST_WAIT_SECONDS="0.01")
             wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "it waits for the migration")
-            migrate(ClickHouseTarget(engine.host, engine.port, "metrics"), lambda _: None)
+            migrate(ClickHouseTarget(engine.host, engine.port, "metrics"))
             with engine.client("metrics") as client:
                 before = await write_some_blocks(environment, client)
                 wait_until(lambda: not worker.readiness(), "it is ready")

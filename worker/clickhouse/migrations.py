@@ -1,21 +1,54 @@
-"""Bring the tables up to date: `schemas/clickhouse/NNNN_*.sql`, in order, each once, by one at a time."""
+"""Creates and alters the tables: runs `schemas/clickhouse/NNNN_*.sql` in the order of their numbers, each file once.
 
+There is no lock. A file whose run was cut off is run again from its first statement, so every statement must do nothing
+where it was done before. For the same reason several runs at once leave the same tables as one.
+"""
+
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
+from importlib.resources import files
+from typing import NamedTuple
 
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.ledger import Ledger
-from worker.clickhouse.lock import MigrationLock
-from worker.clickhouse.migration import Migration, known_migrations
+from worker.clickhouse.migration_history import MigrationHistory
 from worker.clickhouse.retention import retention_statement
 from worker.clickhouse.topology import Topology
 from worker.core.errors import DependencyError, MigrationChanged, StoreError
 
+_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of SQL; `{table}` in it is replaced by the table of the worker."""
+
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, which must not change once it was applied."""
+        return sha256(self.text.encode()).hexdigest()
+
+    def statements(self, topology: Topology) -> list[str]:
+        """The statements for the servers of `topology`, one by one, as ClickHouse wants them."""
+        written = (statement.strip().removesuffix(";") for statement in _COMMENT.sub("", self.text).split(";\n"))
+        return [statement for text in written if text for statement in topology.statements(text)]
+
+
+def known_migrations() -> list[Migration]:
+    """Every migration of this program, in the order of their numbers."""
+    folder = files("schemas") / "clickhouse"
+    found = [Migration(file.name, file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")]
+    return sorted(found, key=lambda migration: migration.name)
+
 
 class MigrationState(StrEnum):
-    """What a migration is like here."""
+    """The state of one migration in one database."""
 
     APPLIED = "applied"
     PENDING = "pending"
@@ -23,15 +56,22 @@ class MigrationState(StrEnum):
     UNKNOWN = "applied, and not known to this version"
 
 
+class _Step(NamedTuple):
+    """Statements to run; for a migration they end with its record in the history."""
+
+    name: str
+    statements: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Migrations:
-    """The migrations of the program, and one server or cluster that they are for.
+    """The migrations of the program for one server or cluster.
 
-    Every method raises DependencyError where the server refuses or cannot be reached.
+    Every method raises DependencyError where ClickHouse refuses or cannot be reached.
 
     Args:
-        cluster: its name in `remote_servers`; None for a server that stands alone.
-        retention_days: how long rows are kept; 0 for ever; None leaves what the table says.
+        cluster: its name in `remote_servers`; None for a single server.
+        retention_days: how long rows are kept; 0 for ever; None leaves the table as it is.
         known: the migrations; those of the program by default.
     """
 
@@ -40,40 +80,46 @@ class Migrations:
     retention_days: int | None = None
     known: Sequence[Migration] | None = None
 
-    def apply(self, told: Callable[[str], None]) -> int:
-        """Do what is not done yet; how many steps that were. `told` hears of each.
+    def apply(self, on_progress: Callable[[str], None]) -> int:
+        """Run every pending step; `on_progress` is called with a line for each.
+
+        Returns:
+            The number of the steps that this call ran.
 
         Raises:
             MigrationChanged: a file was changed after it was applied; nothing is done.
-            MigrationLocked: somebody else is migrating.
         """
-        with self._translated():
-            if not self._steps():  # the ordinary case takes no lock and needs no grant but SELECT
-                return 0
-            lock = MigrationLock(self.target, self._topology)
-            with lock.held():
-                steps = self._steps()  # again: whoever held the lock before has done some
-                for step in steps:
-                    step.take(self.target, lock)
-                    told(f"applied {step.name}")
-            return len(steps)
+        done = 0
+        with self._dependency_errors():
+            for step in self._pending():
+                if step.name in self._history.load_checksums():
+                    continue  # another run has applied it meanwhile; running it later could undo a newer migration
+                for statement in step.statements:
+                    self._run(step, statement)
+                on_progress(f"applied {step.name}")
+                done += 1
+        return done
 
     def plan(self) -> list[str]:
-        """The statements that `apply` would run, but for those of its lock, in order."""
-        with self._translated():
-            return [statement for step in self._steps() for statement in step.statements_with_record]
+        """The statements that `apply` would run, in order."""
+        with self._dependency_errors():
+            return [statement for step in self._pending() for statement in step.statements]
 
     def status(self) -> dict[str, MigrationState]:
-        """Every migration that is known or was applied, in the order of their numbers."""
-        with self._translated():
-            applied = self._ledger.applied()
+        """The state of every migration that is known or was applied, in the order of their numbers."""
+        with self._dependency_errors():
+            applied = self._history.load_checksums()
         known = {migration.name: migration for migration in self._known}
         return {name: _state(known.get(name), applied.get(name)) for name in sorted(known | applied)}
 
-    def _steps(self) -> list["_Step"]:
-        return list(self._numbered(self._ledger.applied())) + list(self._retention())
+    def _pending(self) -> list[_Step]:
+        steps = list(self._pending_migrations(self._history.load_checksums()))
+        if statement := retention_statement(self.target, self._topology, self.retention_days):
+            kept = f"{self.retention_days} days" if self.retention_days else "for ever"
+            steps.append(_Step(f"retention: rows are kept {kept}", [statement]))
+        return steps
 
-    def _numbered(self, applied: Mapping[str, str]) -> Iterator["_Step"]:
+    def _pending_migrations(self, applied: Mapping[str, str]) -> Iterator[_Step]:
         for migration in self._known:
             match _state(migration, applied.get(migration.name)):
                 case MigrationState.CHANGED:
@@ -84,13 +130,15 @@ class Migrations:
                         "the next number."
                     )
                 case MigrationState.PENDING:
-                    yield _Step(migration, migration.name, migration.statements(self._topology), self._ledger)
+                    record = self._history.record_statements(migration.name, migration.checksum)
+                    yield _Step(migration.name, [*migration.statements(self._topology), *record])
 
-    def _retention(self) -> Iterator["_Step"]:
-        statement = retention_statement(self.target, self._topology, self.retention_days)
-        if statement:
-            kept = f"{self.retention_days} days" if self.retention_days else "for ever"
-            yield _Step(None, f"retention: rows are kept {kept}", [statement], self._ledger)
+    def _run(self, step: _Step, statement: str) -> None:
+        try:
+            run_statement(self.target, statement)
+        except StoreError as error:
+            error.args = (f"{error}\nin {step.name}:\n{statement}",)
+            raise
 
     @property
     def _known(self) -> Sequence[Migration]:
@@ -101,53 +149,20 @@ class Migrations:
         return Topology(self.target.database, self.target.table, self.cluster)
 
     @property
-    def _ledger(self) -> Ledger:
-        return Ledger(self.target, self._topology)
+    def _history(self) -> MigrationHistory:
+        return MigrationHistory(self.target, self._topology)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _dependency_errors(self) -> Iterator[None]:
         try:
             yield
         except StoreError as error:
             raise DependencyError(f"ClickHouse {self.target.host}:{self.target.port}: {error.name}: {error}") from error
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Statements to run, and what to write down when they ran."""
-
-    migration: Migration | None
-    name: str
-    statements: Sequence[str]
-    ledger: Ledger
-
-    def take(self, target: ClickHouseTarget, lock: MigrationLock) -> None:
-        for number, statement in enumerate(self.statements, start=1):
-            lock.renew()
-            try:
-                run_statement(target, statement)
-            except StoreError as error:
-                error.args = (f"{error}\nin {self.name}, statement {number} of {len(self.statements)}:\n{statement}",)
-                raise
-        if self.migration:
-            self.ledger.begin()
-            self.ledger.record(self.migration)
-
-    @property
-    def statements_with_record(self) -> list[str]:
-        if not self.migration:
-            return list(self.statements)
-        return [*self.statements, self.ledger.begin_statement, self.ledger.record_statement(self.migration)]
-
-
-def migrate(target: ClickHouseTarget, told: Callable[[str], None], cluster: str | None = None) -> int:
-    """Apply every migration that is not applied yet; see `Migrations.apply`."""
-    return Migrations(target, cluster).apply(told)
-
-
-def _state(known: Migration | None, applied: str | None) -> MigrationState:
+def _state(known: Migration | None, applied_checksum: str | None) -> MigrationState:
     if known is None:
         return MigrationState.UNKNOWN
-    if applied is None:
+    if applied_checksum is None:
         return MigrationState.PENDING
-    return MigrationState.APPLIED if applied == known.checksum else MigrationState.CHANGED
+    return MigrationState.APPLIED if applied_checksum == known.checksum else MigrationState.CHANGED

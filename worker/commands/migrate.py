@@ -4,7 +4,7 @@ import click
 
 from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.commands.command_line import load_settings, print_json, print_stderr
-from worker.core.errors import MigrationChanged, MigrationLocked
+from worker.core.errors import MigrationChanged
 from worker.settings.loading import Dependency
 from worker.settings.targets import clickhouse_target
 
@@ -15,13 +15,11 @@ from worker.settings.targets import clickhouse_target
 def migrate(context: click.Context, dry_run: bool) -> None:
     """Create or update the tables and views in ClickHouse.
 
-    Each SQL file runs once, in order, in one process at a time. A process that dies while it migrates leaves a lock,
-    which expires ten minutes after its last statement; the message says how to remove it earlier. With
-    CLICKHOUSE_CLUSTER the tables are created on every server of the cluster; with CLICKHOUSE_RETENTION_DAYS rows are
-    deleted after so many days.
+    Each SQL file runs once, in order; several runs at once do no harm. With CLICKHOUSE_CLUSTER the tables are created
+    on every server of the cluster; with CLICKHOUSE_RETENTION_DAYS rows are deleted after so many days.
 
-    Exit codes: 0 done, 1 another process is migrating, 2 wrong configuration, or a file was changed after it was
-    applied, 3 ClickHouse refuses or cannot be reached.
+    Exit codes: 0 done, 2 wrong configuration, or a file was changed after it was applied, 3 ClickHouse refuses or
+    cannot be reached.
     """
     if context.invoked_subcommand:
         return
@@ -33,9 +31,9 @@ def migrate(context: click.Context, dry_run: bool) -> None:
         else:
             applied = migrations.apply(print_stderr)
             print_stderr(f"{applied} applied" if applied else "nothing to apply")
-    except (MigrationChanged, MigrationLocked) as error:
+    except MigrationChanged as error:
         print_stderr(str(error))
-        raise SystemExit(2 if isinstance(error, MigrationChanged) else 1) from error
+        raise SystemExit(2) from error
 
 
 @migrate.command()

@@ -4,7 +4,6 @@ WorkerError
 ├── SettingsError            a variable is missing or wrong: the program does not start (exit 2)
 ├── DependencyError          Kafka or ClickHouse cannot be reached, or lacks a topic, table or right (exit 3)
 ├── MigrationChanged         a migration file has changed since it was applied (exit 2)
-├── MigrationLocked          another process is migrating (exit 1)
 ├── InvalidEvent             a record is not a valid event: it is dead-lettered as a whole
 ├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
 └── StoreError               a statement failed in ClickHouse or in the connection: see its `outcome`
@@ -40,10 +39,6 @@ class DependencyError(WorkerError):
 
 class MigrationChanged(WorkerError):
     """A migration file has changed since it was applied, so that the state of the tables is unknown."""
-
-
-class MigrationLocked(WorkerError):
-    """Another process is migrating the same tables. The message says which, and what to do if it is dead."""
 
 
 class InvalidEvent(WorkerError):
