@@ -22,7 +22,7 @@ from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import OFF, Tracing
 from worker.ports import DeadLetterSink
-from worker.writing.budget import IsolationBudget
+from worker.writing.splitting import SplitBudget
 from worker.writing.writer import Writer
 
 MAX_ROWS = 200_000
@@ -85,7 +85,7 @@ class Pipeline:
 
     async def _write_blocks(self, blocks: Sequence[Block]) -> list[FailedMetric]:
         """Write all blocks at once, so that a month that the store does not accept does not delay the others."""
-        budget = IsolationBudget()
+        budget = SplitBudget()
         writing = [
             asyncio.create_task(self._write_block(block, budget), name=f"write-{block.month}") for block in blocks
         ]
@@ -95,7 +95,7 @@ class Pipeline:
             for task in writing:
                 task.cancel()
 
-    async def _write_block(self, block: Block, budget: IsolationBudget) -> list[FailedMetric]:
+    async def _write_block(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
         with self._tracing.span("write", rows=len(block), month=block.month):
             return await self._writer.write(block, budget)
 

@@ -1,15 +1,16 @@
-"""Constraints of the table: the store says which rows of a block violate one, all in one answer.
+"""Constraints of the table: the store evaluates one over a block, so that one query finds all rows that violate it.
 
-ClickHouse refuses a block with a row that violates a constraint as a whole, and names one such row. To find the others
-by inserting costs an INSERT for each, at least. But a constraint is an expression, and the store can evaluate it over
-the rows without writing them:
+ClickHouse refuses the whole block for one row that violates a constraint, and names one such row. To find the others by
+INSERTs costs at least one INSERT each. But a constraint is an expression, and the store can evaluate it over the rows
+without writing them:
 
-- Of a refused block the store is asked which rows violate the constraint; the others go in with one INSERT.
-- A constraint that has refused a row is remembered. From then on the store is asked before the INSERT, and the rows
-  that violate it are inserted after the others, by themselves. They are still inserted: a constraint that was dropped
-  refuses nothing, and is forgotten. So is one that no row of `_FORGET_AFTER_BLOCKS` blocks has violated.
-- Where it cannot be evaluated, because it names a column that the worker does not write, or is that of another table,
-  the block is bisected. It is evaluated again after a while, and sooner where the store did not answer.
+- When a block is refused, the store is asked which rows violate the constraint; the others are written by one INSERT.
+- A constraint that has refused a row is remembered. Later blocks are checked against it before the INSERT, and their
+  violating rows are inserted after the others, by themselves. They are still inserted, because the constraint may have
+  been dropped: then they are written, and the constraint is forgotten. It is forgotten too when
+  `_BLOCKS_TO_FORGET` blocks in a row had no violation.
+- A constraint that cannot be evaluated, because it names a column that the worker does not write or is of another
+  table, is skipped for many blocks, and for a few blocks when the store did not answer. Then the block is bisected.
 """
 
 from collections import OrderedDict
@@ -25,103 +26,108 @@ from worker.ports import Store
 
 log = structlog.get_logger(__name__)
 
-_FORGET_AFTER_BLOCKS = 10
+_BLOCKS_TO_FORGET = 10
 """A needless SELECT costs a fifth of an INSERT; an INSERT that is refused for want of it, more than half."""
+_BLOCKS_TO_SKIP_UNANSWERED = 10
+"""Each block would wait for the store in vain."""
+_BLOCKS_TO_SKIP_UNEVALUABLE = 1_000
+"""A grant or a column may be added later."""
 _MAX_REMEMBERED = 4
-_BLOCKS_AFTER_FAILURE = 10
-"""Blocks for which a constraint is not evaluated after the store did not answer: to wait for each would delay all."""
-_BLOCKS_AFTER_UNEVALUABLE = 1_000
-"""The same, where it cannot be evaluated: a grant may be given later."""
 _MAX_SKIPPED = 100
 _INSERT_FAILS_TOO = (OutcomeKind.UNAVAILABLE, OutcomeKind.TOO_LARGE, OutcomeKind.REFUSED)
 
 
-class Constraints:
-    """Remembers the constraints that have lately refused rows.
+class ConstraintChecker:
+    """Finds the rows that violate a constraint, and remembers the constraints that have lately refused rows.
 
     Args:
-        store: what is asked.
-        telemetry: counts the questions.
+        store: evaluates the constraints.
+        telemetry: counts the evaluations.
+
+    Attributes:
+        is_needed: whether a constraint has refused rows since the start.
     """
 
     def __init__(self, store: Store, telemetry: Telemetry) -> None:
         self._store = store
         self._telemetry = telemetry
-        self._blocks_since_violation: OrderedDict[Constraint, int] = OrderedDict()
         self._blocks = 0
+        self._blocks_since_violation: OrderedDict[Constraint, int] = OrderedDict()
         self._skipped_until: OrderedDict[Constraint, int] = OrderedDict()
+        self.is_needed = False
 
     async def find_violating(self, outcome: Outcome, block: Block) -> Sequence[int]:
-        """Positions of the rows that violate the constraint that refused `block`; empty where that is not known."""
+        """Positions of the rows that violate the constraint that refused `block`; empty where they are not known."""
         constraint = outcome.constraint
         if outcome.kind is not OutcomeKind.REFUSED or constraint is None or len(block) == 1:
             return ()
+        self.is_needed = True
         if self._blocks < self._skipped_until.get(constraint, 0):
             return ()
-        positions = await self._ask(constraint, block)
+        positions = await self._evaluate(constraint, block)
         if positions is None:
             return ()
         if not positions or (outcome.row is not None and outcome.row not in positions):
             self._skip_unevaluable(constraint, "the answer lacks the row that the store has named")
             return ()
-        self._remember(constraint)
+        self._blocks_since_violation[constraint] = 0
+        _drop_oldest(self._blocks_since_violation, constraint, _MAX_REMEMBERED)
         return positions
 
     async def separate_violating(self, block: Block) -> tuple[Block, Block]:
-        """The rows that violate remembered constraints, and the others."""
+        """The rows of `block` that violate a remembered constraint, and the other rows."""
         self._blocks += 1
         violating: set[int] = set()
         for constraint in [*self._blocks_since_violation]:
-            positions = await self._ask(constraint, block)
+            positions = await self._evaluate(constraint, block)
             if positions is None:
-                break  # it may not answer about the others either, and each would wait
+                break  # the store may not answer for the others either, and each would wait
             violating.update(positions)
-            self._count(constraint, violated=bool(positions))
+            self._count_block(constraint, is_violated=bool(positions))
         return block.partition_rows(violating) if violating else (Block(block.month), block)
 
     def forget(self) -> None:
-        """Rows that violate them were written: the table was changed."""
+        """Forget every constraint: rows that violate one were written, so the table was changed."""
         self._blocks_since_violation.clear()
 
-    async def _ask(self, constraint: Constraint, block: Block) -> Sequence[int] | None:
-        outcome = "unanswered"
+    async def _evaluate(self, constraint: Constraint, block: Block) -> Sequence[int] | None:
+        """Positions of the rows that violate `constraint`; None where the store does not say."""
+        result = "unanswered"
         try:
             positions = await self._store.find_violations(constraint, block)
-            outcome = "violated" if positions else "fulfilled"
+            result = "violated" if positions else "fulfilled"
         except StoreError as error:
-            if error.kind in _INSERT_FAILS_TOO:
-                self._skip_for(constraint, _BLOCKS_AFTER_FAILURE)  # the INSERT meets the same, and its outcome decides
+            if error.kind in _INSERT_FAILS_TOO:  # the outcome of the INSERT decides what follows
+                self._skip(constraint, _BLOCKS_TO_SKIP_UNANSWERED)
             else:
                 self._skip_unevaluable(constraint, str(error))
             return None
         else:
             return positions
         finally:
-            self._telemetry.constraint_questions.labels(outcome).inc()
+            self._telemetry.constraint_questions.labels(result).inc()
 
     def _skip_unevaluable(self, constraint: Constraint, why: str) -> None:
         expression = constraint.expression
         log.warning("a constraint cannot be evaluated; bisecting blocks", expression=expression, why=why)
-        self._skip_for(constraint, _BLOCKS_AFTER_UNEVALUABLE)
+        self._skip(constraint, _BLOCKS_TO_SKIP_UNEVALUABLE)
 
-    def _skip_for(self, constraint: Constraint, blocks: int) -> None:
+    def _skip(self, constraint: Constraint, blocks: int) -> None:
         self._blocks_since_violation.pop(constraint, None)
         self._skipped_until[constraint] = self._blocks + blocks
-        self._skipped_until.move_to_end(constraint)
-        if len(self._skipped_until) > _MAX_SKIPPED:
-            self._skipped_until.popitem(last=False)
+        _drop_oldest(self._skipped_until, constraint, _MAX_SKIPPED)
 
-    def _remember(self, constraint: Constraint) -> None:
-        self._blocks_since_violation[constraint] = 0
-        self._blocks_since_violation.move_to_end(constraint)
-        if len(self._blocks_since_violation) > _MAX_REMEMBERED:
-            self._blocks_since_violation.popitem(last=False)
-
-    def _count(self, constraint: Constraint, *, violated: bool) -> None:
+    def _count_block(self, constraint: Constraint, *, is_violated: bool) -> None:
         if constraint not in self._blocks_since_violation:
-            return  # forgotten meanwhile, for another block
-        quiet = 0 if violated else self._blocks_since_violation[constraint] + 1
-        if quiet < _FORGET_AFTER_BLOCKS:
-            self._blocks_since_violation[constraint] = quiet
+            return  # another block has removed it during the evaluation
+        blocks = 0 if is_violated else self._blocks_since_violation[constraint] + 1
+        if blocks < _BLOCKS_TO_FORGET:
+            self._blocks_since_violation[constraint] = blocks
         else:
             del self._blocks_since_violation[constraint]
+
+
+def _drop_oldest(constraints: OrderedDict[Constraint, int], newest: Constraint, most: int) -> None:
+    constraints.move_to_end(newest)
+    if len(constraints) > most:
+        constraints.popitem(last=False)

@@ -1,19 +1,48 @@
-"""Where to split a refused piece, so that each invalid row is soon the only row of its INSERT."""
+"""Splitting refused rows: the pieces, where to split them, and how many there may be."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from worker.core.model import Row
+from worker.events.block import Block
 
 _MAX_GROUPS = 16
-_RESERVED_ROWS = 8
+_MAX_RESERVED_ROWS = 8
+_SPLITS_BEFORE_SAMPLES = 4
 
 Rows = Sequence[Row]
 
 
-def split(rows: Rows) -> list[Rows]:
-    """Split `rows` by metric into up to 16 groups; in halves where there is one metric only. A single row stays one.
+@dataclass(eq=False, slots=True)
+class Piece:
+    """Rows of a block that go into one INSERT.
 
-    A rule of the table mostly concerns one metric, so that after the first split the others are written.
+    Attributes:
+        block: the rows.
+        attempts: how many INSERTs have held these rows, in this piece or in those that it was split from.
+        first_sent: when this piece was first sent, on the monotonic clock in seconds; None before.
+        is_reserved: whether it is kept back, to be written as evidence that the store accepts rows.
+        counted_failures: unclassified failures, of those without a write in between only the first.
+        writes_at_failure: how many pieces had been written when the last failure was counted.
+    """
+
+    block: Block
+    attempts: int = 0
+    first_sent: float | None = None
+    is_reserved: bool = False
+    counted_failures: int = 0
+    writes_at_failure: int = 0
+
+    def part(self, rows: Rows, *, is_reserved: bool = False) -> "Piece":
+        """A piece of some `rows` of this one."""
+        return Piece(Block.from_rows(self.block.month, rows), self.attempts, is_reserved=is_reserved)
+
+
+def split_by_metric(rows: Rows) -> list[Rows]:
+    """Split `rows` by metric into at most 16 groups; rows of a single metric in halves.
+
+    A rule of the table mostly concerns one metric, so that after this split the rows of the others are written.
     """
     metrics = list(dict.fromkeys(row.metric for row in rows))
     if len(metrics) == 1:
@@ -26,21 +55,97 @@ def split(rows: Rows) -> list[Rows]:
 
 
 def split_in_half(rows: Rows) -> list[Rows]:
-    """Split `rows` in the middle. A single row stays one."""
+    """Split `rows` in the middle; a single row stays one part."""
     middle = len(rows) // 2
     return [rows[:middle], rows[middle:]] if middle else [rows]
 
 
-def take_middle(rows: Rows) -> tuple[Row, Rows]:
-    """The row in the middle, and the others."""
+def split_off_middle(rows: Rows) -> tuple[Row, Rows]:
+    """Return the row in the middle, and the other rows."""
     middle = len(rows) // 2
     return rows[middle], [*rows[:middle], *rows[middle + 1 :]]
 
 
-def reserve_rows(rows: Rows) -> tuple[Rows, Rows]:
-    """Up to eight rows, of different metrics where there are some, and the others, of which at least one is left."""
+def split_off_reserve(rows: Rows) -> tuple[Rows, Rows]:
+    """Return up to eight rows, of different metrics where possible, and the others, at least one."""
     last_of_metric = {row.metric: position for position, row in enumerate(rows)}
     candidates = [*last_of_metric.values(), *range(len(rows) - 1, -1, -1)]
-    reserved = list(dict.fromkeys(candidates))[: min(_RESERVED_ROWS, len(rows) - 1)]
+    reserved = list(dict.fromkeys(candidates))[: min(_MAX_RESERVED_ROWS, len(rows) - 1)]
     chosen = frozenset(reserved)
     return [rows[position] for position in reserved], [row for at, row in enumerate(rows) if at not in chosen]
+
+
+@dataclass
+class SplitBudget:
+    """Bounds the pieces that a batch of at most 200,000 rows is split into; its blocks share the budget.
+
+    When the budget is spent, the rows of a refused piece are refused together. They are marked as not isolated: some
+    may be valid, and all can be replayed.
+
+    Attributes:
+        max_pieces: pieces of all metrics.
+        max_pieces_in_doubt: pieces of metrics of which no row was written yet, or after unclassified failures.
+        max_single_refusals: rows of one such metric that are refused alone before its pieces are not split any more.
+        spent: pieces so far.
+    """
+
+    max_pieces: int = 1_000
+    max_pieces_in_doubt: int = 300
+    max_single_refusals: int = 8
+    spent: int = 0
+    _splits: Counter[str] = field(default_factory=Counter)
+    _refused_alone: Counter[str] = field(default_factory=Counter)
+    _written_blocks: list[Block] = field(default_factory=list)
+    _written_metrics: set[str] = field(default_factory=set)
+
+    def record_written(self, block: Block) -> None:
+        """Take account of `block`, whose rows were written."""
+        self._written_blocks.append(block)
+
+    def record_refused_alone(self, metric: str) -> None:
+        """Take account of a row of `metric` that was refused alone."""
+        self._refused_alone[metric] += 1
+
+    def record_split(self, block: Block, parts: int) -> None:
+        """Take account of a split of `block` into `parts`."""
+        self.spent += parts
+        if len(metrics := set(block.metrics)) == 1:
+            self._splits.update(metrics)
+
+    def may_split(self, block: Block, failed_alone: Counter[str] | None = None) -> bool:
+        """Whether a piece with the rows of `block` may be split further.
+
+        Args:
+            block: the rows.
+            failed_alone: after an unclassified failure, how many rows of each metric have failed alone.
+        """
+        if len(block) == 1 or self.spent >= self.max_pieces:
+            return False
+        metrics = set(block.metrics)
+        is_written = self._is_written(metrics)
+        if (failed_alone is not None or not is_written) and self.spent >= self.max_pieces_in_doubt:
+            return False
+        if is_written or len(metrics) > 1:
+            return True
+        return self._count_failed_alone(metrics.pop(), failed_alone) < self.max_single_refusals
+
+    def should_sample(self, block: Block, failed_alone: Counter[str]) -> bool:
+        """Whether one row of `block` should be inserted alone, to find out soon whether all of a metric is refused.
+
+        Not at the first splits: where few rows are invalid, one of the parts is written.
+        """
+        metrics = set(block.metrics)
+        if len(metrics) > 1 or self._is_written(metrics):
+            return False
+        (metric,) = metrics
+        is_known = self._count_failed_alone(metric, failed_alone) >= self.max_single_refusals
+        return self._splits[metric] >= _SPLITS_BEFORE_SAMPLES and not is_known
+
+    def _count_failed_alone(self, metric: str, failed_alone: Counter[str] | None) -> int:
+        return self._refused_alone[metric] + (failed_alone[metric] if failed_alone else 0)
+
+    def _is_written(self, metrics: set[str]) -> bool:
+        """Whether a row of any of `metrics` was written."""
+        while self._written_blocks:
+            self._written_metrics.update(self._written_blocks.pop().metrics)
+        return not metrics.isdisjoint(self._written_metrics)

@@ -1,23 +1,22 @@
 """Writing a block: one INSERT when all is well, bisected when rows are refused.
 
-1. Insert the block. An outcome that says nothing of the rows is retried within a budget, with the same rows and so the
-   same deduplication token.
-2. What follows is decided by the outcome (`worker.core.outcome`):
-   written       the rows are done
-   refused       ask the store which rows violate the constraint that it names (`constraints`), or split the block until
-                 each invalid row is alone (`bisection`); these are dead letters
-   too_large     split in halves, each with a budget of its own; a small piece counts as unclassified
-   unavailable   hold (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the
-                 outage had begun before them; otherwise they wait, and are inserted again
-   misconfigured hold at once, and wait
-   unclassified  retried for some seconds; then split and waited for, until other rows that are written meanwhile tell
-                 which rows are invalid (`bisection`)
+The outcome of the INSERT decides what follows (`worker.clickhouse.error_codes` has the outcome of each error code):
 
-Which outcome an error code has is said in `worker.clickhouse.error_codes`.
+written        the rows are done
+refused        dead-letter the invalid rows: those that violate the constraint that the outcome names, found by one
+               question (`constraints`), or else those that are refused alone (`bisection`)
+too_large      insert halves, each with a retry budget of its own; a small block counts as unclassified
+unavailable    retry the same rows, with the same deduplication token, within the retry budget; then hold
+               (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the outage had
+               begun before them; otherwise they wait, and are inserted again
+misconfigured  hold at once, and wait
+unclassified   retry for some seconds; then split, and wait until other rows that are written show which rows are
+               invalid (`bisection`)
 """
 
 import asyncio
 from enum import StrEnum
+from time import monotonic
 
 from worker.core.hold import Hold
 from worker.core.model import FailedMetric
@@ -26,20 +25,19 @@ from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block
 from worker.observability.telemetry import Telemetry
 from worker.ports import Store
-from worker.writing.attempts import InsertAttempts
-from worker.writing.bisection import Bisection, Piece, WriteCounter
-from worker.writing.budget import IsolationBudget
-from worker.writing.circuit_breaker import Admission, CircuitBreaker
-from worker.writing.constraints import Constraints
+from worker.writing.bisection import Bisection, WriteCounter
+from worker.writing.circuit_breaker import CircuitBreaker
+from worker.writing.constraints import ConstraintChecker
+from worker.writing.splitting import Piece, SplitBudget
 
-_ONCE = RetryPolicy(attempts=1)
-_UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
-"""After the first attempt of each piece, in an outage too. A store that fails every second INSERT at random refuses one
-valid row in 2^18 by three failures in a row."""
+_RETRY_UNCLASSIFIED = RetryPolicy(attempts=6, max_seconds=30.0)
+"""Of each piece, in an outage too. A store that fails every second INSERT at random refuses one valid row in 2^18 by
+three failures in a row."""
 _MAX_ROUNDS = 3
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
 """A block of at most so many rows is not halved. The memory that ClickHouse takes for an INSERT hardly depends on fewer
 rows, so that either one row is at fault or the server."""
+_SENT_AGAIN = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED})
 
 
 class OnUnavailable(StrEnum):
@@ -50,16 +48,16 @@ class OnUnavailable(StrEnum):
 
 
 class Writer:
-    """Writes blocks to a store, so that one metric's failure is that metric's alone.
+    """Writes blocks to a store, so that the failure of one row fails no other row.
 
     Args:
-        store: where the rows go.
+        store: where the rows are written.
         hold: entered while the store is unavailable.
-        retry: the retry policy of a block.
-        on_unavailable: what to do when it is spent.
-        backoff: the pace of trials while the store is unavailable.
-        sleep: waits between attempts; tests put their own clock here.
-        telemetry: counts pieces, and repeated inserts.
+        retry: the retry budget of a block.
+        on_unavailable: what to do when the budget is spent.
+        backoff: the waits between trials while the store is unavailable.
+        sleep: waits between attempts; tests pass a clock of their own.
+        telemetry: counts splits and repeated INSERTs.
         starts_open: see `CircuitBreaker`.
     """
 
@@ -81,11 +79,11 @@ class Writer:
         self._sleep = sleep
         self._telemetry = telemetry or Telemetry()
         self._breaker = CircuitBreaker(store.probe, hold, backoff, sleep, starts_open=starts_open)
-        self._constraints = Constraints(store, self._telemetry)
+        self._constraints = ConstraintChecker(store, self._telemetry)
         self._writes = WriteCounter()
 
-    async def write(self, block: Block, budget: IsolationBudget | None = None) -> list[FailedMetric]:
-        """Write `block`; when this returns each of its rows is acknowledged by the store or among the failed.
+    async def write(self, block: Block, budget: SplitBudget | None = None) -> list[FailedMetric]:
+        """Write `block`; return the rows that failed. The store has acknowledged all others.
 
         It waits as long as the store is misconfigured, and with `ON_UNAVAILABLE=hold` as long as it is unavailable.
 
@@ -93,13 +91,13 @@ class Writer:
             block: rows of one month.
             budget: of the batch that `block` belongs to.
         """
-        budget = budget or IsolationBudget()
-        if self._breaker.is_failing:
+        budget = budget or SplitBudget()
+        if self._breaker.is_failing or not self._constraints.is_needed:
             return await self._write(block, budget)
         # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
         violating, others = await self._constraints.separate_violating(block)
         failed = await self._write(others, budget)
-        if len(violating):
+        if violating:
             refused = await self._write(violating, budget)
             if len(refused) < len(violating):
                 self._constraints.forget()
@@ -107,55 +105,121 @@ class Writer:
         return failed
 
     async def close(self) -> None:
-        """End what runs in the background."""
+        """End the probe of the store."""
         await self._breaker.stop()
 
-    async def _write(self, block: Block, budget: IsolationBudget) -> list[FailedMetric]:
-        bisection = Bisection(block, budget, self._writes)
-        with self._breaker.admit(block.month) as admission, InsertAttempts(self._telemetry) as attempts:
-            while (piece := bisection.next_piece()) is not None:
-                is_trial = admission.is_trial
-                outcome = await self._insert(piece, attempts, _ONCE if is_trial else self._retry)
-                violating = await self._constraints.find_violating(outcome, piece.block)
-                bisection.report(piece, outcome, violating)
-                if bisection.has_split:
-                    attempts.answered(piece)
-                    self._telemetry.splits.labels(outcome.kind.value).inc()
-                if bisection.must_wait:
-                    await self._wait_or_give_up(bisection, admission, outcome, is_trial=is_trial)
-                elif outcome.kind is OutcomeKind.WRITTEN:
-                    admission.succeed(at_first_attempt=piece.attempts == 1)
-                elif outcome.kind is OutcomeKind.REFUSED:
-                    admission.end_wait()
+    async def _write(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
+        if not block:
+            return []
+        unanswered: set[Piece] = set()
+        try:
+            piece = Piece(block)
+            is_trial = self._breaker.is_open_for(block.month)
+            outcome = await self._insert(piece, unanswered, is_trial=is_trial)
+            if outcome.kind is not OutcomeKind.WRITTEN:
+                bisection = Bisection(piece, budget, self._writes)
+                return await self._bisect(bisection, piece, outcome, unanswered, is_trial=is_trial)
+            budget.record_written(block)
+            self._writes.pieces += 1
+            self._breaker.record_success(block.month, at_first_attempt=piece.attempts == 1)
+            return []
+        finally:
+            for piece in unanswered:
+                self._telemetry.unanswered.discard(id(piece))
+
+    async def _bisect(
+        self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
+    ) -> list[FailedMetric]:
+        """Write or fail each row of a block, which has failed as one `piece` with `outcome`; return the failed rows."""
+        try:
+            await self._handle(bisection, piece, outcome, unanswered, is_trial=is_trial)
+            while (next_piece := bisection.next_piece()) is not None:
+                is_trial = self._breaker.is_open_for(next_piece.block.month)
+                outcome = await self._insert(next_piece, unanswered, is_trial=is_trial)
+                await self._handle(bisection, next_piece, outcome, unanswered, is_trial=is_trial)
+        finally:
+            self._breaker.end_wait(bisection)
         self._telemetry.not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
         return bisection.failed
 
-    async def _insert(self, piece: Piece, attempts: InsertAttempts, retry: RetryPolicy) -> Outcome:
-        """Insert `piece` until the outcome says something of its rows, or a budget is spent."""
+    async def _handle(
+        self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
+    ) -> None:
+        """Report `outcome` to the bisection and to the breaker; wait where no INSERT is of use now."""
+        bisection.report(piece, outcome, await self._constraints.find_violating(outcome, piece.block))
+        if bisection.has_split:
+            self._forget_unanswered(piece, unanswered)
+            self._telemetry.splits.labels(outcome.kind.value).inc()
+        if bisection.must_wait:
+            may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
+            if may_give_up and outcome.kind is OutcomeKind.UNAVAILABLE:
+                self._breaker.open(outcome)
+                bisection.give_up(outcome)
+            else:
+                await self._breaker.wait(bisection, outcome)
+        elif outcome.kind is OutcomeKind.WRITTEN:
+            self._breaker.end_wait(bisection)
+            self._breaker.record_success(piece.block.month, at_first_attempt=piece.attempts == 1)
+        elif outcome.kind is OutcomeKind.REFUSED:
+            self._breaker.end_wait(bisection)
 
-        async def insert() -> Outcome:
-            with attempts.measure(piece) as attempt:
-                outcome = await self._store.insert(piece.block)
-                if outcome.kind is OutcomeKind.TOO_LARGE and len(piece.block) <= _MAX_ROWS_NOT_TOO_LARGE:
-                    outcome = outcome._replace(kind=OutcomeKind.UNCLASSIFIED)
-                attempt.outcome = outcome
-            return outcome
-
+    async def _insert(self, piece: Piece, unanswered: set[Piece], *, is_trial: bool) -> Outcome:
+        """Insert `piece` until the outcome says something of its rows, or a retry budget is spent."""
+        started = monotonic()
+        outcome = await self._insert_once(piece, unanswered)
         for _ in range(_MAX_ROUNDS):
-            outcome = await retry.call(insert, lambda outcome: outcome.kind is OutcomeKind.UNAVAILABLE, self._sleep)
+            if outcome.kind is OutcomeKind.UNAVAILABLE and not is_trial:
+                outcome = await self._retry_while_same(outcome, self._retry, started, piece, unanswered)
             if outcome.kind is not OutcomeKind.UNCLASSIFIED:
                 break
-            outcome = await _UNCLASSIFIED.call(insert, lambda o: o.kind is OutcomeKind.UNCLASSIFIED, self._sleep)
+            outcome = await self._retry_while_same(outcome, _RETRY_UNCLASSIFIED, monotonic(), piece, unanswered)
             if outcome.kind is not OutcomeKind.UNAVAILABLE:
-                break  # else an outage has begun meanwhile, which has a budget of its own
+                break
+            started = monotonic()  # an outage has begun meanwhile, which has a budget of its own
         return outcome
 
-    async def _wait_or_give_up(
-        self, bisection: Bisection, admission: Admission, outcome: Outcome, *, is_trial: bool
-    ) -> None:
-        may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
-        if may_give_up and outcome.kind is OutcomeKind.UNAVAILABLE:
-            admission.give_up(outcome)
-            bisection.give_up(outcome)
-        else:
-            await admission.wait(outcome)
+    async def _retry_while_same(
+        self, outcome: Outcome, budget: RetryPolicy, started: float, piece: Piece, unanswered: set[Piece]
+    ) -> Outcome:
+        """Insert `piece` again, which has failed with `outcome`, while its kind stays and `budget` lasts."""
+        kind = outcome.kind
+        for failures in range(1, budget.attempts):
+            wait = budget.backoff_seconds(failures)
+            if monotonic() + wait - started >= budget.max_seconds:
+                break
+            await self._sleep(wait)
+            outcome = await self._insert_once(piece, unanswered)
+            if outcome.kind is not kind:
+                break
+        return outcome
+
+    async def _insert_once(self, piece: Piece, unanswered: set[Piece]) -> Outcome:
+        outcome: Outcome | None = None
+        sent, first_sent = monotonic(), piece.first_sent
+        piece.first_sent = sent if first_sent is None else first_sent
+        piece.attempts += 1
+        self._telemetry.in_flight.add(id(piece), sent, "no answer yet")
+        try:
+            outcome = await self._store.insert(piece.block)
+            if outcome.kind is OutcomeKind.TOO_LARGE and len(piece.block) <= _MAX_ROWS_NOT_TOO_LARGE:
+                outcome = outcome._replace(kind=OutcomeKind.UNCLASSIFIED)
+            return outcome
+        finally:
+            self._telemetry.in_flight.discard(id(piece))
+            if outcome and outcome.kind in _SENT_AGAIN:
+                unanswered.add(piece)
+                self._telemetry.unanswered.add(id(piece), piece.first_sent, str(outcome))
+            elif first_sent is not None:
+                self._forget_unanswered(piece, unanswered)
+            if first_sent is not None:
+                self._count_retry(outcome, sent - first_sent)
+
+    def _count_retry(self, outcome: Outcome | None, age_seconds: float) -> None:
+        """Count an INSERT that repeats an earlier one; without an outcome it was dropped by a revoke or a stop."""
+        labels = (outcome.kind.value, str(outcome.code or "")) if outcome else ("dropped", "")
+        self._telemetry.insert_retries.labels(*labels).inc()
+        self._telemetry.insert_retry_age.observe(age_seconds)
+
+    def _forget_unanswered(self, piece: Piece, unanswered: set[Piece]) -> None:
+        unanswered.discard(piece)
+        self._telemetry.unanswered.discard(id(piece))

@@ -11,14 +11,12 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from tests.support.clock import until
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
-from tests.support.fakes import TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, RowRule
+from tests.support.fakes import TOO_LARGE, UNAVAILABLE, MemoryStore, RowRule
 from tests.support.worker_harness import WorkerHarness, rig
 from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
 from worker.events.block import Block
 from worker.observability.instruments import ManyHistogram, Unanswered
 from worker.observability.telemetry import PartitionLag, Telemetry
-from worker.writing.attempts import InsertAttempts
-from worker.writing.bisection import Piece
 
 FAMILIES = list(Telemetry().registry.collect())
 LABELS = {
@@ -117,31 +115,6 @@ class TestRepeatedInserts:
             worker.store.down = UNAVAILABLE
             assert len(await worker.writer.write(BLOCK)) == len(BLOCK)
             assert value(worker, "unanswered_inserts") == 0
-
-    @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
-    def test_failure_that_says_nothing_of_the_rows_leaves_them_unanswered(self, outcome: Outcome) -> None:
-        telemetry, piece = Telemetry(), Piece(BLOCK)
-        with InsertAttempts(telemetry) as attempts:
-            with attempts.measure(piece) as attempt:
-                attempt.outcome = outcome
-            assert len(telemetry.unanswered) == 1
-            assert telemetry.unanswered.oldest()[1] == str(outcome)
-            with attempts.measure(piece) as attempt:
-                attempt.outcome = WRITTEN
-            assert len(telemetry.unanswered) == 0
-        assert piece.attempts == 2
-
-    def test_dropped_by_a_revoke(self) -> None:
-        telemetry, piece = Telemetry(), Piece(BLOCK)
-        with InsertAttempts(telemetry) as attempts:
-            with attempts.measure(piece) as attempt:
-                attempt.outcome = UNAVAILABLE
-            assert len(telemetry.unanswered) == 1
-            with pytest.raises(asyncio.CancelledError), attempts.measure(piece):
-                raise asyncio.CancelledError
-        repeated = {"outcome": "dropped", "code": ""}
-        assert telemetry.registry.get_sample_value("metrics_worker_insert_retries_total", repeated) == 1
-        assert len(telemetry.unanswered) == 0
 
     def test_oldest_unanswered_keeps_its_first_time_and_its_last_error(self) -> None:
         unanswered = Unanswered()

@@ -17,8 +17,8 @@ from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Row
 from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
 from worker.events.block import Block
-from worker.writing.bisection import Bisection, Piece, WriteCounter
-from worker.writing.budget import IsolationBudget
+from worker.writing.bisection import Bisection, WriteCounter
+from worker.writing.splitting import Piece, SplitBudget
 
 Store = Callable[[Block], Outcome]
 ANY_OUTCOME = st.sampled_from([WRITTEN, REFUSED, TOO_LARGE, UNAVAILABLE, MISCONFIGURED, UNCLASSIFIED])
@@ -28,8 +28,8 @@ FEW_OR_MANY = st.integers(1, 12) | st.sampled_from([50, 300])
 class Walk:
     """Inserts the pieces of `block` into `store` until the bisection ends, or is stuck with no hope of change."""
 
-    def __init__(self, block: Block, store: Store, budget: IsolationBudget | None = None) -> None:
-        self.bisection = Bisection(block, budget or IsolationBudget(), WriteCounter())
+    def __init__(self, block: Block, store: Store, budget: SplitBudget | None = None) -> None:
+        self.bisection = Bisection(Piece(block), budget or SplitBudget(), WriteCounter())
         self.inserts: list[int] = []
         self.written: list[Row] = []
         self._store = store
@@ -88,7 +88,7 @@ class TestAnySequenceOfOutcomes:
     @given(FEW_OR_MANY, st.integers(1, 40), st.lists(st.sampled_from([WRITTEN, REFUSED, UNCLASSIFIED]), min_size=1))
     def test_repeated_for_ever_is_bounded_by_the_budget(self, events: int, metrics: int, cycle: list[Outcome]) -> None:
         block = a_block(events, metrics)
-        budget = IsolationBudget(max_pieces=60)
+        budget = SplitBudget(max_pieces=60)
         number = iter(range(10**9))
         walk = Walk(block, lambda _: cycle[next(number) % len(cycle)], budget).run()
         assert identities(walk.written) + rows(walk.failed) == identities(block.rows())
@@ -100,7 +100,7 @@ class TestInvalidRows:
     @given(FEW_OR_MANY, st.integers(1, 20), st.sets(st.integers(0, 400), max_size=6))
     def test_fail_alone_and_no_other_row_does(self, events: int, metrics: int, invalid: set[int]) -> None:
         block = a_block(events, metrics)  # the values are the positions
-        budget = IsolationBudget(10**6, 10**6, 10**6)
+        budget = SplitBudget(10**6, 10**6, 10**6)
         walk = Walk(block, refusing(lambda row: row.value in invalid), budget).run()
         assert {item.value for item in walk.failed} == invalid & set(range(len(block)))
         assert {item.failure.error_class for item in walk.failed} <= {ErrorClass.ROW_REFUSED}
@@ -130,7 +130,7 @@ class TestInvalidRows:
 class TestAConstraintThatTheStoreEvaluates:
     def test_removes_its_rows_with_two_inserts(self) -> None:
         block = a_block(50, 4)
-        bisection = Bisection(block, IsolationBudget(), WriteCounter())
+        bisection = Bisection(Piece(block), SplitBudget(), WriteCounter())
         outcome = REFUSED._replace(constraint=CONSTRAINT, message="violated at row 8. Column values: metric_value = 7")
         piece = bisection.next_piece()
         assert piece is not None
@@ -147,7 +147,7 @@ class TestAConstraintThatTheStoreEvaluates:
 
 class TestTheIsolationBudget:
     def test_ends_the_isolation_of_a_metric_of_which_nothing_was_written(self) -> None:
-        budget = IsolationBudget()
+        budget = SplitBudget()
         walk = Walk(a_block(600, 10), refusing(lambda row: row.metric == "metric_3"), budget).run()
         assert {item.metric for item in walk.failed} == {"metric_3"}
         assert len(walk.failed) == 600
@@ -186,20 +186,20 @@ class TestTheIsolationBudget:
         "invalid", [lambda row: row.value % 3 == 0, lambda _: True, lambda row: row.metric < "metric_3"]
     )
     def test_is_limited_whatever_is_refused(self, invalid: Callable[[Row], bool]) -> None:
-        budget = IsolationBudget()
+        budget = SplitBudget()
         block = a_block(1_000, 40)
         walk = Walk(block, refusing(invalid), budget).run()
         assert len(walk.inserts) <= budget.max_pieces + 1 + 16
         assert identities(walk.written) + rows(walk.failed) == identities(block.rows())
 
     def test_is_shared_by_the_blocks_of_a_batch(self) -> None:
-        budget = IsolationBudget()
+        budget = SplitBudget()
         first = Walk(a_block(300, 2), refusing(lambda row: row.metric == "metric_1"), budget).run()
         second = Walk(a_block(300, 2), refusing(lambda row: row.metric == "metric_1"), budget).run()
         assert len(second.inserts) < 10 < len(first.inserts)
 
     def test_remembers_what_other_blocks_of_the_batch_have_written(self) -> None:
-        budget = IsolationBudget(max_pieces_in_doubt=0)
+        budget = SplitBudget(max_pieces_in_doubt=0)
         Walk(a_block(3, 1), refusing(lambda _: False), budget).run()
         walk = Walk(a_block(8, 1), refusing(lambda row: row.value == 5), budget).run()
         assert [item.value for item in walk.failed] == [5]
@@ -231,7 +231,7 @@ class TestAnUnclassifiedCode:
         block = a_block(5_000, 10)
         invalid = {row.value for row in block.rows() if random.random() < share}
         writes = WriteCounter()
-        bisection = Bisection(block, IsolationBudget(), writes)
+        bisection = Bisection(Piece(block), SplitBudget(), writes)
         inserts = waits = 0
         while (piece := bisection.next_piece()) is not None:
             inserts += 1
@@ -248,7 +248,7 @@ class TestAnUnclassifiedCode:
     def test_that_was_an_outage_first_does_not_count_against_the_rows(self) -> None:
         """Twenty rows fail alone while the store is down; when it is back, none of them is refused for that."""
         writes = WriteCounter()
-        bisection = Bisection(a_block(50, 1), IsolationBudget(), writes)
+        bisection = Bisection(Piece(a_block(50, 1)), SplitBudget(), writes)
         inserts = 0
         while (piece := bisection.next_piece()) is not None:
             inserts += 1
@@ -298,7 +298,7 @@ class TestAnUnclassifiedCode:
 
     def test_of_a_lone_row_is_judged_by_what_other_blocks_write_meanwhile(self) -> None:
         writes = WriteCounter()
-        bisection = Bisection(a_block(1, 1), IsolationBudget(), writes)
+        bisection = Bisection(Piece(a_block(1, 1)), SplitBudget(), writes)
         for failure in range(3):
             piece = bisection.next_piece()
             assert piece is not None
@@ -309,7 +309,7 @@ class TestAnUnclassifiedCode:
         assert [item.failure.error_class for item in bisection.failed] == [ErrorClass.ROW_REFUSED]
 
     def test_of_a_lone_row_waits(self) -> None:
-        bisection = Bisection(a_block(1, 1), IsolationBudget(), WriteCounter())
+        bisection = Bisection(Piece(a_block(1, 1)), SplitBudget(), WriteCounter())
         for _ in range(10):
             piece = bisection.next_piece()
             assert piece is not None
@@ -321,7 +321,7 @@ class TestOutcomesThatSayNothingOfTheRows:
     @pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED])
     def test_never_cut_a_piece(self, outcome: Outcome) -> None:
         block = a_block(5, 2)
-        bisection = Bisection(block, IsolationBudget(), WriteCounter())
+        bisection = Bisection(Piece(block), SplitBudget(), WriteCounter())
         for _ in range(5):
             piece = bisection.next_piece()
             assert piece is not None
@@ -337,12 +337,8 @@ class TestOutcomesThatSayNothingOfTheRows:
         assert identities(walk.written) + rows(walk.failed) == identities(a_block(4, 2).rows())
 
     def test_too_large_cuts_in_halves_and_spends_no_budget(self) -> None:
-        budget = IsolationBudget()
+        budget = SplitBudget()
         walk = Walk(a_block(10, 10), lambda block: TOO_LARGE if len(block) > 30 else WRITTEN, budget).run()
         assert walk.failed == []
         assert walk.inserts == [100, 50, 50, 25, 25, 25, 25]
         assert budget.spent == 0
-
-
-def test_an_empty_block_has_no_piece() -> None:
-    assert Bisection(Block(202601), IsolationBudget(), WriteCounter()).next_piece() is None

@@ -1,8 +1,7 @@
-"""The circuit breaker: what is a trial, when the worker holds, and how that ends."""
+"""The circuit breaker: which blocks are trials, when the worker holds, and how that ends."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 
@@ -15,28 +14,29 @@ from worker.writing.circuit_breaker import CircuitBreaker
 
 BACKOFF = RetryPolicy(attempts=1, first_wait_seconds=1.0, max_wait_seconds=8.0)
 JANUARY, FEBRUARY = 202601, 202602
+BLOCK = object()
 
 
 class BreakerHarness:
-    """A breaker with a fake clock; `probe_outcome` is the outcome of its probes."""
+    """A breaker with a fake clock; `probe_outcome` is the outcome of its probes, which wait for `may_answer`."""
 
     def __init__(self) -> None:
         self.probe_outcome: Outcome = UNAVAILABLE
         self.probes = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.hold = Hold()
         self.clock = Clock()
         self.breaker = CircuitBreaker(self.probe, self.hold, BACKOFF, self.clock.sleep)
 
     async def probe(self) -> Outcome:
         self.probes += 1
+        await self.may_answer.wait()
         return self.probe_outcome
 
-    def has_probed(self, times: int) -> bool:
-        return self.probes >= times
-
-    def is_trial(self, month: int = JANUARY) -> bool:
-        with self.breaker.admit(month) as admission:
-            return admission.is_trial
+    def succeed(self, month: int, *first_attempts: bool) -> None:
+        for at_first_attempt in first_attempts:
+            self.breaker.record_success(month, at_first_attempt=at_first_attempt)
 
 
 @pytest.fixture
@@ -46,184 +46,135 @@ async def bench() -> AsyncIterator[BreakerHarness]:
     await built.breaker.stop()
 
 
-async def test_is_closed_at_first(bench: BreakerHarness) -> None:
+async def test_breaker_is_closed_at_first(bench: BreakerHarness) -> None:
     assert not bench.breaker.is_failing
-    assert not bench.is_trial()
+    assert not bench.breaker.is_open_for(JANUARY)
     assert not bench.hold.active
 
 
-async def test_opens_and_holds_when_a_block_is_given_up(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
+async def test_breaker_that_starts_open_tries_the_first_block_without_a_hold(bench: BreakerHarness) -> None:
+    breaker = CircuitBreaker(bench.probe, bench.hold, BACKOFF, bench.clock.sleep, starts_open=True)
+    assert breaker.is_open_for(JANUARY)
+    for _ in range(3):
+        breaker.record_success(JANUARY, at_first_attempt=True)
+    assert not breaker.is_open_for(JANUARY)
+    assert not bench.hold.active
+
+
+async def test_breaker_opens_for_every_month_and_holds(bench: BreakerHarness) -> None:
+    bench.breaker.open(UNAVAILABLE)
     assert bench.breaker.is_failing
-    assert bench.is_trial(JANUARY)
-    assert bench.is_trial(FEBRUARY), "the store may be away as a whole"
+    assert bench.breaker.is_open_for(JANUARY)
+    assert bench.breaker.is_open_for(FEBRUARY)
     assert bench.hold.reasons == {Cause.STORE: "NETWORK_ERROR: connection refused"}
 
 
-async def test_ends_the_hold_when_a_block_succeeds(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
-    with bench.breaker.admit(FEBRUARY) as admission:
-        admission.succeed(at_first_attempt=True)
+async def test_hold_ends_when_rows_are_written(bench: BreakerHarness) -> None:
+    bench.breaker.open(UNAVAILABLE)
+    bench.succeed(FEBRUARY, True)
     assert not bench.breaker.is_failing
     assert not bench.hold.active
 
 
-def succeed(bench: BreakerHarness, month: int, *first_attempts: bool) -> None:
-    for at_first_attempt in first_attempts:
-        with bench.breaker.admit(month) as admission:
-            admission.succeed(at_first_attempt=at_first_attempt)
+async def test_breaker_closes_only_for_the_month_that_is_written(bench: BreakerHarness) -> None:
+    bench.breaker.open(UNAVAILABLE)
+    bench.succeed(FEBRUARY, True, True, True)
+    assert bench.breaker.is_open_for(JANUARY)
+    assert not bench.breaker.is_open_for(FEBRUARY)
+    bench.succeed(JANUARY, True)
+    assert not bench.breaker.is_open_for(JANUARY)
 
 
-async def test_closes_for_a_month_when_rows_of_it_are_written(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
-    succeed(bench, FEBRUARY, True, True, True)
-    assert bench.is_trial(JANUARY)
-    assert not bench.is_trial(FEBRUARY)
-    succeed(bench, JANUARY, True)
-    assert not bench.is_trial(JANUARY)
-
-
-async def test_closes_only_after_three_blocks_in_a_row_at_the_first_attempt(bench: BreakerHarness) -> None:
-    """A store that fails every second INSERT would else be closed and opened, and each time dead-letter a block."""
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
-    succeed(bench, JANUARY, True, True, False, True, True)
+async def test_breaker_closes_after_three_successes_in_a_row_at_the_first_attempt(bench: BreakerHarness) -> None:
+    """A store that fails every second INSERT would close and open it, and each time a block would be dead-lettered."""
+    bench.breaker.open(UNAVAILABLE)
+    bench.succeed(JANUARY, True, True, False, True, True)
     assert not bench.hold.active
-    assert bench.is_trial(JANUARY)
-    succeed(bench, JANUARY, True)
-    assert not bench.is_trial(JANUARY)
+    assert bench.breaker.is_open_for(JANUARY)
+    bench.succeed(JANUARY, True)
+    assert not bench.breaker.is_open_for(JANUARY)
 
 
-async def test_holds_as_long_as_one_block_waits_whatever_others_do(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as waiting:
-        await waiting.wait(UNAVAILABLE)
-        with bench.breaker.admit(FEBRUARY) as other:
-            other.succeed(at_first_attempt=True)
-        assert bench.hold.active
-        waiting.succeed(at_first_attempt=True)
-        assert not bench.hold.active
+async def test_hold_lasts_while_one_block_waits_though_others_are_written(bench: BreakerHarness) -> None:
+    await bench.breaker.wait(BLOCK, UNAVAILABLE)
+    bench.succeed(FEBRUARY, True)
+    assert bench.hold.reasons != {}
+    bench.breaker.end_wait(BLOCK)
+    assert bench.hold.reasons == {}
 
 
-async def test_ends_the_hold_when_the_waiting_block_is_dropped_and_the_store_is_back(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as waiting:
-        await waiting.wait(UNAVAILABLE)
-        with bench.breaker.admit(FEBRUARY) as other:
-            other.succeed(at_first_attempt=True)
-    assert not bench.hold.active
+async def test_hold_lasts_after_a_wait_while_nothing_is_written(bench: BreakerHarness) -> None:
+    await bench.breaker.wait(BLOCK, UNAVAILABLE)
+    bench.breaker.end_wait(BLOCK)
+    assert bench.hold.active
 
 
-async def test_says_the_last_reason(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        await admission.wait(UNAVAILABLE)
-        await admission.wait(MISCONFIGURED)
-        assert bench.hold.reasons == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
+async def test_hold_shows_the_last_reason(bench: BreakerHarness) -> None:
+    await bench.breaker.wait(BLOCK, UNAVAILABLE)
+    await bench.breaker.wait(BLOCK, MISCONFIGURED)
+    assert bench.hold.reasons == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
 
 
-async def test_trials_back_off_to_a_maximum_and_begin_anew_after_a_success(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        for failures in range(1, 200):
-            before = len(bench.clock.slept)
-            await admission.wait(UNAVAILABLE)
-            assert 0 <= bench.clock.slept[before] <= min(2.0 ** (failures - 1), 8.0)
-        assert max(bench.clock.slept) > 6
-        admission.succeed(at_first_attempt=True)
+async def test_hold_shows_at_most_500_characters_of_the_reason(bench: BreakerHarness) -> None:
+    bench.breaker.open(UNAVAILABLE._replace(message="x" * 10_000))
+    assert len(bench.hold.reasons[Cause.STORE]) == 500
+
+
+async def test_trials_back_off_to_a_maximum_and_start_anew_after_a_success(bench: BreakerHarness) -> None:
+    for failures in range(1, 200):
         before = len(bench.clock.slept)
-        await admission.wait(UNAVAILABLE)
-        assert bench.clock.slept[before] <= 1.0
+        await bench.breaker.wait(BLOCK, UNAVAILABLE)
+        assert 0 <= bench.clock.slept[before] <= min(2.0 ** (failures - 1), 8.0)
+    assert max(bench.clock.slept) > 6
+    bench.breaker.end_wait(BLOCK)
+    before = len(bench.clock.slept)
+    await bench.breaker.wait(BLOCK, UNAVAILABLE)
+    assert bench.clock.slept[before] <= 1.0
 
 
-async def test_probes_while_no_block_waits_and_ends_the_hold_by_itself(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
+async def test_successful_probe_ends_the_hold_and_does_not_close(bench: BreakerHarness) -> None:
+    """An INSERT of no rows can succeed where rows fail: block after block would be dead-lettered."""
+    bench.breaker.open(UNAVAILABLE)
     await until(lambda: bench.probes >= 5)
     assert bench.hold.active
     bench.probe_outcome = WRITTEN
     await until(lambda: not bench.breaker.is_failing)
     assert bench.probes == 6
     assert bench.hold.reasons == {}
-    assert bench.is_trial(JANUARY), "no row of it has been written"
+    assert bench.breaker.is_open_for(JANUARY)
+    assert bench.breaker.is_open_for(FEBRUARY)
 
 
-async def test_probes_show_the_reason_of_now(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
+async def test_failed_probe_updates_the_reason(bench: BreakerHarness) -> None:
+    bench.breaker.open(UNAVAILABLE)
     bench.probe_outcome = MISCONFIGURED
     await until(lambda: bench.probes >= 1)
     await asyncio.sleep(0)
     assert bench.hold.reasons == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
 
 
-async def test_probe_that_succeeds_ends_the_hold_and_closes_nothing(bench: BreakerHarness) -> None:
-    """An INSERT of no rows succeeds where rows fail: each month would be dead-lettered in its turn."""
-    bench.probe_outcome = WRITTEN
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
-    await until(lambda: not bench.hold.active)
-    assert bench.is_trial(JANUARY)
-    assert bench.is_trial(FEBRUARY)
-
-
-async def test_probe_that_fails_late_does_not_begin_a_hold_again() -> None:
-    answer = asyncio.Event()
-    asked = asyncio.Event()
-
-    async def probe() -> Outcome:
-        asked.set()
-        await answer.wait()
-        return UNAVAILABLE
-
-    hold = Hold()
-    breaker = CircuitBreaker(probe, hold, BACKOFF, Clock().sleep)
-    with breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE)
-    await asked.wait()
-    with breaker.admit(JANUARY) as admission:
-        admission.succeed(at_first_attempt=True)
-    answer.set()
+async def test_probe_that_fails_after_a_success_does_not_hold_again(bench: BreakerHarness) -> None:
+    bench.may_answer.clear()
+    bench.breaker.open(UNAVAILABLE)
+    await until(lambda: bench.probes == 1)
+    bench.succeed(JANUARY, True)
+    bench.may_answer.set()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not hold.active
-    await breaker.stop()
+    assert not bench.hold.active
 
 
-async def test_does_not_probe_while_a_block_waits(bench: BreakerHarness) -> None:
+async def test_no_probe_while_a_block_waits(bench: BreakerHarness) -> None:
     bench.probe_outcome = WRITTEN
-    with bench.breaker.admit(JANUARY) as admission:
-        for _ in range(50):
-            await admission.wait(UNAVAILABLE)
+    for _ in range(50):
+        await bench.breaker.wait(BLOCK, UNAVAILABLE)
     assert bench.probes == 0
 
 
-async def test_probes_anew_in_a_second_outage(bench: BreakerHarness) -> None:
+async def test_second_outage_is_probed_too(bench: BreakerHarness) -> None:
     for outage in (1, 2):
         bench.probe_outcome = UNAVAILABLE
-        with bench.breaker.admit(JANUARY) as admission:
-            admission.give_up(UNAVAILABLE)
-        enough = 5 * outage
-        await until(partial(bench.has_probed, enough))
+        bench.breaker.open(UNAVAILABLE)
+        await until(lambda outage=outage: bench.probes >= 5 * outage)  # type: ignore[misc]
         bench.probe_outcome = WRITTEN
         await until(lambda: not bench.hold.active)
-
-
-async def test_cuts_long_reasons(bench: BreakerHarness) -> None:
-    with bench.breaker.admit(JANUARY) as admission:
-        admission.give_up(UNAVAILABLE._replace(message="x" * 10_000))
-    assert len(bench.hold.reasons[Cause.STORE]) == 500
-
-
-async def test_started_open_tries_the_first_block_without_holding() -> None:
-    hold = Hold()
-
-    async def probe() -> Outcome:
-        return WRITTEN
-
-    breaker = CircuitBreaker(probe, hold, BACKOFF, Clock().sleep, starts_open=True)
-    with breaker.admit(JANUARY) as admission:
-        assert admission.is_trial
-        assert not hold.active
-        for _ in range(3):
-            admission.succeed(at_first_attempt=True)
-        assert not admission.is_trial

@@ -175,7 +175,7 @@ class TestConstraintThatCannotBeEvaluated:
             assert len(store.asked) == 1
 
     async def test_evaluated_again_after_a_thousand_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(constraints, "_BLOCKS_AFTER_UNEVALUABLE", 5)
+        monkeypatch.setattr(constraints, "_BLOCKS_TO_SKIP_UNEVALUABLE", 5)
         async with rig(store := Table(low)) as worker:
             store.answers = fail(MISCONFIGURED)
             await write(worker, block())

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from random import Random
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -125,7 +124,7 @@ class TestAnOutage:
                 return await super().insert(block)
 
         async with rig(SlowStore(), retry=policy) as worker:
-            monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=worker.clock.monotonic))
+            monkeypatch.setattr("worker.writing.writer.monotonic", worker.clock.monotonic)
             worker.store.down = UNAVAILABLE
             assert len(await worker.writer.write(BLOCK)) == 8
             assert len(worker.store.inserts) == 4, "begun after 0, 30, 60 and 90 seconds"
@@ -191,6 +190,34 @@ class TestAnOutage:
         store.down = UNAVAILABLE
         assert len(await writer.write(block_of(many_events(2), ["c"]))) == 2, "it has been available since"
         await writer.close()
+
+
+class TestUnansweredInserts:
+    @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
+    async def test_rows_without_an_answer_are_shown_until_they_are_written(self, outcome: Outcome) -> None:
+        shown: list[str] = []
+        async with rig() as worker:
+            worker.store.fail_inserts(outcome)
+            worker.clock.watch = lambda: shown.append(worker.telemetry.unanswered.oldest()[1])
+            assert await worker.writer.write(BLOCK) == []
+            assert shown == [str(outcome)]
+            assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
+
+    async def test_insert_dropped_by_a_revoke_is_counted_and_not_shown_any_more(self) -> None:
+        async with rig() as worker:
+            worker.store.fail_inserts(UNAVAILABLE)
+            writing = asyncio.create_task(worker.writer.write(BLOCK))
+
+            def cancel_second() -> None:
+                if len(worker.store.inserts) == 2:
+                    assert len(worker.telemetry.unanswered) == 1
+                    raise asyncio.CancelledError
+
+            worker.store.watch = cancel_second
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            assert worker.counted("insert_retries", outcome="dropped", code="") == 1
+            assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
 
 
 class TestAMisconfiguration:
