@@ -76,7 +76,7 @@ class Cluster:
     @property
     def local_table(self) -> str:
         """The table on each engine that keeps the rows of its shard."""
-        return self._topology.stored
+        return self._topology.stored_table
 
     def target(self, **options: object) -> ClickHouseTarget:
         """The Distributed table of the first engine; `options` are those of ClickHouseTarget."""

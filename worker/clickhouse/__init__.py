@@ -1,1 +1,1 @@
-"""Everything that speaks to ClickHouse: inserts, what its errors mean, and the migrations."""
+"""The adapters to ClickHouse: INSERTs, the classes of its errors, the check of the table, and migrations."""

@@ -1,4 +1,4 @@
-"""The way to ClickHouse: where it is, one connection to it, and one statement on a connection of its own."""
+"""Connections to ClickHouse: the target, one connection, and one statement on a connection of its own."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import SHUT_RDWR
+from time import perf_counter
 from typing import Any
 
 from clickhouse_driver import errors as driver
@@ -17,17 +18,15 @@ from worker.core.outcome import Outcome, OutcomeKind
 from worker.core.secrets import Secret
 
 FAILURES = (driver.Error, OSError, EOFError, ValueError, OverflowError)
-"""What the driver and the sockets raise, and what encoding a value that does not fit its column raises. Anything else
-is a mistake of ours and must not be taken for a refused row."""
+"""What the driver and the sockets raise, and the encoding of a value that does not fit its column. Any other exception
+is a bug of this program, and must not refuse a row."""
 
-# The server's own answer to a slow insert or an overload must come before the client's time-out, and both before the
-# group's: see Settings, which compares them.
 _PING_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class ClickHouseTarget:
-    """Where ClickHouse is, who asks, and which table is meant. Time-outs in seconds."""
+    """The server, the user, the table, and the time-outs, which Settings compares with those of the Kafka group."""
 
     host: str
     port: int = 9000
@@ -47,11 +46,11 @@ class ClickHouseTarget:
 
     @property
     def stored_table(self) -> str:
-        """The table on each server that keeps the rows; on a cluster `table` is Distributed over it."""
+        """The table that stores the rows on each server; on a cluster `table` is Distributed over it."""
         return f"{self.table}_local" if self.cluster else self.table
 
     def client(self) -> BlockClient:
-        """A new client; it connects when first used. For one thread at a time."""
+        """Create a client for one thread at a time; it connects when it is first used."""
         return BlockClient(
             host=self.host,
             port=self.port,
@@ -64,7 +63,7 @@ class ClickHouseTarget:
             ca_certs=_text(self.ca_file),
             certfile=_text(self.cert_file),
             keyfile=_text(self.key_file),
-            keypass=self.todays_key_password(),
+            keypass=self.current_key_password(),
             connect_timeout=self.connect_timeout_seconds,
             send_receive_timeout=self.timeout_seconds,
             sync_request_timeout=min(_PING_SECONDS, self.timeout_seconds),
@@ -72,16 +71,16 @@ class ClickHouseTarget:
         )
 
     def current_password(self) -> str:
-        """The password as it stands in its file now."""
+        """The password, from its file as it is now."""
         return self.password if isinstance(self.password, str) else self.password.reveal()
 
-    def todays_key_password(self) -> str:
-        """The same of the key. Where there is none it is empty: without any, OpenSSL would ask the terminal."""
+    def current_key_password(self) -> str:
+        """The password of the key; empty where there is none, because for None OpenSSL would ask at the terminal."""
         return self.key_password.reveal() if self.key_password else ""
 
 
 class Connection:
-    """A client that one thread uses and another may cut off."""
+    """A client that one thread uses, and that another thread may cut."""
 
     def __init__(self, target: ClickHouseTarget) -> None:
         self._target = target
@@ -90,7 +89,7 @@ class Connection:
 
     @contextmanager
     def use(self) -> Iterator[BlockClient]:
-        """The client, connected. After any error it is disconnected, because nobody knows what is on the wire."""
+        """Yield the connected client. After an error it is disconnected, because its packets may be out of step."""
         with self._in_use:
             try:
                 self._connect()
@@ -100,31 +99,30 @@ class Connection:
                 raise
 
     def _connect(self) -> None:
-        """Connect apart from the insert, so that a host that cannot be a name is not taken for a value of a row."""
+        """Connect before the statement, so that a host name that cannot be encoded does not refuse a row."""
         connection = self._client.connection
-        # Also where it is connected: the driver looks whether that is still so, and connects again by itself.
-        connection.password = self._target.current_password()  # certificates are read anew by the driver itself
-        connection.ssl_options["keypass"] = self._target.todays_key_password()
+        # Also when it is connected: the driver pings first, and connects again by itself.
+        connection.password = self._target.current_password()  # the driver reads certificates again by itself
+        connection.ssl_options["keypass"] = self._target.current_key_password()
         if connection.connected:
             return
         try:
             connection.connect()
         except UnicodeDecodeError:
-            raise  # what answers there is no ClickHouse
+            raise  # the server is not ClickHouse
         except UnicodeError as error:
             host = connection.hosts[0][0]
-            message = f"CLICKHOUSE_HOST={host} is no host name: {error}"
+            message = f"CLICKHOUSE_HOST={host} is not a host name: {error}"
             raise StoreError(Outcome(OutcomeKind.MISCONFIGURED, "InvalidHost", message)) from error
 
     def cut(self) -> None:
-        """End it from another thread, whatever it does; no other connection takes its place."""
-        self._client.connection.disable_reconnect = True  # a thread whose ping fails now must not begin again
+        """End it from another thread, also during a statement, and never connect again."""
+        self._client.connection.disable_reconnect = True  # for a thread whose ping fails now
         if self._in_use.acquire(blocking=False):
             self._client.disconnect()
             self._in_use.release()
             return
-        # In use: only wake its thread, which then disconnects by itself. The driver's own disconnect is no thread's
-        # business but the user's.
+        # In use: only wake its thread, which then disconnects. The driver's own disconnect is not thread-safe.
         socket = self._client.connection.socket
         if socket is not None:
             with suppress(OSError):
@@ -136,19 +134,22 @@ def run_statement(
     statement: str,
     values: Sequence[tuple[object, ...]] | Mapping[str, object] | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Run one statement on a connection of its own; the rows that it answers, none where it answers none.
+    """Run one statement on a connection of its own; return the rows of its answer.
 
-    `values` are the rows of an INSERT, or by name what stands for `%(name)s` elsewhere.
+    Args:
+        target: the server.
+        statement: one statement.
+        values: the rows of an INSERT, or the values of `%(name)s` by name.
 
     Raises:
-        StoreError: as the server or the connection failed.
+        StoreError: ClickHouse refuses or cannot be reached.
     """
-    connection = Connection(target)
+    started, connection = perf_counter(), Connection(target)
     try:
         with connection.use() as client:
             answer = client.execute(statement, values)
     except FAILURES as error:
-        raise StoreError(classify(error)) from error
+        raise StoreError(classify(error, perf_counter() - started)) from error
     finally:
         connection.cut()
     return answer if isinstance(answer, list) else []

@@ -1,4 +1,4 @@
-"""How long rows are kept: a TTL on the table, which nobody gets who does not ask for it."""
+"""How long rows are kept: a TTL of the table; by default there is none."""
 
 import re
 
@@ -9,24 +9,27 @@ _TTL = re.compile(r"\bTTL (.*?)(?: SETTINGS |$)")
 
 
 def retention_statement(target: ClickHouseTarget, topology: Topology, days: int | None) -> str | None:
-    """The ALTER that makes the table keep rows for `days` after `completed_at`; None where it does already.
+    """The ALTER that sets the TTL of the table; None where it is set already.
 
-    Of `days`, 0 keeps them for ever and None leaves what the table says.
+    Args:
+        target: the server.
+        topology: the table.
+        days: rows are removed so many days after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
 
     Raises:
-        StoreError: as the server or the connection failed.
+        StoreError: ClickHouse refuses or cannot be reached.
     """
     if days is None:
         return None
-    alter = f"ALTER TABLE {topology.stored}{topology.on_cluster}"
+    alter = f"ALTER TABLE {topology.stored_table}{topology.on_cluster}"
     wanted = f"completed_at + toIntervalDay({days})" if days else ""
-    if _ttl_of(target, topology.stored) == wanted:
+    if _find_ttl(target, topology.stored_table) == wanted:
         return None
     return f"{alter} MODIFY TTL {wanted}" if days else f"{alter} REMOVE TTL"
 
 
-def _ttl_of(target: ClickHouseTarget, table: str) -> str:
-    """As ClickHouse writes it; empty where there is none, or no table yet."""
+def _find_ttl(target: ClickHouseTarget, table: str) -> str:
+    """The TTL as ClickHouse prints it; empty where there is none, or no table yet."""
     found = run_statement(
         target,
         "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = %(table)s",

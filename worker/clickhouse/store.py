@@ -1,7 +1,7 @@
-"""The store: ClickHouse over its native protocol, one client and one thread for each insert under way.
+"""The store: ClickHouse over its native protocol, with one client and one thread for each INSERT under way.
 
-clickhouse-driver is neither asynchronous nor thread-safe, so calls run in threads of their own and the event loop goes
-on: heartbeats to Kafka never wait for an insert.
+clickhouse-driver is neither asynchronous nor thread-safe, so calls run in threads, and the event loop goes on:
+heartbeats to Kafka do not wait for an INSERT.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ class ClickHouseStore:
 
     Args:
         target: the server and the table.
-        writers: how many inserts may be under way at once; each has a thread and a connection.
-        telemetry: counts inserts, and measures the failed ones too.
+        writers: how many INSERTs may be under way at once; each has a thread and a connection.
+        telemetry: counts and measures INSERTs, failed ones included.
     """
 
     def __init__(self, target: ClickHouseTarget, writers: int, telemetry: Telemetry) -> None:
@@ -39,9 +39,9 @@ class ClickHouseStore:
         self._telemetry = telemetry
         self._insert_statement = f"INSERT INTO `{target.table}` ({', '.join(COLUMNS)}) VALUES"
         self._inserted_table = f"{target.database}.{target.table}"
-        self._own_tables = {self._inserted_table, f"{target.database}.{target.stored_table}"}
+        self._tables_of_worker = {self._inserted_table, f"{target.database}.{target.stored_table}"}
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
-        self._own = threading.local()
+        self._thread_local = threading.local()
         self._connections: list[Connection] = []
 
     async def insert(self, block: Block) -> Outcome:
@@ -49,27 +49,28 @@ class ClickHouseStore:
         return await self._in_thread(lambda: self._measured_insert(block))
 
     async def probe(self) -> Outcome:
-        """See `worker.ports.Store`. It meets every error that an INSERT meets before its rows, and needs no grant."""
+        """See `worker.ports.Store`. It fails as an INSERT does before its rows are sent, and needs no further grant."""
         return await self._in_thread(lambda: self._insert(Block(0), {}))
 
     async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
         """See `worker.ports.Store`.
 
-        The server evaluates the expression over the columns that it names, sent along as an external table. That
+        The server evaluates the expression over the columns that it names, which are sent as an external table. That
         reads no table of the server, and needs no grant.
 
         Raises:
-            StoreError: also where the constraint is another table's, such as that of a view's target.
+            StoreError: the server does not answer, or the constraint is of another table, such as the target of a view.
         """
-        if constraint.table.replace("`", "") not in self._own_tables:
-            raise _cannot_evaluate("OtherTable", f"{constraint.table} is not the table of the worker")
+        if constraint.table.replace("`", "") not in self._tables_of_worker:
+            message = f"{constraint.table} is not the table of the worker"
+            raise StoreError(Outcome(OutcomeKind.UNCLASSIFIED, "OtherTable", message))
         found = await self._in_thread(lambda: self._evaluate(constraint.expression, block))
         if isinstance(found, Outcome):
             raise StoreError(found)
         return found
 
     def close(self) -> None:
-        """Cut every connection, so that no thread waits for a server any more, and end the threads."""
+        """Cut every connection, so that no thread waits for the server any more, and end the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for connection in self._connections:
             connection.cut()
@@ -90,68 +91,67 @@ class ClickHouseStore:
         return outcome
 
     def _insert(self, rows: Block, settings: dict[str, object]) -> Outcome:
+        started = perf_counter()
         try:
             with self._connection().use() as client:
                 client.insert(self._insert_statement, rows, _INSERT_SETTINGS | settings)
         except (StoreError, *FAILURES) as error:
-            return self._outcome_of(error)
+            return self._outcome_of(error, started)
         return WRITTEN
 
     def _evaluate(self, expression: str, block: Block) -> Sequence[int] | Outcome:
         """Positions of the rows of `block` for which `expression` is not true."""
-        named = frozenset(re.findall(r"\w+", expression))
+        started, named = perf_counter(), frozenset(re.findall(r"\w+", expression))
         try:
             with self._connection().use() as client:
                 if not client.inserted_types:
                     client.insert(self._insert_statement, Block(block.month), _INSERT_SETTINGS)
                 columns = [(name, client.inserted_types[name]) for name in COLUMNS if name in named]
                 number, _ = ROW_NUMBER
-                # The expression is the table's own; no value of a row is part of the statement.
+                # The expression comes from the table; no value of a row is part of the statement.
                 where = f"WHERE NOT ifNull(({expression}) = 1, 0)"
-                query = f"SELECT {number} FROM asked {where} ORDER BY {number}"  # noqa: S608 # nosec B608
-                answer = client.ask(query, ExternalBlock("asked", [ROW_NUMBER, *columns], block), _QUESTION_SETTINGS)
+                query = f"SELECT {number} FROM block {where} ORDER BY {number}"  # noqa: S608 # nosec B608
+                answer = client.select(
+                    query, ExternalBlock("block", [ROW_NUMBER, *columns], block), _EVALUATION_SETTINGS
+                )
         except (StoreError, *FAILURES) as error:
-            return self._outcome_of(error)
+            return self._outcome_of(error, started)
         positions = [position for (position,) in answer]
         if positions and positions[-1] >= len(block):
             message = f"row {positions[-1]} of {len(block)} violates {expression}"
-            return Outcome(OutcomeKind.UNCLASSIFIED, "NotTheAnswer", message)
+            return Outcome(OutcomeKind.UNCLASSIFIED, "UnexpectedAnswer", message)
         return positions
 
-    def _outcome_of(self, error: Exception) -> Outcome:
-        # The driver's frames form a cycle with its exception, and hold the rows; the collector runs rarely.
+    def _outcome_of(self, error: Exception, started: float) -> Outcome:
+        # The frames of the driver form a cycle with its exception and hold the rows, and the collector runs rarely.
         clear_frames(error.__traceback__)
-        outcome = error.outcome if isinstance(error, StoreError) else classify(error)
+        outcome = error.outcome if isinstance(error, StoreError) else classify(error, perf_counter() - started)
         if outcome.constraint and outcome.constraint.table.replace("`", "") != self._inserted_table:
-            # A shard counts the rows of its piece of the block, and a view those of its own result.
+            # A shard numbers the rows of its part of the block, and a view those of its result.
             return outcome._replace(row=None)
         return outcome
 
     def _connection(self) -> Connection:
-        """The one of this thread."""
-        connection: Connection | None = getattr(self._own, "connection", None)
+        """The connection of this thread."""
+        connection: Connection | None = getattr(self._thread_local, "connection", None)
         if connection is None:
-            connection = self._own.connection = Connection(self._target)
+            connection = self._thread_local.connection = Connection(self._target)
             self._connections.append(connection)
         return connection
 
 
-# Whatever the profile of the user has. The cache of queries is keyed by their text, and does not see what rows they ask
-# about; the others add to an answer, or leave out of it.
-_QUESTION_SETTINGS: dict[str, object] = {"use_query_cache": 0, "extremes": 0, "limit": 0, "offset": 0}
+# Set, whatever the profile of the user has. The query cache has the text of a query as its key, not the rows that are
+# sent with it; the other settings add rows to the answer or remove some.
+_EVALUATION_SETTINGS: dict[str, object] = {"use_query_cache": 0, "extremes": 0, "limit": 0, "offset": 0}
 
 _INSERT_SETTINGS: dict[str, object] = {
-    # Set, not inherited: servers since 26.3 default to asynchronous inserts, whose errors and tokens differ.
+    # Since 26.3 the default of servers is an asynchronous INSERT, which has other errors and tokens.
     "async_insert": 0,
     "insert_deduplicate": 1,
-    # Since 26.2 this decides, and the one above is ignored; older servers ignore this one.
+    # Since 26.2 this setting decides, and the one above is ignored; older servers ignore this one.
     "deduplicate_insert": "enable",
-    # A retry after a connection that broke between the table and its views must reach the views too.
+    # When a connection breaks after the table is written and before its views are, the retry must write the views.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
-    # Into a Distributed table: acknowledged when the shards have it, not when the server that was asked has.
+    # A Distributed table acknowledges when the shards have the rows, not when the connected server has them.
     "distributed_foreground_insert": 1,
 }
-
-
-def _cannot_evaluate(name: str, message: str) -> StoreError:
-    return StoreError(Outcome(OutcomeKind.UNCLASSIFIED, name, message))

@@ -1,8 +1,8 @@
-"""The same SQL for one server and for a cluster.
+"""The SQL of a migration for one server or for a cluster.
 
-A migration is written for one server. For a cluster, each statement runs on every server (`ON CLUSTER`), and what
-stores rows is there twice: `NAME_local` on each server, and over them all a Distributed table `NAME`, which the worker
-and the plain views use as they would use the table of one server.
+A migration is written for one server, and a file that was applied must not change. So the statements for a cluster are
+derived from it: each runs on every server (`ON CLUSTER`), and a table that stores rows becomes two: `NAME_local` on
+each server, and the Distributed table `NAME` over these, which the worker and the plain views use.
 """
 
 import re
@@ -13,14 +13,15 @@ _HEAD = re.compile(
     r"(?P<verb>(?:CREATE(?: OR REPLACE)?|ALTER|DROP) (?P<kind>TABLE|MATERIALIZED VIEW|VIEW)(?: IF (?:NOT )?EXISTS)?) "
     r"(?P<name>\{table\}\w*)"
 )
-_OWN_NAME = re.compile(r"\{table\}\w*")
-# What is de-duplicated by its key is data, and replicas must not lose it. What is not is derived from data by a
-# refreshable view, which may fill a replicated table only in a Replicated database: each server has its own.
-_REPLICATED = re.compile(r"ENGINE = ReplacingMergeTree\(")
+_TABLE_NAME = re.compile(r"\{table\}\w*")
+# Rows that are de-duplicated by their key are data, which replicas must not lose. Other tables are computed from data
+# by a refreshable view, which can fill a replicated table only in a Replicated database: each server has its own.
+_ENGINE = "ENGINE = ReplacingMergeTree("
 _REPLICATED_ENGINE = (
     "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', "
 )
 _COLUMNS_CHANGE = re.compile(r"\b(?:ADD|DROP|RENAME) COLUMN\b")
+_SHARDING_COLUMN = re.compile(r"^\s+execution_id ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Topology:
     """Where the tables are: on one server, or on those of a cluster.
 
     Args:
-        database: of the tables.
+        database: the database of the tables.
         table: the table that the worker writes.
-        cluster: its name in `remote_servers`; None for a server that stands alone.
+        cluster: its name in `remote_servers`; None for a single server.
     """
 
     database: str
@@ -38,54 +39,49 @@ class Topology:
     cluster: str | None = None
 
     @property
-    def stored(self) -> str:
-        """The table on each server that keeps the rows."""
+    def stored_table(self) -> str:
+        """The table that stores the rows on each server."""
         return f"{self.table}_local" if self.cluster else self.table
 
     @property
     def on_cluster(self) -> str:
-        """What stands behind the name in a statement that is for every server."""
+        """The clause after the name in a statement for every server; empty for a single server."""
         return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
 
     def statements(self, written: str) -> Iterator[str]:
-        """What one statement of a migration becomes.
+        """The statements to run for one statement of a migration.
 
         Raises:
-            ValueError: nobody has said what this kind of statement is on a cluster.
+            ValueError: this kind of statement has no form for a cluster.
         """
         head = _HEAD.match(written)
         if not head:
             raise ValueError(f"a migration may CREATE, ALTER or DROP tables and views named after {{table}}: {written}")
-        if not self.cluster:
-            yield self._named(written)
-            return
-        stores = head["kind"] != "VIEW"
         everywhere = f"{head['verb']} {head['name']}{self.on_cluster}{written[head.end() :]}"
-        if not stores:
-            yield self._named(everywhere)
+        if not self.cluster or head["kind"] == "VIEW":
+            yield self._with_table_name(everywhere)
             return
-        yield self._replicated(self._named(_OWN_NAME.sub(r"\g<0>_local", everywhere)))
-        if head["kind"] == "TABLE":
-            yield from self._over_all(head["verb"], head["name"], written)
+        yield _replicate(self._with_table_name(_TABLE_NAME.sub(r"\g<0>_local", everywhere)))
+        if head["kind"] == "MATERIALIZED VIEW":
+            return
+        if head["verb"].startswith("CREATE"):
+            yield self._create_distributed(head["verb"], self._with_table_name(head["name"]), written)
+        elif head["verb"].startswith("DROP") or _COLUMNS_CHANGE.search(written):
+            yield self._with_table_name(everywhere)
 
-    def _named(self, statement: str) -> str:
+    def _with_table_name(self, statement: str) -> str:
         return statement.replace("{table}", self.table)
 
-    @staticmethod
-    def _replicated(statement: str) -> str:
-        replicated = _REPLICATED.sub(lambda _: _REPLICATED_ENGINE, statement)
-        if replicated == statement:
-            return statement
-        return replicated.replace("non_replicated_deduplication_window", "replicated_deduplication_window")
+    def _create_distributed(self, verb: str, name: str, written: str) -> str:
+        # All versions of a row must be on one shard, or FINAL could not choose between them.
+        sharding_key = ", cityHash64(execution_id)" if _SHARDING_COLUMN.search(written) else ""
+        database = self.database.replace("\\", "\\\\").replace("'", "\\'")
+        engine = f"Distributed('{self.cluster}', '{database}', '{name}_local'{sharding_key})"
+        return f"{verb} {name}{self.on_cluster} AS {name}_local ENGINE = {engine}"
 
-    def _over_all(self, verb: str, name: str, written: str) -> Iterator[str]:
-        """The Distributed table beside what one statement makes or changes on each server."""
-        name = self._named(name)
-        if verb.startswith("CREATE"):
-            # All versions of a row on one shard, or FINAL could not choose between them.
-            key = ", cityHash64(execution_id)" if re.search(r"^\s+execution_id ", written, re.MULTILINE) else ""
-            database = self.database.replace("\\", "\\\\").replace("'", "\\'")
-            engine = f"Distributed('{self.cluster}', '{database}', '{name}_local'{key})"
-            yield f"{verb} {name}{self.on_cluster} AS {name}_local ENGINE = {engine}"
-        elif verb.startswith("DROP") or _COLUMNS_CHANGE.search(written):
-            yield self._named(written).replace(f" {name}", f" {name}{self.on_cluster}", 1)
+
+def _replicate(statement: str) -> str:
+    if _ENGINE not in statement:
+        return statement
+    replicated = statement.replace(_ENGINE, _REPLICATED_ENGINE)
+    return replicated.replace("non_replicated_deduplication_window", "replicated_deduplication_window")

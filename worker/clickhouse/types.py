@@ -19,10 +19,10 @@ _LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
 
 
 def type_differences(types: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each column that is missing in `types`, or has another type; LowCardinality makes no difference.
+    """A sentence for each column that is missing in `types` or has another type; LowCardinality is ignored.
 
     Args:
-        types: by the name of the column, as ClickHouse writes them.
+        types: by the name of the column, as ClickHouse prints them.
     """
     for name, expected in COLUMN_TYPES.items():
         found = types.get(name)

@@ -1,8 +1,9 @@
-"""The de-duplicated view, read by those who reconcile."""
+"""The de-duplicated view, which `metrics-worker audit` reads."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import date
+from time import perf_counter
 from uuid import UUID
 
 from clickhouse_driver import errors as driver
@@ -24,7 +25,7 @@ class DeduplicatedView:
     def __init__(self, target: ClickHouseTarget) -> None:
         self._client = target.client()
         self._where = f"ClickHouse {target.host}:{target.port}"
-        # The name is an identifier: Settings sees to that.
+        # The name is an identifier: Settings checks that.
         view = f"`{target.table}_deduplicated`"
         self._query = f"SELECT {_COLUMNS} FROM {view} WHERE {_WHERE}"  # noqa: S608 # nosec B608
 
@@ -39,14 +40,15 @@ class DeduplicatedView:
             "first": first.isoformat(),
             "last": last.isoformat(),
         }
-        with self._refusals():
+        with self._dependency_errors():
             for row in self._client.execute_iter(self._query, values):
                 see(ViewRow(*row))
 
     @contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def _dependency_errors(self) -> Iterator[None]:
+        started = perf_counter()
         try:
             yield
         except (driver.Error, OSError, EOFError) as error:
             self._client.disconnect()
-            raise DependencyError(f"{self._where}: {classify(error)}") from error
+            raise DependencyError(f"{self._where}: {classify(error, perf_counter() - started)}") from error

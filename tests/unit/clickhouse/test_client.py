@@ -38,7 +38,7 @@ def test_exception_whose_text_is_cut_within_a_character_keeps_its_code() -> None
     connection = BlockClient("localhost").connection
     assert isinstance(connection, _Connection)
     connection.fin = exception_packet("Cannot parse text: größe".encode()[:-2])
-    outcome = classify(connection.receive_exception())
+    outcome = classify(connection.receive_exception(), 0.1)
     assert (outcome.kind, outcome.code, outcome.name) == (OutcomeKind.REFUSED, 6, "CANNOT_PARSE_TEXT")
     assert outcome.message == "Cannot parse text: grö\ufffd."
 
