@@ -1,4 +1,4 @@
-"""TLS and passwords of ClickHouse, against a real listener: the right ones are let in, a wrong one is named."""
+"""TLS and passwords of ClickHouse against a real server: valid ones are accepted, the wrong variable is named."""
 
 import re
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ PASSWORD = "correct-horse-battery-staple"  # noqa: S105 - of a server that lives
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with certificates: of the server, of a server elsewhere, of the worker, of authorities."""
+    """A folder with certificates of the server, of another host, of the worker, and of authorities."""
     folder = tmp_path_factory.mktemp("tls")
-    authority, stranger = trustme.CA(), trustme.CA()
+    authority, other_authority = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    stranger.cert_pem.write_to_path(folder / "stranger.pem")
+    other_authority.cert_pem.write_to_path(folder / "other_authority.pem")
     for name, host in (("here.pem", LOOPBACK), ("elsewhere.pem", "clickhouse.example.org")):
         authority.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(folder / name)
-    for name, issuer in (("worker", authority), ("strange", stranger)):
+    for name, issuer in (("worker", authority), ("strange", other_authority)):
         issued = issuer.issue_cert("worker@example.org")
         issued.private_key_pem.write_to_path(folder / f"{name}.key")
         issued.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
@@ -46,7 +46,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    """Speaks TLS, and wants certificates and a password."""
+    """A server with TLS that requires a client certificate and a password."""
     tls = ["--certificate", str(files / "here.pem"), "--client-authority", str(files / "ca.pem")]
     with EngineProcess(tmp_path_factory.mktemp("secured"), password=PASSWORD, tls=tls) as engine:
         yield engine
@@ -54,7 +54,7 @@ def server(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
 
 @pytest.fixture
 def target(server: EngineProcess, files: Path) -> ClickHouseTarget:
-    """What lets a worker in."""
+    """A target with valid certificates and the password."""
     return ClickHouseTarget(
         server.host,
         server.port,
@@ -75,18 +75,18 @@ def refusal(target: ClickHouseTarget) -> StoreError:
     return refused.value
 
 
-def test_right_certificates_and_password_are_accepted(target: ClickHouseTarget) -> None:
+def test_valid_certificates_and_password_are_accepted(target: ClickHouseTarget) -> None:
     assert run_statement(target, "SELECT 1") == [(1,)]
 
 
-def test_without_verification_any_certificate_is_accepted(target: ClickHouseTarget) -> None:
+def test_any_certificate_is_accepted_without_verification(target: ClickHouseTarget) -> None:
     assert run_statement(replace(target, verify=False, ca_file=None), "SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize(
     ("changes", "variable"),
     [
-        ({"ca_file": "stranger.pem"}, "CLICKHOUSE_CA_FILE"),
+        ({"ca_file": "other_authority.pem"}, "CLICKHOUSE_CA_FILE"),
         ({"ca_file": None}, "CLICKHOUSE_CA_FILE"),
         ({"ca_file": "worker.key"}, "CLICKHOUSE_CA_FILE"),
         ({"cert_file": None, "key_file": None}, "CLICKHOUSE_CERT_FILE"),
@@ -97,33 +97,31 @@ def test_without_verification_any_certificate_is_accepted(target: ClickHouseTarg
     ],
     ids=str,
 )
-def test_wrong_setting_is_misconfigured_and_named(
+def test_wrong_setting_is_misconfigured_and_names_the_variable(
     target: ClickHouseTarget, files: Path, changes: dict[str, str | None], variable: str
 ) -> None:
     changed = {name: files / value if name.endswith("file") and value else value for name, value in changes.items()}
     error = refusal(replace(target, **changed))  # type: ignore[arg-type]
     assert variable in str(error)
-    # A server that misses a certificate may hang up before it is heard to say why: with TLS 1.3 that comes last.
-    hung_up = variable == "CLICKHOUSE_CERT_FILE" and error.kind is OutcomeKind.UNAVAILABLE
-    assert error.kind is OutcomeKind.MISCONFIGURED or hung_up
+    # With TLS 1.3 a server that misses a certificate may close the connection before its alert is read.
+    is_closed = variable == "CLICKHOUSE_CERT_FILE" and error.kind is OutcomeKind.UNAVAILABLE
+    assert error.kind is OutcomeKind.MISCONFIGURED or is_closed
 
 
-def test_certificate_of_another_host_is_misconfigured_and_named(
-    target: ClickHouseTarget, files: Path, tmp_path: Path
-) -> None:
+def test_certificate_of_another_host_is_misconfigured(target: ClickHouseTarget, files: Path, tmp_path: Path) -> None:
     with EngineProcess(tmp_path, tls=["--certificate", str(files / "elsewhere.pem")]) as engine:
         error = refusal(replace(target, port=engine.port))
     assert "another host; see CLICKHOUSE_HOST" in str(error)
     assert error.kind is OutcomeKind.MISCONFIGURED
 
 
-def test_server_without_tls_is_misconfigured_and_named(target: ClickHouseTarget, engine: EngineProcess) -> None:
+def test_server_without_tls_is_misconfigured(target: ClickHouseTarget, engine: EngineProcess) -> None:
     error = refusal(replace(target, port=engine.port))
     assert "CLICKHOUSE_SECURE" in str(error)
     assert error.kind is OutcomeKind.MISCONFIGURED
 
 
-def test_client_without_tls_is_pointed_to_the_setting(target: ClickHouseTarget) -> None:
+def test_error_of_a_client_without_tls_names_the_setting(target: ClickHouseTarget) -> None:
     plain = replace(target, secure=False, ca_file=None, cert_file=None, key_file=None)
     assert "CLICKHOUSE_SECURE" in str(refusal(plain))
 
@@ -159,7 +157,7 @@ async def test_password_changed_before_the_server_fails_no_insert(tmp_path: Path
         assert await store.insert(block_of(many_events(2), ["a"])) == WRITTEN
         file.write_text("second\n")
         engine.change_password("second")
-        # The store takes itself for connected still; the driver finds that it is not, and connects again by itself.
+        # The store is still marked as connected; the driver finds that it is not, and connects again.
         assert await store.insert(block_of(many_events(3), ["a"])) == WRITTEN
         store.close()
 

@@ -1,7 +1,7 @@
-"""Two shards of one cluster: where rows go, what a repeated insert does, and what a failed one leaves behind.
+"""INSERTs into a cluster of two shards: where rows are stored, and what retried and failed INSERTs leave.
 
-The tables are those of the migrations for a cluster. `deploy.local.cluster` says what differs from production: no
-`ON CLUSTER` and no replication.
+The tables are those of the migrations for a cluster, but without `ON CLUSTER` and replication: see
+`deploy.local.cluster`.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from worker.writing.writer import Writer
 ALL_CONNECTION_TRIES_FAILED = 279
 VIOLATED_CONSTRAINT = 469
 INITIATOR, OTHER = 0, 1
-"""Positions of the shards: the one that the worker is connected to, and the one that is reached over the network."""
+"""Positions of the shards: the one that the worker is connected to, and the other one."""
 EVENTS = many_events(20)
 
 Rows = list[tuple[str, int]]
@@ -49,7 +49,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(started: Cluster) -> Iterator[Cluster]:
-    """A cluster with new tables; a test may kill a shard and leave it so."""
+    """A cluster with new tables; a test may leave a shard killed."""
     started.create_tables()
     started.run_on_each("ALTER TABLE execution_metrics_local ADD CONSTRAINT not_negative CHECK metric_value >= 0")
     yield started
@@ -77,7 +77,7 @@ def shard_of(cluster: Cluster) -> list[int]:
 
 
 def rows_of_shard(cluster: Cluster, shard: int, table: str = "execution_metrics_local") -> Rows:
-    """Metric and execution of every row of a table, as one engine sees it; repeated rows included."""
+    """Metric and execution of every row of a table of one engine; repeated rows included."""
     with cluster.engines[shard].client(cluster.database) as client:
         rows = client.execute(f"SELECT metric_type, execution_id FROM {table}")  # noqa: S608 - ours
     return sorted((metric, execution.int) for metric, execution in rows)
@@ -96,9 +96,10 @@ def expected_on(block: Block, shard_of: list[int], shard: int) -> Rows:
 
 
 def block_with_violation(shard_of: list[int], shard: int) -> tuple[Block, int, int]:
-    """A block of which one row violates the constraint, on `shard`.
+    """A block with one row on `shard` that violates the constraint.
 
-    Also returned: the position of that row in the block, and its position among the rows of the shard. They differ.
+    Returns:
+        The block, the position of that row in it, and its position among the rows of the shard, which differs.
     """
     of_shard = [position for position, found in enumerate(shard_of) if found == shard]
     position = of_shard[-1]
@@ -107,11 +108,11 @@ def block_with_violation(shard_of: list[int], shard: int) -> tuple[Block, int, i
     return Block.from_rows(202601, rows), position, len(of_shard) - 1
 
 
-def test_the_tables_fit(cluster: Cluster) -> None:
+def test_tables_have_no_schema_differences(cluster: Cluster) -> None:
     assert schema_differences(cluster.target()) == []
 
 
-async def test_rows_land_on_the_shard_of_their_execution(
+async def test_rows_are_stored_on_the_shard_of_their_execution(
     cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
 ) -> None:
     block = block_of(EVENTS, ["a", "b"])
@@ -122,9 +123,7 @@ async def test_rows_land_on_the_shard_of_their_execution(
         assert rows
 
 
-async def test_the_same_block_again_changes_no_shard(
-    cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
-) -> None:
+async def test_repeated_block_changes_no_shard(cluster: Cluster, store: ClickHouseStore, shard_of: list[int]) -> None:
     block = block_of(EVENTS, ["a", "b"])
     for _ in range(3):
         assert await insert(store, block) is None
@@ -132,7 +131,7 @@ async def test_the_same_block_again_changes_no_shard(
         assert rows_of_shard(cluster, shard) == expected_on(block, shard_of, shard)
 
 
-async def test_every_engine_shows_each_row_once_that_came_in_different_blocks(
+async def test_view_of_every_engine_shows_each_row_of_overlapping_blocks_once(
     cluster: Cluster, store: ClickHouseStore
 ) -> None:
     cluster.run_on_each("SYSTEM STOP MERGES execution_metrics_local")
@@ -148,7 +147,7 @@ async def test_every_engine_shows_each_row_once_that_came_in_different_blocks(
 @pytest.mark.parametrize(
     ("shard", "received_from"), [(INITIATOR, ""), (OTHER, r"Received from 127.0.0.1:\d+. DB::Exception: ")]
 )
-async def test_a_refused_row_is_counted_within_its_shard(
+async def test_row_number_of_a_refusal_counts_the_rows_of_its_shard(
     store: ClickHouseStore, shard_of: list[int], shard: int, received_from: str
 ) -> None:
     block, _, position_on_shard = block_with_violation(shard_of, shard)
@@ -165,14 +164,14 @@ async def test_a_refused_row_is_counted_within_its_shard(
 
 
 @pytest.mark.parametrize("shard", [INITIATOR, OTHER])
-async def test_the_constraint_of_the_local_table_is_evaluated_over_the_block(
+async def test_constraint_of_the_local_table_is_evaluated_over_the_block(
     store: ClickHouseStore, shard_of: list[int], shard: int
 ) -> None:
     block, position, _ = block_with_violation(shard_of, shard)
     refused = await insert(store, block)
     assert refused is not None
     assert refused.constraint is not None
-    assert refused.row is None, "it is counted within the shard"
+    assert refused.row is None, "the message counts the rows of the shard"
     assert await store.find_violations(refused.constraint, block) == [position]
 
 
@@ -192,7 +191,7 @@ async def test_three_invalid_rows_of_fifty_thousand_take_two_inserts(cluster: Cl
 
 
 @pytest.mark.parametrize("shard", [INITIATOR, OTHER])
-async def test_a_refused_insert_may_be_written_on_the_other_shard(
+async def test_refused_insert_may_be_written_on_the_other_shard(
     cluster: Cluster, store: ClickHouseStore, shard_of: list[int], shard: int
 ) -> None:
     """Measured, 40 inserts each: refused by the initiator, the other shard wrote 35; the other way round all 40."""
@@ -207,7 +206,7 @@ async def test_a_refused_insert_may_be_written_on_the_other_shard(
     assert rows_of_view(cluster) == expected(valid)
 
 
-async def test_a_shard_that_is_down_fails_the_insert_and_then_each_row_is_there_once(
+async def test_insert_fails_while_a_shard_is_down_and_a_retry_stores_each_row_once(
     cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
 ) -> None:
     block = block_of(EVENTS, ["a", "b"])
@@ -230,7 +229,7 @@ async def test_a_shard_that_is_down_fails_the_insert_and_then_each_row_is_there_
     assert rows_of_view(cluster) == expected(block)
 
 
-async def test_a_shard_that_hangs_times_out_and_then_each_row_is_shown_once(
+async def test_insert_times_out_while_a_shard_hangs_and_a_retry_shows_each_row_once(
     cluster: Cluster, stores: OpenStore
 ) -> None:
     block = block_of(EVENTS, ["a", "b"])
@@ -246,7 +245,9 @@ async def test_a_shard_that_hangs_times_out_and_then_each_row_is_shown_once(
     assert rows_of_view(cluster) == expected(block)
 
 
-async def test_a_shard_killed_during_inserts_leaves_each_row_once(cluster: Cluster, store: ClickHouseStore) -> None:
+async def test_retry_after_a_shard_was_killed_during_inserts_stores_each_row_once(
+    cluster: Cluster, store: ClickHouseStore
+) -> None:
     blocks: list[Block] = []
     failed: list[Block] = []
     killing = asyncio.get_running_loop().run_in_executor(None, cluster.engines[OTHER].kill)
@@ -264,16 +265,7 @@ async def test_a_shard_killed_during_inserts_leaves_each_row_once(cluster: Clust
     assert sorted(rows_of_shard(cluster, INITIATOR) + rows_of_shard(cluster, OTHER)) == rows
 
 
-async def test_connections_between_shards_that_were_cut_are_made_again(
-    cluster: Cluster, store: ClickHouseStore
-) -> None:
-    assert await insert(store, block_of(EVENTS, ["a"])) is None
-    cluster.engines[OTHER].kill()
-    cluster.engines[OTHER].start()
-    assert await insert(store, block_of(EVENTS, ["b"])) is None
-
-
-async def test_a_table_that_another_shard_misses_looks_like_a_shard_that_is_down(
+async def test_missing_local_table_is_the_same_code_as_a_shard_that_is_down(
     cluster: Cluster, store: ClickHouseStore
 ) -> None:
     with cluster.engines[OTHER].client(cluster.database) as client:
@@ -284,12 +276,12 @@ async def test_a_table_that_another_shard_misses_looks_like_a_shard_that_is_down
     assert "There is no table `metrics`.`execution_metrics_local` on server: 127.0.0.1:" in unavailable.message
 
 
-async def test_an_insert_of_no_rows_reaches_no_other_shard(cluster: Cluster, store: ClickHouseStore) -> None:
+async def test_insert_of_no_rows_succeeds_while_another_shard_is_down(cluster: Cluster, store: ClickHouseStore) -> None:
     cluster.engines[OTHER].kill()
     assert await insert(store, Block(202601)) is None
 
 
-async def test_the_views_are_of_all_shards(cluster: Cluster, store: ClickHouseStore) -> None:
+async def test_views_show_the_rows_of_all_shards(cluster: Cluster, store: ClickHouseStore) -> None:
     block = block_of(EVENTS, ["execution_time_ms", "result_success"])
     assert await insert(store, block) is None
     for engine in cluster.engines:

@@ -1,4 +1,4 @@
-"""What a Distributed table answers, with the rows on two engines: the same as a table that has all of them."""
+"""Queries of a Distributed table whose rows are on two engines answer as one table with all rows."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.support.rows import insert_rows
 
 EXECUTIONS = 300
 NOT_IMPLEMENTED = 48
-DISTRIBUTED, ALONE = "execution_metrics", "everything"
+DISTRIBUTED, SINGLE_TABLE = "execution_metrics", "everything"
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def client(cluster: Cluster) -> Iterator[Client]:
-    """A client of the first engine, on which the table `everything` has the rows of both."""
+    """A client of the first engine, where the table `everything` has the rows of both shards."""
     with cluster.engines[0].client(cluster.database) as client:
         client.execute("CREATE TABLE everything AS execution_metrics_local")
-        insert_rows(client, EXECUTIONS * 10, of=EXECUTIONS * 10, table=ALONE)
+        insert_rows(client, EXECUTIONS * 10, of=EXECUTIONS * 10, table=SINGLE_TABLE)
         client.execute(
             "INSERT INTO execution_metrics SELECT * FROM everything SETTINGS distributed_foreground_insert = 1"
         )
@@ -64,8 +64,8 @@ def test_both_shards_have_rows(cluster: Cluster, client: Client) -> None:
         "SELECT count() FROM {table} WHERE metric_type IN ('count(', ') GROUP BY x', 'retries')",
     ],
 )
-def test_a_query_is_answered_as_by_one_table(client: Client, query: str) -> None:
-    answer = client.execute(query.format(table=ALONE), with_column_types=True)
+def test_distributed_query_answers_as_one_table(client: Client, query: str) -> None:
+    answer = client.execute(query.format(table=SINGLE_TABLE), with_column_types=True)
     assert client.execute(query.format(table=DISTRIBUTED), with_column_types=True) == answer
 
 
@@ -79,20 +79,20 @@ def test_a_query_is_answered_as_by_one_table(client: Client, query: str) -> None
         "SELECT agent_name, count() FROM execution_metrics GROUP BY GROUPING SETS ((agent_name), ())",
     ],
 )
-def test_a_query_that_a_shard_cannot_do_halfway_is_refused(client: Client, query: str) -> None:
+def test_query_without_a_mergeable_state_is_refused(client: Client, query: str) -> None:
     with pytest.raises(ServerException) as refused:
         client.execute(query)
     assert refused.value.code == NOT_IMPLEMENTED
 
 
-def test_a_refusal_leaves_the_connection_between_the_shards_usable(client: Client) -> None:
+def test_connection_between_shards_is_usable_after_a_refusal(client: Client) -> None:
     for _ in range(3):
         with pytest.raises(ServerException):
             client.execute("SELECT source_offset FROM execution_metrics ORDER BY metric_value LIMIT 3")
         assert client.execute("SELECT count() FROM execution_metrics") == [(EXECUTIONS * 10,)]
 
 
-def test_the_roll_up_of_each_shard_is_added_up(cluster: Cluster, client: Client) -> None:
+def test_per_day_view_adds_up_the_roll_ups_of_the_shards(cluster: Cluster, client: Client) -> None:
     cluster.run_on_each("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh_local")
     cluster.run_on_each("SYSTEM WAIT VIEW execution_metrics_per_day_refresh_local")
     assert client.execute("SELECT sum(executions) FROM execution_metrics_per_day") == [(EXECUTIONS * 10,)]

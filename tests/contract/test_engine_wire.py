@@ -1,4 +1,4 @@
-"""The end of a block is found wherever the network has cut it."""
+"""Blocks are read from the network, whatever the size of its pieces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS = {"use_numpy": False, "strings_as_bytes": False, "strings_encoding": "
 
 
 class Recorder(io.BytesIO):
-    """Takes what the driver would send."""
+    """Records what the driver would send."""
 
     def sendall(self, data: bytes) -> None:
         self.write(data)
@@ -46,8 +46,8 @@ def encoded(columns: dict[str, list[Any]]) -> bytes:
     return recorder.getvalue()
 
 
-def dribble(data: bytes, size: int) -> Callable[[memoryview], int]:
-    """A network that delivers at most `size` bytes at a time."""
+def in_pieces(data: bytes, size: int) -> Callable[[memoryview], int]:
+    """A network that delivers `data` in pieces of at most `size` bytes."""
     stream = io.BytesIO(data)
     return lambda view: stream.readinto(view[:size])
 
@@ -59,9 +59,9 @@ def contents(file: BlockFile) -> bytes:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 4096, 1 << 20])
 @pytest.mark.parametrize("type_name", VALUES)
-def test_a_block_ends_where_it_ends(type_name: str, size: int) -> None:
+def test_end_of_a_block_is_found(type_name: str, size: int) -> None:
     block = encoded({type_name: VALUES[type_name]})
-    reader = WireReader(dribble(block + b"\x04rest", size), size=max(size, 16))
+    reader = WireReader(in_pieces(block + b"\x04rest", size), size=max(size, 16))
     file = BlockFile()
     try:
         assert receive_block(reader, file)
@@ -72,15 +72,15 @@ def test_a_block_ends_where_it_ends(type_name: str, size: int) -> None:
         file.close()
 
 
-def test_a_discarded_block_is_walked_past() -> None:
+def test_discarded_block_is_skipped() -> None:
     block = encoded(VALUES)
-    reader = WireReader(dribble(block + b"!", 100))
+    reader = WireReader(in_pieces(block + b"!", 100))
 
     assert receive_block(reader, None)
     assert reader.take(1) == b"!"
 
 
-def test_a_result_of_several_blocks_is_split() -> None:
+def test_result_is_split_into_its_blocks() -> None:
     blocks = [encoded({name: values}).removeprefix(BLOCK_INFO) for name, values in VALUES.items()]
 
     found = list(split_result(b"".join(blocks)))
@@ -89,41 +89,41 @@ def test_a_result_of_several_blocks_is_split() -> None:
     assert [block.columns[0].type_name for block in found] == list(VALUES)
 
 
-def test_a_block_cut_short_is_the_end_of_the_connection() -> None:
+def test_truncated_block_raises_eof() -> None:
     block = encoded(VALUES)
 
     for length in (0, 1, 20, len(block) // 2, len(block) - 1):
         with pytest.raises(EOFError):
-            receive_block(WireReader(dribble(block[:length], 50)), None)
+            receive_block(WireReader(in_pieces(block[:length], 50)), None)
 
 
-def test_an_unknown_type_is_the_end_of_the_conversation() -> None:
+def test_unknown_type_in_a_block_is_a_protocol_error() -> None:
     block = BLOCK_INFO + b"\x01\x01" + encode_string("c") + encode_string("JSON")
 
     with pytest.raises(ProtocolError, match="JSON"):
-        receive_block(WireReader(dribble(block, 50)), None)
+        receive_block(WireReader(in_pieces(block, 50)), None)
 
 
 @pytest.mark.parametrize(
     "type_name", ["JSON", "Dynamic", "Variant(UInt8, String)", "Array(JSON)", "", "(", "Decimal(99, 2)"]
 )
-def test_types_without_a_known_layout(type_name: str) -> None:
+def test_type_without_a_known_layout_is_code_48(type_name: str) -> None:
     with pytest.raises(ServerError) as caught:
         column_of(type_name)
     assert caught.value.code == 48
 
 
-def test_a_string_of_an_impossible_size_is_refused() -> None:
+def test_string_of_an_impossible_size_is_refused() -> None:
     with pytest.raises(ProtocolError, match="Too large string size"):
-        WireReader(dribble(encode_varint(1 << 40), 50)).raw_string()
+        WireReader(in_pieces(encode_varint(1 << 40), 50)).raw_string()
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**32, 2**64 - 1])
 def test_varint_round_trip(value: int) -> None:
-    assert WireReader(dribble(encode_varint(value), 1)).varint() == value
+    assert WireReader(in_pieces(encode_varint(value), 1)).varint() == value
 
 
-def test_a_block_file_is_released() -> None:
+def test_closed_block_file_is_removed() -> None:
     file = BlockFile()
     path = file.path
     file.write(struct.pack("<Q", 1))

@@ -1,4 +1,4 @@
-"""What is said of a table that is not the one the worker needs."""
+"""The check of the table: a sentence for each difference from the schema that the worker needs."""
 
 import pytest
 from clickhouse_driver import Client
@@ -16,17 +16,17 @@ ROWS = known_migrations()[0].statements(Topology("", "execution_metrics"))[0]
 
 
 @pytest.fixture
-def there(engine: EngineProcess, database: str) -> ClickHouseTarget:
+def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
     return ClickHouseTarget(engine.host, engine.port, database)
 
 
-def test_the_migrated_table_fits(there: ClickHouseTarget) -> None:
-    migrate(there)
-    assert schema_differences(there) == []
+def test_migrated_table_has_no_differences(target: ClickHouseTarget) -> None:
+    migrate(target)
+    assert schema_differences(target) == []
 
 
-def test_a_table_that_is_not_there_yet_is_no_misfit(there: ClickHouseTarget) -> None:
-    assert schema_differences(there) == []
+def test_missing_table_has_no_differences(target: ClickHouseTarget) -> None:
+    assert schema_differences(target) == []
 
 
 def test_unreachable_server_is_unavailable() -> None:
@@ -45,14 +45,14 @@ def test_unreachable_server_is_unavailable() -> None:
         "ALTER TABLE execution_metrics MODIFY SETTING non_replicated_deduplication_window = 5",
     ],
 )
-def test_what_an_operator_may_do_to_it_still_fits(clickhouse: Client, there: ClickHouseTarget, change: str) -> None:
-    migrate(there)
+def test_allowed_alteration_is_no_difference(clickhouse: Client, target: ClickHouseTarget, change: str) -> None:
+    migrate(target)
     clickhouse.execute(change)
-    assert schema_differences(there) == []
+    assert schema_differences(target) == []
 
 
 @pytest.mark.parametrize(
-    ("written", "instead", "said"),
+    ("written", "instead", "sentence"),
     [
         ("user_id          Nullable(String),\n", "", "column user_id is missing; it should be Nullable(String)"),
         ("metric_value     Float64", "metric_value Float32", "column metric_value is Float32; it should be Float64"),
@@ -75,17 +75,17 @@ def test_what_an_operator_may_do_to_it_still_fits(clickhouse: Client, there: Cli
         ("non_replicated_deduplication_window = 10000", "index_granularity = 8192", "deduplication window is 0"),
     ],
 )
-def test_each_misfit_is_named(
-    clickhouse: Client, there: ClickHouseTarget, written: str, instead: str, said: str
+def test_difference_is_named(
+    clickhouse: Client, target: ClickHouseTarget, written: str, instead: str, sentence: str
 ) -> None:
     assert written in ROWS
     clickhouse.execute(ROWS.replace(written, instead))
-    (found,) = schema_differences(there)
-    assert said in found
+    (found,) = schema_differences(target)
+    assert sentence in found
 
 
-def test_all_of_them_are_named(clickhouse: Client, there: ClickHouseTarget) -> None:
+def test_every_difference_is_named(clickhouse: Client, target: ClickHouseTarget) -> None:
     clickhouse.execute("CREATE TABLE execution_metrics (execution_id UUID) ENGINE = Log")
-    found = schema_differences(there)
+    found = schema_differences(target)
     assert len(found) == 10
     assert any("engine is Log" in sentence for sentence in found)

@@ -1,4 +1,4 @@
-"""Every query of schemas/QUERIES.md against an answer that was worked out in Python, whatever was delivered again."""
+"""Every query of schemas/QUERIES.md against an answer computed in Python, also after redelivery, replay and merge."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 def generate() -> list[Row]:
-    """What agents sent in 90 days: a few late, and one metric of one agent no more from some day on."""
+    """Rows of 90 days: a few are late, and one metric of one agent stops arriving."""
     random = Random(20260901)
     rows = []
     for number in range(EXECUTIONS):
@@ -71,14 +71,16 @@ ROWS = generate()
 
 
 def older(row: Row) -> Row:
-    """An event of the same execution on the same day that was recorded before: what an old letter brings back."""
+    """A row of the same execution and day that was recorded earlier, as the replay of an old dead letter writes it."""
     noon = datetime(row.day.year, row.day.month, row.day.day, 12, tzinfo=UTC)
     before = row.recorded_at - timedelta(seconds=1)
-    return row._replace(metric_value=row.metric_value + 1e6, completed_at=noon, recorded_at=before, user_id="nobody")
+    return row._replace(
+        metric_value=row.metric_value + 1e6, completed_at=noon, recorded_at=before, user_id="another user"
+    )
 
 
 def insert(client: Client, rows: Iterable[Row]) -> None:
-    """Insert them though the same were inserted before."""
+    """Insert `rows` without deduplication."""
     client.execute("INSERT INTO execution_metrics VALUES", [tuple(row) for row in rows],
                    settings={"deduplicate_insert": "disable", "max_partitions_per_insert_block": 0})  # fmt: skip
 
@@ -89,7 +91,7 @@ def refresh(client: Client) -> None:
 
 
 LETTERS = [
-    # Of a metric that is there all the same, of two that are not, and of an event that nobody could read.
+    # Of a metric that was written too, of two that were not, and of an event that cannot be parsed.
     ("0:1", "metric", "row_refused", "cost_usd", ROWS[0].agent_name, ROWS[0].execution_id),
     ("0:2", "metric", "row_refused", "cost_usd", "agent-00", UUID(int=1)),
     ("0:3", "metric", "invalid_metric", "no_such_metric", ROWS[0].agent_name, ROWS[0].execution_id),
@@ -98,21 +100,21 @@ LETTERS = [
 
 
 @pytest.fixture(scope="module", params=["once", "redelivered and replayed", "and merged"])
-def asked(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Client]:
-    """The rows, as they were sent, and as they are after everything that may be repeated was."""
+def client(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Client]:
+    """A client of a database with the rows: inserted once, several times, or several times and then merged."""
     database = fresh_name("queries")
     with engine.client() as client:
         client.execute(f"CREATE DATABASE {database}")
         migrate(ClickHouseTarget(engine.host, engine.port, database))
     with engine.client(database) as client:
-        client.execute("SYSTEM STOP MERGES execution_metrics")  # or they would take away what is repeated
+        client.execute("SYSTEM STOP MERGES execution_metrics")  # which would remove repeated rows
         insert(client, ROWS)
         if request.param != "once":
             for _ in range(3):
                 insert(client, ROWS)
             insert(client, [older(row) for row in ROWS[::7]])
             ((count,),) = client.execute("SELECT count() FROM execution_metrics")
-            assert count > 3 * len(ROWS), "the table must hold what was repeated"
+            assert count > 3 * len(ROWS), "the table must hold the repeated rows"
         if request.param == "and merged":
             client.execute("SYSTEM START MERGES execution_metrics")
             client.execute("OPTIMIZE TABLE execution_metrics FINAL")
@@ -126,12 +128,12 @@ def asked(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Cli
         client.execute(f"DROP DATABASE {database} SYNC")
 
 
-def of(metric: str, since: datetime = FIRST, until: datetime | None = None) -> list[Row]:
+def select(metric: str, since: datetime = FIRST, until: datetime | None = None) -> list[Row]:
     end = until or datetime.max.replace(tzinfo=UTC)
     return [row for row in ROWS if row.metric_type == metric and since <= row.completed_at < end]
 
 
-def by(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
+def group(rows: Iterable[Row], key: Callable[[Row], Any]) -> list[tuple[Any, list[Row]]]:
     groups: defaultdict[Any, list[Row]] = defaultdict(list)
     for row in rows:
         groups[key(row)].append(row)
@@ -148,20 +150,22 @@ def quantile(rows: list[Row], level: float) -> float:
 
 
 def p99_per_agent() -> Answer:
-    week = by(of("execution_time_ms", *WEEK), lambda row: row.agent_name)
+    week = group(select("execution_time_ms", *WEEK), lambda row: row.agent_name)
     return [(agent, len(rows), quantile(rows, 0.99)) for agent, rows in week]
 
 
 def one_metric_one_agent_one_day() -> Answer:
-    rows = of("cost_usd", WEEK[0], WEEK[0] + timedelta(days=1))
+    rows = select("cost_usd", WEEK[0], WEEK[0] + timedelta(days=1))
     return sorted(
         (row.completed_at, row.execution_id, row.metric_value) for row in rows if row.agent_name == "agent-07"
     )
 
 
 def per_minute() -> Answer:
-    rows = [row for row in of("queue_time_ms", WEEK[0], WEEK[0] + timedelta(days=1)) if row.agent_name == "agent-07"]
-    minutes = by(rows, lambda row: row.completed_at.replace(second=0, microsecond=0))
+    rows = [
+        row for row in select("queue_time_ms", WEEK[0], WEEK[0] + timedelta(days=1)) if row.agent_name == "agent-07"
+    ]
+    minutes = group(rows, lambda row: row.completed_at.replace(second=0, microsecond=0))
     return [
         (minute, len(found), sum(values(found)), values(found)[0], values(found)[-1], quantile(found, 0.5),
          quantile(found, 0.99))
@@ -172,35 +176,35 @@ def per_minute() -> Answer:
 def per_day() -> Answer:
     return [
         (day, len(rows), sum(values(rows)), values(rows)[0], values(rows)[-1])
-        for day, rows in by(of("input_tokens"), lambda row: row.day)
+        for day, rows in group(select("input_tokens"), lambda row: row.day)
     ]
 
 
 def cost_per_user() -> Answer:
-    users = by(
-        of("cost_usd", datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)), lambda row: row.user_id
+    users = group(
+        select("cost_usd", datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC)), lambda row: row.user_id
     )
     costs = [(user, len(rows), sum(values(rows))) for user, rows in users]
     return sorted(costs, key=lambda cost: -cost[2])[:20]
 
 
 def success_rate() -> Answer:
-    agents = by(of("result_success", *WEEK), lambda row: row.agent_name)
+    agents = group(select("result_success", *WEEK), lambda row: row.agent_name)
     rates = [(agent, len(rows), sum(values(rows)) / len(rows)) for agent, rows in agents]
     return sorted(rates, key=lambda rate: (rate[2], rate[0]))
 
 
 def failures_around_a_release() -> Answer:
-    rows = of("result_success", RELEASE - timedelta(days=3), RELEASE + timedelta(days=3))
+    rows = select("result_success", RELEASE - timedelta(days=3), RELEASE + timedelta(days=3))
     answer = []
-    for agent, found in by(rows, lambda row: row.agent_name):
+    for agent, found in group(rows, lambda row: row.agent_name):
         sides = [[row for row in found if (row.completed_at >= RELEASE) is after] for after in (False, True)]
         answer.append((agent, *(n for side in sides for n in (values(side).count(0.0), len(side)))))
     return answer
 
 
 def slowest() -> Answer:
-    rows = sorted(of("execution_time_ms", *WEEK), key=lambda row: (-row.metric_value, row.execution_id.int))
+    rows = sorted(select("execution_time_ms", *WEEK), key=lambda row: (-row.metric_value, row.execution_id.int))
     return [(row.metric_value, row.execution_id, row.agent_name, row.user_id, row.completed_at) for row in rows[:10]]
 
 
@@ -218,7 +222,7 @@ def stopped_arriving() -> Answer:
 
 def late() -> Answer:
     answer = []
-    for agent, rows in by(of("execution_time_ms", *WEEK), lambda row: row.agent_name):
+    for agent, rows in group(select("execution_time_ms", *WEEK), lambda row: row.agent_name):
         sent = sum(row.recorded_at > row.completed_at + HOUR for row in rows)
         written = sum(row.ingested_at > row.recorded_at + HOUR for row in rows)
         most = max(int(row.recorded_at.timestamp()) - int(row.completed_at.timestamp()) for row in rows)
@@ -239,7 +243,7 @@ def dead_lettered_against_written() -> Answer:
     return sorted(answer, key=lambda line: (-line[4], line[0]))
 
 
-KNOWN: dict[str, Callable[[], Answer]] = {
+EXPECTED_ANSWERS: dict[str, Callable[[], Answer]] = {
     function.__name__: function
     for function in (
         p99_per_agent, one_metric_one_agent_one_day, per_minute, per_day, cost_per_user, success_rate,
@@ -248,8 +252,8 @@ KNOWN: dict[str, Callable[[], Answer]] = {
 }  # fmt: skip
 
 
-def same(found: Answer, expected: Answer) -> bool:
-    """Equal, but for the last bits of sums whose terms came in another order."""
+def are_equal(found: Answer, expected: Answer) -> bool:
+    """Equal, except for the last bits of sums whose terms were added in another order."""
     return len(found) == len(expected) and all(
         len(one) == len(other) and all(map(_same_value, one, other)) for one, other in zip(found, expected, strict=True)
     )
@@ -261,20 +265,20 @@ def _same_value(one: object, other: object) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_query_gives_the_known_answer(asked: Client, name: str) -> None:
-    found = asked.execute(RECIPES[name].text.replace("{execution_id}", str(ROWS[0].execution_id)))
-    expected = KNOWN[name]()
-    assert expected, "a query that finds nothing shows nothing"
-    assert same(found, expected), f"{found[:5]} is not {expected[:5]}"
+@pytest.mark.parametrize("name", EXPECTED_ANSWERS)
+def test_query_gives_the_expected_answer(client: Client, name: str) -> None:
+    found = client.execute(RECIPES[name].text.replace("{execution_id}", str(ROWS[0].execution_id)))
+    expected = EXPECTED_ANSWERS[name]()
+    assert expected, "an empty answer proves nothing"
+    assert are_equal(found, expected), f"{found[:5]} is not {expected[:5]}"
 
 
-def test_the_rolled_up_p99_is_within_a_hundredth(asked: Client) -> None:
-    found = asked.execute(RECIPES["p99_per_agent_rolled_up"].text)
+def test_rolled_up_p99_is_within_one_percent(client: Client) -> None:
+    found = client.execute(RECIPES["p99_per_agent_rolled_up"].text)
     for (agent, count, p99), (expected_agent, expected_count, expected) in zip(found, p99_per_agent(), strict=True):
         assert (agent, count) == (expected_agent, expected_count)
         assert p99 == pytest.approx(expected, rel=0.01)
 
 
-def test_no_query_is_without_a_test() -> None:
-    assert set(RECIPES) == set(KNOWN) | {"p99_per_agent_rolled_up", "dead_letters_table"}
+def test_every_query_has_an_expected_answer() -> None:
+    assert set(RECIPES) == set(EXPECTED_ANSWERS) | {"p99_per_agent_rolled_up", "dead_letters_table"}

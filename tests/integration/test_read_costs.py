@@ -1,4 +1,4 @@
-"""What the queries of schemas/QUERIES.md read of 10 million rows, and what a row takes on disk."""
+"""Rows and bytes that the queries of schemas/QUERIES.md read of 10 million rows, and the size of a row on disk."""
 
 from collections.abc import Iterator
 
@@ -43,38 +43,38 @@ def large(engine: EngineProcess) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.most_rows is not None])
-def test_a_query_reads_no_more_than_the_cookbook_says(large: Client, name: str) -> None:
+def test_query_reads_at_most_what_the_cookbook_says(large: Client, name: str) -> None:
     recipe = RECIPES[name]
     assert recipe.most_rows is not None
     assert recipe.most_bytes is not None
     ((some,),) = large.execute("SELECT execution_id FROM execution_metrics WHERE metric_type = 'retries' LIMIT 1")
     large.execute(recipe.text.replace("{execution_id}", str(some)))
     read = large.last_query.progress
-    print(f"{name}: {read.rows:,} rows, {read.bytes / 1e6:.1f} MB")  # noqa: T201 - for whoever writes the cookbook
+    print(f"{name}: {read.rows:,} rows, {read.bytes / 1e6:.1f} MB")  # noqa: T201 - to update the cookbook
     assert 0 < read.rows <= recipe.most_rows
     assert read.bytes <= recipe.most_bytes
 
 
-def test_one_metric_one_agent_one_day_reads_a_fiftieth_at_most(large: Client) -> None:
+def test_one_metric_one_agent_one_day_reads_at_most_two_percent(large: Client) -> None:
     found = large.execute(RECIPES["one_metric_one_agent_one_day"].text)
     assert len(found) > 500
     assert large.last_query.progress.rows <= ROWS * 0.02
 
 
-def test_every_query_says_what_it_reads() -> None:
+def test_every_query_states_what_it_reads() -> None:
     assert [name for name, recipe in RECIPES.items() if recipe.most_rows is None] == ["dead_letters_table"]
 
 
-def test_the_codecs_earn_their_place(large: Client) -> None:
-    """The same rows in a table as the first migration made it, in the same run."""
-    large.execute("CREATE TABLE as_at_first AS execution_metrics")
+def test_codecs_save_a_fifth_of_the_disk(large: Client) -> None:
+    """Compared with a table as the first migration created it, with the same rows, in the same run."""
+    large.execute("CREATE TABLE without_codecs AS execution_metrics")
     for column in ("user_id", "metric_value", "completed_at", "recorded_at", "source_partition", "source_offset"):
-        large.execute(f"ALTER TABLE as_at_first MODIFY COLUMN {column} REMOVE CODEC")
-    large.execute("ALTER TABLE as_at_first MODIFY COLUMN ingested_at REMOVE CODEC, DROP INDEX by_execution")
-    insert_rows(large, ROWS // STEPS, of=ROWS, table="as_at_first")
-    large.execute("CREATE TABLE as_now AS execution_metrics")
-    insert_rows(large, ROWS // STEPS, of=ROWS, table="as_now")
-    for table in ("as_at_first", "as_now"):
+        large.execute(f"ALTER TABLE without_codecs MODIFY COLUMN {column} REMOVE CODEC")
+    large.execute("ALTER TABLE without_codecs MODIFY COLUMN ingested_at REMOVE CODEC, DROP INDEX by_execution")
+    insert_rows(large, ROWS // STEPS, of=ROWS, table="without_codecs")
+    large.execute("CREATE TABLE with_codecs AS execution_metrics")
+    insert_rows(large, ROWS // STEPS, of=ROWS, table="with_codecs")
+    for table in ("without_codecs", "with_codecs"):
         large.execute(f"OPTIMIZE TABLE {table} FINAL")
     sizes = dict(
         large.execute(
@@ -83,11 +83,11 @@ def test_the_codecs_earn_their_place(large: Client) -> None:
         )
     )
     print({table: f"{size:.1f} bytes a row" for table, size in sizes.items()})  # noqa: T201 - as above
-    assert sizes["as_now"] < 0.8 * sizes["as_at_first"], "the index of executions included"
+    assert sizes["with_codecs"] < 0.8 * sizes["without_codecs"], "the index of executions included"
     assert sizes["execution_metrics"] < 40
 
 
-def test_the_roll_up_is_small_beside_the_rows(large: Client) -> None:
+def test_roll_up_takes_at_most_five_percent_of_the_rows(large: Client) -> None:
     sizes = dict(
         large.execute(
             "SELECT table, sum(bytes_on_disk) FROM system.parts "

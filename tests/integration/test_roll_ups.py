@@ -1,4 +1,4 @@
-"""Roll-ups against the de-duplicated rows themselves, after everything that may repeat or come late has."""
+"""Roll-ups equal the de-duplicated rows, after repeated, late and replayed rows."""
 
 import math
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ ROWS = 1_000_000
 
 pytestmark = pytest.mark.timeout(600)  # a quarter of a minute where nothing else runs
 
-# Of each key the youngest row, worked out without FINAL, without the views and without a merge.
-TRUTH = """
+# Of each key the youngest row, without FINAL, views or merges.
+EXPECTED = """
 SELECT {bucket} AS bucket, metric_type, agent_name, count(), sum(v.1), min(v.1), max(v.1), {quantiles}
 FROM
 (
@@ -31,12 +31,12 @@ FROM
 GROUP BY bucket, metric_type, agent_name
 ORDER BY ALL
 """
-PER_DAY = TRUTH.format(
+PER_DAY = EXPECTED.format(
     bucket="toDate32(v.2)",
     quantiles="arrayJoin([quantilesBFloat16(0.5, 0.9, 0.95, 0.99)(v.1)])",
     where="",
 )
-PER_MINUTE = TRUTH.format(
+PER_MINUTE = EXPECTED.format(
     bucket="toStartOfInterval(v.2, INTERVAL 60000 MILLISECOND)",
     quantiles="quantileExact(0.5)(v.1), quantileExact(0.9)(v.1), quantileExact(0.95)(v.1), quantileExact(0.99)(v.1)",
     where="WHERE d BETWEEN '2026-09-07' AND '2026-09-08'",
@@ -45,7 +45,7 @@ PER_MINUTE = TRUTH.format(
 
 @pytest.fixture(scope="module")
 def rolled(engine: EngineProcess) -> Iterator[Client]:
-    """A million rows, three times more the same, late ones, and the replay of older events over some of them."""
+    """A client of a database with a million rows, each inserted four times, late ones, and replays of older events."""
     database = fresh_name("roll_ups")
     with engine.client() as client:
         client.execute(f"CREATE DATABASE {database}")
@@ -53,25 +53,25 @@ def rolled(engine: EngineProcess) -> Iterator[Client]:
     with engine.client(database, send_receive_timeout=120) as client:
         client.execute("SYSTEM STOP MERGES execution_metrics")
         insert_rows(client, ROWS, of=ROWS)
-        refresh(client)  # there is a roll-up before anything is repeated
+        refresh(client)  # so that a roll-up exists before rows are repeated
         for _ in range(3):
             insert_rows(client, ROWS, of=ROWS)
-        late_and_replayed(client)
+        insert_late_and_replayed_rows(client)
         assert client.execute("SELECT count() > 4000000 FROM execution_metrics") == [(1,)]
         yield client
         client.execute(f"DROP DATABASE {database} SYNC")
 
 
-def late_and_replayed(client: Client) -> None:
+def insert_late_and_replayed_rows(client: Client) -> None:
     columns = "agent_name, user_id, metric_type"
-    # Late: executions of long ago that nobody has heard of.
+    # Late: new executions of long ago.
     client.execute(
         f"INSERT INTO execution_metrics (execution_id, {columns}, metric_value, completed_at, recorded_at) "  # noqa: S608 - ours
         f"SELECT generateUUIDv4(), {columns}, metric_value + 1, completed_at - INTERVAL 20 DAY, now64(3) "
         "FROM execution_metrics_deduplicated WHERE metric_type = 'cost_usd' AND source_partition = 1"
     )
-    # Events sent again, younger, with other values, at another minute of the same day: they take the place of the
-    # first. Older ones, replayed: they do not.
+    # Events sent again at another minute of the same day, with other values: younger ones replace the first. Older
+    # ones, of a replay, do not.
     for value, recorded in ((1e6, "recorded_at + INTERVAL 1 DAY"), (2e6, "recorded_at - INTERVAL 1 SECOND")):
         client.execute(
             f"INSERT INTO execution_metrics (execution_id, {columns}, metric_value, completed_at, recorded_at) "  # noqa: S608 - ours
@@ -86,15 +86,15 @@ def refresh(client: Client) -> None:
 
 
 def assert_same(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
-    """Equal, but for the last bits of sums (the fifth of each row), whose terms are added in another order."""
+    """Equal, except for the last bits of sums (column 5), whose terms were added in another order."""
     assert [(*row[:4], *row[5:]) for row in found] == [(*row[:4], *row[5:]) for row in expected]
     for one, other in zip(found, expected, strict=True):
         assert math.isclose(one[4], other[4], rel_tol=1e-9)
 
 
-def test_per_day_equals_the_de_duplicated_rows(rolled: Client) -> None:
+def test_per_day_equals_the_deduplicated_rows(rolled: Client) -> None:
     before = rolled.execute("SELECT sum(executions) FROM execution_metrics_per_day")
-    assert before == [(ROWS,)], "what was repeated since must not show before the next refresh either"
+    assert before == [(ROWS,)], "repeated rows must not show before the next refresh either"
     refresh(rolled)
     found = rolled.execute(
         "SELECT day, metric_type, agent_name, executions, total, least, most, [p50, p90, p95, p99] "
@@ -103,11 +103,11 @@ def test_per_day_equals_the_de_duplicated_rows(rolled: Client) -> None:
     expected = rolled.execute(PER_DAY)
     assert len(expected) > 15_000
     assert_same(found, expected)
-    assert max(row[6] for row in found) >= 1e6, "the younger events must have taken their place"
-    assert max(row[6] for row in found) < 2e6, "the older ones must not"
+    assert max(row[6] for row in found) >= 1e6, "the younger events must replace the first"
+    assert max(row[6] for row in found) < 2e6, "the older events must not"
 
 
-def test_per_minute_equals_the_de_duplicated_rows(rolled: Client) -> None:
+def test_per_minute_equals_the_deduplicated_rows(rolled: Client) -> None:
     found = rolled.execute(
         "SELECT minute, metric_type, agent_name, executions, total, least, most, p50, p90, p95, p99 "
         "FROM execution_metrics_per_minute WHERE day BETWEEN '2026-09-07' AND '2026-09-08' ORDER BY ALL"
@@ -117,7 +117,7 @@ def test_per_minute_equals_the_de_duplicated_rows(rolled: Client) -> None:
     assert_same(found, expected)
 
 
-def test_an_extreme_value_does_not_stop_the_roll_up(rolled: Client) -> None:
+def test_extreme_values_do_not_stop_the_roll_up(rolled: Client) -> None:
     rolled.execute(
         "INSERT INTO execution_metrics (execution_id, agent_name, metric_type, metric_value, completed_at) VALUES",
         [
