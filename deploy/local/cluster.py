@@ -1,8 +1,8 @@
-"""Several engines as the shards of one ClickHouse cluster, with the tables that a cluster has.
+"""Several local engines as the shards of one ClickHouse cluster, with the tables of the migrations.
 
-A Distributed table on each engine reaches the others over TCP, through `deploy.local.engine`. What a cluster needs
-beside that is not here: there is no Keeper, so nothing runs `ON CLUSTER` and nothing is replicated. Each statement of
-the migrations runs on each engine instead, and the engines of the local tables are the plain ones.
+A Distributed table on each engine connects to the others over TCP, through `deploy.local.engine`. There is no Keeper,
+so no statement runs `ON CLUSTER` and no table is replicated: each statement of the migrations runs on each engine, and
+local tables have engines that are not replicated.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _REPLICATED_WINDOW = re.compile(r"\breplicated_deduplication_window\b")
 
 
 class Cluster:
-    """Use it as a context manager. Engine 0 is the first shard, and the one that `target` names.
+    """A cluster of engines, started and stopped as a context manager. `target` connects to engine 0, the first shard.
 
-    Each engine keeps its files in a folder of its own, and can be killed and started again on the same port.
+    Each engine has a folder of its own, and can be killed and started again on the same port.
 
     Args:
-        directory: where the engines keep their files.
-        shards: how many engines; each is one shard with one replica.
-        database: of the tables; made by `create_tables`.
-        table: the Distributed table; the rows are in `{table}_local` on each engine.
+        directory: the folder of the folders of the engines.
+        shards: the number of engines; each is one shard with one replica.
+        database: the database of the tables; `create_tables` creates it.
+        table: the Distributed table; `{table}_local` stores the rows on each engine.
         password: of each engine's only user.
     """
 
@@ -65,7 +65,7 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """As CLICKHOUSE_CLUSTER wants it."""
+        """The value of CLICKHOUSE_CLUSTER."""
         return NAME
 
     @property
@@ -75,7 +75,7 @@ class Cluster:
 
     @property
     def local_table(self) -> str:
-        """The table on each engine that keeps the rows of its shard."""
+        """The table that stores the rows of its shard on each engine."""
         return self._topology.stored_table
 
     def target(self, **options: object) -> ClickHouseTarget:
@@ -90,7 +90,7 @@ class Cluster:
         return ClickHouseTarget(first.host, first.port, **{**defaults, **options})  # type: ignore[arg-type]
 
     def start(self) -> None:
-        """Start all engines at once. When one fails, none is left running."""
+        """Start all engines at once; if one fails, stop all."""
         with ExitStack() as undo:
             undo.callback(self.stop)
             with ThreadPoolExecutor(len(self.engines)) as executor:
@@ -98,7 +98,7 @@ class Cluster:
             undo.pop_all()
 
     def create_tables(self) -> None:
-        """Create the database, and in it what the migrations create on a cluster. Harmless when repeated."""
+        """Create the database and the tables and views of the migrations, where they are missing."""
         for engine in self.engines:
             with engine.client() as client:
                 client.execute(f"CREATE DATABASE IF NOT EXISTS `{self.database}`")
@@ -131,15 +131,15 @@ class Cluster:
 
 
 def _without_keeper(statement: str) -> str:
-    """The statement with MergeTree engines that need no Keeper."""
+    """Replace the engines that need a Keeper by plain ones."""
     plain = _REPLICATED.sub(r"\1(", statement)
     return statement if plain == statement else _REPLICATED_WINDOW.sub("non_replicated_deduplication_window", plain)
 
 
 def _configuration(ports: Sequence[int], own_port: int, password: str) -> str:
-    """A configuration file of ClickHouse. `tcp_port` is how an engine knows which of the shards it is itself.
+    """The configuration file of an engine, which recognizes its own shard by `tcp_port`.
 
-    Without compression, which `deploy.local.engine` does not speak.
+    Without compression, which `deploy.local.engine` does not support.
     """
     shards = "".join(
         f"""

@@ -1,4 +1,4 @@
-"""The ClickHouse side of the local stack: `deploy.local.engine` in a process of its own."""
+"""The ClickHouse server of the local stack: `deploy.local.engine` in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ READY = re.compile(r"^READY \S+ (\d+)$", re.MULTILINE)
 
 
 class EngineProcess(Server):
-    """One engine over one data folder: killed and started again it has the same tables, on the same port.
+    """One server with one data folder; after a kill and a start it has the same tables and the same port.
 
-    `tls` are its options `--certificate FILE --client-authority FILE`; then `client` does not reach it. `config` is a
-    configuration file of ClickHouse, for what no statement can set, such as clusters.
+    Args:
+        directory: the folder of data and log.
+        port: 0 for a free one.
+        user: the only user.
+        password: of the user.
+        tls: the options `--certificate FILE --client-authority FILE`; `client` cannot connect then.
+        config: a configuration file of ClickHouse, for what statements cannot set, such as clusters.
     """
 
     def __init__(
@@ -52,20 +57,20 @@ class EngineProcess(Server):
 
     @property
     def host(self) -> str:
-        """As CLICKHOUSE_HOST wants it."""
+        """The value of CLICKHOUSE_HOST."""
         return LOOPBACK
 
     def client(self, database: str = "", **options: object) -> Client:
-        """A client of the ordinary driver; `options` are the driver's own. Close it, or use it in a `with`."""
+        """A client of clickhouse-driver with its `options`. Close it, or use it in a `with`."""
         return Client(self.host, self.port, database, self.user, self.password, **options)
 
     def change_password(self, password: str) -> None:
-        """Start it again with another password, as somebody does who changes it."""
+        """Restart the server with another password."""
         self.stop()
         self.password = password
         self.process.update_environment(CLICKHOUSE_PASSWORD=password)
         self.start()
 
     def start(self) -> None:
-        """Start it; returns when clients may connect."""
+        """Start the server; return when clients can connect."""
         self.process.start(READY.search)

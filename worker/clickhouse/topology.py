@@ -17,7 +17,7 @@ _TABLE_NAME = re.compile(r"\{table\}\w*")
 # Rows that are de-duplicated by their key are data, which replicas must not lose. Other tables are computed from data
 # by a refreshable view, which can fill a replicated table only in a Replicated database: each server has its own.
 _ENGINE = "ENGINE = ReplacingMergeTree("
-_REPLICATED_ENGINE = (
+_REPLICATED_ENGINE = (  # the braces are macros of ClickHouse
     "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', "
 )
 _COLUMNS_CHANGE = re.compile(r"\b(?:ADD|DROP|RENAME) COLUMN\b")

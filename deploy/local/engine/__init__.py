@@ -1,4 +1,4 @@
-"""ClickHouse for one machine: the real engine (chDB) behind its own native TCP protocol, on loopback only.
+"""A local ClickHouse server: the real engine (chDB) behind ClickHouse's native TCP protocol, on loopback only.
 
-Clients use their ordinary driver, as against a server. `README.md` one folder up lists what is not spoken.
+Clients use their ordinary driver. `deploy/local/README.md` lists what of the protocol is missing.
 """

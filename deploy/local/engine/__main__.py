@@ -15,13 +15,15 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where tables are kept.")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the tables.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="A configuration file of ClickHouse.")
-@click.option("--port", type=int, default=0, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=int, default=0, show_default=True, help="0 chooses a free one.")
 @click.option("--user", default="default", show_default=True)
-@click.option("--password", default="", envvar="CLICKHOUSE_PASSWORD", help="Better given in the environment.")
-@click.option("--certificate", type=click.Path(path_type=Path), help="PEM file of key and chain; then it speaks TLS.")
-@click.option("--client-authority", type=click.Path(path_type=Path), help="Whose certificates clients must show (PEM).")
+@click.option("--password", default="", envvar="CLICKHOUSE_PASSWORD", help="Set it in the environment instead.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="PEM file with key and chain; turns TLS on.")
+@click.option(
+    "--client-authority", type=click.Path(path_type=Path), help="PEM file; requires client certificates of it."
+)
 def main(
     data: Path,
     config: Path | None,
@@ -31,9 +33,9 @@ def main(
     certificate: Path | None,
     client_authority: Path | None,
 ) -> None:
-    """Serve ClickHouse's native protocol on 127.0.0.1; prints `READY 127.0.0.1 PORT` when clients may connect."""
+    """Serve ClickHouse's native protocol on 127.0.0.1; prints `READY 127.0.0.1 PORT` when clients can connect."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # Blocked before the engine starts its threads, so that they inherit it and only sigwait gets the signals.
+    # Blocked before the engine starts its threads, which inherit the mask, so that only sigwait gets the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     from deploy.local.engine.engine import Engine
     from deploy.local.engine.server import LOOPBACK, Server
@@ -48,7 +50,7 @@ def main(
     if server.stop():
         engine.close()
     sys.stderr.flush()
-    # Not sys.exit: threads still inside the engine would hold up the interpreter's end. What is on disk is whole.
+    # Not sys.exit: threads inside the engine would delay the exit of the interpreter. The data on disk is complete.
     os._exit(0)
 
 

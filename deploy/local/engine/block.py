@@ -1,7 +1,7 @@
-"""Blocks: the unit in which the native protocol carries rows, both ways.
+"""Blocks: the unit in which the native protocol transfers rows, in both directions.
 
-At the revision this server speaks a block on the wire is BlockInfo and then exactly what the `Native` format holds
-(src/Formats/NativeReader.cpp, NativeWriter.cpp), which is what lets data pass between client and engine unparsed.
+At the protocol revision of this server a block is BlockInfo followed by the bytes of the `Native` format
+(src/Formats/NativeReader.cpp, NativeWriter.cpp), so data passes between client and engine without being parsed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK_INFO = b"\x01\x00" + b"\x02\xff\xff\xff\xff" + b"\x00"
 
 @dataclass(frozen=True)
 class ColumnSlice:
-    """Where one column's bytes lie in a result."""
+    """The position of the bytes of one column in a result."""
 
     name: str
     type_name: str
@@ -34,14 +34,14 @@ class ColumnSlice:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a result: how many rows, and where its columns are."""
+    """One block of a result: the number of its rows, and its columns."""
 
     rows: int
     columns: tuple[ColumnSlice, ...]
 
 
 class BlockFile:
-    """A file that the engine can read by path: a memfd, or a temporary file where there is none."""
+    """A file that the engine can read by its path: a memfd, or a temporary file on systems without memfd."""
 
     def __init__(self) -> None:
         self._file: IO[bytes]
@@ -66,10 +66,13 @@ class BlockFile:
 
 
 def receive_block(reader: WireReader, file: BlockFile | None) -> bool:
-    """Read one block and append it to `file` (None: discard it). False when it was the empty block that ends the data.
+    """Read one block and append it to `file`, or discard it if `file` is None.
+
+    Returns:
+        False for the empty block that ends the data.
 
     Raises:
-        ProtocolError: a column's type is not known here, so that nobody can tell where the block ends.
+        ProtocolError: the type of a column is not supported, so the end of the block cannot be found.
     """
     skip_block_info(reader)
     columns, rows = reader.varint(), reader.varint()
@@ -86,7 +89,7 @@ def receive_block(reader: WireReader, file: BlockFile | None) -> bool:
 
 
 def skip_block_info(reader: WireReader) -> None:
-    """BlockInfo::read: numbered fields until a zero."""
+    """Skip numbered fields up to a zero, as BlockInfo::read."""
     while field := reader.varint():
         if field not in (1, 2):
             raise ProtocolError(NOT_IMPLEMENTED, f"Unknown BlockInfo field {field}")
@@ -109,7 +112,7 @@ def split_result(data: bytes) -> Iterator[Block]:
     """The blocks of a result in the `Native` format.
 
     Raises:
-        ServerError: NOT_IMPLEMENTED for a column whose layout is not known here.
+        ServerError: NOT_IMPLEMENTED for a column whose type is not supported.
     """
     reader = WireReader.over(data)
     while not reader.at_end():
@@ -128,7 +131,7 @@ def _column_slice(reader: WireReader, rows: int) -> ColumnSlice:
 
 
 def encode_header(columns: Sequence[tuple[str, str]]) -> bytes:
-    """A block of no rows: the names and types that a client must send, or is about to get."""
+    """Encode a block of no rows: the names and types of the columns that follow in either direction."""
     encoded = bytearray(BLOCK_INFO + encode_varint(len(columns)) + encode_varint(0))
     for name, type_name in columns:
         encoded += encode_string(name) + encode_string(type_name)
@@ -136,7 +139,7 @@ def encode_header(columns: Sequence[tuple[str, str]]) -> bytes:
 
 
 def encode_block(data: bytes, block: Block, header: Sequence[tuple[str, str]]) -> Iterator[bytes | memoryview]:
-    """A result's block for the wire, in pieces, under the names and types of `header`."""
+    """Encode a block of a result, in pieces, with the names and types of `header`."""
     view = memoryview(data)
     yield BLOCK_INFO + encode_varint(len(block.columns)) + encode_varint(block.rows)
     for column, (name, type_name) in zip(block.columns, header, strict=True):
@@ -145,7 +148,7 @@ def encode_block(data: bytes, block: Block, header: Sequence[tuple[str, str]]) -
 
 
 def encode_only_block(data: bytes, rows: int) -> Iterator[bytes]:
-    """A result of `rows` rows for the wire, whatever the types of its columns.
+    """Encode a result of `rows` rows in one block, whatever the types of its columns.
 
     Raises:
         ServerError: NOT_IMPLEMENTED when the result has more than one block.

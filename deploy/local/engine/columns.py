@@ -1,4 +1,4 @@
-"""How many bytes a column of each type takes: enough to find the end of a block, which the wire does not tell.
+"""The length of a column of each type in bytes: the protocol has no length of a block, so it must be computed.
 
 The layouts are those of `serializeBinaryBulk*` in ClickHouse's src/DataTypes/Serializations/. A column is a state
 prefix, then its data, and both are absent when the block has no rows (src/Formats/NativeReader.cpp).
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 class Column(Protocol):
-    """One type's layout."""
+    """The layout of one type."""
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """Walk past the state that stands before the data of all rows."""
+        """Skip the state before the data of all rows."""
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """Walk past the values of `rows` rows."""
+        """Skip the values of `rows` rows."""
 
 
 @dataclass(frozen=True)
 class FixedWidth:
-    """Every value takes `width` bytes."""
+    """Values of `width` bytes each."""
 
     width: int
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """There is none."""
+        """Skip nothing: there is no prefix."""
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """`rows` values of one width."""
+        """Skip `rows` values of one width."""
         reader.skip(rows * self.width)
 
 
@@ -48,10 +48,10 @@ class Strings:
     """String: a length and bytes for every value."""
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """There is none."""
+        """Skip nothing: there is no prefix."""
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """`rows` strings."""
+        """Skip `rows` strings."""
         reader.skip_strings(rows)
 
 
@@ -62,11 +62,11 @@ class Nullable:
     nested: Column
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """That of the nested type."""
+        """Skip the prefix of the nested type."""
         self.nested.skip_prefix(reader)
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """The map, the values."""
+        """Skip the map, then the values."""
         reader.skip(rows)
         self.nested.skip_data(reader, rows)
 
@@ -78,11 +78,11 @@ class Array:
     nested: Column
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """That of the elements."""
+        """Skip the prefix of the elements."""
         self.nested.skip_prefix(reader)
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """The offsets, the elements."""
+        """Skip the offsets, then the elements."""
         if not rows:
             return
         reader.skip((rows - 1) * 8)
@@ -96,12 +96,12 @@ class Tuple:
     elements: tuple[Column, ...]
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """Those of all elements come before the data of any."""
+        """Skip the prefixes of all elements, which come before all data."""
         for element in self.elements:
             element.skip_prefix(reader)
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """Column by column."""
+        """Skip one element after the other."""
         for element in self.elements:
             element.skip_data(reader, rows)
 
@@ -120,13 +120,13 @@ class LowCardinality:
     HAS_ADDITIONAL_KEYS = 1 << 9
 
     def skip_prefix(self, reader: WireReader) -> None:
-        """The version of the serialization."""
+        """Skip the version of the serialization."""
         version = reader.uint64()
         if version != self.VERSION:
             raise ProtocolError(NOT_IMPLEMENTED, f"LowCardinality serialization {version} is not supported here")
 
     def skip_data(self, reader: WireReader, rows: int) -> None:
-        """Dictionary and indexes, repeated until every row has had one."""
+        """Skip dictionaries and indexes, repeated until every row has an index."""
         while rows > 0:
             flags = reader.uint64()
             if flags & self.NEED_GLOBAL_DICTIONARY:
@@ -154,10 +154,10 @@ _SEPARATOR = re.compile(r"""'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|[(),]""", re.
 
 @lru_cache(maxsize=1024)
 def column_of(type_name: str) -> Column:
-    """The layout of a type by its ClickHouse name.
+    """Return the layout of a type by its ClickHouse name.
 
     Raises:
-        ServerError: NOT_IMPLEMENTED for a type whose layout is not known here.
+        ServerError: NOT_IMPLEMENTED for a type that is not supported.
     """
     match = _TYPE.fullmatch(type_name)
     if match is None:
@@ -195,7 +195,7 @@ def _compound(type_name: str, family: str, arguments: tuple[str, ...]) -> Column
 
 
 def _without_name(element: str) -> str:
-    """The type of a tuple's element, which may be written `name Type`."""
+    """The type of an element of a tuple, which can be written `name Type`."""
     name = _ELEMENT_NAME.match(element)
     return element[name.end() :] if name else element
 
@@ -217,4 +217,4 @@ def _split(arguments: str) -> Iterator[str]:
 
 
 def _unsupported(type_name: str) -> ServerError:
-    return ServerError(NOT_IMPLEMENTED, f"The local engine server does not know the layout of type {type_name}")
+    return ServerError(NOT_IMPLEMENTED, f"The local engine server does not support the type {type_name}")

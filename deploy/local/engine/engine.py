@@ -1,9 +1,9 @@
 """The adapter to chDB: one engine in the process, one chDB connection per client.
 
-Measured with chDB 26.9: statements on one chDB connection run one after the other (four `sleep(1)` from four threads
-took 4.0 s), statements on four connections run at once (1.0 s), and a connection opens in 0.3 ms. Each connection
-keeps its own `USE`, `SET` and temporary tables. That is what one TCP connection is to a ClickHouse server, so every
-client gets a chDB connection of its own. A process can open one data folder only.
+A chDB connection has its own `USE`, `SET` and temporary tables, as a TCP connection to a ClickHouse server has. So each
+client gets a chDB connection of its own. Measured with chDB 26.9: statements on one connection run one after the other
+(four `sleep(1)` from four threads took 4.0 s), on four connections at once (1.0 s); a connection opens in 0.3 ms. A
+process can open one data folder only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DESCRIBE = "DESCRIBE TABLE {} SETTINGS print_pretty_type_names = 0"
 
 
 class Answer(NamedTuple):
-    """What a statement gave, in the Native format, and what the engine read of its tables for it."""
+    """The result of a statement in the Native format, and the rows and bytes that the engine has read for it."""
 
     data: bytes
     rows_read: int
@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The answer to a shard's part of a query, names and types of its columns, and how many rows it has."""
+    """The answer to the part of a query for one shard, its columns with their types, and the number of its rows."""
 
     answer: Answer
     columns: list[tuple[str, str]]
@@ -65,7 +65,7 @@ class Engine:
 
     def __init__(self, data: Path, config: Path | None = None) -> None:
         self._path = f"{data}?config-file={config}" if config else str(data)
-        # The engine lives while a connection to it is open, so this one outlives every client's.
+        # The engine runs while a connection to it is open, so this one stays open longer than those of clients.
         self._root = EngineSession(self._path, frozenset())
         version, self.timezone, self.display_name = self._root.row("SELECT version(), serverTimezone(), displayName()")
         major, minor, patch, *_ = version.split(".")
@@ -73,11 +73,11 @@ class Engine:
         self._setting_names = frozenset(name for (name, *_) in self._root.rows("SELECT name FROM system.settings"))
 
     def session(self) -> EngineSession:
-        """What one client works with."""
+        """Open the session of one client."""
         return EngineSession(self._path, self._setting_names)
 
     def close(self) -> None:
-        """Shut the engine down, when all sessions are closed."""
+        """Stop the engine; all sessions must be closed."""
         self._root.close()
 
 
@@ -89,19 +89,19 @@ class EngineSession:
         self._setting_names = setting_names
 
     def close(self) -> None:
-        """End the session; its temporary tables go."""
+        """End the session and drop its temporary tables."""
         self._connection.close()
 
     def execute(self, text: str, settings: Sequence[Setting] = ()) -> Answer:
-        """Run any statement under a query's settings."""
+        """Run any statement with the settings of its query."""
         if may_be_several(text):
-            self._canonical(text)  # raises if they are: the server refuses them, chDB would run all
+            self._canonical(text)  # raises if they are: a server refuses several statements, chDB would run all
         with self._applied(self._accepted(settings)):
             result = self._result(without_format(text))
             return Answer(bytes(result.bytes()), result.storage_rows_read(), result.storage_bytes_read())
 
     def execute_part(self, text: str, stage: Stage, settings: Sequence[Setting]) -> Part:
-        """Run a query that another server shares with this shard, as far as `stage`.
+        """Run the part of another server's query for this shard, up to `stage`.
 
         Raises:
             ServerError: NOT_IMPLEMENTED for a query that `shard` cannot rewrite, and for too many states.
@@ -110,10 +110,10 @@ class EngineSession:
             plan = self._plan(text)
             aggregation = plan.aggregation()
             if stage is not Stage.WITH_MERGEABLE_STATE or aggregation is None:
-                rewritten = shard.named_as_in_plan(text, plan)
+                rewritten = shard.with_names_of_plan(text, plan)
             else:
-                inner, rewritten = shard.states(text, aggregation)
-                shard.check(aggregation, self._plan(inner).aggregation())
+                inner, rewritten = shard.with_states(text, aggregation)
+                shard.check_states(aggregation, self._plan(inner).aggregation())
             result = self._result(rewritten)
             answer = Answer(bytes(result.bytes()), result.storage_rows_read(), result.storage_bytes_read())
             return Part(answer, self.result_columns(rewritten), result.rows_read())
@@ -123,38 +123,38 @@ class EngineSession:
         return shard.Plan(json.loads(explained)[0]["Plan"])
 
     def result_columns(self, text: str) -> list[tuple[str, str]]:
-        """Names and exact types of a SELECT's columns; empty for other statements."""
+        """The names and exact types of the columns of a SELECT; empty for other statements."""
         if not returns_rows(text):
             return []
         return [(name, type_name) for name, type_name, *_ in self.rows(DESCRIBE.format(f"({without_format(text)})"))]
 
     def use(self, database: str) -> None:
-        """Make it the database of unqualified names."""
+        """Make `database` the one of unqualified names."""
         self._query(f"USE {identifier(database)}")
 
     def parse_insert(self, text: str) -> Insert:
-        """Take an INSERT apart that waits for its data."""
+        """Parse an INSERT whose data follows."""
         return Insert.parse(self._canonical(text))
 
     def insert_columns(self, insert: Insert) -> list[tuple[str, str]]:
-        """Names and types of the columns whose data the INSERT expects, in its order: the sample block."""
+        """The names and types of the columns that the INSERT expects, in its order: the sample block."""
         described = {name: (type_name, kind) for name, type_name, kind, *_ in self.rows(DESCRIBE.format(insert.table))}
         if not insert.columns:
             return [(name, type_name) for name, (type_name, kind) in described.items() if kind in ("", "DEFAULT")]
         if any(name not in described for name in insert.column_names):
-            self._query(insert.from_file("/dev/null", ""))  # the engine words its refusal better than we could
+            self._query(insert.from_file("/dev/null", ""))  # raises the error of the engine
         return [(name, described[name][0]) for name in insert.column_names]
 
     def insert(self, insert: Insert, path: str, settings: Sequence[Setting]) -> None:
         """Insert the blocks in the file `path`.
 
-        Never through chDB's `send_insert`: its `finish()` reports success for rows that a constraint has refused.
+        Not by chDB's `send_insert`, whose `finish()` reports success for rows that a constraint has refused.
         """
         clause = ", ".join(f"{name} = {quote(value)}" for name, value in self._accepted(settings).items())
         self._query(insert.from_file(path, clause))
 
     def replication_delays(self, tables: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int | None]:
-        """The delay in seconds of each of `tables` (database, table) that exists; None where it is not replicated."""
+        """The delay in seconds of each existing one of `tables` (database, table); None where it is not replicated."""
         wanted = ", ".join(f"({quote(database)}, {quote(table)})" for database, table in tables)
         if not wanted:
             return {}
@@ -169,7 +169,7 @@ class EngineSession:
 
     @contextmanager
     def external_tables(self, paths: Mapping[str, str]) -> Iterator[None]:
-        """Temporary tables for one query, from files of `Native` blocks by name: TCPHandler::processData does so."""
+        """Create temporary tables for one query, from files of `Native` blocks by name, as TCPHandler::processData."""
         made: list[str] = []
         try:
             for name, path in paths.items():
@@ -182,7 +182,7 @@ class EngineSession:
                 self._query(f"DROP TEMPORARY TABLE {identifier(name)}")
 
     def rows(self, text: str) -> list[list[str]]:
-        """A small result as text, one list per row."""
+        """The rows of a small result, with values as text."""
         lines = self._query(text, output_format="JSONCompactEachRow").splitlines()
         return [[str(value) for value in json.loads(line)] for line in lines]
 
@@ -192,7 +192,7 @@ class EngineSession:
         return row
 
     def _accepted(self, settings: Sequence[Setting]) -> dict[str, str]:
-        """Without the unknown ones that are not important (BaseSettings::read in src/Core/BaseSettings.h)."""
+        """The settings without unknown ones that are not important (BaseSettings::read in src/Core/BaseSettings.h)."""
         return {
             setting.name: setting.value
             for setting in settings
@@ -201,13 +201,13 @@ class EngineSession:
 
     @contextmanager
     def _applied(self, settings: Mapping[str, str]) -> Iterator[None]:
-        """The settings hold for one statement, on top of what the client has SET for its session."""
+        """Apply the settings to one statement, on top of what the client has SET for its session."""
         if not settings:
             yield
             return
         names = ", ".join(map(quote, settings))
         before = self.rows(f"SELECT name, changed, value FROM system.settings WHERE name IN ({names})")  # noqa: S608 - quoted
-        # A server also sends settings that no SET may change, such as run_query_in_background, with their own values.
+        # A server also sends settings that SET cannot change, such as run_query_in_background, with their defaults.
         same = {name for name, _, value in before if settings[name] == value}
         changes = ", ".join(f"{name} = {quote(value)}" for name, value in settings.items() if name not in same)
         if not changes:
@@ -225,7 +225,7 @@ class EngineSession:
             self._query("SET " + ", ".join(earlier))
 
     def _canonical(self, text: str) -> str:
-        # Query parameters are read as ClickHouse's `Escaped` format has them.
+        # Query parameters are in the format `Escaped`.
         escaped = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
         formatted = self._query("SELECT formatQuerySingleLine({text:String})", "TabSeparatedRaw", {"text": escaped})
         return formatted.decode()
@@ -243,6 +243,6 @@ class EngineSession:
 
 
 def _server_error(message: str) -> ServerError:
-    """ChDB's `Code: 469. DB::Exception: text (NAME)` as what the server puts into an exception packet."""
+    """Parse chDB's `Code: 469. DB::Exception: text (NAME)` into what a server sends in an exception packet."""
     match = _ERROR.fullmatch(message)
     return ServerError(int(match[1]), match[2]) if match else ServerError(STD_EXCEPTION, message)

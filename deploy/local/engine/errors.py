@@ -1,7 +1,7 @@
-"""What the engine server can answer with an exception packet.
+"""Errors that the engine server answers with an exception packet.
 
-ServerError              the query failed; the connection goes on
-└── ProtocolError        the two sides no longer agree on what the next byte means; the connection ends
+ServerError              the query failed; the connection stays open
+└── ProtocolError        the next byte cannot be interpreted; the connection ends
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STD_EXCEPTION = 1001
 
 
 class ServerError(Exception):
-    """A failure that the client is told: ClickHouse's error code, and its text without `DB::Exception: `."""
+    """An error for the client: ClickHouse's code, and its text without `DB::Exception: `."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(code, text)
@@ -30,4 +30,4 @@ class ServerError(Exception):
 
 
 class ProtocolError(ServerError):
-    """As ServerError, and the connection cannot go on."""
+    """A ServerError after which the connection ends."""

@@ -17,12 +17,12 @@ from deploy.local.engine.wire import INT32, WireReader, encode_string, encode_va
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# DBMS_MIN_REVISION_WITH_PARALLEL_REPLICAS in src/Core/ProtocolDefines.h. The next one (54454) adds custom
-# serialization flags to every column, and with them the wire would differ from the Native format.
+# DBMS_MIN_REVISION_WITH_PARALLEL_REPLICAS in src/Core/ProtocolDefines.h. The next one (54454) adds a flag for custom
+# serialization to every column, so that blocks differ from the Native format.
 REVISION = 54453
 
 SETTING_IS_IMPORTANT = 0x01  # BaseSettingsHelpers::Flags in src/Core/BaseSettings.h
-MAX_TABLES = 1 << 16  # in one TablesStatusRequest; a server asks about one
+MAX_TABLES = 1 << 16  # in one TablesStatusRequest; a server sends one
 
 
 class ClientPacket(IntEnum):
@@ -50,7 +50,7 @@ class ServerPacket(IntEnum):
 
 
 class Stage(IntEnum):
-    """QueryProcessingStage::Enum in src/Core/QueryProcessingStage.h: how far a query is to be processed."""
+    """QueryProcessingStage::Enum in src/Core/QueryProcessingStage.h: the stage up to which a query is processed."""
 
     FETCH_COLUMNS = 0
     WITH_MERGEABLE_STATE = 1
@@ -60,7 +60,7 @@ class Stage(IntEnum):
 
 
 class Interface(IntEnum):
-    """ClientInfo::Interface: how the first client of a query reached the first server."""
+    """ClientInfo::Interface: the protocol between the first client of a query and the first server."""
 
     TCP = 1
     HTTP = 2
@@ -68,7 +68,7 @@ class Interface(IntEnum):
 
 @dataclass(frozen=True)
 class ClientHello:
-    """Who connects, and to which database (empty: the default one)."""
+    """User, password and database (empty: the default one) of a connection."""
 
     database: str
     user: str
@@ -79,7 +79,7 @@ class ClientHello:
         """Read the first packet of a connection.
 
         Raises:
-            ProtocolError: not a Hello, or of a client too old for `REVISION`.
+            ProtocolError: it is not a Hello, or the client is too old for `REVISION`.
         """
         packet = reader.varint()
         if packet != ClientPacket.HELLO:
@@ -89,13 +89,13 @@ class ClientHello:
         revision = reader.varint()
         hello = cls(reader.string(), reader.string(), reader.string())
         if revision < REVISION:
-            raise ProtocolError(NOT_IMPLEMENTED, f"The client speaks revision {revision}; this server needs {REVISION}")
+            raise ProtocolError(NOT_IMPLEMENTED, f"The client has revision {revision}; this server needs {REVISION}")
         return hello
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a query. The server ignores an unknown one unless the client calls it important."""
+    """One setting of a query. The server ignores an unknown one that is not marked as important."""
 
     name: str
     value: str
@@ -113,7 +113,7 @@ class Query:
 
     @classmethod
     def read(cls, reader: WireReader) -> Query:
-        """Read the packet after its number; TCPHandler::processQuery."""
+        """Read the packet after its number, as TCPHandler::processQuery."""
         reader.string()  # query id
         _skip_client_info(reader)
         settings = tuple(_read_settings(reader))
@@ -128,9 +128,9 @@ class Query:
 
 
 def read_tables_status_request(reader: WireReader) -> list[tuple[str, str]]:
-    """TablesStatusRequest::read in src/Interpreters/TablesStatus.cpp: databases and tables, after the packet's number.
+    """Read databases and tables after the packet's number, as TablesStatusRequest::read (TablesStatus.cpp).
 
-    A server asks it before it sends a shard a query, to learn whether the table is there and how far a replica lags.
+    Before a server sends a query to a shard, it asks whether the table exists and how much a replica lags.
     """
     count = reader.varint()
     if count > MAX_TABLES:
@@ -139,10 +139,10 @@ def read_tables_status_request(reader: WireReader) -> list[tuple[str, str]]:
 
 
 def _skip_client_info(reader: WireReader) -> None:
-    """ClientInfo::read in src/Interpreters/ClientInfo.cpp at `REVISION`.
+    """Skip the client info, as ClientInfo::read (src/Interpreters/ClientInfo.cpp) at `REVISION`.
 
-    Another server describes the client whose query it passes on: that one came by any interface, and chDB's own
-    queries come by LOCAL.
+    Another server sends the info of the client whose query it passes on, which has any interface; that of chDB's own
+    queries is LOCAL.
     """
     if not reader.uint8():  # query kind
         return
@@ -164,7 +164,7 @@ def _skip_client_info(reader: WireReader) -> None:
 
 
 def _skip_interface_info(reader: WireReader, interface: int) -> None:
-    """The part of the client info that differs between interfaces; empty for all others."""
+    """Skip the part of the client info that differs between interfaces; others have none."""
     match interface:
         case Interface.TCP:
             for _ in range(3):
@@ -178,7 +178,7 @@ def _skip_interface_info(reader: WireReader, interface: int) -> None:
 
 
 def _read_settings(reader: WireReader) -> list[Setting]:
-    """BaseSettings::read, names and values as strings with flags, until an empty name."""
+    """Read names, flags and values up to an empty name, as BaseSettings::read."""
     settings = []
     while name := reader.string():
         flags = reader.varint()
@@ -187,7 +187,7 @@ def _read_settings(reader: WireReader) -> list[Setting]:
 
 
 def server_hello(version: tuple[int, int, int], timezone: str, display_name: str) -> bytes:
-    """TCPHandler::sendHello."""
+    """Encode the Hello of the server, as TCPHandler::sendHello."""
     major, minor, patch = version
     return b"".join((
         encode_varint(ServerPacket.HELLO),
@@ -202,7 +202,7 @@ def server_hello(version: tuple[int, int, int], timezone: str, display_name: str
 
 
 def exception(code: int, text: str) -> bytes:
-    """`writeException` in src/IO/WriteHelpers.cpp: code, class, display text, stack trace (none), nested (none)."""
+    """Encode code, class, text, no stack trace and no nested exception, as `writeException` (WriteHelpers.cpp)."""
     return b"".join((
         encode_varint(ServerPacket.EXCEPTION),
         INT32.pack(code),
@@ -214,13 +214,13 @@ def exception(code: int, text: str) -> bytes:
 
 
 def progress(rows_read: int, bytes_read: int) -> bytes:
-    """`ProgressValues::write` in src/IO/Progress.cpp at `REVISION`. Not told: what will be read, what was written."""
+    """Encode what was read, as `ProgressValues::write` (src/IO/Progress.cpp); totals and writes stay 0."""
     values = (ServerPacket.PROGRESS, rows_read, bytes_read, 0, 0, 0)
     return b"".join(map(encode_varint, values))
 
 
 def tables_status(delays: Mapping[tuple[str, str], int | None]) -> bytes:
-    """TablesStatusResponse::write: each table that exists, with its delay in seconds if it is replicated, else None."""
+    """Encode each table that exists with its delay in seconds, None if not replicated (TablesStatusResponse::write)."""
     encoded = bytearray(encode_varint(ServerPacket.TABLES_STATUS_RESPONSE) + encode_varint(len(delays)))
     for (database, table), delay in delays.items():
         encoded += encode_string(database) + encode_string(table)
@@ -229,5 +229,5 @@ def tables_status(delays: Mapping[tuple[str, str], int | None]) -> bytes:
 
 
 def data_prefix() -> bytes:
-    """What stands before a block in a Data packet: the number, and the name of no external table."""
+    """Encode the start of a Data packet: its number, and an empty name of an external table."""
     return encode_varint(ServerPacket.DATA) + encode_string("")

@@ -1,4 +1,4 @@
-"""Accepts clients on loopback, one thread each."""
+"""Accepts clients on loopback, with one thread for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Server:
-    """Listens from the moment it is made; `start` begins to accept."""
+    """Listens on a port as soon as it is created; `start` accepts clients."""
 
     def __init__(
         self, engine: Engine, credentials: Credentials, port: int = 0, tls: ssl.SSLContext | None = None
@@ -44,14 +44,14 @@ class Server:
         self._acceptor.start()
 
     def stop(self) -> bool:
-        """Accept no more, cut every client off, and wait a little for queries that run. True when none is left."""
+        """Disconnect every client and wait 5 s for running queries; return whether all have ended."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._acceptor.join(CLOSE_SECONDS)
         with self._lock:
             clients = dict(self._clients)
         for client in clients.values():
-            _cut_off(client)
+            _disconnect(client)
         for thread in clients:
             thread.join(CLOSE_SECONDS)
         return not any(thread.is_alive() for thread in clients)
@@ -68,8 +68,8 @@ class Server:
                 self._clients[thread] = client
             thread.start()
 
-    def _secured(self, client: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
-        client.settimeout(CLOSE_SECONDS)  # of the handshake; a client that says nothing is not waited for
+    def _wrap_tls(self, client: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        client.settimeout(CLOSE_SECONDS)  # of the handshake, for clients that send nothing
         secured = tls.wrap_socket(client, server_side=True)
         secured.settimeout(None)
         with self._lock:
@@ -79,20 +79,20 @@ class Server:
     def _serve(self, client: socket.socket) -> None:
         try:
             if self._tls is not None:
-                client = self._secured(client, self._tls)
+                client = self._wrap_tls(client, self._tls)
             with client:
                 Session(client, self._engine, self._credentials).run()
         except (EOFError, OSError) as error:
-            logger.warning("a client left in the middle: %s", error)
-        except Exception:  # one client's bug is not the others' end
+            logger.warning("a client has disconnected: %s", error)
+        except Exception:  # other clients must not be affected
             logger.exception("a session failed")
         finally:
             with self._lock:
                 del self._clients[threading.current_thread()]
 
 
-def _cut_off(client: socket.socket) -> None:
+def _disconnect(client: socket.socket) -> None:
     try:
         client.shutdown(socket.SHUT_RDWR)
     except OSError as error:
-        logger.debug("already gone: %s", error)
+        logger.debug("already closed: %s", error)

@@ -1,4 +1,4 @@
-"""One client's connection from Hello to its end: the packet loop of src/Server/TCPHandler.cpp, as far as needed."""
+"""The connection of one client: the parts of the packet loop of src/Server/TCPHandler.cpp that are needed."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ DEFAULT_DATABASE = "default"
 
 @dataclass(frozen=True)
 class Credentials:
-    """The only user there is."""
+    """User and password of the only user."""
 
     user: str = "default"
     password: str = ""
 
-    def admit(self, hello: ClientHello) -> None:
-        """Raise AUTHENTICATION_FAILED in the server's words, which do not say what was wrong."""
+    def check(self, hello: ClientHello) -> None:
+        """Raise AUTHENTICATION_FAILED with the text of a real server for a wrong user or password."""
         same_password = hmac.compare_digest(hello.password.encode(), self.password.encode())
         if hello.user != self.user or not same_password:
             raise ProtocolError(
@@ -59,19 +59,22 @@ class Credentials:
 
 
 class Session:
-    """Serves one client until it leaves. An INSERT cut off in the middle leaves nothing behind."""
+    """Serves one client until it disconnects; an INSERT that is not complete then inserts no rows."""
 
     def __init__(self, client: socket.socket, engine: Engine, credentials: Credentials) -> None:
         self._client = client
         self._reader = WireReader(client.recv_into)
         self._engine = engine
         self._credentials = credentials
-        # After an exception the client may still be sending what it wanted to insert; that is read and dropped
-        # until its empty block, as the server does.
+        # After an exception the client may still send blocks of its INSERT. The server drops them, up to the empty one.
         self._skipping_data = False
 
     def run(self) -> None:
-        """Serve. Raises EOFError or OSError when the client goes away in the middle of something."""
+        """Serve the client.
+
+        Raises:
+            EOFError, OSError: the client has disconnected in the middle of a packet.
+        """
         try:
             with closing(self._engine.session()) as engine:
                 self._greet(engine)
@@ -83,7 +86,7 @@ class Session:
 
     def _greet(self, engine: EngineSession) -> None:
         hello = ClientHello.read(self._reader)
-        self._credentials.admit(hello)
+        self._credentials.check(hello)
         try:
             engine.use(hello.database or DEFAULT_DATABASE)
         except ServerError as error:
@@ -96,7 +99,7 @@ class Session:
             case ClientPacket.PING:
                 self._send(encode_varint(ServerPacket.PONG))
             case ClientPacket.CANCEL:
-                pass  # it came too late: the query is over
+                pass  # the query has ended already
             case ClientPacket.QUERY:
                 self._serve_query(engine, Query.read(self._reader))
             case ClientPacket.TABLES_STATUS_REQUEST:
@@ -118,7 +121,7 @@ class Session:
 
     def _serve_query(self, engine: EngineSession, query: Query) -> None:
         if query.compressed:
-            raise ProtocolError(NOT_IMPLEMENTED, "The local engine server does not speak compression: turn it off")
+            raise ProtocolError(NOT_IMPLEMENTED, "The local engine server does not support compression: turn it off")
         self._skipping_data = False
         try:
             with ExitStack() as files:
@@ -138,7 +141,7 @@ class Session:
             self._send(encode_varint(ServerPacket.END_OF_STREAM))
 
     def _receive_external_tables(self, files: ExitStack) -> dict[str, str]:
-        """By name the file of each table that the client sends along with its query; `files` closes them."""
+        """Receive the tables that the client sends with its query: a file for each name, which `files` closes."""
         tables: dict[str, BlockFile] = {}
         while True:
             packet = self._next_packet()
@@ -156,12 +159,12 @@ class Session:
                 return {name: file.path for name, file in tables.items() if file.rows}
 
     def _serve_insert(self, engine: EngineSession, query: Query) -> None:
-        """Sample block out, blocks in, and only when the client has said that it is done, one INSERT of them all."""
+        """Send the sample block, receive blocks up to the empty one, and insert them all by one INSERT."""
         self._skipping_data = True
         insert = engine.parse_insert(query.text)
         columns = engine.insert_columns(insert)
         for _, type_name in columns:
-            column_of(type_name)  # refuses, while nothing has been sent, a type whose end could not be found
+            column_of(type_name)  # raises for a type that is not supported, before anything is sent
         self._send(protocol.data_prefix() + encode_header(columns))
         with closing(BlockFile()) as file:
             while self._receive_insert_packet(file):
@@ -180,7 +183,7 @@ class Session:
                 raise ProtocolError(UNEXPECTED_PACKET_FROM_CLIENT, f"Unexpected packet {packet.name} inside an INSERT")
 
     def _receive_data(self, file: BlockFile | None) -> bool:
-        self._reader.raw_string()  # the name of an external table: empty for an INSERT's data
+        self._reader.raw_string()  # the name of an external table, empty in an INSERT
         return receive_block(self._reader, file)
 
     def _serve_statement(self, engine: EngineSession, query: Query) -> None:
@@ -191,13 +194,13 @@ class Session:
         if header:
             self._send(protocol.data_prefix() + encode_header(header))
         for block in blocks:
-            if self._cancelled():
+            if self._is_cancelled():
                 return
             self._send(protocol.data_prefix(), *encode_block(result, block, header))
         self._send(protocol.progress(answer.rows_read, answer.bytes_read))
 
     def _serve_part(self, engine: EngineSession, query: Query) -> None:
-        """A shard's part of a query: one block, whose column boundaries are not needed here."""
+        """Answer the part of a query for one shard, in one block."""
         answer, header, rows = engine.execute_part(query.text, query.stage, query.settings)
         self._send(protocol.data_prefix() + encode_header(header))
         if answer.data:
@@ -206,18 +209,18 @@ class Session:
 
     @staticmethod
     def _header(engine: EngineSession, text: str, blocks: list[Block]) -> list[tuple[str, str]]:
-        """Names and types of a result's columns, which the Native format does not always tell.
+        """The names and types of the columns of a result.
 
-        It holds nothing for a result of no rows, and `DateTime` for DateTime('Asia/Tokyo') (NativeWriter.cpp: the
-        time zone only goes to clients of a known revision). DESCRIBE tells both.
+        The Native format has none for a result of no rows, and `DateTime` for DateTime('Asia/Tokyo') (NativeWriter.cpp
+        writes the time zone only for clients of a known revision). DESCRIBE returns both.
         """
         native = [(column.name, column.type_name) for column in blocks[0].columns] if blocks else []
         if native and not any(type_name == "DateTime" for _, type_name in native):
             return native
         return engine.result_columns(text) or native
 
-    def _cancelled(self) -> bool:
-        """Whether the client asks to stop; looked at between the blocks of a result."""
+    def _is_cancelled(self) -> bool:
+        """Whether the client has sent Cancel; called between the blocks of a result."""
         waiting = self._reader.buffered or select.select([self._client], [], [], 0)[0]
         if not waiting:
             return False
@@ -226,19 +229,19 @@ class Session:
         return True
 
     def _send(self, *pieces: bytes | memoryview) -> None:
-        for piece in _joined(pieces):
+        for piece in _join_small(pieces):
             self._client.sendall(piece)
 
     def _linger(self) -> None:
-        """Let the client read the exception: closing with unread data would reset the connection under it."""
+        """Wait until the client has read the exception: a close with unread data would reset the connection."""
         self._client.shutdown(socket.SHUT_WR)
         self._client.settimeout(LINGER_SECONDS)
         while self._client.recv(1 << 16):
             pass
 
 
-def _joined(pieces: tuple[bytes | memoryview, ...], enough: int = 1 << 16) -> Iterator[bytes | memoryview]:
-    """Small pieces together, large ones as they are."""
+def _join_small(pieces: tuple[bytes | memoryview, ...], enough: int = 1 << 16) -> Iterator[bytes | memoryview]:
+    """Join small pieces, and leave large ones as they are."""
     gathered = bytearray()
     for piece in pieces:
         if len(piece) < enough:

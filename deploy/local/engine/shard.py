@@ -1,10 +1,10 @@
-"""A shard's part of a query, which another server completes: a query that gives what that server expects.
+"""Rewrites the part of a query that a shard runs, so that another server can complete it.
 
-ClickHouse stops a query at a stage (src/Core/QueryProcessingStage.h) and sends the columns that it has there, under the
-names of its plan, such as `__table1.agent_name`, with aggregate functions as states. chDB runs queries only to the end.
-So the query is rewritten: its result under the names of the plan; or, where it aggregates, the keys of the plan and
-each aggregate function with the combinator -State. The plan of the rewritten query must have the same keys and
-functions in the same order, or it is refused.
+A ClickHouse shard stops a query at a stage (src/Core/QueryProcessingStage.h) and sends the columns that it has then,
+with the names of its plan, such as `__table1.agent_name`, and with aggregate functions as states. chDB runs queries to
+the end. So the query is rewritten: its columns get the names of the plan; if it aggregates, it returns the keys of the
+plan, and each aggregate function with the combinator -State. If the plan of the rewritten query has other keys or
+functions, or another order, the query is refused.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _OPENING, _CLOSING = ("(", "["), (")", "]")
 
 
 class Aggregation(NamedTuple):
-    """What a plan aggregates: names of the keys, and of the functions with their whole call."""
+    """The aggregation of a plan: its keys, and the names and whole calls of its functions."""
 
     keys: tuple[str, ...]
     functions: tuple[str, ...]
     calls: tuple[str, ...]
 
     def is_state_of(self, other: Aggregation) -> bool:
-        """Whether this aggregates as `other` does, and keeps the states."""
+        """Whether this has the keys of `other`, and its functions as states."""
         states = tuple(
             f"{function}State{call.removeprefix(function)}"
             for function, call in zip(other.functions, other.calls, strict=True)
@@ -47,13 +47,13 @@ class Aggregation(NamedTuple):
 
 
 class Plan:
-    """What `EXPLAIN PLAN json = 1, optimize = 0, header = 1, actions = 1` gives for a query."""
+    """The plan of a query, from `EXPLAIN PLAN json = 1, optimize = 0, header = 1, actions = 1`."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
 
     def _nodes(self) -> Iterator[dict[str, Any]]:
-        """From the last step to the first, as long as each has one before it."""
+        """The steps from the last to the first, up to one with several inputs."""
         node = self._root
         yield node
         while len(node.get("Plans", ())) == 1:
@@ -61,7 +61,7 @@ class Plan:
             yield node
 
     def aggregation(self) -> Aggregation | None:
-        """What the outermost query aggregates."""
+        """The aggregation of the outermost query; None where there is none."""
         for node in self._nodes():
             if node["Node Type"] == "Aggregating":
                 found = node.get("Aggregates", ())
@@ -73,7 +73,7 @@ class Plan:
         return None
 
     def renamed(self) -> dict[str, str]:
-        """The columns of the last step but one that become columns of the result: the result's name by theirs."""
+        """The name in the result of each column of the last step but one, by its name in that step."""
         if self._root.get("Description") != "Project names":
             raise _refusal()
         names: dict[str, str] = {}
@@ -87,15 +87,15 @@ class Plan:
         return names
 
     def columns_before_naming(self) -> list[str]:
-        """The columns of the last step but one: what a server expects of a shard that need not aggregate."""
+        """The columns of the last step but one: a server expects these of a shard if the query does not aggregate."""
         return [column["Name"] for column in self._root["Plans"][0]["Header"]]
 
 
-def named_as_in_plan(text: str, plan: Plan) -> str:
-    """The whole query, its columns under the names of its plan.
+def with_names_of_plan(text: str, plan: Plan) -> str:
+    """Rewrite a query so that its columns have the names of its plan.
 
     Raises:
-        ServerError: NOT_IMPLEMENTED where rows are sorted by what is not selected.
+        ServerError: NOT_IMPLEMENTED where rows are sorted by a column that is not selected.
     """
     names = plan.renamed()
     expected = plan.columns_before_naming()
@@ -105,8 +105,10 @@ def named_as_in_plan(text: str, plan: Plan) -> str:
     return f"SELECT {columns} FROM ({text})"  # noqa: S608 - identifiers are quoted
 
 
-def states(text: str, aggregation: Aggregation) -> tuple[str, str]:
-    """The query that gives keys and states, and around it one that gives them the names of the plan."""
+def with_states(text: str, aggregation: Aggregation) -> tuple[str, str]:
+    """Rewrite an aggregation to return states: the query of keys and states, and the query around it with the names of
+    the plan.
+    """
     clauses = _clauses(text)
     grouped_by = clauses.get("GROUP BY", "")
     if _SEVERAL_GROUPINGS.search(grouped_by):
@@ -125,8 +127,8 @@ def states(text: str, aggregation: Aggregation) -> tuple[str, str]:
     return inner, f"SELECT {outer} FROM ({inner})"  # noqa: S608 - identifiers are quoted
 
 
-def check(states_of: Aggregation, rewritten: Aggregation | None) -> None:
-    """Raise NOT_IMPLEMENTED unless the rewritten query aggregates the same."""
+def check_states(states_of: Aggregation, rewritten: Aggregation | None) -> None:
+    """Raise NOT_IMPLEMENTED if the rewritten query has another aggregation."""
     if rewritten is None or not rewritten.is_state_of(states_of):
         raise _refusal()
 
@@ -157,7 +159,7 @@ def _keys(text: str) -> list[str]:
 
 
 def _calls(text: str, functions: Sequence[str]) -> Iterator[str]:
-    """Every call of one of `functions`, with its parameters and arguments, in the order of the text."""
+    """Each call of one of `functions`, with its parameters and arguments, in the order of the text."""
     for match in _TOKEN.finditer(text):
         if match[0] in functions and text[match.end() : match.end() + 1] == "(":
             end = _end_of_parentheses(text, match.end())

@@ -1,4 +1,4 @@
-"""What the server must know about a query's text before the engine runs it: is this an INSERT whose data follows?"""
+"""Parses what the server must know of a query before the engine runs it, such as whether data of an INSERT follows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MORE_AFTER_SEMICOLON = re.compile(r";\s*\S")
 
 _IDENTIFIER = r"(?:\w+|`(?:[^`\\]|\\.)*`)"
 _COMPOUND = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
-# The text that formatQuerySingleLine gives: one line, no comments, quoted only where it must be.
+# The output of formatQuerySingleLine: one line, without comments, quoted only where it is necessary.
 _INSERT = re.compile(
     rf"INSERT INTO (?P<table>{_COMPOUND})(?: \((?P<columns>{_COMPOUND}(?:, {_COMPOUND})*)\))?"
     r"(?: SETTINGS (?P<settings>.+))? FORMAT \w+",
@@ -27,7 +27,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT whose rows come in data packets; table, columns and settings as SQL text."""
+    """An INSERT whose rows come in Data packets; table, columns and settings are SQL text."""
 
     table: str
     columns: tuple[str, ...]
@@ -40,7 +40,7 @@ class Insert:
 
     @classmethod
     def parse(cls, canonical: str) -> Insert:
-        """Parse the text as `formatQuerySingleLine` gives it.
+        """Parse the output of `formatQuerySingleLine`.
 
         Raises:
             ServerError: NOT_IMPLEMENTED for INSERT INTO FUNCTION and for column expressions.
@@ -52,7 +52,7 @@ class Insert:
         return cls(match["table"], columns, match["settings"] or "")
 
     def from_file(self, path: str, settings: str) -> str:
-        """The INSERT that reads `path` instead of packets; the statement's own settings win over `settings`."""
+        """The INSERT that reads `path`; the settings of the statement itself override `settings`."""
         columns = f" ({', '.join(self.columns)})" if self.columns else ""
         clauses = ", ".join(filter(None, (settings, self.settings)))
         clause = f" SETTINGS {clauses}" if clauses else ""
@@ -60,32 +60,32 @@ class Insert:
 
 
 def data_follows(text: str) -> bool:
-    """Whether the text ends where an INSERT's data would begin."""
+    """Whether the text is an INSERT that ends where its data begins."""
     return _DATA_FOLLOWS.fullmatch(text) is not None
 
 
 def returns_rows(text: str) -> bool:
-    """Whether DESCRIBE can tell the columns of the query's result."""
+    """Whether the query is a SELECT, so that DESCRIBE returns its columns."""
     return _RETURNS_ROWS.match(text) is not None
 
 
 def may_be_several(text: str) -> bool:
-    """Whether something stands after a semicolon; it may yet be inside a string."""
+    """Whether text follows a semicolon, which may be inside a string."""
     return _MORE_AFTER_SEMICOLON.search(text) is not None
 
 
 def without_format(text: str) -> str:
-    """The query without FORMAT, which over this protocol is the client's business."""
+    """The query without FORMAT: over this protocol the client formats."""
     return _FORMAT_CLAUSE.sub("", text).rstrip().removesuffix(";")
 
 
 def quote(value: str) -> str:
-    """A string literal."""
+    """A string literal of `value`."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def identifier(name: str) -> str:
-    """A name of a database or a table."""
+    """A quoted name of a database or table."""
     escaped = name.replace("\\", "\\\\").replace("`", "\\`")
     return f"`{escaped}`"

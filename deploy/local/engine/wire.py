@@ -1,4 +1,4 @@
-"""The protocol's primitives: how numbers and strings are written, and a reader that can walk past data unparsed."""
+"""The primitives of the protocol: numbers and strings, and a reader that can skip data without parsing it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UINT64 = struct.Struct("<Q")
 
 
 def encode_varint(value: int) -> bytes:
-    """LEB128, as `writeVarUInt` in ClickHouse's src/IO/VarInt.h."""
+    """Encode as LEB128, as `writeVarUInt` in ClickHouse's src/IO/VarInt.h."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
@@ -30,7 +30,7 @@ def encode_varint(value: int) -> bytes:
 
 
 def encode_string(value: str | bytes) -> bytes:
-    """A length as varint, then the bytes."""
+    """Encode the length as a varint, then the bytes."""
     data = value.encode() if isinstance(value, str) else value
     return encode_varint(len(data)) + data
 
@@ -38,9 +38,9 @@ def encode_string(value: str | bytes) -> bytes:
 class WireReader:
     """A buffered reader.
 
-    `receive_into` fills a buffer and returns how many bytes it wrote; 0 means the end, which is an EOFError here.
-    Inside `copying` everything that is consumed is also handed, in pieces, to a function: that is how a block
-    reaches a file without its values becoming Python objects.
+    `receive_into` fills a buffer and returns the number of bytes; for 0, the end, the reader raises EOFError. Inside
+    `copying` all consumed bytes are also passed, in pieces, to a function: so a block is written to a file without
+    Python objects for its values.
     """
 
     def __init__(self, receive_into: Callable[[memoryview], int], size: int = BUFFER_SIZE) -> None:
@@ -50,11 +50,11 @@ class WireReader:
         self._position = 0
         self._end = 0
         self._copy: Callable[[memoryview], None] | None = None
-        self._copied = 0  # everything before this offset has been handed to the copy function
+        self._copied = 0  # bytes before this offset were passed to the copy function
 
     @classmethod
     def over(cls, data: bytes) -> WireReader:
-        """A reader of bytes already in memory; `tell` gives offsets into them."""
+        """Create a reader of bytes in memory; `tell` returns offsets into them."""
         reader = cls(lambda _: 0, size=0)
         reader._buffer = data
         reader._view = memoryview(data)
@@ -62,32 +62,32 @@ class WireReader:
         return reader
 
     def tell(self) -> int:
-        """The offset of the next byte; of use only to a reader made by `over`."""
+        """The offset of the next byte, for a reader made by `over`."""
         return self._position
 
     @property
     def buffered(self) -> int:
-        """How many bytes have been received and not yet consumed."""
+        """The number of bytes that were received and not yet consumed."""
         return self._end - self._position
 
     @contextmanager
     def copying(self, copy: Callable[[memoryview], None]) -> Iterator[None]:
-        """Hand every byte consumed inside the `with` to `copy`."""
+        """Pass every byte that is consumed inside the `with` to `copy`."""
         self._copy, self._copied = copy, self._position
         try:
             yield
-            self._hand_over()
+            self._copy_consumed()
         finally:
             self._copy = None
 
-    def _hand_over(self) -> None:
+    def _copy_consumed(self) -> None:
         if self._copy is not None and self._position > self._copied:
             self._copy(self._view[self._copied : self._position])
         self._copied = self._position
 
     def _fill(self) -> None:
-        """Receive more, in place of what has been consumed to the last byte."""
-        self._hand_over()
+        """Receive more bytes; all received before must be consumed."""
+        self._copy_consumed()
         self._position = self._copied = self._end = 0
         received = self._receive_into(self._view)
         if not received:
@@ -95,7 +95,7 @@ class WireReader:
         self._end = received
 
     def at_end(self) -> bool:
-        """Whether nothing is left and nothing more comes."""
+        """Whether the connection is closed and every byte is consumed."""
         if self.buffered:
             return False
         try:
@@ -105,7 +105,7 @@ class WireReader:
         return False
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes."""
+        """Consume the next `size` bytes."""
         if size <= self.buffered:
             start = self._position
             self._position += size
@@ -118,18 +118,18 @@ class WireReader:
         return bytes(pieces)
 
     def uint8(self) -> int:
-        """One byte as a number."""
+        """Consume one byte as a number."""
         if not self.buffered:
             self._fill()
         self._position += 1
         return self._buffer[self._position - 1]
 
     def uint64(self) -> int:
-        """Eight bytes, little-endian."""
+        """Consume eight bytes as a little-endian number."""
         return int(UINT64.unpack(self.take(8))[0])
 
     def varint(self) -> int:
-        """LEB128."""
+        """Consume a number in LEB128."""
         value = shift = 0
         while True:
             byte = self.uint8()
@@ -139,11 +139,11 @@ class WireReader:
             shift += 7
 
     def raw_string(self) -> bytes:
-        """A string's bytes, which may be anything."""
+        """Consume a string of any bytes."""
         return self.take(self._string_size())
 
     def string(self) -> str:
-        """A string of the protocol itself: names, queries, settings."""
+        """Consume a string of the protocol: a name, a query, a setting."""
         return self.raw_string().decode(errors="replace")
 
     def _string_size(self) -> int:
@@ -153,7 +153,7 @@ class WireReader:
         return size
 
     def skip(self, size: int) -> None:
-        """Walk past `size` bytes."""
+        """Skip `size` bytes."""
         while size > self.buffered:
             size -= self.buffered
             self._position = self._end
@@ -161,7 +161,7 @@ class WireReader:
         self._position += size
 
     def skip_strings(self, count: int) -> None:
-        """Walk past `count` strings; the inner loop is the hot path of every INSERT with a String column."""
+        """Skip `count` strings; the inner loop is the hot path of every INSERT with a String column."""
         while count:
             buffer, position, end = self._buffer, self._position, self._end
             while count and position < end:
@@ -172,6 +172,6 @@ class WireReader:
                 position = following
                 count -= 1
             self._position = position
-            if count:  # a long string, or one that goes on past the buffer
+            if count:  # a long string, or one that ends beyond the buffer
                 self.skip(self._string_size())
                 count -= 1
