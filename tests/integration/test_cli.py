@@ -102,17 +102,6 @@ def test_migrate_status_and_dry_run_show_pending_migrations(run: Run, clickhouse
     assert "CREATE OR REPLACE VIEW execution_metrics_per_minute" in done.stdout
 
 
-def test_migrate_exits_with_1_while_another_process_migrates(run: Run, clickhouse: Client) -> None:
-    clickhouse.execute("ALTER TABLE execution_metrics_migrations DELETE WHERE 1 SETTINGS mutations_sync = 2")
-    clickhouse.execute(
-        "CREATE TABLE execution_metrics_migrations_lock_1 (x UInt8) ENGINE = Memory COMMENT "
-        """'{"id": "", "owner": "process 7 on pod-a", "until": "2299-01-01 00:00:00 UTC", "expires": 10383033600}'"""
-    )
-    done = run("migrate")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "process 7 on pod-a is migrating" in done.stderr
-
-
 def test_migrate_applies_retention(run: Run) -> None:
     done = run("migrate", CLICKHOUSE_RETENTION_DAYS="30")
     assert done.returncode == 0
