@@ -16,6 +16,7 @@ unclassified   retry for some seconds; then split, and wait until other rows tha
 
 import asyncio
 from enum import StrEnum
+from functools import partial
 from time import monotonic
 
 from worker.core.hold import Hold
@@ -30,9 +31,10 @@ from worker.writing.circuit_breaker import CircuitBreaker
 from worker.writing.constraints import ConstraintChecker
 from worker.writing.splitting import Piece, SplitBudget
 
-_RETRY_UNCLASSIFIED = RetryPolicy(attempts=6, max_seconds=30.0)
-"""Of each piece, in an outage too. A store that fails every second INSERT at random refuses one valid row in 2^18 by
-three failures in a row."""
+_ONCE = RetryPolicy(attempts=1)
+_RETRY_UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
+"""After the first attempt of each piece, in an outage too. A store that fails every second INSERT at random refuses one
+valid row in 2^18 by three failures in a row."""
 _MAX_ROUNDS = 3
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
 """A block of at most so many rows is not halved. The memory that ClickHouse takes for an INSERT hardly depends on fewer
@@ -165,32 +167,15 @@ class Writer:
 
     async def _insert(self, piece: Piece, unanswered: set[Piece], *, is_trial: bool) -> Outcome:
         """Insert `piece` until the outcome says something of its rows, or a retry budget is spent."""
-        started = monotonic()
-        outcome = await self._insert_once(piece, unanswered)
+        insert = partial(self._insert_once, piece, unanswered)
+        retry = _ONCE if is_trial else self._retry
         for _ in range(_MAX_ROUNDS):
-            if outcome.kind is OutcomeKind.UNAVAILABLE and not is_trial:
-                outcome = await self._retry_while_same(outcome, self._retry, started, piece, unanswered)
+            outcome = await retry.call(insert, lambda outcome: outcome.kind is OutcomeKind.UNAVAILABLE, self._sleep)
             if outcome.kind is not OutcomeKind.UNCLASSIFIED:
                 break
-            outcome = await self._retry_while_same(outcome, _RETRY_UNCLASSIFIED, monotonic(), piece, unanswered)
+            outcome = await _RETRY_UNCLASSIFIED.call(insert, lambda o: o.kind is OutcomeKind.UNCLASSIFIED, self._sleep)
             if outcome.kind is not OutcomeKind.UNAVAILABLE:
-                break
-            started = monotonic()  # an outage has begun meanwhile, which has a budget of its own
-        return outcome
-
-    async def _retry_while_same(
-        self, outcome: Outcome, budget: RetryPolicy, started: float, piece: Piece, unanswered: set[Piece]
-    ) -> Outcome:
-        """Insert `piece` again, which has failed with `outcome`, while its kind stays and `budget` lasts."""
-        kind = outcome.kind
-        for failures in range(1, budget.attempts):
-            wait = budget.backoff_seconds(failures)
-            if monotonic() + wait - started >= budget.max_seconds:
-                break
-            await self._sleep(wait)
-            outcome = await self._insert_once(piece, unanswered)
-            if outcome.kind is not kind:
-                break
+                break  # else an outage has begun meanwhile, which has a budget of its own
         return outcome
 
     async def _insert_once(self, piece: Piece, unanswered: set[Piece]) -> Outcome:

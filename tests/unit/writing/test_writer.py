@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from random import Random
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -106,7 +107,8 @@ async def test_failure_within_the_retry_budget_is_only_retried(outcome: Outcome,
         assert worker.store.inserts == [8] * (1 + failures)
         assert worker.store.table == stored_rows(BLOCK)
         assert not worker.hold.active
-        assert len(worker.clock.slept) == failures
+        first_retries_at_once = outcome is UNCLASSIFIED
+        assert len(worker.clock.slept) == failures - first_retries_at_once
 
 
 async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> None:
@@ -155,7 +157,7 @@ async def test_retry_stops_at_max_seconds(monkeypatch: pytest.MonkeyPatch) -> No
             return await super().insert(block)
 
     async with rig(SlowStore(), retry=policy) as worker:
-        monkeypatch.setattr("worker.writing.writer.monotonic", worker.clock.monotonic)
+        monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=worker.clock.monotonic))
         worker.store.down = UNAVAILABLE
         assert len(await worker.writer.write(BLOCK)) == 8
         assert len(worker.store.inserts) == 4, "after 0, 30, 60 and 90 seconds"
@@ -228,10 +230,10 @@ async def test_worker_that_starts_in_an_outage_dead_letters_nothing() -> None:
 async def test_unanswered_rows_are_in_telemetry_until_they_are_written(outcome: Outcome) -> None:
     errors: list[str] = []
     async with rig() as worker:
-        worker.store.fail_inserts(outcome)
+        worker.store.fail_inserts(outcome, outcome)
         worker.clock.watch = lambda: errors.append(worker.telemetry.unanswered.oldest()[1])
         assert await worker.writer.write(BLOCK) == []
-        assert errors == [str(outcome)]
+        assert set(errors) == {str(outcome)}
         assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
 
 
