@@ -17,20 +17,20 @@ from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Cause, Hold
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, producing, require_rights, require_topics
+from worker.kafka.connection import KafkaTarget, open_producer, require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.observability import logs
 from worker.observability.failure_log import FailureLog
-from worker.observability.server import Health
+from worker.observability.server import HealthApp
 from worker.observability.status import GROUP, Status
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import Tracing, tracing
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, NullDeadLetterSink, NullStore, Store
 from worker.settings.loading import Settings
-from worker.settings.targets import clickhouse_target, kafka_needs, kafka_target
+from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
 from worker.startup import StartupCheck, find_store_problem, hold_until_ready
 from worker.writing.writer import Writer
 
@@ -94,7 +94,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     telemetry, hold, heartbeat = Telemetry(), Hold(), Heartbeat()
     stack.callback(asyncio.create_task(logs.summarise(), name="summaries").cancel)
     kafka = kafka_target(settings)
-    await require_rights(kafka, *kafka_needs(settings))
+    await require_acls(kafka, *kafka_acls(settings))
     await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
 
     traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
@@ -127,9 +127,9 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
 
     for cause in Cause:
         telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
-    telemetry.running(VERSION, lambda: heartbeat.last, lambda: source.lag)
+    telemetry.set_sources(VERSION, lambda: heartbeat.last, lambda: source.lag)
     status = partial(_build_status, settings, telemetry, hold, source, heartbeat, time())
-    server = Health(status, telemetry.registry).serve(settings.http_host, settings.http_port)
+    server = HealthApp(status, telemetry.registry).serve(settings.http_host, settings.http_port)
     stack.callback(server.close)
     return _Worker(source, consumer, hold, heartbeat, checks, server.port)
 
@@ -140,7 +140,7 @@ async def _build_outputs(
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return NullStore(), NullDeadLetterSink(), ()
-    producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
+    producer = await stack.enter_async_context(open_producer(kafka, idempotent=settings.kafka_producer_idempotence))
     info = WorkerInfo(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     seconds = settings.kafka_dlq_timeout_seconds
     dead_letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, info, seconds, traces)
@@ -187,11 +187,11 @@ def _build_status(
         now=time(),
         reasons=reasons,
         silence_seconds=monotonic() - heartbeat.last,
-        ever_joined=source.has_been_group_member,
+        has_been_group_member=source.has_been_group_member,
         lags=tuple(source.lag),
         rates=telemetry.rates,
         totals=telemetry.totals,
-        last_letters=telemetry.last_letters,
+        last_dead_letters=telemetry.last_dead_letters,
     )
 
 

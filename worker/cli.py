@@ -26,7 +26,7 @@ from worker.commands.replay import replay
 from worker.commands.signals import ignore_signals
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
-from worker.kafka.connection import producing, require_topics
+from worker.kafka.connection import open_producer, require_topics
 from worker.settings.loading import Dependency, Settings
 from worker.settings.targets import kafka_target
 
@@ -111,7 +111,7 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 async def _connect_producer(settings: Settings) -> AsyncIterator[Any]:
     target = kafka_target(settings)
     await require_topics(target, [settings.kafka_topic])
-    async with producing(target, idempotent=settings.kafka_producer_idempotence) as producer:
+    async with open_producer(target, idempotent=settings.kafka_producer_idempotence) as producer:
         yield producer
 
 

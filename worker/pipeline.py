@@ -70,7 +70,7 @@ class Pipeline:
 
     async def process(self, records: Sequence[Record]) -> None:
         """Write, dead-letter or skip every metric of `records`. They may be committed when this returns."""
-        with self._telemetry.batch(records), self._tracing.span("batch", records, size=len(records)):
+        with self._telemetry.measure_batch(records), self._tracing.span("batch", records, size=len(records)):
             remaining = iter(records)
             while (fan_out := await self._fan_out(remaining)) is not None:
                 await self.write_fan_out(fan_out)
@@ -145,7 +145,7 @@ class Pipeline:
         self, written: Sequence[Failed], unacknowledged: Collection[int], pointers: Collection[int]
     ) -> None:
         unacknowledged, pointers = frozenset(unacknowledged), frozenset(pointers)
-        self._telemetry.lettered(
+        self._telemetry.count_dead_letters(
             (item, ErrorClass.TOO_LARGE if position in pointers else item.failure.error_class)
             for position, item in enumerate(written)
             if position not in unacknowledged
@@ -154,4 +154,4 @@ class Pipeline:
     def _count(self, fan_out: FanOut, written: int) -> None:
         invalid = sum(isinstance(item, FailedMetric) for item in fan_out.failed)
         metrics = fan_out.rows + invalid + fan_out.skipped.total()
-        self._telemetry.settled(fan_out.events, metrics, written, fan_out.skipped, fan_out.tombstones)
+        self._telemetry.count_events(fan_out.events, metrics, written, fan_out.skipped, fan_out.tombstones)

@@ -19,11 +19,11 @@ from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import event_of
-from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.connection import KafkaTarget, open_producer
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
-from worker.kafka.starting import start_all
+from worker.kafka.starting import start_consumers
 from worker.ports import DeadLetterReader, DeadLetterSink
 from worker.replay.scan import DeadLetterScan
 
@@ -71,7 +71,7 @@ class TestEveryBacklog:
             both = MemoryTopic(partitions=2)
             yield both, both
             return
-        async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+        async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
             yield KafkaDeadLetterSink(producer, topic, HEAD, timeout_seconds=10.0), await open_backlog()
 
     @pytest.mark.parametrize("count", [0, 1, 3_000])
@@ -241,7 +241,7 @@ async def test_consumers_whose_start_is_cancelled_are_closed() -> None:
     async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
         target = KafkaTarget(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         consumers = [AIOKafkaConsumer(**target.options()) for _ in range(2)]
-        starting = asyncio.create_task(start_all(target, *consumers))
+        starting = asyncio.create_task(start_consumers(target, *consumers))
         await asked.wait()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

@@ -16,7 +16,7 @@ from tests.support.topic import read as read_topic
 from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Unrepresentable
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.connection import KafkaTarget, open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.ports import DeadLetterSink
 
@@ -35,7 +35,7 @@ def unreadable(value: bytes = b"\xff\x00garbage", key: bytes | None = b"k") -> F
 
 @pytest.fixture
 async def topic(broker: KafkaServer, topics: Topics) -> AsyncIterator[KafkaDeadLetterSink]:
-    async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
+    async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
         yield KafkaDeadLetterSink(producer, topics.dead_letters, HEAD, timeout_seconds=10.0)
 
 
@@ -126,7 +126,7 @@ class TestTheTopic:
     ) -> None:
         with new_broker(tmp_path) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
-            async with producing(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
+            async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=1.0)
                 await dead_letters.write([metric()])
                 broker.process.pause()
@@ -142,7 +142,7 @@ class TestTheTopic:
         with new_broker(tmp_path) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             target = KafkaTarget(broker.bootstrap_servers)
-            async with producing(target, idempotent=broker.idempotence) as producer:
+            async with open_producer(target, idempotent=broker.idempotence) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=1.0)
                 await dead_letters.write(failed)
                 broker.process.pause()

@@ -13,7 +13,7 @@ from tests.support.topic import committed, send
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
 from worker.kafka.authorization import AclOperation, RequiredAcl
-from worker.kafka.connection import KafkaTarget, require_rights, require_topics
+from worker.kafka.connection import KafkaTarget, require_acls, require_topics
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.observability.telemetry import Telemetry
@@ -209,7 +209,7 @@ async def test_asking_for_rights_creates_no_topic_and_refuses_nobody_without_acl
 ) -> None:
     target = KafkaTarget(broker.bootstrap_servers)
     needs = [RequiredAcl(AclOperation.READ, topics.events, "A"), RequiredAcl(AclOperation.WRITE, "absent-3", "B")]
-    await require_rights(target, needs, [RequiredAcl(AclOperation.READ, fresh_name("group"), "C")])
+    await require_acls(target, needs, [RequiredAcl(AclOperation.READ, fresh_name("group"), "C")])
     with pytest.raises(DependencyError, match="absent-3 does not exist"):
         await require_topics(target, ["absent-3"])
 

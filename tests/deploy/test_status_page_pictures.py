@@ -20,7 +20,7 @@ from deploy.local.process import LOOPBACK, REPOSITORY
 from tests.deploy.browser import SCALE, Box, Browser, Look
 from tests.support.states import HOLDING, STATES
 from worker.observability.page import page
-from worker.observability.server import Health
+from worker.observability.server import HealthApp
 from worker.observability.status import Status, WorkerState
 
 pytestmark = pytest.mark.timeout(300)
@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @contextmanager
 def served(status: Status) -> Iterator[str]:
     """The address of a worker's own server, for which it stands so."""
-    server = Health(lambda: status, CollectorRegistry()).serve(LOOPBACK, 0)
+    server = HealthApp(lambda: status, CollectorRegistry()).serve(LOOPBACK, 0)
     try:
         yield f"http://{LOOPBACK}:{server.port}/"
     finally:
@@ -106,14 +106,14 @@ def _what_matters(status: Status) -> Iterator[str]:
     for what, figure in (
         ("events", status.rates.events),
         ("rows", status.rates.rows),
-        ("dead letters", status.rates.letters),
+        ("dead letters", status.rates.dead_letters),
     ):
         yield f"{what} / s {_grouped(figure)}"
     waiting = _grouped(sum(lag.records for lag in status.lags)) if status.lags else "\N{EN DASH}"
     yield f"records waiting {waiting}"
     for lag in sorted(status.lags, key=lambda lag: -lag.seconds)[:12]:
         yield f"{lag.partition} {_grouped(lag.records)}"
-    for letter in status.last_letters:
+    for letter in status.last_dead_letters:
         yield f"{letter.error_class} {_grouped(letter.number)}"
         yield letter.error_type[:60]
 

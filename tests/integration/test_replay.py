@@ -25,7 +25,7 @@ from worker.clickhouse.connection import ClickHouseTarget
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, RecordPosition, ReplayedRecord
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.connection import KafkaTarget, open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 
 Environment = dict[str, str]
@@ -370,6 +370,6 @@ class TestCommands:
 async def bury(environment: Environment, *failed: Failed) -> None:
     """Write dead letters as the worker does."""
     head = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
-    async with producing(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
+    async with open_producer(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
         topic = KafkaDeadLetterSink(producer, environment["KAFKA_DLQ_TOPIC"], head, timeout_seconds=10.0)
         await topic.write(failed)

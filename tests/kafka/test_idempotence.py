@@ -19,7 +19,7 @@ from tests.support.topic import send, size
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, producing
+from worker.kafka.connection import KafkaTarget, open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 
 HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
@@ -34,7 +34,7 @@ async def test_a_lost_answer_leaves_one_dead_letter(tmp_path: Path, idempotent: 
         door.advertised_port = proxy.port
         with ApacheKafka(tmp_path, listeners=[door]) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
-            async with producing(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
+            async with open_producer(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=20.0)
                 await dead_letters.write([REFUSED])  # now it has its connection, and only asks to produce
                 proxy.lose_answer_after(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from worker.core.errors import ErrorClass
 from worker.observability.page import page
 from worker.observability.status import GROUP, MAX_SILENCE_SECONDS, Status
-from worker.observability.telemetry import LastLetter, PartitionLag, Rates
+from worker.observability.telemetry import LastDeadLetter, PartitionLag, Rates
 
 _NOW = 1_795_000_000.0
 _TOPIC = "execution-completed"
@@ -23,24 +23,24 @@ STARTING = Status(
     now=_NOW,
     reasons={GROUP: "not a member of the consumer group yet"},
     silence_seconds=0.2,
-    ever_joined=False,
+    has_been_group_member=False,
     rates=Rates(seconds=3.0),
-    totals={"events": 0, "rows": 0, "letters": 0},
+    totals={"events": 0, "rows": 0, "dead_letters": 0},
 )
 RUNNING = replace(
     STARTING,
     started=_NOW - 273_720,
     reasons={},
-    ever_joined=True,
+    has_been_group_member=True,
     lags=[PartitionLag(_TOPIC, 0, 1_200, 4.2), PartitionLag(_TOPIC, 1, 0, 0.0), PartitionLag(_TOPIC, 2, 630, 0.4)],
     rates=Rates(60.0, 12_410.0, 124_070.0, 0.3),
-    totals={"events": 3_145_002_113, "rows": 31_402_008_760, "letters": 1_243},
-    last_letters=[
-        LastLetter(ErrorClass.ROW_REFUSED, 17, _NOW - 200, "VIOLATED_CONSTRAINT", 469, "cost_usd"),
-        LastLetter(
+    totals={"events": 3_145_002_113, "rows": 31_402_008_760, "dead_letters": 1_243},
+    last_dead_letters=[
+        LastDeadLetter(ErrorClass.ROW_REFUSED, 17, _NOW - 200, "VIOLATED_CONSTRAINT", 469, "cost_usd"),
+        LastDeadLetter(
             ErrorClass.INVALID_METRIC, 1_220, _NOW - 7_300, "UnrepresentableNumber", None, "gpu_utilisation_mean"
         ),
-        LastLetter(ErrorClass.INVALID_EVENT, 6, _NOW - 180_000, "InvalidJSON", None, None),
+        LastDeadLetter(ErrorClass.INVALID_EVENT, 6, _NOW - 180_000, "InvalidJSON", None, None),
     ],
 )
 NOT_READY = replace(
@@ -65,7 +65,7 @@ HOLDING = replace(
 )
 REJOINING = replace(RUNNING, reasons=STARTING.reasons)
 STUCK = replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS + 12, rates=Rates(60.0))
-IDLE = replace(RUNNING, lags=[], rates=Rates(60.0), totals={}, last_letters=[])
+IDLE = replace(RUNNING, lags=[], rates=Rates(60.0), totals={}, last_dead_letters=[])
 MANY = replace(
     RUNNING,
     lags=[PartitionLag(_TOPIC, number, number * 7_919 % 1_000, number * 7_919 % 1_000 / 9) for number in range(192)],
@@ -82,7 +82,9 @@ LONG = replace(
     },
     lags=[PartitionLag(_TOPIC, 1_023, 9_876_543_210_123, 86_399_999.0), PartitionLag(_TOPIC, 7, 1, 59.0)],
     rates=Rates(60.0, 9_876_543.0, 98_765_432.0, 1_234_567.0),
-    last_letters=[LastLetter(kind, 9_876_543_210, 0.0, "E" * 256, 99_999, "metric" * 42) for kind in ErrorClass],
+    last_dead_letters=[
+        LastDeadLetter(kind, 9_876_543_210, 0.0, "E" * 256, 99_999, "metric" * 42) for kind in ErrorClass
+    ],
 )
 STATES = {
     "starting": STARTING,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import DependencyError
-from worker.kafka.connection import require_rights, require_topics
+from worker.kafka.connection import require_acls, require_topics
 from worker.observability.telemetry import Telemetry
 from worker.settings.loading import Settings
-from worker.settings.targets import clickhouse_target, kafka_needs, kafka_target
+from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
 from worker.startup import find_store_problem
 
 
@@ -44,15 +44,15 @@ async def _check(what: str, describe: Awaitable[str]) -> CheckResult:
 
 
 async def _describe_topic(settings: Settings, topic: str) -> str:
-    target, (acls, _) = kafka_target(settings), kafka_needs(settings)
-    await require_rights(target, [acl for acl in acls if acl.name == topic])
+    target, (acls, _) = kafka_target(settings), kafka_acls(settings)
+    await require_acls(target, [acl for acl in acls if acl.name == topic])
     partitions = (await require_topics(target, [topic]))[topic]
     return f"{topic}, {partitions} partition{'s' * (partitions != 1)}"
 
 
 async def _describe_group(settings: Settings) -> str:
-    _, acls = kafka_needs(settings)
-    await require_rights(kafka_target(settings), groups=acls)
+    _, acls = kafka_acls(settings)
+    await require_acls(kafka_target(settings), groups=acls)
     return settings.kafka_group_id
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from worker.observability import logs
-from worker.settings.loading import Dependency, Settings, load, unknown_variables
+from worker.settings.loading import Dependency, Settings, find_misspelt_variables, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,7 +23,7 @@ def load_settings(*needs: Dependency) -> Settings:
     """
     settings = load(os.environ, needs or tuple(Dependency))
     logs.configure(settings.log_level, settings.log_format)
-    for warning in unknown_variables(os.environ):
+    for warning in find_misspelt_variables(os.environ):
         print_stderr(f"warning: {warning}")
     return settings
 

@@ -9,7 +9,7 @@ from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
 from worker.core.process import relax_garbage_collection
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import producing
+from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
@@ -91,7 +91,7 @@ async def open_replay(
         stack.callback(store.close)
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
-        producer = await stack.enter_async_context(producing(kafka, idempotent=settings.kafka_producer_idempotence))
+        producer = await stack.enter_async_context(open_producer(kafka, idempotent=settings.kafka_producer_idempotence))
         worker_info = WorkerInfo(worker=VERSION, table=qualified_table_name(settings))
         sink = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, worker_info, settings.kafka_dlq_timeout_seconds)
         # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.

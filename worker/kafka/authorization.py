@@ -10,7 +10,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
-from worker.kafka.requests import NOT_KNOWN, NOT_TOLD, GroupWithRights, TopicsWithRights
+from worker.kafka.requests import OPERATIONS_UNKNOWN, UNSUPPORTED_BY_BROKER, DescribeGroupWithAcls, MetadataWithAcls
 
 
 class AclOperation(IntEnum):
@@ -28,15 +28,15 @@ class RequiredAcl(NamedTuple):
     setting: str
 
 
-async def may_use_topic(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
+async def has_topic_acl(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
     """Whether the user has this right to the topic; None where the broker does not tell.
 
     Raises:
         KafkaError: the broker did not answer, or not in order.
     """
     try:
-        answer = await client.send(client.get_random_node(), TopicsWithRights([need.name]))
-    except NOT_KNOWN:
+        answer = await client.send(client.get_random_node(), MetadataWithAcls([need.name]))
+    except UNSUPPORTED_BY_BROKER:
         return None
     (topic,) = answer.to_object()["topics"]
     if topic["error_code"] == TopicAuthorizationFailedError.errno:
@@ -44,7 +44,7 @@ async def may_use_topic(client: AIOKafkaClient, need: RequiredAcl) -> bool | Non
     return None if topic["error_code"] else _allows(topic["authorized_operations"], need.right)
 
 
-async def may_use_group(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
+async def has_group_acl(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
     """Whether the user has this right to the group; None where the broker does not tell.
 
     Raises:
@@ -57,7 +57,7 @@ async def may_use_group(client: AIOKafkaClient, need: RequiredAcl) -> bool | Non
     return None if group is None else _allows(group["authorized_operations"], need.right)
 
 
-async def member_named(client: AIOKafkaClient, group: str, instance_id: str) -> str | None:
+async def find_static_member(client: AIOKafkaClient, group: str, instance_id: str) -> str | None:
     """The member id of the static member of this name; None where there is none, or the broker does not tell.
 
     Raises:
@@ -72,8 +72,8 @@ async def _group(client: AIOKafkaClient, name: str) -> dict[str, Any] | None:
     try:
         found = await client.send(client.get_random_node(), FindCoordinatorRequest(name, 0))
         _raise_for(found.error_code)
-        answer = await client.send(found.coordinator_id, GroupWithRights(name))
-    except NOT_KNOWN:
+        answer = await client.send(found.coordinator_id, DescribeGroupWithAcls(name))
+    except UNSUPPORTED_BY_BROKER:
         return None
     group: dict[str, Any] = answer.to_object()["groups"][0]
     _raise_for(group["error_code"])
@@ -87,4 +87,4 @@ def _raise_for(code: int) -> None:
 
 
 def _allows(operations: int, right: AclOperation) -> bool | None:
-    return None if operations == NOT_TOLD else bool(operations >> right & 1)
+    return None if operations == OPERATIONS_UNKNOWN else bool(operations >> right & 1)

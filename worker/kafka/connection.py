@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.core.errors import DependencyError
-from worker.kafka.authorization import RequiredAcl, may_use_group, may_use_topic, member_named
+from worker.kafka.authorization import RequiredAcl, find_static_member, has_group_acl, has_topic_acl
 from worker.kafka.diagnosis import diagnose
 from worker.kafka.target import KafkaTarget as KafkaTarget
 
@@ -28,7 +28,7 @@ _ASK_AGAIN_SECONDS = 0.2
 
 
 @asynccontextmanager
-async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
+async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
     """A producer whose every acknowledgement means that all replicas in sync have the record.
 
     Raises:
@@ -37,17 +37,17 @@ async def producing(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[A
     producer = AIOKafkaProducer(
         **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
     )
-    target.keep_fresh(producer.client)
+    target.renew_credentials(producer.client)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await producer.start()
     except (KafkaError, OSError, TimeoutError) as error:
         await producer.stop()
-        raise await unreachable_because(target, error) from error
+        raise await diagnose_unreachable(target, error) from error
     try:
         yield producer
     finally:
-        await stop_within(producer.stop())
+        await stop_client(producer.stop())
 
 
 async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str, int]:
@@ -70,7 +70,7 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     return {topic: len(described[topic]["partitions"]) for topic in topics}
 
 
-async def require_rights(
+async def require_acls(
     target: KafkaTarget, topics: Sequence[RequiredAcl] = (), groups: Sequence[RequiredAcl] = ()
 ) -> None:
     """See that the user may do what the worker will; a broker that does not tell of rights is taken to grant them.
@@ -79,22 +79,22 @@ async def require_rights(
         DependencyError: no broker answers, or a right is missing; every one that is missing is named.
     """
     async with _asking(target) as client:
-        missing = [("topic", need) for need in topics if await may_use_topic(client, need) is False]
-        missing += [("group", need) for need in groups if await _settled(partial(may_use_group, client, need)) is False]
+        missing = [("topic", need) for need in topics if await has_topic_acl(client, need) is False]
+        missing += [("group", need) for need in groups if await _settled(partial(has_group_acl, client, need)) is False]
     if missing:
         user = f"user {target.sasl_username}" if target.sasl_username else "this client"
         lacks = (f"{need.right.name} on {what} {need.name} ({need.setting})" for what, need in missing)
         raise DependencyError(f"Kafka does not let {user} do what the worker must: it lacks {'; '.join(lacks)}")
 
 
-async def holder_of(target: KafkaTarget, group: str, instance_id: str) -> str | None:
+async def find_static_member_id(target: KafkaTarget, group: str, instance_id: str) -> str | None:
     """The member id behind a name of a static member of the group; None where there is none or the broker is silent.
 
     Raises:
         DependencyError: no broker answers.
     """
     async with _asking(target) as client:
-        return await _settled(lambda: member_named(client, group, instance_id))
+        return await _settled(lambda: find_static_member(client, group, instance_id))
 
 
 async def _settled(ask: Callable[[], Awaitable[T]]) -> T:
@@ -117,12 +117,12 @@ async def _asking(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
             await client.bootstrap()
             yield client
     except (KafkaError, OSError, TimeoutError) as error:
-        raise await unreachable_because(target, error) from error
+        raise await diagnose_unreachable(target, error) from error
     finally:
         await client.close()
 
 
-async def stop_within(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
+async def stop_client(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
     """Stop a client, but not for ever: with Kafka away it would wait for acknowledgements that do not come."""
     try:
         async with asyncio.timeout(seconds):
@@ -131,7 +131,7 @@ async def stop_within(stopping: Awaitable[None], seconds: float = STOP_SECONDS) 
         log.warning("a Kafka client did not stop in good order", error=f"{type(error).__name__}: {error}")
 
 
-async def unreachable_because(target: KafkaTarget, error: Exception) -> DependencyError:
+async def diagnose_unreachable(target: KafkaTarget, error: Exception) -> DependencyError:
     """Say that no broker answers, why each of them does not, and which variable to look at."""
     try:
         async with asyncio.timeout(_DIAGNOSIS_SECONDS):

@@ -21,8 +21,8 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
 from worker.dead_letters.progress import ReplayProgress, together
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_within
-from worker.kafka.starting import start_all
+from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_client
+from worker.kafka.starting import start_consumers
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class KafkaDeadLetterReader:
         )
         # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
         self._group = AIOKafkaConsumer(**self._target.options(), group_id=self._group_id, enable_auto_commit=False)
-        await start_all(self._target, self._consumer, self._group)
+        await start_consumers(self._target, self._consumer, self._group)
         self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
         for consumer in (self._consumer, self._group):
             consumer.assign(list(self._partitions.values()))
@@ -81,8 +81,8 @@ class KafkaDeadLetterReader:
 
     async def stop(self) -> None:
         """Disconnect; to be called after `start`."""
-        await stop_within(self._consumer.stop())
-        await stop_within(self._group.stop())
+        await stop_client(self._consumer.stop())
+        await stop_client(self._group.stop())
 
     async def offset_ranges(self) -> Mapping[int, range]:
         """See `worker.ports.DeadLetterReader`."""

@@ -122,7 +122,7 @@ class KafkaDeadLetterSink:
             del self._under_way[next(iter(self._under_way))]
 
     async def _send(self, letter: EncodedDeadLetter) -> asyncio.Future[Any]:
-        headers = list(self._tracing.handed_on(letter.headers))
+        headers = list(self._tracing.with_trace_context(letter.headers))
         future: asyncio.Future[Any] = await self._producer.send(
             self._topic, letter.value, letter.key, timestamp_ms=letter.timestamp, headers=headers
         )

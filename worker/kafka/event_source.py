@@ -17,7 +17,7 @@ from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaErro
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, stop_within, unreachable_because
+from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, diagnose_unreachable, stop_client
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
 from worker.observability.telemetry import Telemetry
@@ -68,7 +68,7 @@ class KafkaEventSource:
             metadata_max_age_ms=int(group.metadata_max_age_seconds * 1000),
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
-        target.keep_fresh(self._consumer._client)  # noqa: SLF001 - there is no public way
+        target.renew_credentials(self._consumer._client)  # noqa: SLF001 - there is no public way
         self.lag = LagTracker(self._consumer)
         self._looking_ahead: asyncio.Task[None] | None = None
 
@@ -83,7 +83,7 @@ class KafkaEventSource:
                 await self._consumer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self._consumer.stop()
-            raise await unreachable_because(self._target, error) from error
+            raise await diagnose_unreachable(self._target, error) from error
 
     def subscribe(self, listener: RevokeListener) -> None:
         """Join the group, and tell `listener` of rebalances."""
@@ -108,13 +108,13 @@ class KafkaEventSource:
     @property
     def has_been_group_member(self) -> bool:
         """Whether this has been a member of the group since it was started."""
-        return self._membership is not None and self._membership.ever_joined
+        return self._membership is not None and self._membership.has_been_group_member
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
         if self._looking_ahead is not None:
             self._looking_ahead.cancel()
-        await stop_within(self._consumer.stop())
+        await stop_client(self._consumer.stop())
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """See `worker.ports.EventSource`."""
@@ -141,7 +141,7 @@ class KafkaEventSource:
         except CorruptRecordException:
             raise  # of one record batch; the others may be sound
         except KafkaError as error:
-            if self._membership and (taken := await self._membership.taken_by_another()):
+            if self._membership and (taken := await self._membership.find_fencing_error()):
                 raise taken from error
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         for partition, records in some.items():
@@ -201,7 +201,7 @@ class KafkaEventSource:
     async def pause(self) -> None:
         """See `worker.ports.EventSource`."""
         if self._looking_ahead is None or self._looking_ahead.done():
-            self._looking_ahead = asyncio.create_task(self.lag.look_ahead(), name="lag")
+            self._looking_ahead = asyncio.create_task(self.lag.refresh_end_offsets(), name="lag")
         self._consumer.pause(*self._consumer.assignment())
         try:
             some = await self._getmany(0, 1)

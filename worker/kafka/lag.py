@@ -65,7 +65,7 @@ class LagTracker:
         while books.handed_out and books.handed_out[0].end <= offset:
             books.handed_out.popleft()
 
-    async def look_ahead(self) -> None:
+    async def refresh_end_offsets(self) -> None:
         """Ask the broker where partitions end, and rest: from those that are paused nothing is fetched that tells."""
         try:
             async with asyncio.timeout(_LOOK_AHEAD_SECONDS):

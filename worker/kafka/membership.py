@@ -8,7 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from worker.core.errors import DependencyError
-from worker.kafka.connection import KafkaTarget, holder_of
+from worker.kafka.connection import KafkaTarget, find_static_member_id
 from worker.observability.telemetry import Telemetry
 from worker.ports import RevokeListener
 
@@ -43,7 +43,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     Attributes:
         joined: the partitions, if any, are settled; true for a member without partitions too.
-        ever_joined: whether that was so at any time.
+        has_been_group_member: whether that was so at any time.
         lost: why this member must end, once it must.
     """
 
@@ -63,14 +63,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._telemetry = telemetry
         self._forget = forget
         self._known_as: str | None = None
-        self.joined = self.ever_joined = False
+        self.joined = self.has_been_group_member = False
         self.lost: DependencyError | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what is under way; for a member whose name has been taken, the last that it does."""
         self.joined = False
         if not self._member_id():  # the coordinator does not know us any more
-            self.lost = await self.taken_by_another()
+            self.lost = await self.find_fencing_error()
         if revoked:
             self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
@@ -83,18 +83,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Take note of them."""
-        self.joined = self.ever_joined = True
+        self.joined = self.has_been_group_member = True
         self._known_as = self._member_id()
         self._telemetry.assigned.set(len(assigned))
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
-    async def taken_by_another(self) -> DependencyError | None:
+    async def find_fencing_error(self) -> DependencyError | None:
         """The error to end with if another member has our name now; None also where that cannot be told."""
         name = self._group.instance_id
         if name is None or self._known_as is None:
             return None
         try:
-            holder = await holder_of(self._target, self._group.group_id, name)
+            holder = await find_static_member_id(self._target, self._group.group_id, name)
         except DependencyError as error:
             log.warning("whether our name in the group was taken cannot be told", error=str(error))
             return None

@@ -2,16 +2,16 @@
 
 Its Metadata ends below the version that tells of rights, and its DescribeGroups neither reads what it is told of rights
 nor tells static members apart. A broker that does not know these versions makes `AIOKafkaClient.send` raise one of
-`NOT_KNOWN`.
+`UNSUPPORTED_BY_BROKER`.
 """
 
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
-NOT_KNOWN = (IncompatibleBrokerVersion, NotImplementedError)
+UNSUPPORTED_BY_BROKER = (IncompatibleBrokerVersion, NotImplementedError)
 
-NOT_TOLD = -(2**31)
+OPERATIONS_UNKNOWN = -(2**31)
 """What stands for the rights when the broker leaves them out."""
 
 
@@ -63,7 +63,7 @@ class _DescribeTopics(RequestStruct):  # type: ignore[misc]
     )
 
 
-class TopicsWithRights(Request[_DescribeTopics]):  # type: ignore[misc,type-arg,unused-ignore]
+class MetadataWithAcls(Request[_DescribeTopics]):  # type: ignore[misc,type-arg,unused-ignore]
     """Topics with what this user may do with them; asking creates none."""
 
     API_KEY = 3
@@ -113,7 +113,7 @@ class _DescribeGroups(RequestStruct):  # type: ignore[misc]
     SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
 
 
-class GroupWithRights(Request[_DescribeGroups]):  # type: ignore[misc,type-arg,unused-ignore]
+class DescribeGroupWithAcls(Request[_DescribeGroups]):  # type: ignore[misc,type-arg,unused-ignore]
     """A group, its members, and what this user may do with it. For the group's coordinator."""
 
     API_KEY = 15

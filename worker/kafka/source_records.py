@@ -7,8 +7,8 @@ from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
-from worker.kafka.connection import KafkaTarget, require_topics, stop_within, unreachable
-from worker.kafka.starting import start_all
+from worker.kafka.connection import KafkaTarget, require_topics, stop_client, unreachable
+from worker.kafka.starting import start_consumers
 
 _POLL_MS = 500
 _SILENCE_SECONDS = 15.0
@@ -25,7 +25,7 @@ class KafkaSourceRecordFetcher:
     async def stop(self) -> None:
         """Disconnect."""
         if self._consumer is not None:
-            await stop_within(self._consumer.stop())
+            await stop_client(self._consumer.stop())
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
         """See `worker.ports.SourceRecordFetcher`."""
@@ -71,6 +71,6 @@ class KafkaSourceRecordFetcher:
         consumer = AIOKafkaConsumer(
             **self._target.options(), auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        await start_all(self._target, consumer)
+        await start_consumers(self._target, consumer)
         self._consumer = consumer
         return consumer

@@ -5,11 +5,11 @@ import asyncio
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from worker.kafka.connection import CONNECT_SECONDS, stop_within, unreachable
+from worker.kafka.connection import CONNECT_SECONDS, stop_client, unreachable
 from worker.kafka.target import KafkaTarget
 
 
-async def start_all(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> None:
+async def start_consumers(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> None:
     """Start each of them, or stop them all: where Kafka is away, and where this is cancelled.
 
     Each later connection is made with the secrets of `target` as they stand then.
@@ -20,11 +20,11 @@ async def start_all(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> None:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             for consumer in consumers:
-                target.keep_fresh(consumer._client)  # noqa: SLF001 - there is no public way
+                target.renew_credentials(consumer._client)  # noqa: SLF001 - there is no public way
                 await consumer.start()
     except BaseException as error:
         for consumer in consumers:
-            await stop_within(consumer.stop())
+            await stop_client(consumer.stop())
         if isinstance(error, KafkaError | OSError | TimeoutError):
             raise unreachable(error) from error
         raise

@@ -59,7 +59,7 @@ class KafkaTarget:
             "sasl_oauth_token_provider": token,
         }
 
-    def keep_fresh(self, client: AIOKafkaClient) -> None:
+    def renew_credentials(self, client: AIOKafkaClient) -> None:
         """Let `client` make each connection with the password and the certificate that stand in their files then.
 
         aiokafka keeps for ever what it was made with, and has no public way to change it.

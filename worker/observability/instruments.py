@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class ManyHistogram(Collector):
+class BulkHistogram(Collector):
     """A histogram that takes many values at once: a value costs a fifteenth of an `observe` of the library.
 
     Args:
@@ -53,7 +53,7 @@ class ManyHistogram(Collector):
         )
 
 
-class Meter:
+class RateMeter:
     """How much of some things there was a second lately; kept by the second, for about a minute.
 
     Args:
@@ -99,7 +99,7 @@ class Meter:
 _LATELY_SECONDS = 60
 
 
-class Unanswered:
+class UnansweredInserts:
     """Blocks that have no answer, or an error that says nothing of them: since when, and with which error."""
 
     def __init__(self) -> None:
@@ -108,11 +108,11 @@ class Unanswered:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def add(self, key: int, first_sent: float, error: str) -> None:
+    def record_failure(self, key: int, first_sent: float, error: str) -> None:
         """A block that was first sent at `first_sent`, as `time.monotonic` counts, has failed again with `error`."""
         self._blocks[key] = (min(first_sent, self._blocks.get(key, (first_sent, ""))[0]), error)
 
-    def discard(self, key: int) -> None:
+    def remove(self, key: int) -> None:
         """It was answered, or abandoned."""
         self._blocks.pop(key, None)
 

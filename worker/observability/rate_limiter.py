@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
-TOLD = 5
+LINES_PER_KIND = 5
 """Lines of a kind in an interval that are told one by one."""
 INTERVAL_SECONDS = 60.0
 MAX_KINDS = 100
@@ -47,7 +47,7 @@ class LogRateLimiter:
             self.flush()
         with self._lock:
             count = self._count((event, *map(traits.get, _TRAITS)))
-            if count.told < TOLD:
+            if count.told < LINES_PER_KIND:
                 count.told += 1
                 return True
             count.withheld += 1

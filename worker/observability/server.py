@@ -34,7 +34,7 @@ _REQUEST_SECONDS = 10.0
 _NO_STORE = ("Cache-Control", "no-store")
 
 
-class Health:
+class HealthApp:
     """Answers what is asked of the worker.
 
     Args:
@@ -89,7 +89,7 @@ class Health:
 class HealthServer:
     """A listening server; `port` is the one it got."""
 
-    def __init__(self, health: Health, host: str, port: int) -> None:
+    def __init__(self, health: HealthApp, host: str, port: int) -> None:
         server = _ServerV6 if ":" in host else _Server
         self._server = make_server(host, port, health, server, handler_class=_Quiet)
         self.port: int = self._server.server_port

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worker.observability.telemetry import LastLetter, PartitionLag, Rates
+from worker.observability.telemetry import LastDeadLetter, PartitionLag, Rates
 
 MAX_SILENCE_SECONDS = 60.0
 """Longest time without progress of the loop before the process counts as stuck."""
@@ -29,11 +29,11 @@ class Status:
     Attributes:
         reasons: why no work flows, by cause; empty when it does.
         silence_seconds: since the loop last made progress.
-        ever_joined: whether it has been a member of its group.
+        has_been_group_member: whether it has been a member of its group.
         lags: of each partition that it owns and of which something is known.
         rates: what it has done a second lately.
         totals: how many `events`, `rows` and dead `letters` there were since the start; empty where nobody counts.
-        last_letters: the last dead letter of each class, and how many there were since the start.
+        last_dead_letters: the last dead letter of each class, and how many there were since the start.
     """
 
     version: str
@@ -43,11 +43,11 @@ class Status:
     now: float
     reasons: Mapping[str, str]
     silence_seconds: float
-    ever_joined: bool = True
+    has_been_group_member: bool = True
     lags: Sequence[PartitionLag] = ()
     rates: Rates = field(default_factory=Rates)
     totals: Mapping[str, float] = field(default_factory=dict)
-    last_letters: Sequence[LastLetter] = ()
+    last_dead_letters: Sequence[LastDeadLetter] = ()
 
     @property
     def state(self) -> WorkerState:
@@ -56,6 +56,6 @@ class Status:
             return WorkerState.STUCK
         if self.reasons.keys() - {GROUP}:
             return WorkerState.HOLDING
-        if not self.ever_joined:
+        if not self.has_been_group_member:
             return WorkerState.STARTING
         return WorkerState.REJOINING if self.reasons else WorkerState.RUNNING

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Record
 from worker.core.outcome import OutcomeKind
-from worker.observability.instruments import ManyHistogram, Meter, Unanswered
+from worker.observability.instruments import BulkHistogram, RateMeter, UnansweredInserts
 
 _PREFIX = "metrics_worker_"
 
@@ -44,7 +44,7 @@ class PartitionLag(NamedTuple):
     seconds: float
 
 
-class LastLetter(NamedTuple):
+class LastDeadLetter(NamedTuple):
     """The last dead letter of a class. `number` is how many there were since the start, `at` is in Unix time."""
 
     error_class: ErrorClass
@@ -61,7 +61,7 @@ class Rates(NamedTuple):
     seconds: float = 0.0
     events: float = 0.0
     rows: float = 0.0
-    letters: float = 0.0
+    dead_letters: float = 0.0
 
 
 class Telemetry:
@@ -132,8 +132,8 @@ class Telemetry:
             "reach so far back.",
             _AGES,
         )
-        self.in_flight = Unanswered()
-        self.unanswered = Unanswered()
+        self.in_flight = UnansweredInserts()
+        self.unanswered = UnansweredInserts()
         self._gauge(
             "unanswered_inserts", "Blocks sent at least once without an answer, to be sent again."
         ).set_function(lambda: len(self.unanswered))
@@ -159,7 +159,7 @@ class Telemetry:
             "Duration of writing some dead letters until all are acknowledged, failed times included.",
             _LONG_SECONDS,
         )
-        self.end_to_end = ManyHistogram(
+        self.end_to_end = BulkHistogram(
             f"{_PREFIX}end_to_end_seconds",
             "From the timestamp of a record to the end of its batch, dead letters included.",
             _BEHIND_SECONDS,
@@ -174,8 +174,8 @@ class Telemetry:
         self._lag = _LagCollector(self.registry)
 
         # For people, who see no counters grow
-        self._lately = Meter(Rates._fields[1:])
-        self._last_letters: dict[ErrorClass, LastLetter] = {}
+        self._lately = RateMeter(Rates._fields[1:])
+        self._last_letters: dict[ErrorClass, LastDeadLetter] = {}
 
         # The state of the worker
         self.holding = self._gauge("holding", "1 while consumption stands still, by cause.", "cause")
@@ -190,7 +190,7 @@ class Telemetry:
             registry=self.registry
         )  # process_start_time_seconds, _cpu_seconds_total, _resident_memory_bytes
 
-    def running(
+    def set_sources(
         self, version: str, last_progress: Callable[[], float], lag: Callable[[], Iterable[PartitionLag]]
     ) -> None:
         """Name what is asked at each scrape.
@@ -204,7 +204,9 @@ class Telemetry:
         self.progress.set_function(lambda: time() - (monotonic() - last_progress()))
         self._lag.lag = lag
 
-    def settled(self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int) -> None:
+    def count_events(
+        self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int
+    ) -> None:
         """Count what has come to its end: events, the metrics in them, those that are rows, those that were skipped."""
         self.events.inc(events)
         self.metrics.inc(metrics)
@@ -214,7 +216,7 @@ class Telemetry:
             self.skipped.labels(json_type).inc(number)
         self._lately.add(events=events, rows=written)
 
-    def lettered(self, letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
+    def count_dead_letters(self, letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
         """Count dead letters that are acknowledged, each with the class that it stands under."""
         kinds: Counts[tuple[str, ErrorClass]] = Counts()
         last: dict[ErrorClass, Failed] = {}
@@ -228,11 +230,13 @@ class Telemetry:
             number = (before.number if before else 0) + sum(n for (_, of), n in kinds.items() if of is error_class)
             metric = item.metric[:_LONGEST_NAME] if isinstance(item, FailedMetric) else None
             why = item.failure
-            self._last_letters[error_class] = LastLetter(error_class, number, time(), why.error_type, why.code, metric)
-        self._lately.add(letters=kinds.total())
+            self._last_letters[error_class] = LastDeadLetter(
+                error_class, number, time(), why.error_type, why.code, metric
+            )
+        self._lately.add(dead_letters=kinds.total())
 
     @property
-    def last_letters(self) -> list[LastLetter]:
+    def last_dead_letters(self) -> list[LastDeadLetter]:
         """Of each class that there was a dead letter of, the last first."""
         return sorted(self._last_letters.copy().values(), key=lambda letter: -letter.at)
 
@@ -247,7 +251,7 @@ class Telemetry:
         return dict(self._lately.totals)
 
     @contextmanager
-    def batch(self, records: Sequence[Record]) -> Iterator[None]:
+    def measure_batch(self, records: Sequence[Record]) -> Iterator[None]:
         """Measure what happens inside: a batch being brought to its end."""
         started = perf_counter()
         outcome = "dropped"

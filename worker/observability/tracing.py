@@ -38,7 +38,7 @@ class Tracing(Protocol):
     ) -> AbstractContextManager[object]:
         """What happens inside is a span, a child of the one around it; `records` are linked by their headers."""
 
-    def handed_on(self, headers: Headers) -> Headers:
+    def with_trace_context(self, headers: Headers) -> Headers:
         """`headers` of a record to be written; of a trace that is not in them already, with the span around this."""
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class _Off:
     ) -> AbstractContextManager[object]:
         return self._NOTHING
 
-    def handed_on(self, headers: Headers) -> Headers:
+    def with_trace_context(self, headers: Headers) -> Headers:
         return headers
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class OpenTelemetry:
         """See `Tracing`."""
         return self._tracer.start_as_current_span(name, links=self._links(records), attributes=attributes)
 
-    def handed_on(self, headers: Headers) -> Headers:
+    def with_trace_context(self, headers: Headers) -> Headers:
         """See `Tracing`."""
         if any(name == _HEADER for name, _ in headers):
             return headers

@@ -10,7 +10,7 @@ from worker.settings.environment import read, secret_files, unknown
 from worker.settings.errors import Problem, invalid, missing, variable
 from worker.settings.fields import Settings
 
-__all__ = ["Dependency", "Settings", "load", "unknown_variables"]
+__all__ = ["Dependency", "Settings", "find_misspelt_variables", "load"]
 
 _FIELDS = Settings.model_fields
 
@@ -51,7 +51,7 @@ def load(environ: Mapping[str, str], needs: Collection[Dependency] = frozenset(D
     return settings
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+def find_misspelt_variables(environ: Mapping[str, str]) -> list[str]:
     """A sentence, without values, for each variable that looks like a misspelt one of ours."""
     return list(unknown(environ, _FIELDS))
 

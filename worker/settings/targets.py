@@ -22,7 +22,7 @@ def kafka_target(settings: Settings) -> KafkaTarget:
     )
 
 
-def kafka_needs(settings: Settings) -> tuple[list[RequiredAcl], list[RequiredAcl]]:
+def kafka_acls(settings: Settings) -> tuple[list[RequiredAcl], list[RequiredAcl]]:
     """What `run` must be allowed to do: with topics, and with groups."""
     topics = [RequiredAcl(AclOperation.READ, settings.kafka_topic, "KAFKA_TOPIC")]
     if settings.persistence_enabled:  # else there are no dead letters

@@ -13,7 +13,7 @@ from tests.support.events import event, read
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.observability.failure_log import FailureLog
-from worker.observability.rate_limiter import INTERVAL_SECONDS, MAX_KINDS, TOLD, LogRateLimiter
+from worker.observability.rate_limiter import INTERVAL_SECONDS, LINES_PER_KIND, MAX_KINDS, LogRateLimiter
 
 _PROGRAM = """
 import logging, sys
@@ -66,9 +66,11 @@ for _ in range(1_000):
 def test_libraries_are_summarised_too() -> None:
     lines = said("for port in range(1_000): logging.getLogger('aiokafka.conn').warning('no way to %s', port)")
     entries = [json.loads(line) for line in lines]
-    assert [entry["event"] for entry in entries[:TOLD]] == [f"no way to {port}" for port in range(TOLD)]
-    (summary,) = entries[TOLD:]
-    assert (summary["of"], summary["withheld"]) == ("aiokafka.conn: no way to %s", 1_000 - TOLD)
+    assert [entry["event"] for entry in entries[:LINES_PER_KIND]] == [
+        f"no way to {port}" for port in range(LINES_PER_KIND)
+    ]
+    (summary,) = entries[LINES_PER_KIND:]
+    assert (summary["of"], summary["withheld"]) == ("aiokafka.conn: no way to %s", 1_000 - LINES_PER_KIND)
 
 
 def test_errors_that_nobody_awaited_are_one_kind() -> None:
@@ -82,11 +84,14 @@ loop.close()
 """
     )
     entries = [json.loads(line) for line in lines]
-    assert [entry["event"] for entry in entries[:TOLD]] == [
-        f"Task exception was never retrieved\nfuture: {number}" for number in range(TOLD)
+    assert [entry["event"] for entry in entries[:LINES_PER_KIND]] == [
+        f"Task exception was never retrieved\nfuture: {number}" for number in range(LINES_PER_KIND)
     ]
-    (summary,) = entries[TOLD:]
-    assert (summary["of"], summary["withheld"]) == ("asyncio: Task exception was never retrieved", 1_000 - TOLD)
+    (summary,) = entries[LINES_PER_KIND:]
+    assert (summary["of"], summary["withheld"]) == (
+        "asyncio: Task exception was never retrieved",
+        1_000 - LINES_PER_KIND,
+    )
 
 
 def test_a_summary_is_told_when_the_interval_is_over_and_begins_anew() -> None:
@@ -94,12 +99,14 @@ def test_a_summary_is_told_when_the_interval_is_over_and_begins_anew() -> None:
     now = [0.0]
     flood = LogRateLimiter(lambda summary: told.append(dict(summary)), clock=lambda: now[0])
     traits = {"error_class": "row_refused", "metric": "cost", "source": "of no account"}
-    assert [flood.allows("dead letter", traits) for _ in range(TOLD + 2)] == [True] * TOLD + [False] * 2
+    assert [flood.allows("dead letter", traits) for _ in range(LINES_PER_KIND + 2)] == [True] * LINES_PER_KIND + [
+        False
+    ] * 2
     now[0] = INTERVAL_SECONDS
     assert flood.allows("dead letter", traits)
     assert told == [
         {
-            "of": "dead letter", "error_class": "row_refused", "metric": "cost", "told": TOLD, "withheld": 2,
+            "of": "dead letter", "error_class": "row_refused", "metric": "cost", "told": LINES_PER_KIND, "withheld": 2,
             "seconds": INTERVAL_SECONDS,
         }
     ]  # fmt: skip
@@ -114,7 +121,7 @@ def test_the_kinds_that_are_told_apart_are_bounded_and_nothing_is_lost() -> None
         flood.allows(f"event {kind % 7}", {"metric": f"m{kind}", "error_code": kind}) for kind in range(9_999)
     )
     flood.flush()
-    assert admitted <= TOLD * (2 * MAX_KINDS + 7)
+    assert admitted <= LINES_PER_KIND * (2 * MAX_KINDS + 7)
     assert admitted + sum(count["withheld"] for count in told) == 9_999
 
 

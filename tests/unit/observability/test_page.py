@@ -53,7 +53,7 @@ def test_state_of_each_status() -> None:
 
 
 def test_worker_that_holds_before_it_ever_joined_is_holding_with_its_reason() -> None:
-    assert not NOT_READY.ever_joined
+    assert not NOT_READY.has_been_group_member
     assert NOT_READY.state is WorkerState.HOLDING
     said = text(NOT_READY)
     assert WorkerState.HOLDING.value in said
@@ -64,7 +64,7 @@ def test_worker_that_holds_before_it_ever_joined_is_holding_with_its_reason() ->
 @pytest.mark.parametrize("reasons", [{}, STARTING.reasons], ids=["no reason", "only the group"])
 def test_worker_that_never_joined_and_does_not_hold_is_starting(reasons: Mapping[str, str]) -> None:
     status = replace(STARTING, reasons=reasons)
-    assert not status.ever_joined
+    assert not status.has_been_group_member
     assert status.state is WorkerState.STARTING
     assert WorkerState.STARTING.value in text(status)
 
@@ -111,8 +111,8 @@ def test_partitions_furthest_behind_come_first() -> None:
 
 
 def test_foreign_text_is_escaped() -> None:
-    letter = RUNNING.last_letters[0]._replace(metric=_HOSTILE, error_type=_HOSTILE)
-    status = replace(HOLDING, reasons={"store": _HOSTILE}, topic="<b>", last_letters=[letter])
+    letter = RUNNING.last_dead_letters[0]._replace(metric=_HOSTILE, error_type=_HOSTILE)
+    status = replace(HOLDING, reasons={"store": _HOSTILE}, topic="<b>", last_dead_letters=[letter])
     source = page(status)
     assert "<script" not in source
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", source)

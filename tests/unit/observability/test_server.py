@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.core.errors import SettingsError
 from worker.observability import server
-from worker.observability.server import Health
+from worker.observability.server import HealthApp
 from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
 
@@ -41,7 +41,7 @@ WELL = Status("1.2.3", "events", "workers", started=0.0, now=60.0, reasons={}, s
 @contextmanager
 def served(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
     """The address of a server that tells of `status`."""
-    listening = Health(lambda: status, CollectorRegistry()).serve(host, 0)
+    listening = HealthApp(lambda: status, CollectorRegistry()).serve(host, 0)
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{listening.port}"
     finally:
@@ -84,7 +84,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"HTTP_PORT={port} cannot be listened on"):
-            Health(lambda: WELL, CollectorRegistry()).serve("127.0.0.1", port)
+            HealthApp(lambda: WELL, CollectorRegistry()).serve("127.0.0.1", port)
 
 
 def test_nobody_is_told_of_a_client_that_says_nothing(

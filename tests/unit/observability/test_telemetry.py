@@ -15,7 +15,7 @@ from tests.support.fakes import TOO_LARGE, UNAVAILABLE, MemoryStore, RowRule
 from tests.support.worker_harness import WorkerHarness, rig
 from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
 from worker.events.block import Block
-from worker.observability.instruments import ManyHistogram, Unanswered
+from worker.observability.instruments import BulkHistogram, UnansweredInserts
 from worker.observability.telemetry import PartitionLag, Telemetry
 
 FAMILIES = list(Telemetry().registry.collect())
@@ -40,7 +40,7 @@ def test_no_label_is_unbounded() -> None:
     telemetry = Telemetry()
     collectors = [getattr(telemetry, name) for name in vars(telemetry)]
     named = {label for one in collectors for label in getattr(one, "_labelnames", ())}
-    telemetry.running("1", lambda: 0.0, lambda: [PartitionLag("t", 0, 1, 2.0)])
+    telemetry.set_sources("1", lambda: 0.0, lambda: [PartitionLag("t", 0, 1, 2.0)])
     exported = {
         label for family in telemetry.registry.collect() for sample in family.samples for label in sample.labels
     }
@@ -49,7 +49,7 @@ def test_no_label_is_unbounded() -> None:
 
 def test_lag_is_read_at_each_scrape() -> None:
     telemetry, behind = Telemetry(), [PartitionLag("t", 3, 17, 2.5)]
-    telemetry.running("1", lambda: 0.0, lambda: behind)
+    telemetry.set_sources("1", lambda: 0.0, lambda: behind)
     labels = {"topic": "t", "partition": "3"}
     assert telemetry.registry.get_sample_value("metrics_worker_lag_records", labels) == 17
     assert telemetry.registry.get_sample_value("metrics_worker_lag_seconds", labels) == 2.5
@@ -61,7 +61,7 @@ def test_lag_is_read_at_each_scrape() -> None:
 def test_observing_many_values_at_once_gives_the_same_histogram(batches: list[list[float]]) -> None:
     one_by_one, at_once = CollectorRegistry(), CollectorRegistry()
     histogram = Histogram("h", "H.", buckets=BOUNDS, registry=one_by_one)
-    many = ManyHistogram("h", "H.", BOUNDS, at_once)
+    many = BulkHistogram("h", "H.", BOUNDS, at_once)
     for batch in batches:
         for value in batch:
             histogram.observe(value)
@@ -75,7 +75,7 @@ def test_observing_many_values_at_once_gives_the_same_histogram(batches: list[li
 
 def test_a_clock_that_is_ahead_does_not_make_the_sum_fall() -> None:
     registry = CollectorRegistry()
-    many = ManyHistogram("h", "H.", BOUNDS, registry)
+    many = BulkHistogram("h", "H.", BOUNDS, registry)
     many.observe_all([2.0])
     many.observe_all([-100.0, 0.25])
     assert registry.get_sample_value("h_sum") == 2.25
@@ -117,15 +117,15 @@ class TestRepeatedInserts:
             assert value(worker, "unanswered_inserts") == 0
 
     def test_oldest_unanswered_keeps_its_first_time_and_its_last_error(self) -> None:
-        unanswered = Unanswered()
+        unanswered = UnansweredInserts()
         assert unanswered.oldest() == (0, "")
         now = monotonic()
-        unanswered.add(1, now - 10, "first")
-        unanswered.add(2, now - 5, "younger")
-        unanswered.add(1, now - 1, "last")
+        unanswered.record_failure(1, now - 10, "first")
+        unanswered.record_failure(2, now - 5, "younger")
+        unanswered.record_failure(1, now - 1, "last")
         assert unanswered.oldest()[1] == "last"
         assert 10 <= unanswered.oldest_seconds() < 60
-        unanswered.discard(1)
+        unanswered.remove(1)
         assert unanswered.oldest()[1] == "younger"
 
 

@@ -100,8 +100,8 @@ async def test_a_batch_that_is_dropped_ends_its_spans_as_errors(traced: Traced) 
 def test_a_dead_letter_goes_on_with_the_trace_of_its_record_or_else_of_its_failure(traced: Traced) -> None:
     own = [("traceparent", PRODUCER.encode()), ("dlq.kind", b"event")]
     with traced.tracing.span("dead-letter"):
-        assert traced.tracing.handed_on(own) == own
-        (name, value), *rest = traced.tracing.handed_on([("dlq.kind", b"event")])
+        assert traced.tracing.with_trace_context(own) == own
+        (name, value), *rest = traced.tracing.with_trace_context([("dlq.kind", b"event")])
     (span,) = traced.spans("dead-letter")
     assert span.context is not None
     assert (name, rest) == ("traceparent", [("dlq.kind", b"event")])
@@ -112,7 +112,7 @@ def test_a_dead_letter_goes_on_with_the_trace_of_its_record_or_else_of_its_failu
 def test_off_nothing_is_loaded_and_headers_stay() -> None:
     assert tracing(enabled=False, version="1") is OFF
     headers = [("dlq.kind", b"event")]
-    assert OFF.handed_on(headers) is headers
+    assert OFF.with_trace_context(headers) is headers
     program = "import sys, worker.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program],

@@ -10,7 +10,7 @@ import pytest
 from worker.core.errors import SettingsError
 from worker.core.retry import RetryPolicy
 from worker.events.batch_policy import BatchPolicy
-from worker.settings.loading import Dependency, Settings, load, unknown_variables
+from worker.settings.loading import Dependency, Settings, find_misspelt_variables, load
 from worker.settings.table import BEGIN, END, THEMES, replace, tables
 from worker.writing.writer import OnUnavailable
 
@@ -400,7 +400,7 @@ def test_no_error_shows_a_secret(variables: dict[str, str]) -> None:
     ],
 )
 def test_a_misspelt_variable_is_noticed(name: str, meant: str) -> None:
-    (sentence,) = unknown_variables({name: "s3cret"})
+    (sentence,) = find_misspelt_variables({name: "s3cret"})
 
     assert sentence.startswith(f"{name} is not known; did you mean ")
     assert meant in sentence
@@ -408,7 +408,7 @@ def test_a_misspelt_variable_is_noticed(name: str, meant: str) -> None:
 
 
 def test_a_file_for_what_is_no_secret_is_noticed() -> None:
-    assert unknown_variables({"CLICKHOUSE_USER_FILE": "/user"}) == [
+    assert find_misspelt_variables({"CLICKHOUSE_USER_FILE": "/user"}) == [
         "CLICKHOUSE_USER_FILE is not known: only secrets can be given by file; set CLICKHOUSE_USER"
     ]
 
@@ -426,7 +426,7 @@ def test_what_is_known_or_not_meant_for_us_is_not_noticed() -> None:
     ]
     others = ["PATH", "HTTP_PROXY", "KAFKA_OPTS", "KAFKA_HEAP_OPTS", "KAFKA_HOME", "LOG_DIR"]
 
-    assert unknown_variables(dict.fromkeys([*ours, *files, *of_services, *others], "x")) == []
+    assert find_misspelt_variables(dict.fromkeys([*ours, *files, *of_services, *others], "x")) == []
 
 
 # Policies
