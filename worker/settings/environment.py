@@ -1,69 +1,66 @@
-"""Reading variables out of an environment: empty ones, secrets in files, and names that nobody knows."""
+"""Reading environment variables: empty values, secrets in files, misspelt names."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
-from worker.settings.errors import Problem, field_type, variable
+from worker.settings.errors import SettingsProblem, field_type, variable_name
+from worker.settings.fields import Settings
 
 _SIMILAR = 0.8
-"""Ratio of `difflib` from which a name counts as a misspelling: it finds CLICKHOUSE_DB, and leaves KAFKA_OPTS alone."""
-# What Kubernetes sets in every pod for every Service.
+"""Ratio of `difflib` at which a name counts as a misspelling: CLICKHOUSE_DB does, KAFKA_OPTS does not."""
+# Kubernetes sets these variables in every pod for every Service.
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
 
 
-def secrets(fields: Mapping[str, FieldInfo]) -> list[str]:
-    """The names of the fields that are secret, each of which may be given by file."""
-    return [name for name, field in fields.items() if field_type(field) is SecretStr]
+def secret_fields() -> list[str]:
+    """The fields that are secrets; each may be given by file."""
+    return [name for name, field in Settings.model_fields.items() if field_type(field) is SecretStr]
 
 
-def read(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> tuple[dict[str, str], list[Problem]]:
-    """The values of the fields as they were given, and what is wrong with those that should be in a file.
+def secret_files(environ: Mapping[str, str]) -> dict[str, Path]:
+    """The files of those secrets (by field) that are given by file."""
+    return {name: Path(path) for name in secret_fields() if (path := environ.get(f"{variable_name(name)}_FILE"))}
 
-    An empty variable is one that is not set. `NAME_FILE` names a file that holds the value of a secret `NAME`; white
-    space at its end is no part of the secret.
+
+def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], list[SettingsProblem]]:
+    """The value of each field that is set, and the problems of secrets that are given by file.
+
+    An empty variable counts as not set. `NAME_FILE` names a file with the value of the secret `NAME`; white space at
+    the end of the file is ignored.
     """
-    values = {field: value for field in fields if (value := environ.get(variable(field)))}
+    values = {field: value for field in Settings.model_fields if (value := environ.get(variable_name(field)))}
     problems = []
-    for field in secrets(fields):
-        name = variable(field)
-        path = environ.get(f"{name}_FILE")
-        if not path:
-            continue
+    for field, path in secret_files(environ).items():
+        name = variable_name(field)
         if field in values:
-            problems.append(Problem((name,), f"{name} and {name}_FILE are both set; one of them must go"))
+            problems.append(SettingsProblem((name,), f"{name} and {name}_FILE are both set; one of them must go"))
             continue
         try:
-            values[field] = Path(path).read_text(encoding="utf-8").rstrip()
+            values[field] = path.read_text(encoding="utf-8").rstrip()
         except (OSError, ValueError) as error:
-            problems.append(Problem((name,), f"{name}_FILE={path!r} cannot be read: {_why(error)}"))
+            reason = (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8 text"
+            problems.append(SettingsProblem((name,), f"{name}_FILE={str(path)!r} cannot be read: {reason}"))
     return {field: value for field, value in values.items() if value}, problems
 
 
-def secret_files(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> dict[str, Path]:
-    """The files of those secrets that are given by file."""
-    return {name: Path(path) for name in secrets(fields) if (path := environ.get(f"{variable(name)}_FILE"))}
-
-
-def unknown(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> Iterator[str]:
-    """A sentence for each variable that looks like a misspelt one of ours."""
-    names = {variable(field) for field in fields}
-    files = {f"{variable(field)}_FILE" for field in secrets(fields)}
+def find_misspelt_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence, without values, for each variable that looks like a misspelt one of ours."""
+    names = {variable_name(field) for field in Settings.model_fields}
+    known = names | {f"{variable_name(field)}_FILE" for field in secret_fields()}
     prefixes = tuple({f"{name.partition('_')[0]}_" for name in names})
+    sentences = []
     for name in sorted(environ):
-        if name in names | files or not name.startswith(prefixes) or _SERVICE_LINK.search(name):
+        if name in known or not name.startswith(prefixes) or _SERVICE_LINK.search(name):
             continue
         if name.removesuffix("_FILE") in names:
-            yield f"{name} is not known: only secrets can be given by file; set {name.removesuffix('_FILE')}"
-        elif similar := get_close_matches(name, names | files, n=2, cutoff=_SIMILAR):
-            yield f"{name} is not known; did you mean {' or '.join(similar)}?"
-
-
-def _why(error: OSError | ValueError) -> str:
-    return (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8 text"
+            meant = name.removesuffix("_FILE")
+            sentences.append(f"{name} is not known: only secrets can be given by file; set {meant}")
+        elif similar := get_close_matches(name, known, n=2, cutoff=_SIMILAR):
+            sentences.append(f"{name} is not known; did you mean {' or '.join(similar)}?")
+    return sentences

@@ -1,13 +1,12 @@
-"""Every environment variable: its default, its bounds, and a sentence about it.
+"""Every environment variable: its default, its bounds and its description.
 
-`worker.settings.table` makes the tables in deploy/CONFIGURATION.md from these fields.
+`worker.settings.table` generates the tables in deploy/CONFIGURATION.md from these fields.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, PrivateAttr, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from worker.core.retry import RetryPolicy
 from worker.core.secrets import Secret
@@ -15,36 +14,33 @@ from worker.events.batch_policy import BatchPolicy
 from worker.settings.types import (
     Host,
     Identifier,
-    InstanceId,
+    KafkaName,
     LogFormat,
     LogLevel,
-    OptionalFile,
-    OptionalIdentifier,
-    OptionalText,
     Port,
+    ReadableFile,
     SaslMechanism,
     SecurityProtocol,
     Servers,
     Text,
-    Topic,
 )
 from worker.writing.writer import OnUnavailable
 
 
-class Settings(BaseSettings):
-    """All variables, in the order of the tables; a field is named as its variable, in lower case.
+class Settings(BaseModel):
+    """All variables, in the order of the tables. A field has the name of its variable, in lower case.
 
-    `kafka_bootstrap_servers` and `clickhouse_host` have no default that could be right: they are empty where a command
-    does without them, and `load` sees to it that no other command finds them so.
+    `kafka_bootstrap_servers` and `clickhouse_host` have no useful default. They are empty for a command that does not
+    need them; `load` refuses to start any other command without them.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=False, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kafka_bootstrap_servers: Servers = Field("", description="Brokers for the first connection to Kafka.")
-    kafka_topic: Topic = Field("execution-completed", description="Topic of the events.")
+    kafka_topic: KafkaName = Field("execution-completed", description="Topic of the events.")
     kafka_group_id: Text = Field("metrics-worker", description="Consumer group; workers of one group share the topic.")
-    kafka_dlq_topic: Topic = Field("execution-completed.dlq", description="Topic of the dead letters.")
-    kafka_group_instance_id: InstanceId = Field(
+    kafka_dlq_topic: KafkaName = Field("execution-completed.dlq", description="Topic of the dead letters.")
+    kafka_group_instance_id: KafkaName | None = Field(
         None,
         description="Static membership: a name of this worker that no other member of the group has. A restart "
         "within the session time-out then causes no rebalance.",
@@ -57,20 +53,20 @@ class Settings(BaseSettings):
     kafka_security_protocol: SecurityProtocol = Field(
         "PLAINTEXT", description="Encryption (SSL) and authentication (SASL) of the connections to Kafka."
     )
-    kafka_sasl_mechanism: SaslMechanism = Field(None, description="SASL mechanism; required with SASL.")
-    kafka_sasl_username: OptionalText = Field(
+    kafka_sasl_mechanism: SaslMechanism | None = Field(None, description="SASL mechanism; required with SASL.")
+    kafka_sasl_username: Text | None = Field(
         None, description="User at Kafka; required with SASL, except with OAUTHBEARER, whose token names the user."
     )
     kafka_sasl_password: SecretStr | None = Field(
         None, description="Password at Kafka; required with SASL. With OAUTHBEARER the token (a JWT)."
     )
-    kafka_ssl_ca_file: OptionalFile = Field(
+    kafka_ssl_ca_file: ReadableFile | None = Field(
         None, description="CA certificates (PEM) that verify the brokers; by default those of the system."
     )
-    kafka_ssl_cert_file: OptionalFile = Field(
+    kafka_ssl_cert_file: ReadableFile | None = Field(
         None, description="Client certificate (PEM) of this worker; requires KAFKA_SSL_KEY_FILE."
     )
-    kafka_ssl_key_file: OptionalFile = Field(None, description="Private key (PEM) of KAFKA_SSL_CERT_FILE.")
+    kafka_ssl_key_file: ReadableFile | None = Field(None, description="Private key (PEM) of KAFKA_SSL_CERT_FILE.")
     kafka_ssl_key_password: SecretStr | None = Field(None, description="Password of KAFKA_SSL_KEY_FILE.")
     kafka_ssl_check_hostname: bool = Field(
         True, description="Whether the certificate of a broker must contain its host name."
@@ -104,18 +100,18 @@ class Settings(BaseSettings):
     clickhouse_database: Text = Field("default", description="Database of the table; it must exist.")
     clickhouse_user: Text = Field("default", description="User at ClickHouse.")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Password at ClickHouse.")
-    clickhouse_ca_file: OptionalFile = Field(
+    clickhouse_ca_file: ReadableFile | None = Field(
         None,
         description="CA certificates (PEM) that verify ClickHouse; by default those of the system.",
     )
-    clickhouse_cert_file: OptionalFile = Field(
+    clickhouse_cert_file: ReadableFile | None = Field(
         None, description="Client certificate (PEM) of this worker; requires CLICKHOUSE_KEY_FILE."
     )
-    clickhouse_key_file: OptionalFile = Field(None, description="Private key (PEM) of CLICKHOUSE_CERT_FILE.")
+    clickhouse_key_file: ReadableFile | None = Field(None, description="Private key (PEM) of CLICKHOUSE_CERT_FILE.")
     clickhouse_key_password: SecretStr | None = Field(None, description="Password of CLICKHOUSE_KEY_FILE.")
     clickhouse_verify: bool = Field(True, description="Whether the certificate of ClickHouse is verified.")
     clickhouse_table: Identifier = Field("execution_metrics", description="Table of the rows; `migrate` creates it.")
-    clickhouse_cluster: OptionalIdentifier = Field(
+    clickhouse_cluster: Identifier | None = Field(
         None,
         description="Name of a cluster in `remote_servers` of ClickHouse, on whose servers `migrate` creates the "
         "tables. CLICKHOUSE_TABLE is then a Distributed table, and the worker evaluates the constraints of its "
@@ -194,7 +190,7 @@ class Settings(BaseSettings):
         "batches until then.",
     )
 
-    # The kubelet's probes and Prometheus come to the address of the pod. What is served there is read-only.
+    # Kubernetes' probes and Prometheus connect to the pod's address. The server is read-only.
     http_host: Host = Field(
         "0.0.0.0",  # noqa: S104 # nosec B104
         description="Address of the HTTP server; by default all IPv4 addresses; `::` for IPv6.",
@@ -223,12 +219,12 @@ class Settings(BaseSettings):
 
     _secret_files: dict[str, Path] = PrivateAttr(default_factory=dict)
 
-    def come_from(self, files: Mapping[str, Path]) -> None:
-        """Remember which secrets (by field) stand in files, where they may be replaced."""
+    def set_secret_files(self, files: Mapping[str, Path]) -> None:
+        """Name the files of those secrets (by field) that were read from files; the files may change later."""
         self._secret_files.update(files)
 
     def secret(self, field: str) -> Secret | None:
-        """The secret of a field, which reads its file anew; None where it is not set."""
+        """The secret of a field, which reads its file again on each use; None if it is not set."""
         value: SecretStr | None = getattr(self, field)
         return Secret(value.get_secret_value(), self._secret_files.get(field)) if value else None
 
@@ -239,17 +235,7 @@ class Settings(BaseSettings):
 
     @property
     def retry(self) -> RetryPolicy:
-        """The budget of a block that ClickHouse does not take."""
+        """How often, and for how long, an insert is retried."""
         return RetryPolicy(
             self.retry_attempts, self.retry_max_seconds, self.retry_first_wait_seconds, self.retry_max_wait_seconds
         )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
-        *_: PydanticBaseSettingsSource,
-        **sources: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing but what `load` hands over, so that there is one way in, and tests need no environment."""
-        return (sources["init_settings"],)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from worker.settings.errors import expected, field_type, variable
+from worker.settings.errors import describe_expected, field_type, variable_name
 from worker.settings.fields import Settings
 from worker.settings.loading import Dependency
 
@@ -31,36 +31,36 @@ THEMES = {
 """The heading of each table by its first field; the fields that follow belong to it too."""
 
 
-def tables() -> str:
+def render_tables() -> str:
     """All variables as Markdown tables with headings, without a line break at the end."""
     lines: list[str] = []
     for name, field in Settings.model_fields.items():
         if name in THEMES:
             lines += ["", f"## {THEMES[name]}", "", "| Variable | Default | Allowed | Meaning |", "|---|---|---|---|"]
-        lines.append(_row(variable(name), field))
+        lines.append(_row(variable_name(name), field))
     return "\n".join([*lines, ""])
 
 
-def replace(document: str) -> str:
+def replace_tables(document: str) -> str:
     """Put the tables between the two markers in `document`.
 
     Raises:
-        ValueError: the markers are not there, or not in order.
+        ValueError: the markers are missing or in the wrong order.
     """
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the document has no {BEGIN} with {END} after it")
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{render_tables()}\n{END}{after}"
 
 
 def _row(name: str, field: FieldInfo) -> str:
     also = f" (also `{name}_FILE`)" if field_type(field) is SecretStr else ""
-    cells = (f"`{name}`{also}", _default(name, field), expected(field), field.description or "")
+    cells = (f"`{name}`{also}", _format_default(name, field), describe_expected(field), field.description or "")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _default(name: str, field: FieldInfo) -> str:
+def _format_default(name: str, field: FieldInfo) -> str:
     if name in set(Dependency):
         return "**required**"
     if isinstance(field.json_schema_extra, dict):
@@ -77,4 +77,4 @@ def _default(name: str, field: FieldInfo) -> str:
 
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:]):
-        path.write_text(replace(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(replace_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

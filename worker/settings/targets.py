@@ -1,4 +1,4 @@
-"""What the settings say of Kafka and ClickHouse: where they are, and what the worker must be allowed to do there."""
+"""The connections to Kafka and ClickHouse, and the Kafka ACLs, that the settings describe."""
 
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.kafka.authorization import AclOperation, RequiredAcl
@@ -7,7 +7,7 @@ from worker.settings.loading import Settings
 
 
 def kafka_target(settings: Settings) -> KafkaTarget:
-    """Where the settings say Kafka is."""
+    """How to connect to Kafka."""
     return KafkaTarget(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         security_protocol=settings.kafka_security_protocol,
@@ -23,15 +23,15 @@ def kafka_target(settings: Settings) -> KafkaTarget:
 
 
 def kafka_acls(settings: Settings) -> tuple[list[RequiredAcl], list[RequiredAcl]]:
-    """What `run` must be allowed to do: with topics, and with groups."""
+    """The ACLs that `run` requires: on topics, and on groups."""
     topics = [RequiredAcl(AclOperation.READ, settings.kafka_topic, "KAFKA_TOPIC")]
-    if settings.persistence_enabled:  # else there are no dead letters
+    if settings.persistence_enabled:  # otherwise it writes no dead letters
         topics.append(RequiredAcl(AclOperation.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
     return topics, [RequiredAcl(AclOperation.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
 
 
 def clickhouse_target(settings: Settings) -> ClickHouseTarget:
-    """Where the settings say ClickHouse is."""
+    """How to connect to ClickHouse."""
     return ClickHouseTarget(
         host=settings.clickhouse_host,
         port=settings.clickhouse_port,

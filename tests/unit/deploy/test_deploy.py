@@ -16,7 +16,7 @@ from deploy.grafana.dashboard import dashboard_json
 from tests.support.markdown import sections
 from worker.app import FAILING_SECONDS
 from worker.observability.telemetry import Telemetry
-from worker.settings.environment import secrets
+from worker.settings.environment import secret_fields
 from worker.settings.fields import Settings
 
 REPOSITORY = Path(__file__).parents[3]
@@ -120,7 +120,7 @@ def test_panel_has_a_description_a_unit_and_distinct_targets(panel: dict[str, An
 
 def test_manifests_set_only_existing_variables() -> None:
     known = {name.upper() for name in Settings.model_fields}
-    known |= {f"{name.upper()}_FILE" for name in secrets(Settings.model_fields)}
+    known |= {f"{name.upper()}_FILE" for name in secret_fields()}
     used = set(re.findall(r"^([A-Z_]+)=", (KUBERNETES / "base/settings.env").read_text("utf-8"), re.MULTILINE))
     for path in KUBERNETES.glob("**/*.yaml"):
         for document in yaml.safe_load_all(path.read_text("utf-8")):

@@ -11,7 +11,7 @@ from worker.core.errors import SettingsError
 from worker.core.retry import RetryPolicy
 from worker.events.batch_policy import BatchPolicy
 from worker.settings.loading import Dependency, Settings, find_misspelt_variables, load
-from worker.settings.table import BEGIN, END, THEMES, replace, tables
+from worker.settings.table import BEGIN, END, THEMES, render_tables, replace_tables
 from worker.writing.writer import OnUnavailable
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "CONFIGURATION.md"
@@ -442,7 +442,7 @@ def test_a_batch_has_limits(limits: tuple[int, int, float]) -> None:
 
 
 def rows_of_tables() -> list[str]:
-    return [line for line in tables().splitlines() if line.startswith("| `")]
+    return [line for line in render_tables().splitlines() if line.startswith("| `")]
 
 
 def test_the_tables_have_a_row_for_every_variable() -> None:
@@ -453,7 +453,7 @@ def test_the_tables_have_a_row_for_every_variable() -> None:
 
 
 def test_every_theme_is_a_heading() -> None:
-    assert re.findall("^## (.*)$", tables(), re.MULTILINE) == list(THEMES.values())
+    assert re.findall("^## (.*)$", render_tables(), re.MULTILINE) == list(THEMES.values())
 
 
 def test_the_tables_say_which_variables_are_required_and_which_may_be_files() -> None:
@@ -468,12 +468,14 @@ def test_the_tables_say_which_variables_are_required_and_which_may_be_files() ->
 
 
 def test_the_tables_go_between_their_markers() -> None:
-    assert replace(f"before\n{BEGIN}\nold\n{END}\nafter\n") == f"before\n{BEGIN}\n{tables()}\n{END}\nafter\n"
+    assert (
+        replace_tables(f"before\n{BEGIN}\nold\n{END}\nafter\n") == f"before\n{BEGIN}\n{render_tables()}\n{END}\nafter\n"
+    )
     with pytest.raises(ValueError, match="settings:begin"):
-        replace("no markers")
+        replace_tables("no markers")
 
 
 def test_the_configuration_page_has_the_tables() -> None:
     page = CONFIGURATION.read_text(encoding="utf-8")
 
-    assert replace(page) == page, "run: python -m worker.settings.table deploy/CONFIGURATION.md"
+    assert replace_tables(page) == page, "run: python -m worker.settings.table deploy/CONFIGURATION.md"
