@@ -21,7 +21,6 @@ from worker.kafka.connection import KafkaTarget, open_producer, require_acls, re
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
-from worker.observability import logs
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthApp
 from worker.observability.status import GROUP, Status
@@ -92,7 +91,6 @@ class _Worker:
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     """Build every part. What must be stopped is pushed onto `stack`."""
     telemetry, hold, heartbeat = Telemetry(), Hold(), Heartbeat()
-    stack.callback(asyncio.create_task(logs.summarise(), name="summaries").cancel)
     kafka = kafka_target(settings)
     await require_acls(kafka, *kafka_acls(settings))
     await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])

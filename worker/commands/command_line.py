@@ -53,7 +53,7 @@ def exit_without_joining_threads(code: int) -> None:
     Python would join them, and so would the event loop when it closes, although a thread may still wait for a
     ClickHouse or a name server that does not answer. No thread has work to finish.
     """
-    logs.flush()
+    logs.flush_summaries()
     if any(thread is not threading.main_thread() for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

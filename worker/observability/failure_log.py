@@ -1,25 +1,24 @@
-"""A line for everything that fails: which metric of which execution, why, and where it came from.
+"""A log line for each failure: which metric of which execution, why, and from which record.
 
-Whose execution it was is said only where that is allowed; ClickHouse may quote the user in its message, so there it is
-taken out too. `worker.observability.rate_limiter` sees to it that a million failures are not a million lines.
+User ids are logged only if `LOG_USER_IDS` allows it; they are also removed from ClickHouse's message, which may quote
+the row. `worker.observability.rate_limiter` limits the number of lines.
 """
 
 from collections.abc import Sequence
 
 import structlog
 
-from worker.core.model import Failed, FailedMetric, Record
+from worker.core.model import Failed, FailedMetric
 
 log = structlog.get_logger(__name__)
 
-_LONGEST = 300
-_NAMELESS = "(user)"
-_TELLING = 3
-"""Characters of a user id from which it is looked for in a message; shorter ones are in every message."""
+_MAX_CHARACTERS = 300
+_MIN_REPLACED_CHARACTERS = 3
+"""Shorter user ids are not removed from messages: they occur in many words."""
 
 
 class FailureLog:
-    """Logs what fails.
+    """Logs failures.
 
     Args:
         users: whether user ids may be logged.
@@ -29,35 +28,32 @@ class FailureLog:
         self._users = users
 
     def log_failures(self, failed: Sequence[Failed]) -> None:
-        """One line for each of `failed`; those that repeat are summarised later."""
+        """Log one line for each of `failed`; the rate limiter may withhold it."""
         for item in failed:
-            if isinstance(item, FailedMetric):
-                self._note(item, item.event.record, kind="metric", **self._named(item))
-            else:
-                self._note(item, item.record, kind="event")
+            failure = item.failure
+            record = item.event.record if isinstance(item, FailedMetric) else item.record
+            log.warning(
+                "dead letter",
+                error_class=failure.error_class.value,
+                error_type=failure.error_type,
+                error_code=failure.code,
+                error=self._message(item)[:_MAX_CHARACTERS],
+                source=f"{record.topic}/{record.partition}/{record.offset}",
+                **self._describe(item),
+            )
 
-    def _note(self, item: Failed, record: Record, **named: str | None) -> None:
-        failure = item.failure
-        log.warning(
-            "dead letter",
-            error_class=failure.error_class.value,
-            error_type=failure.error_type,
-            error_code=failure.code,
-            error=self._message(item),
-            source=f"{record.topic}/{record.partition}/{record.offset}",
-            **named,
-        )
-
-    def _named(self, item: FailedMetric) -> dict[str, str | None]:
-        named: dict[str, str | None] = {
-            "metric": item.metric[:_LONGEST],
+    def _describe(self, item: Failed) -> dict[str, str | None]:
+        if not isinstance(item, FailedMetric):
+            return {"kind": "event"}
+        user = item.event.user_id
+        return {
+            "kind": "metric",
+            "metric": item.metric[:_MAX_CHARACTERS],
             "execution_id": str(item.event.execution_id),
+            **({"user_id": user and user[:_MAX_CHARACTERS]} if self._users else {}),
         }
-        return named | ({"user_id": item.event.user_id and item.event.user_id[:_LONGEST]} if self._users else {})
 
     def _message(self, item: Failed) -> str:
         message = item.failure.message
         user = item.event.user_id if isinstance(item, FailedMetric) and not self._users else None
-        if user and len(user) >= _TELLING:
-            message = message.replace(user, _NAMELESS)
-        return message[:_LONGEST]
+        return message.replace(user, "(user)") if user and len(user) >= _MIN_REPLACED_CHARACTERS else message

@@ -1,10 +1,9 @@
-"""Logs on stderr: one JSON object a line for machines, or columns for people.
+"""Logs on stderr: one JSON object per line, or columns for a terminal.
 
-What repeats is summarised, whoever logs it (`worker.observability.rate_limiter`); no string reaches a terminal as a
-command to it.
+Repeated warnings are summarised (`worker.observability.rate_limiter`), also those of libraries. The columns contain no
+control characters, so that a logged string cannot control the terminal.
 """
 
-import asyncio
 import atexit
 import logging
 import sys
@@ -15,7 +14,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from worker.core.escaping import escape_control_characters
-from worker.observability.rate_limiter import INTERVAL_SECONDS, LogRateLimiter
+from worker.observability.rate_limiter import LogRateLimiter
 
 log = structlog.get_logger(__name__)
 
@@ -29,21 +28,21 @@ _SHARED: list[Processor] = [
 
 
 def configure(level: str, form: str) -> None:
-    """Send what this program and its libraries log to stderr.
+    """Log to stderr, also what libraries log.
 
     Args:
-        level: name of the lowest level that is shown; libraries are shown from WARNING on at least.
+        level: name of the lowest level that is logged; for libraries it is WARNING.
         form: `json` or `console`.
     """
     handler = _Stderr()
-    handler.addFilter(_admitted)
+    handler.addFilter(_allows_record)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                *([structlog.processors.JSONRenderer()] if form == "json" else _for_people()),
+                *([structlog.processors.JSONRenderer()] if form == "json" else _console_processors()),
             ],
         )
     )
@@ -51,12 +50,12 @@ def configure(level: str, form: str) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("worker").setLevel(level)
-    # It logs a traceback for each connection that fails; whoever tried it says the same in one line.
+    # It logs a traceback for each failed connection; the caller logs the same error in one line.
     logging.getLogger("clickhouse_driver.connection").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            _not_repeated,  # before the rest, so that what is withheld costs little
+            _drop_repeated,  # first, so that a withheld line costs little
             *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -66,64 +65,57 @@ def configure(level: str, form: str) -> None:
     )
 
 
-async def summarise() -> None:
-    """Tell what was withheld whenever an interval ends, until cancelled: a flood that is over has a last summary."""
-    while True:
-        await asyncio.sleep(INTERVAL_SECONDS)
-        flush()
+def flush_summaries() -> None:
+    """Log what the rate limiter has withheld until now."""
+    _limiter.flush()
 
 
-def flush() -> None:
-    """Tell what was withheld until now."""
-    _flood.flush()
-
-
-def _summarised(summary: Mapping[str, object]) -> None:
+def _log_summary(summary: Mapping[str, object]) -> None:
     log.warning(_REPEATED, **summary)
 
 
-_flood = LogRateLimiter(_summarised)
-atexit.register(flush)
+_limiter = LogRateLimiter(_log_summary)
+atexit.register(flush_summaries)
 
 
-def _not_repeated(_logger: object, method: str, entry: EventDict) -> EventDict:
-    if method in ("debug", "info") or entry["event"] == _REPEATED or _flood.allows(entry["event"], entry):
+def _drop_repeated(_logger: object, method: str, entry: EventDict) -> EventDict:
+    if method in ("debug", "info") or entry["event"] == _REPEATED or _limiter.allows(entry["event"], entry):
         return entry
     raise structlog.DropEvent
 
 
-def _admitted(record: logging.LogRecord) -> bool:
-    """The same for what libraries log: the first line of their text, before anything is put into it, names the kind."""
+def _allows_record(record: logging.LogRecord) -> bool:
+    """Whether a library's record is logged; the first line of its text, before formatting, is its kind."""
     if isinstance(record.msg, dict) or record.levelno < logging.WARNING:
         return True
-    # asyncio puts everything in by itself, the address of a task say, below a line that is always the same.
-    return _flood.allows(f"{record.name}: {str(record.msg).partition(chr(10))[0]}", {})
+    # asyncio formats its messages itself, with addresses of tasks, but the first line is always the same.
+    return _limiter.allows(f"{record.name}: {str(record.msg).partition(chr(10))[0]}", {})
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the time: a progress bar stands in for it, and makes room for each line."""
+    """Writes to the current `sys.stderr`: a progress bar replaces it, to move below each logged line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
 
 
-def _for_people() -> list[Processor]:
+def _console_processors() -> list[Processor]:
     colors = sys.stderr.isatty()
     return [
-        _plain,
+        _escape,
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
     ]
 
 
-def _plain(_logger: object, _method: str, entry: EventDict) -> EventDict:
-    """What others wrote, the name of a metric say, never as a control sequence; a traceback keeps its lines."""
+def _escape(_logger: object, _method: str, entry: EventDict) -> EventDict:
+    """Escape control characters, of the name of a metric for example; a traceback keeps its line breaks."""
     return {
-        key: "\n".join(map(escape_control_characters, value.split("\n") if key in _OF_LINES else [value]))
+        key: "\n".join(map(escape_control_characters, value.split("\n") if key in _MULTILINE_KEYS else [value]))
         if isinstance(value, str)
         else value
         for key, value in entry.items()
     }
 
 
-_OF_LINES = frozenset({"exception", "stack"})
+_MULTILINE_KEYS = frozenset({"exception", "stack"})

@@ -1,74 +1,91 @@
-"""Failures that repeat: some are told one by one, the rest is counted and told in one line.
+"""Limits repeated log lines: a few of each kind are logged in an interval, the others are counted and summarised.
 
-A million refused metrics are a few lines a minute. Nothing is lost from the sum: the lines of one kind, and what the
-summaries say was withheld of it, together are the failures.
+No failure is lost from the sum: the logged lines of a kind, and `withheld` of its summaries, add up to all of them.
 """
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, Timer
 from time import monotonic
 
 LINES_PER_KIND = 5
-"""Lines of a kind in an interval that are told one by one."""
+"""Lines of a kind that are logged in an interval."""
 INTERVAL_SECONDS = 60.0
+"""An interval begins with a line; at its end the withheld lines are summarised, whether more lines come or not."""
 MAX_KINDS = 100
-"""Kinds that are told apart in an interval; metrics beyond that are counted together."""
-_TRAITS = ("error_class", "error_type", "error_code", "metric")
+"""Kinds that are counted separately in an interval; beyond that, all metrics are counted together."""
+_KIND_FIELDS = ("error_class", "error_type", "error_code", "metric")
 
 Kind = tuple[Hashable, ...]
 
 
 @dataclass
 class _Count:
-    told: int = 0
+    logged: int = 0
     withheld: int = 0
 
 
+def _start_timer(seconds: float, function: Callable[[], object]) -> None:
+    timer = Timer(seconds, function)
+    timer.daemon = True
+    timer.start()
+
+
 class LogRateLimiter:
-    """Says of each line whether it is told.
+    """Decides for each line whether it is logged.
 
     Args:
-        tell: is given a summary of each kind of which something was withheld: `of`, its traits, `told`, `withheld`
-            and `seconds`.
-        clock: in seconds; tests put their own here.
+        log_summary: called, in any thread, with a summary of each kind with withheld lines: `of` (the text of the
+            lines), the fields of the kind, `logged`, `withheld`, and the length of the interval in `seconds`.
+        start_timer: calls a function after so many seconds; tests replace it.
     """
 
-    def __init__(self, tell: Callable[[Mapping[str, object]], object], clock: Callable[[], float] = monotonic) -> None:
-        self._tell = tell
-        self._clock = clock
+    def __init__(
+        self,
+        log_summary: Callable[[Mapping[str, object]], object],
+        start_timer: Callable[[float, Callable[[], object]], object] = _start_timer,
+    ) -> None:
+        self._log_summary = log_summary
+        self._start_timer = start_timer
         self._counts: dict[Kind, _Count] = {}
-        self._began = clock()
+        self._began = 0.0
+        self._timer_runs = False
         self._lock = Lock()
 
-    def allows(self, event: str, traits: Mapping[str, object]) -> bool:
-        """Whether a line with this text and these traits is told; else it is counted."""
-        if self._clock() - self._began >= INTERVAL_SECONDS:
-            self.flush()
+    def allows(self, event: str, fields: Mapping[str, object]) -> bool:
+        """Whether a line with this text and these fields is logged; if not, it is counted."""
         with self._lock:
-            count = self._count((event, *map(traits.get, _TRAITS)))
-            if count.told < LINES_PER_KIND:
-                count.told += 1
+            if not self._counts:
+                self._began = monotonic()
+            if not self._timer_runs:
+                self._timer_runs = True
+                self._start_timer(INTERVAL_SECONDS, self._end_interval)
+            count = self._count((event, *map(fields.get, _KIND_FIELDS)))
+            if count.logged < LINES_PER_KIND:
+                count.logged += 1
                 return True
             count.withheld += 1
             return False
 
     def flush(self) -> None:
-        """Tell what was withheld, and begin anew."""
+        """Log a summary of each kind with withheld lines, and begin a new interval."""
         with self._lock:
             counts, self._counts = self._counts, {}
-            began, self._began = self._began, self._clock()
-        for (event, *traits), count in counts.items():
+            seconds = monotonic() - self._began
+        for (event, *values), count in counts.items():
             if count.withheld:
-                named = {name: trait for name, trait in zip(_TRAITS, traits, strict=True) if trait is not None}
-                self._tell(
-                    {"of": event, **named, "told": count.told, "withheld": count.withheld}
-                    | {"seconds": round(self._began - began, 1)}
-                )
+                kind = {name: value for name, value in zip(_KIND_FIELDS, values, strict=True) if value is not None}
+                numbers = {"logged": count.logged, "withheld": count.withheld, "seconds": round(seconds, 1)}
+                self._log_summary({"of": event, **kind, **numbers})
+
+    def _end_interval(self) -> None:
+        with self._lock:
+            self._timer_runs = False
+        self.flush()
 
     def _count(self, kind: Kind) -> _Count:
         if kind not in self._counts and len(self._counts) >= MAX_KINDS:
-            kind = (*kind[:-1], None)  # names of metrics are the producers': there may be any number
+            kind = (*kind[:-1], None)  # producers choose the names of metrics: there may be any number
             if kind not in self._counts and len(self._counts) >= 2 * MAX_KINDS:
-                kind = (kind[0], *[None] * len(_TRAITS))
+                kind = (kind[0], *[None] * len(_KIND_FIELDS))
         return self._counts.setdefault(kind, _Count())

@@ -1,4 +1,4 @@
-"""Logs for machines and for people: neither lets what others wrote reach a terminal as a command."""
+"""Logs as JSON and for a terminal: no logged string controls the terminal, and libraries are limited too."""
 
 import contextlib
 import io
@@ -12,13 +12,15 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import NetworkError
 
 from deploy.local.process import free_port
+from tests.unit.observability.program import run_logging_program
 from worker.observability import logs
+from worker.observability.rate_limiter import LINES_PER_KIND
 
 HOSTILE = "\x1b]0;title\x07\x9b2J\u202e\r\n{}"
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     before, level = root.handlers, root.level
     yield
@@ -26,8 +28,8 @@ def _as_before() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def logged(form: str) -> str:
-    """What stands on stderr after a line of ours, one of a library, and a traceback, all with a hostile name in it."""
+def log_hostile_text(form: str) -> str:
+    """What is on stderr after a line of ours, one of a library, and a traceback, each with hostile text."""
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
         logs.configure("INFO", form)
         log = structlog.get_logger("worker.test")
@@ -40,30 +42,59 @@ def logged(form: str) -> str:
     return stderr.getvalue()
 
 
-def test_for_people_nothing_is_a_command_to_the_terminal() -> None:
-    out = logged("console")
+def test_console_format_has_no_control_characters() -> None:
+    out = log_hostile_text("console")
     assert all(character.isprintable() or character == "\n" for character in out)
     assert "metric=\\x1b]0;title\\x07\\x9b2J\\u202e\\r\\n{}" in out
     assert out.count("\nTraceback (most recent call last):\n") == 1, "a traceback keeps its lines"
 
 
-def test_for_machines_each_entry_is_one_line_of_json() -> None:
-    entries = [json.loads(line) for line in logged("json").splitlines()]
+def test_json_format_is_one_object_per_line() -> None:
+    entries = [json.loads(line) for line in log_hostile_text("json").splitlines()]
     assert [entry["event"] for entry in entries] == ["dead letter", f"it says {HOSTILE}", "unexpected"]
     assert entries[0]["metric"] == HOSTILE
 
 
-def test_lines_go_where_stderr_is_at_the_time() -> None:
-    """A progress bar takes its place for a while, and moves down for each line that is written to it."""
-    logged("json")
+def test_lines_go_to_the_current_stderr() -> None:
+    """A progress bar replaces `sys.stderr` for a while, and moves below each line that is written to it."""
+    log_hostile_text("json")
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
         logging.getLogger("library").warning("beside the bar")
     assert "beside the bar" in stderr.getvalue()
 
 
-def test_a_connection_that_fails_is_no_traceback_of_the_driver() -> None:
+def test_failed_clickhouse_connection_logs_no_traceback() -> None:
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
         logs.configure("INFO", "console")
         with pytest.raises(NetworkError):
             Client("127.0.0.1", port=free_port()).execute("SELECT 1")
     assert stderr.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "line", "kind"),
+    [
+        (
+            "for number in range(1_000): logging.getLogger('aiokafka.conn').warning('no way to %s', number)",
+            "no way to {}",
+            "aiokafka.conn: no way to %s",
+        ),
+        (
+            """
+import asyncio
+loop = asyncio.new_event_loop()
+for number in range(1_000):
+    loop.call_exception_handler({"message": "Task exception was never retrieved", "future": number})
+loop.close()
+""",
+            "Task exception was never retrieved\nfuture: {}",
+            "asyncio: Task exception was never retrieved",
+        ),
+    ],
+    ids=["aiokafka", "asyncio"],
+)
+def test_repeated_lines_of_libraries_are_summarised(program: str, line: str, kind: str) -> None:
+    entries = [json.loads(line) for line in run_logging_program(program)]
+    logged, (summary,) = entries[:LINES_PER_KIND], entries[LINES_PER_KIND:]
+    assert [entry["event"] for entry in logged] == [line.format(number) for number in range(LINES_PER_KIND)]
+    assert (summary["of"], summary["withheld"]) == (kind, 1_000 - LINES_PER_KIND)
