@@ -25,7 +25,7 @@ from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthApp
 from worker.observability.status import GROUP, Status
 from worker.observability.telemetry import Telemetry
-from worker.observability.tracing import Tracing, tracing
+from worker.observability.tracing import Tracing, create_tracing
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, NullDeadLetterSink, NullStore, Store
 from worker.settings.loading import Settings
@@ -95,7 +95,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     await require_acls(kafka, *kafka_acls(settings))
     await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
 
-    traces = tracing(enabled=settings.tracing_enabled, version=VERSION)
+    traces = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
     stack.push_async_callback(_export_last_spans, traces)
     store, dead_letters, checks = await _build_outputs(settings, kafka, telemetry, traces, stack)
     writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
@@ -187,9 +187,9 @@ def _build_status(
         silence_seconds=monotonic() - heartbeat.last,
         has_been_group_member=source.has_been_group_member,
         lags=tuple(source.lag),
-        rates=telemetry.rates,
-        totals=telemetry.totals,
-        last_dead_letters=telemetry.last_dead_letters,
+        rates=telemetry.activity.rates,
+        totals=telemetry.activity.totals,
+        last_dead_letters=telemetry.activity.last_dead_letters,
     )
 
 

@@ -20,7 +20,7 @@ from worker.events.block import Block
 from worker.events.fan_out import FanOut
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
-from worker.observability.tracing import OFF, Tracing
+from worker.observability.tracing import NO_TRACING, Tracing
 from worker.ports import DeadLetterSink
 from worker.writing.splitting import SplitBudget
 from worker.writing.writer import Writer
@@ -57,7 +57,7 @@ class Pipeline:
         log: FailureLog | None = None,
         backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
-        tracing: Tracing = OFF,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._writer = writer
         self._dead_letters = dead_letters

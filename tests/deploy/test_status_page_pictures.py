@@ -19,7 +19,7 @@ from deploy.checks import debian
 from deploy.local.process import LOOPBACK, REPOSITORY
 from tests.deploy.browser import SCALE, Box, Browser, Look
 from tests.support.states import HOLDING, STATES
-from worker.observability.page import page
+from worker.observability.page import render_page
 from worker.observability.server import HealthApp
 from worker.observability.status import Status, WorkerState
 
@@ -58,7 +58,7 @@ def served(status: Status) -> Iterator[str]:
 @contextmanager
 def served_with(css: str, status: Status) -> Iterator[str]:
     """The address of the same page, spoiled; the worker's own server would not let a browser apply it."""
-    source = page(status).replace("</style>", f"{css}</style>").encode()
+    source = render_page(status).replace("</style>", f"{css}</style>").encode()
 
     class Spoiled(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

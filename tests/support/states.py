@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from worker.core.errors import ErrorClass
-from worker.observability.page import page
+from worker.observability.activity import LastDeadLetter, Rates
+from worker.observability.lag import PartitionLag
+from worker.observability.page import render_page
 from worker.observability.status import GROUP, MAX_SILENCE_SECONDS, Status
-from worker.observability.telemetry import LastDeadLetter, PartitionLag, Rates
 
 _NOW = 1_795_000_000.0
 _TOPIC = "execution-completed"
@@ -100,4 +101,4 @@ STATES = {
 
 if __name__ == "__main__":
     for name, status in STATES.items():
-        Path(sys.argv[1], f"{name.replace(' ', '-')}.html").write_text(page(status), "utf-8")
+        Path(sys.argv[1], f"{name.replace(' ', '-')}.html").write_text(render_page(status), "utf-8")

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from worker.core.errors import DeadLetterUnavailable
 from worker.core.model import Failed, FailedMetric
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
-from worker.observability.tracing import OFF, Tracing
+from worker.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class KafkaDeadLetterSink:
         topic: str,
         head: WorkerInfo,
         timeout_seconds: float,
-        tracing: Tracing = OFF,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._producer = producer
         self._topic = topic

@@ -21,7 +21,7 @@ from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, diagnose_unrea
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
 from worker.observability.telemetry import Telemetry
-from worker.observability.tracing import OFF, Tracing
+from worker.observability.tracing import NO_TRACING, Tracing
 from worker.ports import Partition, RevokeListener
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class KafkaEventSource:
     """The `EventSource` of `worker.ports` on one topic."""
 
     def __init__(
-        self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry, tracing: Tracing = OFF
+        self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry, tracing: Tracing = NO_TRACING
     ) -> None:
         self._target = target
         self._group = group

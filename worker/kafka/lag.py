@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from worker.observability.telemetry import PartitionLag
+from worker.observability.lag import PartitionLag
 
 log = structlog.get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""What the worker shows of itself: telemetry, logs, traces, health endpoints, status page."""
+"""What the worker reports about itself: telemetry, logs, traces, health endpoints, status page."""

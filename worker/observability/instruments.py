@@ -1,8 +1,7 @@
-"""Instruments that `prometheus_client` has not."""
+"""Instruments that `prometheus_client` does not have."""
 
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import inf
 from threading import Lock
@@ -15,18 +14,18 @@ from prometheus_client.utils import floatToGoString
 
 
 class BulkHistogram(Collector):
-    """A histogram that takes many values at once: a value costs a fifteenth of an `observe` of the library.
+    """A histogram that observes many values at once, each at a fifteenth of the cost of the library's `observe`.
 
     Args:
         name: of the family.
-        sentence: its help.
-        bounds: upper ends of the buckets, ascending; one without an end is added.
-        registry: where it is shown.
+        documentation: its help.
+        bounds: upper bounds of the buckets, ascending; `+Inf` is added.
+        registry: where it is registered.
     """
 
-    def __init__(self, name: str, sentence: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
+    def __init__(self, name: str, documentation: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
         self._name = name
-        self._sentence = sentence
+        self._documentation = documentation
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
@@ -34,7 +33,7 @@ class BulkHistogram(Collector):
         registry.register(self)
 
     def observe_all(self, values: list[float]) -> None:
-        """Take `values`, which are sorted in place: cheap where they nearly are."""
+        """Observe `values`; they are sorted in place, which is cheap if they are nearly sorted."""
         values.sort()
         below = [*(bisect_right(values, bound) for bound in self._bounds), len(values)]
         with self._lock:
@@ -49,58 +48,12 @@ class BulkHistogram(Collector):
             counts, total = list(accumulate(self._counts)), self._sum
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         yield HistogramMetricFamily(
-            self._name, self._sentence, buckets=list(zip(names, counts, strict=True)), sum_value=total
+            self._name, self._documentation, buckets=list(zip(names, counts, strict=True)), sum_value=total
         )
 
 
-class RateMeter:
-    """How much of some things there was a second lately; kept by the second, for about a minute.
-
-    Args:
-        names: of the things.
-        clock: in seconds, never running backwards; tests put their own here.
-
-    Attributes:
-        totals: how much of each there was in all.
-    """
-
-    def __init__(self, names: Sequence[str], clock: Callable[[], float] = monotonic) -> None:
-        self.totals = dict.fromkeys(names, 0.0)
-        self._clock = clock
-        self._began = clock()
-        self._seconds: deque[tuple[int, dict[str, float]]] = deque()
-        self._lock = Lock()
-
-    def add(self, **amounts: float) -> None:
-        """There were so many more."""
-        with self._lock:
-            second = int(self._clock())
-            self._forget(second)
-            if not self._seconds or self._seconds[-1][0] != second:
-                self._seconds.append((second, dict.fromkeys(self.totals, 0.0)))
-            for counts in (self.totals, self._seconds[-1][1]):
-                for name, amount in amounts.items():
-                    counts[name] += amount
-
-    def per_second(self) -> tuple[float, ...]:
-        """The time that is looked at, at most a minute and at least a second; then the mean of each thing in it."""
-        with self._lock:
-            now = self._clock()
-            self._forget(int(now))
-            seconds = min(max(now - self._began, 1.0), float(_LATELY_SECONDS))
-            sums = [sum(counts[name] for _, counts in self._seconds) for name in self.totals]
-        return (seconds, *(total / seconds for total in sums))
-
-    def _forget(self, second: int) -> None:
-        while self._seconds and self._seconds[0][0] <= second - _LATELY_SECONDS:
-            self._seconds.popleft()
-
-
-_LATELY_SECONDS = 60
-
-
 class UnansweredInserts:
-    """Blocks that have no answer, or an error that says nothing of them: since when, and with which error."""
+    """Blocks whose INSERT has no answer, or failed with an error that says nothing about the rows."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, tuple[float, str]] = {}
@@ -109,18 +62,14 @@ class UnansweredInserts:
         return len(self._blocks)
 
     def record_failure(self, key: int, first_sent: float, error: str) -> None:
-        """A block that was first sent at `first_sent`, as `time.monotonic` counts, has failed again with `error`."""
+        """Keep the last error of a block, and when it was first sent (`time.monotonic`)."""
         self._blocks[key] = (min(first_sent, self._blocks.get(key, (first_sent, ""))[0]), error)
 
     def remove(self, key: int) -> None:
-        """It was answered, or abandoned."""
+        """Remove a block that was answered or abandoned; it may be unknown."""
         self._blocks.pop(key, None)
 
-    def oldest_seconds(self) -> float:
-        """How long ago the oldest of them was sent first; 0 without any."""
-        return self.oldest()[0]
-
     def oldest(self) -> tuple[float, str]:
-        """How long ago the oldest of them was sent first, in seconds, and its last error; 0 and "" without any."""
+        """Seconds since the oldest block was first sent, and its last error; 0 and "" if there is none."""
         first_sent, error = min(tuple(self._blocks.values()), default=(inf, ""))
         return max(monotonic() - first_sent, 0.0), error

@@ -1,4 +1,4 @@
-"""The status page: HTML that needs no script, and in which whatever others wrote is text."""
+"""The status page: HTML without scripts, in which all foreign text is escaped."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -9,16 +9,16 @@ from jinja2 import Environment, StrictUndefined
 from worker.core.escaping import escape_control_characters, format_time
 from worker.observability.status import GROUP, Status, WorkerState
 
-_SHOWN_PARTITIONS = 12
-"""Partitions that are shown at once, those that are furthest behind; the others can be unfolded."""
+_VISIBLE_PARTITIONS = 12
+"""The partitions with the most lag that are visible at first; the others can be unfolded."""
 _LATE_SECONDS = 60.0
-"""From here on a record has waited so long that it is shown in red."""
+"""A record that waits this long is shown in red."""
 _FOLDER = files("worker.observability")
 _STYLE = _FOLDER.joinpath("status.css").read_text("utf-8")
 
 
-def _duration(seconds: float) -> str:
-    """A time that a person takes in at a glance."""
+def _format_duration(seconds: float) -> str:
+    """A duration in its one or two largest units."""
     if seconds < 1:
         return "under 1 s" if seconds > 0 else "0 s"
     for unit, length, smaller, part in _UNITS:
@@ -31,23 +31,23 @@ def _duration(seconds: float) -> str:
 _UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1))
 
 
-def _number(value: float) -> str:
-    """With thin groups of three digits, and one decimal where there are few."""
+def _format_number(value: float) -> str:
+    """Digits in groups of three, with one decimal below 10."""
     return f"{value:.1f}" if 0 < value < 10 and value != int(value) else f"{value:,.0f}".replace(",", "\u202f")
 
 
-def _environment() -> Environment:
+def _create_environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "duration": _duration,
-        "number": _number,
+        "duration": _format_duration,
+        "number": _format_number,
         "escape_control_characters": escape_control_characters,
         "instant": format_time,
     }
     return environment
 
 
-_TEMPLATE = _environment().from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))
+_TEMPLATE = _create_environment().from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))
 _HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
@@ -58,11 +58,11 @@ HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )
-"""What is sent with it: a browser runs nothing and loads nothing, even if an escape were forgotten."""
+"""HTTP headers of the page: a browser runs and loads nothing, even if some text were not escaped."""
 
 
-def page(status: Status) -> str:
-    """The page that shows `status`."""
+def render_page(status: Status) -> str:
+    """The HTML of the page."""
     lags = sorted(status.lags, key=lambda lag: (-lag.seconds, -lag.records, lag.topic, lag.partition))
     return _TEMPLATE.render(
         status=status,
@@ -71,8 +71,8 @@ def page(status: Status) -> str:
         GROUP=GROUP,
         LATE_SECONDS=_LATE_SECONDS,
         style=_STYLE,
-        furthest=lags[:_SHOWN_PARTITIONS],
-        others=lags[_SHOWN_PARTITIONS:],
+        furthest=lags[:_VISIBLE_PARTITIONS],
+        others=lags[_VISIBLE_PARTITIONS:],
         waiting=sum(lag.records for lag in lags),
         oldest=max((lag.seconds for lag in lags), default=0.0),
     )

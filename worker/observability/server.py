@@ -1,11 +1,11 @@
-"""Health, telemetry and the status page over HTTP, from threads of their own: they answer even when the loop does not.
+"""Health, telemetry and the status page over HTTP, in threads: they answer even while the event loop is blocked.
 
-/         a page for people
-/livez    200 while the loop makes progress; never asks a dependency
-/readyz   200 while work flows, 503 with the reasons as JSON while it does not
+/         the status page
+/livez    200 while the event loop makes progress; it does not depend on Kafka or ClickHouse
+/readyz   200 while events are processed, else 503 with the reasons as JSON
 /metrics  Prometheus
 
-Only GET and HEAD are answered: nothing here changes state.
+Only GET and HEAD are answered: no request changes any state.
 """
 
 import json
@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from worker.core.errors import SettingsError
-from worker.observability.page import HEADERS, page
+from worker.observability.page import HEADERS, render_page
 from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _REQUEST_SECONDS = 10.0
-"""How long somebody may take to say what he wants, so that idle connections do not gather."""
+"""A connection without a complete request is closed after this, so that idle ones do not accumulate."""
 _NO_STORE = ("Cache-Control", "no-store")
 
 
 class HealthApp:
-    """Answers what is asked of the worker.
+    """The WSGI application.
 
     Args:
-        status: how it stands with the worker now; called from another thread.
-        registry: what `/metrics` shows.
+        status: returns the current status of the worker; called from another thread.
+        registry: the metrics of `/metrics`.
     """
 
     def __init__(self, status: Callable[[], Status], registry: CollectorRegistry) -> None:
@@ -47,7 +47,7 @@ class HealthApp:
         self._metrics = make_wsgi_app(registry)
 
     def serve(self, host: str, port: int) -> "HealthServer":
-        """Listen; port 0 takes any that is free.
+        """Start to listen; port 0 uses any free port.
 
         Raises:
             SettingsError: the address cannot be listened on.
@@ -61,17 +61,17 @@ class HealthApp:
             ) from error
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer one request, as WSGI has it."""
+        """Answer one request (WSGI)."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return _text(start_response, "405 Method Not Allowed", "only GET and HEAD\n", ("Allow", "GET, HEAD"))
-        answer = self._answer(environ, start_response)
-        return answer if environ["REQUEST_METHOD"] == "GET" else []
+        body = self._answer(environ, start_response)
+        return body if environ["REQUEST_METHOD"] == "GET" else []
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         match environ.get("PATH_INFO", "/"):
             case "/" | "":
                 start_response("200 OK", [*HEADERS, _NO_STORE])
-                return [page(self._status()).encode()]
+                return [render_page(self._status()).encode()]
             case "/metrics":
                 answer: Iterable[bytes] = self._metrics(environ, start_response)
                 return answer
@@ -87,11 +87,11 @@ class HealthApp:
 
 
 class HealthServer:
-    """A listening server; `port` is the one it got."""
+    """A listening server; `port` is its actual port."""
 
     def __init__(self, health: HealthApp, host: str, port: int) -> None:
         server = _ServerV6 if ":" in host else _Server
-        self._server = make_server(host, port, health, server, handler_class=_Quiet)
+        self._server = make_server(host, port, health, server, handler_class=_QuietHandler)
         self.port: int = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
@@ -105,7 +105,7 @@ class HealthServer:
 
 class _Server(ThreadingWSGIServer):
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # the signature of the base class
-        """Tell the log instead of the terminal, and nobody of clients that go away or, as browsers do, only connect."""
+        """Log errors; ignore clients that disconnect or, as browsers do, connect without a request."""
         error = sys.exception()
         if not isinstance(error, OSError):
             log.error("a request failed", client=str(client_address), exc_info=error)
@@ -115,15 +115,15 @@ class _ServerV6(_Server):
     address_family = AF_INET6
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
     timeout = _REQUEST_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # the signature of the base class
-        """Probes come every few seconds; they are not news."""
+        """Log no requests: probes come every few seconds."""
 
 
-def _json(start_response: "StartResponse", well: bool, body: Mapping[str, object]) -> Iterable[bytes]:
-    status = "200 OK" if well else "503 Service Unavailable"
+def _json(start_response: "StartResponse", ok: bool, body: Mapping[str, object]) -> Iterable[bytes]:
+    status = "200 OK" if ok else "503 Service Unavailable"
     start_response(status, [("Content-Type", "application/json"), _NO_STORE])
     return [json.dumps(body).encode() + b"\n"]
 

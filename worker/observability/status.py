@@ -1,38 +1,41 @@
-"""How it stands with a worker, as the status page and the probes are told."""
+"""The status of a worker, as the status page and the probes show it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from worker.observability.telemetry import LastDeadLetter, PartitionLag, Rates
+from worker.observability.activity import LastDeadLetter, Rates
+from worker.observability.lag import PartitionLag
 
 MAX_SILENCE_SECONDS = 60.0
-"""Longest time without progress of the loop before the process counts as stuck."""
+"""After this long without progress of the event loop, the worker is stuck."""
 GROUP = "group"
-"""The reason of a worker that is no member of its consumer group, beside the causes of a hold."""
+"""The reason of a worker that is not a member of its consumer group; the other reasons are causes of a hold."""
 
 
 class WorkerState(Enum):
-    """What a person would call it; the value is a sentence for him."""
+    """The state of a worker; the value is its explanation on the status page."""
 
-    STARTING = "It joins its consumer group."
-    RUNNING = "Events are taken and brought to their ends."
-    HOLDING = "Nothing more is taken until the reason is gone. Nothing is lost, and a restart does not help."
-    REJOINING = "The group is being divided anew, or does not answer; it takes up its partitions when that is over."
-    STUCK = "The loop makes no progress. Kubernetes restarts such a worker; no offset of unfinished work is committed."
+    STARTING = "The worker is joining its consumer group."
+    RUNNING = "The worker reads events and writes their metrics."
+    HOLDING = "The worker reads no more events until the reason is gone. Nothing is lost, and a restart does not help."
+    REJOINING = (
+        "The consumer group is rebalancing, or its coordinator does not answer. The worker continues after that."
+    )
+    STUCK = "The event loop makes no progress. Kubernetes restarts the worker; unfinished work is not committed."
 
 
 @dataclass(frozen=True)
 class Status:
-    """One look at a worker. Instants are in Unix time, everything in seconds.
+    """A snapshot of a worker. `started` and `now` are in Unix time.
 
     Attributes:
-        reasons: why no work flows, by cause; empty when it does.
-        silence_seconds: since the loop last made progress.
-        has_been_group_member: whether it has been a member of its group.
-        lags: of each partition that it owns and of which something is known.
-        rates: what it has done a second lately.
-        totals: how many `events`, `rows` and dead `letters` there were since the start; empty where nobody counts.
+        reasons: why no events are processed, by cause; empty while they are.
+        silence_seconds: time since the event loop last made progress.
+        has_been_group_member: whether the worker has ever been a member of its group.
+        lags: of each owned partition whose lag is known.
+        rates: what it does per second.
+        totals: the number of `events`, `rows` and `dead_letters` since the start; may be empty.
         last_dead_letters: the last dead letter of each class, and how many there were since the start.
     """
 
@@ -51,7 +54,7 @@ class Status:
 
     @property
     def state(self) -> WorkerState:
-        """What a person would call it."""
+        """The state that the other values imply."""
         if self.silence_seconds >= MAX_SILENCE_SECONDS:
             return WorkerState.STUCK
         if self.reasons.keys() - {GROUP}:

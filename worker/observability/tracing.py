@@ -1,15 +1,15 @@
-"""OpenTelemetry traces, for those who want them: `pip install execution-metrics-worker[tracing]`.
+"""Optional OpenTelemetry traces: `pip install execution-metrics-worker[tracing]`.
 
-A producer's trace is named in the headers of its records (W3C Trace Context). A batch has records of many traces, so it
-is no part of any: it is a trace of its own with a link to each.
+The headers of a record name its producer's trace (W3C Trace Context). A batch has records of many traces, so it is a
+trace of its own, with a link to each of them.
 
-    poll                                 what was taken from Kafka at once
+    poll                                 one poll of Kafka
     batch  (links to the producers)
     ├── write                            one block, with all its inserts
-    └── dead-letter                      until all are acknowledged
+    └── dead-letter                      until all dead letters are acknowledged
     commit
 
-Without them nothing of the library is loaded, and a span is one call that does nothing.
+While tracing is off, the library is not imported and a span is one call that does nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,22 +31,22 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Tracing(Protocol):
-    """Where spans go."""
+    """Creates spans."""
 
     def span(
         self, name: str, records: Iterable[Record] = (), **attributes: str | float
     ) -> AbstractContextManager[object]:
-        """What happens inside is a span, a child of the one around it; `records` are linked by their headers."""
+        """A span around a block of code, a child of the current span, with links to the traces of `records`."""
 
     def with_trace_context(self, headers: Headers) -> Headers:
-        """`headers` of a record to be written; of a trace that is not in them already, with the span around this."""
+        """`headers` for a new record; if they name no trace, with the current span added."""
 
     def close(self) -> None:
-        """Send what is still here."""
+        """Send the remaining spans."""
 
 
-class _Off:
-    """No traces."""
+class _NoTracing:
+    """Creates no spans."""
 
     _NOTHING = nullcontext()
 
@@ -65,17 +65,17 @@ class _Off:
         pass
 
 
-OFF: Tracing = _Off()
+NO_TRACING: Tracing = _NoTracing()
 
 
-def tracing(*, enabled: bool, version: str) -> Tracing:
-    """Traces to where the standard variables `OTEL_EXPORTER_OTLP_…` say, or none.
+def create_tracing(*, enabled: bool, version: str) -> Tracing:
+    """Tracing to the destination that the standard variables `OTEL_EXPORTER_OTLP_…` name, or none.
 
     Raises:
         SettingsError: OpenTelemetry is not installed.
     """
     if not enabled:
-        return OFF
+        return NO_TRACING
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
@@ -86,17 +86,17 @@ def tracing(*, enabled: bool, version: str) -> Tracing:
             "TRACING_ENABLED=true needs OpenTelemetry: pip install 'execution-metrics-worker[tracing]', "
             "or set TRACING_ENABLED=false"
         ) from error
-    named = Resource.create({SERVICE_NAME: "metrics-worker", SERVICE_VERSION: version})
-    provider = TracerProvider(resource=named)
+    resource = Resource.create({SERVICE_NAME: "metrics-worker", SERVICE_VERSION: version})
+    provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return OpenTelemetry(provider)
 
 
 class OpenTelemetry:
-    """Spans to a provider of OpenTelemetry.
+    """Creates spans with OpenTelemetry.
 
     Args:
-        provider: what makes them; it is shut down with this.
+        provider: it is shut down by `close`.
     """
 
     def __init__(self, provider: "TracerProvider") -> None:
@@ -118,7 +118,7 @@ class OpenTelemetry:
             return headers
         carrier: dict[str, str] = {}
         self._w3c.inject(carrier)
-        # In front: what follows `dlq.kind` is the worker's, what comes before it belongs to the record.
+        # At the front: headers before `dlq.kind` belong to the source record, those after it to the worker.
         return [*((name, value.encode()) for name, value in carrier.items()), *headers]
 
     def close(self) -> None:
@@ -128,13 +128,13 @@ class OpenTelemetry:
     def _links(self, records: Iterable[Record]) -> list["Link"]:
         from opentelemetry.trace import Link, get_current_span
 
-        seen: dict[bytes, Link] = {}
+        links: dict[bytes, Link] = {}
         for record in records:
             for name, value in record.headers:
-                if name == _HEADER and value is not None and value not in seen:
+                if name == _HEADER and value is not None and value not in links:
                     context = get_current_span(self._w3c.extract({_HEADER: value.decode("ascii", "replace")}))
                     if (linked := context.get_span_context()).is_valid:
-                        seen[value] = Link(linked)
-            if len(seen) >= _MAX_LINKS:
+                        links[value] = Link(linked)
+            if len(links) >= _MAX_LINKS:
                 break
-        return list(seen.values())
+        return list(links.values())

@@ -91,7 +91,7 @@ def test_nobody_is_told_of_a_client_that_says_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A browser connects once more than it needs; the log must stay lines of JSON."""
-    monkeypatch.setattr(server._Quiet, "timeout", 0.05)
+    monkeypatch.setattr(server._QuietHandler, "timeout", 0.05)
     with served(WELL) as url:
         host, _, port = url.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port))) as idle:

@@ -15,7 +15,7 @@ from deploy.local.environment import environment_without_settings
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
 from tests.support.worker_harness import WorkerHarness, rig
-from worker.observability.tracing import OFF, OpenTelemetry, tracing
+from worker.observability.tracing import NO_TRACING, OpenTelemetry, create_tracing
 from worker.pipeline import Pipeline
 
 PRODUCER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -110,9 +110,9 @@ def test_a_dead_letter_goes_on_with_the_trace_of_its_record_or_else_of_its_failu
 
 
 def test_off_nothing_is_loaded_and_headers_stay() -> None:
-    assert tracing(enabled=False, version="1") is OFF
+    assert create_tracing(enabled=False, version="1") is NO_TRACING
     headers = [("dlq.kind", b"event")]
-    assert OFF.with_trace_context(headers) is headers
+    assert NO_TRACING.with_trace_context(headers) is headers
     program = "import sys, worker.app; print([name for name in sys.modules if name.startswith('opentelemetry')])"
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program],

@@ -1,0 +1,103 @@
+"""What the worker has done since its start and in the last minute, for the status page, which keeps no history."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from time import monotonic, time
+from typing import NamedTuple
+
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedMetric
+
+_WINDOW_SECONDS = 60
+_MAX_NAME_CHARACTERS = 256
+
+
+class Rates(NamedTuple):
+    """Mean numbers per second over the last `seconds`."""
+
+    seconds: float = 0.0
+    events: float = 0.0
+    rows: float = 0.0
+    dead_letters: float = 0.0
+
+
+class LastDeadLetter(NamedTuple):
+    """The last dead letter of a class: `number` is their number since the start, `at` is in Unix time."""
+
+    error_class: ErrorClass
+    number: int
+    at: float
+    error_type: str
+    code: int | None
+    metric: str | None
+
+
+class RecentActivity:
+    """Counts events, rows and dead letters; written by the event loop, read by the threads of the HTTP server.
+
+    Args:
+        clock: monotonic, in seconds; tests replace it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._totals = Counter(events=0, rows=0, dead_letters=0)
+        self._by_second: deque[tuple[int, Counter[str]]] = deque()
+        self._numbers: Counter[ErrorClass] = Counter()
+        self._last: dict[ErrorClass, LastDeadLetter] = {}
+        self._lock = Lock()
+
+    def count(self, **numbers: int) -> None:
+        """Add to the numbers of `events`, `rows` or `dead_letters`."""
+        with self._lock:
+            second = int(self._clock())
+            self._drop_before(second - _WINDOW_SECONDS)
+            if not self._by_second or self._by_second[-1][0] != second:
+                self._by_second.append((second, Counter()))
+            self._totals.update(numbers)
+            self._by_second[-1][1].update(numbers)
+
+    def count_dead_letters(self, dead_letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
+        """Count dead letters, and keep the last one of each class."""
+        last: dict[ErrorClass, Failed] = {}
+        counted = 0
+        for item, error_class in dead_letters:
+            last[error_class] = item
+            self._numbers[error_class] += 1
+            counted += 1
+        for error_class, item in last.items():
+            metric = item.metric[:_MAX_NAME_CHARACTERS] if isinstance(item, FailedMetric) else None
+            number, failure = self._numbers[error_class], item.failure
+            self._last[error_class] = LastDeadLetter(
+                error_class, number, time(), failure.error_type, failure.code, metric
+            )
+        self.count(dead_letters=counted)
+
+    @property
+    def last_dead_letters(self) -> list[LastDeadLetter]:
+        """The last dead letter of each class, the latest first."""
+        return sorted(self._last.copy().values(), key=lambda dead_letter: -dead_letter.at)
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """The numbers since the start."""
+        with self._lock:
+            return dict(self._totals)
+
+    @property
+    def rates(self) -> Rates:
+        """The mean over the last minute, or since the start (at least one second)."""
+        with self._lock:
+            now = self._clock()
+            self._drop_before(int(now) - _WINDOW_SECONDS)
+            seconds = min(max(now - self._began, 1.0), float(_WINDOW_SECONDS))
+            sums: Counter[str] = Counter()
+            for _, numbers in self._by_second:
+                sums.update(numbers)
+        return Rates(seconds, *(sums[name] / seconds for name in Rates._fields[1:]))
+
+    def _drop_before(self, second: int) -> None:
+        while self._by_second and self._by_second[0][0] <= second:
+            self._by_second.popleft()
