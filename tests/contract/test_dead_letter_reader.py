@@ -19,11 +19,10 @@ from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import event_of
-from worker.kafka.connection import KafkaTarget, open_producer
+from worker.kafka.connection import KafkaTarget, open_producer, start_consumers
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
-from worker.kafka.starting import start_consumers
 from worker.ports import DeadLetterReader, DeadLetterSink
 from worker.replay.scan import DeadLetterScan
 

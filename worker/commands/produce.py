@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.commands.line_stream import stream_lines
 from worker.core.errors import DependencyError
-from worker.kafka.connection import unreachable
+from worker.kafka.connection import unreachable_error
 
 _MAX_IN_FLIGHT = 1_000
 """Records that wait for their acknowledgement at the same time."""
@@ -162,7 +162,7 @@ class _Sender:
                 cause = TimeoutError(f"no acknowledgement within {self._timeout_seconds:g} s")
             raise DependencyError(
                 f"line {line.number} is not acknowledged by {self._topic}; of the others at least {self.acknowledged} "
-                f"are. {unreachable(cause)}"
+                f"are. {unreachable_error(cause)}"
             ) from error
 
 

@@ -1,1 +1,1 @@
-"""Everything that speaks to Kafka: the inbox, the dead-letter topic, its backlog, and what aiokafka does not have."""
+"""Kafka adapters: the event source, the dead-letter sink and reader, and what aiokafka does not provide."""

@@ -1,6 +1,6 @@
-"""What Kafka lets this user do with a topic or a group, and who is in a group: it is asked, and nothing is tried out.
+"""Queries about ACLs and group members. They let the start and `check` name each missing ACL, without side effects.
 
-A broker that does not know the questions leaves the answer open, and so does one without an authorizer.
+A broker without an authorizer, or one that does not know these requests, gives no answer.
 """
 
 from enum import IntEnum
@@ -14,65 +14,65 @@ from worker.kafka.requests import OPERATIONS_UNKNOWN, UNSUPPORTED_BY_BROKER, Des
 
 
 class AclOperation(IntEnum):
-    """Kafka's AclOperation, by its number in the protocol."""
+    """Kafka's AclOperation, with its number in the protocol."""
 
     READ = 3
     WRITE = 4
 
 
 class RequiredAcl(NamedTuple):
-    """A right that the worker cannot do without, and the variable that names what it is a right to."""
+    """An ACL that the worker needs on a topic or group; `setting` is the variable that names the topic or group."""
 
-    right: AclOperation
+    operation: AclOperation
     name: str
     setting: str
 
 
-async def has_topic_acl(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
-    """Whether the user has this right to the topic; None where the broker does not tell.
+async def has_topic_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None:
+    """Whether the user has this ACL on the topic; None if the broker gives no answer.
 
     Raises:
-        KafkaError: the broker did not answer, or not in order.
+        KafkaError: the request failed.
     """
     try:
-        answer = await client.send(client.get_random_node(), MetadataWithAcls([need.name]))
+        answer = await client.send(client.get_random_node(), MetadataWithAcls([acl.name]))
     except UNSUPPORTED_BY_BROKER:
         return None
     (topic,) = answer.to_object()["topics"]
     if topic["error_code"] == TopicAuthorizationFailedError.errno:
-        return False  # any right to a topic brings the one to see it
-    return None if topic["error_code"] else _allows(topic["authorized_operations"], need.right)
+        return False  # any ACL on a topic includes DESCRIBE
+    return None if topic["error_code"] else _is_allowed(topic["authorized_operations"], acl.operation)
 
 
-async def has_group_acl(client: AIOKafkaClient, need: RequiredAcl) -> bool | None:
-    """Whether the user has this right to the group; None where the broker does not tell.
+async def has_group_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None:
+    """Whether the user has this ACL on the group; None if the broker gives no answer.
 
     Raises:
-        KafkaError: the broker did not answer, or not in order; retriable while it has no coordinator yet.
+        KafkaError: the request failed; retriable while the group has no coordinator.
     """
     try:
-        group = await _group(client, need.name)
+        group = await _describe_group(client, acl.name)
     except GroupAuthorizationFailedError:
         return False
-    return None if group is None else _allows(group["authorized_operations"], need.right)
+    return None if group is None else _is_allowed(group["authorized_operations"], acl.operation)
 
 
 async def find_static_member(client: AIOKafkaClient, group: str, instance_id: str) -> str | None:
-    """The member id of the static member of this name; None where there is none, or the broker does not tell.
+    """The member id of the static member with this name; None if there is none, or the broker gives no answer.
 
     Raises:
-        KafkaError: the broker did not answer, or not in order; retriable while it has no coordinator.
+        KafkaError: the request failed; retriable while the group has no coordinator.
     """
-    described = await _group(client, group)
+    described = await _describe_group(client, group)
     members = described["members"] if described else []
     return next((member["member_id"] for member in members if member["group_instance_id"] == instance_id), None)
 
 
-async def _group(client: AIOKafkaClient, name: str) -> dict[str, Any] | None:
+async def _describe_group(client: AIOKafkaClient, name: str) -> dict[str, Any] | None:
     try:
-        found = await client.send(client.get_random_node(), FindCoordinatorRequest(name, 0))
-        _raise_for(found.error_code)
-        answer = await client.send(found.coordinator_id, DescribeGroupWithAcls(name))
+        coordinator = await client.send(client.get_random_node(), FindCoordinatorRequest(name, 0))
+        _raise_for(coordinator.error_code)
+        answer = await client.send(coordinator.coordinator_id, DescribeGroupWithAcls(name))
     except UNSUPPORTED_BY_BROKER:
         return None
     group: dict[str, Any] = answer.to_object()["groups"][0]
@@ -86,5 +86,5 @@ def _raise_for(code: int) -> None:
         raise error
 
 
-def _allows(operations: int, right: AclOperation) -> bool | None:
-    return None if operations == OPERATIONS_UNKNOWN else bool(operations >> right & 1)
+def _is_allowed(operations: int, operation: AclOperation) -> bool | None:
+    return None if operations == OPERATIONS_UNKNOWN else bool(operations >> operation & 1)

@@ -1,4 +1,4 @@
-"""What every Kafka client of the worker needs: how to connect, a producer that can be trusted, topics that exist."""
+"""Opening and closing Kafka clients, and checks of topics and ACLs before the worker starts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
@@ -24,12 +24,12 @@ T = TypeVar("T")
 CONNECT_SECONDS = 15.0
 STOP_SECONDS = 3.0
 _DIAGNOSIS_SECONDS = 5.0
-_ASK_AGAIN_SECONDS = 0.2
+_RETRY_SECONDS = 0.2
 
 
 @asynccontextmanager
 async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer whose every acknowledgement means that all replicas in sync have the record.
+    """A started producer with acks=all: an acknowledged record is on all in-sync replicas.
 
     Raises:
         DependencyError: no broker answers.
@@ -50,15 +50,43 @@ async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterat
         await stop_client(producer.stop())
 
 
+async def start_consumers(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> None:
+    """Start all of them, or stop them all if one cannot start or this is cancelled.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            for consumer in consumers:
+                target.renew_credentials(consumer._client)  # noqa: SLF001 - there is no public way
+                await consumer.start()
+    except BaseException as error:
+        for consumer in consumers:
+            await stop_client(consumer.stop())
+        if isinstance(error, KafkaError | OSError | TimeoutError):
+            raise unreachable_error(error) from error
+        raise
+
+
+async def stop_client(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
+    """Stop a client, but give up after `seconds`: without Kafka it would wait for acknowledgements for ever."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("a Kafka client did not stop cleanly", error=f"{type(error).__name__}: {error}")
+
+
 async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str, int]:
     """The number of partitions of each topic.
 
-    All topics are listed instead of these being asked for, because a broker may create a topic that is asked for.
+    It requests the list of all topics, because a broker may create a topic that is requested by name.
 
     Raises:
         DependencyError: no broker answers, or a topic is missing.
     """
-    async with _asking(target) as client:
+    async with _open_client(target) as client:
         answer = await client.send(client.get_random_node(), MetadataRequest(None))
     described = {topic["topic"]: topic for topic in answer.to_object()["topics"]}
     missing = [topic for topic in topics if topic not in described]
@@ -73,44 +101,46 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
 async def require_acls(
     target: KafkaTarget, topics: Sequence[RequiredAcl] = (), groups: Sequence[RequiredAcl] = ()
 ) -> None:
-    """See that the user may do what the worker will; a broker that does not tell of rights is taken to grant them.
+    """Check that the user has these ACLs; if the broker gives no answer, they count as granted.
 
     Raises:
-        DependencyError: no broker answers, or a right is missing; every one that is missing is named.
+        DependencyError: no broker answers, or ACLs are missing; it names all of them.
     """
-    async with _asking(target) as client:
-        missing = [("topic", need) for need in topics if await has_topic_acl(client, need) is False]
-        missing += [("group", need) for need in groups if await _settled(partial(has_group_acl, client, need)) is False]
+    async with _open_client(target) as client:
+        missing = [("topic", acl) for acl in topics if await has_topic_acl(client, acl) is False]
+        missing += [
+            ("group", acl) for acl in groups if await _retry_retriable(partial(has_group_acl, client, acl)) is False
+        ]
     if missing:
         user = f"user {target.sasl_username}" if target.sasl_username else "this client"
-        lacks = (f"{need.right.name} on {what} {need.name} ({need.setting})" for what, need in missing)
+        lacks = (f"{acl.operation.name} on {kind} {acl.name} ({acl.setting})" for kind, acl in missing)
         raise DependencyError(f"Kafka does not let {user} do what the worker must: it lacks {'; '.join(lacks)}")
 
 
 async def find_static_member_id(target: KafkaTarget, group: str, instance_id: str) -> str | None:
-    """The member id behind a name of a static member of the group; None where there is none or the broker is silent.
+    """The member id of the static member with this name; None if there is none, or the broker gives no answer.
 
     Raises:
         DependencyError: no broker answers.
     """
-    async with _asking(target) as client:
-        return await _settled(lambda: find_static_member(client, group, instance_id))
+    async with _open_client(target) as client:
+        return await _retry_retriable(partial(find_static_member, client, group, instance_id))
 
 
-async def _settled(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask until there is an answer: a group has no coordinator for a moment when it is the first, or one moves."""
+async def _retry_retriable(request: Callable[[], Awaitable[T]]) -> T:
+    """Retry until the timeout of the caller: a new group, or one that moves, has no coordinator for a moment."""
     while True:
         try:
-            return await ask()
+            return await request()
         except KafkaError as error:
             if not error.retriable:
                 raise
-            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 @asynccontextmanager
-async def _asking(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
-    """A client for questions, all of which must be answered in `CONNECT_SECONDS`."""
+async def _open_client(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
+    """A client for some requests, which must all be answered within `CONNECT_SECONDS`."""
     client = AIOKafkaClient(**target.options())
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -122,30 +152,21 @@ async def _asking(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
         await client.close()
 
 
-async def stop_client(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
-    """Stop a client, but not for ever: with Kafka away it would wait for acknowledgements that do not come."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping
-    except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("a Kafka client did not stop in good order", error=f"{type(error).__name__}: {error}")
-
-
 async def diagnose_unreachable(target: KafkaTarget, error: Exception) -> DependencyError:
-    """Say that no broker answers, why each of them does not, and which variable to look at."""
+    """The error that Kafka cannot be reached, with a reason for each broker and the variable to check."""
     try:
         async with asyncio.timeout(_DIAGNOSIS_SECONDS):
             reasons = await diagnose(target.options())
     except TimeoutError:
         reasons = None
     if reasons is None and target.sasl_mechanism == "OAUTHBEARER" and target.security_protocol.startswith("SASL"):
-        # aiokafka takes the broker's "invalid_token" for a success, and then waits for answers that do not come.
-        reasons = f"{target.bootstrap_servers}: it answers nobody with this token; see KAFKA_SASL_PASSWORD"
-    return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable(error)
+        # aiokafka takes the broker's "invalid_token" for success, and then waits for answers that never come.
+        reasons = f"{target.bootstrap_servers}: it does not accept this token; see KAFKA_SASL_PASSWORD"
+    return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable_error(error)
 
 
-def unreachable(error: Exception) -> DependencyError:
-    """Say that no broker answers, and where to look."""
+def unreachable_error(error: Exception) -> DependencyError:
+    """The error that Kafka cannot be reached."""
     return DependencyError(
         f"Kafka cannot be reached: {str(error) or type(error).__name__}; see KAFKA_BOOTSTRAP_SERVERS"
     )

@@ -21,8 +21,7 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
 from worker.dead_letters.progress import ReplayProgress, together
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, stop_client
-from worker.kafka.starting import start_consumers
+from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, start_consumers, stop_client
 
 log = structlog.get_logger(__name__)
 

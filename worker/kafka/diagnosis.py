@@ -1,4 +1,4 @@
-"""Why no broker lets us in, in terms of the variables that may be wrong. aiokafka logs the cause and then hides it."""
+"""Why a broker refuses the connection, and which variable may be wrong: aiokafka only logs the cause."""
 
 import ssl
 from typing import Any
@@ -18,25 +18,25 @@ _MISMATCH = frozenset({62, 63, 64})
 
 
 async def diagnose(options: dict[str, Any]) -> str | None:
-    """Ask each bootstrap server once more; the reasons of those that refuse, None when one of them does not.
+    """Connect to each bootstrap server again; return the reasons why they refuse, or None if one of them accepts.
 
     Args:
-        options: of a client of aiokafka.
+        options: of an aiokafka client.
     """
-    how = {name: value for name, value in options.items() if name != "bootstrap_servers"}
-    found = []
+    connection_options = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    reasons = []
     for host, port, _ in collect_hosts(options["bootstrap_servers"]):
         try:
-            connection = await create_conn(host, port, **how)
+            connection = await create_conn(host, port, **connection_options)
             try:
                 await connection.send(MetadataRequest([]))
             finally:
                 connection.close()
         except (KafkaError, OSError, TimeoutError, ValueError) as error:
-            found.append(f"{host}:{port}: {_reason(error, options['security_protocol'])}")
+            reasons.append(f"{host}:{port}: {_reason(error, options['security_protocol'])}")
         else:
             return None
-    return "; ".join(found)
+    return "; ".join(reasons)
 
 
 def _reason(error: Exception, protocol: str) -> str:
@@ -51,7 +51,7 @@ def _reason(error: Exception, protocol: str) -> str:
         case SaslAuthenticationFailed() | ValueError():
             return "it refuses user or password; see KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
         case UnsupportedSaslMechanismError():
-            return "it does not know this way to check a password; see KAFKA_SASL_MECHANISM"
+            return "it does not support this mechanism; see KAFKA_SASL_MECHANISM"
         case IllegalSaslStateError():
             return f"it asks for no password; see KAFKA_SECURITY_PROTOCOL ({protocol})"
         case KafkaConnectionError() | ConnectionResetError() | BrokenPipeError() | TimeoutError():

@@ -1,7 +1,7 @@
-"""The inbox: one topic, read as a member of a consumer group.
+"""The event source: one topic, read as a member of a consumer group.
 
-aiokafka's defaults would lose data in two places and are set against them: offsets begin at the latest record, and are
-committed by the clock.
+Two defaults of aiokafka would lose data and are changed: a new group starts at the latest record, and offsets are
+committed periodically.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 10.0
 _ONE_RECORD_SECONDS = 1.5
-"""How long a partition may be silent, reading one by one, before the next one's turn. Longer than a fetch of others may
-keep the broker busy (0.5 s), else nothing would ever come of it."""
+"""While records are read one by one: how long to wait for a record of a partition before reading the next partition.
+Longer than the broker may take for fetches of others (0.5 s), else no record would ever arrive."""
 
 _UNREADABLE = (
     UnicodeDecodeError,
@@ -39,8 +39,8 @@ _UNREADABLE = (
     EOFError,
     zlib.error,
 )
-"""What aiokafka raises on a record, or a whole record batch, that it cannot parse. Apache Kafka lets through only names
-of headers that are not UTF-8; other brokers store any bytes."""
+"""aiokafka raises these on a record, or a record batch, that it cannot parse. Of such records Apache Kafka accepts only
+those with header names that are not UTF-8; other brokers store any bytes."""
 
 
 class KafkaEventSource:
@@ -55,7 +55,7 @@ class KafkaEventSource:
         self._telemetry = telemetry
         self._tracing = tracing
         self._membership: Membership | None = None
-        self._next: dict[TopicPartition, int] = {}
+        self._next_offsets: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **target.options(),
             group_id=group.group_id,
@@ -70,10 +70,10 @@ class KafkaEventSource:
         )
         target.renew_credentials(self._consumer._client)  # noqa: SLF001 - there is no public way
         self.lag = LagTracker(self._consumer)
-        self._looking_ahead: asyncio.Task[None] | None = None
+        self._lag_refresh: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect; the group is joined by `subscribe`.
+        """Connect; `listen` joins the group.
 
         Raises:
             DependencyError: no broker answers.
@@ -86,34 +86,34 @@ class KafkaEventSource:
             raise await diagnose_unreachable(self._target, error) from error
 
     def subscribe(self, listener: RevokeListener) -> None:
-        """Join the group, and tell `listener` of rebalances."""
+        """Join the group, and notify `listener` of rebalances."""
         self._membership = Membership(
-            self._consumer, self._target, self._group, listener, self._telemetry, self._forget
+            self._consumer, self._target, self._group, listener, self._telemetry, self._reset_positions
         )
         self._consumer.subscribe([self._topic], listener=self._membership)
 
-    def _forget(self) -> None:
-        self._next.clear()
-        self.lag.forget()
+    def _reset_positions(self) -> None:
+        self._next_offsets.clear()
+        self.lag.reset()
 
     def is_group_member(self) -> bool:
-        """Whether this is a member of the group whose partitions, if any, are settled, and whose coordinator answers.
+        """Whether this is a member of the group, no rebalance is in progress, and the coordinator answers.
 
-        While a broker is silent aiokafka waits for it: polls are empty, and nothing is revoked.
+        While the broker does not answer, aiokafka waits: polls are empty, and nothing is revoked.
         """
-        if self._membership is None or not self._membership.joined:
+        if self._membership is None or not self._membership.is_member:
             return False
         return self._consumer._coordinator.coordinator_id is not None  # noqa: SLF001 - there is no public way
 
     @property
     def has_been_group_member(self) -> bool:
-        """Whether this has been a member of the group since it was started."""
+        """Whether this has ever been a member of the group."""
         return self._membership is not None and self._membership.has_been_group_member
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
-        if self._looking_ahead is not None:
-            self._looking_ahead.cancel()
+        if self._lag_refresh is not None:
+            self._lag_refresh.cancel()
         await stop_client(self._consumer.stop())
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -122,68 +122,68 @@ class KafkaEventSource:
             with self._tracing.span("poll", topic=self._topic):
                 some = await self._getmany(timeout_seconds, max_records)
         except _UNREADABLE:
-            return await self._step_over_unreadable(max_records)
+            return await self._poll_one_by_one(max_records)
         return list(chain.from_iterable(some.values()))
 
     async def _getmany(
         self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
     ) -> dict[TopicPartition, list[Record]]:
-        if self._membership and self._membership.lost:
-            raise self._membership.lost
-        # aiokafka looks at this task nowhere: when it ends, every poll is empty for ever and all looks well.
-        fetching = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
-        if fetching.done():
-            raise DependencyError(f"the Kafka client has stopped fetching: {fetching}")
+        if self._membership and self._membership.fenced:
+            raise self._membership.fenced
+        # aiokafka does not check this task: if it ends, every poll is empty for ever, without an error.
+        fetch_task = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
+        if fetch_task.done():
+            raise DependencyError(f"the Kafka client has stopped fetching: {fetch_task}")
         try:
             some: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
             )
         except CorruptRecordException:
-            raise  # of one record batch; the others may be sound
+            raise  # from one record batch; others may be valid
         except KafkaError as error:
-            if self._membership and (taken := await self._membership.find_fencing_error()):
-                raise taken from error
+            if self._membership and (fenced := await self._membership.find_fencing_error()):
+                raise fenced from error
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         for partition, records in some.items():
-            self._next[partition] = records[-1].offset + 1
-            self.lag.took(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
+            self._next_offsets[partition] = records[-1].offset + 1
+            self.lag.record_poll(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
         return some
 
-    async def _step_over_unreadable(self, max_records: int) -> Sequence[Record]:
-        """Read one record at a time, and over those that aiokafka cannot parse.
+    async def _poll_one_by_one(self, max_records: int) -> Sequence[Record]:
+        """Read one record at a time, and skip those that aiokafka cannot parse.
 
-        When aiokafka meets such a record it throws away what it had read before it, moves on in its own books all the
-        same, and meets it again at every poll. So go back to what was handed out last, and come to it with nothing else
-        in hand: then its position is known. What follows it in its record batch cannot be reached either, because
-        aiokafka parses a batch from its beginning.
+        At such a record aiokafka discards the records that it read before, advances its position all the same, and
+        fails again at every poll. So seek back to the last returned records, and read until it fails with nothing else
+        read: then its position is that of the record. The records after it in the same record batch are lost too,
+        because aiokafka parses a batch from its start.
         """
         partitions = self._consumer.assignment()
-        await self._go_back(partitions)
+        await self._seek_to_next_offsets(partitions)
         records: list[Record] = []
         for partition in partitions:
             while len(records) < max_records:
                 try:
                     some = await self._getmany(_ONE_RECORD_SECONDS, 1, partition)
                 except _UNREADABLE:
-                    records.append(await self._step_over(partition))
+                    records.append(await self._skip_unreadable(partition))
                     continue
                 if not some:
                     break
                 records += some[partition]
         return records
 
-    async def _step_over(self, partition: TopicPartition) -> UnreadableRecord:
+    async def _skip_unreadable(self, partition: TopicPartition) -> UnreadableRecord:
         offset = await self._consumer.position(partition)
         self._consumer.seek(partition, offset + 1)
-        self._next[partition] = offset + 1
-        self.lag.took(partition, offset, -1, offset + 1)
-        log.warning("stepped over a record that cannot be parsed", partition=partition.partition, offset=offset)
+        self._next_offsets[partition] = offset + 1
+        self.lag.record_poll(partition, offset, -1, offset + 1)
+        log.warning("skipped a record that cannot be parsed", partition=partition.partition, offset=offset)
         return UnreadableRecord(partition.topic, partition.partition, offset)
 
-    async def _go_back(self, partitions: Collection[TopicPartition]) -> None:
+    async def _seek_to_next_offsets(self, partitions: Collection[TopicPartition]) -> None:
         for partition in partitions:
-            # Not seek_to_committed: aiokafka 0.14 stays where it is when nothing, or offset 0, is committed.
-            offset = self._next.get(partition)
+            # Not seek_to_committed: in aiokafka 0.14 it does nothing if nothing, or offset 0, is committed.
+            offset = self._next_offsets.get(partition)
             if offset is None:
                 offset = await self._committed(partition)
             if offset is None:
@@ -195,22 +195,22 @@ class KafkaEventSource:
         try:
             offset: int | None = await self._consumer.committed(partition)
         except KafkaError as error:
-            raise DependencyError(f"Kafka does not tell what is committed: {error}") from error
+            raise DependencyError(f"Kafka does not return the committed offset: {error}") from error
         return offset
 
     async def pause(self) -> None:
         """See `worker.ports.EventSource`."""
-        if self._looking_ahead is None or self._looking_ahead.done():
-            self._looking_ahead = asyncio.create_task(self.lag.refresh_end_offsets(), name="lag")
+        if self._lag_refresh is None or self._lag_refresh.done():
+            self._lag_refresh = asyncio.create_task(self.lag.refresh_end_offsets(), name="lag")
         self._consumer.pause(*self._consumer.assignment())
         try:
             some = await self._getmany(0, 1)
         except _UNREADABLE:
-            await self._go_back(self._consumer.assignment())
+            await self._seek_to_next_offsets(self._consumer.assignment())
             return
         for partition, records in some.items():
-            # A rebalance has come in between and brought a partition that was not paused: give the record back.
-            self._next[partition] = records[0].offset
+            # A rebalance in between has assigned a partition that is not paused: read its record again later.
+            self._next_offsets[partition] = records[0].offset
             self._consumer.seek(partition, records[0].offset)
 
     def resume(self) -> None:
@@ -222,7 +222,7 @@ class KafkaEventSource:
         return {Partition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """See `worker.ports.EventSource`. aiokafka alone would try again without end."""
+        """See `worker.ports.EventSource`. Without a time-out aiokafka would retry for ever."""
         owned = {TopicPartition(*p): offset for p, offset in offsets.items() if p in self.assignment()}
         if not owned:
             return False
@@ -231,11 +231,11 @@ class KafkaEventSource:
                 async with asyncio.timeout(_COMMIT_SECONDS):
                     await self._consumer.commit(owned)
         except (KafkaError, IllegalStateError, TimeoutError) as error:
-            # Not committed is not lost: the records come again. A later commit covers these offsets as well.
+            # No record is lost: it is read again, or a later commit covers these offsets as well.
             self._telemetry.commit_failures.inc()
             log.warning("commit refused", error=f"{type(error).__name__}: {error}", partitions=len(owned))
             return False
         self._telemetry.commits.inc()
         for partition, offset in owned.items():
-            self.lag.committed(partition, offset)
+            self.lag.record_commit(partition, offset)
         return True

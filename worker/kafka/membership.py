@@ -1,4 +1,4 @@
-"""Being one member of a consumer group: what a rebalance asks of us, and what to do when our name has been taken."""
+"""Membership in a consumer group: rebalances, and two static members with the same name."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,24 +27,24 @@ class GroupPolicy:
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    """Hears of rebalances.
+    """Handles rebalances.
 
-    Two static members of one name (`KAFKA_GROUP_INSTANCE_ID`) are a mistake that nobody would see: Kafka gives the name
-    to the younger, aiokafka does not tell the older that it is fenced, the older joins again and takes the name back,
-    and so on for ever. Here the older ends.
+    Two static members with one name (`KAFKA_GROUP_INSTANCE_ID`) would fence each other for ever: Kafka gives the name
+    to the newer member, aiokafka does not report to the older one that it is fenced, the older one joins again and
+    takes the name back. Here the older one stops with an error.
 
     Args:
         consumer: the member.
-        target: where to ask who else is one.
-        group: what it is a member of.
-        listener: is told of a revoke while the partitions are still owned.
-        telemetry: counts them.
-        forget: called when what is known of partitions and positions does not hold any more.
+        target: where to look up the other members.
+        group: the group and this member's name in it.
+        listener: called on a revoke, while the partitions are still owned.
+        telemetry: counts rebalances and owned partitions.
+        reset_positions: called when what is known about positions is no longer valid.
 
     Attributes:
-        joined: the partitions, if any, are settled; true for a member without partitions too.
-        has_been_group_member: whether that was so at any time.
-        lost: why this member must end, once it must.
+        is_member: the last rebalance has finished; also true for a member without partitions.
+        has_been_group_member: whether this has ever been a member.
+        fenced: the error to stop with, if another member has this member's name.
     """
 
     def __init__(
@@ -54,51 +54,51 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         group: GroupPolicy,
         listener: RevokeListener,
         telemetry: Telemetry,
-        forget: Callable[[], object],
+        reset_positions: Callable[[], object],
     ) -> None:
         self._consumer = consumer
         self._target = target
         self._group = group
         self._listener = listener
         self._telemetry = telemetry
-        self._forget = forget
-        self._known_as: str | None = None
-        self.joined = self.has_been_group_member = False
-        self.lost: DependencyError | None = None
+        self._reset_positions = reset_positions
+        self._last_member_id: str | None = None
+        self.is_member = self.has_been_group_member = False
+        self.fenced: DependencyError | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Finish what is under way; for a member whose name has been taken, the last that it does."""
-        self.joined = False
-        if not self._member_id():  # the coordinator does not know us any more
-            self.lost = await self.find_fencing_error()
+        """Finish what is in flight; a fenced member does not join again."""
+        self.is_member = False
+        if not self._member_id():  # the coordinator no longer knows this member
+            self.fenced = await self.find_fencing_error()
         if revoked:
             self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
             await self._listener.on_revoke()
-        self._forget()
+        self._reset_positions()
         self._telemetry.assigned.set(0)
-        if self.lost:
-            # This ends aiokafka's task that would join again now. An error would be logged, and it would join.
+        if self.fenced:
+            # This ends aiokafka's task, which would join again. aiokafka would log any other error, and join.
             raise asyncio.CancelledError
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Take note of them."""
-        self.joined = self.has_been_group_member = True
-        self._known_as = self._member_id()
+        """Keep the member id, and report the partitions."""
+        self.is_member = self.has_been_group_member = True
+        self._last_member_id = self._member_id()
         self._telemetry.assigned.set(len(assigned))
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
     async def find_fencing_error(self) -> DependencyError | None:
-        """The error to end with if another member has our name now; None also where that cannot be told."""
+        """The error to stop with if another member has this member's name; None also if Kafka gives no answer."""
         name = self._group.instance_id
-        if name is None or self._known_as is None:
+        if name is None or self._last_member_id is None:
             return None
         try:
-            holder = await find_static_member_id(self._target, self._group.group_id, name)
+            member_id = await find_static_member_id(self._target, self._group.group_id, name)
         except DependencyError as error:
-            log.warning("whether our name in the group was taken cannot be told", error=str(error))
+            log.warning("cannot check whether another member has our name in the group", error=str(error))
             return None
-        if holder in (None, self._known_as):
+        if member_id in (None, self._last_member_id):
             return None
         return DependencyError(
             f"another member of group {self._group.group_id} has joined as {name}, and this one must end: "

@@ -1,8 +1,7 @@
-"""Two requests of Kafka's protocol that aiokafka does not have, or not whole.
+"""Two Kafka requests in versions that aiokafka lacks: Metadata 8 and DescribeGroups 4.
 
-Its Metadata ends below the version that tells of rights, and its DescribeGroups neither reads what it is told of rights
-nor tells static members apart. A broker that does not know these versions makes `AIOKafkaClient.send` raise one of
-`UNSUPPORTED_BY_BROKER`.
+Only these versions return authorized operations, and only DescribeGroups 4 returns the names of static members. If the
+broker does not know a version, `AIOKafkaClient.send` raises one of `UNSUPPORTED_BY_BROKER`.
 """
 
 from aiokafka.errors import IncompatibleBrokerVersion
@@ -10,27 +9,25 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
 UNSUPPORTED_BY_BROKER = (IncompatibleBrokerVersion, NotImplementedError)
-
 OPERATIONS_UNKNOWN = -(2**31)
-"""What stands for the rights when the broker leaves them out."""
+"""The authorized operations if the broker does not return them."""
+
+_TEXT = String("utf-8")
 
 
-class _TopicsDescribed(Response):  # type: ignore[misc]  # aiokafka ships no types
+class _MetadataResponse(Response):  # type: ignore[misc]  # aiokafka ships no types
     API_KEY = 3
     API_VERSION = 8
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "brokers",
-            Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8"))),
-        ),
-        ("cluster_id", String("utf-8")),
+        ("brokers", Array(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT))),
+        ("cluster_id", _TEXT),
         ("controller_id", Int32),
         (
             "topics",
             Array(
                 ("error_code", Int16),
-                ("topic", String("utf-8")),
+                ("topic", _TEXT),
                 ("is_internal", Boolean),
                 (
                     "partitions",
@@ -51,32 +48,32 @@ class _TopicsDescribed(Response):  # type: ignore[misc]  # aiokafka ships no typ
     )
 
 
-class _DescribeTopics(RequestStruct):  # type: ignore[misc]
+class _MetadataRequest(RequestStruct):  # type: ignore[misc]
     API_KEY = 3
     API_VERSION = 8
-    RESPONSE_TYPE = _TopicsDescribed
+    RESPONSE_TYPE = _MetadataResponse
     SCHEMA = Schema(
-        ("topics", Array(String("utf-8"))),
+        ("topics", Array(_TEXT)),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
     )
 
 
-class MetadataWithAcls(Request[_DescribeTopics]):  # type: ignore[misc,type-arg,unused-ignore]
-    """Topics with what this user may do with them; asking creates none."""
+class MetadataWithAcls(Request[_MetadataRequest]):  # type: ignore[misc,type-arg,unused-ignore]
+    """Topics with the operations that this user may perform; the request creates no topics."""
 
     API_KEY = 3
 
     def __init__(self, topics: list[str]) -> None:
         self._topics = topics
 
-    def build(self, request_struct_class: type[_DescribeTopics]) -> _DescribeTopics:
+    def build(self, request_struct_class: type[_MetadataRequest]) -> _MetadataRequest:
         """See aiokafka."""
         return request_struct_class(self._topics, False, False, True)
 
 
-class _GroupsDescribed(Response):  # type: ignore[misc]
+class _DescribeGroupsResponse(Response):  # type: ignore[misc]
     API_KEY = 15
     API_VERSION = 4
     SCHEMA = Schema(
@@ -85,17 +82,17 @@ class _GroupsDescribed(Response):  # type: ignore[misc]
             "groups",
             Array(
                 ("error_code", Int16),
-                ("group", String("utf-8")),
-                ("state", String("utf-8")),
-                ("protocol_type", String("utf-8")),
-                ("protocol", String("utf-8")),
+                ("group", _TEXT),
+                ("state", _TEXT),
+                ("protocol_type", _TEXT),
+                ("protocol", _TEXT),
                 (
                     "members",
                     Array(
-                        ("member_id", String("utf-8")),
-                        ("group_instance_id", String("utf-8")),
-                        ("client_id", String("utf-8")),
-                        ("client_host", String("utf-8")),
+                        ("member_id", _TEXT),
+                        ("group_instance_id", _TEXT),
+                        ("client_id", _TEXT),
+                        ("client_host", _TEXT),
                         ("member_metadata", Bytes),
                         ("member_assignment", Bytes),
                     ),
@@ -106,21 +103,21 @@ class _GroupsDescribed(Response):  # type: ignore[misc]
     )
 
 
-class _DescribeGroups(RequestStruct):  # type: ignore[misc]
+class _DescribeGroupsRequest(RequestStruct):  # type: ignore[misc]
     API_KEY = 15
     API_VERSION = 4
-    RESPONSE_TYPE = _GroupsDescribed
-    SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
+    RESPONSE_TYPE = _DescribeGroupsResponse
+    SCHEMA = Schema(("groups", Array(_TEXT)), ("include_authorized_operations", Boolean))
 
 
-class DescribeGroupWithAcls(Request[_DescribeGroups]):  # type: ignore[misc,type-arg,unused-ignore]
-    """A group, its members, and what this user may do with it. For the group's coordinator."""
+class DescribeGroupWithAcls(Request[_DescribeGroupsRequest]):  # type: ignore[misc,type-arg,unused-ignore]
+    """A group with its members and the operations that this user may perform; sent to the group's coordinator."""
 
     API_KEY = 15
 
     def __init__(self, group: str) -> None:
         self._group = group
 
-    def build(self, request_struct_class: type[_DescribeGroups]) -> _DescribeGroups:
+    def build(self, request_struct_class: type[_DescribeGroupsRequest]) -> _DescribeGroupsRequest:
         """See aiokafka."""
         return request_struct_class([self._group], True)

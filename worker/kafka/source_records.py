@@ -1,4 +1,4 @@
-"""Fetching single source records, for dead letters that only point to them."""
+"""Fetches single source records, for dead letters that only point to them."""
 
 from time import monotonic
 
@@ -7,15 +7,14 @@ from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
-from worker.kafka.connection import KafkaTarget, require_topics, stop_client, unreachable
-from worker.kafka.starting import start_consumers
+from worker.kafka.connection import KafkaTarget, require_topics, start_consumers, stop_client, unreachable_error
 
 _POLL_MS = 500
-_SILENCE_SECONDS = 15.0
+_READ_SECONDS = 15.0
 
 
 class KafkaSourceRecordFetcher:
-    """The `SourceRecordFetcher` of `worker.ports`. It connects with the first record that is asked for."""
+    """The `SourceRecordFetcher` of `worker.ports`. It connects when the first record is fetched."""
 
     def __init__(self, target: KafkaTarget) -> None:
         self._target = target
@@ -29,33 +28,32 @@ class KafkaSourceRecordFetcher:
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
         """See `worker.ports.SourceRecordFetcher`."""
-        if partition >= await self._partitions_of(topic):
+        if partition >= await self._count_partitions(topic):
             return None
-        consumer = await self._connected()
+        consumer = await self._connect()
         try:
-            return await self._at(consumer, TopicPartition(topic, partition), offset)
+            return await self._read_at(consumer, TopicPartition(topic, partition), offset)
         except KafkaError as error:
-            raise unreachable(error) from error
+            raise unreachable_error(error) from error
         except UnicodeDecodeError:
-            return None  # a header that the client cannot read
+            return None  # aiokafka cannot parse a header
 
-    async def _at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> Record | None:
+    async def _read_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> Record | None:
         consumer.assign([partition])
         consumer.seek(partition, offset)
-        deadline = monotonic() + _SILENCE_SECONDS
+        deadline = monotonic() + _READ_SECONDS
         while monotonic() < deadline:
-            some = await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)
-            for record in some.get(partition, ()):
-                # An offset that is gone is answered with the first that is left.
+            polled = await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)
+            for record in polled.get(partition, ()):
+                # For a deleted offset Kafka returns the first record after it.
                 return record if record.offset == offset else None
             end = consumer.highwater(partition)
             if end is not None and end <= offset:
                 return None
-        raise DependencyError(f"Kafka does not hand out {partition.topic}/{partition.partition}/{offset}")
+        raise DependencyError(f"Kafka does not return {partition.topic}/{partition.partition}/{offset}")
 
-    async def _partitions_of(self, topic: str) -> int:
-        """How many partitions `topic` has; 0 where it does not exist."""
-        # Not by asking for the topic itself, which a broker may create for whoever asks.
+    async def _count_partitions(self, topic: str) -> int:
+        """The number of partitions of `topic`; 0 if it does not exist."""
         if topic not in self._partitions:
             try:
                 self._partitions |= await require_topics(self._target, [topic])
@@ -65,7 +63,7 @@ class KafkaSourceRecordFetcher:
                 self._partitions[topic] = 0
         return self._partitions[topic]
 
-    async def _connected(self) -> AIOKafkaConsumer:
+    async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is not None:
             return self._consumer
         consumer = AIOKafkaConsumer(

@@ -1,4 +1,4 @@
-"""Where Kafka is and who asks: addresses, passwords, tokens and certificates, as they stand in their files now."""
+"""How to connect to Kafka: addresses, and passwords, tokens and certificates that may change in their files."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from worker.core.secrets import Secret
 log = structlog.get_logger(__name__)
 
 
-class _Token(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
-    """Hands out a token that others renew in its file."""
+class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
+    """Returns the current token, which another program renews in its file."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
@@ -28,7 +28,7 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no 
 
 @dataclass(frozen=True)
 class KafkaTarget:
-    """Where Kafka is and who asks."""
+    """How to connect to Kafka."""
 
     bootstrap_servers: str
     security_protocol: str = "PLAINTEXT"
@@ -42,12 +42,14 @@ class KafkaTarget:
     ssl_check_hostname: bool = True
 
     def options(self) -> dict[str, Any]:
-        """What every client of aiokafka takes.
+        """The options of an aiokafka client.
 
         Raises:
-            DependencyError: certificate and key are of no use.
+            DependencyError: a certificate or key cannot be used.
         """
-        token = _Token(self.sasl_password) if self.sasl_mechanism == "OAUTHBEARER" and self.sasl_password else None
+        token = (
+            _TokenProvider(self.sasl_password) if self.sasl_mechanism == "OAUTHBEARER" and self.sasl_password else None
+        )
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": "metrics-worker",
@@ -60,31 +62,33 @@ class KafkaTarget:
         }
 
     def renew_credentials(self, client: AIOKafkaClient) -> None:
-        """Let `client` make each connection with the password and the certificate that stand in their files then.
+        """Make `client` read the password and the certificate from their files again for each new connection.
 
-        aiokafka keeps for ever what it was made with, and has no public way to change it.
+        aiokafka keeps those that it was created with, and has no public way to change them.
         """
         connect = client._get_conn  # noqa: SLF001
 
-        async def connect_afresh(node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's own
+        async def connect_with_current_credentials(node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's own
             connection = client._conns.get((node_id, options.get("group", ConnectionGroup.DEFAULT)))  # noqa: SLF001
             if connection is None or not connection.connected():
-                self._refresh(client)
+                self._reload_credentials(client)
             return await connect(node_id, **options)
 
-        client._get_conn = connect_afresh  # noqa: SLF001
+        client._get_conn = connect_with_current_credentials  # noqa: SLF001
 
-    def _refresh(self, client: AIOKafkaClient) -> None:
+    def _reload_credentials(self, client: AIOKafkaClient) -> None:
         if self.sasl_password:
             client._sasl_plain_password = self.sasl_password.reveal()  # noqa: SLF001
         if self.ssl_cert_file and client._ssl_context:  # noqa: SLF001
             try:
                 self._load_certificate(client._ssl_context)  # noqa: SLF001
-            except (OSError, ssl.SSLError) as error:  # as while it is being replaced: the last one is kept
+            except (OSError, ssl.SSLError) as error:  # it may be being replaced: keep the last one
                 log.warning("the certificate cannot be read again", error=f"{type(error).__name__}: {error}")
 
     def _load_certificate(self, context: ssl.SSLContext) -> None:
-        password = self.ssl_key_password.reveal() if self.ssl_key_password else ""  # else OpenSSL asks the terminal
+        password = (
+            self.ssl_key_password.reveal() if self.ssl_key_password else ""
+        )  # without one OpenSSL would prompt on the terminal
         context.load_cert_chain(_text(self.ssl_cert_file) or "", _text(self.ssl_key_file), password)
 
     def _ssl_context(self) -> ssl.SSLContext:
