@@ -1,10 +1,10 @@
-"""The dead-letter topic, read from its beginning to where it ends now, and the progress of replays.
+"""Reads the dead-letter topic from its beginning to its current end, and keeps the progress of replays.
 
-What ends a topic is asked of a fetch, not of ListOffsets: the high watermark comes with every answer to a fetch, and is
-right where the other is not (Tansu's end offsets stop before the last batch). Kafka gives the same with both.
+The end of a partition is the high watermark of a fetch, not of ListOffsets: Tansu's end offsets stop before the last
+batch. Apache Kafka returns the same with both.
 
-No group is joined. The partitions are taken by hand, so that reading takes them from nobody and two replays do not wait
-for one another; the group is only the name under which Kafka keeps the progress.
+The reader joins no group and assigns the partitions itself, so that two replays do not wait for each other. The group
+is only the name under which Kafka keeps the progress.
 """
 
 import asyncio
@@ -29,20 +29,20 @@ T = TypeVar("T")
 
 _POLL_MS = 500
 _SILENCE_SECONDS = 30.0
-"""So long without a record, though there must be more, and Kafka counts as away."""
+"""If a fetch brings no record for this long, although there are more, Kafka counts as unavailable."""
 _FETCH_BYTES = 4 * 1024 * 1024
-_RECORDS = 2_000
-"""Handed out at a time, so that the event loop gets its turn."""
+_POLL_RECORDS = 2_000
+"""Records per poll, so that the event loop is not blocked for long."""
 
 
 class KafkaDeadLetterReader:
     """The `DeadLetterReader` of `worker.ports` on a topic.
 
     Args:
-        target: where Kafka is.
+        target: how to connect to Kafka.
         topic: the dead-letter topic.
-        group_id: under which the progress is kept.
-        silence_seconds: how long Kafka may say nothing.
+        group_id: the group whose offsets are the progress.
+        silence_seconds: how long to wait for a record.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class KafkaDeadLetterReader:
             DependencyError: no broker answers, or the topic is missing.
         """
         count = (await require_topics(self._target, [self._topic]))[self._topic]
-        # Not before that: a consumer that was built must be stopped, else it complains.
+        # Created only now: a consumer that is created and not stopped logs an error.
         self._consumer = AIOKafkaConsumer(
             **self._target.options(),
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
-        # Apart, because aiokafka's coordinator of a group breaks when partitions are assigned anew.
+        # A consumer of its own, because aiokafka's group coordinator fails when partitions are assigned again.
         self._group = AIOKafkaConsumer(**self._target.options(), group_id=self._group_id, enable_auto_commit=False)
         await start_consumers(self._target, self._consumer, self._group)
         self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
@@ -86,10 +86,10 @@ class KafkaDeadLetterReader:
     async def offset_ranges(self) -> Mapping[int, range]:
         """See `worker.ports.DeadLetterReader`."""
         partitions = list(self._partitions.values())
-        begins = await self._asked(self._consumer.beginning_offsets(partitions))
-        # Anew, so that no answer counts that was under way before: it would tell an earlier end.
+        begins = await self._request(self._consumer.beginning_offsets(partitions))
+        # Assigned again, so that no earlier fetch in flight counts: it would return an earlier end.
         self._consumer.assign(partitions)
-        async with self._within(self._silence_seconds, "end of the topic"):
+        async with self._timeout(self._silence_seconds, "end of the topic"):
             while any(self._consumer.highwater(partition) is None for partition in partitions):
                 await self._poll(1)
         self._consumer.pause(*partitions)
@@ -99,7 +99,7 @@ class KafkaDeadLetterReader:
         }
 
     def _end(self, partition: TopicPartition) -> int:
-        # Of a transaction that is still open nothing is handed out, however long one waits.
+        # Records of a transaction that is still open are not returned.
         ends = (self._consumer.highwater(partition), self._consumer.last_stable_offset(partition))
         known: list[int] = [end for end in ends if end is not None and end >= 0]
         return min(known)
@@ -113,38 +113,38 @@ class KafkaDeadLetterReader:
         self._consumer.seek(from_kafka, after)
         self._consumer.resume(from_kafka)
         try:
-            heard = monotonic()
+            last_progress = monotonic()
             while after < offsets.stop:
-                records, after_now = await self._some(from_kafka, after)
+                records, after_now = await self._read_some(from_kafka, after)
                 if after_now > after:
-                    after, heard = after_now, monotonic()
-                elif monotonic() - heard > self._silence_seconds:
-                    raise DependencyError(f"Kafka hands out nothing of {self._topic}/{partition} from {after} on")
+                    after, last_progress = after_now, monotonic()
+                elif monotonic() - last_progress > self._silence_seconds:
+                    raise DependencyError(f"Kafka returns no records of {self._topic}/{partition} from {after} on")
                 if some := [record for record in records if record.offset < offsets.stop]:
                     yield some
         finally:
             self._consumer.pause(from_kafka)
 
-    async def _some(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
-        """The next records, and the offset behind them, which may be further where there are gaps."""
+    async def _read_some(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
+        """The next records, and the next offset, which is not the one after the last record where there are gaps."""
         try:
-            records = await self._poll(_RECORDS, partition)
+            records = await self._poll(_POLL_RECORDS, partition)
         except UnicodeDecodeError:
-            return await self._some_one_by_one(partition, after)
-        # A poll of a partition that was paused before may hand out what was fetched for another place.
+            return await self._read_one_by_one(partition, after)
+        # After a seek, a poll of a paused partition may return records of the previous position.
         records = [record for record in records if record.offset >= after]
-        position: int = await self._asked(self._consumer.position(partition))
+        position: int = await self._request(self._consumer.position(partition))
         return records, max(after, position)
 
-    async def _some_one_by_one(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
-        """Go back, and come to the record that aiokafka cannot parse with nothing else in hand: see `inbox`."""
+    async def _read_one_by_one(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
+        """Seek back, and read until the record that aiokafka cannot parse: see `event_source`."""
         self._consumer.seek(partition, after)
         records: list[Record] = []
         while True:
             try:
                 some = await self._poll(1, partition)
             except UnicodeDecodeError:
-                offset: int = await self._asked(self._consumer.position(partition))
+                offset: int = await self._request(self._consumer.position(partition))
                 self._consumer.seek(partition, offset + 1)
                 unreadable = UnreadableRecord(partition.topic, partition.partition, offset)
                 return [*records, unreadable], offset + 1
@@ -156,14 +156,14 @@ class KafkaDeadLetterReader:
         try:
             some = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
         except KafkaError as error:
-            raise self._refused(error) from error
+            raise self._refused_error(error) from error
         return [record for records in some.values() for record in records]
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """See `worker.ports.DeadLetterReader`."""
-        # The public `committed` gives the offset without its text.
+        # The public `committed` returns the offset without its metadata.
         asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
-        committed: dict[TopicPartition, OffsetAndMetadata] = await self._asked(asked)
+        committed: dict[TopicPartition, OffsetAndMetadata] = await self._request(asked)
         return {
             partition.partition: ReplayProgress.read(kept.offset, kept.metadata or "")
             for partition, kept in committed.items()
@@ -177,22 +177,22 @@ class KafkaDeadLetterReader:
         for number, done in progress.items():
             both = together(done, kept.get(number), stale.get(number))
             offsets[self._partitions[number]] = OffsetAndMetadata(both.first_open, both.encode())
-        await self._asked(self._group.commit(offsets))
+        await self._request(self._group.commit(offsets))
 
-    async def _asked(self, answer: Awaitable[T]) -> T:
-        async with self._within(CONNECT_SECONDS, "answer"):
+    async def _request(self, answer: Awaitable[T]) -> T:
+        async with self._timeout(CONNECT_SECONDS, "answer"):
             try:
                 return await answer
             except KafkaError as error:
-                raise self._refused(error) from error
+                raise self._refused_error(error) from error
 
-    def _refused(self, error: KafkaError) -> DependencyError:
+    def _refused_error(self, error: KafkaError) -> DependencyError:
         return DependencyError(
             f"Kafka refuses {self._topic} or the group {self._group_id}: {type(error).__name__}: {error}"
         )
 
     @asynccontextmanager
-    async def _within(self, seconds: float, what: str) -> AsyncIterator[None]:
+    async def _timeout(self, seconds: float, what: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(seconds):
                 yield

@@ -1,4 +1,4 @@
-"""The dead-letter topic: what failed, acknowledged by every replica in sync before anybody moves on."""
+"""Writes dead letters, and waits until all in-sync replicas have acknowledged them."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from worker.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
-_REMEMBERED = 10_000
+_MAX_PENDING = 10_000
 
 _Form = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
 
@@ -27,9 +27,9 @@ class KafkaDeadLetterSink:
     Args:
         producer: started, with acks=all.
         topic: the dead-letter topic.
-        head: what every dead letter says of this worker.
-        timeout_seconds: how long to wait for acknowledgements before they count as missing.
-        tracing: names the trace in which something failed, in the letter of a record that names none.
+        head: what every dead letter says about this worker.
+        timeout_seconds: how long to wait for acknowledgements.
+        tracing: adds the current trace to the dead letter of a record without one.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class KafkaDeadLetterSink:
         self._head = head
         self._tracing = tracing
         self._timeout_seconds = timeout_seconds
-        self._under_way: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
+        self._pending: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
 
     async def find_problem(self) -> str | None:
-        """Why dead letters could not be acknowledged now, in words; None where each partition has a leader."""
+        """Why dead letters cannot be acknowledged now, in words; None if each partition has a leader."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._producer.client.force_metadata_update()
@@ -62,9 +62,9 @@ class KafkaDeadLetterSink:
         return f"{self._topic}: partitions {leaderless} have no leader" if leaderless else None
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """See `worker.ports.DeadLetterSink`. What is put again while it is on its way is waited for, not sent again."""
+        """See `worker.ports.DeadLetterSink`. A dead letter that is still being sent is not sent again."""
         now = int(time() * 1000)
-        # One after the other: a thousand metrics of one event can each carry the same megabyte of user_id.
+        # Encoded one by one: a thousand metrics of one event can each contain the same megabyte of user_id.
         outcomes = await self._send_all(failed, dead_letter, now)
         too_large = [position for position, error in outcomes.items() if isinstance(error, MessageSizeTooLargeError)]
         pointers = []
@@ -79,7 +79,7 @@ class KafkaDeadLetterSink:
         return pointers
 
     async def _send_smaller(self, failed: Failed, now: int) -> tuple[BaseException | None, _Form]:
-        """Alone, because a neighbour in its batch may have been the large one, and if need be as a pointer."""
+        """Send it alone, since another record of its batch may be the large one; as a pointer if it is itself."""
         form: _Form
         for form in (dead_letter, pointer):
             error = (await self._send_all([failed], form, now))[0]
@@ -88,15 +88,15 @@ class KafkaDeadLetterSink:
         return error, form
 
     async def _send_all(self, failed: Sequence[Failed], form: _Form, now: int) -> dict[int, BaseException | None]:
-        """What became of each of `failed`, by position: None when it is acknowledged."""
+        """The error of each of `failed`, by position: None if it is acknowledged."""
         outcomes: dict[int, BaseException | None] = dict.fromkeys(range(len(failed)), TimeoutError("not acknowledged"))
         futures: dict[int, asyncio.Future[Any]] = {}
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 for position, item in enumerate(failed):
                     try:
-                        if (source := _source(item)) in self._under_way:
-                            futures[position] = self._under_way.pop(source)
+                        if (source := _source(item)) in self._pending:
+                            futures[position] = self._pending.pop(source)
                         else:
                             futures[position] = await self._send(form(item, self._head, now))
                     except KafkaError as error:
@@ -106,20 +106,20 @@ class KafkaDeadLetterSink:
         except TimeoutError:
             log.warning("dead letters not acknowledged in time", seconds=self._timeout_seconds)
         except asyncio.CancelledError:
-            self._remember((failed[position], future) for position, future in futures.items())
+            self._keep_pending((failed[position], future) for position, future in futures.items())
             raise
-        self._remember((failed[position], future) for position, future in futures.items() if not future.done())
+        self._keep_pending((failed[position], future) for position, future in futures.items() if not future.done())
         return outcomes | {
             position: future.exception()
             for position, future in futures.items()
             if future.done() and not future.cancelled()
         }
 
-    def _remember(self, unsettled: Iterable[tuple[Failed, asyncio.Future[Any]]]) -> None:
-        """The client takes nothing back, and delivers when it can: sent again it would be there twice."""
-        self._under_way |= {_source(item): future for item, future in unsettled}
-        while len(self._under_way) > _REMEMBERED:  # another member may have to put them, and nobody will ask here
-            del self._under_way[next(iter(self._under_way))]
+    def _keep_pending(self, unacknowledged: Iterable[tuple[Failed, asyncio.Future[Any]]]) -> None:
+        """Keep what is not acknowledged: aiokafka cannot cancel it, so sending it again could write it twice."""
+        self._pending |= {_source(item): future for item, future in unacknowledged}
+        while len(self._pending) > _MAX_PENDING:  # after a rebalance another member may write them
+            del self._pending[next(iter(self._pending))]
 
     async def _send(self, letter: EncodedDeadLetter) -> asyncio.Future[Any]:
         headers = list(self._tracing.with_trace_context(letter.headers))
@@ -130,8 +130,8 @@ class KafkaDeadLetterSink:
 
 
 def _source(failed: Failed) -> tuple[str, int, int, int, str | None]:
-    """Of what it is the dead letter: there is one for a metric of a record, or for a record."""
+    """The key of a dead letter: there is one for each failed metric of a record, or for the record."""
     record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
     metric = failed.metric if isinstance(failed, FailedMetric) else None
-    # The timestamp as well: a topic that is made again begins at offset 0.
+    # With the timestamp: a topic that is deleted and created again starts at offset 0.
     return record.topic, record.partition, record.offset, record.timestamp, metric
