@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +13,16 @@ import structlog
 from clickhouse_driver import Client
 from clickhouse_driver.errors import NetworkError
 
+from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
-from tests.unit.observability.program import run_logging_program
 from worker.observability import logs
 from worker.observability.rate_limiter import LINES_PER_KIND
 
+CONFIGURE = """
+import logging
+from worker.observability import logs
+logs.configure("INFO", "json")
+"""
 HOSTILE = "\x1b]0;title\x07\x9b2J\u202e\r\n{}"
 
 
@@ -26,6 +33,21 @@ def _restore_logging() -> Iterator[None]:
     yield
     root.handlers, root.level = before, level
     structlog.reset_defaults()
+
+
+def run_logging_program(program: str) -> list[str]:
+    """The lines on stderr of a process that configures logging and runs `program`."""
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", CONFIGURE + program],
+        capture_output=True,
+        text=True,
+        env=environment_without_settings(),
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return done.stderr.splitlines()
 
 
 def log_hostile_text(form: str) -> str:

@@ -1,4 +1,4 @@
-"""The status page in each of its states, read by a parser that is as strict as the standard."""
+"""The status page in each state, parsed as strictly as the HTML standard allows."""
 
 import re
 from base64 import b64encode
@@ -17,22 +17,22 @@ from worker.observability.status import MAX_SILENCE_SECONDS, Status, WorkerState
 _HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e\"'&{{ 7*7 }}"
 
 
-def parsed(status: Status) -> Element:
-    """The document; a single parse error fails the test."""
+def parse(status: Status) -> Element:
+    """The document; any parse error fails the test."""
     document: Element = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(render_page(status))
     return document
 
 
 def text(status: Status) -> str:
-    """What a person reads, white space made even."""
-    body = parsed(status).find("body")
+    """The visible text, with normalised white space."""
+    body = parse(status).find("body")
     assert body is not None
     return " ".join(" ".join(body.itertext()).split())
 
 
 @pytest.mark.parametrize("name", STATES)
 def test_page_of_every_state_is_valid_html_without_script(name: str) -> None:
-    document = parsed(STATES[name])
+    document = parse(STATES[name])
     assert {element.tag for element in document.iter()}.isdisjoint(
         {"script", "form", "img", "iframe", "link", "object"}
     )
@@ -52,35 +52,29 @@ def test_state_of_each_status() -> None:
     assert replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS - 0.1).state is WorkerState.RUNNING
 
 
-def test_worker_that_holds_before_it_ever_joined_is_holding_with_its_reason() -> None:
-    assert not NOT_READY.has_been_group_member
-    assert NOT_READY.state is WorkerState.HOLDING
-    said = text(NOT_READY)
-    assert WorkerState.HOLDING.value in said
-    assert NOT_READY.reasons["store"] in said
-    assert "deploy/RUNBOOK.md, “The worker holds: store”" in said
+@pytest.mark.parametrize("status", [HOLDING, NOT_READY], ids=["after joining", "before joining"])
+def test_holding_shows_the_reason_and_points_to_the_runbook(status: Status) -> None:
+    assert status.state is WorkerState.HOLDING
+    shown = text(status)
+    assert WorkerState.HOLDING.value in shown
+    assert status.reasons["store"] in shown
+    assert "deploy/RUNBOOK.md, “The worker holds: store”" in shown
 
 
 @pytest.mark.parametrize("reasons", [{}, STARTING.reasons], ids=["no reason", "only the group"])
-def test_worker_that_never_joined_and_does_not_hold_is_starting(reasons: Mapping[str, str]) -> None:
+def test_worker_that_never_joined_is_starting_unless_it_holds(reasons: Mapping[str, str]) -> None:
     status = replace(STARTING, reasons=reasons)
     assert not status.has_been_group_member
     assert status.state is WorkerState.STARTING
     assert WorkerState.STARTING.value in text(status)
 
 
-def test_holding_shows_the_reason_and_points_to_the_runbook() -> None:
-    said = text(HOLDING)
-    assert HOLDING.reasons["store"] in said
-    assert "deploy/RUNBOOK.md, “The worker holds: store”" in said
-
-
 def test_running_shows_rates_lag_and_dead_letters() -> None:
-    said = text(RUNNING)
-    assert re.search(r"events / s 12\s410", said)
-    assert re.search(r"records waiting 1\s830", said)
-    assert "oldest record waits 4 s" in said
-    assert "row_refused 17 3 min 20 s ago VIOLATED_CONSTRAINT (469) , metric cost_usd" in said
+    shown = text(RUNNING)
+    assert re.search(r"events / s 12\s410", shown)
+    assert re.search(r"records waiting 1\s830", shown)
+    assert "oldest record waits 4 s" in shown
+    assert "row_refused 17 3 min 20 s ago VIOLATED_CONSTRAINT (469) , metric cost_usd" in shown
 
 
 def test_unknown_lag_is_not_shown_as_0() -> None:
@@ -89,7 +83,7 @@ def test_unknown_lag_is_not_shown_as_0() -> None:
 
 def test_late_records_are_marked_in_both_places() -> None:
     marked = {
-        element.get("class") for element in parsed(HOLDING).iter() if element.get("class") in ("late", "oldest bad")
+        element.get("class") for element in parse(HOLDING).iter() if element.get("class") in ("late", "oldest bad")
     }
     assert marked == {"late", "oldest bad"}
     assert "oldest bad" not in render_page(RUNNING)
@@ -100,7 +94,7 @@ def test_stuck_shows_the_silence_and_points_to_the_runbook() -> None:
 
 
 def test_partitions_furthest_behind_come_first() -> None:
-    document = parsed(MANY)
+    document = parse(MANY)
     visible, folded = document.findall(".//table")[:2]
     behind = {lag.partition: lag.seconds for lag in MANY.lags}
     first = [behind[int(row.findtext("th") or "")] for row in visible.findall("tbody/tr")]
@@ -120,7 +114,7 @@ def test_foreign_text_is_escaped() -> None:
 
 
 def test_content_security_policy_allows_only_the_style_of_the_page() -> None:
-    style = parsed(STARTING).findtext(".//style") or ""
+    style = parse(STARTING).findtext(".//style") or ""
     policy = dict(HEADERS)["Content-Security-Policy"].split("; ")
     assert policy[:2] == [
         "default-src 'none'",

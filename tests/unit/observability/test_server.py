@@ -1,4 +1,4 @@
-"""Health over HTTP, on both kinds of address."""
+"""Health and the status page over HTTP."""
 
 import json
 import socket
@@ -16,9 +16,11 @@ from worker.observability import server
 from worker.observability.server import HealthApp
 from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
+HEALTHY = Status("1.2.3", "events", "workers", started=0.0, now=60.0, reasons={}, silence_seconds=0.0)
 
-def addresses() -> list[str]:
-    """Loopback, and that of IPv6 where the machine has it: containers often have not."""
+
+def loopback_addresses() -> list[str]:
+    """Of IPv4, and of IPv6 if the machine has it: many containers do not."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -35,12 +37,9 @@ def get(url: str) -> tuple[int, str]:
             return refused.code, refused.read().decode()
 
 
-WELL = Status("1.2.3", "events", "workers", started=0.0, now=60.0, reasons={}, silence_seconds=0.0)
-
-
 @contextmanager
-def served(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
-    """The address of a server that tells of `status`."""
+def serve(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
+    """The address of a server with this status."""
     listening = HealthApp(lambda: status, CollectorRegistry()).serve(host, 0)
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{listening.port}"
@@ -48,53 +47,48 @@ def served(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
         listening.close()
 
 
-@pytest.mark.parametrize("host", addresses())
-def test_answers_on_either_kind_of_address(host: str) -> None:
-    with served(WELL, host) as base:
-        assert get(f"{base}/livez")[0] == 200
-
-
-def test_is_ready_and_alive_when_all_is_well() -> None:
-    with served(WELL) as base:
+@pytest.mark.parametrize("host", loopback_addresses())
+def test_healthy_worker_is_live_and_ready(host: str) -> None:
+    with serve(HEALTHY, host) as base:
         assert [get(f"{base}/{path}")[0] for path in ("livez", "readyz", "metrics", "", "other")] == [200] * 4 + [404]
 
 
-def test_tells_why_it_is_not_ready_and_lives_all_the_same() -> None:
-    with served(replace(WELL, reasons={"store": "UNKNOWN_TABLE"})) as base:
+def test_holding_worker_is_not_ready_but_live() -> None:
+    with serve(replace(HEALTHY, reasons={"store": "UNKNOWN_TABLE"})) as base:
         status, body = get(f"{base}/readyz")
         assert (status, json.loads(body)) == (503, {"ready": False, "reasons": {"store": "UNKNOWN_TABLE"}})
         assert get(f"{base}/livez")[0] == 200
 
 
-def test_does_not_live_without_progress() -> None:
-    with served(replace(WELL, silence_seconds=MAX_SILENCE_SECONDS)) as base:
+def test_stuck_worker_is_not_live() -> None:
+    with serve(replace(HEALTHY, silence_seconds=MAX_SILENCE_SECONDS)) as base:
         assert get(f"{base}/livez")[0] == 503
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_there_changes_state(method: str) -> None:
-    with served(WELL) as base:
-        for path in ("/", "/livez", "/readyz", "/metrics"):
-            with pytest.raises(HTTPError, match="405") as refused:
-                urlopen(Request(base + path, method=method, data=b""), timeout=5)  # noqa: S310 - our own server
-            refused.value.close()
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics"])
+def test_only_get_and_head_are_allowed(method: str, path: str) -> None:
+    with serve(HEALTHY) as base:
+        with pytest.raises(HTTPError, match="405") as refused:
+            urlopen(Request(base + path, method=method, data=b""), timeout=5)  # noqa: S310 - our own server
+        refused.value.close()
 
 
-def test_a_port_that_is_taken_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
         with pytest.raises(SettingsError, match=f"HTTP_PORT={port} cannot be listened on"):
-            HealthApp(lambda: WELL, CollectorRegistry()).serve("127.0.0.1", port)
+            HealthApp(lambda: HEALTHY, CollectorRegistry()).serve("127.0.0.1", port)
 
 
-def test_nobody_is_told_of_a_client_that_says_nothing(
+def test_client_that_sends_nothing_is_disconnected_and_not_logged(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A browser connects once more than it needs; the log must stay lines of JSON."""
+    """A browser opens one connection more than it needs; the log must stay lines of JSON."""
     monkeypatch.setattr(server._QuietHandler, "timeout", 0.05)
-    with served(WELL) as url:
+    with serve(HEALTHY) as url:
         host, _, port = url.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port))) as idle:
-            assert idle.recv(1) == b"", "hung up on"
+            assert idle.recv(1) == b"", "the connection is closed"
         assert get(f"{url}/livez")[0] == 200
     assert "".join(capfd.readouterr()) == ""

@@ -1,4 +1,4 @@
-"""Spans of a batch: which there are, to whom they are linked, and what goes on to dead letters."""
+"""Spans of a batch, their links to the producers' traces, and the trace of dead letters."""
 
 import asyncio
 import subprocess
@@ -21,8 +21,8 @@ from worker.pipeline import Pipeline
 PRODUCER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-class Traced:
-    """Traces that are kept in memory."""
+class MemoryTraces:
+    """Keeps spans in memory."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -38,16 +38,16 @@ class Traced:
 
 
 @pytest.fixture
-def traced() -> Iterator[Traced]:
-    traced = Traced()
+def traced() -> Iterator[MemoryTraces]:
+    traced = MemoryTraces()
     yield traced
     traced.tracing.close()
 
 
-async def test_a_batch_is_linked_to_its_producers_and_has_its_writes_and_dead_letters_inside(traced: Traced) -> None:
-    async with rig(MemoryStore(refuses=lambda row: row.metric == "guilty")) as worker:
+async def test_batch_links_to_its_producers_and_contains_writes_and_dead_letters(traced: MemoryTraces) -> None:
+    async with rig(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
         headers = (("traceparent", PRODUCER.encode()), ("other", b"x"))
-        records = [record(event(metrics={"good": 1, "guilty": 2}), offset=at, headers=headers) for at in range(3)]
+        records = [record(event(metrics={"good": 1, "refused": 2}), offset=at, headers=headers) for at in range(3)]
         await traced.pipeline(worker).process([*records, record(b"{", offset=3)])
     (batch,), (write,), (letters,) = map(traced.spans, ("batch", "write", "dead-letter"))
     (link,) = batch.links
@@ -61,7 +61,7 @@ async def test_a_batch_is_linked_to_its_producers_and_has_its_writes_and_dead_le
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"00-0-0-0", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
-async def test_a_header_that_names_no_trace_is_no_link(traced: Traced, value: bytes) -> None:
+async def test_invalid_traceparent_is_no_link(traced: MemoryTraces, value: bytes) -> None:
     async with rig() as worker:
         await traced.pipeline(worker).process(
             [record(event(), headers=(("traceparent", value), ("traceparent", None)))]
@@ -69,7 +69,7 @@ async def test_a_header_that_names_no_trace_is_no_link(traced: Traced, value: by
     assert traced.spans("batch")[0].links == ()
 
 
-async def test_there_are_so_many_links_at_most(traced: Traced) -> None:
+async def test_number_of_links_is_bounded(traced: MemoryTraces) -> None:
     names = [f"00-{number:032x}-{number:016x}-01".encode() for number in range(1, 500)]
     async with rig() as worker:
         records = [record(event(), offset=at, headers=(("traceparent", name),)) for at, name in enumerate(names)]
@@ -77,7 +77,7 @@ async def test_there_are_so_many_links_at_most(traced: Traced) -> None:
     assert len(traced.spans("batch")[0].links) == 128
 
 
-async def test_a_batch_that_is_dropped_ends_its_spans_as_errors(traced: Traced) -> None:
+async def test_spans_of_a_dropped_batch_end(traced: MemoryTraces) -> None:
     async with rig() as worker:
         worker.dead_letters.fail_writes(*[None] * 1_000)
         waits = asyncio.Event()
@@ -97,7 +97,7 @@ async def test_a_batch_that_is_dropped_ends_its_spans_as_errors(traced: Traced) 
     assert [len(traced.spans(name)) for name in ("batch", "dead-letter")] == [1, 1]
 
 
-def test_a_dead_letter_goes_on_with_the_trace_of_its_record_or_else_of_its_failure(traced: Traced) -> None:
+def test_dead_letter_has_the_trace_of_its_record_or_else_of_its_failure(traced: MemoryTraces) -> None:
     own = [("traceparent", PRODUCER.encode()), ("dlq.kind", b"event")]
     with traced.tracing.span("dead-letter"):
         assert traced.tracing.with_trace_context(own) == own
@@ -109,7 +109,7 @@ def test_a_dead_letter_goes_on_with_the_trace_of_its_record_or_else_of_its_failu
     assert span.status.status_code is StatusCode.UNSET
 
 
-def test_off_nothing_is_loaded_and_headers_stay() -> None:
+def test_tracing_that_is_off_loads_nothing_and_keeps_headers() -> None:
     assert create_tracing(enabled=False, version="1") is NO_TRACING
     headers = [("dlq.kind", b"event")]
     assert NO_TRACING.with_trace_context(headers) is headers
