@@ -1,155 +1,133 @@
-"""The inbox on a real broker: what it hands out, what it commits, and what it does not."""
+"""The event source on a real broker: which records it returns, what it commits, and its lag."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from time import time
 
 import pytest
 
 from deploy.local.broker import KafkaServer
+from tests.support.event_sources import EventSources, open_event_sources, poll_records, wait_until_member
 from tests.support.hostile import send_corrupt, send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError
-from worker.core.model import Record, UnreadableRecord
+from worker.core.model import UnreadableRecord
 from worker.kafka.authorization import AclOperation, RequiredAcl
 from worker.kafka.connection import KafkaTarget, require_acls, require_topics
 from worker.kafka.event_source import KafkaEventSource
-from worker.kafka.membership import GroupPolicy
-from worker.observability.telemetry import Telemetry
 from worker.ports import Partition
 
-OpenInbox = Callable[[str], Awaitable[KafkaEventSource]]
-
-
-class Listener:
-    """Counts what it is told."""
-
-    def __init__(self) -> None:
-        self.revokes = 0
-
-    async def on_revoke(self) -> None:
-        self.revokes += 1
+OpenSource = Callable[[str], Awaitable[KafkaEventSource]]
 
 
 @pytest.fixture
-async def inboxes(broker: KafkaServer, topics: Topics) -> AsyncIterator[OpenInbox]:
-    opened: list[KafkaEventSource] = []
-
-    async def open_inbox(group: str) -> KafkaEventSource:
-        policy = GroupPolicy(group, session_timeout_seconds=2.0, rebalance_timeout_seconds=5.0)
-        inbox = KafkaEventSource(KafkaTarget(broker.bootstrap_servers), topics.events, policy, Telemetry())
-        opened.append(inbox)
-        await inbox.start()
-        inbox.subscribe(Listener())
-        return inbox
-
-    yield open_inbox
-    await asyncio.gather(*(inbox.stop() for inbox in opened))
+async def sources() -> AsyncIterator[EventSources]:
+    async with open_event_sources() as sources:
+        yield sources
 
 
-async def take(inbox: KafkaEventSource, count: int) -> list[Record]:
-    records: list[Record] = []
-    async with asyncio.timeout(20):
-        while len(records) < count:
-            records += await inbox.poll(count - len(records), 0.5)
-    return records
+@pytest.fixture
+def open_source(broker: KafkaServer, topics: Topics, sources: EventSources) -> OpenSource:
+    """Opens an event source of the test's topic for a group."""
+    return partial(sources.open, broker.bootstrap_servers, topics.events)
 
 
-async def test_hands_out_every_record_from_the_first_on(
-    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
+async def test_new_group_reads_from_the_first_record(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
 ) -> None:
     await send(broker.bootstrap_servers, topics.events, [b"%d" % number for number in range(50)] + [None])
-    inbox = await inboxes(fresh_name("group"))
-    records = await take(inbox, 51)
+    source = await open_source(fresh_name("group"))
+    records = await poll_records(source, 51)
     assert sorted(record.value or b"" for record in records) == sorted([b"%d" % number for number in range(50)] + [b""])
-    assert inbox.is_group_member()
+    assert source.is_group_member()
 
 
-async def test_goes_on_after_what_was_committed(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
+async def test_group_continues_after_its_committed_offset(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
+) -> None:
     group = fresh_name("group")
     await send(broker.bootstrap_servers, topics.events, [b"0", b"1", b"2", b"3"], partition=1)
-    first = await inboxes(group)
-    await take(first, 4)
+    first = await open_source(group)
+    await poll_records(first, 4)
     assert await first.commit({Partition(topics.events, 1): 3})
     await first.stop()
-    second = await inboxes(group)
-    assert [record.offset for record in await take(second, 1)] == [3]
+    second = await open_source(group)
+    assert [record.offset for record in await poll_records(second, 1)] == [3]
     assert await committed(broker.bootstrap_servers, topics.events, group, 4) == {0: None, 1: 3, 2: None, 3: None}
 
 
-def lag_of(inbox: KafkaEventSource) -> dict[int, tuple[int, float]]:
-    return {lag.partition: (lag.records, lag.seconds) for lag in inbox.lag}
+def lag_of(source: KafkaEventSource) -> dict[int, tuple[int, float]]:
+    return {lag.partition: (lag.records, lag.seconds) for lag in source.lag}
 
 
-async def test_lag_is_what_is_not_committed_and_the_age_of_its_oldest_record(
-    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
+async def test_lag_is_the_uncommitted_records_and_the_age_of_the_oldest(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
 ) -> None:
     an_hour_ago = int((time() - 3600) * 1000)
     await send(broker.bootstrap_servers, topics.events, [b"0"], partition=1, timestamps=[an_hour_ago])
     await send(broker.bootstrap_servers, topics.events, [b"1", b"2"], partition=1)
-    inbox = await inboxes(fresh_name("group"))
+    source = await open_source(fresh_name("group"))
     for _ in range(3):
-        await take(inbox, 1)  # what one poll brings is committed together, and is one note
-    records, seconds = lag_of(inbox)[1]
+        await poll_records(source, 1)  # the lag has one entry per poll
+    records, seconds = lag_of(source)[1]
     assert records == 3
     assert 3600 <= seconds < 3660
-    assert await inbox.commit({Partition(topics.events, 1): 1})
-    records, seconds = lag_of(inbox)[1]
+    assert await source.commit({Partition(topics.events, 1): 1})
+    records, seconds = lag_of(source)[1]
     assert records == 2
     assert 0 <= seconds < 60
-    assert await inbox.commit({Partition(topics.events, 1): 3})
-    assert lag_of(inbox)[1] == (0, 0.0)
+    assert await source.commit({Partition(topics.events, 1): 3})
+    assert lag_of(source)[1] == (0, 0.0)
 
 
-async def test_lag_grows_while_nothing_is_taken(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
-    inbox = await inboxes(fresh_name("group"))
-    while not inbox.is_group_member():
-        await inbox.poll(1, 0.2)
-    await inbox.pause()
+async def test_lag_grows_while_paused(broker: KafkaServer, topics: Topics, open_source: OpenSource) -> None:
+    source = await open_source(fresh_name("group"))
+    await wait_until_member(source)
+    await source.pause()
     for number in range(3):
         await send(broker.bootstrap_servers, topics.events, [b"%d" % number], partition=2)
     async with asyncio.timeout(30):
-        while not (lag := lag_of(inbox).get(2)) or lag[0] < 3 or lag[1] <= 0.2:
-            await inbox.pause()
+        while not (lag := lag_of(source).get(2)) or lag[0] < 3 or lag[1] <= 0.2:
+            await source.pause()
             await asyncio.sleep(0.1)
     assert lag[0] == 3
 
 
-async def test_does_not_commit_what_it_does_not_own(broker: KafkaServer, topics: Topics, inboxes: OpenInbox) -> None:
+async def test_partitions_of_others_are_not_committed(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
+) -> None:
     group = fresh_name("group")
     await send(broker.bootstrap_servers, topics.events, [b"0"])
-    inbox = await inboxes(group)
-    await take(inbox, 1)
-    assert not await inbox.commit({Partition(topics.events, 17): 1})
-    assert not await inbox.commit({})
+    source = await open_source(group)
+    await poll_records(source, 1)
+    assert not await source.commit({Partition(topics.events, 17): 1})
+    assert not await source.commit({})
 
 
-async def test_idle_takes_nothing_and_resume_takes_it_up(
-    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
+async def test_pause_reads_nothing_and_resume_reads_it(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
 ) -> None:
-    inbox = await inboxes(fresh_name("group"))
-    while not inbox.is_group_member():
-        await inbox.poll(1, 0.2)
-    await inbox.pause()
+    source = await open_source(fresh_name("group"))
+    await wait_until_member(source)
+    await source.pause()
     await send(broker.bootstrap_servers, topics.events, [b"%d" % number for number in range(20)])
     for _ in range(5):
-        await inbox.pause()
-    inbox.resume()
-    assert len(await take(inbox, 20)) == 20
+        await source.pause()
+    source.resume()
+    assert len(await poll_records(source, 20)) == 20
 
 
-async def test_records_that_cannot_be_parsed_are_stepped_over(
-    broker: KafkaServer, topics: Topics, inboxes: OpenInbox
-) -> None:
+async def test_unparsable_records_are_skipped(broker: KafkaServer, topics: Topics, open_source: OpenSource) -> None:
     good = [b"%d" % number for number in range(20)]
     await send(broker.bootstrap_servers, topics.events, [b"before"], partition=2)
     bad = 1 + await send_unreadable(broker.bootstrap_servers, topics.events, 2, good)
     await send(broker.bootstrap_servers, topics.events, [b"elsewhere"], partition=0)
     await send(broker.bootstrap_servers, topics.events, [b"after"], partition=2)
-    inbox = await inboxes(fresh_name("group"))
-    records = await take(inbox, 24)
-    # aiokafka parses a batch from its beginning: what follows the bad record in its batch is out of reach too.
+    source = await open_source(fresh_name("group"))
+    records = await poll_records(source, 24)
+    # aiokafka parses a batch from its start: the records after the bad one in its batch are lost too.
     unreadable = [record.offset for record in records if isinstance(record, UnreadableRecord)]
     assert unreadable == list(range(bad, 22))
     assert [record.offset for record in records if record.partition == 2] == list(range(23))
@@ -157,41 +135,37 @@ async def test_records_that_cannot_be_parsed_are_stepped_over(
 
 
 @pytest.mark.parametrize("codec", range(5), ids=["plain", "gzip", "snappy", "lz4", "zstd"])
-async def test_batches_that_cannot_be_unpacked_are_stepped_over(
-    broker: KafkaServer, topics: Topics, inboxes: OpenInbox, codec: int
+async def test_batches_that_cannot_be_decompressed_are_skipped(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource, codec: int
 ) -> None:
-    """Apache Kafka refuses to store them; a broker that does not look inside hands them out."""
+    """Apache Kafka refuses to store them; a broker that does not decompress batches stores them."""
     await send(broker.bootstrap_servers, topics.events, [b"before"], partition=2)
     stored = await send_corrupt(broker.bootstrap_servers, topics.events, 2, 3, codec, b"\xff garbage" * 9)
     assert stored != broker.validates_batches
     await send(broker.bootstrap_servers, topics.events, [b"after"], partition=2)
-    records = await take(await inboxes(fresh_name("group")), 5 if stored else 2)
+    records = await poll_records(await open_source(fresh_name("group")), 5 if stored else 2)
     assert [record.offset for record in records] == list(range(len(records)))
     assert [isinstance(record, UnreadableRecord) for record in records[1:-1]] == [True] * 3 * stored
     assert (records[0].value, records[-1].value) == (b"before", b"after")
 
 
-async def test_a_client_that_has_stopped_fetching_is_not_taken_for_an_empty_topic(inboxes: OpenInbox) -> None:
-    inbox = await inboxes(fresh_name("group"))
-    while not inbox.is_group_member():
-        await inbox.poll(1, 0.2)
-    fetching = inbox._consumer._fetcher.error_future
-    fetching.cancel()
-    await asyncio.gather(fetching, return_exceptions=True)
+async def test_client_that_stopped_fetching_is_an_error(open_source: OpenSource) -> None:
+    source = await open_source(fresh_name("group"))
+    await wait_until_member(source)
+    fetch_task = source._consumer._fetcher.error_future
+    fetch_task.cancel()
+    await asyncio.gather(fetch_task, return_exceptions=True)
     with pytest.raises(DependencyError, match="stopped fetching"):
-        await inbox.poll(1, 0.2)
+        await source.poll(1, 0.2)
 
 
-async def test_a_member_whose_coordinator_is_silent_is_not_said_to_be_well(inboxes: OpenInbox) -> None:
-    inbox = await inboxes(fresh_name("group"))
-    async with asyncio.timeout(20):
-        while not inbox.is_group_member():
-            await inbox.poll(1, 0.2)
-        inbox._consumer._coordinator.coordinator_dead()  # what aiokafka does when a heartbeat has no answer
-        assert not inbox.is_group_member()
-        while not inbox.is_group_member():
-            await inbox.poll(1, 0.2)
-    assert inbox.has_been_group_member
+async def test_member_without_a_coordinator_is_not_reported_as_member(open_source: OpenSource) -> None:
+    source = await open_source(fresh_name("group"))
+    await wait_until_member(source)
+    source._consumer._coordinator.coordinator_dead()  # as aiokafka does when a heartbeat has no answer
+    assert not source.is_group_member()
+    await wait_until_member(source)
+    assert source.has_been_group_member
 
 
 async def test_missing_topics_are_named(broker: KafkaServer, topics: Topics) -> None:
@@ -204,16 +178,14 @@ async def test_missing_topics_are_named(broker: KafkaServer, topics: Topics) -> 
         await require_topics(target, ["absent-1", topics.events, "absent-2"])
 
 
-async def test_asking_for_rights_creates_no_topic_and_refuses_nobody_without_acls(
-    broker: KafkaServer, topics: Topics
-) -> None:
+async def test_acl_check_creates_no_topic_and_passes_without_acls(broker: KafkaServer, topics: Topics) -> None:
     target = KafkaTarget(broker.bootstrap_servers)
-    needs = [RequiredAcl(AclOperation.READ, topics.events, "A"), RequiredAcl(AclOperation.WRITE, "absent-3", "B")]
-    await require_acls(target, needs, [RequiredAcl(AclOperation.READ, fresh_name("group"), "C")])
+    acls = [RequiredAcl(AclOperation.READ, topics.events, "A"), RequiredAcl(AclOperation.WRITE, "absent-3", "B")]
+    await require_acls(target, acls, [RequiredAcl(AclOperation.READ, fresh_name("group"), "C")])
     with pytest.raises(DependencyError, match="absent-3 does not exist"):
         await require_topics(target, ["absent-3"])
 
 
-async def test_a_broker_that_is_away_is_named() -> None:
+async def test_unreachable_broker_is_named() -> None:
     with pytest.raises(DependencyError, match="KAFKA_BOOTSTRAP_SERVERS"):
         await require_topics(KafkaTarget("127.0.0.1:1"), ["any"])

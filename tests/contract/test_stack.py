@@ -1,4 +1,4 @@
-"""What the local stack promises: both servers as their clients see them, and no process left behind."""
+"""The local stack: both servers as their clients see them, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from clickhouse_driver import Client
 
 from deploy.local.process import REPOSITORY, Process, ProcessFailedError
@@ -42,9 +41,7 @@ async def consume(bootstrap_servers: str, topic: str, count: int) -> list[bytes 
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "snappy", "lz4", "zstd"])
-async def test_records_go_through_with_every_compression(
-    broker: KafkaServer, topics: Topics, compression: str | None
-) -> None:
+async def test_every_compression_can_be_read_back(broker: KafkaServer, topics: Topics, compression: str | None) -> None:
     values = [f"value {number} {'x' * 200}".encode() for number in range(20)]
     producer = AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap_servers, compression_type=compression, acks="all", linger_ms=20
@@ -58,51 +55,7 @@ async def test_records_go_through_with_every_compression(
     assert await consume(broker.bootstrap_servers, topics.events, len(values)) == values
 
 
-async def test_topics_have_the_partitions_that_were_asked_for(broker: KafkaServer, topics: Topics) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
-    await admin.start()
-    try:
-        described = await admin.describe_topics([topics.events, topics.dead_letters])
-    finally:
-        await admin.close()
-
-    assert {topic["topic"]: len(topic["partitions"]) for topic in described} == {
-        topics.events: 4,
-        topics.dead_letters: 1,
-    }
-
-
-async def test_a_group_goes_on_where_it_committed(broker: KafkaServer, topics: Topics) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)
-    await producer.start()
-    for value in (b"first", b"second"):
-        await producer.send_and_wait(topics.events, value, partition=2)
-    await producer.stop()
-    group = fresh_name("group")
-
-    seen = []
-    for _ in range(2):
-        consumer = AIOKafkaConsumer(
-            topics.events,
-            bootstrap_servers=broker.bootstrap_servers,
-            group_id=group,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            session_timeout_ms=1000,  # Tansu holds a join up for about half of it
-            heartbeat_interval_ms=300,
-        )
-        await consumer.start()
-        try:
-            record = await asyncio.wait_for(consumer.getone(), 30)
-            await consumer.commit({TopicPartition(record.topic, record.partition): record.offset + 1})
-            seen.append(record.value)
-        finally:
-            await consumer.stop()
-
-    assert seen == [b"first", b"second"]
-
-
-async def test_an_idempotent_producer(broker: KafkaServer, topics: Topics, request: pytest.FixtureRequest) -> None:
+async def test_idempotent_producer(broker: KafkaServer, topics: Topics, request: pytest.FixtureRequest) -> None:
     if not broker.idempotence:
         request.applymarker(pytest.mark.xfail(strict=True, reason="Tansu has none: see deploy/local/README.md"))
     producer = AIOKafkaProducer(
@@ -116,7 +69,7 @@ async def test_an_idempotent_producer(broker: KafkaServer, topics: Topics, reque
         await producer.stop()
 
 
-def test_a_broker_that_is_killed_comes_back_on_the_same_port(new_broker: NewBroker, tmp_path: Path) -> None:
+def test_killed_broker_restarts_on_the_same_port(new_broker: NewBroker, tmp_path: Path) -> None:
     with new_broker(tmp_path) as broker:
         address = broker.bootstrap_servers
         broker.kill()
@@ -128,7 +81,7 @@ def test_a_broker_that_is_killed_comes_back_on_the_same_port(new_broker: NewBrok
 # Processes
 
 
-def test_a_child_that_ends_early_says_what_it_wrote(tmp_path: Path) -> None:
+def test_error_of_a_child_that_exits_early_has_its_output(tmp_path: Path) -> None:
     process = Process("child", [sys.executable, "-c", "print('out of luck')"], tmp_path / "log")
 
     with pytest.raises(ProcessFailedError, match="out of luck"):
@@ -136,7 +89,7 @@ def test_a_child_that_ends_early_says_what_it_wrote(tmp_path: Path) -> None:
     assert not process.running
 
 
-def test_a_child_that_is_never_ready_is_killed(tmp_path: Path) -> None:
+def test_child_that_is_never_ready_is_killed(tmp_path: Path) -> None:
     name = fresh_name("child")
     process = Process("child", [sys.executable, "-c", "import time; time.sleep(600)", name], tmp_path / "log")
 
@@ -145,12 +98,12 @@ def test_a_child_that_is_never_ready_is_killed(tmp_path: Path) -> None:
     assert processes_naming(name) == []
 
 
-def test_a_child_that_is_deaf_to_sigterm_is_killed(tmp_path: Path) -> None:
+def test_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     name = fresh_name("child")
-    deaf = (
+    program = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
-    process = Process("child", [sys.executable, "-c", deaf, name], tmp_path / "log")
+    process = Process("child", [sys.executable, "-c", program, name], tmp_path / "log")
     process.start(lambda output: "up" in output or None)
 
     process.stop(timeout_seconds=0.3)
@@ -173,7 +126,7 @@ def test_a_child_whose_watchdog_is_killed_is_killed_too(tmp_path: Path) -> None:
 # The stack
 
 
-async def test_a_stack_in_an_event_loop(new_broker: NewBroker, tmp_path: Path) -> None:
+async def test_stack_runs_in_an_event_loop(new_broker: NewBroker, tmp_path: Path) -> None:
     async with Stack(tmp_path, broker=new_broker(tmp_path), partitions=2, database="elsewhere", migrate=False) as stack:
         environment = stack.environment()
         producer = AIOKafkaProducer(bootstrap_servers=environment["KAFKA_BOOTSTRAP_SERVERS"])
@@ -189,7 +142,7 @@ async def test_a_stack_in_an_event_loop(new_broker: NewBroker, tmp_path: Path) -
     assert not stack.engine.process.running
 
 
-def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> None:
+def test_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> None:
     with Stack(tmp_path) as first, first.engine.client(first.database) as client:
         client.execute("TRUNCATE TABLE execution_metrics_migrations")
         client.execute(
@@ -204,7 +157,7 @@ def test_a_stack_that_cannot_migrate_leaves_nothing_running(tmp_path: Path) -> N
     assert not stack.engine.process.running
 
 
-def test_what_is_exported_for_another_worker_changes_nothing(
+def test_exported_settings_do_not_change_the_worker_of_the_stack(
     new_broker: NewBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOG_LEVEL", "no such level")
@@ -230,7 +183,7 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def servers_of(environment: dict[str, str]) -> list[str]:
+def server_processes(environment: dict[str, str]) -> list[str]:
     return [
         *processes_naming(f"tcp://{environment['KAFKA_BOOTSTRAP_SERVERS']}"),
         *processes_naming(f"--port {environment['CLICKHOUSE_PORT']}"),
@@ -260,18 +213,18 @@ def test_up_exports_its_environment_and_leaves_nothing(
         environment["CLICKHOUSE_HOST"], int(environment["CLICKHOUSE_PORT"]), environment["CLICKHOUSE_DATABASE"]
     ) as client:
         assert client.execute("EXISTS TABLE execution_metrics") == [(1,)]
-    assert len(servers_of(environment)) == 4  # each with its watchdog
+    assert len(server_processes(environment)) == 4  # each with its watchdog
 
     up.send_signal(stop_signal)
 
     assert up.wait(20) == 0
-    assert servers_of(environment) == []
+    assert server_processes(environment) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_up_that_is_killed_leaves_no_process(up: subprocess.Popen[str]) -> None:
+def test_killed_up_leaves_no_process(up: subprocess.Popen[str]) -> None:
     environment = exported_by(up)
 
     up.kill()
 
-    wait_until(lambda: servers_of(environment) == [], "both servers are gone")
+    wait_until(lambda: server_processes(environment) == [], "both servers are gone")

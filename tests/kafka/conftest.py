@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.local.environment import environment_without_settings
 from tests.integration.conftest import environment, not_negative, start_worker
-from tests.kafka.loaded import Loaded
+from tests.kafka.workload import Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clickhouse_driver import Client
+
+    RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 __all__ = ["environment", "not_negative", "start_worker"]  # fixtures
 
+_COMMAND_SECONDS = 60
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Fail rather than skip, when these tests are asked for with another broker."""
+    """Fail rather than skip when these tests are run with another broker."""
     if config.getoption("broker") != "kafka" and any("tests/kafka/" in item.nodeid for item in items):
         raise pytest.UsageError("tests/kafka needs Apache Kafka: use `make test-kafka`, or pytest --broker kafka")
 
 
 @pytest.fixture
-def loaded(environment: dict[str, str], clickhouse: Client) -> Loaded:
-    """Puts events onto the test's topic, and says what has become of them."""
-    return Loaded(environment, clickhouse)
+def workload(environment: dict[str, str], clickhouse: Client) -> Workload:
+    """Sends events to the test's topic, and counts what has become of them."""
+    return Workload(environment, clickhouse)
+
+
+@pytest.fixture
+def run_command(environment: dict[str, str]) -> RunCommand:
+    """Runs `python -m worker COMMAND…` with changes to the environment."""
+
+    def run(*command: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "worker", *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=environment_without_settings() | environment | changes,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+
+    return run

@@ -1,4 +1,4 @@
-"""Dead letters are stored once, though the answer of the broker is lost and they are sent again."""
+"""Dead letters are stored once, even if the answer of the broker is lost and they are sent again."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from deploy.local.apache_kafka.listener import Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import create_topics
 from tests.integration.conftest import StartWorker
-from tests.kafka.loaded import Loaded
+from tests.kafka.workload import Workload
 from tests.support.events import event, read
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
@@ -28,15 +28,17 @@ NO_PRODUCER = -1
 
 
 @pytest.mark.parametrize(("idempotent", "stored"), [(True, 2), (False, 3)])
-async def test_a_lost_answer_leaves_one_dead_letter(tmp_path: Path, idempotent: bool, stored: int) -> None:
-    door = Listener("PROXIED")
-    async with FaultProxy(door.port) as proxy:
-        door.advertised_port = proxy.port
-        with ApacheKafka(tmp_path, listeners=[door]) as broker:
+async def test_lost_answer_leaves_one_dead_letter_with_idempotence(
+    tmp_path: Path, idempotent: bool, stored: int
+) -> None:
+    listener = Listener("PROXIED")
+    async with FaultProxy(listener.port) as proxy:
+        listener.advertised_port = proxy.port
+        with ApacheKafka(tmp_path, listeners=[listener]) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
             async with open_producer(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
                 dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=20.0)
-                await dead_letters.write([REFUSED])  # now it has its connection, and only asks to produce
+                await dead_letters.write([REFUSED])  # opens the connection, which then has only produce requests
                 proxy.lose_answer_after(1)
                 await dead_letters.write([REFUSED])
             assert proxy.cuts
@@ -44,19 +46,19 @@ async def test_a_lost_answer_leaves_one_dead_letter(tmp_path: Path, idempotent: 
 
 
 @pytest.mark.usefixtures("not_negative")
-async def test_the_worker_writes_dead_letters_as_an_idempotent_producer(
-    broker: ApacheKafka, start_worker: StartWorker, loaded: Loaded, environment: dict[str, str]
+async def test_worker_writes_dead_letters_as_an_idempotent_producer(
+    broker: ApacheKafka, start_worker: StartWorker, workload: Workload, environment: dict[str, str]
 ) -> None:
     assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "true"
     start_worker()
-    await send(loaded.servers, loaded.topic, [b"garbage"] * 10)
-    wait_until(lambda: sum(1 for _ in producers(broker, loaded.dlq_topic)) > 0, "dead letters are on disk")
-    assert await size(loaded.servers, loaded.dlq_topic) == 10
-    assert NO_PRODUCER not in producers(broker, loaded.dlq_topic)
-    assert set(producers(broker, loaded.topic)) == {NO_PRODUCER}, "an ordinary producer is told apart"
+    await send(workload.servers, workload.topic, [b"garbage"] * 10)
+    wait_until(lambda: sum(1 for _ in producer_ids(broker, workload.dlq_topic)) > 0, "dead letters are on disk")
+    assert await size(workload.servers, workload.dlq_topic) == 10
+    assert NO_PRODUCER not in producer_ids(broker, workload.dlq_topic)
+    assert set(producer_ids(broker, workload.topic)) == {NO_PRODUCER}, "an ordinary producer has no id"
 
 
-def producers(broker: ApacheKafka, topic: str) -> Iterator[int]:
+def producer_ids(broker: ApacheKafka, topic: str) -> Iterator[int]:
     """The producer id of each batch of records, as the broker keeps them."""
     for segment in sorted(broker.data.glob(f"{topic}-*/*.log")):
         assert re.fullmatch(r"\d{20}\.log", segment.name)

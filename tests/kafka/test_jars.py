@@ -1,4 +1,4 @@
-"""What the command says when it cannot have an Apache Kafka."""
+"""The errors of the command that fetches Apache Kafka."""
 
 import shutil
 import subprocess
@@ -11,11 +11,11 @@ from deploy.local.apache_kafka import jars
 from deploy.local.apache_kafka.jars import KafkaMissingError
 
 
-@pytest.mark.parametrize(("there", "missing"), [([], "java is not installed"), (["java"], "mvn is not installed")])
-def test_what_is_missing_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], missing: str
+@pytest.mark.parametrize(("installed", "missing"), [([], "java is not installed"), (["java"], "mvn is not installed")])
+def test_missing_program_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: list[str], missing: str
 ) -> None:
-    for name in there:
+    for name in installed:
         (tmp_path / name).symlink_to(shutil.which(name) or "")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(jars, "CACHE", tmp_path / "cache")
@@ -23,7 +23,7 @@ def test_what_is_missing_is_named(
         jars.ensure_jars()
 
 
-def test_the_command_fails_and_does_not_skip(tmp_path: Path) -> None:
+def test_missing_java_fails_the_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "deploy.local.apache_kafka", "fetch"],
         capture_output=True,
@@ -36,7 +36,7 @@ def test_the_command_fails_and_does_not_skip(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jars_with_other_checksums_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / jars.kafka_version()
     shutil.copytree(jars.ensure_jars(), folder)
     monkeypatch.setattr(jars, "CACHE", tmp_path)
@@ -47,7 +47,7 @@ def test_a_jar_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch
         jars.ensure_jars()
 
 
-def test_an_old_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = tmp_path / "java"
     old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_392\"' >&2\n")
     old.chmod(0o755)

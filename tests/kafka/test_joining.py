@@ -1,4 +1,4 @@
-"""A worker that is told to stop in the middle of joining; Tansu's group is stuck for good after it."""
+"""A worker that stops while it joins. (On Tansu the group is then stuck for ever.)"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import StartWorker
 
 
-def test_a_member_that_stops_while_it_joins_does_not_hold_the_group_up(start_worker: StartWorker) -> None:
+def test_member_that_stops_while_joining_does_not_block_the_group(start_worker: StartWorker) -> None:
     first = start_worker()
     wait_until(lambda: not first.readiness(), "the first is a member", 30.0)
     joining = start_worker()

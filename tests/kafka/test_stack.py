@@ -1,4 +1,4 @@
-"""The local stack on Apache Kafka: what it holds outlives it."""
+"""The local stack on Apache Kafka keeps its topics."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.support.local import exported_by, processes_naming, wait_until
 from tests.support.topic import read, send
 
 
-def test_a_stack_goes_on_with_its_topics(tmp_path: Path) -> None:
+def test_restarted_stack_has_its_topics(tmp_path: Path) -> None:
     values = [b"first", b"second"]
     for number, value in enumerate(values):
         with Stack(tmp_path, broker=ApacheKafka(tmp_path)) as stack:
@@ -27,7 +27,7 @@ def test_a_stack_goes_on_with_its_topics(tmp_path: Path) -> None:
             assert [record.value for record in found] == values[: number + 1]
 
 
-def test_the_books_of_the_demo_balance(tmp_path: Path) -> None:
+def test_demo_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "deploy.local", "demo", "--broker", "kafka", "--count", "2000", "--json"],
         capture_output=True,
@@ -42,7 +42,7 @@ def test_the_books_of_the_demo_balance(tmp_path: Path) -> None:
     assert (books["lost"], books["duplicates"], books["wrong"], books["uncommitted"]) == (0, 0, 0, 0)
 
 
-def test_up_takes_it_and_leaves_nothing(tmp_path: Path) -> None:
+def test_up_runs_it_and_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "deploy.local", "up", "--broker", "kafka"],
         stdout=subprocess.PIPE,

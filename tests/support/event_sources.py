@@ -1,0 +1,65 @@
+"""Event sources of a test: opened on a real broker, read, and stopped after the test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from worker.core.model import Record
+from worker.kafka.connection import KafkaTarget
+from worker.kafka.event_source import KafkaEventSource
+from worker.kafka.membership import GroupPolicy
+from worker.observability.telemetry import Telemetry
+
+
+class IgnoreRevokes:
+    """A `RevokeListener` with nothing in flight."""
+
+    async def on_revoke(self) -> None:
+        pass
+
+
+class EventSources:
+    """Opens event sources that join their group."""
+
+    def __init__(self) -> None:
+        self._opened: list[KafkaEventSource] = []
+
+    async def open(
+        self, servers: str, topic: str, group: str, *, session_seconds: float = 2.0, rebalance_seconds: float = 5.0
+    ) -> KafkaEventSource:
+        policy = GroupPolicy(
+            group, session_timeout_seconds=session_seconds, rebalance_timeout_seconds=rebalance_seconds
+        )
+        source = KafkaEventSource(KafkaTarget(servers), topic, policy, Telemetry())
+        self._opened.append(source)
+        await source.start()
+        source.subscribe(IgnoreRevokes())
+        return source
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(source.stop() for source in self._opened))
+
+
+@asynccontextmanager
+async def open_event_sources() -> AsyncIterator[EventSources]:
+    sources = EventSources()
+    try:
+        yield sources
+    finally:
+        await sources.stop()
+
+
+async def poll_records(source: KafkaEventSource, count: int) -> list[Record]:
+    """Poll until there are so many records."""
+    records: list[Record] = []
+    async with asyncio.timeout(20):
+        while len(records) < count:
+            records += await source.poll(count - len(records), 0.5)
+    return records
+
+
+async def wait_until_member(source: KafkaEventSource) -> None:
+    """Poll until the event source is a member of its group."""
+    async with asyncio.timeout(20):
+        while not source.is_group_member():
+            await source.poll(1, 0.2)
