@@ -1,4 +1,4 @@
-"""A Chromium without a window that looks at pages as people do: no script runs, nothing but the page is loaded."""
+"""A headless Chromium that renders pages; it runs no scripts and loads nothing but the page."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCALE = 2
-"""Pixels of a picture to one of CSS, in each direction: a stroke of a letter is wide enough to show its full colour."""
+"""Device pixels per CSS pixel: the strokes of letters are then wide enough to have their full colour."""
 _SECONDS = 60.0
 _OPTIONS = (
     "--headless=new",
-    "--no-sandbox",  # where this runs as root or in a container there is none; it looks at our own page alone
+    "--no-sandbox",  # a sandbox does not work as root or in a container; this opens only our own page
     "--disable-gpu",
     "--hide-scrollbars",
     "--disable-dev-shm-usage",
@@ -35,7 +35,7 @@ _OPTIONS = (
     f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {LOOPBACK}",
     "--remote-debugging-port=0",
 )
-# DevTools may run this although the page may run nothing.
+# DevTools may run this although the page may run no script.
 _TEXTS = """(() => {
   const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; node = walker.nextNode();) {
@@ -59,11 +59,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Text:
-    """Some text that has a place on the page.
+    """Some text on the page.
 
     Attributes:
-        boxes: left, top, right, bottom of each of its lines, in pixels of CSS.
-        column: the table and the column of numbers that it stands in.
+        boxes: left, top, right, bottom of each of its lines, in CSS pixels.
+        column: the index of its table and of its column, if that is a column of numbers.
     """
 
     text: str
@@ -72,12 +72,12 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What there is to see of a page: all of it, however long it is.
+class Rendering:
+    """A rendered page, in its full length.
 
     Attributes:
-        width: of what there is, which is more than that of the window when something overflows.
-        requested: every address that the browser asked for.
+        width: of the content, in CSS pixels; more than that of the window if something overflows.
+        requested: every address that the browser requested.
     """
 
     picture: Image.Image
@@ -86,23 +86,23 @@ class Look:
     requested: tuple[str, ...]
 
     @property
-    def said(self) -> str:
-        """All the text, in its order."""
+    def all_text(self) -> str:
+        """All the text, in order."""
         return " ".join(text.text for text in self.texts)
 
 
 class Browser:
-    """Started and stopped as a context."""
+    """A browser process; a context manager starts and stops it."""
 
     def __init__(self, command: Sequence[str], directory: Path) -> None:
-        words = [*command, *_OPTIONS, f"--user-data-dir={directory / 'profile'}", "about:blank"]
-        self._process = Process("chromium", words, directory / "chromium.log")
+        arguments = [*command, *_OPTIONS, f"--user-data-dir={directory / 'profile'}", "about:blank"]
+        self._process = Process("chromium", arguments, directory / "chromium.log")
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             opening.callback(self._process.stop)
-            address = self._process.start(_address, timeout_seconds=_SECONDS)
+            address = self._process.start(_find_address, timeout_seconds=_SECONDS)
             self._connection = opening.enter_context(connect(address, max_size=None, proxy=None))
             self._open = opening.pop_all()
         return self
@@ -110,8 +110,8 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def look(self, url: str, *, width: int, dark: bool = False) -> Look:
-        """Load a page into a window of that width, as somebody sees it whose device is set to dark or light."""
+    def render(self, url: str, *, width: int, dark: bool = False) -> Rendering:
+        """Load a page in a window of this width, with the dark or light colour scheme."""
         tab = _Tab(self._connection)
         try:
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -123,12 +123,12 @@ class Browser:
             tab.call("Network.enable")
             tab.call("Page.navigate", url=url)
             tab.wait_for("Page.loadEventFired")
-            return _look(tab)
+            return _render(tab)
         finally:
             tab.close()
 
 
-def _look(tab: _Tab) -> Look:
+def _render(tab: _Tab) -> Rendering:
     page = tab.call("Runtime.evaluate", expression=_TEXTS, returnByValue=True)["result"]["value"]
     clip = {"x": 0, "y": 0, "width": page["width"], "height": page["height"], "scale": 1}
     shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
@@ -137,7 +137,7 @@ def _look(tab: _Tab) -> Look:
         for text in page["texts"]
     )
     requests = (event["params"] for event in tab.events if event["method"] == "Network.requestWillBeSent")
-    return Look(
+    return Rendering(
         picture=Image.open(BytesIO(b64decode(shot["data"]))).convert("RGB"),
         texts=tuple(texts),
         width=page["width"],
@@ -146,7 +146,7 @@ def _look(tab: _Tab) -> Look:
 
 
 class _Tab:
-    """One page, and what DevTools tells of it."""
+    """One page, and its DevTools events."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection, self._session, self._number = connection, "", 0
@@ -155,11 +155,11 @@ class _Tab:
         self._session = self.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """The result of a command.
+        """Send a command and return its result.
 
         Raises:
-            RuntimeError: it failed.
-            TimeoutError: there was none.
+            RuntimeError: the command failed.
+            TimeoutError: there was no result.
         """
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
@@ -174,7 +174,7 @@ class _Tab:
         return result
 
     def wait_for(self, event: str) -> None:
-        """Return once it has happened."""
+        """Wait for an event."""
         while not any(seen["method"] == event for seen in self.events):
             self._receive()
 
@@ -189,6 +189,6 @@ class _Tab:
         return message
 
 
-def _address(said: str) -> str | None:
-    found = re.search(r"DevTools listening on (ws://\S+)", said)
-    return found and found[1]
+def _find_address(output: str) -> str | None:
+    match = re.search(r"DevTools listening on (ws://\S+)", output)
+    return match and match[1]

@@ -9,12 +9,12 @@ from deploy.checks import debian, manifests, tools
 
 @pytest.fixture(scope="session")
 def rendered() -> dict[str, list[manifests.Manifest]]:
-    """Every overlay as a cluster would get it."""
+    """The manifests of every overlay."""
     kustomize, _ = tools.ensure_go_tools()
     return {overlay: manifests.parse_manifests(manifests.render(kustomize, overlay)) for overlay in manifests.OVERLAYS}
 
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> Path:
-    """Prometheus itself."""
+    """The executable of Prometheus."""
     return debian.ensure_prometheus()[0]

@@ -1,4 +1,4 @@
-"""A real Prometheus with the alert rules, quickened, that scrapes workers on loopback."""
+"""A real Prometheus that scrapes workers on loopback, with accelerated alert rules."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-QUICKER = 30
-"""A minute of the rules is two seconds here."""
+SPEED_UP = 30
+"""A minute of the rules takes two seconds."""
 
 
 class Prometheus:
-    """Scrapes twice a second; a file names its targets, so that they can come and go."""
+    """Scrapes twice a second; its targets are in a file, so that they can change."""
 
     def __init__(self, program: Path, directory: Path) -> None:
         self._directory = directory
@@ -36,8 +36,8 @@ class Prometheus:
                 }
             ],
         }
-        self.watch([])
-        (directory / "rules.yml").write_text(yaml.safe_dump(rules.accelerate_rules(QUICKER)), "utf-8")
+        self.scrape([])
+        (directory / "rules.yml").write_text(yaml.safe_dump(rules.accelerate_rules(SPEED_UP)), "utf-8")
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
         command = [
             str(program),
@@ -48,12 +48,12 @@ class Prometheus:
         self.process = Process("prometheus", command, directory / "prometheus.log")
 
     def start(self) -> None:
-        self.process.start(lambda said: True if "Server is ready" in said else None, timeout_seconds=60.0)
+        self.process.start(lambda output: True if "Server is ready" in output else None, timeout_seconds=60.0)
 
     def stop(self) -> None:
         self.process.stop()
 
-    def watch(self, ports: Sequence[int]) -> None:
+    def scrape(self, ports: Sequence[int]) -> None:
         """Scrape the workers on these ports from now on."""
         new = self._directory / "targets.new"
         targets = [f"{LOOPBACK}:{port}" for port in ports]
@@ -61,14 +61,14 @@ class Prometheus:
         new.rename(self._directory / "targets.json")
 
     def firing(self) -> set[str]:
-        """The names of the alerts that fire."""
+        """The names of the firing alerts."""
         alerts = self._get("/api/v1/alerts")["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
-    def ask(self, query: str) -> list[dict[str, Any]]:
-        """The answer to a query, as of now."""
-        answer: list[dict[str, Any]] = self._get(f"/api/v1/query?{urlencode({'query': query})}")["result"]
-        return answer
+    def query(self, query: str) -> list[dict[str, Any]]:
+        """The current result of a query."""
+        result: list[dict[str, Any]] = self._get(f"/api/v1/query?{urlencode({'query': query})}")["result"]
+        return result
 
     def _get(self, path: str) -> dict[str, Any]:
         with urlopen(f"http://{LOOPBACK}:{self.port}{path}", timeout=10) as answer:

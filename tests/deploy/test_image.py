@@ -1,7 +1,6 @@
-"""What deploy/Dockerfile does, done here without a container engine: its own commands, in a folder of their own.
+"""Runs the commands of deploy/Dockerfile in a folder, without a container engine.
 
-The stages run as they stand in the file but for the paths, with this machine's Python for the base image's. What this
-cannot show is the base image itself.
+Only the paths are changed, and this machine's Python replaces that of the base image, which is not tested.
 """
 
 import json
@@ -30,13 +29,13 @@ INSTRUCTIONS = [
 pytestmark = pytest.mark.timeout(400)
 
 
-def of(instruction: str) -> list[str]:
+def arguments_of(instruction: str) -> list[str]:
     return [line.partition(" ")[2] for line in INSTRUCTIONS if line.startswith(f"{instruction} ")]
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that stands for the root of the final image's file system."""
+    """The root folder of the final image."""
     root = tmp_path_factory.mktemp("image")
     source = root / "source"
     source.mkdir()
@@ -52,11 +51,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elif instruction == "RUN":
             command = re.sub(r"(?<![\w.])/(opt|wheels)\b", rf"{root}/\1", rest)
             command = re.sub(r"^python ", f"{sys.executable} ", command)
-            subprocess.run(["sh", "-ec", command], cwd=source, check=True, env={**os.environ, **variables(build)})
+            subprocess.run(["sh", "-ec", command], cwd=source, check=True, env={**os.environ, **parse_env(build)})
     return root
 
 
-def variables(lines: list[str]) -> dict[str, str]:
+def parse_env(lines: list[str]) -> dict[str, str]:
     environment = (line.partition(" ")[2] for line in lines if line.startswith("ENV "))
     return dict(word.split("=", 1) for text in environment for word in text.split())
 
@@ -67,7 +66,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def test_only_what_the_worker_needs_is_in_it(image: Path) -> None:
+def test_image_has_only_what_the_worker_needs(image: Path) -> None:
     packages = {
         path.name.partition("-")[0].lower()
         for path in (image / "opt/worker/lib").glob("python*/site-packages/*.dist-info")
@@ -78,33 +77,33 @@ def test_only_what_the_worker_needs_is_in_it(image: Path) -> None:
         assert not (image / "opt/worker/bin" / name).exists()
 
 
-def test_the_context_has_all_that_is_copied_and_no_more() -> None:
+def test_build_context_is_exactly_what_is_copied() -> None:
     allowed = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines() if line[:1] == "!"}
-    copied = {name for line in of("COPY") if not line.startswith("--from") for name in line.split()[:-1]}
+    copied = {name for line in arguments_of("COPY") if not line.startswith("--from") for name in line.split()[:-1]}
     assert copied == allowed
 
 
-def test_it_is_not_root_and_has_no_shell_between() -> None:
-    assert of("USER") == ["65532:65532"]
-    assert json.loads(of("ENTRYPOINT")[0]) == ["metrics-worker"]
-    assert json.loads(of("CMD")[0]) == ["run"]
-    assert of("HEALTHCHECK") == ["NONE"]
+def test_image_runs_without_root_and_without_a_shell() -> None:
+    assert arguments_of("USER") == ["65532:65532"]
+    assert json.loads(arguments_of("ENTRYPOINT")[0]) == ["metrics-worker"]
+    assert json.loads(arguments_of("CMD")[0]) == ["run"]
+    assert arguments_of("HEALTHCHECK") == ["NONE"]
 
 
 def command(image: Path, *arguments: str) -> list[str]:
-    """What a container would run: the entry point, found on the image's PATH."""
-    (program,) = json.loads(of("ENTRYPOINT")[0])
-    found = image / "opt/worker/bin" / program
-    assert found.exists()
-    return [str(found), *(arguments or json.loads(of("CMD")[0]))]
+    """The command that a container would run."""
+    (program,) = json.loads(arguments_of("ENTRYPOINT")[0])
+    path = image / "opt/worker/bin" / program
+    assert path.exists()
+    return [str(path), *(arguments or json.loads(arguments_of("CMD")[0]))]
 
 
-def test_the_entry_point_says_its_version(image: Path) -> None:
+def test_entry_point_prints_its_version(image: Path) -> None:
     done = subprocess.run(command(image, "--version"), capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.startswith("metrics-worker, version ")
 
 
-def test_its_command_runs_writes_nothing_and_ends_with_sigterm(image: Path, stack: Stack, tmp_path: Path) -> None:
+def test_command_writes_no_files_and_ends_at_sigterm(image: Path, stack: Stack, tmp_path: Path) -> None:
     environment = {
         **{name: value for name, value in environment_without_settings().items() if not name.startswith("PYTHON")},
         **stack.environment(),
@@ -113,20 +112,20 @@ def test_its_command_runs_writes_nothing_and_ends_with_sigterm(image: Path, stac
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
     }
-    before = files(image)
+    before = list_files(image)
     log = tmp_path / "log"
     with log.open("wb") as output:
         worker = subprocess.Popen(command(image), stdout=output, stderr=output, env=environment, cwd="/")
     try:
-        wait_until(lambda: '"worker runs"' in log.read_text() or worker.poll() is not None, "it runs", 60)
+        wait_until(lambda: '"worker runs"' in log.read_text() or worker.poll() is not None, "the worker runs", 60)
         assert worker.poll() is None, log.read_text()[-2000:]
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(40) == 0, log.read_text()[-2000:]
     finally:
         worker.kill()
     assert shlex.join(command(image)).endswith("/metrics-worker run")
-    assert files(image) == before
+    assert list_files(image) == before
 
 
-def files(root: Path) -> set[tuple[Path, float]]:
+def list_files(root: Path) -> set[tuple[Path, float]]:
     return {(path, path.stat().st_mtime) for path in (root / "opt").rglob("*") if path.is_file()}

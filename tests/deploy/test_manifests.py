@@ -1,4 +1,4 @@
-"""What the rendered overlays promise each other and the worker."""
+"""The rendered overlays fit together, and fit the worker."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ Rendered = dict[str, list[Manifest]]
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
-def one(manifests: list[Manifest], kind: str, prefix: str = "") -> Any:
-    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].startswith(prefix)]
-    return found
+def find_one(manifests: list[Manifest], kind: str, prefix: str = "") -> Any:
+    (manifest,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].startswith(prefix)]
+    return manifest
 
 
 def environment(template: Manifest, manifests: list[Manifest], secrets: Path) -> dict[str, str]:
-    """The variables of a pod's container, its mounted secrets standing in a folder here."""
+    """The variables of a pod's container, with the folder `secrets` for its mounted secrets."""
     (container,) = template["spec"]["containers"]
     values: dict[str, str] = {}
     for source in container["envFrom"]:
@@ -36,14 +36,14 @@ def environment(template: Manifest, manifests: list[Manifest], secrets: Path) ->
 
 @overlays
 class TestWorker:
-    def test_every_pod_has_settings_that_load(self, rendered: Rendered, overlay: str, tmp_path: Path) -> None:
+    def test_settings_of_every_pod_are_valid(self, rendered: Rendered, overlay: str, tmp_path: Path) -> None:
         (tmp_path / "password").write_text("not a real one\n")
         templates = pod_templates(rendered[overlay])
         assert len(templates) == 3
         for template in templates.values():
             load(environment(template, rendered[overlay], tmp_path))
 
-    def test_sigkill_comes_after_the_worker_s_own_deadline(
+    def test_grace_period_is_longer_than_the_shutdown_timeout(
         self, rendered: Rendered, overlay: str, tmp_path: Path
     ) -> None:
         (tmp_path / "password").write_text("not a real one\n")
@@ -53,40 +53,42 @@ class TestWorker:
             grace = templates[name]["spec"]["terminationGracePeriodSeconds"]
             assert grace >= settings.shutdown_timeout_seconds + 10
 
-    def test_each_pod_is_a_static_member_by_its_own_name(self, rendered: Rendered, overlay: str) -> None:
-        (container,) = one(rendered[overlay], "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    def test_each_pod_is_a_static_member_with_its_own_name(self, rendered: Rendered, overlay: str) -> None:
+        (container,) = find_one(rendered[overlay], "StatefulSet")["spec"]["template"]["spec"]["containers"]
         instance = next(entry for entry in container["env"] if entry["name"] == "KAFKA_GROUP_INSTANCE_ID")
         assert instance["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
         for pod in ("Job", "CronJob"):
-            assert "KAFKA_GROUP_INSTANCE_ID" not in str(one(rendered[overlay], pod))
+            assert "KAFKA_GROUP_INSTANCE_ID" not in str(find_one(rendered[overlay], pod))
 
-    def test_no_pod_has_a_token_or_links_to_services(self, rendered: Rendered, overlay: str) -> None:
+    def test_no_pod_has_a_token_or_service_links(self, rendered: Rendered, overlay: str) -> None:
         for template in pod_templates(rendered[overlay]).values():
             assert template["spec"]["automountServiceAccountToken"] is False
             assert template["spec"]["enableServiceLinks"] is False
 
-    def test_the_policies_select_the_pods_that_they_are_about(self, rendered: Rendered, overlay: str) -> None:
-        (rule,) = one(rendered[overlay], "NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]
+    def test_policies_select_their_pods(self, rendered: Rendered, overlay: str) -> None:
+        (rule,) = find_one(rendered[overlay], "NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]
         labels = {t["metadata"]["labels"][rule["key"]] for t in pod_templates(rendered[overlay]).values()}
         assert labels == set(rule["values"])
         for kind in ("PodDisruptionBudget", "PodMonitor"):
-            assert one(rendered[overlay], kind)["spec"]["selector"]["matchLabels"] == {rule["key"]: "metrics-worker"}
+            assert find_one(rendered[overlay], kind)["spec"]["selector"]["matchLabels"] == {
+                rule["key"]: "metrics-worker"
+            }
 
-    def test_the_replay_takes_its_exit_codes_for_what_they_mean(self, rendered: Rendered, overlay: str) -> None:
-        cron = one(rendered[overlay], "CronJob")["spec"]
+    def test_replay_job_handles_each_exit_code(self, rendered: Rendered, overlay: str) -> None:
+        cron = find_one(rendered[overlay], "CronJob")["spec"]
         assert cron["concurrencyPolicy"] == "Forbid"
         rules = cron["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
         by_code = {code: r["action"] for r in rules if "onExitCodes" in r for code in r["onExitCodes"]["values"]}
         assert by_code == {1: "FailJob", 2: "FailJob", 3: "Ignore"}
 
 
-def test_keda_scales_by_the_lag_of_the_worker_s_own_group(rendered: Rendered) -> None:
+def test_keda_scales_by_the_lag_of_the_consumer_group(rendered: Rendered) -> None:
     manifests = rendered["production"]
-    settings = one(manifests, "ConfigMap")["data"]
-    spec = one(manifests, "ScaledObject")["spec"]
+    settings = find_one(manifests, "ConfigMap")["data"]
+    spec = find_one(manifests, "ScaledObject")["spec"]
     (trigger,) = spec["triggers"]
-    asked = trigger["metadata"]
-    assert asked["bootstrapServers"] == settings["KAFKA_BOOTSTRAP_SERVERS"]
-    assert (asked["topic"], asked["consumerGroup"]) == (settings["KAFKA_TOPIC"], settings["KAFKA_GROUP_ID"])
-    assert asked["allowIdleConsumers"] == "false"
-    assert "replicas" not in one(manifests, "StatefulSet")["spec"]
+    metadata = trigger["metadata"]
+    assert metadata["bootstrapServers"] == settings["KAFKA_BOOTSTRAP_SERVERS"]
+    assert (metadata["topic"], metadata["consumerGroup"]) == (settings["KAFKA_TOPIC"], settings["KAFKA_GROUP_ID"])
+    assert metadata["allowIdleConsumers"] == "false"
+    assert "replicas" not in find_one(manifests, "StatefulSet")["spec"]

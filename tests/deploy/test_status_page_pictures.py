@@ -1,7 +1,7 @@
-"""The status page as Chromium shows it to people: on a phone and on a desk, by day and by night, in every state.
+"""The status page in Chromium: on a phone and on a desktop, light and dark, in every state.
 
-What is judged is what is drawn, and none of it hangs on fonts or on the version of the browser. The pictures are kept
-in `.pictures`, to be looked at.
+The tests check the rendered pixels, independently of fonts and the version of the browser. They keep the pictures in
+`.pictures`.
 """
 
 import colorsys
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.checks import debian
 from deploy.local.process import LOOPBACK, REPOSITORY
-from tests.deploy.browser import SCALE, Box, Browser, Look
+from tests.deploy.browser import SCALE, Box, Browser, Rendering
 from tests.support.states import HOLDING, STATES
 from worker.observability.page import render_page
 from worker.observability.server import HealthApp
@@ -25,10 +25,10 @@ from worker.observability.status import Status, WorkerState
 
 pytestmark = pytest.mark.timeout(300)
 PICTURES = REPOSITORY / ".pictures"
-PHONE, DESK = 390, 1280
+PHONE, DESKTOP = 390, 1280
 Colour = tuple[int, int, int]
-LEGIBLE = 4.5
-"""The least contrast of text in the Web Content Accessibility Guidelines, level AA."""
+MIN_CONTRAST = 4.5
+"""The minimum contrast of text in the Web Content Accessibility Guidelines, level AA."""
 HUES = {
     WorkerState.STARTING: range(30, 56),
     WorkerState.REJOINING: range(30, 56),
@@ -46,8 +46,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @contextmanager
-def served(status: Status) -> Iterator[str]:
-    """The address of a worker's own server, for which it stands so."""
+def serve(status: Status) -> Iterator[str]:
+    """The address of a server with this status."""
     server = HealthApp(lambda: status, CollectorRegistry()).serve(LOOPBACK, 0)
     try:
         yield f"http://{LOOPBACK}:{server.port}/"
@@ -56,11 +56,11 @@ def served(status: Status) -> Iterator[str]:
 
 
 @contextmanager
-def served_with(css: str, status: Status) -> Iterator[str]:
-    """The address of the same page, spoiled; the worker's own server would not let a browser apply it."""
+def serve_with_style(css: str, status: Status) -> Iterator[str]:
+    """The address of the page with a defect; the worker's own server would forbid this style."""
     source = render_page(status).replace("</style>", f"{css}</style>").encode()
 
-    class Spoiled(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -69,8 +69,8 @@ def served_with(css: str, status: Status) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    # With threads, since a browser opens connections that it does not use, and one thread would wait at those.
-    with ThreadingHTTPServer((LOOPBACK, 0), Spoiled) as server:
+    # With threads: a browser opens connections that it does not use, and they would block a single thread.
+    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
         thread = Thread(target=server.serve_forever)
@@ -82,23 +82,26 @@ def served_with(css: str, status: Status) -> Iterator[str]:
             thread.join()
 
 
-def faults(look: Look, status: Status, width: int) -> list[str]:
-    """Whatever a person would complain of."""
-    found = [f"it is {look.width} wide in a window of {width}"] if look.width > width else []
-    found += [f"not shown: {words}" for words in _what_matters(status) if words not in look.said]
-    for text in look.texts:
+def find_defects(rendering: Rendering, status: Status, width: int) -> list[str]:
+    """Everything that is unreadable or misplaced."""
+    found = [f"it is {rendering.width} wide in a window of {width}"] if rendering.width > width else []
+    found += [f"not shown: {words}" for words in _required_texts(status) if words not in rendering.all_text]
+    for text in rendering.texts:
         for box in text.boxes:
             if box[0] < 0 or box[1] < 0 or box[2] > width + 0.5:
                 found.append(f"sticks out: {text.text}")
-            elif (contrast := _contrast(look, box)) < LEGIBLE:
+            elif (contrast := _contrast(rendering, box)) < MIN_CONTRAST:
                 found.append(f"contrast {contrast:.1f}: {text.text}")
-    found += [f"one over the other: {one}, {other}" for one, other in _overlapping(look)]
-    found += [f"numbers that are not flush right in {column}: {edges}" for column, edges in _ragged(look).items()]
+    found += [f"one over the other: {one}, {other}" for one, other in _overlapping(rendering)]
+    found += [
+        f"numbers that are not flush right in {column}: {edges}"
+        for column, edges in _misaligned_columns(rendering).items()
+    ]
     return found
 
 
-def _what_matters(status: Status) -> Iterator[str]:
-    """What somebody on call must be able to read, as runs of text."""
+def _required_texts(status: Status) -> Iterator[str]:
+    """The texts that an operator must be able to read."""
     yield f"topic {status.topic} group {status.group}"
     yield f"{_state_name(status)} {status.state.value}"
     if status.state is WorkerState.HOLDING:
@@ -126,41 +129,41 @@ def _state_name(status: Status) -> str:
     return status.state.name.capitalize()
 
 
-def _contrast(look: Look, box: Box) -> float:
-    """The contrast of what is drawn there: of the commonest colour with that which differs most from it."""
-    colours = _colours(look, box)
+def _contrast(rendering: Rendering, box: Box) -> float:
+    """The contrast in a box between its most frequent colour and the colour that differs most from it."""
+    colours = _colours(rendering, box)
     ground = _luminance(max(colours, key=lambda colour: colours[colour]))
     lights = [_luminance(colour) for colour in colours]
     return max((max(light, ground) + 0.05) / (min(light, ground) + 0.05) for light in lights)
 
 
-def _colours(look: Look, box: Box) -> Counter[Colour]:
-    """How many pixels there have each colour."""
+def _colours(rendering: Rendering, box: Box) -> Counter[Colour]:
+    """The number of pixels of each colour in a box."""
     left, top, right, bottom = (edge * SCALE for edge in box)
-    part = look.picture.crop((int(left), int(top), int(right) + 1, int(bottom) + 1))
+    part = rendering.picture.crop((int(left), int(top), int(right) + 1, int(bottom) + 1))
     raw = part.tobytes()
     return Counter(zip(raw[::3], raw[1::3], raw[2::3], strict=True))
 
 
 def _luminance(colour: Colour) -> float:
-    """As the guidelines define it for sRGB, between 0 and 1."""
+    """The relative luminance of sRGB, between 0 and 1."""
     shares = (value / 255 for value in colour)
     red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _ragged(look: Look) -> dict[tuple[int, int], set[int]]:
-    """The columns of numbers whose right edges differ, with these."""
+def _misaligned_columns(rendering: Rendering) -> dict[tuple[int, int], set[int]]:
+    """The columns of numbers whose right edges differ, with the edges."""
     edges = defaultdict(set)
-    for text in look.texts:
+    for text in rendering.texts:
         if text.column:
             edges[text.column].add(round(text.boxes[-1][2]))
     return {column: rights for column, rights in edges.items() if max(rights) - min(rights) > 1}
 
 
-def _overlapping(look: Look) -> list[tuple[str, str]]:
-    """Texts that share more than the pixel that rounding may take."""
-    boxes = [(text.text, box) for text in look.texts for box in text.boxes]
+def _overlapping(rendering: Rendering) -> list[tuple[str, str]]:
+    """Texts that overlap by more than a pixel of rounding."""
+    boxes = [(text.text, box) for text in rendering.texts for box in text.boxes]
     return [
         (one, other)
         for (one, a), (other, b) in combinations(boxes, 2)
@@ -168,27 +171,27 @@ def _overlapping(look: Look) -> list[tuple[str, str]]:
     ]
 
 
-def _hue(look: Look, words: str) -> float:
-    """The hue of some text in degrees: of the most saturated colour that is drawn there."""
-    (box,) = next(text for text in look.texts if text.text == words).boxes
-    drawn = (colour for colour, count in _colours(look, box).items() if count > 20)
+def _hue(rendering: Rendering, words: str) -> float:
+    """The hue of a text in degrees: that of its most saturated colour."""
+    (box,) = next(text for text in rendering.texts if text.text == words).boxes
+    drawn = (colour for colour, count in _colours(rendering, box).items() if count > 20)
     hues = [colorsys.rgb_to_hls(*(value / 255 for value in colour)) for colour in drawn]
     return 360 * max(hues, key=lambda hue: hue[2] * (1 - abs(2 * hue[1] - 1)))[0]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
 @pytest.mark.parametrize("name", STATES)
-def test_every_state_can_be_read(browser: Browser, name: str, width: int, dark: bool) -> None:
+def test_every_state_is_readable(browser: Browser, name: str, width: int, dark: bool) -> None:
     status = STATES[name]
-    with served(status) as url:
-        look = browser.look(url, width=width, dark=dark)
+    with serve(status) as url:
+        rendering = browser.render(url, width=width, dark=dark)
     PICTURES.mkdir(exist_ok=True)
-    look.picture.save(PICTURES / f"{name.replace(' ', '-')}-{width}-{'dark' if dark else 'light'}.png")
-    assert faults(look, status, width) == []
-    assert round(_hue(look, _state_name(status))) in HUES[status.state]
-    assert look.requested == (url,)
-    assert (_luminance(max(_colours(look, (0, 0, width, 4)))) < 0.1) is dark
+    rendering.picture.save(PICTURES / f"{name.replace(' ', '-')}-{width}-{'dark' if dark else 'light'}.png")
+    assert find_defects(rendering, status, width) == []
+    assert round(_hue(rendering, _state_name(status))) in HUES[status.state]
+    assert rendering.requested == (url,)
+    assert (_luminance(max(_colours(rendering, (0, 0, width, 4)))) < 0.1) is dark
 
 
 @pytest.mark.parametrize(
@@ -207,13 +210,13 @@ def test_every_state_can_be_read(browser: Browser, name: str, width: int, dark: 
         ("td.n { text-align: left; }", "numbers that are not flush right"),
     ],
 )  # fmt: skip
-def test_a_spoiled_page_is_noticed(browser: Browser, css: str, fault: str) -> None:
-    with served_with(css, HOLDING) as url:
-        found = faults(browser.look(url, width=PHONE), HOLDING, PHONE)
+def test_defect_is_found(browser: Browser, css: str, fault: str) -> None:
+    with serve_with_style(css, HOLDING) as url:
+        found = find_defects(browser.render(url, width=PHONE), HOLDING, PHONE)
     assert [one for one in found if one.startswith(fault)], found
 
 
-def test_no_script_runs(browser: Browser) -> None:
-    """Else the pictures would not show that the page needs none."""
+def test_browser_runs_no_script(browser: Browser) -> None:
+    """Otherwise the pictures would not show that the page works without scripts."""
     source = "data:text/html,<body><script>document.write('ran')</script><noscript>did not run</noscript>"
-    assert browser.look(source, width=DESK).said == "did not run"
+    assert browser.render(source, width=DESKTOP).all_text == "did not run"

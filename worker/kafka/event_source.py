@@ -73,7 +73,7 @@ class KafkaEventSource:
         self._lag_refresh: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect; `listen` joins the group.
+        """Connect; `subscribe` joins the group.
 
         Raises:
             DependencyError: no broker answers.
