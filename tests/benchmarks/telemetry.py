@@ -84,11 +84,11 @@ def _time_telemetry(telemetry: Telemetry, records: Sequence[Record]) -> float:
     """The telemetry of a batch without failures, with one INSERT."""
     began = process_time()
     with telemetry.measure_batch(records):
-        telemetry.in_flight.add(1, began, "no answer yet")
+        telemetry.in_flight.record(1, began, "no answer yet")
         telemetry.insert_rows.observe(len(records) * len(_METRICS))
         telemetry.insert_seconds.observe(0.1)
         telemetry.inserts.labels("written", "").inc()
-        telemetry.in_flight.discard(1)
+        telemetry.in_flight.remove(1)
         telemetry.count_events(len(records), len(records) * 10, len(records) * 10, {}, 0)
     return (process_time() - began) / len(records) * 1e6
 

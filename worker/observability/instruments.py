@@ -61,7 +61,7 @@ class UnansweredInserts:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def record_failure(self, key: int, first_sent: float, error: str) -> None:
+    def record(self, key: int, first_sent: float, error: str) -> None:
         """Keep the last error of a block, and when it was first sent (`time.monotonic`)."""
         self._blocks[key] = (min(first_sent, self._blocks.get(key, (first_sent, ""))[0]), error)
 

@@ -42,9 +42,9 @@ def test_oldest_unanswered_insert_keeps_its_first_time_and_its_last_error() -> N
     unanswered = UnansweredInserts()
     assert unanswered.oldest() == (0, "")
     now = monotonic()
-    unanswered.record_failure(1, now - 10, "first")
-    unanswered.record_failure(2, now - 5, "newer")
-    unanswered.record_failure(1, now - 1, "last")
+    unanswered.record(1, now - 10, "first")
+    unanswered.record(2, now - 5, "newer")
+    unanswered.record(1, now - 1, "last")
     seconds, error = unanswered.oldest()
     assert 10 <= seconds < 60
     assert error == "last"
