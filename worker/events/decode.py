@@ -4,11 +4,13 @@ import re
 from typing import NoReturn
 from uuid import UUID, SafeUUID
 
+import orjson
+
 from worker.core.errors import InvalidEvent
 from worker.core.model import Event, Record, UnreadableRecord
 from worker.events.cloudevents import unwrap_cloudevent
 from worker.events.times import MAX_TIME, parse_completed_at
-from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_json
+from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_tolerantly
 
 MAX_BYTES = 16 * 1024 * 1024
 """Size of the largest value that is parsed. Parsed JSON can take twenty times the memory of its text (64 bytes for each
@@ -38,7 +40,10 @@ def decode(record: Record) -> Event | None:
         return None
     if len(value) > MAX_BYTES:
         raise InvalidEvent("TooLarge", f"an event has at most {MAX_BYTES} bytes, not {len(value)}")
-    document = parse_json(value)
+    try:
+        document = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        document = parse_tolerantly(value, error)
     if record.headers:
         document = unwrap_cloudevent(record.headers, document)
     return _read_event(document, record)

@@ -36,7 +36,27 @@ def parse_json(value: bytes) -> object:
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        return _parse_tolerantly(value, error)
+        return parse_tolerantly(value, error)
+
+
+def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
+    """Parse what orjson has refused with `refusal`.
+
+    Raises:
+        InvalidEvent: `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
+    """
+    try:
+        text = value.decode("utf-8")
+        document = _load_deep(text)
+    except UnicodeDecodeError as error:
+        raise InvalidEvent("InvalidUTF8", f"the value is not UTF-8: {error.reason} at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise InvalidEvent("InvalidJSON", f"the value is not JSON: {refusal}") from error
+    except RecursionError as error:
+        raise InvalidEvent("InvalidJSON", _TOO_DEEP) from error
+    if text.count("[") + text.count("{") > MAX_LEVELS and _is_too_deep(text):
+        raise InvalidEvent("InvalidJSON", _TOO_DEEP)
+    return document
 
 
 def parse_number(text: str) -> float | Unrepresentable:
@@ -76,21 +96,6 @@ def abbreviate(value: object) -> str:
         return json_type(value)
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def _parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
-    try:
-        text = value.decode("utf-8")
-        document = _load_deep(text)
-    except UnicodeDecodeError as error:
-        raise InvalidEvent("InvalidUTF8", f"the value is not UTF-8: {error.reason} at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise InvalidEvent("InvalidJSON", f"the value is not JSON: {refusal}") from error
-    except RecursionError as error:
-        raise InvalidEvent("InvalidJSON", _TOO_DEEP) from error
-    if text.count("[") + text.count("{") > MAX_LEVELS and _is_too_deep(text):
-        raise InvalidEvent("InvalidJSON", _TOO_DEEP)
-    return document
 
 
 def _load_deep(text: str) -> object:
