@@ -17,8 +17,8 @@ from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.replay import Replay
+from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
 from worker.writing.writer import OnUnavailable
@@ -85,11 +85,11 @@ async def trace_replayed_letter() -> Trace:
     async with rig(MemoryStore(), OnUnavailable.HOLD, hold=hold) as worker:
 
         async def replay() -> None:
-            scan = await DeadLetterScan.now(topic)
-            await scan.scan(lambda: Plan(ReplayPolicy(), "default.execution_metrics"))
-            sink = PartDeduplicator(topic, scan.claims)
+            scan = await DeadLetterScan.begin(topic)
+            await scan.scan(lambda: ReplayPlan(ReplayPolicy(), "default.execution_metrics"))
+            sink = PartDeduplicator(topic, scan.supersessions)
             pipeline = Pipeline(worker.writer, sink, hold, worker.telemetry, sleep=worker.clock.sleep)
-            await Replay(scan, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())
+            await Replayer(scan, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())
 
         return await _trace(replay())
 

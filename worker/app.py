@@ -139,7 +139,7 @@ async def _build_outputs(
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return NullStore(), NullDeadLetterSink(), ()
     producer = await stack.enter_async_context(open_producer(kafka, idempotent=settings.kafka_producer_idempotence))
-    info = WorkerInfo(worker=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
+    info = WorkerInfo(version=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
     seconds = settings.kafka_dlq_timeout_seconds
     dead_letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, info, seconds, traces)
     target = clickhouse_target(settings)

@@ -33,7 +33,8 @@ from tests.benchmarks.worker import consume_backlog
 from tests.support.events import Record
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure
-from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter
 from worker.events.decode import decode
 
 HEAD = WorkerInfo("0.1.0", "default.execution_metrics")
@@ -83,13 +84,13 @@ def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
     for number, value in enumerate(generate_events(Shape(), sys.maxsize, seed=20260902)):
         record = Record(value, offset=number, timestamp=1_788_220_800_000 + number)
         if whole:
-            yield dead_letter(FailedEvent(record, INVALID), HEAD, record.timestamp)
+            yield encode_dead_letter(FailedEvent(record, INVALID), HEAD, record.timestamp)
         else:
             event = decode(record)
             assert event is not None
             for metric in METRICS:
                 failed = FailedMetric(event, metric, event.metrics[metric], OUTAGE, 8)  # type: ignore[arg-type]
-                yield dead_letter(failed, HEAD, record.timestamp)
+                yield encode_dead_letter(failed, HEAD, record.timestamp)
 
 
 async def _send_dead_letters(stack: Stack, topic: str, letters: int, *, whole: bool) -> None:

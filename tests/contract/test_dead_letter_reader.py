@@ -14,11 +14,11 @@ from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import FailedMetric, Failure, Record, RecordPosition, UnreadableRecord
-from worker.dead_letters.dead_letter import WorkerInfo
-from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord, WorkerInfo
 from worker.dead_letters.progress import ReplayProgress
+from worker.dead_letters.record_format import parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics
-from worker.dead_letters.value import event_of
+from worker.dead_letters.value import parse_metric_event
 from worker.kafka.connection import KafkaTarget, open_producer, start_consumers
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
@@ -27,7 +27,7 @@ from worker.ports import DeadLetterReader, DeadLetterSink
 from worker.replay.scan import DeadLetterScan
 
 Open = Callable[[], Awaitable[KafkaDeadLetterReader]]
-HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 
 
 def metrics(count: int) -> list[FailedMetric]:
@@ -82,11 +82,13 @@ class TestEveryBacklog:
         extent = await backlog.offset_ranges()
         assert sum(len(offsets) for offsets in extent.values()) == count
         found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
-        letters = [read_letter(item) for item in found]
+        letters = [parse_dead_letter(item) for item in found]
         assert sorted(letter.metric or "" for letter in letters if isinstance(letter, DeadLetter)) == sorted(
             f"m{number}" for number in range(count)
         )
-        assert all(isinstance(letter, DeadLetter) and len(event_of(letter).metrics) == 1 for letter in letters)
+        assert all(
+            isinstance(letter, DeadLetter) and len(parse_metric_event(letter).metrics) == 1 for letter in letters
+        )
 
     async def test_what_comes_later_is_none_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
@@ -108,7 +110,7 @@ class TestEveryBacklog:
     async def test_is_read_again_after_one_place_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
         dead_letters, backlog = subject
         await dead_letters.write(metrics(20))
-        standing = await DeadLetterScan.now(backlog)
+        standing = await DeadLetterScan.begin(backlog)
         place = next(
             RecordPosition(number, offsets.start + 1) for number, offsets in standing.extent.items() if len(offsets) > 1
         )
@@ -151,7 +153,7 @@ class TestEveryBacklog:
         dead_letters, backlog = subject
         await dead_letters.write(metrics(4))
         await backlog.save_progress({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
-        one, other = await DeadLetterScan.now(backlog), await DeadLetterScan.now(backlog)
+        one, other = await DeadLetterScan.begin(backlog), await DeadLetterScan.begin(backlog)
         assert (await one.scan(DeadLetterStatistics)).total == 4
         await one.save()
         assert (await one.scan(DeadLetterStatistics)).total == 4, "to save what is done has settled nothing"
@@ -168,7 +170,7 @@ class TestTheTopic:
     ) -> None:
         await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
         backlog = await open_backlog()
-        standing = await DeadLetterScan.now(backlog)
+        standing = await DeadLetterScan.begin(backlog)
         assert (await standing.scan(DeadLetterStatistics)).foreign == 10
         assert await committed(broker.bootstrap_servers, topic, backlog._group_id, 2) == {0: None, 1: None}
 
@@ -182,7 +184,7 @@ class TestTheTopic:
         found = await records_of(backlog, 0, (await backlog.offset_ranges())[0])
         assert [item.offset for item in found] == list(range(23))
         assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
-        assert isinstance(read_letter(found[bad]), ForeignRecord)
+        assert isinstance(parse_dead_letter(found[bad]), ForeignRecord)
 
     async def test_a_broker_that_falls_silent_is_named(
         self, broker: TansuBroker, topic: str, open_backlog: Open

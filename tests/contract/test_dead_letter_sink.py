@@ -20,7 +20,7 @@ from worker.kafka.connection import KafkaTarget, open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.ports import DeadLetterSink
 
-HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
 INVALID = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is not JSON")
 

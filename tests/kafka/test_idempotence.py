@@ -22,7 +22,7 @@ from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import KafkaTarget, open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 
-HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 REFUSED = FailedMetric(read(event()), "m", 0.5, Failure(ErrorClass.ROW_REFUSED, "X", "x", 469), attempts=2)
 NO_PRODUCER = -1
 

@@ -8,8 +8,9 @@ from typing import NamedTuple, cast
 from worker.core.errors import DeadLetterUnavailable, StoreError
 from worker.core.model import Failed, Record, Row
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
-from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
-from worker.dead_letters.progress import ReplayProgress, together
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
+from worker.dead_letters.progress import ReplayProgress, merge_progress
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.block import Block
 from worker.ports import DeadLetterReader, DeadLetterSink, SourceRecordFetcher, Store
 
@@ -217,7 +218,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         handed_out: number of records read; a record that is read twice counts twice.
     """
 
-    HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
+    HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 
     def __init__(self, partitions: int = 1, *, keeps_texts: bool = True) -> None:
         super().__init__()
@@ -236,7 +237,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         finally:
             for item in self.letters[before:]:
                 self.watch()
-                write = pointer if self.too_large(item) else dead_letter
+                write = encode_pointer if self.too_large(item) else encode_dead_letter
                 self.keep(write(item, self.HEAD, next(self._times)))
 
     def keep(self, letter: EncodedDeadLetter, partition: int | None = None) -> KeptRecord:
@@ -269,14 +270,14 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """See `DeadLetterReader`."""
-        return {partition: ReplayProgress.read(*kept) for partition, kept in self._kept.items()}
+        return {partition: ReplayProgress.parse(*kept) for partition, kept in self._kept.items()}
 
     async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """See `DeadLetterReader`."""
         self.watch()
         kept = await self.load_progress()
         for partition, done in progress.items():
-            both = together(done, kept.get(partition), stale.get(partition))
+            both = merge_progress(done, kept.get(partition), stale.get(partition))
             self._kept[partition] = (both.first_open, both.encode() if self._keeps_texts else "")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.demo.reference import Reading
 from worker.core.model import FailedEvent, FailedMetric
-from worker.dead_letters.dead_letter import number_text
+from worker.dead_letters.value import format_number
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 
@@ -46,7 +46,7 @@ def read_with_worker(record: Record) -> Reading:
     for failed in fanned.failed:
         if not isinstance(failed, FailedMetric):
             raise ValueError("an event that was read failed as a whole too")  # noqa: TRY004 - no type is wrong
-        reading.refused[failed.metric] = (failed.failure.error_class.value, number_text(failed.value))
+        reading.refused[failed.metric] = (failed.failure.error_class.value, format_number(failed.value))
     if reading.metrics != len(event.metrics) or len(fanned) != len(reading.rows) + len(reading.refused):
         raise ValueError("a metric is in two results, or in none")
     return reading

@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 
-from worker.dead_letters.dead_letter import MAX_METRIC, metric_header
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
-from worker.dead_letters.value import DamagedLetter, event_of
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.headers import MAX_METRIC_HEADER, format_metric_header
+from worker.dead_letters.value import DamagedLetter, parse_metric_event
 
 _EVENT = b"e"
 _METRIC = b"m"
@@ -38,7 +38,7 @@ class DeadLetterIndex:
         """Delete the database."""
         self._database.close()
 
-    def add(self, item: DeadLetter | ForeignRecord) -> None:
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Index a dead letter if its source is in the ranges."""
         if isinstance(item, ForeignRecord):
             return
@@ -51,7 +51,7 @@ class DeadLetterIndex:
         entries = [_EVENT]
         if metric is not None:
             # The header of a pointer holds only the beginning of a long name.
-            entries += [_METRIC + _encode(metric), _METRIC + metric_header(metric).encode()]
+            entries += [_METRIC + _encode(metric), _METRIC + format_metric_header(metric).encode()]
         query = f"SELECT 1 FROM letters WHERE at = ? AND source = ? AND what IN ({', '.join('?' * len(entries))})"  # noqa: S608
         return self._database.execute(query, (partition, offset, *entries)).fetchone() is not None
 
@@ -60,9 +60,9 @@ def _entry(letter: DeadLetter) -> bytes:
     if letter.metric is None:
         return _EVENT
     name = letter.metric
-    if len(name) >= MAX_METRIC and not letter.is_pointer:
+    if len(name) >= MAX_METRIC_HEADER and not letter.is_pointer:
         with suppress(DamagedLetter):  # else the header is all that is known
-            (name,) = event_of(letter).metrics
+            (name,) = parse_metric_event(letter).metrics
     return _METRIC + _encode(name)
 
 

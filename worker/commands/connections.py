@@ -18,7 +18,7 @@ from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
 from worker.replay.plan import ReplayPolicy
-from worker.replay.replay import Replay
+from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
 from worker.settings.loading import Settings
@@ -56,7 +56,7 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]
     """
     relax_garbage_collection(_GC_THRESHOLD)
     async with open_reader(settings, settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay") as reader:
-        yield await DeadLetterScan.now(reader)
+        yield await DeadLetterScan.begin(reader)
 
 
 def qualified_table_name(settings: Settings) -> str:
@@ -72,7 +72,7 @@ async def open_replay(
     *,
     on_progress: Callable[[int], object],
     on_stopping: Callable[[float], object],
-) -> AsyncIterator[Replay]:
+) -> AsyncIterator[Replayer]:
     """Build a replay with its own writer.
 
     Args:
@@ -92,22 +92,22 @@ async def open_replay(
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         producer = await stack.enter_async_context(open_producer(kafka, idempotent=settings.kafka_producer_idempotence))
-        worker_info = WorkerInfo(worker=VERSION, table=qualified_table_name(settings))
+        worker_info = WorkerInfo(version=VERSION, table=qualified_table_name(settings))
         sink = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, worker_info, settings.kafka_dlq_timeout_seconds)
         # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.
         writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
         stack.push_async_callback(writer.close)
         failure_log = FailureLog(users=settings.log_user_ids)
-        pipeline = Pipeline(writer, PartDeduplicator(sink, scan.claims), hold, telemetry, failure_log)
+        pipeline = Pipeline(writer, PartDeduplicator(sink, scan.supersessions), hold, telemetry, failure_log)
         sources = KafkaSourceRecordFetcher(kafka)
         stack.push_async_callback(sources.stop)
-        yield Replay(
+        yield Replayer(
             scan,
             sources,
             pipeline,
             hold,
             policy,
-            told=on_progress,
+            on_progress=on_progress,
             stop_seconds=settings.shutdown_timeout_seconds * _STOP_SHARE,
-            finishing=on_stopping,
+            on_finishing=on_stopping,
         )

@@ -10,9 +10,9 @@ from worker.commands import connections, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.options import RecordPositionParam, dead_letter_filter_options
 from worker.core.model import RecordPosition
-from worker.dead_letters import document as letter_document
-from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters import json_output
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.settings.loading import Dependency, Settings
 
@@ -41,7 +41,7 @@ def stats(top: int, as_json: bool) -> None:
     """Count dead letters by class, code, metric, agent, source partition and hour."""
     statistics = asyncio.run(_collect_statistics(load_settings(Dependency.KAFKA)))
     if as_json:
-        print_json(letter_document.statistics(statistics, top))
+        print_json(json_output.describe_statistics(statistics, top))
     else:
         dlq_tables.print_statistics(statistics, top)
 
@@ -53,7 +53,7 @@ def stats(top: int, as_json: bool) -> None:
 )
 @click.option("--settled", is_flag=True, help="Include dead letters that a replay has settled.")
 @json_option("Print JSON lines, on a terminal too.")
-def list_(*, selection: Selection, limit: int | None, settled: bool, as_json: bool) -> None:
+def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_json: bool) -> None:
     """List dead letters in the order of the topic. Filters can be combined."""
     settings = load_settings(Dependency.KAFKA)
     rows: list[DeadLetter | ForeignRecord] = []
@@ -79,11 +79,11 @@ def show(position: RecordPosition, as_json: bool) -> None:
     item, settled = found
     if isinstance(item, DeadLetter):
         if as_json:
-            print_json(letter_document.whole(item, settled=settled))
+            print_json(json_output.describe_in_full(item, settled=settled))
         else:
             dlq_tables.print_letter(item, settled=settled)
     elif as_json:
-        print_json(letter_document.foreign(item))
+        print_json(json_output.describe_foreign_record(item))
     else:
         dlq_tables.print_foreign(item)
 
@@ -95,7 +95,7 @@ async def _collect_statistics(settings: Settings) -> DeadLetterStatistics:
 
 async def _read_selected(
     settings: Settings,
-    selection: Selection,
+    selection: DeadLetterFilter,
     limit: int | None,
     *,
     settled: bool,
@@ -110,10 +110,10 @@ async def _read_selected(
     async with connections.open_dead_letters(settings) as scan:
         if not settled:
             await scan.scan(_NullVisitor)  # finds the dead letters that others have superseded
-        async with aclosing(scan.read_batches(settled=settled)) as batches:
+        async with aclosing(scan.read_batches(include_settled=settled)) as batches:
             async for items in batches:
                 for item in items:
-                    if not (selection.matches(item) if isinstance(item, DeadLetter) else selection.everything):
+                    if not (selection.matches(item) if isinstance(item, DeadLetter) else selection.matches_all):
                         continue
                     if count == limit:
                         return True
@@ -123,12 +123,16 @@ async def _read_selected(
 
 
 class _NullVisitor:
-    def add(self, item: DeadLetter | ForeignRecord) -> None:
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Ignore `item`."""
 
 
 def _print_summary(item: DeadLetter | ForeignRecord) -> None:
-    print_json(letter_document.foreign(item) if isinstance(item, ForeignRecord) else letter_document.summary(item))
+    print_json(
+        json_output.describe_foreign_record(item)
+        if isinstance(item, ForeignRecord)
+        else json_output.describe_in_short(item)
+    )
 
 
 async def _find(settings: Settings, position: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
@@ -137,6 +141,6 @@ async def _find(settings: Settings, position: RecordPosition) -> tuple[DeadLette
         item = await scan.find(position)
         if item is None:
             return None
-        if not scan.claims.is_settled(position):
+        if not scan.supersessions.is_settled(position):
             await scan.scan(_NullVisitor)
-        return item, scan.claims.is_superseded(item)
+        return item, scan.supersessions.is_superseded(item)

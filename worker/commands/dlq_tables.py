@@ -10,9 +10,9 @@ from rich.text import Text
 from worker.core.escaping import escape_bytes, escape_control_characters, format_time
 from worker.core.model import Record
 from worker.dead_letters.advice import ADVICE
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.statistics import DeadLetterStatistics
-from worker.dead_letters.value import agent_of
+from worker.dead_letters.value import parse_agent_name
 
 _MAX_VALUE_BYTES = 20_000
 """Longest part of a value that is printed; --json prints all of it."""
@@ -40,9 +40,9 @@ def print_statistics(statistics: DeadLetterStatistics, top: int) -> None:
             table = Table()
             table.add_column(_TITLES.get(kind, kind), overflow="fold")
             table.add_column("count", justify="right", overflow="fold")
-            for value, count in counter.most(top):
+            for value, count in counter.most_common(top):
                 table.add_row(_format_counted_value(kind, value), f"{count:,}")
-            if rest := counter.rest(top):
+            if rest := counter.count_others(top):
                 table.add_row("others", f"{rest:,}")
             console.print(table)
     if statistics.foreign:
@@ -52,9 +52,9 @@ def print_statistics(statistics: DeadLetterStatistics, top: int) -> None:
 def print_list(items: Sequence[DeadLetter | ForeignRecord]) -> None:
     """Print two lines for each record, cut at the width of the terminal: a summary and the error."""
     console = Console(highlight=False)
-    width = max((len(str(item.place)) for item in items), default=0)
+    width = max((len(str(item.position)) for item in items), default=0)
     for item in items:
-        console.print(Text.assemble((f"{item.place!s:<{width}}  ", "bold"), _summarize(item)), **_ONE_LINE)
+        console.print(Text.assemble((f"{item.position!s:<{width}}  ", "bold"), _summarize(item)), **_ONE_LINE)
         error = item.reason if isinstance(item, ForeignRecord) else item.failure.message
         console.print(Text(" " * width + f"    {escape_control_characters(error, _MAX_ERROR_CHARACTERS)}"), **_ONE_LINE)
 
@@ -69,7 +69,7 @@ def _summarize(item: DeadLetter | ForeignRecord) -> str:
     if item.replays:
         parts.append(f"replayed {item.replays}x")
     parts.append("whole event" if item.metric is None else f"metric {_format_name(item.metric)}")
-    if (agent := agent_of(item)) is not None:
+    if (agent := parse_agent_name(item)) is not None:
         parts.append(f"agent {_format_name(agent)}")
     return "  ".join(parts)
 
@@ -81,7 +81,7 @@ def _format_name(text: str) -> str:
 def print_letter(letter: DeadLetter, *, settled: bool) -> None:
     """Print everything about one dead letter, and what to do about it."""
     console = Console(highlight=False)
-    advice, position = ADVICE[letter.failure.error_class], letter.place
+    advice, position = ADVICE[letter.failure.error_class], letter.position
     console.print(_facts_table(_facts_of(letter, settled=settled)))
     console.print()
     console.print(
@@ -102,13 +102,13 @@ def _facts_of(letter: DeadLetter, *, settled: bool) -> dict[str, str | None]:
     topic, partition, offset = letter.source
     at = "without a timestamp" if letter.source_timestamp < 0 else f"{format_time(letter.source_timestamp)} UTC"
     return {
-        "place": str(letter.place) + (" (settled: a replay has put it back or replaced it)" if settled else ""),
+        "place": str(letter.position) + (" (settled: a replay has put it back or replaced it)" if settled else ""),
         "class": failure.error_class.value,
         "error": failure.error_type + ("" if failure.code is None else f" (code {failure.code})"),
         "message": failure.message,
         "failed at": f"{format_time(letter.failed_at)} UTC",
         "metric": letter.metric,
-        "agent": agent_of(letter),
+        "agent": parse_agent_name(letter),
         "execution": letter.execution_id,
         "table": letter.table,
         "attempts": f"{letter.attempts} inserts, {letter.replays} replays",
@@ -116,7 +116,7 @@ def _facts_of(letter: DeadLetter, *, settled: bool) -> dict[str, str | None]:
         "replaces": None if letter.replaces is None else f"{letter.replaces} of this topic",
         "part of": None if letter.part_of is None else f"{letter.part_of} of this topic",
         "source": f"{topic}, partition {partition}, offset {offset}, {at}",
-        "worker": letter.worker,
+        "worker": letter.worker_version,
     }
 
 
@@ -133,7 +133,7 @@ def _facts_table(facts: dict[str, str | None]) -> Table:
 def print_foreign(item: ForeignRecord) -> None:
     """Print a record that is no dead letter."""
     console = Console(highlight=False)
-    console.print(Text(f"{item.place} is no dead letter: {escape_control_characters(item.reason)}"))
+    console.print(Text(f"{item.position} is no dead letter: {escape_control_characters(item.reason)}"))
     _print_record(console, item.record, item.record.headers, "header")
 
 

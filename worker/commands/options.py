@@ -12,7 +12,7 @@ import click
 
 from worker.core.errors import ErrorClass
 from worker.core.model import RecordPosition
-from worker.dead_letters.filters import Selection
+from worker.dead_letters.filters import DeadLetterFilter
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -58,14 +58,14 @@ def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., No
 
     @wraps(command)
     def with_selection(**arguments: Any) -> None:  # noqa: ANN401 - the values of the options
-        values = {field.name: arguments.pop(field.name) for field in fields(Selection)}
+        values = {field.name: arguments.pop(field.name) for field in fields(DeadLetterFilter)}
         if values["offset"] is not None and values["partition"] is None:
             raise click.UsageError("--offset needs --partition: each partition counts its offsets from 0")
         if None not in (values["since"], values["until"]) and values["since"] >= values["until"]:
             raise click.UsageError("--since is not before --until, so nothing can match: 2h ago is before 1h ago")
         for name in ("error_classes", "error_codes", "metrics", "agents"):
             values[name] = frozenset(values[name])
-        command(selection=Selection(**values), **arguments)
+        command(selection=DeadLetterFilter(**values), **arguments)
 
     for option in reversed(_OPTIONS):
         with_selection = option(with_selection)

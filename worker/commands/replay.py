@@ -21,8 +21,8 @@ from worker.commands.line_stream import stream_lines
 from worker.commands.options import dead_letter_filter_options
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
-from worker.dead_letters.filters import Selection
-from worker.replay.plan import Plan, ReplayPolicy
+from worker.dead_letters.filters import DeadLetterFilter
+from worker.replay.plan import ReplayPlan, ReplayPolicy
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.settings.loading import Settings
@@ -64,7 +64,7 @@ def _require_finite(_context: click.Context, _option: click.Parameter, value: fl
 @json_option("Print one JSON object on stdout, on a terminal too.")
 def replay(
     *,
-    selection: Selection,
+    selection: DeadLetterFilter,
     limit: int | None,
     rate: float | None,
     max_replays: int,
@@ -101,7 +101,7 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
         scan, plan = scanned
         if dry_run:
             _print_report(replay_report.report_plan(plan), as_json=as_json)
-            return int(bool(plan.left or plan.refused))
+            return int(bool(plan.remaining or plan.refused))
         for line in replay_report.plan_summary(plan, connections.qualified_table_name(settings)):
             print_stderr(line)
         if plan.chosen and confirm and not await _is_confirmed(stop):
@@ -119,14 +119,14 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
 
 async def _scan(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
-) -> tuple[DeadLetterScan, Plan]:
+) -> tuple[DeadLetterScan, ReplayPlan]:
     scan = await stack.enter_async_context(connections.open_dead_letters(settings))
     table = connections.qualified_table_name(settings)
-    return scan, await scan.scan(partial(Plan, policy, table, trying=dry_run))
+    return scan, await scan.scan(partial(ReplayPlan, policy, table, dry_run=dry_run))
 
 
 async def _run(
-    settings: Settings, scan: DeadLetterScan, policy: ReplayPolicy, plan: Plan, stop: asyncio.Event
+    settings: Settings, scan: DeadLetterScan, policy: ReplayPolicy, plan: ReplayPlan, stop: asyncio.Event
 ) -> ReplayResult:
     with replay_report.progress_bar(plan.chosen.total()) as on_progress:
         opening = connections.open_replay(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from worker.core.errors import ErrorClass
 from worker.core.escaping import escape_control_characters
-from worker.replay.plan import Plan
+from worker.replay.plan import ReplayPlan
 from worker.replay.result import ReplayResult
 
 
@@ -41,7 +41,7 @@ class Report(TypedDict):
     problem: str | None
 
 
-def report_plan(plan: Plan) -> Report:
+def report_plan(plan: ReplayPlan) -> Report:
     """The report of a dry run; `written` counts what the worker would try to write."""
     classes = _classes_of(plan)
     for error_class, count in plan.accepted.items():
@@ -51,11 +51,11 @@ def report_plan(plan: Plan) -> Report:
     for (error_class, rule), count in plan.refused.items():
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
-    remaining = plan.left + plan.refused.total()
+    remaining = plan.remaining + plan.refused.total()
     return _report(classes, plan, ReplayResult(), plan.beyond_limit.total(), remaining, dry_run=True)
 
 
-def report_result(plan: Plan, result: ReplayResult) -> Report:
+def report_result(plan: ReplayPlan, result: ReplayResult) -> Report:
     """The report of a replay."""
     classes = _classes_of(plan)
     beyond_limit = plan.beyond_limit.total()
@@ -66,26 +66,26 @@ def report_result(plan: Plan, result: ReplayResult) -> Report:
         beyond_limit -= additional
     for error_class, count in result.written.items():
         classes[error_class.value]["written"] = count
-    for error_class, count in result.failed.items():
+    for error_class, count in result.failed_again.items():
         classes[error_class.value]["failed_again"] = count
-    for (error_class, reason), count in result.left.items():
+    for (error_class, reason), count in result.unreplayable.items():
         classes[error_class.value]["left"][reason] = count
     classes = {name: report for name, report in classes.items() if report["chosen"] or report["left"]}
     return _report(classes, plan, result, beyond_limit, _remaining(plan, result), dry_run=False)
 
 
-def exit_code(plan: Plan, result: ReplayResult) -> int:
+def exit_code(plan: ReplayPlan, result: ReplayResult) -> int:
     """0 done, 1 something is left to do, 3 a dependency is unreachable."""
     if result.problem is not None:
         return 3
     return int(_remaining(plan, result) > 0)
 
 
-def _remaining(plan: Plan, result: ReplayResult) -> int:
-    return max(0, plan.chosen.total() - result.written.total()) + plan.left
+def _remaining(plan: ReplayPlan, result: ReplayResult) -> int:
+    return max(0, plan.chosen.total() - result.written.total()) + plan.remaining
 
 
-def _classes_of(plan: Plan) -> dict[str, ClassReport]:
+def _classes_of(plan: ReplayPlan) -> dict[str, ClassReport]:
     classes: dict[str, ClassReport] = {}
     for error_class in ErrorClass:
         chosen, exhausted = plan.chosen[error_class], plan.exhausted[error_class]
@@ -97,7 +97,7 @@ def _classes_of(plan: Plan) -> dict[str, ClassReport]:
 
 def _report(
     classes: dict[str, ClassReport],
-    plan: Plan,
+    plan: ReplayPlan,
     result: ReplayResult,
     beyond_limit: int,
     remaining: int,
@@ -109,7 +109,7 @@ def _report(
         "classes": classes,
         "foreign": plan.foreign,
         "beyond_limit": beyond_limit,
-        "metrics_written": result.metrics,
+        "metrics_written": result.metrics_written,
         "failed_as": {error_class.value: count for error_class, count in result.failed_as.most_common()},
         "remaining": remaining,
         "interrupted": result.interrupted,
@@ -117,7 +117,7 @@ def _report(
     }
 
 
-def plan_summary(plan: Plan, table: str) -> Iterator[str]:
+def plan_summary(plan: ReplayPlan, table: str) -> Iterator[str]:
     """Lines for the person who is about to confirm the replay."""
     chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in plan.chosen.most_common())
     yield f"{plan.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
@@ -127,7 +127,7 @@ def plan_summary(plan: Plan, table: str) -> Iterator[str]:
         yield f"{beyond_limit:,} more are beyond --limit"
     if plan.foreign:
         yield f"records on the topic that are no dead letters: {plan.foreign:,}"
-    for other, count in plan.tables.most_common(5):
+    for other, count in plan.other_tables.most_common(5):
         yield f"warning: {count:,} of them were meant for {escape_control_characters(other, 200)}"
 
 

@@ -133,7 +133,7 @@ class ReplayProgress:
         return f"1{mark} {_written(lengths[: 2 * least])}"
 
     @classmethod
-    def read(cls, first: int, text: str) -> "ReplayProgress":
+    def parse(cls, first: int, text: str) -> "ReplayProgress":
         """What was written down. Of a text that is lost, or that this version cannot read, only `first` is known."""
         match = _FORM.fullmatch(text)
         try:
@@ -152,7 +152,7 @@ class ReplayProgress:
         return done
 
 
-def together(mine: ReplayProgress, kept: ReplayProgress | None, stale: ReplayProgress | None) -> ReplayProgress:
+def merge_progress(mine: ReplayProgress, kept: ReplayProgress | None, stale: ReplayProgress | None) -> ReplayProgress:
     """What is to be kept where `kept` has been so far, which another replay may have written since; a copy.
 
     Args:

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
-from worker.dead_letters.value import agent_of
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.value import parse_agent_name
 
 _MAX_DISTINCT = 10_000
 """Different values of one kind that are told apart. The first ones are: an attack with names does not cost memory."""
@@ -19,20 +19,20 @@ class TopCounter:
         self._distinct = distinct
         self.others = 0
 
-    def add(self, value: str | None) -> None:
+    def count(self, value: str | None) -> None:
         """Count one."""
         if value in self._counts or len(self._counts) < self._distinct:
             self._counts[value] += 1
         else:
             self.others += 1
 
-    def most(self, count: int) -> list[tuple[str | None, int]]:
+    def most_common(self, count: int) -> list[tuple[str | None, int]]:
         """The most frequent values, and how often each came."""
         return self._counts.most_common(count)
 
-    def rest(self, count: int) -> int:
+    def count_others(self, count: int) -> int:
         """How many are not among the `most`."""
-        return self._counts.total() - sum(number for _, number in self.most(count)) + self.others
+        return self._counts.total() - sum(number for _, number in self.most_common(count)) + self.others
 
 
 class DeadLetterStatistics:
@@ -56,7 +56,7 @@ class DeadLetterStatistics:
         self.newest: int | None = None
         self.by = {kind: TopCounter() for kind in self.KINDS}
 
-    def add(self, item: DeadLetter | ForeignRecord) -> None:
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Count one."""
         if isinstance(item, ForeignRecord):
             self.foreign += 1
@@ -68,11 +68,11 @@ class DeadLetterStatistics:
         self.oldest = at if self.oldest is None else min(self.oldest, at)
         self.newest = at if self.newest is None else max(self.newest, at)
         topic, partition, _ = item.source
-        agent = agent_of(item)
+        agent = parse_agent_name(item)
         by = self.by
-        by["class"].add(item.failure.error_class.value)
-        by["code"].add(None if item.failure.code is None else str(item.failure.code))
-        by["metric"].add(None if item.metric is None else item.metric[:_MAX_LENGTH])
-        by["agent"].add(None if agent is None else agent[:_MAX_LENGTH])
-        by["partition"].add(f"{topic[:_MAX_LENGTH]}/{partition}")
-        by["hour"].add(str(at // _HOUR * _HOUR))
+        by["class"].count(item.failure.error_class.value)
+        by["code"].count(None if item.failure.code is None else str(item.failure.code))
+        by["metric"].count(None if item.metric is None else item.metric[:_MAX_LENGTH])
+        by["agent"].count(None if agent is None else agent[:_MAX_LENGTH])
+        by["partition"].count(f"{topic[:_MAX_LENGTH]}/{partition}")
+        by["hour"].count(str(at // _HOUR * _HOUR))

@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
-from worker.dead_letters.progress import ReplayProgress, together
+from worker.dead_letters.progress import ReplayProgress, merge_progress
 from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, start_consumers, stop_client
 
 log = structlog.get_logger(__name__)
@@ -165,7 +165,7 @@ class KafkaDeadLetterReader:
         asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
         committed: dict[TopicPartition, OffsetAndMetadata] = await self._request(asked)
         return {
-            partition.partition: ReplayProgress.read(kept.offset, kept.metadata or "")
+            partition.partition: ReplayProgress.parse(kept.offset, kept.metadata or "")
             for partition, kept in committed.items()
             if kept.offset >= 0
         }
@@ -175,7 +175,7 @@ class KafkaDeadLetterReader:
         kept = await self.load_progress()
         offsets = {}
         for number, done in progress.items():
-            both = together(done, kept.get(number), stale.get(number))
+            both = merge_progress(done, kept.get(number), stale.get(number))
             offsets[self._partitions[number]] = OffsetAndMetadata(both.first_open, both.encode())
         await self._request(self._group.commit(offsets))
 

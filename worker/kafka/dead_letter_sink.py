@@ -11,7 +11,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.core.errors import DeadLetterUnavailable
 from worker.core.model import Failed, FailedMetric
-from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
@@ -65,12 +66,12 @@ class KafkaDeadLetterSink:
         """See `worker.ports.DeadLetterSink`. A dead letter that is still being sent is not sent again."""
         now = int(time() * 1000)
         # Encoded one by one: a thousand metrics of one event can each contain the same megabyte of user_id.
-        outcomes = await self._send_all(failed, dead_letter, now)
+        outcomes = await self._send_all(failed, encode_dead_letter, now)
         too_large = [position for position, error in outcomes.items() if isinstance(error, MessageSizeTooLargeError)]
         pointers = []
         for position in too_large:
             outcomes[position], form = await self._send_smaller(failed[position], now)
-            if form is pointer and outcomes[position] is None:
+            if form is encode_pointer and outcomes[position] is None:
                 pointers.append(position)
         missing = {position: error for position, error in outcomes.items() if error is not None}
         if missing:
@@ -81,7 +82,7 @@ class KafkaDeadLetterSink:
     async def _send_smaller(self, failed: Failed, now: int) -> tuple[BaseException | None, _Form]:
         """Send it alone, since another record of its batch may be the large one; as a pointer if it is itself."""
         form: _Form
-        for form in (dead_letter, pointer):
+        for form in (encode_dead_letter, encode_pointer):
             error = (await self._send_all([failed], form, now))[0]
             if not isinstance(error, MessageSizeTooLargeError):
                 break

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from worker.core.errors import DeadLetterUnavailable
 from worker.core.model import Failed, FailedMetric, ReplayedRecord
 from worker.ports import DeadLetterSink
-from worker.replay.supersessions import Supersessions, is_plain
+from worker.replay.supersessions import Supersessions, has_exact_header
 
 
 class PartDeduplicator:
@@ -35,4 +35,4 @@ class PartDeduplicator:
         if not isinstance(record, ReplayedRecord):
             return False
         whole = (record.replaces, (record.topic, record.partition, record.offset))
-        return is_plain(item.metric) and self._claims.has_part(whole, item.metric)
+        return has_exact_header(item.metric) and self._claims.has_part(whole, item.metric)

@@ -8,8 +8,9 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from worker.core.model import RecordPosition
-from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.progress import ReplayProgress
+from worker.dead_letters.record_format import parse_dead_letter
 from worker.ports import DeadLetterReader
 from worker.replay.supersessions import Supersessions
 
@@ -17,11 +18,11 @@ from worker.replay.supersessions import Supersessions
 class DeadLetterVisitor(Protocol):
     """Somebody who looks at each letter."""
 
-    def add(self, item: DeadLetter | ForeignRecord) -> None:
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Look at one."""
 
 
-Eyes = TypeVar("Eyes", bound=DeadLetterVisitor)
+Visitor = TypeVar("Visitor", bound=DeadLetterVisitor)
 
 
 class DeadLetterScan:
@@ -48,13 +49,13 @@ class DeadLetterScan:
             partition: ReplayProgress() if partition in self._stale else progress.get(partition, ReplayProgress())
             for partition in self.extent
         }
-        self.claims = Supersessions(self.progress)
+        self.supersessions = Supersessions(self.progress)
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
             done.mark_range_done(done.first_open, offsets.start)
 
     @classmethod
-    async def now(cls, backlog: DeadLetterReader) -> "DeadLetterScan":
+    async def begin(cls, backlog: DeadLetterReader) -> "DeadLetterScan":
         """What stands there now.
 
         Raises:
@@ -64,7 +65,7 @@ class DeadLetterScan:
         progress = await backlog.load_progress()
         return cls(backlog, await backlog.offset_ranges(), progress)
 
-    async def scan(self, eyes: Callable[[], Eyes]) -> Eyes:
+    async def scan(self, eyes: Callable[[], Visitor]) -> Visitor:
         """Show each letter that is not settled to new eyes; to others again, while a look has taught something.
 
         Raises:
@@ -72,23 +73,23 @@ class DeadLetterScan:
         """
         # Where the progress is not all there, a letter that is done may be the only one to tell that another is.
         thorough = not all(done.is_complete for done in self.progress.values())
-        claims = self.claims
+        claims = self.supersessions
         while True:
             seen, learned = eyes(), False
-            async for items in self.read_batches(settled=thorough):
+            async for items in self.read_batches(include_settled=thorough):
                 for item in items:
                     if isinstance(item, DeadLetter) and (item.replays or claims):
                         learned |= claims.learn_from(item)
                     if not ((thorough or claims) and claims.is_superseded(item)):
-                        seen.add(item)
+                        seen.visit(item)
             if not learned:
                 return seen
 
-    async def read_batches(self, *, settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
+    async def read_batches(self, *, include_settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
         """Some letters at a time, in the order of the topic; with `settled` also those that are."""
         for partition, offsets in self.extent.items():
             done = self.progress[partition]
-            after = offsets.start if settled else done.first_open
+            after = offsets.start if include_settled else done.first_open
             async with aclosing(self._backlog.read(partition, range(after, offsets.stop))) as some:
                 async for records in some:
                     letters = []
@@ -98,20 +99,20 @@ class DeadLetterScan:
                         if offset != after:
                             done.mark_range_done(after, offset)  # there are none: compaction or an aborted transaction
                         after = offset + 1
-                        if settled or not (some_are_done and offset in done):
-                            letters.append(read_letter(record))
-                    if self.claims and not settled:
-                        letters = [letter for letter in letters if not self.claims.is_superseded(letter)]
+                        if include_settled or not (some_are_done and offset in done):
+                            letters.append(parse_dead_letter(record))
+                    if self.supersessions and not include_settled:
+                        letters = [letter for letter in letters if not self.supersessions.is_superseded(letter)]
                     yield letters
             done.mark_range_done(after, offsets.stop)
 
-    async def find(self, place: RecordPosition) -> DeadLetter | ForeignRecord | None:
-        """The letter at one place, settled or not; None where there is none."""
-        if place.offset in self.extent.get(place.partition, range(0)):
-            only = range(place.offset, place.offset + 1)
-            async with aclosing(self._backlog.read(place.partition, only)) as some:
+    async def find(self, position: RecordPosition) -> DeadLetter | ForeignRecord | None:
+        """The letter at one position, settled or not; None where there is none."""
+        if position.offset in self.extent.get(position.partition, range(0)):
+            only = range(position.offset, position.offset + 1)
+            async with aclosing(self._backlog.read(position.partition, only)) as some:
                 async for records in some:
-                    return read_letter(records[0])
+                    return parse_dead_letter(records[0])
         return None
 
     async def save(self, partitions: Collection[int] | None = None) -> None:

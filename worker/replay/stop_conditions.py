@@ -23,7 +23,7 @@ class WatchedHold(Hold):
         self._last: list[tuple[Cause, str]] = []
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What is away; where all is well again, what was away last."""
         return "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self.reasons.items() or self._last)
 
@@ -41,17 +41,17 @@ class StopConditions:
         stop: set by whoever asks.
         hold: entered when something is away.
         stop_seconds: how long a stop waits for the block that is under way.
-        finishing: hears when a stop begins to wait for it, and how many seconds at most.
+        on_finishing: hears when a stop begins to wait for it, and how many seconds at most.
     """
 
     def __init__(
-        self, stop: asyncio.Event, hold: WatchedHold, stop_seconds: float, finishing: Callable[[float], object]
+        self, stop: asyncio.Event, hold: WatchedHold, stop_seconds: float, on_finishing: Callable[[float], object]
     ) -> None:
         self._stopping = asyncio.create_task(stop.wait())
         self._held = asyncio.create_task(hold.entered.wait())
         self._hold = hold
         self._stop_seconds = stop_seconds
-        self._finishing = finishing
+        self._on_finishing = on_finishing
         self._has_waited = False
 
     async def close(self) -> None:
@@ -60,7 +60,7 @@ class StopConditions:
         self._held.cancel()
         await asyncio.gather(self._stopping, self._held, return_exceptions=True)
 
-    async def unless(self, work: Coroutine[object, object, T]) -> T | None:
+    async def run_unless_stopped(self, work: Coroutine[object, object, T]) -> T | None:
         """What `work` gives, or None when there is a stop first: then it is ended where it is.
 
         Raises:
@@ -76,10 +76,10 @@ class StopConditions:
         if not task.cancelled():
             return task.result()
         if self._held.done():
-            raise DependencyError(self._hold.words)
+            raise DependencyError(self._hold.description)
         return None
 
-    async def wait_for(self, block: asyncio.Task[None] | None) -> None:
+    async def wait_for_block(self, block: asyncio.Task[None] | None) -> None:
         """Wait for a block; not for ever while somebody wants to stop, and not at all for what is away.
 
         Raises:
@@ -91,12 +91,12 @@ class StopConditions:
         if not (block.done() or self._held.done() or self._has_waited):
             # Once, and no block begins after it: the platform does not wait twice as long either.
             self._has_waited = True
-            self._finishing(self._stop_seconds)
+            self._on_finishing(self._stop_seconds)
             await asyncio.wait([block, self._held], timeout=self._stop_seconds, return_when=asyncio.FIRST_COMPLETED)
         if block.done():
             block.result()
         elif self._held.done():
-            raise DependencyError(self._hold.words)
+            raise DependencyError(self._hold.description)
 
 
 _NAMES = {Cause.STORE: "ClickHouse", Cause.DEAD_LETTERS: "the dead-letter topic"}

@@ -14,11 +14,11 @@ are others.
 from collections.abc import Mapping
 
 from worker.core.model import RecordPosition
-from worker.dead_letters.dead_letter import MAX_METRIC, metric_header
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.headers import MAX_METRIC_HEADER, format_metric_header
 from worker.dead_letters.progress import ReplayProgress
 
-MAX_CLAIMS = 100_000
+MAX_SUPERSESSIONS = 100_000
 """Letters out of replays whose claims are kept in mind. Of more, those that a killed replay has left double stay so,
 which the view does not show."""
 
@@ -29,14 +29,14 @@ Whole = tuple[RecordPosition, Source]
 """The letter of an event: where it stands, and what failed there."""
 
 
-def identity(letter: DeadLetter) -> Identity:
+def identify(letter: DeadLetter) -> Identity:
     """What failed: the same for a letter and for the one that a replay puts in its place."""
     return letter.source, letter.metric
 
 
-def is_plain(metric: str) -> bool:
+def has_exact_header(metric: str) -> bool:
     """Whether the header has all of a metric's name, so that it stands for no other name."""
-    return len(metric) < MAX_METRIC and "\\" not in metric and metric_header(metric) == metric
+    return len(metric) < MAX_METRIC_HEADER and "\\" not in metric and format_metric_header(metric) == metric
 
 
 class Supersessions:
@@ -59,18 +59,18 @@ class Supersessions:
         """Whether there are any, so that it must be asked what they cover."""
         return bool(self._replaced or self._parts)
 
-    def is_settled(self, place: RecordPosition) -> bool:
+    def is_settled(self, position: RecordPosition) -> bool:
         """Whether nothing is left to do about the letter at `place`."""
-        done = self._progress.get(place.partition)
-        return done is not None and place.offset in done
+        done = self._progress.get(position.partition)
+        return done is not None and position.offset in done
 
-    def mark_settled(self, place: RecordPosition) -> None:
+    def mark_settled(self, position: RecordPosition) -> None:
         """Take down that nothing is left to do about the letter at `place`."""
-        self._progress[place.partition].mark_done(place.offset)
+        self._progress[position.partition].mark_done(position.offset)
 
     def is_superseded(self, item: DeadLetter | ForeignRecord) -> bool:
         """Whether another letter stands for this one, or nothing is left to do about it."""
-        if self.is_settled(item.place):
+        if self.is_settled(item.position):
             return True
         if not self._divided or isinstance(item, ForeignRecord) or item.part_of is None:
             return False
@@ -85,13 +85,13 @@ class Supersessions:
 
         Returns whether anything of that is new to letters that were shown before.
         """
-        learned = self._kept < MAX_CLAIMS and self._take_down(letter)
-        if self.is_settled(letter.place):
+        learned = self._kept < MAX_SUPERSESSIONS and self._take_down(letter)
+        if self.is_settled(letter.position):
             return learned
-        if self._replaced.get(letter.place) == identity(letter) or self._is_part_of_replaced(letter):
-            self.mark_settled(letter.place)
+        if self._replaced.get(letter.position) == identify(letter) or self._is_part_of_replaced(letter):
+            self.mark_settled(letter.position)
             return True
-        whole = (letter.place, letter.source)
+        whole = (letter.position, letter.source)
         if letter.metric is None and whole in self._parts and whole not in self._divided:
             self._divided.add(whole)
             return True
@@ -104,14 +104,14 @@ class Supersessions:
         learned = self._take_down_part(letter)
         if letter.replaces is not None and letter.metric is None:
             learned |= self._take_down_whole((letter.replaces, letter.source))
-        if letter.replaces is None and not is_plain(letter.metric or ""):
+        if letter.replaces is None and not has_exact_header(letter.metric or ""):
             return learned  # another metric of the event may have the same header; one letter too many harms nothing
-        key = hash((origin, identity(letter)))
+        key = hash((origin, identify(letter)))
         if key not in self._first:
-            self._first[key] = letter.place
+            self._first[key] = letter.position
             self._kept += 1
-        if self._first[key] != letter.place:
-            learned |= self._take_down_replaced(letter.place, letter)
+        if self._first[key] != letter.position:
+            learned |= self._take_down_replaced(letter.position, letter)
         elif letter.replaces is not None and not self.is_settled(letter.replaces):
             learned |= self._take_down_replaced(letter.replaces, letter)
         return learned
@@ -133,9 +133,9 @@ class Supersessions:
         self._replaced_whole.add(whole)
         return whole in self._parts
 
-    def _take_down_replaced(self, place: RecordPosition, letter: DeadLetter) -> bool:
-        known = place in self._replaced
-        self._replaced[place] = identity(letter)
+    def _take_down_replaced(self, position: RecordPosition, letter: DeadLetter) -> bool:
+        known = position in self._replaced
+        self._replaced[position] = identify(letter)
         return not known
 
     def _is_part_of_replaced(self, letter: DeadLetter) -> bool:

@@ -14,8 +14,8 @@ from worker.audit.findings import AuditCounts, AuditFinding, ViewRow
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.core.model import Record as AnyRecord
-from worker.dead_letters.dead_letter import WorkerInfo, dead_letter, pointer
-from worker.dead_letters.letter import read_letter
+from worker.dead_letters.dead_letter import WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -53,9 +53,9 @@ class MemoryView:
 
 
 def bury(index: DeadLetterIndex, failed: Failed, *, as_pointer: bool = False) -> None:
-    encode = pointer if as_pointer else dead_letter
+    encode = encode_pointer if as_pointer else encode_dead_letter
     letter = encode(failed, WorkerInfo("1", "t"), 0)
-    index.add(read_letter(KeptRecord("dlq", 0, 0, 0, letter.key, letter.value, tuple(letter.headers))))
+    index.visit(parse_dead_letter(KeptRecord("dlq", 0, 0, 0, letter.key, letter.value, tuple(letter.headers))))
 
 
 async def run_audit(

@@ -6,14 +6,14 @@ from click.testing import CliRunner
 
 from worker.commands.options import dead_letter_filter_options
 from worker.core.errors import ErrorClass
-from worker.dead_letters.filters import Selection
+from worker.dead_letters.filters import DeadLetterFilter
 
-SELECTIONS: list[Selection] = []
+SELECTIONS: list[DeadLetterFilter] = []
 
 
 @click.command()
 @dead_letter_filter_options
-def command(selection: Selection) -> None:
+def command(selection: DeadLetterFilter) -> None:
     SELECTIONS.append(selection)
 
 
@@ -22,10 +22,10 @@ def test_options_make_a_selection() -> None:
     arguments += " --since 1970-01-01T00:00:01Z --until 1970-01-01T00:00:02Z --partition 3 --offset 42"
     assert CliRunner().invoke(command, arguments).exit_code == 0
     classes = frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})
-    expected = Selection(classes, frozenset({469}), frozenset({"m"}), frozenset({"a"}), 1_000, 2_000, 3, 42)
+    expected = DeadLetterFilter(classes, frozenset({469}), frozenset({"m"}), frozenset({"a"}), 1_000, 2_000, 3, 42)
     assert SELECTIONS.pop() == expected
     assert CliRunner().invoke(command, []).exit_code == 0
-    assert SELECTIONS.pop() == Selection()
+    assert SELECTIONS.pop() == DeadLetterFilter()
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ from tests.support.fakes import KeptRecord
 from worker.commands.options import InstantParam, RecordPositionParam
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, RecordPosition
-from worker.dead_letters.dead_letter import WorkerInfo, dead_letter
-from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import DeadLetter, read_letter
+from worker.dead_letters.dead_letter import DeadLetter, WorkerInfo
+from worker.dead_letters.filters import DeadLetterFilter
+from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
 from worker.replay.plan import ReplayPolicy
 
 AT = 1_767_225_600_000
 
 
 def letter(failed: Failed) -> DeadLetter:
-    written = dead_letter(failed, WorkerInfo("1", "t"), AT)
-    found = read_letter(KeptRecord("dlq", 3, 42, AT, written.key, written.value, tuple(written.headers)))
+    written = encode_dead_letter(failed, WorkerInfo("1", "t"), AT)
+    found = parse_dead_letter(KeptRecord("dlq", 3, 42, AT, written.key, written.value, tuple(written.headers)))
     assert isinstance(found, DeadLetter)
     return found
 
@@ -32,24 +32,24 @@ EVENT = letter(FailedEvent(Record(b'{"agent_name": "triage"}'), Failure(ErrorCla
 @pytest.mark.parametrize(
     ("selection", "metric", "whole"),
     [
-        (Selection(), True, True),
-        (Selection(error_classes=frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})), True, False),
-        (Selection(error_codes=frozenset({469})), True, False),
-        (Selection(error_codes=frozenset({241})), False, False),
-        (Selection(metrics=frozenset({"m", "n"})), True, False),
-        (Selection(agents=frozenset({"triage"})), True, True),
-        (Selection(agents=frozenset({"other"})), False, False),
-        (Selection(since=AT), True, True),
-        (Selection(since=AT + 1), False, False),
-        (Selection(until=AT), False, False),
-        (Selection(until=AT + 1), True, True),
-        (Selection(partition=3, offset=42), True, True),
-        (Selection(partition=3, offset=41), False, False),
-        (Selection(partition=2), False, False),
-        (Selection(metrics=frozenset({"m"}), error_codes=frozenset({1})), False, False),
+        (DeadLetterFilter(), True, True),
+        (DeadLetterFilter(error_classes=frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})), True, False),
+        (DeadLetterFilter(error_codes=frozenset({469})), True, False),
+        (DeadLetterFilter(error_codes=frozenset({241})), False, False),
+        (DeadLetterFilter(metrics=frozenset({"m", "n"})), True, False),
+        (DeadLetterFilter(agents=frozenset({"triage"})), True, True),
+        (DeadLetterFilter(agents=frozenset({"other"})), False, False),
+        (DeadLetterFilter(since=AT), True, True),
+        (DeadLetterFilter(since=AT + 1), False, False),
+        (DeadLetterFilter(until=AT), False, False),
+        (DeadLetterFilter(until=AT + 1), True, True),
+        (DeadLetterFilter(partition=3, offset=42), True, True),
+        (DeadLetterFilter(partition=3, offset=41), False, False),
+        (DeadLetterFilter(partition=2), False, False),
+        (DeadLetterFilter(metrics=frozenset({"m"}), error_codes=frozenset({1})), False, False),
     ],
 )
-def test_a_letter_is_meant_that_fits_every_filter(selection: Selection, metric: bool, whole: bool) -> None:
+def test_a_letter_is_meant_that_fits_every_filter(selection: DeadLetterFilter, metric: bool, whole: bool) -> None:
     assert (selection.matches(METRIC), selection.matches(EVENT)) == (metric, whole)
 
 

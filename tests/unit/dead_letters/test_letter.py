@@ -19,13 +19,20 @@ from worker.core.model import (
     ReplayedRecord,
     Unrepresentable,
 )
-from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, payload, pointer
-from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
-from worker.dead_letters.value import DamagedLetter, agent_of, event_of, pointer_of, replayed
+from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter
+from worker.dead_letters.value import (
+    DamagedLetter,
+    encode_value,
+    parse_agent_name,
+    parse_metric_event,
+    parse_pointer,
+    to_replayed_record,
+)
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 
-HEAD = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
+HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "is violated at row 1", 469)
 INVALID = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "the value is not JSON")
 AT = RecordPosition(2, 17)
@@ -57,7 +64,7 @@ def standing(letter: EncodedDeadLetter) -> DeadLetterScan:
 
 
 def back(letter: EncodedDeadLetter) -> DeadLetter:
-    found = read_letter(standing(letter))
+    found = parse_dead_letter(standing(letter))
     assert isinstance(found, DeadLetter), found
     return found
 
@@ -84,9 +91,9 @@ def test_a_metric_comes_back_as_it_was(
     source = failed.event.record
     whole = Record(None, source.topic, source.partition, source.offset, source.timestamp, key, others)
     failed = of_source(failed, whole)._replace(value=value)
-    written = dead_letter(failed, HEAD, JANUARY_2026)
+    written = encode_dead_letter(failed, HEAD, JANUARY_2026)
     letter = back(written)
-    again = event_of(letter)
+    again = parse_metric_event(letter)
     assert again[:5] == failed.event[:5]
     assert isinstance(again.record, ReplayedRecord)
     assert again.record[:7] == (*whole[1:5], key, None, others)
@@ -95,13 +102,13 @@ def test_a_metric_comes_back_as_it_was(
     assert letter.failure == failed.failure._replace(message=_as_text(failed.failure.message))
     assert (letter.kind, letter.attempts, letter.replays, letter.replaces) == ("metric", failed.attempts, 0, None)
     # And the dead letter of the replay is the same again, but for its history.
-    third = dead_letter(FailedMetric(again, name, value, letter.failure, 0), HEAD, JANUARY_2026)
+    third = encode_dead_letter(FailedMetric(again, name, value, letter.failure, 0), HEAD, JANUARY_2026)
     changed = {"dlq.replays": b"1", "dlq.replaces": b"2:17"}
     assert (third.key, third.value) == (written.key, written.value)
     assert dict(third.headers) == dict(written.headers) | changed
     assert tuple(third.headers[: len(others)]) == others
     assert len(third.headers) == len(written.headers) + 1
-    fourth = dead_letter(FailedMetric(event_of(back(third)), name, value, letter.failure, 0), HEAD, 0)
+    fourth = encode_dead_letter(FailedMetric(parse_metric_event(back(third)), name, value, letter.failure, 0), HEAD, 0)
     assert len(fourth.headers) == len(third.headers), "headers do not grow with replays"
 
 
@@ -115,12 +122,12 @@ def test_an_event_comes_back_as_it_was(
     value: bytes, key: bytes | None, others: tuple[tuple[str, bytes | None], ...], timestamp: int
 ) -> None:
     source = Record(value, partition=3, offset=42, timestamp=timestamp, key=key, headers=others)
-    written = dead_letter(FailedEvent(source, INVALID), HEAD, JANUARY_2026)
+    written = encode_dead_letter(FailedEvent(source, INVALID), HEAD, JANUARY_2026)
     letter = back(written)
-    again = replayed(letter, letter.record.value)
+    again = to_replayed_record(letter, letter.record.value)
     assert again[:7] == (source.topic, 3, 42, timestamp, key, value, others)
     assert (letter.kind, letter.metric, letter.execution_id, letter.source) == ("event", None, None, source[1:4])
-    third = dead_letter(FailedEvent(again, INVALID), HEAD, JANUARY_2026)
+    third = encode_dead_letter(FailedEvent(again, INVALID), HEAD, JANUARY_2026)
     assert (third.key, third.value) == (key, value)
     assert dict(third.headers) == dict(written.headers) | {"dlq.replays": b"1", "dlq.replaces": b"2:17"}
 
@@ -131,25 +138,25 @@ def test_what_a_careless_producer_sent_is_judged_again_as_it_was(metrics: dict[s
     fanned.add_record(record(event(metrics=metrics)))
     again = FanOut()
     for item in fanned.failed:
-        again.add_event(event_of(back(dead_letter(item, HEAD, 0))))
-    assert [payload(item) for item in again.failed] == [payload(item) for item in fanned.failed]
+        again.add_event(parse_metric_event(back(encode_dead_letter(item, HEAD, 0))))
+    assert [encode_value(item) for item in again.failed] == [encode_value(item) for item in fanned.failed]
     assert [item.failure for item in again.failed] == [item.failure for item in fanned.failed]
 
 
 @given(st.one_of(strategies.failed_metrics, strategies.failed_events))
 def test_a_pointer_tells_its_digest_and_no_headers_of_the_source(failed: Failed) -> None:
-    letter = back(pointer(failed, HEAD, 0))
+    letter = back(encode_pointer(failed, HEAD, 0))
     assert letter.is_pointer
-    assert pointer_of(letter).size == len(payload(failed))
+    assert parse_pointer(letter).size == len(encode_value(failed))
     assert letter.source_headers == ()
-    assert agent_of(letter) is None
+    assert parse_agent_name(letter) is None
 
 
 def test_a_metric_of_an_event_that_was_replayed_is_part_of_it() -> None:
-    letter = back(dead_letter(FailedEvent(record(event(metrics={"m": -1})), INVALID), HEAD, 0))
-    decoded = decode(replayed(letter, letter.record.value))
+    letter = back(encode_dead_letter(FailedEvent(record(event(metrics={"m": -1})), INVALID), HEAD, 0))
+    decoded = decode(to_replayed_record(letter, letter.record.value))
     assert decoded is not None
-    part = back(dead_letter(FailedMetric(decoded, "m", -1, REFUSED, 3), HEAD, 0))
+    part = back(encode_dead_letter(FailedMetric(decoded, "m", -1, REFUSED, 3), HEAD, 0))
     assert (part.part_of, part.replaces, part.replays, part.attempts) == (AT, None, 1, 3)
 
 
@@ -166,7 +173,7 @@ def test_a_metric_of_an_event_that_was_replayed_is_part_of_it() -> None:
     ],
 )
 def test_the_agent_of_an_event_that_cannot_be_read_is_told_where_it_can(value: bytes, agent: str | None) -> None:
-    assert agent_of(back(dead_letter(FailedEvent(Record(value), INVALID), HEAD, 0))) == agent
+    assert parse_agent_name(back(encode_dead_letter(FailedEvent(Record(value), INVALID), HEAD, 0))) == agent
 
 
 class TestWhatIsNoDeadLetter:
@@ -180,9 +187,9 @@ class TestWhatIsNoDeadLetter:
     def test_is_reported_and_stops_nobody(
         self, key: bytes | None, value: bytes | None, others: list[tuple[str, bytes | None]]
     ) -> None:
-        found = read_letter(DeadLetterScan(key, value, tuple(others)))
+        found = parse_dead_letter(DeadLetterScan(key, value, tuple(others)))
         assert isinstance(found, ForeignRecord)
-        assert found.place == AT
+        assert found.position == AT
         assert found.reason
 
     @given(
@@ -194,14 +201,14 @@ class TestWhatIsNoDeadLetter:
     def test_damage_is_one_of_two_known_errors(
         self, failed: Failed, name: str, spoilt: bytes | None, value: bytes | None
     ) -> None:
-        written = dead_letter(failed, HEAD, 0)
+        written = encode_dead_letter(failed, HEAD, 0)
         others = tuple((key, spoilt if key == name else kept) for key, kept in written.headers)
-        letter = read_letter(DeadLetterScan(written.key, value, others))
+        letter = parse_dead_letter(DeadLetterScan(written.key, value, others))
         if isinstance(letter, ForeignRecord):
             assert name.split(".")[-1] in letter.reason or letter.reason
             return
-        agent_of(letter)
-        for content in (event_of, pointer_of):
+        parse_agent_name(letter)
+        for content in (parse_metric_event, parse_pointer):
             with pytest.raises(DamagedLetter):
                 content(letter)
 
@@ -209,9 +216,9 @@ class TestWhatIsNoDeadLetter:
         "name", ["dlq.kind", "dlq.error.class", "dlq.source.offset", "dlq.failed_at", "dlq.metric"]
     )
     def test_says_which_header_is_missing(self, name: str) -> None:
-        written = dead_letter(FailedMetric(read(event()), "m", 1, REFUSED, 1), HEAD, 0)
+        written = encode_dead_letter(FailedMetric(read(event()), "m", 1, REFUSED, 1), HEAD, 0)
         others = tuple(header for header in written.headers if header[0] != name)
-        found = read_letter(DeadLetterScan(None, b"", others))
+        found = parse_dead_letter(DeadLetterScan(None, b"", others))
         assert isinstance(found, ForeignRecord)
         assert name in found.reason
 
@@ -234,8 +241,8 @@ class TestWhatIsNoDeadLetter:
         ],
     )
     def test_a_value_that_is_no_metric_is_damaged(self, field: str, value: object) -> None:
-        written = dead_letter(FailedMetric(read(event()), "m", 1, REFUSED, 1), HEAD, 0)
+        written = encode_dead_letter(FailedMetric(read(event()), "m", 1, REFUSED, 1), HEAD, 0)
         document = json.loads(written.value) | {field: value}
         letter = back(written._replace(value=json.dumps(document).encode()))
         with pytest.raises(DamagedLetter):
-            event_of(letter)
+            parse_metric_event(letter)

@@ -33,7 +33,7 @@ def test_ranges_are_the_offsets_in_them(first: int, ranges: list[tuple[int, int]
         expected |= set(range(start, start + length))
     assert {offset for offset in range(400) if offset in done} == expected
     assert (done.first_open, done.end) == (min(set(range(400)) - expected), max(expected, default=-1) + 1)
-    assert ReplayProgress.read(done.first_open, done.encode()) == done
+    assert ReplayProgress.parse(done.first_open, done.encode()) == done
 
 
 def test_an_offset_more_or_less_is_another_set() -> None:
@@ -42,7 +42,7 @@ def test_an_offset_more_or_less_is_another_set() -> None:
     other.mark_done(7)
     assert one != other
     one.mark_done(7)
-    assert one == other != ReplayProgress.read(3, "a text that is lost")
+    assert one == other != ReplayProgress.parse(3, "a text that is lost")
 
 
 def test_what_retention_has_deleted_takes_no_memory() -> None:
@@ -58,7 +58,7 @@ def test_what_retention_has_deleted_takes_no_memory() -> None:
 
 def test_a_text_that_claims_an_absurd_number_is_not_believed() -> None:
     absurd = b64encode(zlib.compress(b"1 999999999999999999")).decode()
-    done = ReplayProgress.read(5, f"1 {absurd}")
+    done = ReplayProgress.parse(5, f"1 {absurd}")
     assert (done.first_open, done.end, done.is_complete) == (5, 5, False)
 
 
@@ -79,7 +79,7 @@ def test_what_is_written_reads_back(first: int, added: set[int]) -> None:
     done = ReplayProgress(first)
     for offset in added:
         done.mark_done(offset)
-    back = ReplayProgress.read(done.first_open, done.encode())
+    back = ReplayProgress.parse(done.first_open, done.encode())
     assert all((offset in back) == (offset in done) for offset in range(400))
     assert len(done.encode()) <= 4_096
 
@@ -89,7 +89,7 @@ def test_the_runs_of_an_outage_are_few_whatever_their_length() -> None:
     done.mark_range_done(1, 1_000_000)
     assert done.first_open == 0
     assert len(done.encode()) < 30
-    back = ReplayProgress.read(0, done.encode())
+    back = ReplayProgress.parse(0, done.encode())
     assert (back.done_runs(), back.is_complete) == ([(1, 1_000_000)], True)
 
 
@@ -101,11 +101,11 @@ def test_what_does_not_fit_is_forgotten_from_the_end() -> None:
             done.mark_done(offset)
     text = done.encode()
     assert 3_000 < len(text) <= 4_096
-    kept = ReplayProgress.read(0, text).done_runs()
+    kept = ReplayProgress.parse(0, text).done_runs()
     assert len(kept) > 1_000
     assert kept == done.done_runs()[: len(kept)]
-    back = ReplayProgress.read(0, text)
-    assert (done.is_complete, back.is_complete, ReplayProgress.read(0, back.encode()).is_complete) == (
+    back = ReplayProgress.parse(0, text)
+    assert (done.is_complete, back.is_complete, ReplayProgress.parse(0, back.encode()).is_complete) == (
         True,
         False,
         False,
@@ -117,12 +117,12 @@ def test_what_does_not_fit_is_forgotten_from_the_end() -> None:
 
 def test_nothing_beyond_is_a_short_text() -> None:
     assert (ReplayProgress(17).encode(), ReplayProgress(17).first_open) == ("1 ", 17)
-    assert ReplayProgress.read(17, "1 ").is_complete
+    assert ReplayProgress.parse(17, "1 ").is_complete
 
 
 @pytest.mark.parametrize("text", ["", "somebody else's", "1 !", "1 AAAA", "2 eJw=", "1+x "])
 def test_of_a_text_that_cannot_be_read_it_is_known_that_it_is_lost(text: str) -> None:
-    done = ReplayProgress.read(5, text)
+    done = ReplayProgress.parse(5, text)
     assert (done.first_open, done.done_runs(), done.is_complete) == (5, [], False)
 
 

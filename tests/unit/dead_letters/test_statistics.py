@@ -4,19 +4,19 @@ from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters import document as letter_document
+from worker.dead_letters import json_output
 from worker.dead_letters.advice import ADVICE
-from worker.dead_letters.dead_letter import WorkerInfo, dead_letter
-from worker.dead_letters.letter import read_letter
+from worker.dead_letters.dead_letter import WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
 
 UNREADABLE = FailedEvent(Record(b"{"), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
 
 
 def count(statistics: DeadLetterStatistics, failed: Failed, failed_at: int = 0) -> None:
-    letter = dead_letter(failed, WorkerInfo("1.2.3", "default.execution_metrics"), failed_at)
-    statistics.add(
-        read_letter(KeptRecord("dlq", 0, 0, failed_at, letter.key, letter.value, tuple(letter.headers))),
+    letter = encode_dead_letter(failed, WorkerInfo("1.2.3", "default.execution_metrics"), failed_at)
+    statistics.visit(
+        parse_dead_letter(KeptRecord("dlq", 0, 0, failed_at, letter.key, letter.value, tuple(letter.headers))),
     )
 
 
@@ -26,7 +26,7 @@ def test_document_has_the_top_values_and_the_rest() -> None:
         failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469 if number else None)
         count(statistics, FailedMetric(read(event()), f"m{number % 7}", 1, failure, 1), number * 3_600_000)
     count(statistics, UNREADABLE)
-    document = letter_document.statistics(statistics, 2)
+    document = json_output.describe_statistics(statistics, 2)
     assert (document["total"], document["oldest"]) == (31, "1970-01-01T00:00:00.000Z")
     assert document["by_class"] == {
         "top": [{"value": "row_refused", "count": 30}, {"value": "invalid_event", "count": 1}],
@@ -43,16 +43,16 @@ def test_an_empty_metric_name_is_not_counted_as_none() -> None:
     failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
     count(statistics, FailedMetric(read(event()), "", 1, failure, 1))
     count(statistics, UNREADABLE)
-    document = letter_document.statistics(statistics, 2)
+    document = json_output.describe_statistics(statistics, 2)
     assert document["by_metric"] == {"top": [{"value": "", "count": 1}, {"value": None, "count": 1}], "rest": 0}
 
 
 def test_number_of_distinct_values_is_bounded() -> None:
     counter = TopCounter(distinct=3)
     for number in range(1_000):
-        counter.add(str(number % 500))
-    assert counter.most(10) == [("0", 2), ("1", 2), ("2", 2)]
-    assert (counter.rest(10), counter.rest(1)) == (994, 998)
+        counter.count(str(number % 500))
+    assert counter.most_common(10) == [("0", 2), ("1", 2), ("2", 2)]
+    assert (counter.count_others(10), counter.count_others(1)) == (994, 998)
 
 
 def test_every_error_class_has_advice() -> None:

@@ -18,14 +18,14 @@ from worker.core.hold import Cause
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.core.outcome import Outcome as InsertOutcome
 from worker.dead_letters.dead_letter import EncodedDeadLetter
-from worker.dead_letters.filters import Selection
+from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.events.block import Block
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.replay import Replay
+from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.replayer import Replayer
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
@@ -43,9 +43,9 @@ def metric(name: str, value: float = 1) -> FailedMetric:
 
 async def replay(
     topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, slept: list[float] | None = None
-) -> tuple[Plan, ReplayResult]:
-    standing = await DeadLetterScan.now(topic)
-    plan = await standing.scan(lambda: Plan(policy, TABLE))
+) -> tuple[ReplayPlan, ReplayResult]:
+    standing = await DeadLetterScan.begin(topic)
+    plan = await standing.scan(lambda: ReplayPlan(policy, TABLE))
     hold = WatchedHold()
 
     async def sleep(seconds: float) -> None:
@@ -54,9 +54,9 @@ async def replay(
         await asyncio.sleep(0)
 
     async with rig(store, OnUnavailable.HOLD, hold=hold) as parts:
-        letters = PartDeduplicator(topic, standing.claims)
+        letters = PartDeduplicator(topic, standing.supersessions)
         pipeline = Pipeline(parts.writer, letters, hold, parts.telemetry, sleep=parts.clock.sleep)
-        running = Replay(standing, MemorySources(), pipeline, hold, policy, sleep=sleep)
+        running = Replayer(standing, MemorySources(), pipeline, hold, policy, sleep=sleep)
         return plan, await running.run(asyncio.Event())
 
 
@@ -102,10 +102,10 @@ async def test_attempts_add_up_over_replays() -> None:
 class TestAStop:
     """`stop` is set in the middle."""
 
-    async def running(self, topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, **options: Any) -> Replay:
-        standing, hold = await DeadLetterScan.now(topic), WatchedHold()
+    async def running(self, topic: MemoryTopic, store: MemoryStore, policy: ReplayPolicy, **options: Any) -> Replayer:
+        standing, hold = await DeadLetterScan.begin(topic), WatchedHold()
         pipeline = WorkerHarness(store, OnUnavailable.HOLD, hold=hold).pipeline
-        return Replay(standing, MemorySources(), pipeline, hold, policy, **options)
+        return Replayer(standing, MemorySources(), pipeline, hold, policy, **options)
 
     async def test_does_not_wait_for_the_rate(self) -> None:
         stop = asyncio.Event()
@@ -127,7 +127,7 @@ class TestAStop:
         waited: list[float] = []
         topic = await topic_of(metric("a"), metric("b"), metric("c"))
         policy = ReplayPolicy(max_metrics=1)
-        running = await self.running(topic, store, policy, stop_seconds=0.1, finishing=waited.append)
+        running = await self.running(topic, store, policy, stop_seconds=0.1, on_finishing=waited.append)
         outcome = await running.run(stop)
         assert (outcome.written.total(), outcome.interrupted) == (0, True)
         assert waited == [0.1]
@@ -136,13 +136,13 @@ class TestAStop:
         stop, store, waited = asyncio.Event(), MemoryStore(), list[float]()
         store.watch = stop.set
         topic = await topic_of(metric("a"), metric("b"))
-        running = await self.running(topic, store, ReplayPolicy(max_metrics=1), finishing=waited.append)
+        running = await self.running(topic, store, ReplayPolicy(max_metrics=1), on_finishing=waited.append)
         assert (await running.run(stop)).written.total() == 1
         assert (await topic.load_progress())[0].first_open == 1
 
     async def test_is_heard_where_nothing_is_chosen(self) -> None:
         stop, topic = asyncio.Event(), await topic_of(*(metric(f"m{number}") for number in range(3_000)))
-        policy = ReplayPolicy(Selection(metrics=frozenset({"none of them"})))
+        policy = ReplayPolicy(DeadLetterFilter(metrics=frozenset({"none of them"})))
         running = await self.running(topic, MemoryStore(), policy)
         before = asyncio.create_task(running.run(stop))
         await asyncio.sleep(0)
@@ -215,7 +215,7 @@ class TestExitCodes:
         hold.enter(Cause.STORE, "connection refused")
         hold.leave(Cause.STORE)
         assert hold.entered.is_set()
-        assert hold.words == "ClickHouse: connection refused"
+        assert hold.description == "ClickHouse: connection refused"
 
     async def test_the_topic_is_away(self) -> None:
         store = MemoryStore(refuses=lambda _: True)
@@ -237,7 +237,7 @@ class TestTheDryRun:
         )
         damaged = topic.records[0][2]
         topic.keep(EncodedDeadLetter(None, b"damaged", damaged.headers, 0))
-        plan = await (await DeadLetterScan.now(topic)).scan(lambda: Plan(ReplayPolicy(), TABLE, trying=True))
+        plan = await (await DeadLetterScan.begin(topic)).scan(lambda: ReplayPlan(ReplayPolicy(), TABLE, dry_run=True))
         assert plan.accepted == {ErrorClass.INVALID_EVENT: 1, ErrorClass.STORE_UNAVAILABLE: 1}
         assert plan.refused == {
             (ErrorClass.INVALID_EVENT, "InvalidJSON"): 1,
@@ -249,8 +249,8 @@ class TestTheDryRun:
         assert len(topic.records[0]) == 5
 
     async def test_another_table_is_named_beforehand(self) -> None:
-        plan = await (await DeadLetterScan.now(await topic_of(metric("m")))).scan(
-            lambda: Plan(ReplayPolicy(), "other.table")
+        plan = await (await DeadLetterScan.begin(await topic_of(metric("m")))).scan(
+            lambda: ReplayPlan(ReplayPolicy(), "other.table")
         )
         assert any("meant for default.execution_metrics" in line for line in plan_summary(plan, "other.table"))
 
@@ -289,12 +289,12 @@ async def test_two_metrics_of_an_event_with_the_same_header_are_two_letters(name
     await replay(topic, MemoryStore(refuses=lambda _: True), ReplayPolicy())
     headers = [dict(kept.headers)["dlq.metric"] for kept in topic.records[0][1:]]
     assert (len(headers), len(set(headers))) == (2, 1)
-    standing = await DeadLetterScan.now(topic)
+    standing = await DeadLetterScan.begin(topic)
     assert (await standing.scan(DeadLetterStatistics)).total == 2
     store = MemoryStore()
     await replay(topic, store, ReplayPolicy())
     assert [row.metric_type for row in store.table] == sound
-    assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 2 - len(sound)
+    assert (await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics)).total == 2 - len(sound)
 
 
 class TestATopicThatWasMadeAgain:
@@ -308,7 +308,7 @@ class TestATopicThatWasMadeAgain:
         plan, outcome = await replay(topic, store, ReplayPolicy(max_metrics=4))
         assert (exit_code(plan, outcome), len(store.table)) == (0, 10)
         await topic.write([metric(f"n{number}") for number in range(1_092)])
-        assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 1_092
+        assert (await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics)).total == 1_092
 
     async def test_is_known_by_what_is_done_beyond_a_gap(self) -> None:
         done = ReplayProgress()
@@ -316,7 +316,7 @@ class TestATopicThatWasMadeAgain:
         topic = MemoryTopic()
         await topic.save_progress({0: done}, {})
         await topic.write([metric(f"m{number}") for number in range(10)])
-        assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 10
+        assert (await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics)).total == 10
 
     async def test_is_not_one_where_another_replay_goes_on_meanwhile(self) -> None:
         class Busy(MemoryTopic):
@@ -329,7 +329,7 @@ class TestATopicThatWasMadeAgain:
         topic = Busy()
         await topic.write([metric("a"), metric("b")])
         await topic.save_progress({0: ReplayProgress(2)}, {})
-        standing = await DeadLetterScan.now(topic)
+        standing = await DeadLetterScan.begin(topic)
         assert (await standing.scan(DeadLetterStatistics)).total == 0
         await standing.save()
         assert (await topic.load_progress())[0].first_open == 3
@@ -344,11 +344,11 @@ async def test_a_replay_counts_what_it_has_done_itself_whatever_another_does() -
             other.set()
             await topic.save_progress({0: ReplayProgress(6)}, {})
 
-    standing = await DeadLetterScan.now(topic)
+    standing = await DeadLetterScan.begin(topic)
     policy = ReplayPolicy(metrics_per_second=1)
-    plan = await standing.scan(lambda: Plan(policy, TABLE))
+    plan = await standing.scan(lambda: ReplayPlan(policy, TABLE))
     async with rig(store, OnUnavailable.HOLD, hold=WatchedHold()) as parts:
-        running = Replay(standing, MemorySources(), parts.pipeline, WatchedHold(), policy, sleep=another)
+        running = Replayer(standing, MemorySources(), parts.pipeline, WatchedHold(), policy, sleep=another)
         outcome = await running.run(asyncio.Event())
     assert other.is_set()
     assert report_result(plan, outcome)["remaining"] == 0
@@ -364,4 +364,4 @@ async def test_what_a_killed_replay_had_written_of_an_event_is_not_written_again
     topic.records[0].pop()
     await replay(topic, store, ReplayPolicy())
     assert len(topic.records[0]) == 4, "the second, and not the first again"
-    assert (await (await DeadLetterScan.now(topic)).scan(DeadLetterStatistics)).total == 2
+    assert (await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics)).total == 2

@@ -20,17 +20,18 @@ from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, Memor
 from tests.support.worker_harness import rig
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters.filters import Selection
-from worker.dead_letters.letter import DeadLetter, ForeignRecord, read_letter
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.filters import DeadLetterFilter
+from worker.dead_letters.record_format import parse_dead_letter
 from worker.events.decode import decode
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import Plan, ReplayPolicy
-from worker.replay.replay import Replay
+from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.replayer import Replayer
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
-from worker.replay.supersessions import Identity, identity
+from worker.replay.supersessions import Identity, identify
 from worker.writing.writer import OnUnavailable
 
 METRICS = ("a", "b", "c", "large")
@@ -71,9 +72,9 @@ metrics = st.dictionaries(
     st.sampled_from(METRICS), st.sampled_from([1, -1, 2.5, True, float("nan"), "text"]), min_size=1, max_size=4
 )
 selections = st.one_of(
-    st.just(Selection()),
+    st.just(DeadLetterFilter()),
     st.builds(
-        Selection,
+        DeadLetterFilter,
         error_classes=st.sets(st.sampled_from(ErrorClass), max_size=2).map(frozenset),
         metrics=st.sets(st.sampled_from(METRICS), max_size=2).map(frozenset),
         agents=st.sampled_from([frozenset(), frozenset({"x"})]),
@@ -82,7 +83,7 @@ selections = st.one_of(
 )
 policies = st.builds(
     ReplayPolicy,
-    selection=selections,
+    filter=selections,
     max_replays=st.sampled_from([1, 2, 100]),
     limit=st.sampled_from([None, None, 1, 3]),
     max_metrics=st.sampled_from([1, 2, 100]),
@@ -268,20 +269,20 @@ class Replays(RuleBasedStateMachine):
             return
 
     async def running(self, policy: ReplayPolicy, stop: asyncio.Event) -> ReplayResult:
-        standing = await DeadLetterScan.now(self.topic)
-        await standing.scan(lambda: Plan(policy, "default.execution_metrics", trying=True))
+        standing = await DeadLetterScan.begin(self.topic)
+        await standing.scan(lambda: ReplayPlan(policy, "default.execution_metrics", dry_run=True))
         hold = WatchedHold()
         async with rig(self.store, OnUnavailable.HOLD, hold=hold) as parts:
-            dead_letters = PartDeduplicator(self.topic, standing.claims)
+            dead_letters = PartDeduplicator(self.topic, standing.supersessions)
             pipeline = Pipeline(parts.writer, dead_letters, hold, parts.telemetry, sleep=parts.clock.sleep)
-            replay = Replay(standing, self.sources, pipeline, hold, policy)
+            replay = Replayer(standing, self.sources, pipeline, hold, policy)
             return await replay.run(stop)
 
     def live(self) -> Counter[Identity]:
         """How many letters stand for each record and metric."""
 
         async def look() -> _Identities:
-            return await (await DeadLetterScan.now(self.topic)).scan(_Identities)
+            return await (await DeadLetterScan.begin(self.topic)).scan(_Identities)
 
         return self.loop.run_until_complete(look()).found
 
@@ -289,7 +290,7 @@ class Replays(RuleBasedStateMachine):
         found: list[DeadLetter] = []
         for records, start in zip(self.topic.records, before, strict=True):
             for item in records[start:]:
-                letter = read_letter(item)
+                letter = parse_dead_letter(item)
                 assert isinstance(letter, DeadLetter)
                 found.append(letter)
         return found
@@ -299,9 +300,9 @@ class _Identities:
     def __init__(self) -> None:
         self.found: Counter[Identity] = Counter()
 
-    def add(self, item: DeadLetter | ForeignRecord) -> None:
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
         assert isinstance(item, DeadLetter)
-        self.found[identity(item)] += 1
+        self.found[identify(item)] += 1
 
 
 def _is_large(failed: Failed) -> bool:

@@ -6,10 +6,10 @@ from tests.support.events import event, read, record
 from tests.support.fakes import MemoryTopic
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure, RecordPosition, ReplayedRecord
-from worker.dead_letters.dead_letter import dead_letter
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.progress import ReplayProgress
-from worker.replay import supersessions as claims
+from worker.dead_letters.record_format import encode_dead_letter
+from worker.replay import supersessions
 from worker.replay.scan import DeadLetterScan
 
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
@@ -51,22 +51,22 @@ class Letters:
 
     async def done(self, *places: RecordPosition) -> None:
         done = ReplayProgress()
-        for place in places:
-            done.mark_done(place.offset)
+        for position in places:
+            done.mark_done(position.offset)
         await self.topic.save_progress({0: done}, {})
 
     async def live(self) -> set[RecordPosition]:
-        standing = await DeadLetterScan.now(self.topic)
+        standing = await DeadLetterScan.begin(self.topic)
         seen = (await standing.scan(_Places)).places
-        listed = {item.place async for items in standing.read_batches() for item in items}
+        listed = {item.position async for items in standing.read_batches() for item in items}
         assert listed == seen, "what is replayed is what was looked at"
         await standing.save()
-        again = (await (await DeadLetterScan.now(self.topic)).scan(_Places)).places
+        again = (await (await DeadLetterScan.begin(self.topic)).scan(_Places)).places
         assert again == seen, "and so it stays"
         return seen
 
     def _keep(self, failed: FailedMetric | FailedEvent, partition: int = 0) -> RecordPosition:
-        kept = self.topic.keep(dead_letter(failed, self.topic.HEAD, 0), partition)
+        kept = self.topic.keep(encode_dead_letter(failed, self.topic.HEAD, 0), partition)
         return RecordPosition(kept.partition, kept.offset)
 
 
@@ -83,8 +83,8 @@ class _Places:
     def __init__(self) -> None:
         self.places: set[RecordPosition] = set()
 
-    def add(self, item: DeadLetter | ForeignRecord) -> None:
-        self.places.add(item.place)
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
+        self.places.add(item.position)
 
 
 async def test_a_letter_that_another_replaces_is_settled() -> None:
@@ -168,7 +168,7 @@ async def test_where_progress_is_forgotten_a_settled_letter_tells_of_others() ->
 
 
 async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "MAX_CLAIMS", 10)
+    monkeypatch.setattr(supersessions, "MAX_SUPERSESSIONS", 10)
     letters = Letters()
     olds = [letters.metric(f"m{number}") for number in range(30)]
     for number, old in enumerate(olds):
@@ -177,9 +177,9 @@ async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     parts = Letters()
     for number in range(30):
         parts.part_of(RecordPosition(0, 500), f"\\{number}")
-    standing = await DeadLetterScan.now(parts.topic)
+    standing = await DeadLetterScan.begin(parts.topic)
     await standing.scan(_Places)
-    assert standing.claims._kept <= 10
+    assert standing.supersessions._kept <= 10
 
 
 async def test_after_replays_that_ended_well_the_topic_is_read_once() -> None:
@@ -190,6 +190,6 @@ async def test_after_replays_that_ended_well_the_topic_is_read_once() -> None:
     letters.part_of(whole, "b")
     letters.event_for(letters.event(source=1), source=1)
     await letters.done(old, whole, RecordPosition(0, 5))
-    standing = await DeadLetterScan.now(letters.topic)
+    standing = await DeadLetterScan.begin(letters.topic)
     await standing.scan(_Places)
     assert letters.topic.handed_out == sum(len(offsets) - 2 for offsets in standing.extent.values())

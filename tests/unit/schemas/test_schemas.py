@@ -24,7 +24,8 @@ from tests.support import events, strategies
 from tests.support.events import Record, encoded
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters.dead_letter import Headers, WorkerInfo, dead_letter, pointer
+from worker.dead_letters.dead_letter import Headers, WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
 from worker.events.fan_out import FanOut
 
@@ -54,7 +55,7 @@ def validator(schema: dict[str, Any], definition: str | None = None) -> Draft202
 EVENT = schema("event.schema.json")
 DEAD_LETTER = schema("dead_letter.schema.json")
 HEADERS = DEAD_LETTER["$defs"]["headers"]
-WORKER = WorkerInfo(worker="1.2.3", table="default.execution_metrics")
+WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 event_validator = validator(EVENT)
 failed_items = st.one_of(strategies.failed_metrics, strategies.failed_events)
 
@@ -160,21 +161,21 @@ def test_metric_becomes_a_row_a_failure_or_is_skipped_as_its_definitions_say(nam
 
 @given(strategies.failed_metrics)
 def test_dead_letter_of_a_metric_is_valid(failed: FailedMetric) -> None:
-    value = json.loads(dead_letter(failed, WORKER, 0).value)
+    value = json.loads(encode_dead_letter(failed, WORKER, 0).value)
     validator(DEAD_LETTER).validate(value)
     validator(DEAD_LETTER, "metric").validate(value)
 
 
 @given(failed_items)
 def test_pointer_is_valid(failed: Failed) -> None:
-    value = json.loads(pointer(failed, WORKER, 0).value)
+    value = json.loads(encode_pointer(failed, WORKER, 0).value)
     validator(DEAD_LETTER).validate(value)
     validator(DEAD_LETTER, "pointer").validate(value)
 
 
 @given(failed_items, st.integers(0, 10_413_791_999_999))
 def test_headers_are_valid_and_all_in_the_schema(failed: Failed, failed_at: int) -> None:
-    for write in (dead_letter, pointer):
+    for write in (encode_dead_letter, encode_pointer):
         headers = _read(write(failed, WORKER, failed_at).headers)
         validator(DEAD_LETTER, "headers").validate(headers)
         assert headers.keys() <= HEADERS["properties"].keys()
@@ -183,14 +184,15 @@ def test_headers_are_valid_and_all_in_the_schema(failed: Failed, failed_at: int)
 def test_every_header_in_the_schema_is_written() -> None:
     failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469, isolated=False)
     failed = FailedMetric(events.read(events.event()), "m", 1, failure, 1)
-    written = set(_read(dead_letter(failed, WORKER, 0).headers))
+    written = set(_read(encode_dead_letter(failed, WORKER, 0).headers))
     assert written == set(HEADERS["properties"]) - {"dlq.replaces", "dlq.part_of"}
     again, part = (
-        set(_read(dead_letter(strategies.replayed(failed, whole=whole), WORKER, 0).headers)) for whole in (False, True)
+        set(_read(encode_dead_letter(strategies.replayed(failed, whole=whole), WORKER, 0).headers))
+        for whole in (False, True)
     )
     assert (again - written, part - written) == ({"dlq.replaces"}, {"dlq.part_of"})
     of_event = FailedEvent(Record(b""), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
-    assert set(_read(dead_letter(of_event, WORKER, 0).headers)) == set(HEADERS["required"])
+    assert set(_read(encode_dead_letter(of_event, WORKER, 0).headers)) == set(HEADERS["required"])
 
 
 def test_schema_lists_every_error_class() -> None:
@@ -200,6 +202,6 @@ def test_schema_lists_every_error_class() -> None:
 @pytest.mark.parametrize("change", [{"metric_value": 1.5}, {"metric_value": "1,5"}, {"metric_value": "nan"}, {"x": 1}])
 def test_dead_letter_of_another_form_is_invalid(change: dict[str, object]) -> None:
     failed = FailedMetric(events.read(events.event()), "m", 1.5, Failure(ErrorClass.ROW_REFUSED, "E", "m"), 1)
-    value = json.loads(dead_letter(failed, WORKER, 0).value)
+    value = json.loads(encode_dead_letter(failed, WORKER, 0).value)
     assert validator(DEAD_LETTER).is_valid(value)
     assert not validator(DEAD_LETTER).is_valid(value | change)

@@ -23,7 +23,8 @@ from tests.support.events import EXECUTION_ID, Record, encoded, event
 from tests.support.readings import read_with_worker
 from worker.core.errors import ErrorClass
 from worker.core.model import Event, FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
-from worker.dead_letters.dead_letter import WorkerInfo, dead_letter, pointer
+from worker.dead_letters.dead_letter import WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.decode import decode
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def source(record: FuzzRecord) -> Record:
 def metric_letter(metric: str, value: float | Unrepresentable, error_class: ErrorClass) -> FoundDeadLetter:
     decoded = decode(source(VALID))
     assert isinstance(decoded, Event)
-    written = dead_letter(
+    written = encode_dead_letter(
         FailedMetric(decoded, metric, value, Failure(error_class, "SomeRule", "in words"), 0), HEAD, 0
     )
     return parse_dead_letter(written.key, written.value, tuple(written.headers))
@@ -60,7 +61,7 @@ def metric_letter(metric: str, value: float | Unrepresentable, error_class: Erro
 
 def event_letter(record: Any, error_type: str = "InvalidJSON", *, as_pointer: bool = False) -> FoundDeadLetter:
     failed = FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, error_type, "in words"))
-    written = (pointer if as_pointer else dead_letter)(failed, HEAD, 0)
+    written = (encode_pointer if as_pointer else encode_dead_letter)(failed, HEAD, 0)
     return parse_dead_letter(written.key, written.value, tuple(written.headers))
 
 
@@ -168,7 +169,7 @@ def test_numbers_are_compared_as_the_contract_keeps_them(text: str, literal: str
 
 
 def test_added_headers_that_break_a_rule_are_named() -> None:
-    letter = dead_letter(FailedEvent(source(BROKEN), Failure(ErrorClass.INVALID_EVENT, "a b", "")), HEAD, 0)
+    letter = encode_dead_letter(FailedEvent(source(BROKEN), Failure(ErrorClass.INVALID_EVENT, "a b", "")), HEAD, 0)
     headers = tuple(letter.headers)
     assert parse_dead_letter(letter.key, letter.value, headers).faults == ("the error type is no name",)
     with pytest.raises(KeyError):

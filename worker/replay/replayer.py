@@ -24,12 +24,12 @@ from typing import TypeGuard
 from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import Failed, FailedMetric, RecordPosition, ReplayedRecord
 from worker.core.retry import Sleep
-from worker.dead_letters.letter import DeadLetter, ForeignRecord
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import DamagedLetter
 from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
 from worker.ports import SourceRecordFetcher
-from worker.replay.contents import NotAtSource, add_contents, add_from_source
+from worker.replay.contents import NotAtSource, fan_out_contents, fan_out_source_record
 from worker.replay.plan import ReplayPolicy
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
@@ -45,7 +45,7 @@ class _Block:
     bytes: int = 0
 
 
-class Replay:
+class Replayer:
     """One replay.
 
     Args:
@@ -55,9 +55,9 @@ class Replay:
             new dead letters.
         hold: the pipeline's.
         policy: what is taken.
-        told: hears how many letters have been dealt with.
+        on_progress: hears how many letters have been dealt with.
         stop_seconds: how long a stop waits for the block that is under way.
-        finishing: hears when it begins to, and how many seconds at most.
+        on_finishing: hears when it begins to, and how many seconds at most.
         sleep: keeps the rate; tests put their own clock here.
     """
 
@@ -69,9 +69,9 @@ class Replay:
         hold: WatchedHold,
         policy: ReplayPolicy,
         *,
-        told: Callable[[int], object] = lambda _: None,
+        on_progress: Callable[[int], object] = lambda _: None,
         stop_seconds: float = 15.0,
-        finishing: Callable[[float], object] = lambda _: None,
+        on_finishing: Callable[[float], object] = lambda _: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._standing = standing
@@ -79,29 +79,29 @@ class Replay:
         self._pipeline = pipeline
         self._hold = hold
         self._policy = policy
-        self._told = told
+        self._on_progress = on_progress
         self._stop_seconds = stop_seconds
-        self._finishing = finishing
+        self._on_finishing = on_finishing
         self._sleep = sleep
         self._outcome = ReplayResult()
         self._due = monotonic()
 
     async def run(self, stop: asyncio.Event) -> ReplayResult:
         """Replay until all is done, `stop` is set, or a dependency is away. To be called once."""
-        ends = StopConditions(stop, self._hold, self._stop_seconds, self._finishing)
+        ends = StopConditions(stop, self._hold, self._stop_seconds, self._on_finishing)
         under_way: asyncio.Task[None] | None = None
         try:
             await self._standing.save()  # what the look has found to be settled
             async with aclosing(self._blocks()) as blocks:
                 # One is written while the next is read.
-                while (block := await ends.unless(_next(blocks))) is not None:
-                    await ends.wait_for(under_way)
-                    await ends.unless(self._until_due())
+                while (block := await ends.run_unless_stopped(_next(blocks))) is not None:
+                    await ends.wait_for_block(under_way)
+                    await ends.run_unless_stopped(self._until_due())
                     if stop.is_set():
                         break
                     self._next_is_due_after(len(block.fanned))
                     under_way = asyncio.create_task(self._finish(block), name="replay-block")
-                await ends.wait_for(under_way)
+                await ends.wait_for_block(under_way)
         except DependencyError as error:
             self._outcome.problem = str(error)
         finally:
@@ -131,32 +131,32 @@ class Replay:
             yield block
 
     def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
-        return isinstance(item, DeadLetter) and self._policy.means(item) and not self._policy.is_exhausted(item)
+        return isinstance(item, DeadLetter) and self._policy.includes(item) and not self._policy.is_exhausted(item)
 
     async def _take(self, letter: DeadLetter, block: _Block) -> bool:
         """Add a letter to a block; False where nothing can be done with it."""
         error_class = letter.failure.error_class
         try:
-            if letter.is_at_source:
-                block.bytes += await add_from_source(letter, block.fanned, self._sources)
+            if letter.needs_source_record:
+                block.bytes += await fan_out_source_record(letter, block.fanned, self._sources)
             else:
-                block.bytes += add_contents(letter, block.fanned)
+                block.bytes += fan_out_contents(letter, block.fanned)
         except (DamagedLetter, NotAtSource) as error:
-            self._outcome.left[error_class, str(error)[:_REASON]] += 1
+            self._outcome.unreplayable[error_class, str(error)[:_REASON]] += 1
             return False
-        block.letters.append((letter.place, error_class))
+        block.letters.append((letter.position, error_class))
         return True
 
     async def _finish(self, block: _Block) -> None:
         failed = await self._pipeline.write_fan_out(block.fanned)
         again = {_place(item) for item in failed}
-        for place, error_class in block.letters:
-            self._standing.claims.mark_settled(place)
-            (self._outcome.failed if place in again else self._outcome.written)[error_class] += 1
+        for position, error_class in block.letters:
+            self._standing.supersessions.mark_settled(position)
+            (self._outcome.failed_again if position in again else self._outcome.written)[error_class] += 1
         self._outcome.failed_as.update(item.failure.error_class for item in failed)
-        self._outcome.metrics += len(block.fanned) - len(failed)
-        await self._standing.save({place.partition for place, _ in block.letters})
-        self._told(self._outcome.dealt_with)
+        self._outcome.metrics_written += len(block.fanned) - len(failed)
+        await self._standing.save({position.partition for position, _ in block.letters})
+        self._on_progress(self._outcome.processed)
 
     async def _until_due(self) -> None:
         if (seconds := self._due - monotonic()) > 0:

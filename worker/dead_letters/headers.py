@@ -1,0 +1,180 @@
+"""The headers of a dead letter, encoded and parsed; `schemas/dead_letter.schema.json` describes each of them."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedMetric, Failure, Record, RecordPosition, ReplayedRecord
+from worker.dead_letters.dead_letter import DeadLetter, Headers, WorkerInfo
+from worker.dead_letters.value import format_rfc3339, parse_rfc3339
+
+KIND = "dlq.kind"
+"""The first header."""
+MAX_MESSAGE_LENGTH = 2_000
+"""Characters of an error message; ClickHouse's can quote the whole statement."""
+MAX_METRIC_HEADER = 256
+"""Characters of the metric name in the header. Every valid name fits; the value contains longer ones completely."""
+_MAX_TEXT = 4_096
+"""Bytes of text that are kept from a header, so that records of others cannot use up memory."""
+_MAX_DIGITS = 20
+_MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
+_CLASSES = {item.value.encode(): item for item in ErrorClass}
+
+
+def format_metric_header(name: str) -> str:
+    """Return the header of a metric name: cut, and a lone surrogate, which UTF-8 cannot encode, escaped."""
+    return name[:MAX_METRIC_HEADER].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def encode_headers(
+    failed: Failed, record: Record, worker: WorkerInfo, failed_at: int
+) -> list[tuple[str, bytes | None]]:
+    """Encode the failure of `record` or of one of its metrics; `failed_at` is in milliseconds since 1970."""
+    failure = failed.failure
+    metric = failed if isinstance(failed, FailedMetric) else None
+    replayed = record if isinstance(record, ReplayedRecord) else None
+    # A replayed event can fail as several metrics, so that none of these replaces the dead letter of the event.
+    is_part = metric is not None and replayed is not None and replayed.whole
+    fields = {
+        KIND: "event" if metric is None else "metric",
+        "dlq.error.class": failure.error_class.value,
+        "dlq.error.type": failure.error_type,
+        "dlq.error.code": failure.code,
+        "dlq.error.message": failure.message[:MAX_MESSAGE_LENGTH],
+        "dlq.attempts": (replayed.attempts if replayed else 0) + (metric.attempts if metric else 0),
+        "dlq.metric": format_metric_header(metric.metric) if metric else None,
+        "dlq.execution_id": metric.event.execution_id if metric else None,
+        "dlq.isolated": "false" if metric and not failure.isolated else None,
+        "dlq.table": worker.table,
+        "dlq.source.topic": record.topic,
+        "dlq.source.partition": record.partition,
+        "dlq.source.offset": record.offset,
+        "dlq.source.timestamp": record.timestamp,
+        "dlq.failed_at": format_rfc3339(failed_at),
+        "dlq.replays": replayed.replays if replayed else 0,
+        "dlq.worker": worker.version,
+        "dlq.replaces": replayed.replaces if replayed and not is_part else None,
+        "dlq.part_of": (replayed.replaces if is_part else replayed.part_of) if replayed else None,
+    }
+    # A message can quote a lone surrogate, which UTF-8 cannot encode.
+    return [
+        (name, str(value).encode("utf-8", "backslashreplace")) for name, value in fields.items() if value is not None
+    ]
+
+
+def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: Headers) -> DeadLetter:
+    """Parse the added headers of `record`. It is fast, because a replay parses millions of records.
+
+    Raises:
+        KeyError: a header is missing.
+        ValueError, TypeError, AttributeError: a header is invalid, or has no value.
+    """
+    shared = _parse_shared_headers(
+        headers[KIND],
+        headers["dlq.error.class"],
+        headers["dlq.error.type"],
+        headers.get("dlq.error.code"),
+        headers["dlq.attempts"],
+        headers.get("dlq.metric"),
+        headers["dlq.table"],
+        headers["dlq.source.topic"],
+        headers["dlq.source.partition"],
+        headers["dlq.replays"],
+        headers["dlq.worker"],
+    )
+    message = headers["dlq.error.message"].decode("utf-8", "replace")
+    replaces, part_of = headers.get("dlq.replaces"), headers.get("dlq.part_of")
+    return DeadLetter(
+        record,
+        shared.kind,
+        Failure(shared.error_class, shared.error_type, message, shared.code, headers.get("dlq.isolated") != b"false"),
+        shared.attempts,
+        shared.metric,
+        headers["dlq.execution_id"].decode("utf-8") if shared.kind == "metric" else None,
+        shared.table,
+        (shared.topic, shared.partition, _parse_natural(headers["dlq.source.offset"], _MAX_INT64)),
+        _parse_integer(headers["dlq.source.timestamp"]),
+        parse_rfc3339(headers["dlq.failed_at"].decode("utf-8")),
+        shared.replays,
+        None if replaces is None else _parse_position(replaces),
+        None if part_of is None else _parse_position(part_of),
+        shared.worker_version,
+        RecordPosition(record.partition, record.offset),
+        source_headers,
+    )
+
+
+class _SharedHeaders(NamedTuple):
+    """Headers that the dead letters of one outage have in common."""
+
+    kind: str
+    error_class: ErrorClass
+    error_type: str
+    code: int | None
+    attempts: int
+    metric: str | None
+    table: str
+    topic: str
+    partition: int
+    replays: int
+    worker_version: str
+
+
+@lru_cache(maxsize=1_024)
+def _parse_shared_headers(
+    kind: bytes,
+    error_class: bytes,
+    error_type: bytes,
+    code: bytes | None,
+    attempts: bytes,
+    metric: bytes | None,
+    table: bytes,
+    topic: bytes,
+    partition: bytes,
+    replays: bytes,
+    worker: bytes,
+) -> _SharedHeaders:
+    if kind not in (b"event", b"metric"):
+        raise ValueError(f"{KIND} is neither event nor metric")
+    if error_class not in _CLASSES:
+        raise ValueError("dlq.error.class is unknown to this version")
+    if kind == b"event":
+        metric = None
+    elif metric is None:
+        raise KeyError("dlq.metric")
+    return _SharedHeaders(
+        kind.decode("utf-8"),
+        _CLASSES[error_class],
+        _parse_text(error_type),
+        None if code is None else _parse_integer(code),
+        _parse_integer(attempts),
+        None if metric is None else _parse_text(metric),
+        _parse_text(table),
+        _parse_text(topic),
+        _parse_natural(partition, _MAX_INT32),
+        _parse_natural(replays, _MAX_INT32),
+        _parse_text(worker),
+    )
+
+
+def _parse_text(value: bytes) -> str:
+    return value[:_MAX_TEXT].decode("utf-8")
+
+
+def _parse_integer(value: bytes) -> int:
+    if len(value) > _MAX_DIGITS:
+        raise ValueError(f"{value[:40]!r} is not an integer")
+    return int(value)
+
+
+def _parse_natural(value: bytes, largest: int) -> int:
+    number = _parse_integer(value)
+    if not 0 <= number <= largest:
+        raise ValueError(f"{number} is out of range")
+    return number
+
+
+def _parse_position(value: bytes) -> RecordPosition:
+    partition, _, offset = value.partition(b":")
+    return RecordPosition(_parse_natural(partition, _MAX_INT32), _parse_natural(offset, _MAX_INT64))

@@ -1,0 +1,84 @@
+"""The dead letter as a Kafka record: `schemas/dead_letter.schema.json` describes it, this module encodes and parses it.
+
+The value is in `worker.dead_letters.value`. The added headers follow those of the source record, and `dlq.kind` is the
+first of them. A reader takes the last `dlq.kind` and what follows, so that headers of a producer cannot imitate ours.
+
+A new error class (`worker.core.errors.ErrorClass`) must also be added here:
+
+| file | what |
+|---|---|
+| schemas/dead_letter.schema.json | the enum and the description of `dlq.error.class`; this is a new schema version |
+| worker/dead_letters/advice.py | its meaning and what to do |
+| worker/observability/telemetry.py | the kinds that can have it, so that their counters start at 0 |
+| schemas/README.md | a row in the table of what becomes of each failure |
+| deploy/RUNBOOK.md | a section that begins with the meaning in advice.py |
+| deploy/kubernetes/base/replay.yaml | an `--error-class`, if the advice is that a replay is safe to automate |
+| deploy/kubernetes/components/prometheus/rules.yaml | the same classes are excluded from the alert on dead letters |
+
+`tests/unit/dead_letters/test_error_classes.py` fails as long as one is missing. Options of the commands, statistics,
+reports, the status page and the dashboards follow the enum.
+"""
+
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, Record, UnreadableRecord
+from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, Headers, WorkerInfo
+from worker.dead_letters.headers import KIND, encode_headers, parse_headers
+from worker.dead_letters.value import encode_pointer_value, encode_value
+
+_MAX_POINTER_KEY = 1_024
+"""Bytes."""
+
+
+def encode_dead_letter(failed: Failed, worker: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
+    """Encode a failed metric or event. `failed_at` is in milliseconds since 1970."""
+    record = _record_of(failed)
+    headers = [*record.headers, *encode_headers(failed, record, worker, failed_at)]
+    return EncodedDeadLetter(record.key, encode_value(failed), headers, failed_at)
+
+
+def encode_pointer(failed: Failed, worker: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
+    """Encode a dead letter that does not fit the topic: only the position of the source record, and a digest.
+
+    The class becomes `too_large`; the original class and message are in the message. The headers of the source record,
+    and its key if it is longer than 1,024 bytes, are left out.
+    """
+    record, failure = _record_of(failed), failed.failure
+    message = f"the dead letter does not fit the topic; it failed as {failure.error_class.value}: {failure.message}"
+    pointed = failed._replace(failure=failure._replace(error_class=ErrorClass.TOO_LARGE, message=message))
+    key = record.key if record.key is None or len(record.key) <= _MAX_POINTER_KEY else None
+    headers = encode_headers(pointed, record, worker, failed_at)
+    return EncodedDeadLetter(key, encode_pointer_value(failed), headers, failed_at)
+
+
+def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
+    """Parse the headers of a record on the dead-letter topic; never raises. The value is not parsed.
+
+    Anybody can write to a topic, and a later version may write what this one does not know.
+    """
+    if isinstance(record, UnreadableRecord):
+        return ForeignRecord(record, "the Kafka client cannot parse it")
+    start, headers = 0, dict(record.headers)
+    if not headers or record.headers[0][0] != KIND or len(headers) < len(record.headers):
+        # The source record had headers of its own.
+        start = _find_added_headers(record.headers)
+        headers = dict(record.headers[start:])
+    try:
+        return parse_headers(record, headers, record.headers[:start])
+    except KeyError as error:
+        return ForeignRecord(record, f"it has no header {error.args[0]}")
+    except (ValueError, TypeError, AttributeError) as error:
+        return ForeignRecord(record, f"a header is invalid: {error}")
+
+
+def _record_of(failed: Failed) -> Record:
+    return failed.record if isinstance(failed, FailedEvent) else failed.event.record
+
+
+def _find_added_headers(headers: Headers) -> int:
+    """Return the index of the last `dlq.kind`; what is before it, whatever its name, is the producer's."""
+    start = len(headers)
+    for name, _ in reversed(headers):
+        start -= 1
+        if name == KIND:
+            return start
+    return len(headers)
