@@ -1,1 +1,1 @@
-"""The dead-letter record: its format, and what operators ask of it."""
+"""Dead letters: their format, filters, statistics and advice, and the progress of replays."""

@@ -1,4 +1,4 @@
-"""What each class of error means and what to do about it. deploy/RUNBOOK.md says the same, with more words."""
+"""What each error class means and what to do about it; deploy/RUNBOOK.md says more."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from worker.core.errors import ErrorClass
 
 
 class Advice(NamedTuple):
-    """For somebody who sees the class for the first time."""
+    """Meaning of an error class, and what an operator should do."""
 
     meaning: str
     to_do: str
@@ -19,7 +19,7 @@ ADVICE = MappingProxyType(
             "The record could not be read as an event: no JSON, no UTF-8, a field missing or wrong, or an unknown "
             "version.",
             "Correct the producer; dlq.error.type names the rule. Nothing of the event is in the table. If the worker "
-            "was wrong and a newer one reads it, replay; else send the corrected event anew.",
+            "was wrong and a newer one reads it, replay; else send the corrected event again.",
         ),
         ErrorClass.INVALID_METRIC: Advice(
             "One metric is no number that ClickHouse can store (NaN, Infinity, 1e400), or its name is not 1 to 256 "

@@ -1,4 +1,4 @@
-"""Which dead letters somebody means."""
+"""Which dead letters a command or a replay works on."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +10,12 @@ from worker.dead_letters.value import parse_agent_name
 
 @dataclass(frozen=True)
 class DeadLetterFilter:
-    """What a letter must be to be meant; what is empty or None does not matter. Without any, all of them are.
+    """Criteria that a dead letter must meet, all of them. An empty or None criterion matches every dead letter.
 
     Attributes:
-        error_classes, error_codes, metrics, agents: one of each.
-        since, until: milliseconds since 1970; when it last failed, the first included and the second not.
-        partition, offset: where it stands on the dead-letter topic.
+        error_classes, error_codes, metrics, agents: alternatives; one of each set must match.
+        since, until: time of the last failure, in milliseconds since 1970; `since` inclusive, `until` exclusive.
+        partition, offset: position on the dead-letter topic.
     """
 
     error_classes: frozenset[ErrorClass] = frozenset()
@@ -29,11 +29,11 @@ class DeadLetterFilter:
 
     @cached_property
     def matches_all(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether no criterion is set."""
         return self == DeadLetterFilter()
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Whether `letter` is meant. The agent comes last, because it stands in the value."""
+        """Whether `letter` meets all criteria. The agent is compared last: for it the value must be parsed."""
         if self.matches_all:
             return True
         position = letter.position

@@ -1,4 +1,4 @@
-"""A dead letter for programs, as one JSON object, and nothing of it lost."""
+"""Dead letters as JSON objects, which is what `dlq` prints for programs. No byte is lost."""
 
 from base64 import b64encode
 
@@ -11,7 +11,7 @@ Document = dict[str, object]
 
 
 def describe_in_short(letter: DeadLetter) -> Document:
-    """What `dlq list` says of a letter: everything but the contents."""
+    """Return what `dlq list` prints: everything but the contents."""
     topic, partition, offset = letter.source
     failure = letter.failure
     return {
@@ -33,7 +33,7 @@ def describe_in_short(letter: DeadLetter) -> Document:
 
 
 def describe_in_full(letter: DeadLetter, *, settled: bool) -> Document:
-    """What `dlq show` says of a letter: everything."""
+    """Return what `dlq show` prints: everything."""
     advice = ADVICE[letter.failure.error_class]
     return {
         **describe_in_short(letter),
@@ -44,49 +44,49 @@ def describe_in_full(letter: DeadLetter, *, settled: bool) -> Document:
         "settled": settled,
         "meaning": advice.meaning,
         "to_do": advice.to_do,
-        "key": _bytes(letter.record.key),
-        "value": _bytes(letter.record.value),
-        "source_headers": [[name, _bytes(value)] for name, value in letter.source_headers],
+        "key": _encode_bytes(letter.record.key),
+        "value": _encode_bytes(letter.record.value),
+        "source_headers": [[name, _encode_bytes(value)] for name, value in letter.source_headers],
     }
 
 
-def describe_statistics(tally: DeadLetterStatistics, top: int) -> Document:
-    """What `dlq stats` says: of each kind the `top` values, and how many letters have others."""
+def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
+    """Return what `dlq stats` prints: of each kind the `top` values, and how many dead letters have others."""
     return {
-        "total": tally.total,
-        "foreign": tally.foreign,
-        "replayed_before": tally.replayed,
-        "most_replays": tally.most_replays,
-        "oldest": None if tally.oldest is None else format_rfc3339(tally.oldest),
-        "newest": None if tally.newest is None else format_rfc3339(tally.newest),
-        **{f"by_{kind}": _counts(kind, counted, top) for kind, counted in tally.by.items()},
+        "total": statistics.total,
+        "foreign": statistics.foreign,
+        "replayed_before": statistics.replayed,
+        "most_replays": statistics.most_replays,
+        "oldest": None if statistics.oldest is None else format_rfc3339(statistics.oldest),
+        "newest": None if statistics.newest is None else format_rfc3339(statistics.newest),
+        **{f"by_{kind}": _describe_counts(kind, counter, top) for kind, counter in statistics.by.items()},
     }
 
 
-def _counts(kind: str, counted: TopCounter, top: int) -> Document:
-    values = [{"value": _value(kind, value), "count": count} for value, count in counted.most_common(top)]
-    return {"top": values, "rest": counted.count_others(top)}
+def describe_foreign_record(item: ForeignRecord) -> Document:
+    """Return what `dlq list` and `dlq show` print of a record that is not a dead letter."""
+    return {
+        "place": str(item.position),
+        "foreign": item.reason,
+        "key": _encode_bytes(item.record.key),
+        "value": _encode_bytes(item.record.value),
+        "headers": [[name, _encode_bytes(value)] for name, value in item.record.headers],
+    }
 
 
-def _value(kind: str, value: str | None) -> str | int | None:
+def _describe_counts(kind: str, counter: TopCounter, top: int) -> Document:
+    values = [{"value": _convert(kind, value), "count": count} for value, count in counter.most_common(top)]
+    return {"top": values, "rest": counter.count_others(top)}
+
+
+def _convert(kind: str, value: str | None) -> str | int | None:
     if value is None:
         return None
     return format_rfc3339(int(value)) if kind == "hour" else int(value) if kind == "code" else value
 
 
-def describe_foreign_record(item: ForeignRecord) -> Document:
-    """A record that is no dead letter."""
-    return {
-        "place": str(item.position),
-        "foreign": item.reason,
-        "key": _bytes(item.record.key),
-        "value": _bytes(item.record.value),
-        "headers": [[name, _bytes(value)] for name, value in item.record.headers],
-    }
-
-
-def _bytes(value: bytes | None) -> Document | None:
-    """As text where it is UTF-8, else in base64: both give the bytes back."""
+def _encode_bytes(value: bytes | None) -> Document | None:
+    """Return UTF-8 as text and other bytes in base64, so that no byte is lost."""
     if value is None:
         return None
     try:

@@ -1,9 +1,9 @@
-"""Which dead letters of one partition need no replay any more: the progress of replays.
+"""The progress of replays: which dead letters of one partition are done.
 
-Kafka keeps, for a consumer group, one offset for each partition and a short text with it. The offset says: all before
-it are done. Filters and letters that cannot be put back leave some of them undone, so that the text says which ones
-beyond the offset are done all the same. What does not fit the text is forgotten, and the text says so: those letters
-are offered again, which costs time and changes nothing in the view.
+Kafka stores, for a consumer group, one committed offset per partition and a short text as its metadata. All dead
+letters before the offset are done. A filter, or a dead letter that cannot be replayed, leaves gaps, so that the text
+says which offsets after it are done too. What does not fit the text is forgotten, and the text says so: these dead
+letters are replayed again, which costs time and changes nothing in the view.
 """
 
 import re
@@ -14,20 +14,20 @@ from itertools import accumulate, chain, pairwise
 _MAX_TEXT = 3_900
 """Bytes; Kafka allows 4,096 (`offset.metadata.max.bytes`)."""
 _MAX_RUNS = 20_000
-"""Runs that are tried to fit; more never have."""
+"""Runs that are considered; more never fit."""
 _FORM = re.compile(r"1(?:\+([0-9]{1,18}))? (\S*)", re.ASCII)
 _UNKNOWN = 2**62
 _MAX_BEYOND = 2**30
-"""Offsets between the first undone one and the last that is done, 128 MB; anybody could write more into the text."""
+"""Largest accepted distance between the first open and the last done offset, 128 MB; anybody can write the text."""
 _RUNS = re.compile(rb"\x01+")
 
 
 class ReplayProgress:
-    """A set of offsets, one bit for each that lies beyond the first undone one: a million take 125 kB.
+    """The set of done offsets, with one bit per offset after the first open one: a million take 125 kB.
 
     Args:
-        first_open: every offset before it is done.
-        forgotten_before: some before this one may be done without being in the set.
+        first: every offset before it is done.
+        forgotten_before: offsets before this one may be done although the set does not contain them.
     """
 
     def __init__(self, first: int = 0, forgotten_before: int = 0) -> None:
@@ -37,7 +37,7 @@ class ReplayProgress:
         self.mark_range_done(self._base, first)
 
     def __eq__(self, other: object) -> bool:
-        """Whether the same is known to be done, and as much is known to be forgotten."""
+        """Whether both contain the same offsets and have forgotten the same."""
         if not isinstance(other, ReplayProgress):
             return NotImplemented
         mine, others = (self.first_open, self._forgotten_before), (other.first_open, other._forgotten_before)
@@ -60,25 +60,25 @@ class ReplayProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing that was done is forgotten."""
+        """Whether the set contains every offset that is done."""
         return self.first_open >= self._forgotten_before
 
     @property
     def end(self) -> int:
-        """What lies behind the last offset that is done; 0 where none is."""
+        """The offset after the last done one; 0 if none is done."""
         last = len(self._bits.rstrip(b"\0"))
         return self._base + 8 * (last - 1) + self._bits[last - 1].bit_length() if last else self._base
 
     def mark_done(self, offset: int) -> None:
-        """Take one offset down as done."""
+        """Add one offset."""
         self._set(offset, 1)
 
     def mark_range_done(self, start: int, stop: int) -> None:
-        """Take down every offset from `start` to before `stop`."""
-        first = self.first_open  # which moves the base
+        """Add every offset from `start` to before `stop`."""
+        first = self.first_open  # moves the base
         if start >= stop or stop <= self._base:
             return
-        if start <= first:  # no bit for each of what may be ten million that retention has deleted
+        if start <= first:  # no bits for what retention has deleted: it may be ten million
             start = max(self._base, stop - stop % 8)
             del self._bits[: (start - self._base) // 8]
             self._base = start
@@ -93,14 +93,14 @@ class ReplayProgress:
         self._bits[first:last] = b"\xff" * (last - first)
 
     def merge(self, other: "ReplayProgress") -> None:
-        """Take down what another knows to be done."""
+        """Add the offsets of another set."""
         self._forgotten_before = max(self._forgotten_before, other._forgotten_before)  # noqa: SLF001 - its own class
         self.mark_range_done(self.first_open, other.first_open)
         for start, stop in other.done_runs():
             self.mark_range_done(start, stop)
 
     def _set(self, offset: int, bits: int) -> None:
-        """Take down those of the next offsets, to the end of their byte at most, whose bit is set."""
+        """Add those offsets from `offset` to the end of its byte whose bit is set."""
         if not bits:
             return
         byte, bit = divmod(offset - self._base, 8)
@@ -111,30 +111,30 @@ class ReplayProgress:
         self._bits[byte] |= bits << bit
 
     def done_runs(self) -> list[tuple[int, int]]:
-        """The runs of done offsets beyond `first`: where each starts, and where it has ended."""
+        """Return the runs of done offsets after `first_open`: the first offset and the one after the last."""
         first = self.first_open
         if not self._bits:
             return []
-        flags = _flags(self._bits)
+        flags = _expand_bits(self._bits)
         runs = ((self._base + run.start(), self._base + run.end()) for run in _RUNS.finditer(flags))
         return [run for run in runs if run[0] > first]
 
     def encode(self) -> str:
-        """What of `beyond` fits the text that Kafka keeps, from the first on."""
+        """Return the text that Kafka stores: as many of the `done_runs` as fit, from the first on."""
         runs = self.done_runs()
         ends = [self.first_open, *chain.from_iterable(runs[:_MAX_RUNS])]
         lengths = [later - earlier for earlier, later in pairwise(ends)]
         least, most = 0, len(lengths) // 2
         while least < most:  # how many runs fit, by bisection
             middle = (least + most + 1) // 2
-            least, most = (middle, most) if len(_written(lengths[: 2 * middle])) <= _MAX_TEXT else (least, middle - 1)
+            least, most = (middle, most) if len(_compress(lengths[: 2 * middle])) <= _MAX_TEXT else (least, middle - 1)
         forgotten = max(self._forgotten_before, runs[-1][1] if least < len(runs) else 0)
         mark = f"+{forgotten}" if forgotten > self.first_open else ""
-        return f"1{mark} {_written(lengths[: 2 * least])}"
+        return f"1{mark} {_compress(lengths[: 2 * least])}"
 
     @classmethod
     def parse(cls, first: int, text: str) -> "ReplayProgress":
-        """What was written down. Of a text that is lost, or that this version cannot read, only `first` is known."""
+        """Parse the result of `encode`. If the text is missing or unknown to this version, only `first` is used."""
         match = _FORM.fullmatch(text)
         try:
             if match is None:
@@ -153,12 +153,12 @@ class ReplayProgress:
 
 
 def merge_progress(mine: ReplayProgress, kept: ReplayProgress | None, stale: ReplayProgress | None) -> ReplayProgress:
-    """What is to be kept where `kept` has been so far, which another replay may have written since; a copy.
+    """Return what to store in place of `kept`, which another replay may have stored meanwhile.
 
     Args:
-        mine: what is done.
-        kept: what was kept so far; it may be changed.
-        stale: what was kept of an earlier topic of the same name; if that is what is kept, it counts for nothing.
+        mine: the progress of this replay.
+        kept: what is stored; it may be changed.
+        stale: progress of a deleted topic of the same name; if this is what is stored, it is ignored.
     """
     if kept is None or kept == stale:
         return mine
@@ -166,12 +166,12 @@ def merge_progress(mine: ReplayProgress, kept: ReplayProgress | None, stale: Rep
     return kept
 
 
-def _written(lengths: list[int]) -> str:
+def _compress(lengths: list[int]) -> str:
     return b64encode(zlib.compress(" ".join(map(str, lengths)).encode(), 9)).decode() if lengths else ""
 
 
-def _flags(bits: bytearray) -> bytes:
-    """One byte, 0 or 1, for each bit."""
+def _expand_bits(bits: bytearray) -> bytes:
+    """Return one byte, 0 or 1, for each bit."""
     return b"".join(_OF_BYTE[byte] for byte in bits)
 
 

@@ -1,4 +1,4 @@
-"""Counting dead letters in bounded memory, whatever their names are."""
+"""Statistics of dead letters, in memory that does not grow with hostile input."""
 
 from collections import Counter
 
@@ -6,46 +6,47 @@ from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import parse_agent_name
 
 _MAX_DISTINCT = 10_000
-"""Different values of one kind that are told apart. The first ones are: an attack with names does not cost memory."""
+"""Distinct values of one kind that are counted separately."""
 _MAX_LENGTH = 256
+"""Characters of a value."""
 _HOUR = 3_600_000
 
 
 class TopCounter:
-    """Counts values; those that come when there are too many different ones are counted together."""
+    """Counts values. Values that come after the first `distinct` different ones are counted together."""
 
     def __init__(self, distinct: int = _MAX_DISTINCT) -> None:
         self._counts: Counter[str | None] = Counter()
         self._distinct = distinct
-        self.others = 0
+        self._others = 0
 
     def count(self, value: str | None) -> None:
-        """Count one."""
+        """Count one occurrence of `value`."""
         if value in self._counts or len(self._counts) < self._distinct:
             self._counts[value] += 1
         else:
-            self.others += 1
+            self._others += 1
 
-    def most_common(self, count: int) -> list[tuple[str | None, int]]:
-        """The most frequent values, and how often each came."""
-        return self._counts.most_common(count)
+    def most_common(self, limit: int) -> list[tuple[str | None, int]]:
+        """Return the most frequent values and their counts."""
+        return self._counts.most_common(limit)
 
-    def count_others(self, count: int) -> int:
-        """How many are not among the `most`."""
-        return self._counts.total() - sum(number for _, number in self.most_common(count)) + self.others
+    def count_others(self, limit: int) -> int:
+        """Return how many occurrences are not among the `most_common`."""
+        return self._counts.total() - sum(number for _, number in self.most_common(limit)) + self._others
 
 
 class DeadLetterStatistics:
-    """What the letters are that it was shown.
+    """Statistics of the visited dead letters.
 
     Attributes:
-        total: letters.
-        foreign: records that are no dead letters.
-        replayed: letters that have been replayed before.
-        most_replays: how often the one was that was replayed most.
-        oldest, newest: when the first and the last failed, in milliseconds since 1970; None without letters.
-        by: counts by class, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its begin);
-            None is counted where a letter has no such thing.
+        total: number of dead letters.
+        foreign: number of records that are not dead letters.
+        replayed: number of dead letters that have been replayed before.
+        most_replays: the highest number of replays of one dead letter.
+        oldest, newest: first and last time of failure, in milliseconds since 1970; None without dead letters.
+        by: counts by class, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its start);
+            None is counted for a dead letter without such a value.
     """
 
     KINDS = ("class", "code", "metric", "agent", "partition", "hour")
@@ -57,7 +58,7 @@ class DeadLetterStatistics:
         self.by = {kind: TopCounter() for kind in self.KINDS}
 
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Count one."""
+        """Count one record."""
         if isinstance(item, ForeignRecord):
             self.foreign += 1
             return
