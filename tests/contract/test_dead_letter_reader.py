@@ -112,7 +112,9 @@ class TestEveryBacklog:
         await dead_letters.write(metrics(20))
         standing = await DeadLetterScan.begin(backlog)
         place = next(
-            RecordPosition(number, offsets.start + 1) for number, offsets in standing.extent.items() if len(offsets) > 1
+            RecordPosition(number, offsets.start + 1)
+            for number, offsets in standing.offset_ranges.items()
+            if len(offsets) > 1
         )
         for _ in range(3):
             assert await standing.find(place) is not None
@@ -155,12 +157,12 @@ class TestEveryBacklog:
         await backlog.save_progress({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
         one, other = await DeadLetterScan.begin(backlog), await DeadLetterScan.begin(backlog)
         assert (await one.scan(DeadLetterStatistics)).total == 4
-        await one.save()
+        await one.save_progress()
         assert (await one.scan(DeadLetterStatistics)).total == 4, "to save what is done has settled nothing"
         kept = await backlog.load_progress()
         assert {number: done.first_open for number, done in kept.items()} == {0: 0, 1: 0}
         await backlog.save_progress({0: ReplayProgress(2)}, {})  # of a third
-        await other.save()
+        await other.save_progress()
         assert (await backlog.load_progress())[0].first_open == 2, "only what was of the earlier topic has gone"
 
 

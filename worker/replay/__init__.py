@@ -1,1 +1,1 @@
-"""Putting dead letters back through the worker's own pipeline. Knows ports, not clients."""
+"""Replay: dead letters go through the worker's own pipeline again. Uses ports, not clients."""

@@ -1,4 +1,4 @@
-"""From a dead letter to what can be replayed, wherever its contents are."""
+"""From a dead letter to rows: the contents are in the dead letter or in its source record."""
 
 from hashlib import sha256
 
@@ -12,16 +12,16 @@ from worker.ports import SourceRecordFetcher
 
 
 class NotAtSource(WorkerError):
-    """The source record is gone, or is not what the pointer's digest says."""
+    """The source record is gone, or does not match the digest of the pointer."""
 
 
 def fan_out_contents(letter: DeadLetter, fanned: FanOut) -> int:
-    """Fan out a letter whose contents are in it: a metric as one row, an event as the worker of today reads it.
+    """Fan out a dead letter that contains its metric or event; an event is decoded by today's rules.
 
-    Returns about how many bytes were added.
+    Returns the approximate number of bytes added.
 
     Raises:
-        DamagedLetter: the letter cannot be read.
+        DamagedLetter: the value cannot be parsed.
     """
     if letter.kind == "metric":
         fanned.add_event(parse_metric_event(letter))
@@ -31,13 +31,13 @@ def fan_out_contents(letter: DeadLetter, fanned: FanOut) -> int:
 
 
 async def fan_out_source_record(letter: DeadLetter, fanned: FanOut, sources: SourceRecordFetcher) -> int:
-    """Fan out a letter whose contents are at its source.
+    """Fetch the source record of a dead letter and fan it out.
 
-    Returns about how many bytes were added.
+    Returns the approximate number of bytes added.
 
     Raises:
-        DamagedLetter: the letter cannot be read.
-        NotAtSource: its contents are there no more.
+        DamagedLetter: the value cannot be parsed.
+        NotAtSource: the source record is gone, or is another one.
         DependencyError: Kafka does not answer.
     """
     pointer = parse_pointer(letter) if letter.is_pointer else None
@@ -45,25 +45,25 @@ async def fan_out_source_record(letter: DeadLetter, fanned: FanOut, sources: Sou
     if found is None:
         raise NotAtSource("the source record is gone, or cannot be read")
     if letter.kind == "metric" and pointer is not None:
-        fanned.add_event(_metric_with(pointer, letter, found))
+        fanned.add_event(_find_metric(pointer, letter, found))
         return pointer.size
-    # What the client could not parse has no digest. Whatever stands there is an event of that place, and to write its
-    # rows once more changes nothing.
+    # A record that the client could not parse has no digest. What is at its offset is an event of that offset, and
+    # repeated writes change nothing.
     if pointer is not None and sha256(found.value or b"").hexdigest() != pointer.sha256:
-        raise NotAtSource("another record stands in the place of the source record")
+        raise NotAtSource("another record is at the offset of the source record")
     fanned.add_record(to_replayed_record(letter, found.value, found))
     return len(found.value or b"")
 
 
-def _metric_with(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
-    """The event with the one metric whose dead letter would have the pointer's digest."""
+def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
+    """Return the event with only the metric whose dead letter has the digest of the pointer."""
     try:
         event = decode(to_replayed_record(letter, found.value, found))
     except InvalidEvent as error:
-        raise NotAtSource(f"the source record is no event: {error}") from error
+        raise NotAtSource(f"the source record is not an event: {error}") from error
     for name, value in event.metrics.items() if event else ():
         if isinstance(value, int | float | Unrepresentable):
             failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
             if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
                 return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))
-    raise NotAtSource("another record stands in the place of the source record")
+    raise NotAtSource("another record is at the offset of the source record")

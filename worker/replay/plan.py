@@ -1,4 +1,4 @@
-"""Which dead letters a replay takes, and what is known of them before anything is written."""
+"""Which dead letters a replay processes, and what is known of them before anything is written."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReplayPolicy:
-    """What a replay takes, and how fast.
+    """Which dead letters to replay, and how fast.
 
     Attributes:
-        filter: which letters are meant.
-        max_replays: a letter that was replayed so often is left alone, from 1.
-        limit: letters at most; None for all.
-        metrics_per_second: metrics at most, on average; None for as many as possible.
-        max_metrics, max_bytes: how much makes a block. A letter that is larger is a block of its own.
+        filter: the selected dead letters.
+        max_replays: dead letters that were replayed so many times are not replayed again; at least 1.
+        limit: at most so many dead letters; None for all.
+        metrics_per_second: at most so many metrics, on average; None for no limit.
+        max_metrics, max_bytes: size of a block. A larger dead letter is a block of its own.
 
     Raises:
-        ValueError: a number is out of its bounds.
+        ValueError: a number is not positive and finite.
     """
 
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -45,37 +45,37 @@ class ReplayPolicy:
 
     @property
     def block_metrics(self) -> int:
-        """How many metrics make a block: with a rate, a second's worth."""
+        """Metrics of a block: those of one second if there is a rate."""
         if self.metrics_per_second is None:
             return self.max_metrics
         return max(1, min(self.max_metrics, int(self.metrics_per_second)))
 
     def includes(self, item: DeadLetter | ForeignRecord) -> bool:
-        """Whether somebody expects a replay to deal with `item`."""
+        """Whether the filter selects `item`; a foreign record is selected only if everything is."""
         return self.filter.matches(item) if isinstance(item, DeadLetter) else self.filter.matches_all
 
     def is_exhausted(self, letter: DeadLetter) -> bool:
-        """Whether `letter` was replayed too often to be replayed again."""
+        """Whether `letter` has reached `max_replays`."""
         return letter.replays >= self.max_replays
 
 
 class ReplayPlan:
-    """What a replay would do, as far as a look at the topic tells.
+    """What a replay would do: counts of the visited dead letters, by class.
 
     Attributes:
-        chosen: letters to be replayed, by class.
-        exhausted: letters that are meant but were replayed too often, by class.
-        beyond_limit: letters that are meant and not chosen, because there is a limit, by class.
-        foreign: records that are no dead letters, where everything is meant.
-        other_tables: letters that were meant for another table than `table`, by that.
-        accepted: chosen letters that the worker of today would try to write, by class; only where `dry_run`.
-        refused: chosen letters that it would refuse, by class and rule; only where `dry_run`.
-        at_source: chosen letters whose contents are at their source, by class; only where `dry_run`.
+        chosen: to be replayed.
+        exhausted: selected, but replayed `max_replays` times already.
+        beyond_limit: selected, but more than the limit.
+        foreign: records that are not dead letters, if everything is selected.
+        other_tables: chosen, but their rows were for another table; by that table.
+        accepted: chosen, and this version would write them; only in a dry run.
+        refused: chosen, but this version would refuse them, by class and rule; only in a dry run.
+        at_source: chosen, but their contents are in the source record, which is not read; only in a dry run.
 
     Args:
-        policy: what is taken.
-        table: what this worker writes.
-        dry_run: whether to read the contents, as a dry run does.
+        policy: which dead letters to replay.
+        table: the table that this worker writes.
+        dry_run: whether to decode the contents.
     """
 
     def __init__(self, policy: ReplayPolicy, table: str, *, dry_run: bool = False) -> None:
@@ -92,7 +92,7 @@ class ReplayPlan:
         self.at_source: Counter[ErrorClass] = Counter()
 
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Take one letter into account."""
+        """Count one record."""
         policy = self._policy
         if not policy.includes(item):
             return
@@ -109,14 +109,14 @@ class ReplayPlan:
             if item.table != self._table:
                 self.other_tables[item.table] += 1
             if self._dry_run:
-                self._try(item)
+                self._decode(item)
 
     @property
     def remaining(self) -> int:
-        """Letters that are meant and not chosen."""
+        """Selected records that are not chosen."""
         return self.exhausted.total() + self.beyond_limit.total() + self.foreign
 
-    def _try(self, letter: DeadLetter) -> None:
+    def _decode(self, letter: DeadLetter) -> None:
         error_class = letter.failure.error_class
         if letter.needs_source_record:
             self.at_source[error_class] += 1

@@ -1,17 +1,16 @@
-"""Putting dead letters back.
+"""Replays dead letters.
 
-1. Look at what stands in the dead-letter topic, and choose (`worker.replay.plan`).
-2. Read it again, and gather the chosen letters into blocks: metrics as rows, events through the decoder of today.
-3. Bring each block to its end in the pipeline of the worker: rows acknowledged by ClickHouse, new dead letters
-   acknowledged by Kafka.
-4. Then, and only then, take its letters down as done.
+1. A scan of the dead-letter topic has found the open dead letters; the policy chooses among them.
+2. Read them again and gather the chosen ones into blocks: metrics as rows, events decoded by today's rules.
+3. Process each block in the worker's pipeline: ClickHouse acknowledges rows, Kafka acknowledges new dead letters.
+4. Only then mark the dead letters of the block as done.
 
-Whatever ends a replay in between, the next one goes on: a letter that is not done is taken again, and the rows that it
-has left are the same rows. A letter that fails again is done too, because another one, with `dlq.replays` one higher,
-stands in its place. What was written after the look began is none of this replay's business, its own letters included.
+After any interruption the next replay continues: it repeats what is not done, and repeated rows are the same rows. A
+dead letter that fails again is done too, because a new one with a higher `dlq.replays` replaces it. Dead letters that
+are written after the scan began, its own included, are left for the next replay.
 
-While the worker would hold, a replay ends: nobody waits for a store that is away with a terminal open, and an
-unattended replay comes again by its schedule.
+A replay ends when the worker would hold: an operator does not want to wait for ClickHouse, and a scheduled replay runs
+again.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ from worker.replay.stop_conditions import StopConditions, WatchedHold
 
 @dataclass
 class _Block:
-    """Letters that are brought to their end together."""
+    """Dead letters that are processed together."""
 
     fanned: FanOut = field(default_factory=FanOut)
     letters: list[tuple[RecordPosition, ErrorClass]] = field(default_factory=list)
@@ -49,21 +48,20 @@ class Replayer:
     """One replay.
 
     Args:
-        standing: what stands in the topic, and where progress is kept; it has been looked at.
-        sources: where pointers point.
-        pipeline: brings blocks to their end; its writer keeps rows of a store that is away, so that an outage makes no
-            new dead letters.
+        scan: the open dead letters, already scanned; saves the progress.
+        sources: where source records are fetched.
+        pipeline: processes blocks. Its writer holds during an outage, so that an outage makes no new dead letters.
         hold: the pipeline's.
-        policy: what is taken.
-        on_progress: hears how many letters have been dealt with.
-        stop_seconds: how long a stop waits for the block that is under way.
-        on_finishing: hears when it begins to, and how many seconds at most.
-        sleep: keeps the rate; tests put their own clock here.
+        policy: which dead letters to replay, and how fast.
+        on_progress: called with the number of processed dead letters.
+        stop_seconds: how long a stop waits for the block in flight.
+        on_finishing: called with `stop_seconds` when this waiting begins.
+        sleep: waits for the rate; tests pass their own.
     """
 
     def __init__(
         self,
-        standing: DeadLetterScan,
+        scan: DeadLetterScan,
         sources: SourceRecordFetcher,
         pipeline: Pipeline,
         hold: WatchedHold,
@@ -74,7 +72,7 @@ class Replayer:
         on_finishing: Callable[[float], object] = lambda _: None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._standing = standing
+        self._scan = scan
         self._sources = sources
         self._pipeline = pipeline
         self._hold = hold
@@ -83,45 +81,45 @@ class Replayer:
         self._stop_seconds = stop_seconds
         self._on_finishing = on_finishing
         self._sleep = sleep
-        self._outcome = ReplayResult()
-        self._due = monotonic()
+        self._result = ReplayResult()
+        self._next_block_at = monotonic()
 
     async def run(self, stop: asyncio.Event) -> ReplayResult:
-        """Replay until all is done, `stop` is set, or a dependency is away. To be called once."""
-        ends = StopConditions(stop, self._hold, self._stop_seconds, self._on_finishing)
-        under_way: asyncio.Task[None] | None = None
+        """Replay until all is done, `stop` is set, or a dependency is unavailable. To be called once."""
+        conditions = StopConditions(stop, self._hold, self._stop_seconds, self._on_finishing)
+        in_flight: asyncio.Task[None] | None = None
         try:
-            await self._standing.save()  # what the look has found to be settled
-            async with aclosing(self._blocks()) as blocks:
-                # One is written while the next is read.
-                while (block := await ends.run_unless_stopped(_next(blocks))) is not None:
-                    await ends.wait_for_block(under_way)
-                    await ends.run_unless_stopped(self._until_due())
+            await self._scan.save_progress()  # what the scan has settled
+            async with aclosing(self._read_blocks()) as blocks:
+                # One block is processed while the next is read.
+                while (block := await conditions.run_unless_stopped(_next(blocks))) is not None:
+                    await conditions.wait_for_block(in_flight)
+                    await conditions.run_unless_stopped(self._wait_for_rate())
                     if stop.is_set():
                         break
-                    self._next_is_due_after(len(block.fanned))
-                    under_way = asyncio.create_task(self._finish(block), name="replay-block")
-                await ends.wait_for_block(under_way)
+                    self._schedule_next_block(len(block.fanned))
+                    in_flight = asyncio.create_task(self._process(block), name="replay-block")
+                await conditions.wait_for_block(in_flight)
         except DependencyError as error:
-            self._outcome.problem = str(error)
+            self._result.problem = str(error)
         finally:
-            await ends.close()
-            if under_way is not None:
-                under_way.cancel()
-                await asyncio.gather(under_way, return_exceptions=True)
-        self._outcome.interrupted = stop.is_set()
-        return self._outcome
+            await conditions.close()
+            if in_flight is not None:
+                in_flight.cancel()
+                await asyncio.gather(in_flight, return_exceptions=True)
+        self._result.interrupted = stop.is_set()
+        return self._result
 
-    async def _blocks(self) -> AsyncGenerator[_Block, None]:
+    async def _read_blocks(self) -> AsyncGenerator[_Block, None]:
         policy = self._policy
-        block, taken = _Block(), 0
-        async with aclosing(self._standing.read_batches()) as letters:
-            async for items in letters:
-                await asyncio.sleep(0)  # a stop is heard though nothing of a long topic is chosen
+        block, count = _Block(), 0
+        async with aclosing(self._scan.read_batches()) as batches:
+            async for items in batches:
+                await asyncio.sleep(0)  # lets a stop interrupt a long topic of which nothing is chosen
                 for letter in filter(self._is_chosen, items):
-                    # What cannot be put back does not count: else it would stand before the rest for ever.
-                    taken += await self._take(letter, block)
-                    is_last = taken == policy.limit
+                    # An unreplayable dead letter does not count: the limit would never get beyond it.
+                    count += await self._add_to_block(letter, block)
+                    is_last = count == policy.limit
                     if is_last or len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
                         yield block
                         block = _Block()
@@ -133,8 +131,8 @@ class Replayer:
     def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
         return isinstance(item, DeadLetter) and self._policy.includes(item) and not self._policy.is_exhausted(item)
 
-    async def _take(self, letter: DeadLetter, block: _Block) -> bool:
-        """Add a letter to a block; False where nothing can be done with it."""
+    async def _add_to_block(self, letter: DeadLetter, block: _Block) -> bool:
+        """Add `letter` to `block`, or count it as unreplayable and return False."""
         error_class = letter.failure.error_class
         try:
             if letter.needs_source_record:
@@ -142,39 +140,40 @@ class Replayer:
             else:
                 block.bytes += fan_out_contents(letter, block.fanned)
         except (DamagedLetter, NotAtSource) as error:
-            self._outcome.unreplayable[error_class, str(error)[:_REASON]] += 1
+            self._result.unreplayable[error_class, str(error)[:_MAX_REASON]] += 1
             return False
         block.letters.append((letter.position, error_class))
         return True
 
-    async def _finish(self, block: _Block) -> None:
+    async def _process(self, block: _Block) -> None:
         failed = await self._pipeline.write_fan_out(block.fanned)
-        again = {_place(item) for item in failed}
+        failed_again = {_replayed_position(item) for item in failed}
         for position, error_class in block.letters:
-            self._standing.supersessions.mark_settled(position)
-            (self._outcome.failed_again if position in again else self._outcome.written)[error_class] += 1
-        self._outcome.failed_as.update(item.failure.error_class for item in failed)
-        self._outcome.metrics_written += len(block.fanned) - len(failed)
-        await self._standing.save({position.partition for position, _ in block.letters})
-        self._on_progress(self._outcome.processed)
+            self._scan.supersessions.mark_settled(position)
+            (self._result.failed_again if position in failed_again else self._result.written)[error_class] += 1
+        self._result.failed_as.update(item.failure.error_class for item in failed)
+        self._result.metrics_written += len(block.fanned) - len(failed)
+        await self._scan.save_progress({position.partition for position, _ in block.letters})
+        self._on_progress(self._result.processed)
 
-    async def _until_due(self) -> None:
-        if (seconds := self._due - monotonic()) > 0:
+    async def _wait_for_rate(self) -> None:
+        if (seconds := self._next_block_at - monotonic()) > 0:
             await self._sleep(seconds)
 
-    def _next_is_due_after(self, metrics: int) -> None:
+    def _schedule_next_block(self, metrics: int) -> None:
         rate = self._policy.metrics_per_second
         if rate is not None:
-            self._due = max(self._due, monotonic() - 1.0) + metrics / rate
+            self._next_block_at = max(self._next_block_at, monotonic() - 1.0) + metrics / rate
 
 
-_REASON = 200
+_MAX_REASON = 200
+"""Characters."""
 
 
 async def _next(blocks: AsyncGenerator[_Block, None]) -> _Block | None:
     return await anext(blocks, None)
 
 
-def _place(failed: Failed) -> RecordPosition | None:
+def _replayed_position(failed: Failed) -> RecordPosition | None:
     record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
     return record.replaces if isinstance(record, ReplayedRecord) else None

@@ -1,4 +1,4 @@
-"""What became of the letters that a replay took."""
+"""The result of a replay."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from worker.core.errors import ErrorClass
 
 @dataclass
 class ReplayResult:
-    """What became of the chosen letters, by class.
+    """What became of the chosen dead letters, counted by class.
 
     Attributes:
-        written: all that was in them is rows now (or skipped by rule).
-        failed_again: something of them failed again, and has a new dead letter.
-        failed_as: metrics and events that have a new dead letter, by the class of that one.
-        unreplayable: nothing could be done with them; they stand where they were, by class and reason.
+        written: everything in them is rows now, or skipped by a documented rule.
+        failed_again: something in them failed again and has a new dead letter.
+        failed_as: metrics and events with a new dead letter, by the class of the new one.
+        unreplayable: they could not be replayed and stay open, by class and reason.
         metrics_written: metrics that are rows now.
-        problem: what ended the replay early, or None.
-        interrupted: whether somebody asked it to stop.
+        problem: why the replay ended early, or None.
+        interrupted: whether it was asked to stop.
     """
 
     written: Counter[ErrorClass] = field(default_factory=Counter)
@@ -30,13 +30,13 @@ class ReplayResult:
 
     @property
     def by_class(self) -> Counter[ErrorClass]:
-        """How many of each class were looked at to the end."""
-        left: Counter[ErrorClass] = Counter()
+        """Processed dead letters of each class."""
+        unreplayable: Counter[ErrorClass] = Counter()
         for (error_class, _), count in self.unreplayable.items():
-            left[error_class] += count
-        return self.written + self.failed_again + left
+            unreplayable[error_class] += count
+        return self.written + self.failed_again + unreplayable
 
     @property
     def processed(self) -> int:
-        """Letters that were looked at to the end."""
-        return self.written.total() + self.failed_again.total() + self.unreplayable.total()
+        """Number of processed dead letters."""
+        return self.by_class.total()

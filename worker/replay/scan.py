@@ -1,6 +1,6 @@
-"""The dead letters that stand in the topic and are not settled.
+"""Reads the open dead letters: those that are not settled.
 
-A letter is settled when the progress of replays says so, or when another letter stands in its place.
+A dead letter is settled when the progress of replays says so, or when another one supersedes it.
 """
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -16,110 +16,113 @@ from worker.replay.supersessions import Supersessions
 
 
 class DeadLetterVisitor(Protocol):
-    """Somebody who looks at each letter."""
+    """Is shown the open dead letters, one by one."""
 
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Look at one."""
+        """Process one record."""
 
 
 Visitor = TypeVar("Visitor", bound=DeadLetterVisitor)
 
 
 class DeadLetterScan:
-    """What stands in a backlog from the moment that it is looked at.
+    """The dead letters that are in the topic when the scan begins; later ones are not read.
 
     Attributes:
-        extent: the offsets that stood there then.
-        progress: what is done; it grows with what is found to be settled, and with what a replay does.
-        claims: what a look has found the letters to say of one another.
+        offset_ranges: the offsets of each partition at that moment.
+        progress: the settled dead letters, by partition. A scan adds superseded ones, a replay those that it has done.
+        supersessions: which dead letters supersede others; known after `scan`.
     """
 
     def __init__(
-        self, backlog: DeadLetterReader, extent: Mapping[int, range], progress: Mapping[int, ReplayProgress]
+        self,
+        reader: DeadLetterReader,
+        offset_ranges: Mapping[int, range],
+        progress: Mapping[int, ReplayProgress],
     ) -> None:
-        self._backlog = backlog
-        self.extent = dict(sorted(extent.items()))
-        # Where more is done than there ever was, the topic was made again: what was done are others' offsets.
+        self._reader = reader
+        self.offset_ranges = dict(sorted(offset_ranges.items()))
+        # Progress beyond the end of a partition is that of a deleted topic of the same name.
         self._stale = {
             partition: done
             for partition, done in progress.items()
-            if partition in self.extent and done.end > self.extent[partition].stop
+            if partition in self.offset_ranges and done.end > self.offset_ranges[partition].stop
         }
         self.progress = {
             partition: ReplayProgress() if partition in self._stale else progress.get(partition, ReplayProgress())
-            for partition in self.extent
+            for partition in self.offset_ranges
         }
         self.supersessions = Supersessions(self.progress)
-        for partition, offsets in self.extent.items():
+        for partition, offsets in self.offset_ranges.items():
             done = self.progress[partition]
             done.mark_range_done(done.first_open, offsets.start)
 
     @classmethod
-    async def begin(cls, backlog: DeadLetterReader) -> "DeadLetterScan":
-        """What stands there now.
+    async def begin(cls, reader: DeadLetterReader) -> "DeadLetterScan":
+        """Load the progress, then the offsets, and return the scan.
 
         Raises:
             DependencyError: Kafka cannot be reached, or refuses.
         """
-        # The progress first: what another replay does in between is not taken for that of an earlier topic.
-        progress = await backlog.load_progress()
-        return cls(backlog, await backlog.offset_ranges(), progress)
+        # In this order: what another replay does meanwhile must not look like progress of a deleted topic.
+        progress = await reader.load_progress()
+        return cls(reader, await reader.offset_ranges(), progress)
 
-    async def scan(self, eyes: Callable[[], Visitor]) -> Visitor:
-        """Show each letter that is not settled to new eyes; to others again, while a look has taught something.
+    async def scan(self, new_visitor: Callable[[], Visitor]) -> Visitor:
+        """Show every open dead letter to a new visitor. Repeat until a pass finds no new supersession.
 
         Raises:
-            DependencyError: Kafka does not hand the letters out.
+            DependencyError: Kafka does not return the dead letters.
         """
-        # Where the progress is not all there, a letter that is done may be the only one to tell that another is.
-        thorough = not all(done.is_complete for done in self.progress.values())
-        claims = self.supersessions
+        # If progress was forgotten, a settled dead letter may be the only one that says that another is superseded.
+        include_settled = not all(done.is_complete for done in self.progress.values())
+        supersessions = self.supersessions
         while True:
-            seen, learned = eyes(), False
-            async for items in self.read_batches(include_settled=thorough):
+            visitor, has_learned = new_visitor(), False
+            async for items in self.read_batches(include_settled=include_settled):
                 for item in items:
-                    if isinstance(item, DeadLetter) and (item.replays or claims):
-                        learned |= claims.learn_from(item)
-                    if not ((thorough or claims) and claims.is_superseded(item)):
-                        seen.visit(item)
-            if not learned:
-                return seen
+                    if isinstance(item, DeadLetter) and (item.replays or supersessions):
+                        has_learned |= supersessions.register(item)
+                    if not ((include_settled or supersessions) and supersessions.is_superseded(item)):
+                        visitor.visit(item)
+            if not has_learned:
+                return visitor
 
     async def read_batches(self, *, include_settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
-        """Some letters at a time, in the order of the topic; with `settled` also those that are."""
-        for partition, offsets in self.extent.items():
+        """Yield dead letters in the order of each partition: the open ones, or all."""
+        for partition, offsets in self.offset_ranges.items():
             done = self.progress[partition]
-            after = offsets.start if include_settled else done.first_open
-            async with aclosing(self._backlog.read(partition, range(after, offsets.stop))) as some:
-                async for records in some:
+            following = offsets.start if include_settled else done.first_open
+            async with aclosing(self._reader.read(partition, range(following, offsets.stop))) as batches:
+                async for records in batches:
                     letters = []
                     some_are_done = done.end > records[0].offset
                     for record in records:
                         offset = record.offset
-                        if offset != after:
-                            done.mark_range_done(after, offset)  # there are none: compaction or an aborted transaction
-                        after = offset + 1
+                        if offset != following:  # gaps are left by compaction and aborted transactions
+                            done.mark_range_done(following, offset)
+                        following = offset + 1
                         if include_settled or not (some_are_done and offset in done):
                             letters.append(parse_dead_letter(record))
                     if self.supersessions and not include_settled:
                         letters = [letter for letter in letters if not self.supersessions.is_superseded(letter)]
                     yield letters
-            done.mark_range_done(after, offsets.stop)
+            done.mark_range_done(following, offsets.stop)
 
     async def find(self, position: RecordPosition) -> DeadLetter | ForeignRecord | None:
-        """The letter at one position, settled or not; None where there is none."""
-        if position.offset in self.extent.get(position.partition, range(0)):
-            only = range(position.offset, position.offset + 1)
-            async with aclosing(self._backlog.read(position.partition, only)) as some:
-                async for records in some:
+        """Return the record at `position`, settled or not; None if there is none."""
+        if position.offset in self.offset_ranges.get(position.partition, range(0)):
+            offsets = range(position.offset, position.offset + 1)
+            async with aclosing(self._reader.read(position.partition, offsets)) as batches:
+                async for records in batches:
                     return parse_dead_letter(records[0])
         return None
 
-    async def save(self, partitions: Collection[int] | None = None) -> None:
-        """Keep the progress of some partitions, or of all.
+    async def save_progress(self, partitions: Collection[int] | None = None) -> None:
+        """Save the progress of some partitions, or of all.
 
         Raises:
             DependencyError: it is not acknowledged.
         """
-        chosen = self.progress if partitions is None else partitions
-        await self._backlog.save_progress({partition: self.progress[partition] for partition in chosen}, self._stale)
+        saved = self.progress if partitions is None else partitions
+        await self._reader.save_progress({partition: self.progress[partition] for partition in saved}, self._stale)

@@ -1,4 +1,4 @@
-"""What ends a replay before all is done: somebody asks it to stop, or something is away."""
+"""What ends a replay early: a request to stop, or an unavailable dependency."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class WatchedHold(Hold):
-    """A hold that somebody can wait for, and that knows its reason when it is over.
+    """A hold whose beginning can be awaited, and that keeps its last reason.
 
     Attributes:
-        entered: set when it is first entered, and never cleared.
+        entered: set when the hold begins for the first time, and never cleared.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class WatchedHold(Hold):
 
     @property
     def description(self) -> str:
-        """What is away; where all is well again, what was away last."""
+        """The current reasons; without any, the last one."""
         return "; ".join(f"{_NAMES[cause]}: {reason}" for cause, reason in self.reasons.items() or self._last)
 
     def enter(self, cause: Cause, reason: str, *, in_doubt: bool = False) -> None:
@@ -35,13 +35,13 @@ class WatchedHold(Hold):
 
 
 class StopConditions:
-    """What ends a replay early: somebody asks it to stop, or something is away.
+    """Ends the work of a replay when it shall stop or a dependency is unavailable.
 
     Args:
-        stop: set by whoever asks.
-        hold: entered when something is away.
-        stop_seconds: how long a stop waits for the block that is under way.
-        on_finishing: hears when a stop begins to wait for it, and how many seconds at most.
+        stop: set to ask for a stop.
+        hold: entered when ClickHouse or the dead-letter topic is unavailable.
+        stop_seconds: how long a stop waits for the block in flight.
+        on_finishing: called with `stop_seconds` when this waiting begins.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class StopConditions:
         self._has_waited = False
 
     async def close(self) -> None:
-        """Listen no longer."""
+        """Cancel the waiting tasks."""
         self._stopping.cancel()
         self._held.cancel()
         await asyncio.gather(self._stopping, self._held, return_exceptions=True)
 
     async def run_unless_stopped(self, work: Coroutine[object, object, T]) -> T | None:
-        """What `work` gives, or None when there is a stop first: then it is ended where it is.
+        """Return the result of `work`; None if a stop comes first, which cancels it.
 
         Raises:
-            DependencyError: something is away before `work` is done.
+            DependencyError: the hold begins before `work` is done.
         """
         task = asyncio.create_task(work)
         try:
@@ -80,16 +80,16 @@ class StopConditions:
         return None
 
     async def wait_for_block(self, block: asyncio.Task[None] | None) -> None:
-        """Wait for a block; not for ever while somebody wants to stop, and not at all for what is away.
+        """Wait for a block to be done; after a stop `stop_seconds` at most.
 
         Raises:
-            DependencyError: ClickHouse or the dead-letter topic is.
+            DependencyError: ClickHouse or the dead-letter topic is unavailable.
         """
         if block is None:
             return
         await asyncio.wait([block, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
         if not (block.done() or self._held.done() or self._has_waited):
-            # Once, and no block begins after it: the platform does not wait twice as long either.
+            # Only once: no block begins after it, and the platform does not wait twice as long.
             self._has_waited = True
             self._on_finishing(self._stop_seconds)
             await asyncio.wait([block, self._held], timeout=self._stop_seconds, return_when=asyncio.FIRST_COMPLETED)

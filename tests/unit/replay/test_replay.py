@@ -331,7 +331,7 @@ class TestATopicThatWasMadeAgain:
         await topic.save_progress({0: ReplayProgress(2)}, {})
         standing = await DeadLetterScan.begin(topic)
         assert (await standing.scan(DeadLetterStatistics)).total == 0
-        await standing.save()
+        await standing.save_progress()
         assert (await topic.load_progress())[0].first_open == 3
 
 

@@ -60,7 +60,7 @@ class Letters:
         seen = (await standing.scan(_Places)).places
         listed = {item.position async for items in standing.read_batches() for item in items}
         assert listed == seen, "what is replayed is what was looked at"
-        await standing.save()
+        await standing.save_progress()
         again = (await (await DeadLetterScan.begin(self.topic)).scan(_Places)).places
         assert again == seen, "and so it stays"
         return seen
@@ -179,7 +179,7 @@ async def test_what_is_kept_in_mind_is_bounded(monkeypatch: pytest.MonkeyPatch) 
         parts.part_of(RecordPosition(0, 500), f"\\{number}")
     standing = await DeadLetterScan.begin(parts.topic)
     await standing.scan(_Places)
-    assert standing.supersessions._kept <= 10
+    assert standing.supersessions._count <= 10
 
 
 async def test_after_replays_that_ended_well_the_topic_is_read_once() -> None:
@@ -192,4 +192,4 @@ async def test_after_replays_that_ended_well_the_topic_is_read_once() -> None:
     await letters.done(old, whole, RecordPosition(0, 5))
     standing = await DeadLetterScan.begin(letters.topic)
     await standing.scan(_Places)
-    assert letters.topic.handed_out == sum(len(offsets) - 2 for offsets in standing.extent.values())
+    assert letters.topic.handed_out == sum(len(offsets) - 2 for offsets in standing.offset_ranges.values())
