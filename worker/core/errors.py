@@ -16,7 +16,10 @@ from worker.core.outcome import Outcome, OutcomeKind
 
 
 class ErrorClass(StrEnum):
-    """The `dlq.error.class` of a dead letter. Each class is for an operator to handle in its own way."""
+    """The `dlq.error.class` of a dead letter. Each class is for an operator to handle in its own way.
+
+    `worker.dead_letters.record_format` lists the files that a new class must be added to.
+    """
 
     INVALID_EVENT = "invalid_event"
     INVALID_METRIC = "invalid_metric"

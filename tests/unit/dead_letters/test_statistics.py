@@ -5,7 +5,6 @@ from tests.support.fakes import KeptRecord
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters import json_output
-from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
@@ -53,7 +52,3 @@ def test_number_of_distinct_values_is_bounded() -> None:
         counter.count(str(number % 500))
     assert counter.most_common(10) == [("0", 2), ("1", 2), ("2", 2)]
     assert (counter.count_others(10), counter.count_others(1)) == (994, 998)
-
-
-def test_every_error_class_has_advice() -> None:
-    assert set(ADVICE) == set(ErrorClass)
