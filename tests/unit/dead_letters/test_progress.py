@@ -1,4 +1,4 @@
-"""What is done, and how much of it Kafka's short text can keep."""
+"""The progress of replays is a set of offsets, and as much of it as fits is stored in Kafka's short text."""
 
 import tracemalloc
 import zlib
@@ -12,122 +12,109 @@ from hypothesis import strategies as st
 from worker.dead_letters.progress import ReplayProgress
 
 offsets = st.integers(0, 300)
+offset_sets = st.sets(offsets)
 
 
-@given(offsets, st.sets(offsets))
-def test_it_is_a_set_with_everything_before_the_first(first: int, added: set[int]) -> None:
-    done = ReplayProgress(first)
+def build(first: int, added: set[int]) -> ReplayProgress:
+    progress = ReplayProgress(first)
     for offset in added:
-        done.mark_done(offset)
+        progress.mark_done(offset)
+    return progress
+
+
+def content(progress: ReplayProgress) -> set[int]:
+    return {offset for offset in range(400) if offset in progress}
+
+
+@given(offsets, offset_sets)
+def test_contains_the_added_offsets_and_all_before_the_first(first: int, added: set[int]) -> None:
+    progress = build(first, added)
     expected = {*range(first), *added}
-    assert {offset for offset in range(400) if offset in done} == expected
-    assert done.first_open == min(set(range(400)) - expected)
-    assert {offset for offset in range(400) if offset in done} == expected, "to look at `first` changes nothing"
+    assert content(progress) == expected
+    assert progress.first_open == min(set(range(400)) - expected)
+    assert content(progress) == expected, "reading first_open changes nothing"
+    assert content(ReplayProgress.parse(progress.first_open, progress.encode())) == expected
 
 
 @given(offsets, st.lists(st.tuples(offsets, st.integers(0, 40))))
-def test_ranges_are_the_offsets_in_them(first: int, ranges: list[tuple[int, int]]) -> None:
-    done, expected = ReplayProgress(first), set(range(first))
+def test_range_adds_every_offset_in_it(first: int, ranges: list[tuple[int, int]]) -> None:
+    progress, expected = ReplayProgress(first), set(range(first))
     for start, length in ranges:
-        done.mark_range_done(start, start + length)
+        progress.mark_range_done(start, start + length)
         expected |= set(range(start, start + length))
-    assert {offset for offset in range(400) if offset in done} == expected
-    assert (done.first_open, done.end) == (min(set(range(400)) - expected), max(expected, default=-1) + 1)
-    assert ReplayProgress.parse(done.first_open, done.encode()) == done
+    assert content(progress) == expected
+    assert (progress.first_open, progress.end) == (min(set(range(400)) - expected), max(expected, default=-1) + 1)
+    assert ReplayProgress.parse(progress.first_open, progress.encode()) == progress
 
 
-def test_an_offset_more_or_less_is_another_set() -> None:
-    one, other = ReplayProgress(3), ReplayProgress(3)
-    assert one == other
-    other.mark_done(7)
-    assert one != other
-    one.mark_done(7)
-    assert one == other != ReplayProgress.parse(3, "a text that is lost")
+def test_ranges_before_and_around_the_first_open_offset_are_joined() -> None:
+    progress = ReplayProgress(132)
+    for start, stop in ((152, 192), (124, 164), (149, 189)):
+        progress.mark_range_done(start, stop)
+    assert progress.first_open == 192
 
 
-def test_what_retention_has_deleted_takes_no_memory() -> None:
+@given(offsets, offset_sets, offsets, offset_sets)
+def test_merge_is_the_union(first: int, added: set[int], other_first: int, other_added: set[int]) -> None:
+    progress = build(first, added)
+    progress.merge(build(other_first, other_added))
+    assert content(progress) == {*range(first), *range(other_first), *added, *other_added}
+
+
+def test_progress_is_equal_only_with_the_same_offsets_and_the_same_forgotten_ones() -> None:
+    assert ReplayProgress(3) == ReplayProgress(3)
+    assert ReplayProgress(3) != build(3, {7})
+    assert build(3, {7}) == build(3, {7}) != ReplayProgress.parse(3, "a text that is lost")
+
+
+def test_a_range_of_ten_billion_offsets_takes_no_memory() -> None:
     tracemalloc.start()
-    done = ReplayProgress()
-    done.mark_range_done(0, 10_000_000_000)
-    done.mark_done(10_000_000_003)
-    _, most = tracemalloc.get_traced_memory()
+    progress = ReplayProgress()
+    progress.mark_range_done(0, 10_000_000_000)
+    progress.mark_done(10_000_000_003)
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 100_000
-    assert (done.first_open, done.done_runs()) == (10_000_000_000, [(10_000_000_003, 10_000_000_004)])
+    assert peak < 100_000
+    assert (progress.first_open, progress.done_runs()) == (10_000_000_000, [(10_000_000_003, 10_000_000_004)])
 
 
-def test_a_text_that_claims_an_absurd_number_is_not_believed() -> None:
-    absurd = b64encode(zlib.compress(b"1 999999999999999999")).decode()
-    done = ReplayProgress.parse(5, f"1 {absurd}")
-    assert (done.first_open, done.end, done.is_complete) == (5, 5, False)
-
-
-@given(offsets, st.sets(offsets), offsets, st.sets(offsets))
-def test_two_become_their_union(first: int, added: set[int], other_first: int, other_added: set[int]) -> None:
-    one, other = ReplayProgress(first), ReplayProgress(other_first)
-    for done, members in ((one, added), (other, other_added)):
-        for offset in members:
-            done.mark_done(offset)
-    one.merge(other)
-    assert {offset for offset in range(400) if offset in one} == {
-        *range(first), *range(other_first), *added, *other_added,
-    }  # fmt: skip
-
-
-@given(offsets, st.sets(offsets))
-def test_what_is_written_reads_back(first: int, added: set[int]) -> None:
-    done = ReplayProgress(first)
-    for offset in added:
-        done.mark_done(offset)
-    back = ReplayProgress.parse(done.first_open, done.encode())
-    assert all((offset in back) == (offset in done) for offset in range(400))
-    assert len(done.encode()) <= 4_096
-
-
-def test_the_runs_of_an_outage_are_few_whatever_their_length() -> None:
-    done = ReplayProgress()
-    done.mark_range_done(1, 1_000_000)
-    assert done.first_open == 0
-    assert len(done.encode()) < 30
-    back = ReplayProgress.parse(0, done.encode())
-    assert (back.done_runs(), back.is_complete) == ([(1, 1_000_000)], True)
-
-
-def test_what_does_not_fit_is_forgotten_from_the_end() -> None:
-    done = ReplayProgress()
-    random = Random(7)
-    for offset in range(1, 100_000):
-        if random.random() < 0.05:
-            done.mark_done(offset)
-    text = done.encode()
-    assert 3_000 < len(text) <= 4_096
-    kept = ReplayProgress.parse(0, text).done_runs()
-    assert len(kept) > 1_000
-    assert kept == done.done_runs()[: len(kept)]
-    back = ReplayProgress.parse(0, text)
-    assert (done.is_complete, back.is_complete, ReplayProgress.parse(0, back.encode()).is_complete) == (
-        True,
-        False,
-        False,
-    )
-    back.mark_range_done(0, 100_000)
-    assert back.is_complete, "what was forgotten lies before the first that is not done"
-    assert back.encode() == "1 "
-
-
-def test_nothing_beyond_is_a_short_text() -> None:
+def test_text_without_gaps_is_short() -> None:
     assert (ReplayProgress(17).encode(), ReplayProgress(17).first_open) == ("1 ", 17)
     assert ReplayProgress.parse(17, "1 ").is_complete
 
 
-@pytest.mark.parametrize("text", ["", "somebody else's", "1 !", "1 AAAA", "2 eJw=", "1+x "])
-def test_of_a_text_that_cannot_be_read_it_is_known_that_it_is_lost(text: str) -> None:
-    done = ReplayProgress.parse(5, text)
-    assert (done.first_open, done.done_runs(), done.is_complete) == (5, [], False)
+def test_text_of_one_long_run_is_short() -> None:
+    progress = ReplayProgress()
+    progress.mark_range_done(1, 1_000_000)
+    assert progress.first_open == 0
+    assert len(progress.encode()) < 30
+    parsed = ReplayProgress.parse(0, progress.encode())
+    assert (parsed.done_runs(), parsed.is_complete) == ([(1, 1_000_000)], True)
 
 
-def test_a_range_before_the_first_that_is_not_done_changes_nothing() -> None:
-    done = ReplayProgress(132)
-    for start, stop in ((152, 192), (124, 164), (149, 189)):
-        done.mark_range_done(start, stop)
-    assert done.first_open == 192
+def test_runs_that_do_not_fit_the_text_are_forgotten_from_the_end() -> None:
+    random = Random(7)
+    progress = build(0, {offset for offset in range(1, 100_000) if random.random() < 0.05})
+    text = progress.encode()
+    assert 3_000 < len(text) <= 4_096
+    parsed = ReplayProgress.parse(0, text)
+    kept = parsed.done_runs()
+    assert len(kept) > 1_000
+    assert kept == progress.done_runs()[: len(kept)]
+    again = ReplayProgress.parse(0, parsed.encode())
+    assert (progress.is_complete, parsed.is_complete, again.is_complete) == (True, False, False)
+    parsed.mark_range_done(0, 100_000)
+    assert parsed.is_complete, "what was forgotten is before the first open offset"
+    assert parsed.encode() == "1 "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "another program's", "1 !", "1 AAAA", "2 eJw=", "1+x "),
+        pytest.param(f"1 {b64encode(zlib.compress(b'1 999999999999999999')).decode()}", id="absurd run"),
+    ],
+)
+def test_text_that_cannot_be_parsed_counts_as_forgotten(text: str) -> None:
+    progress = ReplayProgress.parse(5, text)
+    assert (progress.first_open, progress.done_runs(), progress.end, progress.is_complete) == (5, [], 5, False)

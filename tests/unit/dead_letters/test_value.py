@@ -1,0 +1,129 @@
+"""The values of dead letters: metrics, numbers, times, and agent names."""
+
+import json
+
+import pytest
+from hypothesis import given
+
+from tests.support import strategies
+from tests.support.events import EXECUTION_ID, Record, event, read, record
+from tests.unit.dead_letters.builders import INVALID, WORKER, failed_metric, parse
+from worker.core.model import FailedEvent, Unrepresentable
+from worker.dead_letters.record_format import encode_dead_letter
+from worker.dead_letters.value import (
+    DamagedLetter,
+    encode_value,
+    format_number,
+    format_rfc3339,
+    parse_agent_name,
+    parse_metric_event,
+    parse_rfc3339,
+)
+from worker.events.fan_out import FanOut
+
+
+def test_metric_is_encoded_as_its_row() -> None:
+    assert json.loads(encode_value(failed_metric())) == {
+        "execution_id": EXECUTION_ID,
+        "agent_name": "triage",
+        "user_id": "u-1",
+        "metric_type": "m",
+        "metric_value": "1.5",
+        "completed_at": "2026-01-31T23:59:59.500Z",
+        "recorded_at": "2026-01-01T00:00:00.000Z",
+        "source_topic": "execution-completed",
+        "source_partition": 3,
+        "source_offset": 42,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-1, "-1"),
+        (2**53 + 1, "9007199254740993"),
+        (2**64 - 1, "18446744073709551615"),
+        (0.1, "0.1"),
+        (-0.0, "-0.0"),
+        (5e-324, "5e-324"),
+        (1.7976931348623157e308, "1.7976931348623157e+308"),
+        (1e16, "1e+16"),
+        (True, "true"),
+        (False, "false"),
+        (Unrepresentable("-Infinity"), "-Infinity"),
+        (Unrepresentable("9" * 400), "9" * 400),
+    ],
+)
+def test_number_is_formatted_without_loss(value: float | Unrepresentable, text: str) -> None:
+    assert format_number(value) == text
+
+
+@given(strategies.metrics)
+def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, object]) -> None:
+    before, after = FanOut(), FanOut()
+    before.add_record(record(event(metrics=metrics)))
+    for item in before.failed:
+        after.add_event(parse_metric_event(parse(encode_dead_letter(item, WORKER, 0))))
+    assert [encode_value(item) for item in after.failed] == [encode_value(item) for item in before.failed]
+    assert [item.failure for item in after.failed] == [item.failure for item in before.failed]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("metric_value", "one"),
+        ("metric_value", 1.5),
+        ("metric_value", "[1]"),
+        ("metric_value", "[" * 9_999),
+        ("completed_at", "yesterday"),
+        ("completed_at", "2026-02-30T00:00:00.000Z"),
+        ("execution_id", "0b2d"),
+        ("execution_id", None),
+        ("agent_name", 7),
+        ("agent_name", "a\ud800"),
+        ("user_id", 7),
+        ("user_id", "\udfff"),
+        ("metric_type", None),
+    ],
+)
+def test_metric_with_an_invalid_field_is_damaged(field: str, value: object) -> None:
+    letter = encode_dead_letter(failed_metric(), WORKER, 0)
+    document = json.loads(letter.value) | {field: value}
+    with pytest.raises(DamagedLetter):
+        parse_metric_event(parse(letter._replace(value=json.dumps(document).encode())))
+
+
+@pytest.mark.parametrize(
+    ("value", "agent"),
+    [
+        (b'{"agent_name": "triage", "metrics": 7}', "triage"),
+        (b'{"specversion": "1.0", "data": {"agent_name": "triage"}}', "triage"),
+        (b'{"agent_name": 7}', None),
+        (b"[" * 100_000, None),
+        (b"\xff", None),
+        (b"", None),
+        (b"[]", None),
+    ],
+)
+def test_agent_name_is_parsed_even_from_an_invalid_event(value: bytes, agent: str | None) -> None:
+    assert parse_agent_name(parse(encode_dead_letter(FailedEvent(Record(value), INVALID), WORKER, 0))) == agent
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (-2_208_988_800_000, "1900-01-01T00:00:00.000Z"),
+        (10_413_791_999_999, "2299-12-31T23:59:59.999Z"),
+    ],
+)
+def test_time_is_formatted_as_events_have_it(milliseconds: int, text: str) -> None:
+    assert format_rfc3339(milliseconds) == text
+    assert parse_rfc3339(text) == read(event(completed_at=text)).completed_at == milliseconds
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000Z", "0999-12-31T23:59:59.999Z"])
+def test_years_before_1000_have_four_digits(text: str) -> None:
+    assert format_rfc3339(parse_rfc3339(text)) == text
