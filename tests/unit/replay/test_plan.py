@@ -1,7 +1,14 @@
-"""Bounds of the policy of a replay; `test_replayer` tests what a plan counts."""
+"""The policy of a replay and its dry run; `test_replayer` tests what a plan counts before a replay."""
 
 import pytest
 
+from tests.support.events import record
+from tests.unit.replay.harness import UNKNOWN_VERSION, failed_event, failed_metric, plan, topic_of
+from worker.commands.replay_report import plan_summary, report_plan
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedEvent
+from worker.dead_letters.dead_letter import EncodedDeadLetter
+from worker.dead_letters.filters import DeadLetterFilter
 from worker.replay.plan import ReplayPolicy
 
 
@@ -15,3 +22,31 @@ def test_policy_refuses_numbers_that_are_not_positive_and_finite(name: str, valu
 @pytest.mark.parametrize(("rate", "metrics"), [(0.5, 1), (7.9, 7), (10**9, 20_000), (None, 20_000)])
 def test_block_has_at_most_the_metrics_of_one_second(rate: float | None, metrics: int) -> None:
     assert ReplayPolicy(metrics_per_second=rate, max_metrics=20_000).block_metrics == metrics
+
+
+async def test_dry_run_counts_what_this_version_would_accept_and_refuse() -> None:
+    not_json = FailedEvent(record(b"{", offset=1), UNKNOWN_VERSION)
+    topic = await topic_of(failed_event("m"), not_json, failed_metric("valid"), failed_metric("n" * 300))
+    topic.keep(EncodedDeadLetter(None, b"damaged", topic.records[0][2].headers, 0))
+    found = await plan(topic, ReplayPolicy(), dry_run=True)
+    assert found.accepted == {ErrorClass.INVALID_EVENT: 1, ErrorClass.STORE_UNAVAILABLE: 1}
+    assert found.refused == {
+        (ErrorClass.INVALID_EVENT, "InvalidJSON"): 1,
+        (ErrorClass.STORE_UNAVAILABLE, "InvalidName"): 1,
+        (ErrorClass.STORE_UNAVAILABLE, "DamagedLetter"): 1,
+    }
+    report = report_plan(found)
+    assert (report["dry_run"], report["remaining"]) == (True, 3)
+
+
+async def test_foreign_records_are_counted_only_if_everything_is_selected() -> None:
+    topic = await topic_of(failed_metric("m"))
+    topic.keep(EncodedDeadLetter(None, b"", (), 0))
+    assert (await plan(topic, ReplayPolicy())).foreign == 1
+    some = DeadLetterFilter(metrics=frozenset({"m"}))
+    assert (await plan(topic, ReplayPolicy(some))).foreign == 0
+
+
+async def test_dead_letters_of_another_table_are_named() -> None:
+    found = await plan(await topic_of(failed_metric("m")), ReplayPolicy(), table="other.table")
+    assert any("meant for default.execution_metrics" in line for line in plan_summary(found, "other.table"))

@@ -1,0 +1,50 @@
+"""What a replay writes of a dead letter whose contents are in its source record."""
+
+import pytest
+
+from tests.support.events import Record, event, read, record
+from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
+from tests.unit.replay.harness import UNKNOWN_VERSION, replay
+from worker.core.errors import ErrorClass
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
+
+SOURCE = record(event(metrics={"a": 1, "b": 2.5}), offset=5)
+METRIC = FailedMetric(read(event(metrics={"a": 1, "b": 2.5}))._replace(record=SOURCE), "b", 2.5, UNKNOWN_VERSION, 1)
+EVENT = FailedEvent(SOURCE, UNKNOWN_VERSION)
+
+
+async def replay_one(failed: Failed, *sources: Record, is_pointer: bool = True) -> tuple[list[str], dict[str, int]]:
+    """Return the names of the written metrics, and the reasons for which dead letters were not replayed."""
+    topic, store = MemoryTopic(), MemoryStore()
+    topic.too_large = lambda _: is_pointer
+    await topic.write([failed])
+    _, result = await replay(topic, store, sources=MemorySources(sources))
+    reasons = {reason: count for (_, reason), count in result.unreplayable.items()}
+    return [row.metric_type for row in store.table], reasons
+
+
+@pytest.mark.parametrize(("failed", "written"), [(METRIC, ["b"]), (EVENT, ["a", "b"])])
+async def test_source_record_is_written_if_it_has_the_digest(failed: Failed, written: list[str]) -> None:
+    assert await replay_one(failed, SOURCE) == (written, {})
+
+
+@pytest.mark.parametrize("failed", [METRIC, EVENT])
+async def test_another_record_at_the_offset_is_not_written(failed: Failed) -> None:
+    other = record(event(metrics={"a": 1, "b": 3}), offset=5)
+    assert await replay_one(failed, other) == ([], {"another record is at the offset of the source record": 1})
+
+
+async def test_metric_of_a_record_that_is_no_event_any_more_is_not_written() -> None:
+    _, reasons = await replay_one(METRIC, SOURCE._replace(value=b"{"))
+    assert [reason.partition(":")[0] for reason in reasons] == ["the source record is not an event"]
+
+
+async def test_missing_source_record_is_reported() -> None:
+    reasons = {"the source record is gone, or cannot be read": 1}
+    assert await replay_one(EVENT) == ([], reasons)
+
+
+async def test_record_that_could_not_be_parsed_is_written_without_a_digest() -> None:
+    failure = Failure(ErrorClass.INVALID_EVENT, UnreadableRecord.__name__, "the client cannot parse it")
+    unreadable = UnreadableRecord(SOURCE.topic, SOURCE.partition, SOURCE.offset)
+    assert await replay_one(FailedEvent(unreadable, failure), SOURCE, is_pointer=False) == (["a", "b"], {})
