@@ -1,6 +1,6 @@
-"""Whatever fails, is replayed, filtered or killed, in whatever order: each metric is in the table or in one letter.
+"""In any order of failures, replays, filters and kills, each metric is a row or has one open dead letter.
 
-The worker, replays and the topic are the real ones, on a store and a topic in memory.
+Worker and replays are the real ones; store and topic are in memory.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.events import JANUARY_2026, Record, event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic, StoredRow
 from tests.support.worker_harness import rig
+from tests.unit.replay.harness import TABLE, UNKNOWN_VERSION
 from worker.core.errors import ErrorClass, InvalidEvent
-from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure
+from worker.core.model import Event, Failed, FailedEvent, FailedMetric
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.record_format import parse_dead_letter
@@ -35,15 +36,14 @@ from worker.replay.supersessions import Identity, identify
 from worker.writing.writer import OnUnavailable
 
 METRICS = ("a", "b", "c", "large")
-REFUSED_BY_OLD = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
 
 
 class Killed(BaseException):
-    """SIGKILL: nothing runs after it, no handler, no clean-up of ours."""
+    """Simulates SIGKILL: no handler of the program catches it."""
 
 
 def after(count: int, act: Callable[[], object]) -> Callable[[], object]:
-    """Something that acts when it is called for the `count`-th time."""
+    """Return a function that calls `act` when it is called for the `count`-th time."""
     calls = iter(range(1, 1_000_000))
 
     def watch() -> None:
@@ -58,8 +58,8 @@ def kill() -> None:
 
 
 @contextmanager
-def an_older_version() -> Iterator[None]:
-    """Somebody has gone back to a worker that refuses the events which the one of today reads."""
+def older_version() -> Iterator[None]:
+    """Replace the decoder by that of an older worker, which refuses every event."""
 
     def refuse(_: Record) -> Event:
         raise InvalidEvent("UnknownVersion", "an old worker did not know it")
@@ -100,28 +100,28 @@ class Replays(RuleBasedStateMachine):
         self.topic.too_large = _is_large
         self.sources = MemorySources()
         self.events: list[Record] = []
-        self.twice = False
+        self.concurrent = False
 
-    # The worker
+    # Steps of the worker
 
-    @rule(measured=st.lists(metrics, min_size=1, max_size=3), agent=st.sampled_from("xy"), away=st.booleans())
-    def worker_takes_events(self, measured: list[dict[str, Any]], agent: str, away: bool) -> None:
+    @rule(measured=st.lists(metrics, min_size=1, max_size=3), agent=st.sampled_from("xy"), down=st.booleans())
+    def worker_processes_events(self, measured: list[dict[str, Any]], agent: str, down: bool) -> None:
         records = [self.new_event(item, agent) for item in measured]
-        self.loop.run_until_complete(self.process(records, away=away))
+        self.loop.run_until_complete(self.process(records, down=down))
 
     @rule(measured=metrics, garbage=st.booleans())
-    def old_worker_refuses_an_event(self, measured: dict[str, Any], garbage: bool) -> None:
+    def old_worker_refuses_event(self, measured: dict[str, Any], garbage: bool) -> None:
         source = self.new_event(measured, "x", garbage=garbage)
-        self.loop.run_until_complete(self.topic.write([FailedEvent(source, REFUSED_BY_OLD)]))
+        self.loop.run_until_complete(self.topic.write([FailedEvent(source, UNKNOWN_VERSION)]))
 
     @rule(metric=st.sampled_from(METRICS))
-    def constraint_comes_or_goes(self, metric: str) -> None:
+    def constraint_is_added_or_dropped(self, metric: str) -> None:
         self.refused ^= {metric}
 
     # Replays
 
     @rule(policy=policies)
-    def replay_ends_well(self, policy: ReplayPolicy) -> None:
+    def replay_succeeds(self, policy: ReplayPolicy) -> None:
         assert self.replay(policy).problem is None
 
     @rule(policy=policies, when=st.integers(1, 6))
@@ -135,22 +135,22 @@ class Replays(RuleBasedStateMachine):
         self.replay_and_be_killed(ReplayPolicy(max_replays=100))
 
     @rule(policy=policies)
-    def an_older_version_replays(self, policy: ReplayPolicy) -> None:
-        with an_older_version():
+    def older_version_replays(self, policy: ReplayPolicy) -> None:
+        with older_version():
             assert self.replay(policy).problem is None
 
     @rule(when=st.integers(2, 5), measured=metrics, times=st.integers(1, 2))
-    def an_older_version_replays_after_a_kill(self, when: int, measured: dict[str, Any], times: int) -> None:
-        self.old_worker_refuses_an_event(measured, garbage=False)
+    def older_version_replays_after_a_kill(self, when: int, measured: dict[str, Any], times: int) -> None:
+        self.old_worker_refuses_event(measured, garbage=False)
         self.replay_of_everything_is_killed_at_the_topic(when)
         for _ in range(times):
-            with an_older_version():
+            with older_version():
                 self.replay(ReplayPolicy(max_replays=100))
 
     @rule(policy=policies, when=st.integers(1, 6))
     def replay_of_an_older_version_is_killed_at_the_topic(self, policy: ReplayPolicy, when: int) -> None:
         self.topic.watch = after(when, kill)
-        with an_older_version():
+        with older_version():
             self.replay_and_be_killed(policy)
 
     @rule(policy=policies, when=st.integers(1, 4))
@@ -159,20 +159,20 @@ class Replays(RuleBasedStateMachine):
         self.replay_and_be_killed(policy)
 
     @rule(policy=policies, when=st.integers(1, 3), misconfigures=st.booleans())
-    def store_goes_away_under_a_replay(self, policy: ReplayPolicy, when: int, misconfigures: bool) -> None:
+    def store_fails_during_a_replay(self, policy: ReplayPolicy, when: int, misconfigures: bool) -> None:
         before = [len(records) for records in self.topic.records]
         failing = MISCONFIGURED if misconfigures else UNAVAILABLE
         self.store.watch = after(when, lambda: setattr(self.store, "down", failing))
-        outcome = self.replay(policy)
+        result = self.replay(policy)
         if self.store.down:
-            assert outcome.problem is not None
-            assert outcome.problem.startswith("ClickHouse: ")
+            assert result.problem is not None
+            assert result.problem.startswith("ClickHouse: ")
             classes = {letter.failure.error_class for letter in self.new_letters(before)}
             assert ErrorClass.STORE_UNAVAILABLE not in classes, "an outage makes no dead letters of dead letters"
         self.store.down = None
 
     @rule(policy=policies, lost=st.integers(1, 3))
-    def answers_are_lost(self, policy: ReplayPolicy, lost: int) -> None:
+    def answers_of_the_store_are_lost(self, policy: ReplayPolicy, lost: int) -> None:
         self.store.lose_answers(min(lost, 2))
         self.replay(policy)
         self.store._next_inserts.clear()
@@ -184,41 +184,41 @@ class Replays(RuleBasedStateMachine):
         self.topic._next_writes.clear()
 
     @rule(policy=policies, when=st.integers(1, 4))
-    def replay_is_asked_to_stop(self, policy: ReplayPolicy, when: int) -> None:
+    def replay_is_stopped(self, policy: ReplayPolicy, when: int) -> None:
         stop = asyncio.Event()
         self.store.watch = after(when, stop.set)
         assert self.replay(policy, stop).problem is None
 
     @rule(policy=policies, other=policies)
-    def two_replay_at_once(self, policy: ReplayPolicy, other: ReplayPolicy) -> None:
+    def two_replays_run_at_once(self, policy: ReplayPolicy, other: ReplayPolicy) -> None:
         async def both() -> None:
-            await asyncio.gather(*(self.running(each, asyncio.Event()) for each in (policy, other)))
+            await asyncio.gather(*(self.run_replay(each, asyncio.Event()) for each in (policy, other)))
 
-        self.twice = True
+        self.concurrent = True
         self.loop.run_until_complete(both())
 
-    # What must hold
+    # Invariants
 
     @invariant()
-    def each_metric_is_a_row_or_one_letter(self) -> None:
+    def each_metric_is_a_row_or_has_one_dead_letter(self) -> None:
         if not hasattr(self, "events"):
             return
-        live = self.live()
+        open_letters = self.count_open()
         rows = {(row[7:10], row.metric_type): row for row in self.store.table}
         for source in self.events:
-            place = (source.topic, source.partition, source.offset)
-            whole = live[place, None]
-            if _decoded(source) is None:
-                assert whole == 1 or (self.twice and whole), f"{source.offset}, which is no event, has {whole} letters"
+            position = (source.topic, source.partition, source.offset)
+            of_event = open_letters[position, None]
+            if _decode(source) is None:
+                assert of_event == 1 or (self.concurrent and of_event), f"{source.offset} has {of_event} letters"
             for name, value in _numbers(source):
-                row = rows.get((place, name))
+                row = rows.get((position, name))
                 if row is not None:
-                    assert repr(row.metric_value) == repr(float(value)), "a value changed on its way"
+                    assert repr(row.metric_value) == repr(float(value)), "the value has changed"
                     assert row.recorded_at == source.timestamp
-                letters = live[place, name] + whole
+                letters = open_letters[position, name] + of_event
                 assert row is not None or letters, f"{name} of {source.offset} is lost"
-                # A topic that forgets what is done beyond an offset may offer twice what two have replayed at once.
-                exact = not self.twice or self.topic._keeps_texts
+                # If the topic forgets progress after a gap, what two replays wrote at once can be open twice.
+                exact = not self.concurrent or self.topic._keeps_texts
                 assert letters <= 1 or row is not None or not exact, f"{name} of {source.offset} has {letters} letters"
 
     def teardown(self) -> None:
@@ -233,11 +233,11 @@ class Replays(RuleBasedStateMachine):
         assert {key: _content(row) for key, row in visible.items()} == {
             key: _content(row) for key, row in expected.deduplicated().items()
         }
-        left = {metric for _, metric in self.live()}
+        left = {metric for _, metric in self.count_open()}
         assert left <= {None, *METRICS}
         self.loop.close()
 
-    # How
+    # Helpers
 
     def new_event(self, measured: dict[str, Any], agent: str, *, garbage: bool = False) -> Record:
         number = len(self.events)
@@ -247,10 +247,10 @@ class Replays(RuleBasedStateMachine):
         self.sources.records[source.topic, source.partition, source.offset] = source
         return source
 
-    async def process(self, records: list[Record], *, away: bool) -> None:
-        self.store.down = UNAVAILABLE if away else None
+    async def process(self, records: list[Record], *, down: bool) -> None:
+        self.store.down = UNAVAILABLE if down else None
         for item in records:
-            async with rig(self.store) as worker:  # each with a breaker that has not seen the outage
+            async with rig(self.store) as worker:  # a new one each: its circuit breaker does not know of the outage
                 clock = worker.clock
                 pipeline = Pipeline(worker.writer, self.topic, worker.hold, worker.telemetry, sleep=clock.sleep)
                 await pipeline.process([item])
@@ -258,7 +258,7 @@ class Replays(RuleBasedStateMachine):
 
     def replay(self, policy: ReplayPolicy, stop: asyncio.Event | None = None) -> ReplayResult:
         try:
-            return self.loop.run_until_complete(self.running(policy, stop or asyncio.Event()))
+            return self.loop.run_until_complete(self.run_replay(policy, stop or asyncio.Event()))
         finally:
             self.store.watch = self.topic.watch = lambda: None
 
@@ -268,23 +268,23 @@ class Replays(RuleBasedStateMachine):
         except Killed:
             return
 
-    async def running(self, policy: ReplayPolicy, stop: asyncio.Event) -> ReplayResult:
-        standing = await DeadLetterScan.begin(self.topic)
-        await standing.scan(lambda: ReplayPlan(policy, "default.execution_metrics", dry_run=True))
+    async def run_replay(self, policy: ReplayPolicy, stop: asyncio.Event) -> ReplayResult:
+        scan = await DeadLetterScan.begin(self.topic)
+        await scan.scan(lambda: ReplayPlan(policy, TABLE, dry_run=True))
         hold = WatchedHold()
-        async with rig(self.store, OnUnavailable.HOLD, hold=hold) as parts:
-            dead_letters = PartDeduplicator(self.topic, standing.supersessions)
-            pipeline = Pipeline(parts.writer, dead_letters, hold, parts.telemetry, sleep=parts.clock.sleep)
-            replay = Replayer(standing, self.sources, pipeline, hold, policy)
-            return await replay.run(stop)
+        async with rig(self.store, OnUnavailable.HOLD, hold=hold) as worker:
+            dead_letters = PartDeduplicator(self.topic, scan.supersessions)
+            pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, sleep=worker.clock.sleep)
+            replayer = Replayer(scan, self.sources, pipeline, hold, policy)
+            return await replayer.run(stop)
 
-    def live(self) -> Counter[Identity]:
-        """How many letters stand for each record and metric."""
+    def count_open(self) -> Counter[Identity]:
+        """The number of open dead letters of each record and metric."""
 
-        async def look() -> _Identities:
+        async def scan() -> _Identities:
             return await (await DeadLetterScan.begin(self.topic)).scan(_Identities)
 
-        return self.loop.run_until_complete(look()).found
+        return self.loop.run_until_complete(scan()).found
 
     def new_letters(self, before: list[int]) -> list[DeadLetter]:
         found: list[DeadLetter] = []
@@ -309,7 +309,7 @@ def _is_large(failed: Failed) -> bool:
     return isinstance(failed, FailedMetric) and failed.metric == "large"
 
 
-def _decoded(source: Record) -> Event | None:
+def _decode(source: Record) -> Event | None:
     try:
         return decode(source)
     except InvalidEvent:
@@ -318,7 +318,7 @@ def _decoded(source: Record) -> Event | None:
 
 def _numbers(source: Record) -> list[tuple[str, float]]:
     """The metrics of a record that are rows when nothing fails."""
-    decoded = _decoded(source)
+    decoded = _decode(source)
     found = decoded.metrics.items() if decoded else ()
     return [(name, value) for name, value in found if isinstance(value, int | float)]
 
