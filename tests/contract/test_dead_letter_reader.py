@@ -1,7 +1,7 @@
-"""The dead-letter topic as replays find it: one suite, for the real one and for the one in memory."""
+"""Reading dead letters and source records: one suite for Kafka and for the fakes in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -27,7 +27,7 @@ from worker.ports import DeadLetterReader, DeadLetterSink
 from worker.replay.scan import DeadLetterScan
 
 Open = Callable[[], Awaitable[KafkaDeadLetterReader]]
-HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
+WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 
 
 def metrics(count: int) -> list[FailedMetric]:
@@ -35,8 +35,13 @@ def metrics(count: int) -> list[FailedMetric]:
     return [FailedMetric(read(event()), f"m{number}", number, failure, 1) for number in range(count)]
 
 
-async def records_of(backlog: DeadLetterReader, partition: int, offsets: range) -> list[Record]:
-    return [found async for some in backlog.read(partition, offsets) for found in some]
+async def read_all(reader: DeadLetterReader, ranges: Mapping[int, range] | None = None) -> list[Record]:
+    ranges = await reader.offset_ranges() if ranges is None else ranges
+    return [item for number, offsets in ranges.items() async for some in reader.read(number, offsets) for item in some]
+
+
+async def first_open(reader: DeadLetterReader) -> dict[int, int]:
+    return {partition: done.first_open for partition, done in (await reader.load_progress()).items()}
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ async def topic(broker: TansuBroker) -> str:
 
 
 @pytest.fixture
-async def open_backlog(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
+async def open_reader(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
     opened: list[KafkaDeadLetterReader] = []
     group = fresh_name("group")
 
@@ -57,191 +62,178 @@ async def open_backlog(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
         return opened[-1]
 
     yield open_one
-    for backlog in opened:
-        await backlog.stop()
+    for reader in opened:
+        await reader.stop()
 
 
-class TestEveryBacklog:
-    @pytest.fixture(params=["memory", "kafka"])
-    async def subject(
-        self, request: pytest.FixtureRequest, broker: TansuBroker, topic: str, open_backlog: Open
-    ) -> AsyncIterator[tuple[DeadLetterSink, DeadLetterReader]]:
-        if request.param == "memory":
-            both = MemoryTopic(partitions=2)
-            yield both, both
-            return
-        async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
-            yield KafkaDeadLetterSink(producer, topic, HEAD, timeout_seconds=10.0), await open_backlog()
+# Both readers
 
-    @pytest.mark.parametrize("count", [0, 1, 3_000])
-    async def test_hands_out_what_stands_there(
-        self, subject: tuple[DeadLetterSink, DeadLetterReader], count: int
-    ) -> None:
-        dead_letters, backlog = subject
-        await dead_letters.write(metrics(count))
-        extent = await backlog.offset_ranges()
-        assert sum(len(offsets) for offsets in extent.values()) == count
-        found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
-        letters = [parse_dead_letter(item) for item in found]
-        assert sorted(letter.metric or "" for letter in letters if isinstance(letter, DeadLetter)) == sorted(
-            f"m{number}" for number in range(count)
+
+@pytest.fixture(params=["memory", "kafka"])
+async def topic_and_reader(
+    request: pytest.FixtureRequest, broker: TansuBroker, topic: str, open_reader: Open
+) -> AsyncIterator[tuple[DeadLetterSink, DeadLetterReader]]:
+    if request.param == "memory":
+        both = MemoryTopic(partitions=2)
+        yield both, both
+        return
+    async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
+        yield KafkaDeadLetterSink(producer, topic, WORKER, timeout_seconds=10.0), await open_reader()
+
+
+@pytest.fixture
+def sink(topic_and_reader: tuple[DeadLetterSink, DeadLetterReader]) -> DeadLetterSink:
+    return topic_and_reader[0]
+
+
+@pytest.fixture
+def reader(topic_and_reader: tuple[DeadLetterSink, DeadLetterReader]) -> DeadLetterReader:
+    return topic_and_reader[1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3_000])
+async def test_reads_every_dead_letter(sink: DeadLetterSink, reader: DeadLetterReader, count: int) -> None:
+    await sink.write(metrics(count))
+    names: list[str] = []
+    for found in await read_all(reader):
+        letter = parse_dead_letter(found)
+        assert isinstance(letter, DeadLetter)
+        names.extend(parse_metric_event(letter).metrics)
+    assert sorted(names) == sorted(f"m{number}" for number in range(count))
+
+
+async def test_offset_ranges_do_not_include_later_records(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+    await sink.write(metrics(5))
+    ranges = await reader.offset_ranges()
+    await sink.write(metrics(50))
+    assert len(await read_all(reader, ranges)) == 5
+    assert sum(len(offsets) for offsets in (await reader.offset_ranges()).values()) == 55
+
+
+async def test_reads_any_range_in_any_order(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+    await sink.write(metrics(100))
+    ranges = await reader.offset_ranges()
+    partition, offsets = max(ranges.items(), key=lambda item: len(item[1]))
+    for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
+        assert [item.offset for item in await read_all(reader, {partition: part})] == list(part)
+
+
+async def test_reads_everything_again_after_a_single_record(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+    await sink.write(metrics(20))
+    scan = await DeadLetterScan.begin(reader)
+    partition, offsets = max(scan.offset_ranges.items(), key=lambda item: len(item[1]))
+    for _ in range(3):
+        assert await scan.find(RecordPosition(partition, offsets.start + 1)) is not None
+        assert (await scan.scan(DeadLetterStatistics)).total == 20
+
+
+async def test_progress_of_each_partition_never_goes_back(reader: DeadLetterReader) -> None:
+    assert dict(await reader.load_progress()) == {}
+    await reader.save_progress({0: ReplayProgress(7)}, {})
+    older = ReplayProgress(5)
+    await reader.save_progress({1: ReplayProgress(3), 0: older}, {})
+    assert await first_open(reader) == {0: 7, 1: 3}
+    assert older == ReplayProgress(5), "what is merged is not written into the argument"
+
+
+async def test_progress_after_a_gap_is_kept_or_known_to_be_forgotten(reader: DeadLetterReader) -> None:
+    done = ReplayProgress(3)
+    done.mark_range_done(5, 9)
+    await reader.save_progress({0: done}, {})
+    kept = (await reader.load_progress())[0]
+    assert (kept.first_open, 7 in kept) == (3, kept.is_complete), "Tansu forgets it"
+    assert 4 not in kept
+
+
+async def test_progress_of_a_deleted_topic_is_replaced_once(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+    await sink.write(metrics(4))
+    await reader.save_progress({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
+    one, other = await DeadLetterScan.begin(reader), await DeadLetterScan.begin(reader)
+    assert (await one.scan(DeadLetterStatistics)).total == 4
+    await one.save_progress()
+    assert (await one.scan(DeadLetterStatistics)).total == 4, "saving settles nothing"
+    assert await first_open(reader) == {0: 0, 1: 0}
+    await reader.save_progress({0: ReplayProgress(2)}, {})  # by a third replay
+    await other.save_progress()
+    assert (await reader.load_progress())[0].first_open == 2, "only the progress of the deleted topic is replaced"
+
+
+# Only Kafka
+
+
+async def test_scan_commits_no_offset(broker: TansuBroker, topic: str, open_reader: Open) -> None:
+    await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
+    reader = await open_reader()
+    scan = await DeadLetterScan.begin(reader)
+    assert (await scan.scan(DeadLetterStatistics)).foreign == 10
+    assert await committed(broker.bootstrap_servers, topic, reader._group_id, 2) == {0: None, 1: None}
+
+
+async def test_records_that_cannot_be_parsed_are_foreign(broker: TansuBroker, topic: str, open_reader: Open) -> None:
+    await send(broker.bootstrap_servers, topic, [b"before"], partition=0)
+    bad = 1 + await send_unreadable(broker.bootstrap_servers, topic, 0, [b"%d" % number for number in range(20)])
+    await send(broker.bootstrap_servers, topic, [b"after"], partition=0)
+    found = await read_all(await open_reader())
+    assert [item.offset for item in found] == list(range(23))
+    assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
+    assert isinstance(parse_dead_letter(found[bad]), ForeignRecord)
+
+
+async def test_broker_that_sends_nothing_is_named(broker: TansuBroker, topic: str, open_reader: Open) -> None:
+    await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
+    reader = await open_reader()
+    with pytest.raises(DependencyError, match=rf"{topic}/0 from 3 on"):
+        await read_all(reader, {0: range(5)})
+
+
+# Source records
+
+
+@pytest.fixture(params=["memory", "kafka"])
+async def sources(
+    request: pytest.FixtureRequest, broker: TansuBroker, topics: Topics
+) -> AsyncIterator[MemorySources | KafkaSourceRecordFetcher]:
+    values = [b"first", b"x" * 900_000, b"last"]
+    if request.param == "memory":
+        yield MemorySources(
+            [record(value, partition=1, offset=at)._replace(topic=topics.events) for at, value in enumerate(values)]
         )
-        assert all(
-            isinstance(letter, DeadLetter) and len(parse_metric_event(letter).metrics) == 1 for letter in letters
-        )
-
-    async def test_what_comes_later_is_none_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
-        dead_letters, backlog = subject
-        await dead_letters.write(metrics(5))
-        extent = await backlog.offset_ranges()
-        await dead_letters.write(metrics(50))
-        found = [item for number, offsets in extent.items() for item in await records_of(backlog, number, offsets)]
-        assert len(found) == 5
-        assert sum(len(offsets) for offsets in (await backlog.offset_ranges()).values()) == 55
-
-    async def test_reads_any_part_in_any_order(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
-        dead_letters, backlog = subject
-        await dead_letters.write(metrics(100))
-        extent = await backlog.offset_ranges()
-        number, offsets = max(extent.items(), key=lambda item: len(item[1]))
-        for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
-            assert [item.offset for item in await records_of(backlog, number, part)] == list(part)
-
-    async def test_is_read_again_after_one_place_of_it(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
-        dead_letters, backlog = subject
-        await dead_letters.write(metrics(20))
-        standing = await DeadLetterScan.begin(backlog)
-        place = next(
-            RecordPosition(number, offsets.start + 1)
-            for number, offsets in standing.offset_ranges.items()
-            if len(offsets) > 1
-        )
-        for _ in range(3):
-            assert await standing.find(place) is not None
-            assert (await standing.scan(DeadLetterStatistics)).total == 20
-
-    async def test_keeps_the_progress_of_each_partition(self, subject: tuple[DeadLetterSink, DeadLetterReader]) -> None:
-        _, backlog = subject
-        assert dict(await backlog.load_progress()) == {}
-        await backlog.save_progress({0: ReplayProgress(7)}, {})
-        await backlog.save_progress({1: ReplayProgress(3), 0: ReplayProgress(5)}, {})
-        kept = await backlog.load_progress()
-        assert {number: done.first_open for number, done in kept.items()} == {0: 7, 1: 3}, "nobody goes back"
-
-    async def test_what_is_done_beyond_an_offset_is_kept_or_known_to_be_lost(
-        self, subject: tuple[DeadLetterSink, DeadLetterReader]
-    ) -> None:
-        _, backlog = subject
-        done = ReplayProgress(3)
-        done.mark_range_done(5, 9)
-        await backlog.save_progress({0: done}, {})
-        kept = (await backlog.load_progress())[0]
-        assert (kept.first_open, 7 in kept) == (3, kept.is_complete), "Tansu forgets it, and the reader can tell"
-        assert 4 not in kept
-
-    async def test_who_saves_beside_others_is_not_told_of_them(
-        self, subject: tuple[DeadLetterSink, DeadLetterReader]
-    ) -> None:
-        _, backlog = subject
-        await backlog.save_progress({0: ReplayProgress(7)}, {})
-        mine = ReplayProgress(3)
-        await backlog.save_progress({0: mine}, {})
-        assert mine == ReplayProgress(3)
-        assert (await backlog.load_progress())[0].first_open == 7
-
-    async def test_the_progress_of_a_topic_that_was_made_again_goes_once(
-        self, subject: tuple[DeadLetterSink, DeadLetterReader]
-    ) -> None:
-        dead_letters, backlog = subject
-        await dead_letters.write(metrics(4))
-        await backlog.save_progress({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
-        one, other = await DeadLetterScan.begin(backlog), await DeadLetterScan.begin(backlog)
-        assert (await one.scan(DeadLetterStatistics)).total == 4
-        await one.save_progress()
-        assert (await one.scan(DeadLetterStatistics)).total == 4, "to save what is done has settled nothing"
-        kept = await backlog.load_progress()
-        assert {number: done.first_open for number, done in kept.items()} == {0: 0, 1: 0}
-        await backlog.save_progress({0: ReplayProgress(2)}, {})  # of a third
-        await other.save_progress()
-        assert (await backlog.load_progress())[0].first_open == 2, "only what was of the earlier topic has gone"
+        return
+    for value in values:
+        await send(broker.bootstrap_servers, topics.events, [value], partition=1)
+    fetcher = KafkaSourceRecordFetcher(KafkaTarget(broker.bootstrap_servers))
+    yield fetcher
+    await fetcher.stop()
 
 
-class TestTheTopic:
-    async def test_looking_touches_no_offset_and_joins_no_group(
-        self, broker: TansuBroker, topic: str, open_backlog: Open
-    ) -> None:
-        await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
-        backlog = await open_backlog()
-        standing = await DeadLetterScan.begin(backlog)
-        assert (await standing.scan(DeadLetterStatistics)).foreign == 10
-        assert await committed(broker.bootstrap_servers, topic, backlog._group_id, 2) == {0: None, 1: None}
-
-    async def test_records_that_cannot_be_parsed_are_foreign(
-        self, broker: TansuBroker, topic: str, open_backlog: Open
-    ) -> None:
-        await send(broker.bootstrap_servers, topic, [b"before"], partition=0)
-        bad = 1 + await send_unreadable(broker.bootstrap_servers, topic, 0, [b"%d" % number for number in range(20)])
-        await send(broker.bootstrap_servers, topic, [b"after"], partition=0)
-        backlog = await open_backlog()
-        found = await records_of(backlog, 0, (await backlog.offset_ranges())[0])
-        assert [item.offset for item in found] == list(range(23))
-        assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
-        assert isinstance(parse_dead_letter(found[bad]), ForeignRecord)
-
-    async def test_a_broker_that_falls_silent_is_named(
-        self, broker: TansuBroker, topic: str, open_backlog: Open
-    ) -> None:
-        await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
-        backlog = await open_backlog()
-        with pytest.raises(DependencyError, match=rf"{topic}/0 from 3 on"):
-            await records_of(backlog, 0, range(5))
+async def test_fetches_single_records_in_any_order(
+    sources: MemorySources | KafkaSourceRecordFetcher, topics: Topics
+) -> None:
+    for offset, length in ((2, 4), (1, 900_000), (0, 5), (1, 900_000)):
+        found = await sources.fetch(topics.events, 1, offset)
+        assert found is not None
+        assert (found.offset, len(found.value or b"")) == (offset, length)
 
 
-class TestSources:
-    @pytest.fixture(params=["memory", "kafka"])
-    async def subject(
-        self, request: pytest.FixtureRequest, broker: TansuBroker, topics: Topics
-    ) -> AsyncIterator[MemorySources | KafkaSourceRecordFetcher]:
-        values = [b"first", b"x" * 900_000, b"last"]
-        if request.param == "memory":
-            kept = [
-                record(value, partition=1, offset=at)._replace(topic=topics.events) for at, value in enumerate(values)
-            ]
-            yield MemorySources(kept)
-            return
-        for value in values:
-            await send(broker.bootstrap_servers, topics.events, [value], partition=1)
-        sources = KafkaSourceRecordFetcher(KafkaTarget(broker.bootstrap_servers))
-        yield sources
-        await sources.stop()
-
-    async def test_fetches_single_records_in_any_order(
-        self, subject: MemorySources | KafkaSourceRecordFetcher, topics: Topics
-    ) -> None:
-        for offset, length in ((2, 4), (1, 900_000), (0, 5), (1, 900_000)):
-            found = await subject.fetch(topics.events, 1, offset)
-            assert found is not None
-            assert (found.offset, len(found.value or b"")) == (offset, length)
-
-    async def test_what_is_not_there_is_nothing(
-        self, subject: MemorySources | KafkaSourceRecordFetcher, topics: Topics
-    ) -> None:
-        for topic, partition, offset in ((topics.events, 1, 3), (topics.events, 0, 0), (topics.events, 9, 0)):
-            assert await subject.fetch(topic, partition, offset) is None
-        assert await subject.fetch(fresh_name("absent"), 0, 0) is None
+async def test_fetches_none_if_there_is_no_record(
+    sources: MemorySources | KafkaSourceRecordFetcher, topics: Topics
+) -> None:
+    for topic, partition, offset in ((topics.events, 1, 3), (topics.events, 0, 0), (topics.events, 9, 0)):
+        assert await sources.fetch(topic, partition, offset) is None
+    assert await sources.fetch(fresh_name("absent"), 0, 0) is None
 
 
 async def test_consumers_whose_start_is_cancelled_are_closed() -> None:
     asked = asyncio.Event()
 
-    async def keep_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def never_answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
         try:
             await asyncio.Event().wait()
         finally:
             writer.close()
 
-    async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
         target = KafkaTarget(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         consumers = [AIOKafkaConsumer(**target.options()) for _ in range(2)]
         starting = asyncio.create_task(start_consumers(target, *consumers))

@@ -12,7 +12,7 @@ from deploy.local.process import free_port
 from tests.fuzz.fuzz_record import FuzzRecord
 from tests.fuzz.generate import make_record
 from tests.integration.conftest import StartWorker
-from tests.integration.test_replay import Commands, bury
+from tests.support.commands import Commands, write_dead_letters
 from tests.support.events import JANUARY_2026, Record, encoded, event
 from tests.support.topic import committed, send, size
 from worker.core.errors import ErrorClass
@@ -133,7 +133,9 @@ async def test_dead_letter_of_a_whole_event_covers_its_metrics(environment: Envi
     assert audit(commands)[1]["records"] == 0, "nothing is committed"
     assert audit(commands, "--to-end", code=1)[1]["missing"] == 2
     source = Record(numbered(1), topic=environment["KAFKA_TOPIC"], partition=1)
-    await bury(environment, FailedEvent(source, Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "not known")))
+    await write_dead_letters(
+        environment, FailedEvent(source, Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "not known"))
+    )
     assert audit(commands, "--to-end")[1]["dead_lettered"] == 2
 
 

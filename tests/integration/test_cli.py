@@ -10,7 +10,7 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.process import free_port
-from tests.integration.test_replay import Commands
+from tests.support.commands import Commands
 from tests.support.topic import read
 
 Environment = dict[str, str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from clickhouse_driver import Client
 
-from tests.integration.test_replay import Commands, bury
+from tests.support.commands import Commands, write_dead_letters
 from tests.support.events import event, read, record
 from tests.support.terminal import Terminal
 from tests.support.topic import send
@@ -24,7 +24,7 @@ UNREADABLE = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is \x1b[31mno 
 async def buried(environment: Environment) -> Environment:
     """The dead-letter topic holds two metrics, an event and a foreign record."""
     item = read(event(agent_name="an-agent-with-a-name-of-more-than-forty-characters"))
-    await bury(
+    await write_dead_letters(
         environment,
         FailedMetric(item, "cost_usd", -1, REFUSED, 3),
         FailedMetric(item, "ms", 1, UNAVAILABLE, 3),

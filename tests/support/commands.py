@@ -1,0 +1,65 @@
+"""The worker's commands as processes, and dead letters for them to work on."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from deploy.local.environment import environment_without_settings
+from worker.core.model import Failed
+from worker.dead_letters.dead_letter import WorkerInfo
+from worker.kafka.connection import KafkaTarget, open_producer
+from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+
+Json = dict[str, Any]
+
+
+class Commands:
+    """Runs the worker's commands with the settings of a test's stack."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "worker", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment_without_settings() | self.environment | changes,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-m", "worker", *arguments],
+            env=environment_without_settings() | self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def json(self, *arguments: str, code: int = 0, **changes: str) -> list[Json]:
+        """Run a command, check its exit code, and return the JSON lines on stdout."""
+        done = self.run(*arguments, **changes)
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def replay(self, *arguments: str, code: int = 0, **changes: str) -> Json:
+        """Replay, and return the report."""
+        (report,) = self.json("replay", "--yes", *arguments, code=code, **changes)
+        return report
+
+    def count_open(self) -> int:
+        """The number of open dead letters by `dlq stats`."""
+        count: int = self.json("dlq", "stats")[0]["total"]
+        return count
+
+
+async def write_dead_letters(environment: dict[str, str], *failed: Failed) -> None:
+    """Write dead letters as the worker does."""
+    worker = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
+    async with open_producer(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
+        topic = KafkaDeadLetterSink(producer, environment["KAFKA_DLQ_TOPIC"], worker, timeout_seconds=10.0)
+        await topic.write(failed)
