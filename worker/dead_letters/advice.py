@@ -16,13 +16,13 @@ class Advice(NamedTuple):
 ADVICE = MappingProxyType(
     {
         ErrorClass.INVALID_EVENT: Advice(
-            "The record could not be read as an event: no JSON, no UTF-8, a field missing or wrong, or an unknown "
+            "The record could not be read as an event: not JSON, not UTF-8, a field missing or wrong, or an unknown "
             "version.",
             "Correct the producer; dlq.error.type names the rule. Nothing of the event is in the table. If the worker "
             "was wrong and a newer one reads it, replay; else send the corrected event again.",
         ),
         ErrorClass.INVALID_METRIC: Advice(
-            "One metric is no number that ClickHouse can store (NaN, Infinity, 1e400), or its name is not 1 to 256 "
+            "One metric is not a number that ClickHouse can store (NaN, Infinity, 1e400), or its name is not 1 to 256 "
             "characters. The other metrics of the event are rows.",
             "Correct the producer. A replay helps only after a change of the worker.",
         ),
@@ -30,18 +30,18 @@ ADVICE = MappingProxyType(
             "ClickHouse refused this one row: a constraint, a value, or a materialized view that throws; the message "
             "is ClickHouse's own. The other metrics of the event are rows.",
             "Find out which of the two is wrong. The table or view: alter it, then replay. The value: correct the "
-            "producer and leave the letter.",
+            "producer and leave the dead letter.",
         ),
         ErrorClass.STORE_UNAVAILABLE: Advice(
-            "ClickHouse was away, overloaded or silent for longer than the retries lasted. Nothing is wrong with the "
-            "metric.",
+            "ClickHouse was unreachable, overloaded or silent for longer than the retries lasted. Nothing is wrong "
+            "with the metric.",
             "Wait until the worker is ready again, then replay; it is safe to automate.",
         ),
         ErrorClass.TOO_LARGE: Advice(
-            "The dead letter did not fit its topic, so that only the place of the source record and a digest are here; "
-            "the message has the error before that.",
-            "Replay before the source topic's retention deletes the record. What fails again has two faults: correct "
-            "the one in the message.",
+            "The dead letter did not fit its topic, so that only the position of the source record and a digest are "
+            "here; the message has the error before that.",
+            "Replay before the source topic's retention deletes the record. If it fails again it had two "
+            "faults: correct the one in the message.",
         ),
     }
 )
