@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from rich.console import Console
 
 from tests.chaos.report import build_summary
 from tests.chaos.result import Verdict
-from tests.chaos.runner import run_and_print
+from tests.chaos.runner import run_by_name
 from tests.chaos.scenarios import ALL, BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.chaos.result import RunResult
 
 OUTAGE_SECONDS, SHORT_OUTAGE_SECONDS = 15.0, 8.0
 SUMMARY_WIDTH = 140
+
+
+class Run(NamedTuple):
+    """One scenario on one seed; without `events`, with as many as the scenario has."""
+
+    scenario: str
+    seed: int
+    events: int | None
+    outage_seconds: float
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +49,7 @@ SUMMARY_WIDTH = 140
     help=f"Seconds of long outages.  [default: {OUTAGE_SECONDS:g}; {SHORT_OUTAGE_SECONDS:g} with --short]",
 )
 @click.option("--short", is_flag=True, help="One run of each scenario of a selection; takes some minutes.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at the same time.  [default: one for each core]")
 @click.option("--list", "listing", is_flag=True, help="List the scenarios and what they break.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a run on stdout instead of the summary.")
 def main(
@@ -39,6 +59,7 @@ def main(
     events: int | None,
     outage: float | None,
     short: bool,
+    jobs: int | None,
     listing: bool,
     as_json: bool,
 ) -> None:
@@ -50,16 +71,34 @@ def main(
     chosen = [BY_NAME[name] for name in names] or [scenario for scenario in ALL if scenario.short or not short]
     outage = outage or (SHORT_OUTAGE_SECONDS if short else OUTAGE_SECONDS)
     numbers = range(first, first + (1 if short else seeds))
+    runs = [Run(scenario.name, seed, events, outage) for scenario in chosen for seed in numbers]
     console = Console(stderr=as_json, soft_wrap=True, highlight=False, markup=False)
-    results = []
-    for scenario in chosen:
-        for seed in numbers:
-            results.append(run_and_print(scenario, seed, events or scenario.events, outage, console))
-            if as_json:
-                click.echo(json.dumps(results[-1].as_json()))
+    results: dict[Run, RunResult] = {}
+    for run, result, text in _execute(runs, jobs or os.cpu_count() or 1):
+        results[run] = result
+        console.print(text, end="")
+        if as_json:
+            click.echo(json.dumps(result.as_json()))
     if not as_json:
-        Console(width=SUMMARY_WIDTH).print(build_summary(results))
-    sys.exit(any(result.verdict is Verdict.FAILED for result in results))
+        Console(width=SUMMARY_WIDTH).print(build_summary([results[run] for run in runs]))
+    sys.exit(any(result.verdict is Verdict.FAILED for result in results.values()))
+
+
+def _execute(runs: Iterable[Run], jobs: int) -> Iterator[tuple[Run, RunResult, str]]:
+    """Execute `runs`, `jobs` at a time, and yield each at its end, with its result and the lines to print.
+
+    Each has a process of its own, because its load, its proxies and its verification would delay those of another run
+    in the same process. A run is submitted only when it can start, so that none starts after Ctrl-C, which the running
+    processes get as well.
+    """
+    waiting = iter(runs)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as executor:
+        running = {executor.submit(run_by_name, *run): run for run in islice(waiting, jobs)}
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield running.pop(future), *future.result()
+                running |= {executor.submit(run_by_name, *run): run for run in islice(waiting, 1)}
 
 
 if __name__ == "__main__":

@@ -6,17 +6,21 @@ import shutil
 import tempfile
 import time
 import traceback
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from deploy.local.demo.comparison import OUTAGE
 from deploy.local.demo.verification import Tolerance, Verification
 from tests.chaos.environment import Environment, StalledError, open_environment
 from tests.chaos.result import MAX_PEAK_BYTES, RunResult, Verdict
-from tests.chaos.scenario import FaultNotPossibleError, Scenario
+from tests.chaos.scenario import FaultNotPossibleError
+from tests.chaos.scenarios import BY_NAME
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from tests.chaos.scenario import Scenario
 
 
 def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> RunResult:
@@ -35,6 +39,13 @@ def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: fl
         for line in (*result.problems, f'repeat with: make chaos ARGS="{arguments}"', f"logs: {directory}"):
             console.print(f"    {line}")
     return result
+
+
+def run_by_name(name: str, seed: int, events: int | None, outage_seconds: float) -> tuple[RunResult, str]:
+    """Run the scenario `name` in a process of its own; return the result, and the lines to print."""
+    scenario, printed = BY_NAME[name], StringIO()
+    console = Console(file=printed, soft_wrap=True, highlight=False, markup=False)
+    return run_and_print(scenario, seed, events or scenario.events, outage_seconds, console), printed.getvalue()
 
 
 def run_scenario(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> RunResult:
