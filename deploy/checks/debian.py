@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from deploy.checks import tools
-from deploy.checks.tools import ToolError, install_once, run
+from deploy.checks.tools import ToolError, hold_lock, install_once, run
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 _UNPACKED = Path("usr/lib/chromium/chromium-headless-shell")
@@ -73,7 +73,8 @@ def _unpack(package: str, folder: Path, *, with_libraries: bool = False) -> None
         (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         own = (f"Dir::State={lists}", f"Dir::Cache={cache}", "Dir::State::status=/var/lib/dpkg/status")
         options = tuple(word for option in own for word in ("-o", option))
-        run(("apt-get", *options, "--quiet", "update"))
+        with hold_lock("apt"):
+            run(("apt-get", *options, "--quiet", "update"))
         _download(package, folder, options, with_libraries=with_libraries)
     for file in folder.glob("*.deb"):
         run(("dpkg-deb", "--extract", file, folder))

@@ -10,18 +10,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 CACHE = REPOSITORY / ".deploy-tools"
 HERE = Path(__file__).parent
@@ -140,11 +142,24 @@ def _install_checkov(folder: Path) -> None:
 
 
 def install_once(folder: Path, pins: str, install: Callable[[Path], None]) -> None:
-    """Empty `folder` and install into it, unless an installation with the same pins has succeeded before."""
+    """Empty `folder` and install into it, unless an installation with the same pins has succeeded before.
+
+    If several processes ask at once, one installs and the others wait.
+    """
     marker = folder / ".made-of"
-    if marker.exists() and marker.read_text("utf-8") == pins:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    install(folder)
-    marker.write_text(pins, "utf-8")
+    with hold_lock(folder.name):
+        if marker.exists() and marker.read_text("utf-8") == pins:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        install(folder)
+        marker.write_text(pins, "utf-8")
+
+
+@contextmanager
+def hold_lock(name: str) -> Iterator[None]:
+    """Hold the lock `name`, which one process at a time can hold."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
