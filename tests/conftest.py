@@ -11,17 +11,25 @@ from deploy.local.broker import KafkaServer, create_topics
 from deploy.local.engine_process import EngineProcess
 from deploy.local.stack import BROKERS
 from tests.support.local import Topics, fresh_name
+from tests.support.scheduling import SharedFixtureScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from clickhouse_driver import Client
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let one suite run against either broker."""
     parser.addoption("--broker", choices=sorted(BROKERS), default="tansu", help="which Kafka broker to test against")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """Spread tests over processes where no other `--dist` is asked for."""
+    return SharedFixtureScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")
