@@ -8,6 +8,12 @@ NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_engine_wire.py test_
     test_clickhouse_tls.py test_cluster.py test_cluster_inserts.py test_cluster_queries.py test_table_check.py \
     test_migrations.py) \
     $(addprefix tests/integration/,test_demo.py test_queries.py test_read_costs.py test_roll_ups.py)
+# Most tests wait for servers, so two at a time for each of two cores. Not with ARGS: a few tests are there sooner in one
+# process, and say more plainly what they do; ARGS="-n 4 …" spreads them too.
+PROCESSES ?= 4
+SPREAD := $(if $(ARGS),,-n $(PROCESSES))
+# Else every process compiles all modules again, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-kafka check check-deploy format bench chaos fuzz lock clean
 
@@ -18,12 +24,13 @@ demo: $(READY)  ## run real executions through a broker, the worker and ClickHou
 	@$(BIN)/python -m deploy.local demo
 
 test: $(READY)  ## run every test against the real broker and the real ClickHouse engine; ARGS=… goes to pytest
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(ARGS)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 test-kafka: $(READY)  ## the contract and integration suites, and what only it can show, against Apache Kafka (Java 17, Maven)
 	@$(BIN)/python -m deploy.local.apache_kafka fetch
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" \
-	    $(BIN)/python -m pytest --broker kafka $(NO_KAFKA:%=--ignore=%) tests/contract tests/integration tests/kafka $(ARGS)
+	    $(BIN)/python -m pytest $(SPREAD) --broker kafka $(NO_KAFKA:%=--ignore=%) \
+	    tests/contract tests/integration tests/kafka $(ARGS)
 
 check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/ruff format --check .

@@ -46,9 +46,16 @@ def count_living_events() -> int:
 @pytest.fixture(autouse=True)
 def collector() -> Iterator[None]:
     gc.collect()
+    gc.freeze()  # what was there before the test is none of its rows, and is much to look through
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    yield
+    gc.unfreeze()
 
 
 def is_invalid(row: Row) -> bool:
