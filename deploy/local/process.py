@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from deploy.local import watchdog
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parents[2]
+PORTS = range(20_000, 32_768)
+"""Below the ephemeral ports of Linux, one of which another process could get before a server listens, or while it
+restarts."""
 POLL_SECONDS = 0.02
 WATCHDOG_SECONDS = 5.0
 TAIL_CHARACTERS = 4_000
@@ -174,6 +178,12 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """Return a port on loopback that is free now."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port on loopback that is free now, one of PORTS.
+
+    Raises:
+        OSError: none was found.
+    """
+    for port in SystemRandom().sample(PORTS, 100):
+        with suppress(OSError), socket.create_server((LOOPBACK, port)):
+            return port
+    raise OSError(f"no free port found between {PORTS[0]} and {PORTS[-1]}")
