@@ -137,7 +137,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path: Path, stop_
             env={**os.environ, "TMPDIR": str(folder)},
         )
     try:
-        wait_until(lambda: b"ClickHouse up" in log.read_bytes(), "the stack is up", 30.0)
+        wait_until(lambda: b"ClickHouse up" in log.read_bytes(), "the stack is up", 60.0)
         running.send_signal(stop_signal)
         printed, _ = running.communicate(timeout=30)
     finally:
