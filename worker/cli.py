@@ -19,11 +19,11 @@ from worker.commands.audit import audit
 from worker.commands.check import check_dependencies
 from worker.commands.command_line import exit_without_joining_threads, load_settings, print_stderr
 from worker.commands.dlq import dlq
+from worker.commands.exec_signals import ignore_signals
 from worker.commands.execution import measure
 from worker.commands.migrate import migrate
 from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.commands.replay import replay
-from worker.commands.signals import ignore_signals
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import open_producer, require_topics

@@ -19,7 +19,7 @@ def narrowed(wide: Schema, narrow: Schema, at: str = "") -> Iterator[str]:
     """Each place where `wide` may refuse what `narrow` accepts. It may name a harmless change, and misses none."""
     if not (isinstance(wide, dict) and isinstance(narrow, dict)):
         if wide != narrow and wide is not True and narrow is not False:
-            yield f"{at or '/'}: {narrow!r} has become {wide!r}"
+            yield f"{at or '/'}: {wide!r} does not accept all of {narrow!r}"
         return
     for keyword in sorted((wide.keys() | narrow.keys()) - _WORDS):
         yield from _keyword(keyword, wide.get(keyword), narrow.get(keyword), narrow, f"{at}/{keyword}")
@@ -41,7 +41,7 @@ def _keyword(keyword: str, wide: Any, narrow: Any, all_narrow: Schema, at: str) 
     elif narrow is None:
         yield f"{at}: is a new rule"
     elif not _is_wider(keyword, wide, narrow):
-        yield f"{at}: {narrow!r} has become {wide!r}"
+        yield f"{at}: {wide!r} does not accept all of {narrow!r}"
 
 
 def _properties(wide: Schema, narrow: Schema, all_narrow: Schema, at: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The class of each error code of ClickHouse, read from `error_codes.txt` beside this module."""
+"""The outcome of each error code of ClickHouse, read from `error_codes.txt` beside this module."""
 
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from worker.core.outcome import OutcomeKind
 
 
-class ClassifiedCode(NamedTuple):
-    """The class of one code.
+class KnownCode(NamedTuple):
+    """What is known of one code.
 
     Attributes:
         name: ClickHouse's name of the code.
-        kind: its class.
-        reason: why it has this class, as a sentence for an operator.
+        kind: the outcome of an INSERT that fails with it.
+        reason: why it has this outcome, as a sentence for an operator.
     """
 
     name: str
@@ -22,8 +22,8 @@ class ClassifiedCode(NamedTuple):
     reason: str
 
 
-def parse_codes(text: str) -> Iterator[tuple[int, ClassifiedCode]]:
-    """Number and class of each code in a text in the format of `error_codes.txt`."""
+def parse_codes(text: str) -> Iterator[tuple[int, KnownCode]]:
+    """Each code in a text in the format of `error_codes.txt`."""
     kind, reason = OutcomeKind.UNCLASSIFIED, ""
     for line in text.splitlines():
         if line.startswith("["):
@@ -31,12 +31,12 @@ def parse_codes(text: str) -> Iterator[tuple[int, ClassifiedCode]]:
         elif line.startswith(" "):
             for code in line.rstrip(",").split(","):
                 number, name = code.split()
-                yield int(number), ClassifiedCode(name, kind, reason)
+                yield int(number), KnownCode(name, kind, reason)
         elif line and not line.startswith("#"):
             reason = line
 
 
-CODES: Mapping[int, ClassifiedCode] = MappingProxyType(
+CODES: Mapping[int, KnownCode] = MappingProxyType(
     dict(parse_codes((files("worker.clickhouse") / "error_codes.txt").read_text("utf-8")))
 )
-"""The class of each code, by its number; a code that is absent is unclassified."""
+"""By number; a code that is absent is unclassified."""

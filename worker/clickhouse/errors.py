@@ -11,7 +11,7 @@ from worker.core.outcome import Constraint, Outcome, OutcomeKind
 
 _VIOLATED_CONSTRAINT = 469
 _AUTHENTICATION = frozenset({192, 193, 194, 516})
-_CLASS_BY_TEXT = (
+_OUTCOME_BY_TEXT = (
     (252, "Too many partitions for single INSERT block", OutcomeKind.MISCONFIGURED),
     (32, "while executing", OutcomeKind.UNCLASSIFIED),
     (33, "while executing", OutcomeKind.UNCLASSIFIED),
@@ -21,9 +21,9 @@ _CLASS_BY_TEXT = (
     (1001, "filesystem error", OutcomeKind.UNAVAILABLE),
     (1001, "bad_alloc", OutcomeKind.UNAVAILABLE),
 )
-"""Codes with a second meaning, the text of the message that shows it, and its class: the target of a view has too many
-partitions; a function of a view, a default or a constraint does not accept a value; a library reports a failure of the
-disk or of the memory of the server."""
+"""Codes with a second meaning, the text of the message that shows it, and the outcome: the target of a view has too
+many partitions; a function of a view, a default or a constraint does not accept a value; a library reports a failure of
+the disk or of the memory of the server."""
 _VALUE_ERRORS = (
     driver.TypeMismatchError,
     driver.TooLargeStringSize,
@@ -87,7 +87,7 @@ def classify_server_error(code: int, message: str) -> Outcome:
 
 
 def _kind(code: int, message: str) -> OutcomeKind:
-    for other_code, text, kind in _CLASS_BY_TEXT:
+    for other_code, text, kind in _OUTCOME_BY_TEXT:
         if code == other_code and text in message:
             return kind
     return CODES[code].kind if code in CODES else OutcomeKind.UNCLASSIFIED

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from worker.commands import usage_reporter
-from worker.commands.signals import SignalForwarder, handle_signals
+from worker.commands.exec_signals import SignalForwarder, handle_signals
 from worker.events.decode import MAX_NAME_LENGTH, SCHEMA_MAJOR
 
 # Exit codes of a shell. For a signal: this base plus its number.

@@ -12,7 +12,8 @@ class OutcomeKind(StrEnum):
     REFUSED = "refused"
     """Some of the rows are invalid: bisect until each is the only row of its INSERT; it becomes a dead letter."""
     TOO_LARGE = "too_large"
-    """The rows are too many at once: insert halves. A small block that is still too large counts as unavailable."""
+    """The rows are too many at once: insert halves. A block of at most 1,000 rows counts as
+    unclassified. Not `ErrorClass.TOO_LARGE`, which is a dead letter that does not fit its topic."""
     UNAVAILABLE = "unavailable"
     """Nothing is known of the rows: insert the same block again, with the same token; never bisect."""
     MISCONFIGURED = "misconfigured"
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
     """The outcome of one INSERT.
 
     Attributes:
-        kind: its class.
+        kind: what it says about the rows.
         name: ClickHouse's name of the error, or the name of the client's exception; empty when written.
         message: ClickHouse's or the client's text; empty when written.
         code: ClickHouse's number of the error; None if the error is not ClickHouse's.

@@ -7,11 +7,11 @@ A new error class (`worker.core.errors.ErrorClass`) must also be added here:
 
 | file | what |
 |---|---|
-| schemas/dead_letter.schema.json | the enum and the description of `dlq.error.class`; this is a new schema version |
+| schemas/dead_letter.schema.json | the enum and the description of `dlq.error.class`, in a new version of the schema |
 | worker/dead_letters/advice.py | its meaning and what to do |
 | worker/observability/telemetry.py | the kinds that can have it, so that their counters start at 0 |
 | schemas/README.md | a row in the table of what becomes of each failure |
-| deploy/RUNBOOK.md | a section that begins with the meaning in advice.py |
+| deploy/RUNBOOK.md | a section of that name, which begins with the meaning in advice.py; the rows that name its codes |
 | deploy/kubernetes/base/replay.yaml | an `--error-class`, if the advice is that a replay is safe to automate |
 | deploy/kubernetes/components/prometheus/rules.yaml | the same classes are excluded from the alert on dead letters |
 

@@ -104,7 +104,7 @@ class Bisection:
                 self.must_wait = True
 
     def give_up(self, outcome: Outcome) -> None:
-        """Fail every row that is left because the store is unavailable."""
+        """Fail every row that is left with the class `store_unavailable`."""
         while self._pieces:
             piece = self._pieces.popleft()
             self._add_failed(piece.block, piece, ErrorClass.STORE_UNAVAILABLE, outcome)

@@ -1,6 +1,7 @@
 """Writing a block: one INSERT when all is well, bisected when rows are refused.
 
-The outcome of the INSERT decides what follows (`worker.clickhouse.error_codes` has the outcome of each error code):
+The outcome of the INSERT decides what follows (`error_codes.txt` and `errors.py` of `worker/clickhouse` have the
+outcome of each error):
 
 written        the rows are done
 refused        dead-letter the invalid rows: those that violate the constraint that the outcome names, found by one

@@ -17,8 +17,8 @@ import orjson
 import pytest
 
 from tests.support.events import Record
+from worker.commands.exec_signals import SignalForwarder
 from worker.commands.execution import Execution, measure
-from worker.commands.signals import SignalForwarder
 from worker.events.decode import decode
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MEASURE = (
     """
 import json, os, sys
 from worker.commands.execution import measure
-from worker.commands.signals import ignore_signals
+from worker.commands.exec_signals import ignore_signals
 print(os.getpid(), flush=True)
 with ignore_signals():
     execution = measure(sys.argv[1:], "agent")

@@ -29,11 +29,13 @@ def test_schema_names_and_describes_the_class(error_class: ErrorClass) -> None:
 @every_class
 def test_readme_says_what_becomes_of_such_a_failure(error_class: ErrorClass) -> None:
     rows = re.findall(r"^\|.*\|$", (ROOT / "schemas" / "README.md").read_text("utf-8"), re.MULTILINE)
-    assert any(f"`{error_class.value}`" in row for row in rows)
+    named = [row for row in rows if f"`{error_class.value}`" in row]
+    assert named, f"schemas/README.md: no row of the tables names `{error_class.value}`"
 
 
 @every_class
 def test_advice_says_what_the_class_means_and_what_to_do(error_class: ErrorClass) -> None:
+    assert error_class in ADVICE, "add it to worker/dead_letters/advice.py"
     advice = ADVICE[error_class]
     assert advice.meaning.endswith(".")
     assert advice.to_do.endswith(".")
@@ -43,7 +45,9 @@ def test_advice_says_what_the_class_means_and_what_to_do(error_class: ErrorClass
 def test_runbook_has_a_section_that_begins_with_the_meaning(error_class: ErrorClass) -> None:
     runbook = (ROOT / "deploy" / "RUNBOOK.md").read_text("utf-8")
     section = runbook.partition(f"\n### {error_class.value}\n")[2]
+    assert section, f"deploy/RUNBOOK.md: no section ### {error_class.value}"
     text = " ".join(section.replace("`", "").split())
+    assert error_class in ADVICE, "add it to worker/dead_letters/advice.py"
     assert text.startswith("**What it means.** " + ADVICE[error_class].meaning.split(". ")[0].split("; ")[0])
 
 
@@ -54,7 +58,7 @@ def test_counter_of_the_class_starts_at_zero(error_class: ErrorClass) -> None:
         registry.get_sample_value("metrics_worker_dead_letters_total", {"kind": kind, "error_class": error_class.value})
         for kind in ("event", "metric")
     ]
-    assert 0 in counts
+    assert 0 in counts, "add it, with each kind that can have it, to worker/observability/telemetry.py"
 
 
 def test_scheduled_replay_and_alert_agree_with_the_advice() -> None:
