@@ -14,9 +14,9 @@ from clickhouse_driver.errors import ServerException
 
 from deploy.local.cluster import Cluster
 from tests.support.events import block_of, many_events
+from tests.support.rows import insert_rows
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.store import ClickHouseStore
-from worker.clickhouse.table_check import schema_differences
 from worker.core.hold import Hold
 from worker.core.model import Row
 from worker.core.outcome import Outcome, OutcomeKind
@@ -108,27 +108,16 @@ def block_with_violation(shard_of: list[int], shard: int) -> tuple[Block, int, i
     return Block.from_rows(202601, rows), position, len(of_shard) - 1
 
 
-def test_tables_have_no_schema_differences(cluster: Cluster) -> None:
-    assert schema_differences(cluster.target()) == []
-
-
-async def test_rows_are_stored_on_the_shard_of_their_execution(
+async def test_repeated_block_is_stored_once_on_the_shards_of_its_executions(
     cluster: Cluster, store: ClickHouseStore, shard_of: list[int]
 ) -> None:
-    block = block_of(EVENTS, ["a", "b"])
-    assert await insert(store, block) is None
-    for shard in (INITIATOR, OTHER):
-        rows = rows_of_shard(cluster, shard)
-        assert rows == expected_on(block, shard_of, shard)
-        assert rows
-
-
-async def test_repeated_block_changes_no_shard(cluster: Cluster, store: ClickHouseStore, shard_of: list[int]) -> None:
     block = block_of(EVENTS, ["a", "b"])
     for _ in range(3):
         assert await insert(store, block) is None
     for shard in (INITIATOR, OTHER):
-        assert rows_of_shard(cluster, shard) == expected_on(block, shard_of, shard)
+        rows = rows_of_shard(cluster, shard)
+        assert rows == expected_on(block, shard_of, shard)
+        assert rows
 
 
 async def test_view_of_every_engine_shows_each_row_of_overlapping_blocks_once(
@@ -147,10 +136,10 @@ async def test_view_of_every_engine_shows_each_row_of_overlapping_blocks_once(
 @pytest.mark.parametrize(
     ("shard", "received_from"), [(INITIATOR, ""), (OTHER, r"Received from 127.0.0.1:\d+. DB::Exception: ")]
 )
-async def test_row_number_of_a_refusal_counts_the_rows_of_its_shard(
+async def test_constraint_is_evaluated_over_the_block_because_a_refusal_counts_the_rows_of_its_shard(
     store: ClickHouseStore, shard_of: list[int], shard: int, received_from: str
 ) -> None:
-    block, _, position_on_shard = block_with_violation(shard_of, shard)
+    block, position, position_on_shard = block_with_violation(shard_of, shard)
     refused = await insert(store, block)
     assert refused is not None
     assert (refused.code, refused.name) == (VIOLATED_CONSTRAINT, "VIOLATED_CONSTRAINT")
@@ -161,17 +150,8 @@ async def test_row_number_of_a_refusal_counts_the_rows_of_its_shard(
         r"Column values: metric_value = -1[.:]",
         refused.message,
     )
-
-
-@pytest.mark.parametrize("shard", [INITIATOR, OTHER])
-async def test_constraint_of_the_local_table_is_evaluated_over_the_block(
-    store: ClickHouseStore, shard_of: list[int], shard: int
-) -> None:
-    block, position, _ = block_with_violation(shard_of, shard)
-    refused = await insert(store, block)
-    assert refused is not None
+    assert refused.row is None
     assert refused.constraint is not None
-    assert refused.row is None, "the message counts the rows of the shard"
     assert await store.find_violations(refused.constraint, block) == [position]
 
 
@@ -218,6 +198,7 @@ async def test_insert_fails_while_a_shard_is_down_and_a_retry_stores_each_row_on
         assert "Connection refused" in unavailable.message
         # "Wrote 1 blocks … on shard 0" in the message is of what was sent, not of what was kept.
         assert rows_of_shard(cluster, INITIATOR) == []
+    assert await insert(store, Block(202601)) is None, "an INSERT of no rows reaches no remote shard"
     with pytest.raises(ServerException) as unread:
         rows_of_view(cluster)
     assert unread.value.code == ALL_CONNECTION_TRIES_FAILED
@@ -265,27 +246,24 @@ async def test_retry_after_a_shard_was_killed_during_inserts_stores_each_row_onc
     assert sorted(rows_of_shard(cluster, INITIATOR) + rows_of_shard(cluster, OTHER)) == rows
 
 
-async def test_missing_local_table_is_the_same_code_as_a_shard_that_is_down(
-    cluster: Cluster, store: ClickHouseStore
-) -> None:
+def test_views_and_roll_up_add_up_both_shards(cluster: Cluster) -> None:
     with cluster.engines[OTHER].client(cluster.database) as client:
-        client.execute("DROP TABLE execution_metrics_local SYNC")
-    unavailable = await insert(store, block_of(EVENTS, ["a"]))
-    assert unavailable is not None
-    assert unavailable.code == ALL_CONNECTION_TRIES_FAILED
-    assert "There is no table `metrics`.`execution_metrics_local` on server: 127.0.0.1:" in unavailable.message
-
-
-async def test_insert_of_no_rows_succeeds_while_another_shard_is_down(cluster: Cluster, store: ClickHouseStore) -> None:
-    cluster.engines[OTHER].kill()
-    assert await insert(store, Block(202601)) is None
-
-
-async def test_views_show_the_rows_of_all_shards(cluster: Cluster, store: ClickHouseStore) -> None:
-    block = block_of(EVENTS, ["execution_time_ms", "result_success"])
-    assert await insert(store, block) is None
-    for engine in cluster.engines:
-        with engine.client(cluster.database) as client:
-            assert client.execute("SELECT count() FROM execution_metrics_executions") == [(20,)]
-            assert client.execute("SELECT sum(executions) FROM execution_metrics_per_minute") == [(40,)]
-            assert client.execute("SELECT executions, succeeded FROM execution_metrics_success_per_day") == [(20, 20)]
+        client.execute("CREATE TABLE everything AS execution_metrics_local")
+        insert_rows(client, 3_000, of=3_000, table="everything")
+        client.execute(
+            "INSERT INTO execution_metrics SELECT * FROM everything SETTINGS distributed_foreground_insert = 1"
+        )
+        cluster.run_on_each("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh_local")
+        cluster.run_on_each("SYSTEM WAIT VIEW execution_metrics_per_day_refresh_local")
+        assert all(rows_of_shard(cluster, shard) for shard in (INITIATOR, OTHER))
+        groups = "SELECT {}, toDate32(completed_at) AS day, count(), {} FROM everything {} GROUP BY ALL"
+        succeeded = groups.format("agent_name", "sum(metric_value)", "WHERE metric_type = 'result_success'")
+        per_day = groups.format("metric_type, agent_name", "min(metric_value), max(metric_value)", "")
+        for columns, view, equivalent in (
+            ("metric_type, agent_name, day, executions, least, most", "per_day", per_day),
+            ("agent_name, day, executions, succeeded", "success_per_day", succeeded),
+            ("count()", "executions", "SELECT 300"),
+            ("sum(executions)", "per_minute", "SELECT 3000"),
+        ):
+            answer = client.execute(f"SELECT {columns} FROM execution_metrics_{view} ORDER BY ALL")  # noqa: S608 - ours
+            assert answer == client.execute(f"{equivalent} ORDER BY ALL")
