@@ -17,15 +17,12 @@ def statements() -> Iterator[str]:
     return (statement.strip() for statement in text.split(";") if statement.strip())
 
 
-@pytest.mark.parametrize("statement", list(statements()))
+def commented_statements() -> list[str]:
+    return re.findall(r"^-- +((?:GRANT|SYSTEM) .*?);? *(?:--.*)?$", _FILE.read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("statement", [*statements(), *commented_statements()])
 def test_clickhouse_parses_every_statement(clickhouse: Client, statement: str) -> None:
-    assert clickhouse.execute(f"EXPLAIN AST {statement}")
-
-
-@pytest.mark.parametrize(
-    "statement", re.findall(r"^-- +((?:GRANT|SYSTEM) .*?);? *(?:--.*)?$", _FILE.read_text("utf-8"), re.MULTILINE)
-)
-def test_clickhouse_parses_the_statements_in_comments(clickhouse: Client, statement: str) -> None:
     assert clickhouse.execute(f"EXPLAIN AST {statement}")
 
 
