@@ -12,10 +12,8 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook import recipes
-from tests.support.local import fresh_name
 from tests.support.rows import METRICS
-from tests.support.tables import migrate
-from worker.clickhouse.connection import ClickHouseTarget
+from tests.support.tables import migrated_database, refresh_roll_up
 
 Answer = list[tuple[Any, ...]]
 
@@ -85,11 +83,6 @@ def insert(client: Client, rows: Iterable[Row]) -> None:
                    settings={"deduplicate_insert": "disable", "max_partitions_per_insert_block": 0})  # fmt: skip
 
 
-def refresh(client: Client) -> None:
-    client.execute("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh")
-    client.execute("SYSTEM WAIT VIEW execution_metrics_per_day_refresh")
-
-
 LETTERS = [
     # Of a metric that was written too, of two that were not, and of an event that cannot be parsed.
     ("0:1", "metric", "row_refused", "cost_usd", ROWS[0].agent_name, ROWS[0].execution_id),
@@ -102,19 +95,18 @@ LETTERS = [
 @pytest.fixture(scope="module", params=["once", "redelivered and replayed", "and merged"])
 def client(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Client]:
     """A client of a database with the rows: inserted once, several times, or several times and then merged."""
-    database = fresh_name("queries")
-    with engine.client() as client:
-        client.execute(f"CREATE DATABASE {database}")
-        migrate(ClickHouseTarget(engine.host, engine.port, database))
-    with engine.client(database) as client:
+    with migrated_database(engine, "queries") as client:
         client.execute("SYSTEM STOP MERGES execution_metrics")  # which would remove repeated rows
-        insert(client, ROWS)
         if request.param != "once":
+            insert(client, [older(row) for row in ROWS[::7]])
+            insert(client, ROWS[::2])
+            refresh_roll_up(client)  # so that the other rows are late
             for _ in range(3):
                 insert(client, ROWS)
             insert(client, [older(row) for row in ROWS[::7]])
             ((count,),) = client.execute("SELECT count() FROM execution_metrics")
             assert count > 3 * len(ROWS), "the table must hold the repeated rows"
+        insert(client, ROWS)
         if request.param == "and merged":
             client.execute("SYSTEM START MERGES execution_metrics")
             client.execute("OPTIMIZE TABLE execution_metrics FINAL")
@@ -123,9 +115,8 @@ def client(request: pytest.FixtureRequest, engine: EngineProcess) -> Iterator[Cl
             "INSERT INTO execution_metrics_dead_letters (place, kind, error_class, metric, agent, execution_id) VALUES",
             LETTERS,
         )
-        refresh(client)
+        refresh_roll_up(client)
         yield client
-        client.execute(f"DROP DATABASE {database} SYNC")
 
 
 def select(metric: str, since: datetime = FIRST, until: datetime | None = None) -> list[Row]:
@@ -282,3 +273,44 @@ def test_rolled_up_p99_is_within_one_percent(client: Client) -> None:
 
 def test_every_query_has_an_expected_answer() -> None:
     assert set(RECIPES) == set(EXPECTED_ANSWERS) | {"p99_per_agent_rolled_up", "dead_letters_table"}
+
+
+@pytest.mark.parametrize(
+    ("view", "bucket", "function"),
+    [
+        ("execution_metrics_per_day", "toDate32(completed_at) AS day", "quantileBFloat16"),
+        (
+            "execution_metrics_per_minute",
+            "toStartOfInterval(completed_at, INTERVAL 60000 MILLISECOND) AS minute",
+            "quantileExact",
+        ),
+    ],
+)
+def test_quantiles_of_a_view_are_those_of_the_deduplicated_rows(
+    client: Client, view: str, bucket: str, function: str
+) -> None:
+    quantiles = ", ".join(f"{function}({level})(metric_value)" for level in (0.5, 0.9, 0.95, 0.99))
+    expected = client.execute(
+        f"SELECT metric_type, agent_name, {bucket}, {quantiles} FROM execution_metrics FINAL GROUP BY ALL ORDER BY ALL"  # noqa: S608 - ours
+    )
+    name = bucket.rpartition(" ")[2]
+    assert len(expected) > 10_000
+    assert expected == client.execute(
+        f"SELECT metric_type, agent_name, {name}, p50, p90, p95, p99 FROM {view} ORDER BY ALL"  # noqa: S608 - ours
+    )
+
+
+def test_extreme_values_do_not_stop_the_roll_up(engine: EngineProcess) -> None:
+    rows = [(1.7e308, -2_208_988_800_000), (5e-324, 0), (-1.7e308, 0), (-0.0, 10_413_791_999_000), (0.5, 0)]
+    with migrated_database(engine, "extremes") as client:
+        client.execute(
+            "INSERT INTO execution_metrics (execution_id, metric_value, completed_at) VALUES",
+            [(UUID(int=number), *row) for number, row in enumerate(rows)],
+        )
+        refresh_roll_up(client)
+        errors = client.execute("SELECT exception FROM system.view_refreshes WHERE database = currentDatabase()")
+        days = client.execute("SELECT toString(day), executions FROM execution_metrics_per_day ORDER BY day")
+        minutes = client.execute("SELECT toString(minute) FROM execution_metrics_per_minute ORDER BY minute")
+    assert errors == [("",)]
+    assert days == [("1900-01-01", 1), ("1970-01-01", 3), ("2299-12-31", 1)]
+    assert [minute[:16] for (minute,) in minutes] == ["1900-01-01 00:00", "1970-01-01 00:00", "2299-12-31 23:59"]
