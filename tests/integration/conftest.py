@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiokafka import ConsumerRecord
 from clickhouse_driver import Client
 
 from deploy.local.broker import KafkaServer
@@ -13,7 +15,7 @@ from deploy.local.worker_process import WorkerProcess
 from tests.support.events import encoded, event
 from tests.support.local import Topics, fresh_name, wait_until
 from tests.support.tables import migrate
-from tests.support.topic import committed, send
+from tests.support.topic import committed, read, send, size
 from worker.clickhouse.connection import ClickHouseTarget
 
 Environment = dict[str, str]
@@ -60,6 +62,21 @@ def not_negative(clickhouse: Client, environment: dict[str, str]) -> None:
     clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")
 
 
+async def produce(environment: Environment, *values: bytes | None, **options: Any) -> None:
+    """Send records to the topic of the worker; see `send` for the options."""
+    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values, **options)
+
+
+async def read_dead_letters(environment: Environment, count: int) -> list[ConsumerRecord]:
+    """The first `count` records of the dead-letter topic."""
+    return await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], count)
+
+
+async def count_dead_letters(environment: Environment) -> int:
+    """The number of records of the dead-letter topic."""
+    return await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"])
+
+
 async def committed_offsets(environment: Environment) -> dict[int, int | None]:
     """The offset that the worker's group has committed in each partition."""
     servers, topic, group = (environment[f"KAFKA_{name}"] for name in ("BOOTSTRAP_SERVERS", "TOPIC", "GROUP_ID"))
@@ -74,8 +91,7 @@ async def write_some_blocks(environment: dict[str, str], client: Client) -> int:
     """
     count = "SELECT count() FROM execution_metrics"
     for number in range(1, 5):
-        values = [encoded(event(execution_id=str(uuid4())))]
-        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+        await produce(environment, encoded(event(execution_id=str(uuid4()))))
         rows = [(2 * number,)]
         wait_until(lambda: client.execute(count) == rows, f"{rows} rows", timeout_seconds=30)  # noqa: B023 - called here
     return 8

@@ -11,14 +11,12 @@ from clickhouse_driver import Client
 from deploy.local.process import free_port
 from tests.fuzz.fuzz_record import FuzzRecord
 from tests.fuzz.generate import make_record
-from tests.integration.conftest import StartWorker
+from tests.integration.conftest import Environment, StartWorker, committed_offsets, count_dead_letters, produce
 from tests.support.commands import Commands, write_dead_letters
 from tests.support.events import JANUARY_2026, Record, encoded, event
-from tests.support.topic import committed, send, size
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, Failure
 
-Environment = dict[str, str]
 Json = dict[str, Any]
 
 
@@ -27,19 +25,14 @@ def commands(environment: Environment) -> Commands:
     return Commands(environment)
 
 
-async def produce(environment: Environment, *values: bytes | None, **options: Any) -> None:
-    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values, partition=1, **options)
-
-
-async def committed_offset(environment: Environment) -> int | None:
-    """The committed offset of the workers in partition 1, to which all tests here produce."""
-    servers, topic, group = (environment[f"KAFKA_{name}"] for name in ("BOOTSTRAP_SERVERS", "TOPIC", "GROUP_ID"))
-    return (await committed(servers, topic, group, 2))[1]
+async def send_to_partition_1(environment: Environment, *values: bytes | None, **options: Any) -> None:
+    await produce(environment, *values, partition=1, **options)
 
 
 async def wait_for_commit(environment: Environment, offset: int) -> None:
+    """Wait until the worker has committed `offset` in partition 1."""
     async with asyncio.timeout(60):
-        while await committed_offset(environment) != offset:  # noqa: ASYNC110 - Kafka sends no notification
+        while (await committed_offsets(environment))[1] != offset:  # noqa: ASYNC110 - Kafka sends no notification
             await asyncio.sleep(0.1)
 
 
@@ -63,7 +56,7 @@ async def written(environment: Environment, start_worker: StartWorker) -> None:
     start_worker()
     events = [numbered(number) for number in range(20)]
     odd = numbered(20, metrics={"good": 1, "bad": float("nan"), "n" * 300: 1, "text": "x"})
-    await produce(environment, *events, odd, b"no event", None)
+    await send_to_partition_1(environment, *events, odd, b"no event", None)
     await wait_for_commit(environment, 23)
 
 
@@ -75,7 +68,7 @@ async def test_nothing_is_reported_and_nothing_committed_when_all_is_well(
     assert findings == []
     assert (sums["records"], sums["events"], sums["tombstones"]) == (23, 21, 1)
     assert (sums["in_view"], sums["dead_lettered"], sums["skipped"]) == (41, 3, {"string": 1})
-    assert await committed_offset(environment) == 23
+    assert (await committed_offsets(environment))[1] == 23
 
 
 @pytest.mark.usefixtures("written")
@@ -100,7 +93,7 @@ async def test_superseded_and_repeated_rows_are_not_missing(
 ) -> None:
     start_worker()
     times = [JANUARY_2026 + number for number in (0, 5, 3, 5, 5)]
-    await produce(environment, *(numbered(1, metrics={"a": n}) for n in range(5)), timestamps=times)
+    await send_to_partition_1(environment, *(numbered(1, metrics={"a": n}) for n in range(5)), timestamps=times)
     await wait_for_commit(environment, 5)
     findings, sums = audit(commands)
     assert (findings, sums["in_view"], sums["superseded"]) == ([], 1, 4)
@@ -115,7 +108,9 @@ async def test_replayed_metric_is_in_the_view_and_its_settled_letter_does_not_co
 ) -> None:
     start_worker()
     nan = float("nan")
-    await produce(environment, numbered(1, metrics={"a": -1, "b": 1}), numbered(2, metrics={"a": -1, "nan": nan}))
+    await send_to_partition_1(
+        environment, numbered(1, metrics={"a": -1, "b": 1}), numbered(2, metrics={"a": -1, "nan": nan})
+    )
     await wait_for_commit(environment, 2)
     assert audit(commands)[1] | {"in_view": 1, "dead_lettered": 3} == audit(commands)[1]
     commands.replay("--metric", "nan", code=1)
@@ -129,7 +124,7 @@ async def test_replayed_metric_is_in_the_view_and_its_settled_letter_does_not_co
 
 async def test_dead_letter_of_a_whole_event_covers_its_metrics(environment: Environment, commands: Commands) -> None:
     """An older worker has refused an event that this one can read."""
-    await produce(environment, numbered(1))
+    await send_to_partition_1(environment, numbered(1))
     assert audit(commands)[1]["records"] == 0, "nothing is committed"
     assert audit(commands, "--to-end", code=1)[1]["missing"] == 2
     source = Record(numbered(1), topic=environment["KAFKA_TOPIC"], partition=1)
@@ -163,17 +158,19 @@ async def test_audit_agrees_with_the_worker_on_hostile_records(
     assert rows == sums["in_view"]
     clickhouse.execute("TRUNCATE TABLE execution_metrics")
     assert audit(commands, code=1)[1]["missing"] == sums["in_view"] + sums["superseded"]
-    assert await size(servers, environment["KAFKA_DLQ_TOPIC"]) == sums["dead_lettered"]
+    assert await count_dead_letters(environment) == sums["dead_lettered"]
 
 
 @pytest.mark.usefixtures("written")
 async def test_missing_dependency_exits_with_3_and_wrong_usage_with_2(commands: Commands) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    assert commands.run("audit", KAFKA_BOOTSTRAP_SERVERS=address).returncode == 3
-    assert commands.run("audit", KAFKA_TOPIC="absent").returncode == 3
-    assert commands.run("audit", CLICKHOUSE_PORT=str(free_port())).returncode == 3
-    absent = commands.run("audit", CLICKHOUSE_TABLE="absent")
-    assert absent.returncode == 3
-    assert "UNKNOWN_TABLE" in absent.stderr
-    assert commands.run("audit", "--partition", "99").returncode == 2
-    assert commands.run("audit", "--since", "yesterday").returncode == 2
+    for changes, error in (
+        ({"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}, "KAFKA_BOOTSTRAP_SERVERS"),
+        ({"KAFKA_TOPIC": "absent"}, "absent"),
+        ({"CLICKHOUSE_PORT": str(free_port())}, "refused"),
+        ({"CLICKHOUSE_TABLE": "absent"}, "UNKNOWN_TABLE"),
+    ):
+        done = commands.run("audit", **changes)
+        assert done.returncode == 3
+        assert error in done.stderr
+    for option, value in (("--partition", "99"), ("--since", "yesterday")):
+        assert commands.run("audit", option, value).returncode == 2

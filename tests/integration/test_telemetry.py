@@ -14,10 +14,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from deploy.local.process import LOOPBACK
-from tests.integration.conftest import StartWorker
+from tests.integration.conftest import StartWorker, produce, read_dead_letters
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
-from tests.support.topic import headers_of, read, send
+from tests.support.topic import headers_of
 
 
 @pytest.mark.usefixtures("not_negative")
@@ -27,7 +27,7 @@ async def test_counters_of_the_worker_agree_with_each_other(
     began = time.time()
     worker = start_worker()
     values = [encoded(event(execution_id=str(uuid4()), metrics={"a": 1, "b": -1, "c": "text"})) for _ in range(20)]
-    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], [*values, b"garbage", None])
+    await produce(environment, *values, b"garbage", None)
 
     wait_until(lambda: worker.telemetry()["metrics_worker_end_to_end_seconds_count"][()] == 22, "all are settled")
     telemetry = worker.telemetry()
@@ -69,7 +69,7 @@ async def test_20_000_failures_are_few_log_lines_whose_sum_is_right(
     worker = start_worker()
     metrics = {f"m{number}": float("nan") for number in range(1_000)}
     values = [encoded(event(execution_id=str(uuid4()), user_id="alice-7", metrics=metrics)) for _ in range(20)]
-    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+    await produce(environment, *values)
     wait_until(
         lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) == 20_000, "all are letters", 60
     )
@@ -110,9 +110,8 @@ async def test_spans_are_exported_and_dead_letters_name_their_trace(
     try:
         endpoint = f"http://{LOOPBACK}:{collector.server_port}"
         worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-        values = [encoded(event(execution_id=str(uuid4()))), b"garbage"]
-        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
-        (letter,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], 1)
+        await produce(environment, encoded(event()), b"garbage")
+        (letter,) = await read_dead_letters(environment, 1)
         wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
         worker.stop()  # which exports the last spans
         assert {"poll", "batch", "write", "dead-letter", "commit"} <= set(Collector.spans)
@@ -127,8 +126,7 @@ async def test_hanging_collector_does_not_delay_a_stop(environment: dict[str, st
     with socket.create_server((LOOPBACK, 0), backlog=100) as hanging:
         endpoint = f"http://{LOOPBACK}:{hanging.getsockname()[1]}"
         worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
-        values = [encoded(event(execution_id=str(uuid4())))]
-        await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
+        await produce(environment, encoded(event()))
         wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
         worker.stop()
     assert "the last spans were not exported in time" in worker.process.output()
