@@ -4,10 +4,8 @@ The tables are those of the migrations for a cluster, but without `ON CLUSTER` a
 `deploy.local.cluster`.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator
-from itertools import count
 
 import pytest
 from clickhouse_driver.errors import ServerException
@@ -19,7 +17,7 @@ from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.hold import Hold
 from worker.core.model import Row
-from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.outcome import WRITTEN, OutcomeKind
 from worker.core.retry import RetryPolicy
 from worker.events.block import Block
 from worker.observability.telemetry import Telemetry
@@ -33,12 +31,6 @@ EVENTS = many_events(20)
 
 Rows = list[tuple[str, int]]
 OpenStore = Callable[[ClickHouseTarget], ClickHouseStore]
-
-
-async def insert(store: ClickHouseStore, block: Block) -> Outcome | None:
-    """Insert `block`; the outcome, or None when it was written."""
-    outcome = await store.insert(block)
-    return None if outcome.kind is OutcomeKind.WRITTEN else outcome
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +105,7 @@ async def test_repeated_block_is_stored_once_on_the_shards_of_its_executions(
 ) -> None:
     block = block_of(EVENTS, ["a", "b"])
     for _ in range(3):
-        assert await insert(store, block) is None
+        assert await store.insert(block) == WRITTEN
     for shard in (INITIATOR, OTHER):
         rows = rows_of_shard(cluster, shard)
         assert rows == expected_on(block, shard_of, shard)
@@ -125,8 +117,8 @@ async def test_view_of_every_engine_shows_each_row_of_overlapping_blocks_once(
 ) -> None:
     cluster.run_on_each("SYSTEM STOP MERGES execution_metrics_local")
     first, second = block_of(EVENTS[:12], ["a"]), block_of(EVENTS[6:], ["a"])
-    assert await insert(store, first) is None
-    assert await insert(store, second) is None
+    assert await store.insert(first) == WRITTEN
+    assert await store.insert(second) == WRITTEN
     everything = sorted({*expected(first), *expected(second)})
     stored = rows_of_shard(cluster, INITIATOR) + rows_of_shard(cluster, OTHER)
     assert len(stored) == len(first) + len(second)
@@ -140,8 +132,7 @@ async def test_constraint_is_evaluated_over_the_block_because_a_refusal_counts_t
     store: ClickHouseStore, shard_of: list[int], shard: int, received_from: str
 ) -> None:
     block, position, position_on_shard = block_with_violation(shard_of, shard)
-    refused = await insert(store, block)
-    assert refused is not None
+    refused = await store.insert(block)
     assert (refused.code, refused.name) == (VIOLATED_CONSTRAINT, "VIOLATED_CONSTRAINT")
     # ClickHouse counts from 1.
     assert re.match(
@@ -177,12 +168,12 @@ async def test_refused_insert_may_be_written_on_the_other_shard(
     """Measured, 40 inserts each: refused by the initiator, the other shard wrote 35; the other way round all 40."""
     block, position, _ = block_with_violation(shard_of, shard)
     for _ in range(2):
-        assert await insert(store, block) is not None
+        assert (await store.insert(block)).kind is OutcomeKind.REFUSED
         assert rows_of_shard(cluster, shard) == []
         assert rows_of_shard(cluster, 1 - shard) in ([], expected_on(block, shard_of, 1 - shard))
 
     _, valid = block.partition_rows([position])
-    assert await insert(store, valid) is None
+    assert await store.insert(valid) == WRITTEN
     assert rows_of_view(cluster) == expected(valid)
 
 
@@ -192,19 +183,18 @@ async def test_insert_fails_while_a_shard_is_down_and_a_retry_stores_each_row_on
     block = block_of(EVENTS, ["a", "b"])
     cluster.engines[OTHER].kill()
     for _ in range(2):
-        unavailable = await insert(store, block)
-        assert unavailable is not None
+        unavailable = await store.insert(block)
         assert unavailable.code == ALL_CONNECTION_TRIES_FAILED
         assert "Connection refused" in unavailable.message
         # "Wrote 1 blocks … on shard 0" in the message is of what was sent, not of what was kept.
         assert rows_of_shard(cluster, INITIATOR) == []
-    assert await insert(store, Block(202601)) is None, "an INSERT of no rows reaches no remote shard"
+    assert await store.insert(Block(202601)) == WRITTEN, "an INSERT of no rows reaches no remote shard"
     with pytest.raises(ServerException) as unread:
         rows_of_view(cluster)
     assert unread.value.code == ALL_CONNECTION_TRIES_FAILED
 
     cluster.engines[OTHER].start()
-    assert await insert(store, block) is None
+    assert await store.insert(block) == WRITTEN
     for shard in (INITIATOR, OTHER):
         assert rows_of_shard(cluster, shard) == expected_on(block, shard_of, shard)
     assert rows_of_view(cluster) == expected(block)
@@ -217,33 +207,12 @@ async def test_insert_times_out_while_a_shard_hangs_and_a_retry_shows_each_row_o
     store = stores(cluster.target(timeout_seconds=1.0))
     cluster.engines[OTHER].process.pause()
     try:
-        unavailable = await insert(store, block)
+        unavailable = await store.insert(block)
     finally:
         cluster.engines[OTHER].process.resume()
-    assert unavailable is not None
     assert unavailable.code is None
-    assert await insert(stores(cluster.target()), block) is None
+    assert await stores(cluster.target()).insert(block) == WRITTEN
     assert rows_of_view(cluster) == expected(block)
-
-
-async def test_retry_after_a_shard_was_killed_during_inserts_stores_each_row_once(
-    cluster: Cluster, store: ClickHouseStore
-) -> None:
-    blocks: list[Block] = []
-    failed: list[Block] = []
-    killing = asyncio.get_running_loop().run_in_executor(None, cluster.engines[OTHER].kill)
-    for number in count():
-        blocks.append(block_of(many_events(2_000), [f"m{number}"]))
-        if await insert(store, blocks[-1]):
-            failed.append(blocks[-1])
-            break
-    await killing
-    cluster.engines[OTHER].start()
-    for block in failed:
-        assert await insert(store, block) is None
-    rows = sorted(row for block in blocks for row in expected(block))
-    assert rows_of_view(cluster) == rows
-    assert sorted(rows_of_shard(cluster, INITIATOR) + rows_of_shard(cluster, OTHER)) == rows
 
 
 def test_views_and_roll_up_add_up_both_shards(cluster: Cluster) -> None:

@@ -120,29 +120,29 @@ async def test_compressed_record_batches_are_read(
     assert rows(clickhouse) == (800, 800)
 
 
-class TestStopping:
-    async def test_sigterm_commits_written_batches_and_exits_0(
-        self, environment: Environment, start_worker: StartWorker, clickhouse: Client
-    ) -> None:
-        worker = start_worker()
-        await produce(environment, *events(200))
-        wait_for_rows(clickhouse, 400)
-        assert terminate(worker) == 0
-        assert sum(offset or 0 for offset in (await committed_offsets(environment)).values()) == 200
+async def test_sigterm_commits_written_batches_and_exits_0(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    worker = start_worker()
+    await produce(environment, *events(200))
+    wait_for_rows(clickhouse, 400)
+    assert terminate(worker) == 0
+    assert sum(offset or 0 for offset in (await committed_offsets(environment)).values()) == 200
 
-    async def test_killed_worker_loses_nothing(
-        self, environment: Environment, start_worker: StartWorker, clickhouse: Client
-    ) -> None:
-        first = start_worker(BATCH_MAX_EVENTS="100")
-        await produce(environment, *events(3_000))
-        wait_for_rows(clickhouse, 200)
-        first.process.kill()
-        seen = rows(clickhouse)[1]
-        start_worker()
-        wait_for_rows(clickhouse, 6_000, 40)
-        assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(6_000,)]
-        assert await count_dead_letters(environment) == 0
-        assert seen < 6_000, "it was killed too late to test anything"
+
+async def test_killed_worker_loses_nothing(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    first = start_worker(BATCH_MAX_EVENTS="100")
+    await produce(environment, *events(3_000))
+    wait_for_rows(clickhouse, 200)
+    first.process.kill()
+    seen = rows(clickhouse)[1]
+    start_worker()
+    wait_for_rows(clickhouse, 6_000, 40)
+    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(6_000,)]
+    assert await count_dead_letters(environment) == 0
+    assert seen < 6_000, "it was killed too late to test anything"
 
 
 def test_sigterm_while_starting_exits_0(
@@ -161,43 +161,30 @@ def test_sigterm_while_starting_exits_0(
     assert (process.returncode, "asked to stop while starting" in log) == (0, True)
 
 
-class TestHolding:
-    async def test_missing_table_dead_letters_nothing_and_the_hold_ends_when_it_is_back(
-        self, environment: Environment, start_worker: StartWorker, clickhouse: Client
-    ) -> None:
-        clickhouse.execute("RENAME TABLE execution_metrics TO elsewhere")
-        worker = start_worker()
-        await produce(environment, *events(50))
-        wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "the reason at /readyz")
+@pytest.mark.parametrize(("policy", "dead"), [("dead_letter", 20), ("hold", 0)])
+async def test_missing_table_dead_letters_nothing_and_an_outage_only_what_was_in_flight(
+    environment: Environment, start_worker: StartWorker, tmp_path: Path, policy: str, dead: int
+) -> None:
+    with EngineProcess(tmp_path) as engine:
+        with engine.client() as client:
+            client.execute("CREATE DATABASE metrics")
+        changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "metrics"}
+        worker = start_worker(**changes, ON_UNAVAILABLE=policy, RETRY_ATTEMPTS="3", RETRY_FIRST_WAIT_SECONDS="0.01")
+        wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "it waits for the migration")
         assert worker.telemetry()["metrics_worker_holding"][("store",)] == 1
-        clickhouse.execute("RENAME TABLE elsewhere TO execution_metrics")
-        wait_for_rows(clickhouse, 100, 30)
-        wait_until(lambda: not worker.readiness(), "it is ready again")
-        assert await count_dead_letters(environment) == 0
-        assert worker.process.output().count('"holding"') == 1
-
-    @pytest.mark.parametrize(("policy", "dead"), [("dead_letter", 20), ("hold", 0)])
-    async def test_outage_dead_letters_at_most_what_was_in_flight(
-        self, environment: Environment, start_worker: StartWorker, tmp_path: Path, policy: str, dead: int
-    ) -> None:
-        with EngineProcess(tmp_path) as engine:
-            with engine.client() as client:
-                client.execute("CREATE DATABASE metrics")
-            changes = {"CLICKHOUSE_PORT": str(engine.port), "CLICKHOUSE_DATABASE": "metrics"}
-            worker = start_worker(**changes, ON_UNAVAILABLE=policy, RETRY_ATTEMPTS="3", RETRY_FIRST_WAIT_SECONDS="0.01")
-            wait_until(lambda: "UNKNOWN_TABLE" in worker.readiness().get("store", ""), "it waits for the migration")
-            migrate(ClickHouseTarget(engine.host, engine.port, "metrics"))
-            with engine.client("metrics") as client:
-                before = await write_some_blocks(environment, client)
-                wait_until(lambda: not worker.readiness(), "it is ready")
-                engine.process.kill()
-                await produce(environment, *events(10))
-                wait_until(lambda: "store" in worker.readiness(), "it holds", timeout_seconds=30)
-                await produce(environment, *events(500))
-                engine.start()
-                client.disconnect()
-                wait_for_rows(client, before + 20 - dead + 1_000, 60)
-            assert await count_dead_letters(environment) == dead
+        migrate(ClickHouseTarget(engine.host, engine.port, "metrics"))
+        with engine.client("metrics") as client:
+            before = await write_some_blocks(environment, client)
+            wait_until(lambda: not worker.readiness(), "it is ready")
+            assert worker.process.output().count('"holding"') == 1
+            engine.process.kill()
+            await produce(environment, *events(10))
+            wait_until(lambda: "store" in worker.readiness(), "it holds", timeout_seconds=30)
+            await produce(environment, *events(500))
+            engine.start()
+            client.disconnect()
+            wait_for_rows(client, before + 20 - dead + 1_000, 60)
+        assert await count_dead_letters(environment) == dead
 
 
 async def test_rebalance_loses_nothing(environment: Environment, start_worker: StartWorker, clickhouse: Client) -> None:
