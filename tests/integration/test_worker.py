@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,34 +79,6 @@ async def test_refused_metric_among_twelve_is_the_only_dead_letter(
     wait_for_rows(clickhouse, 11)
     written = clickhouse.execute("SELECT metric_type, metric_value FROM execution_metrics")
     assert dict(written) == {name: float(value) for name, value in metrics.items() if name != "invalid"}
-
-
-async def test_hostile_input_ends_as_rows_skips_and_dead_letters(
-    environment: Environment, start_worker: StartWorker, clickhouse: Client
-) -> None:
-    worker = start_worker()
-    await produce(
-        environment,
-        b"\xff\xfe garbage",
-        b"[" * 100_000,
-        b"",
-        b'{"execution_id": "truncated',
-        None,
-        encoded(event(metrics={"a": float("nan"), "b": float("inf"), "c": 1, "d": "text", "e": None, "f": [1]})),
-        encoded(event(execution_id=str(uuid4()), schema_version=2)),
-        encoded(event(execution_id=str(uuid4()), metrics={"ok": True})),
-    )
-    found = Counter(headers_of(letter)["dlq.error.class"] for letter in await read_dead_letters(environment, 7))
-    assert found == {"invalid_event": 5, "invalid_metric": 2}
-    wait_for_rows(clickhouse, 2)
-    assert clickhouse.execute("SELECT metric_type, metric_value FROM execution_metrics ORDER BY ALL") == [
-        ("c", 1.0),
-        ("ok", 1.0),
-    ]
-    wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == 2, "both events counted")
-    telemetry = worker.telemetry()
-    assert telemetry["metrics_worker_metrics_skipped_total"] == {("string",): 1, ("null",): 1, ("array",): 1}
-    assert telemetry["metrics_worker_tombstones_total"][()] == 1
 
 
 async def test_compressed_record_batches_are_read(
