@@ -36,11 +36,11 @@ def apply(target: ClickHouseTarget, known: Sequence[Migration] | None = None, da
 
 
 def schema(target: ClickHouseTarget) -> dict[str, str]:
-    """The statement that creates each table and view of the database, by name."""
+    """The statement that creates each table and view of the database, by name; running refreshes are left out."""
     rows = run_statement(
         target,
         "SELECT name, replaceAll(create_table_query, currentDatabase() || '.', '') FROM system.tables "
-        "WHERE database = currentDatabase()",
+        "WHERE database = currentDatabase() AND NOT startsWith(name, '.tmp')",
     )
     return dict(rows)
 
