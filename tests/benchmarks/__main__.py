@@ -12,16 +12,15 @@ from rich.console import Console
 
 from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, compute_medians
+from tests.benchmarks.dead_letters import measure_dead_letters
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe_machine
-from tests.benchmarks.growth import measure_growth, measure_start
 from tests.benchmarks.isolation import count_bisection_inserts, count_quarantine_inserts
 from tests.benchmarks.latency import measure_latency
 from tests.benchmarks.report import draw_chart, print_tables
-from tests.benchmarks.scaling import measure_scaling
 from tests.benchmarks.shapes import measure_batches, measure_shapes
 
 COMPARED = ("floor", "worker", "baselines")
-OTHERS = ("batches", "shapes", "latency", "growth", "isolation", "scaling")
+OTHERS = ("batches", "shapes", "latency", "dead_letters", "isolation")
 USUAL = (*COMPARED, "isolation")
 Numbers = tuple[int, ...]
 
@@ -43,13 +42,6 @@ class _List(click.ParamType["Numbers"]):
 @click.option("--metrics", type=_List(), default="10,100", show_default=True, help="Numbers of metrics per event.")
 @click.option("--rates", type=_List(), default="100,1000,10000", show_default=True, help="Events a second (latency).")
 @click.option("--seconds", default=30.0, show_default=True, help="Duration of each load (latency).")
-@click.option(
-    "--backlogs",
-    type=_List(),
-    default="10000,100000,1000000,3000000",
-    show_default=True,
-    help="Waiting events (growth).",
-)
 @click.option("--like", default="", help="Only shapes whose name contains this, and the plain one (shapes).")
 @click.option("--broker", type=click.Choice(list(BROKERS)), default="tansu", show_default=True)
 @click.option(
@@ -63,7 +55,6 @@ def main(
     metrics: Numbers,
     rates: Numbers,
     seconds: float,
-    backlogs: Numbers,
     like: str,
     broker: str,
     json_file: Path | None,
@@ -83,18 +74,15 @@ def main(
         "batches": lambda env: measure_batches(env, events),
         "shapes": lambda env: measure_shapes(env, events, runs, like),
         "latency": lambda env: measure_latency(env, rates, seconds),
-        "growth": lambda env: [*measure_growth(env, backlogs)],
-        "start": lambda env: [measure_start(env) for _ in range(runs)],
-        "scaling": lambda env: measure_scaling(env, events, runs),
+        "dead_letters": lambda env: measure_dead_letters(env, events),
     }
-    also = {"comparison": chosen & set(COMPARED), "start": chosen & {"growth"}}
     results: dict[str, list[Figures]] = {
         "machine": [describe_machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]
     }
     if "isolation" in chosen:
         results["isolation"] = count_bisection_inserts()
         results["a metric that is always refused"] = count_quarantine_inserts()
-    wanted = [name for name in measures if also.get(name, {name} & chosen)]
+    wanted = [name for name in measures if chosen & (set(COMPARED) if name == "comparison" else {name})]
     if wanted:
         with _open_environment(broker, console) as env:
             for name in wanted:

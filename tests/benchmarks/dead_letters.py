@@ -1,7 +1,4 @@
-"""`python -m tests.benchmarks.dead_letters`: how fast dead letters are counted and replayed.
-
-The rate of the worker itself is measured in the same run, on events of ten metrics, so that the ratio does not depend
-on other load. Broker, engine and command share the machine.
+"""How fast dead letters are counted and replayed, compared with the rate of the worker on events of ten metrics.
 
 A replay handles more dead letters a second than the worker handles events. Its rows a second are 0.7 of the worker's
 for dead letters of whole events, and 0.1 for those of single metrics, which cost about 50 µs of CPU each: a metric is a
@@ -11,23 +8,18 @@ the end of the topic decide about dead letters before them.
 """
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 
 import click
 from aiokafka import AIOKafkaProducer
-from rich.console import Console
 
-from deploy.local.broker import create_topics
 from deploy.local.environment import environment_without_settings
-from deploy.local.stack import Stack
-from tests.benchmarks.environment import BenchmarkEnvironment, describe_machine
+from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.events import METRICS, Shape, generate_events
 from tests.benchmarks.worker import consume_backlog
 from tests.support.events import Record
@@ -42,42 +34,21 @@ OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "Code: 210. Conn
 INVALID = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "schema_version must be 1 or 1.x; got 2")
 
 
-@click.command()
-@click.option("--letters", default=1_000_000, show_default=True, help="Dead letters of single metrics.")
-@click.option("--events", default=100_000, show_default=True, help="Events for the worker; as many letters of events.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def main(letters: int, events: int, as_json: bool) -> None:
-    """Measure `dlq stats` and `replay`, and the worker for comparison."""
-    console = Console(stderr=True)
-    figures: dict[str, int | float | str] = {"letters": letters, "events": events}
-    with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
-        directory = Path(folder)
-        with Stack(directory) as stack:
-            env = BenchmarkEnvironment(stack, directory, console)
-            worker = consume_backlog(env, env.topic(Shape(), events))
-            figures |= {f"worker_{name}": worker[name] for name in ("events_per_second", "rows_per_second")}
-            # A topic for each: Tansu does not keep the metadata of offsets, so that the second replay would read the
-            # dead letters of the first too.
-            asyncio.run(_send_dead_letters(stack, "of-metrics", letters, whole=False))
-            figures |= _measure_command(stack, "of-metrics", "stats", ["dlq", "stats"], letters, letters)
-            figures |= _measure_command(stack, "of-metrics", "replay", ["replay", "--yes"], letters, letters)
-            asyncio.run(_send_dead_letters(stack, "of-events", events, whole=True))
-            rows = events * len(METRICS)
-            figures |= _measure_command(stack, "of-events", "replay_events", ["replay", "--yes"], events, rows)
-            with stack.engine.client(stack.database) as client:
-                ((rows,),) = client.execute("SELECT count() FROM execution_metrics_deduplicated")
-    rate = float(figures["worker_rows_per_second"])
-    figures["rows_in_the_view"] = rows
-    figures["replay_events_to_worker_ratio_rows"] = round(float(figures["replay_events_rows_per_second"]) / rate, 2)
-    figures["replay_to_worker_ratio_rows"] = round(float(figures["replay_rows_per_second"]) / rate, 2)
-    records = float(figures["worker_events_per_second"])
-    figures["replay_to_worker_ratio_records"] = round(float(figures["replay_letters_per_second"]) / records, 2)
-    figures |= describe_machine()
-    if as_json:
-        click.echo(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            click.echo(f"{name:>36}  {value:,}" if isinstance(value, int | float) else f"{name:>36}  {value}")
+def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures]:
+    """One line each for `dlq stats`, and for `replay` of dead letters of metrics and of events."""
+    worker = consume_backlog(env, env.topic(Shape(), events))
+    rows = events * len(METRICS)
+    # A topic for each kind: Tansu keeps no metadata of offsets, so that a replay reads all dead letters of its topic.
+    of_metrics, of_events = (_create_topic(env, events, whole=whole) for whole in (False, True))
+    lines = [
+        {"command": "dlq stats", **_measure_command(env, of_metrics, ["dlq", "stats"], rows, 0)},
+        {"command": "replay, metrics", **_measure_command(env, of_metrics, ["replay", "--yes"], rows, rows)},
+        {"command": "replay, events", **_measure_command(env, of_events, ["replay", "--yes"], events, rows)},
+    ]
+    for line in lines:
+        for name, of_worker in (("rows", "rows_per_second"), ("letters", "events_per_second")):
+            line[f"{name}_to_worker"] = round(float(line[f"{name}_per_second"]) / float(worker[of_worker]), 2)
+    return lines
 
 
 def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
@@ -93,26 +64,29 @@ def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
                 yield encode_dead_letter(failed, HEAD, record.timestamp)
 
 
-async def _send_dead_letters(stack: Stack, topic: str, letters: int, *, whole: bool) -> None:
-    await create_topics(stack.broker.bootstrap_servers, {topic: 1})
-    producer = AIOKafkaProducer(bootstrap_servers=stack.broker.bootstrap_servers, max_batch_size=262_144, linger_ms=5)
-    await producer.start()
-    try:
-        for _, letter in zip(range(letters), _generate_dead_letters(whole=whole), strict=False):
-            await producer.send(topic, letter.value, timestamp_ms=letter.timestamp, headers=list(letter.headers))
-        await producer.flush()
-    finally:
-        await producer.stop()
+def _create_topic(env: BenchmarkEnvironment, events: int, *, whole: bool) -> str:
+    """Create a topic with the dead letters of `events` events; returns its name."""
+    topic = env.create_empty_topic(partitions=1)
+    letters = events if whole else events * len(METRICS)
+
+    async def send() -> None:
+        servers = env.stack.broker.bootstrap_servers
+        async with AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=262_144, linger_ms=5) as producer:
+            for letter in islice(_generate_dead_letters(whole=whole), letters):
+                await producer.send(topic, letter.value, timestamp_ms=letter.timestamp, headers=list(letter.headers))
+            await producer.flush()
+
+    asyncio.run(send())
+    return topic
 
 
-def _measure_command(
-    stack: Stack, topic: str, name: str, arguments: list[str], letters: int, rows: int
-) -> dict[str, int | float | str]:
-    """Run one command of the worker as a process; the time includes imports and connections."""
+def _measure_command(env: BenchmarkEnvironment, topic: str, arguments: list[str], letters: int, rows: int) -> Figures:
+    """Run one command of the worker as a process, which must write `rows` rows. Includes imports and connections."""
+    table = env.create_table()
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "worker", *arguments],
-        env=environment_without_settings() | stack.environment() | {"KAFKA_DLQ_TOPIC": topic},
+        env=environment_without_settings() | env.worker_environment(topic, table) | {"KAFKA_DLQ_TOPIC": topic},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     ) as process:
@@ -121,16 +95,15 @@ def _measure_command(
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
-    if process.returncode:
-        raise click.ClickException(f"{arguments} ended with {process.returncode}: {out!r}")
+    with env.client() as client:
+        ((written,),) = client.execute(f"SELECT count() FROM {table}_deduplicated")  # noqa: S608
+    if process.returncode or written != rows:
+        raise click.ClickException(f"{arguments} ended with {process.returncode}, {written} rows of {rows}: {out!r}")
     return {
-        f"{name}_seconds": round(seconds, 1),
-        f"{name}_letters_per_second": round(letters / seconds),
-        f"{name}_rows_per_second": round(rows / seconds),
-        f"{name}_cpu_us_per_letter": round((usage.ru_utime + usage.ru_stime) / letters * 1e6, 2),
-        f"{name}_peak_memory_mb": round(usage.ru_maxrss / 1000, 1),
+        "letters": letters,
+        "seconds": round(seconds, 1),
+        "letters_per_second": round(letters / seconds),
+        "rows_per_second": round(rows / seconds),
+        "cpu_us_per_letter": round((usage.ru_utime + usage.ru_stime) / letters * 1e6, 2),
+        "peak_memory_mb": round(usage.ru_maxrss / 1000, 1),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -38,8 +38,6 @@ class Topic:
     name: str
     shape: Shape
     events: int
-    partitions: int
-    codec: str
     rows: int
     event_bytes: int
 
@@ -69,10 +67,9 @@ class BenchmarkEnvironment:
         """A topic with `count` events of `shape`; made once."""
         key = (shape, count, partitions, codec)
         if key not in self._topics:
-            name = self.new_name()
-            asyncio.run(create_topics(self.stack.broker.bootstrap_servers, {name: partitions}))
+            name = self.create_empty_topic(partitions)
             rows, size = self._fill(name, shape, count, partitions, codec)
-            self._topics[key] = Topic(name, shape, count, partitions, codec, rows, size // count)
+            self._topics[key] = Topic(name, shape, count, rows, size // count)
         return self._topics[key]
 
     def create_empty_topic(self, partitions: int = 4) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 from uuid import UUID
@@ -45,10 +45,6 @@ class Shape:
     def poisoned(self) -> bool:
         """Whether the table must be constrained."""
         return self.poison > 0 or self.refused > 0
-
-    def with_metrics(self, metrics: int) -> "Shape":
-        """The same with another number of metrics."""
-        return replace(self, metrics=metrics)
 
 
 def generate_events(shape: Shape, count: int, seed: int = 20260901) -> Iterator[bytes]:

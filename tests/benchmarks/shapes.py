@@ -24,28 +24,28 @@ def measure_shapes(env: BenchmarkEnvironment, count: int, runs: int, like: str =
 
 
 def _topics(env: BenchmarkEnvironment, count: int) -> Iterator[tuple[str, Callable[[], Topic]]]:
-    plain = Shape()
-
-    def topic(shape: Shape, count: int, partitions: int = 4, codec: str = "none") -> Callable[[], Topic]:
-        return partial(env.topic, shape, count, partitions, codec)
-
-    yield _PLAIN, topic(plain, count)
-    yield "1 metric", topic(plain.with_metrics(1), count)
-    yield "100 metrics", topic(plain.with_metrics(100), count // 10)
-    yield "events of 0.3 KB", topic(plain.with_metrics(5), count)
-    yield "events of 1 KB", topic(Shape(padding=600), count)
-    yield "events of 10 KB", topic(Shape(padding=9_800), count // 4)
+    shapes = {
+        _PLAIN: Shape(),
+        "1 metric": Shape(1),
+        "100 metrics": Shape(100),
+        "events of 0.3 KB": Shape(5),
+        "events of 1 KB": Shape(padding=600),
+        "events of 10 KB": Shape(padding=9_800),
+        "a user and an agent for each event": Shape(users=10**9, agents=10**9),
+        "one user, one agent": Shape(users=1, agents=1),
+        "0.1 % of the events poisoned": Shape(poison=0.001),
+        "5 % of the events poisoned": Shape(poison=0.05),
+        "a metric always refused, in 0.1 % of the events": Shape(refused=0.001),
+        "a metric always refused, in 1 % of the events": Shape(refused=0.01),
+        "a metric always refused, in every event": Shape(refused=1.0),
+    }
+    fewer = {"100 metrics": 10, "events of 10 KB": 4, "a metric always refused, in every event": 5}
+    for name, shape in shapes.items():
+        yield name, partial(env.topic, shape, count // fewer.get(name, 1))
     for partitions in (1, 16):
-        yield f"{partitions} partition(s)", topic(plain, count, partitions)
-    yield "a user and an agent for each event", topic(Shape(users=10**9, agents=10**9), count)
-    yield "one user, one agent", topic(Shape(users=1, agents=1), count)
-    yield "0.1 % of the events poisoned", topic(Shape(poison=0.001), count)
-    yield "5 % of the events poisoned", topic(Shape(poison=0.05), count)
-    yield "a metric always refused, in 0.1 % of the events", topic(Shape(refused=0.001), count)
-    yield "a metric always refused, in 1 % of the events", topic(Shape(refused=0.01), count)
-    yield "a metric always refused, in every event", topic(Shape(refused=1.0), count // 5)
+        yield f"{partitions} partition(s)", partial(env.topic, Shape(), count, partitions)
     for codec in ("gzip", "lz4", "zstd"):
-        yield codec, topic(plain, count, codec=codec)
+        yield codec, partial(env.topic, Shape(), count, codec=codec)
 
 
 def _summarize(name: str, samples: list[Figures], plain: list[Figures]) -> Figures:
