@@ -86,7 +86,7 @@ def _measure_command(env: BenchmarkEnvironment, topic: str, arguments: list[str]
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "worker", *arguments],
-        env=environment_without_settings() | env.worker_environment(topic, table) | {"KAFKA_DLQ_TOPIC": topic},
+        env=environment_without_settings() | env.worker_environment(env.stack.topic, table, KAFKA_DLQ_TOPIC=topic),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     ) as process:
