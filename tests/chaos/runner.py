@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from deploy.local.demo.comparison import OUTAGE
+from deploy.local.demo.dead_letters import OUTAGE
 from deploy.local.demo.verification import Tolerance, Verification
 from tests.chaos.environment import Environment, StalledError, open_environment
 from tests.chaos.result import MAX_PEAK_BYTES, RunResult, Verdict

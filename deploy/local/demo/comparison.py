@@ -1,4 +1,4 @@
-"""The test oracle: compare the expected rows and dead letters with those that were found. Pure functions."""
+"""The test oracle for rows: compare the expected ones with those that were found. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,54 +8,45 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.local.demo.expectations import RecordPosition
+from deploy.local.demo.dead_letters import OUTAGE
+from deploy.local.demo.expectations import EventFields, RecordPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from deploy.local.demo.expectations import ExpectedDeadLetter, ExpectedRows
+    from deploy.local.demo.dead_letters import FoundDeadLetter
+    from deploy.local.demo.expectations import ExpectedRows, LetterKey
 
 RowKey = tuple[str, str, int]
 """Execution, agent and day (since 1970)."""
-LetterKey = tuple[RecordPosition, str | None]
-"""Source record and metric; None for a whole event."""
 IsRequired = Callable[[RecordPosition], bool]
 """Whether the rows and dead letters of this record must be there; otherwise they may be there."""
-OUTAGE = "store_unavailable"
-_MOST_EXAMPLES = 5
+_MOST_EXAMPLES = 10
+_MOST_POSITIONS = 50
 
 
-class FoundDeadLetter(NamedTuple):
-    """A dead letter of the topic; `content` as in `ExpectedDeadLetter`."""
+class FoundRow(NamedTuple):
+    """A row of the de-duplicated view."""
 
-    position: RecordPosition
-    metric: str | None
-    error_class: str
-    error_type: str
-    code: str | None
-    message: str
-    content: str
+    metric: str
+    value: float
+    event: EventFields
 
 
 class _Candidate(NamedTuple):
-    """A value that a row may have."""
+    """A row that may be there."""
 
-    version: int
-    value: float
+    row: FoundRow
     required: bool
     dead_lettered: bool
 
 
 class _ExpectedRow(NamedTuple):
-    """The values that a row may have, whether it must be there, and whether all its records became dead letters."""
+    """The rows of which one may be there, whether one must be, and whether all their records became dead letters."""
 
-    values: tuple[float, ...]
+    rows: tuple[FoundRow, ...]
     required: bool
     dead_lettered: bool
-
-
-def _always(_: RecordPosition) -> bool:
-    return True
 
 
 @dataclass
@@ -70,6 +61,7 @@ class Differences:
         repeats: number of allowed repetitions: "rows" of the table (not of its view), "letters" (the same dead letter
             again) and "both" (a row, and a dead letter of an outage as well).
         examples: descriptions of the first few differences.
+        positions: the first few records that differences are about.
     """
 
     repeats_allowed: bool = False
@@ -78,78 +70,40 @@ class Differences:
     wrong: int = 0
     repeats: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    positions: list[RecordPosition] = field(default_factory=list)
 
-    def add(self, kind: str, count: int, example: str) -> None:
+    def add(self, kind: str, count: int, example: str, position: RecordPosition | None = None) -> None:
         """Count `count` more of one kind."""
-        if count > 0:
-            setattr(self, kind, getattr(self, kind) + count)
-            if len(self.examples) < _MOST_EXAMPLES:
-                self.examples.append(f"{kind}: {example}")
+        if count <= 0:
+            return
+        setattr(self, kind, getattr(self, kind) + count)
+        if len(self.examples) < _MOST_EXAMPLES:
+            self.examples.append(f"{kind}: {example}")
+        if position is not None and position not in self.positions and len(self.positions) < _MOST_POSITIONS:
+            self.positions.append(position)
 
-    def add_repeats(self, what: str, count: int, example: str) -> None:
+    def add_repeats(self, what: str, count: int, example: str, position: RecordPosition | None = None) -> None:
         """Count `count` repetitions: as duplicates, unless repeats are allowed."""
         if not self.repeats_allowed:
-            self.add("duplicates", count, example)
+            self.add("duplicates", count, example, position)
         elif count > 0:
             self.repeats[what] += count
 
+    @property
+    def total(self) -> int:
+        """The number of all differences."""
+        return self.lost + self.duplicates + self.wrong
+
     def __bool__(self) -> bool:
-        return bool(self.lost or self.duplicates or self.wrong)
-
-
-def compare_dead_letters(
-    expected: Mapping[LetterKey, ExpectedDeadLetter],
-    found: Iterable[FoundDeadLetter],
-    differences: Differences,
-    is_required: IsRequired = _always,
-) -> dict[LetterKey, FoundDeadLetter]:
-    """Compare dead letters. Returns the unexpected ones, among which may be rows that failed in an outage."""
-    counts: Counter[LetterKey] = Counter()
-    unexpected: dict[LetterKey, FoundDeadLetter] = {}
-    for letter in found:
-        key = letter.position, letter.metric
-        counts[key] += 1
-        if key not in expected:
-            unexpected[key] = letter
-        elif counts[key] == 1 and not _matches(letter, expected[key]):
-            example = f"{_describe(key)} is {letter.error_class} of {letter.content[:40]}; expected {expected[key]}"
-            differences.add("wrong", 1, example)
-    for key, count in counts.items():
-        differences.add_repeats("letters", count - 1, f"{count} times {_describe(key)}")
-    for key, missing in expected.items():
-        differences.add("lost", key not in counts and is_required(key[0]), f"{_describe(key)}, {missing.error_class}")
-    return unexpected
-
-
-def _describe(key: LetterKey) -> str:
-    position, metric = key
-    of = "" if metric is None else f"{metric!r} of "
-    return f"the dead letter of {of}record {position.partition}/{position.offset}"
-
-
-def _matches(letter: FoundDeadLetter, expected: ExpectedDeadLetter) -> bool:
-    if letter.metric is None:
-        # An event too large for the dead-letter topic has a pointer, with the digest of the same bytes.
-        return letter.error_class in (expected.error_class, "too_large") and letter.content == expected.content
-    # A row that ClickHouse would refuse may be in flight when an outage begins.
-    refused = expected.error_class == "row_refused"
-    classes = (expected.error_class, OUTAGE) if refused else (expected.error_class,)
-    return letter.error_class in classes and _is_same_number(letter.content, expected.content)
-
-
-def _is_same_number(one: str, other: str) -> bool:
-    """Whether two texts are the same number, or the same of `true` and `false`."""
-    if one == other or "true" in (one, other) or "false" in (one, other):
-        return one == other
-    return float(one) == float(other)
+        return self.total > 0
 
 
 def compare_rows(
     sent: Iterable[ExpectedRows],
-    found: Mapping[RowKey, Sequence[tuple[str, float]]],
+    found: Mapping[RowKey, Sequence[FoundRow]],
     unexpected: dict[LetterKey, FoundDeadLetter],
     differences: Differences,
-    is_required: IsRequired = _always,
+    is_required: IsRequired,
 ) -> int:
     """Compare the rows of the de-duplicated view. Returns how many were replaced by a later event.
 
@@ -157,33 +111,34 @@ def compare_rows(
     """
     expected, replaced = _resolve(sent, unexpected, differences, is_required)
     for key, metrics in expected.items():
-        rows = found.get(key, ())
-        values = dict(rows)
-        agree = all(row.required and values.get(metric) in row.values for metric, row in metrics.items())
-        if not (agree and len(values) == len(rows) == len(metrics)):
-            _add_row_differences(key, metrics, rows, differences)
+        rows = {row.metric: row for row in found.get(key, ())}
+        agree = all(wanted.required and rows.get(metric) in wanted.rows for metric, wanted in metrics.items())
+        if not (agree and len(rows) == len(found.get(key, ())) == len(metrics)):
+            _add_row_differences(metrics, found.get(key, ()), differences)
     for key in found.keys() - expected.keys():
-        differences.add("wrong", len(found[key]), f"rows of {key} were not expected")
+        rows_of_key = found[key]
+        differences.add("wrong", len(rows_of_key), f"rows of {key} were not expected", rows_of_key[0].event.position)
     return replaced
 
 
 def _add_row_differences(
-    key: RowKey, expected: Mapping[str, _ExpectedRow], rows: Sequence[tuple[str, float]], differences: Differences
+    expected: Mapping[str, _ExpectedRow], rows: Sequence[FoundRow], differences: Differences
 ) -> None:
-    found: dict[str, list[float]] = {}
-    for metric, value in rows:
-        found.setdefault(metric, []).append(value)
-    for metric, right in expected.items():
-        values = found.pop(metric, [])
-        row = f"{metric} of execution {key[0]}"
-        differences.add("lost", right.required and not values, f"the row {row}")
-        differences.add("duplicates", len(values) - 1, f"{len(values)} rows {row}")
-        example = f"the row {row}, which is a dead letter too"
-        differences.add_repeats("both", bool(values) and right.dead_lettered, example)
-        is_wrong = bool(values) and values[0] not in right.values
-        differences.add("wrong", is_wrong, f"the row {row} is {values}; expected {right.values}")
-    for metric, values in found.items():
-        differences.add("wrong", len(values), f"the row {metric} of execution {key[0]} was not expected")
+    found: dict[str, list[FoundRow]] = {}
+    for row in rows:
+        found.setdefault(row.metric, []).append(row)
+    for metric, wanted in expected.items():
+        there = found.pop(metric, [])
+        newest = wanted.rows[-1]
+        of, position = f"{metric[:60]!a} of execution {newest.event.execution}", newest.event.position
+        differences.add("lost", wanted.required and not there, f"the row {of}", position)
+        differences.add("duplicates", len(there) - 1, f"{len(there)} rows {of}", position)
+        example = f"the row {of}, which is a dead letter too"
+        differences.add_repeats("both", bool(there) and wanted.dead_lettered, example, position)
+        is_wrong = bool(there) and there[0] not in wanted.rows
+        differences.add("wrong", is_wrong, f"the row {of} is {there}; expected {wanted.rows}"[:1_000], position)
+    for there in found.values():
+        differences.add("wrong", len(there), f"a row was not expected: {there[0]}"[:500], there[0].event.position)
 
 
 def _resolve(
@@ -194,15 +149,16 @@ def _resolve(
 ) -> tuple[dict[RowKey, dict[str, _ExpectedRow]], int]:
     """The rows that remain when later events have replaced earlier ones, and how many were replaced."""
     all_candidates: dict[RowKey, dict[str, list[_Candidate]]] = {}
-    for owner, position, version, rows in sent:
-        metrics = all_candidates.setdefault(owner, {})
+    for item in sent:
+        position = item.event.position
+        metrics = all_candidates.setdefault(item.owner, {})
         required = is_required(position)
-        for metric, value in rows.items():
+        for metric, value in item.rows.items():
             letter = unexpected.pop((position, metric), None) if unexpected else None
             if letter is not None and letter.error_class != OUTAGE:
-                example = f"{_describe((position, metric))}, {letter.error_class}, in place of a row"
-                differences.add("wrong", 1, example)
-            candidate = _Candidate(version, value, required and not letter, bool(letter))
+                example = f"a dead letter, {letter.error_class}, in place of the row {metric[:60]!a}"
+                differences.add("wrong", 1, example, position)
+            candidate = _Candidate(FoundRow(metric, value, item.event), required and not letter, bool(letter))
             metrics.setdefault(metric, []).append(candidate)
     of_each = [candidates for metrics in all_candidates.values() for candidates in metrics.values()]
     replaced = sum(max(sum(not candidate.dead_lettered for candidate in candidates) - 1, 0) for candidates in of_each)
@@ -213,10 +169,10 @@ def _resolve(
 
 
 def _choose(candidates: Sequence[_Candidate]) -> _ExpectedRow:
-    """The value of the highest version that must be there, or of any later version that may be there."""
-    newest = max((candidate.version for candidate in candidates if candidate.required), default=-inf)
-    values = tuple(candidate.value for candidate in candidates if candidate.version >= newest)
-    return _ExpectedRow(values, newest > -inf, all(candidate.dead_lettered for candidate in candidates))
+    """The row of the latest record that must be there, or of any later record that may be there."""
+    newest = max((candidate.row.event.recorded_at for candidate in candidates if candidate.required), default=-inf)
+    rows = tuple(candidate.row for candidate in candidates if candidate.row.event.recorded_at >= newest)
+    return _ExpectedRow(rows, newest > -inf, all(candidate.dead_lettered for candidate in candidates))
 
 
 def compare_skipped(expected: Mapping[str, int], counted: Mapping[str, int], differences: Differences) -> None:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from deploy.local.demo.careless import Message
+    from deploy.local.demo.careless import Headers, Message
 
 PAGES = "0123456789abcdef"
 """There is a page of rows for each first digit of an execution_id."""
+DAY = 86_400_000
+_NOTHING = sha256(b"").hexdigest()
 
 
 class RecordPosition(NamedTuple):
@@ -28,20 +30,56 @@ class RecordPosition(NamedTuple):
     offset: int
 
 
-class ExpectedRows(NamedTuple):
-    """An event whose metrics must become rows; of two events of one execution the higher `version` wins."""
+LetterKey = tuple[RecordPosition, str | None]
+"""Source record and metric; None for a whole event."""
 
-    owner: tuple[str, str, int]
+
+class EventFields(NamedTuple):
+    """What all rows and dead letters of an event share; times in milliseconds since 1970."""
+
     position: RecordPosition
-    version: int
+    execution: str
+    agent: str
+    user: str | None
+    completed_at: int
+    recorded_at: int
+
+
+class ExpectedRows(NamedTuple):
+    """An event whose metrics must become rows; of two events of one execution the later `recorded_at` wins."""
+
+    event: EventFields
     rows: dict[str, float]
+
+    @property
+    def owner(self) -> tuple[str, str, int]:
+        """Execution, agent and day."""
+        return self.event.execution, self.event.agent, self.event.completed_at // DAY
+
+
+class SourceRecord(NamedTuple):
+    """What a dead letter must keep of its source record; `size` is of the value, in bytes."""
+
+    timestamp: int
+    size: int
+    key: bytes | None
+    headers: Headers
 
 
 class ExpectedDeadLetter(NamedTuple):
-    """`content` is the number of a metric as it was written, or the SHA-256 of the bytes of an event."""
+    """A dead letter of a metric or of a whole event.
+
+    Attributes:
+        content: the number of a metric as it was written, or the SHA-256 of the bytes of an event.
+        event: the event of the metric; None for a whole event.
+        error_type: empty for any.
+    """
 
     error_class: str
     content: str
+    source: SourceRecord
+    event: EventFields | None = None
+    error_type: str = ""
 
 
 class Expectations:
@@ -55,14 +93,14 @@ class Expectations:
         rows: number of metrics that must become rows, those that a later event replaces included.
         skipped: number of metrics that must be skipped, by JSON type.
         ends: the offset after the last record, by partition.
-        letters: the expected dead letters by position and metric; metric None for a whole event.
+        letters: the expected dead letters.
     """
 
     def __init__(self, directory: Path) -> None:
         self.records = self.events = self.tombstones = self.metrics = self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.ends: dict[int, int] = {}
-        self.letters: dict[tuple[RecordPosition, str | None], ExpectedDeadLetter] = {}
+        self.letters: dict[LetterKey, ExpectedDeadLetter] = {}
         self._paths = {digit: directory / f"rows-{digit}" for digit in PAGES}
         self._open = ExitStack()
         self._pages = {digit: self._open.enter_context(path.open("wb")) for digit, path in self._paths.items()}
@@ -83,28 +121,41 @@ class Expectations:
 
     def add_record(self, message: Message, position: RecordPosition, timestamp: int) -> None:
         """Add one acknowledged record; `timestamp` is the record's, in milliseconds."""
-        self.records += 1
-        self.ends[position.partition] = max(position.offset + 1, self.ends.get(position.partition, 0))
+        self._count_record(position)
         if message.value is None:
             self.tombstones += 1
             return
         reading = read_event(message.value, message.headers, timestamp)
+        source = SourceRecord(timestamp, len(message.value), message.key, message.headers)
         if reading.owner is None:
-            self.letters[position, None] = ExpectedDeadLetter("invalid_event", sha256(message.value).hexdigest())
-            return
-        self._add_event(reading, reading.owner, position, timestamp)
+            digest = sha256(message.value).hexdigest()
+            self.letters[position, None] = ExpectedDeadLetter("invalid_event", digest, source)
+        else:
+            self._add_event(reading, reading.owner, position, source)
+
+    def add_unparsable(self, position: RecordPosition) -> None:
+        """Add a record that no Kafka client can parse: its dead letter has its position and nothing else."""
+        self._count_record(position)
+        source = SourceRecord(-1, 0, None, ())
+        self.letters[position, None] = ExpectedDeadLetter("invalid_event", _NOTHING, source, None, "UnreadableRecord")
+
+    def _count_record(self, position: RecordPosition) -> None:
+        self.records += 1
+        self.ends[position.partition] = max(position.offset + 1, self.ends.get(position.partition, 0))
 
     def _add_event(
-        self, reading: Reading, owner: tuple[str, str, int], position: RecordPosition, timestamp: int
+        self, reading: Reading, owner: tuple[str, str, int], position: RecordPosition, source: SourceRecord
     ) -> None:
         self.events += 1
         self.metrics += reading.metrics
         self.skipped += reading.skipped
-        for metric, refused in reading.refused.items():
-            self.letters[position, metric] = ExpectedDeadLetter(*refused)
+        execution, agent, _ = owner
+        event = EventFields(position, execution, agent, reading.user, reading.completed_at, reading.recorded_at)
+        for metric, (error_class, literal) in reading.refused.items():
+            self.letters[position, metric] = ExpectedDeadLetter(error_class, literal, source, event)
         if reading.rows:
             self.rows += len(reading.rows)
-            pickle.dump(tuple(ExpectedRows(owner, position, timestamp, reading.rows)), self._pages[owner[0][0]])
+            pickle.dump((tuple(position), event[1:], reading.rows), self._pages[execution[0]])
 
     @property
     def failed_metrics(self) -> int:
@@ -115,4 +166,5 @@ class Expectations:
         """The events of the executions whose id begins with `digit`."""
         with self._paths[digit].open("rb") as page:
             while page.peek(1):
-                yield ExpectedRows(*pickle.load(page))  # noqa: S301 - written by this process
+                position, event, rows = pickle.load(page)  # noqa: S301 - written by this process
+                yield ExpectedRows(EventFields(RecordPosition(*position), *event), rows)

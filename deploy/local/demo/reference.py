@@ -34,6 +34,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC) - _MILLISECOND
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VERSION = re.compile(r"1(\.[0-9]+)*")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]):([0-9]{2})"
@@ -163,7 +164,7 @@ def _read_fields(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
     _require(float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
     _require(isinstance(metrics, dict) and len(metrics) <= 1_000)
     recorded_at = max(0, min(timestamp, (_LAST - _EPOCH) // _MILLISECOND))
-    completed_at = recorded_at if time is None else (_parse_time(time) - _EPOCH) // _MILLISECOND
+    completed_at = recorded_at if time is None else parse_time(time)
     owner = execution_id.lower(), agent, completed_at // 86_400_000
     return Reading(owner, user, completed_at, recorded_at)
 
@@ -179,7 +180,8 @@ def _is_text(text: object, least: int = 0, most: float = math.inf) -> bool:
     return least <= len(text) <= most and not _SURROGATE.search(text)
 
 
-def _parse_time(text: str) -> datetime:
+def parse_time(text: str) -> int:
+    """Milliseconds since 1970 of an RFC 3339 time with an offset. Raises ValueError for any other text."""
     parts = _TIME.fullmatch(text)
     if parts is None or isinstance(text, Literal):
         raise ValueError("not RFC 3339")
@@ -189,4 +191,13 @@ def _parse_time(text: str) -> datetime:
     at = at.astimezone(UTC) + timedelta(seconds=leap, milliseconds=int(f"{fraction or '.'}000"[1:4]))
     if not _FIRST <= at <= _LAST:
         raise ValueError("the table cannot hold it")
-    return at
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def canonical_number(literal: str) -> str:
+    """A number in one form: a 64-bit integer exactly, else a float; what no float can hold verbatim."""
+    if literal in ("true", "false"):
+        return literal
+    if _INTEGER.fullmatch(literal) and -(2**63) <= (number := int(literal)) < 2**64:
+        return str(number)
+    return repr(float(literal)) if math.isfinite(float(literal)) else literal

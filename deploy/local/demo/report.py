@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from deploy.local.demo.comparison import FoundDeadLetter
+    from deploy.local.demo.dead_letters import FoundDeadLetter
     from deploy.local.demo.result import DemoResult
     from deploy.local.demo.table import SampleRow
 

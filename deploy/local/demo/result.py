@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from deploy.local.demo.comparison import Differences, FoundDeadLetter
+    from deploy.local.demo.comparison import Differences
+    from deploy.local.demo.dead_letters import FoundDeadLetter
     from deploy.local.demo.table import SampleRow
 
 

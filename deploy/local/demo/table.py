@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from deploy.local.demo.comparison import FoundRow
+from deploy.local.demo.expectations import DAY, EventFields, RecordPosition
 from deploy.local.demo.reference import CONSTRAINT
 
 if TYPE_CHECKING:
@@ -22,13 +24,15 @@ _RAW = f"SELECT count(), uniqExact(source_topic, source_partition, source_offset
 _COPY_VIEW = f"""
 CREATE TEMPORARY TABLE seen AS
 SELECT toString(execution_id) AS execution, left(execution, 1) AS digit, agent_name AS agent,
-       toInt32(toDate32(completed_at)) AS day, metric_type AS metric, metric_value AS value
+       user_id, toUnixTimestamp64Milli(completed_at) AS completed, toUnixTimestamp64Milli(recorded_at) AS recorded,
+       source_partition, source_offset, metric_type AS metric, metric_value AS value
 FROM {VIEW}
 """  # noqa: S608 - the name is a constant
 _IN_VIEW = "SELECT count(), uniqExact(execution) FROM seen"
 _PAGE = """
-SELECT execution, agent, day, groupArray(toString(metric)), groupArray(value)
-FROM seen WHERE digit = %(digit)s GROUP BY execution, agent, day
+SELECT source_partition, source_offset, execution, agent, user_id, completed, recorded,
+       groupArray(toString(metric)), groupArray(value)
+FROM seen WHERE digit = %(digit)s GROUP BY ALL
 """
 _SAMPLE = f"""
 SELECT agent_name, toString(execution_id), metric_type, metric_value, completed_at,
@@ -72,13 +76,14 @@ def count_rows(client: Client) -> Counts:
     return Counts(rows, rows - distinct, *client.execute(_IN_VIEW)[0])
 
 
-def read_page(client: Client, digit: str) -> dict[RowKey, list[tuple[str, float]]]:
-    """The rows of the executions whose id begins with `digit`: metrics and values by owner. After `count_rows`."""
-    rows = client.execute(_PAGE, {"digit": digit})
-    return {
-        (execution, agent, day): list(zip(metrics, values, strict=True))
-        for execution, agent, day, metrics, values in rows
-    }
+def read_page(client: Client, digit: str) -> dict[RowKey, list[FoundRow]]:
+    """The rows of the executions whose id begins with `digit`, by owner. After `count_rows`."""
+    page: dict[RowKey, list[FoundRow]] = {}
+    for partition, offset, *fields, metrics, values in client.execute(_PAGE, {"digit": digit}):
+        event = EventFields(RecordPosition(partition, offset), *fields)
+        rows = page.setdefault((event.execution, event.agent, event.completed_at // DAY), [])
+        rows += [FoundRow(metric, value, event) for metric, value in zip(metrics, values, strict=True)]
+    return page
 
 
 def read_sample(client: Client, executions: Collection[str], metrics: Collection[str]) -> list[SampleRow]:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import MessageSizeTooLargeError
 
-from deploy.local.demo.comparison import FoundDeadLetter
+from deploy.local.demo.dead_letters import parse_dead_letter
 from deploy.local.demo.expectations import RecordPosition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from deploy.local.demo.careless import Message
+    from deploy.local.demo.dead_letters import FoundDeadLetter
 
 _MOST_IN_FLIGHT = 2_000
 _POLL_MS = 500
@@ -35,20 +34,21 @@ async def send_messages(
     Returns how many messages were not sent, because they are larger than the topic allows.
     """
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all", linger_ms=5, max_batch_size=65_536)
-    in_flight: deque[tuple[Message, Any]] = deque()
+    in_flight: deque[tuple[Message, int, Any]] = deque()
     too_large = 0
 
     async def await_oldest() -> None:
-        message, acknowledged = in_flight.popleft()
-        at = await acknowledged
-        on_acknowledged(message, RecordPosition(at.partition, at.offset), at.timestamp)
+        message, timestamp, acknowledged = in_flight.popleft()
+        at = await acknowledged  # its timestamp is that of the batch
+        on_acknowledged(message, RecordPosition(at.partition, at.offset), timestamp)
 
     await producer.start()
     try:
         for message in messages:
-            fields = {"key": message.key, "headers": list(message.headers), "timestamp_ms": int(time.time() * 1_000)}
+            timestamp = int(time.time() * 1_000)
+            fields = {"key": message.key, "headers": list(message.headers), "timestamp_ms": timestamp}
             try:
-                in_flight.append((message, await producer.send(topic, message.value, **fields)))
+                in_flight.append((message, timestamp, await producer.send(topic, message.value, **fields)))
             except MessageSizeTooLargeError:
                 too_large += 1
             if len(in_flight) > _MOST_IN_FLIGHT:
@@ -60,9 +60,10 @@ async def send_messages(
     return too_large
 
 
-async def read_dead_letters(bootstrap_servers: str, topic: str) -> list[FoundDeadLetter]:
-    """Every dead letter that is on `topic` now."""
-    return [_parse_dead_letter(record) async for record in read_records(bootstrap_servers, topic)]
+async def read_dead_letters(bootstrap_servers: str, topic: str, on_letter: Callable[[FoundDeadLetter], None]) -> None:
+    """Call `on_letter` with every dead letter that is on `topic` now."""
+    async for record in read_records(bootstrap_servers, topic):
+        on_letter(parse_dead_letter(record.key, record.value or b"", tuple(record.headers)))
 
 
 async def read_records(bootstrap_servers: str, topic: str) -> AsyncGenerator[Any, None]:
@@ -102,24 +103,3 @@ async def _assign_partitions(consumer: AIOKafkaConsumer, bootstrap_servers: str,
     partitions = [TopicPartition(topic, part["partition"]) for part in described["partitions"]]
     consumer.assign(partitions)
     return partitions
-
-
-def _parse_dead_letter(record: Any) -> FoundDeadLetter:  # noqa: ANN401 - aiokafka ships no types
-    headers = {name: (value or b"").decode() for name, value in record.headers}  # the last header of a name counts
-    position = RecordPosition(int(headers["dlq.source.partition"]), int(headers["dlq.source.offset"]))
-    metric = headers.get("dlq.metric")
-    content = sha256(record.value or b"").hexdigest()
-    if headers["dlq.error.class"] == "too_large":
-        content = json.loads(record.value)["sha256"]
-    elif headers["dlq.kind"] == "metric":
-        document = json.loads(record.value)
-        metric, content = document["metric_type"], document["metric_value"]
-    return FoundDeadLetter(
-        position,
-        metric,
-        headers["dlq.error.class"],
-        headers["dlq.error.type"],
-        headers.get("dlq.error.code"),
-        headers["dlq.error.message"],
-        content,
-    )

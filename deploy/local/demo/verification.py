@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from deploy.local.demo import table, topic
-from deploy.local.demo.comparison import (
-    Differences,
-    FoundDeadLetter,
-    compare_dead_letters,
-    compare_rows,
-    compare_skipped,
-)
+from deploy.local.demo.comparison import Differences, compare_rows, compare_skipped
+from deploy.local.demo.dead_letters import DeadLetterComparison, FoundDeadLetter
 from deploy.local.demo.expectations import PAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from deploy.local.demo.expectations import Expectations, RecordPosition
     from deploy.local.stack import Stack
@@ -77,13 +71,14 @@ def verify_results(
     """
     servers = stack.broker.bootstrap_servers
     committed = asyncio.run(topic.read_committed_offsets(servers, stack.topic, group))
-    letters = asyncio.run(topic.read_dead_letters(servers, stack.dlq_topic))
     differences = Differences(repeats_allowed=tolerance.repeats)
 
     def is_required(position: RecordPosition) -> bool:
         return not tolerance.unfinished or position.offset < committed[position.partition]
 
-    unexpected = compare_dead_letters(expectations.letters, letters, differences, is_required)
+    letters = DeadLetterComparison(expectations.letters, differences)
+    asyncio.run(topic.read_dead_letters(servers, stack.dlq_topic, letters.add))
+    letters.finish(is_required)
     with stack.engine.client(stack.database) as client:
         counts = table.count_rows(client)
         example = f"{counts.repeated} rows that repeat another's record and metric"
@@ -91,29 +86,21 @@ def verify_results(
         read = replaced = 0
         for digit in PAGES:  # page by page: a million events do not fit in memory twice
             page = table.read_page(client, digit)
-            replaced += compare_rows(expectations.read_page(digit), page, unexpected, differences, is_required)
+            replaced += compare_rows(expectations.read_page(digit), page, letters.unexpected, differences, is_required)
             read += sum(map(len, page.values()))
             on_progress(read + replaced)
         sample = table.read_sample(client, sample_executions, SAMPLE_METRICS)
-    for letter in unexpected.values():
-        differences.add("wrong", 1, f"a dead letter, {letter.error_class} of {letter.metric}, was not expected")
+    for position, metric in letters.unexpected:
+        example = f"a dead letter of {metric!a} of record {position.partition}/{position.offset}, not expected"
+        differences.add("wrong", 1, example, position)
     if skipped is not None:
         compare_skipped(expectations.skipped, skipped, differences)
-    metric_letters = sum(letter.metric is not None for letter in letters)
+    classes = dict(sorted(letters.classes.items(), key=lambda item: item[1][0], reverse=True))
     uncommitted = _count_missed(committed, expectations.ends, tolerance)
-    return Verification(counts, replaced, metric_letters, _group_by_class(letters), differences, uncommitted, sample)
+    return Verification(counts, replaced, letters.metrics, classes, differences, uncommitted, sample)
 
 
 def _count_missed(committed: Mapping[int, int], ends: Mapping[int, int], tolerance: Tolerance) -> int:
     """By how many records the committed offsets differ from the ends; if unfinished, only those beyond the ends."""
     missed = (committed[partition] - ends.get(partition, 0) for partition in committed)
     return sum(max(records, 0) if tolerance.unfinished else abs(records) for records in missed)
-
-
-def _group_by_class(letters: Iterable[FoundDeadLetter]) -> dict[str, tuple[int, FoundDeadLetter]]:
-    examples: dict[str, FoundDeadLetter] = {}
-    numbers: Counter[str] = Counter()
-    for letter in letters:
-        numbers[letter.error_class] += 1
-        examples.setdefault(letter.error_class, letter)
-    return {name: (number, examples[name]) for name, number in numbers.most_common()}
