@@ -29,31 +29,6 @@ class Disagreement(NamedTuple):
     problem: str
 
 
-def find_disagreement(number: int, record: FuzzRecord, reader: Reader = read_with_worker) -> Disagreement | None:
-    """Compare the reading of `reader` with the reference; None if both agree."""
-    if record.value is None or record.unreadable:
-        return None  # neither is decoded
-    source = Record(record.value, timestamp=record.timestamp, key=record.key, headers=record.headers)
-    right = comparable(read_event(record.value, record.headers, record.timestamp, {}))
-    try:
-        found = comparable(reader(source))
-    except Exception as error:  # noqa: BLE001 - no error of any type is allowed
-        return Disagreement(number, record, f"raised {type(error).__name__}: {error}"[:_MAX_CHARACTERS])
-    return None if found == right else Disagreement(number, record, _describe_difference(found, right))
-
-
-def _describe_difference(found: Reading, right: Reading) -> str:
-    for field in fields(right):
-        one, other = getattr(found, field.name), getattr(right, field.name)
-        if one == other:
-            continue
-        if isinstance(other, dict):
-            differing = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
-            one, other = ({key: side.get(key) for key in differing} for side in (one, other))
-        return f"{field.name} is {one!a}, expected {other!a}"[:_MAX_CHARACTERS]
-    raise AssertionError("the readings are equal")
-
-
 def find_disagreements(
     seed: int,
     numbers: Sequence[int],
@@ -63,12 +38,7 @@ def find_disagreements(
 ) -> Iterator[Disagreement]:
     """Every record among `numbers` on which `reader` and the reference disagree.
 
-    Args:
-        seed: of the records.
-        numbers: of the records.
-        until: the time (`time.monotonic`) after which no more records are read.
-        on_progress: called with the number of records read so far.
-        reader: is compared with the reference.
+    No more records are read after `until` (`time.monotonic`). `on_progress` is called with how many were read.
     """
     for done, number in enumerate(numbers):
         if done % 1_000 == 0:
@@ -79,3 +49,23 @@ def find_disagreements(
         if found is not None:
             yield found
     on_progress(len(numbers))
+
+
+def find_disagreement(number: int, record: FuzzRecord, reader: Reader = read_with_worker) -> Disagreement | None:
+    """Compare the reading of `reader` with the reference; None if both agree."""
+    if record.value is None or record.unreadable:
+        return None  # neither is decoded
+    source = Record(record.value, timestamp=record.timestamp, key=record.key, headers=record.headers)
+    right = comparable(read_event(record.value, record.headers, record.timestamp, {}))
+    try:
+        found = comparable(reader(source))
+    except Exception as error:  # noqa: BLE001 - no error of any type is allowed
+        return Disagreement(number, record, f"raised {type(error).__name__}: {error}"[:_MAX_CHARACTERS])
+    differing = [field.name for field in fields(right) if getattr(found, field.name) != getattr(right, field.name)]
+    if not differing:
+        return None
+    one, other = getattr(found, differing[0]), getattr(right, differing[0])
+    if isinstance(other, dict):
+        keys = [key for key in one.keys() | other.keys() if one.get(key) != other.get(key)]
+        one, other = ({key: side.get(key) for key in keys} for side in (one, other))
+    return Disagreement(number, record, f"{differing[0]} is {one!a}, expected {other!a}"[:_MAX_CHARACTERS])

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
-_MOST_EXAMPLES = 20
-_MOST_GUILTY = 50
+from deploy.local.demo.dead_letters import OUTAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deploy.local.demo.expectations import Expectations, RecordPosition
+    from deploy.local.demo.verification import Verification
 
 
 @dataclass
@@ -15,7 +21,7 @@ class FuzzReport:
     Attributes:
         records, megabytes: sent and acknowledged.
         events, tombstones, no_events: kinds of the records, according to the reference.
-        rows: expected rows that are in the table.
+        rows: of the de-duplicated view.
         replaced: rows that a later event of the same execution has replaced.
         dead_letters: found, by class.
         skipped: metrics by JSON type, as the worker counts them.
@@ -47,13 +53,25 @@ class FuzzReport:
     examples: list[str] = field(default_factory=list)
     guilty: list[int] = field(default_factory=list)
 
-    def add_problem(self, problem: str, number: int | None = None) -> None:
-        """Add one difference, and the number of the record that it is about."""
-        self.problems += 1
-        if len(self.examples) < _MOST_EXAMPLES:
-            self.examples.append(problem if number is None else f"record {number}: {problem}")
-        if number is not None and number not in self.guilty and len(self.guilty) < _MOST_GUILTY:
-            self.guilty.append(number)
+    def check(self, holds: object, otherwise: str) -> None:
+        """Add the problem `otherwise` unless `holds`."""
+        if not holds:
+            self.problems += 1
+            self.examples.append(otherwise)
+
+    def add_results(
+        self, expectations: Expectations, found: Verification, numbers: Mapping[RecordPosition, int]
+    ) -> None:
+        """Add what was verified; `numbers` has the number of the record at each position."""
+        self.events, self.tombstones = expectations.events, expectations.tombstones
+        self.no_events = expectations.records - expectations.events - expectations.tombstones
+        self.rows, self.replaced = found.counts.rows_in_view, found.replaced
+        self.dead_letters = {name: count for name, (count, _) in found.dead_letters.items()}
+        self.problems += found.differences.total
+        self.examples += found.differences.examples
+        self.guilty += [numbers[position] for position in found.differences.positions if position in numbers]
+        self.check(found.uncommitted == 0, f"the committed offsets miss the ends by {found.uncommitted} records")
+        self.check(OUTAGE not in self.dead_letters, "there are dead letters of an outage, and there was none")
 
     @property
     def passed(self) -> bool:

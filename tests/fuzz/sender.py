@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 
+from deploy.local.demo.careless import Message
 from deploy.local.demo.expectations import RecordPosition
 from tests.support.hostile import unreadable_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from deploy.local.demo.expectations import Expectations
     from tests.fuzz.fuzz_record import FuzzRecord
-    from tests.fuzz.sent_records import SentRecords
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 _MOST_IN_FLIGHT = 1_000
@@ -29,67 +30,69 @@ _NO_TIMESTAMP = -1
 
 
 class Sender:
-    """An asynchronous context manager; when it ends all records are acknowledged and in `sent`."""
+    """Sends records; `expectations` receives each record that the topic has acknowledged.
 
-    def __init__(self, servers: str, topic: str, partitions: int, sent: SentRecords) -> None:
+    Attributes:
+        numbers: of the records that were acknowledged, by position.
+        bytes: of the values that were sent.
+    """
+
+    def __init__(self, servers: str, topic: str, partitions: int, expectations: Expectations) -> None:
+        self.expectations = expectations
+        self.numbers: dict[RecordPosition, int] = {}
+        self.bytes = 0
         self._servers = servers
         self._topic = topic
         self._partitions = partitions
-        self._sent = sent
         self._producers: dict[str | None, AIOKafkaProducer] = {}
-        self._in_flight: deque[tuple[int, Any]] = deque()
+        self._in_flight: deque[tuple[int, FuzzRecord, Any]] = deque()
         self._hostile: list[tuple[int, FuzzRecord]] = []
-        self._opened = AsyncExitStack()
-        self.bytes = 0
-
-    async def __aenter__(self) -> Sender:
-        for codec in (*CODECS, _ALONE):
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._servers,
-                acks="all",
-                linger_ms=5,
-                max_batch_size=1 if codec == _ALONE else _BATCH_BYTES,
-                max_request_size=_MAX_REQUEST_BYTES,
-                compression_type=None if codec == _ALONE else codec,
-            )
-            self._producers[codec] = await self._opened.enter_async_context(producer)
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            await self._send_hostile()
-            while self._in_flight:
-                await self._await_oldest()
-        await self._opened.aclose()
 
     async def send(self, numbered: Iterable[tuple[int, FuzzRecord]], on_progress: Callable[[int], None]) -> None:
         """Send records with their numbers; call `on_progress` with the number of acknowledged ones."""
-        for number, record in numbered:
-            self.bytes += len(record.value or b"")
-            if self._hostile and record.batch != self._hostile[0][1].batch:
-                await self._send_hostile()
-            if record.batch is not None:
-                self._hostile.append((number, record))
-                continue
-            producer = self._producers[_ALONE if _needs_own_batch(record.timestamp) else record.codec]
-            acknowledgement = await producer.send(
-                self._topic,
-                record.value,
-                record.key,
-                partition=number % self._partitions,
-                timestamp_ms=record.timestamp,
-                headers=list(record.headers),
-            )
-            self._in_flight.append((number, acknowledgement))
-            while len(self._in_flight) > _MOST_IN_FLIGHT:
+        async with AsyncExitStack() as opened:
+            for codec in (*CODECS, _ALONE):
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._servers,
+                    acks="all",
+                    linger_ms=5,
+                    max_batch_size=1 if codec == _ALONE else _BATCH_BYTES,
+                    max_request_size=_MAX_REQUEST_BYTES,
+                    compression_type=None if codec == _ALONE else codec,
+                )
+                self._producers[codec] = await opened.enter_async_context(producer)
+            for number, record in numbered:
+                await self._send(number, record)
+                if number % 500 == 0:
+                    on_progress(len(self.numbers))
+            await self._send_hostile()
+            while self._in_flight:
                 await self._await_oldest()
-            if number % 500 == 0:
-                on_progress(self._sent.records)
+
+    async def _send(self, number: int, record: FuzzRecord) -> None:
+        self.bytes += len(record.value or b"")
+        if self._hostile and record.batch != self._hostile[0][1].batch:
+            await self._send_hostile()
+        if record.batch is not None:
+            self._hostile.append((number, record))
+            return
+        producer = self._producers[_ALONE if _needs_own_batch(record.timestamp) else record.codec]
+        acknowledgement = await producer.send(
+            self._topic,
+            record.value,
+            record.key,
+            partition=number % self._partitions,
+            timestamp_ms=record.timestamp,
+            headers=list(record.headers),
+        )
+        self._in_flight.append((number, record, acknowledgement))
+        while len(self._in_flight) > _MOST_IN_FLIGHT:
+            await self._await_oldest()
 
     async def _await_oldest(self) -> None:
-        number, acknowledgement = self._in_flight.popleft()
+        number, record, acknowledgement = self._in_flight.popleft()
         at = await acknowledgement
-        self._sent.add(RecordPosition(at.partition, at.offset), number)
+        self._add(RecordPosition(at.partition, at.offset), number, record)
 
     async def _send_hostile(self) -> None:
         batch, self._hostile = self._hostile, []
@@ -100,8 +103,18 @@ class Sender:
         built = unreadable_batch(producer, [(record.value, record.timestamp) for _, record in batch], bad)
         partition = batch[0][0] % self._partitions
         at = await (await producer.send_batch(built, self._topic, partition=partition))
-        for position, (number, _) in enumerate(batch):
-            self._sent.add(RecordPosition(partition, at.offset + position), number)
+        for place, (number, record) in enumerate(batch):
+            self._add(RecordPosition(partition, at.offset + place), number, record)
+
+    def _add(self, position: RecordPosition, number: int, record: FuzzRecord) -> None:
+        if position in self.numbers:
+            raise ValueError(f"the broker has acknowledged two records at {position}")
+        self.numbers[position] = number
+        if record.unreadable:
+            self.expectations.add_unparsable(position)
+        else:
+            message = Message(record.key, record.value, record.headers)
+            self.expectations.add_record(message, position, record.timestamp)
 
 
 def _needs_own_batch(timestamp: int) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from deploy.local.demo.reference import Reading
+from deploy.local.demo.reference import Reading, canonical_number
 from worker.core.model import FailedEvent, FailedMetric
 from worker.dead_letters.value import format_number
 from worker.events.decode import decode
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from worker.core.model import Record
 
 _DAY = 86_400_000
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
 def read_with_worker(record: Record) -> Reading:
@@ -59,16 +56,5 @@ def _month(milliseconds: int) -> int:
 
 def comparable(reading: Reading) -> Reading:
     """A reading with numbers in a canonical form."""
-    return replace(
-        reading,
-        refused={name: (error_class, _canonical(literal)) for name, (error_class, literal) in reading.refused.items()},
-    )
-
-
-def _canonical(literal: str) -> str:
-    """A literal in canonical form: a 64-bit integer exactly, else a float; what no float can hold verbatim."""
-    if literal in ("true", "false"):
-        return literal
-    if _INTEGER.fullmatch(literal) and -(2**63) <= (number := int(literal)) < 2**64:
-        return str(number)
-    return repr(float(literal)) if math.isfinite(float(literal)) else literal
+    refused = {name: (error_class, canonical_number(text)) for name, (error_class, text) in reading.refused.items()}
+    return replace(reading, refused=refused)

@@ -158,9 +158,9 @@ class Expectations:
             pickle.dump((tuple(position), event[1:], reading.rows), self._pages[execution[0]])
 
     @property
-    def failed_metrics(self) -> int:
-        """How many metrics must become dead letters."""
-        return sum(metric is not None for _, metric in self.letters)
+    def whole_records(self) -> int:
+        """How many records are no events: tombstones, and those that must become dead letters as a whole."""
+        return self.records - self.events
 
     def read_page(self, digit: str) -> Iterator[ExpectedRows]:
         """The events of the executions whose id begins with `digit`."""

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -33,16 +33,12 @@ class WorkerProgress:
     Attributes:
         seconds: from its readiness to the last progress.
         stalled: whether something was missing when progress ended.
+        metrics, records: number of settled metrics, and of settled records that are no events.
         skipped: number of skipped metrics by JSON type, as the worker counts them.
     """
 
-    seconds: float
-    stalled: bool
-    skipped: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Settled:
+    seconds: float = 0.0
+    stalled: bool = False
     metrics: int = 0
     records: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
@@ -73,7 +69,10 @@ def _is_ready(worker: WorkerProcess) -> bool:
 
 
 def wait_until_settled(
-    worker: WorkerProcess, expectations: Expectations, on_progress: Callable[[int], None]
+    worker: WorkerProcess,
+    expectations: Expectations,
+    on_progress: Callable[[int], None],
+    stalled_seconds: float = STALLED_SECONDS,
 ) -> WorkerProgress:
     """Wait until a worker that has just become ready has settled everything, or makes no progress any more.
 
@@ -81,22 +80,22 @@ def wait_until_settled(
         worker: its telemetry says when all is settled; the rows and dead letters themselves are verified later.
         expectations: what must be settled.
         on_progress: called with the number of settled metrics.
+        stalled_seconds: after so long without progress, what is missing counts as lost.
     """
-    whole_records = len(expectations.letters) - expectations.failed_metrics + expectations.tombstones
     started = moved = time.monotonic()
-    settled = _Settled()
-    while settled.metrics < expectations.metrics or settled.records < whole_records:
+    settled = WorkerProgress()
+    while settled.metrics < expectations.metrics or settled.records < expectations.whole_records:
         now = _read_settled(worker)
-        if now is None or time.monotonic() - moved > STALLED_SECONDS:
-            return WorkerProgress(moved - started, stalled=True, skipped=settled.skipped)
+        if now is None or time.monotonic() - moved > stalled_seconds:
+            return replace(settled, seconds=moved - started, stalled=True)
         if now != settled:
             settled, moved = now, time.monotonic()
             on_progress(settled.metrics)
         time.sleep(_POLL_SECONDS)
-    return WorkerProgress(moved - started, stalled=False, skipped=settled.skipped)
+    return replace(settled, seconds=moved - started)
 
 
-def _read_settled(worker: WorkerProcess) -> _Settled | None:
+def _read_settled(worker: WorkerProcess) -> WorkerProgress | None:
     """The worker's own counts; None when it does not answer any more."""
     try:
         telemetry = worker.telemetry()
@@ -109,10 +108,10 @@ def _read_settled(worker: WorkerProcess) -> _Settled | None:
     }
     rows = telemetry["metrics_worker_rows_written_total"][()]
     metric_letters = sum(count for labels, count in letters.items() if "metric" in labels)
-    return _Settled(
-        int(rows + metric_letters) + sum(skipped.values()),
-        int(sum(letters.values()) - metric_letters + telemetry["metrics_worker_tombstones_total"][()]),
-        skipped,
+    return WorkerProgress(
+        metrics=int(rows + metric_letters) + sum(skipped.values()),
+        records=int(sum(letters.values()) - metric_letters + telemetry["metrics_worker_tombstones_total"][()]),
+        skipped=skipped,
     )
 
 
