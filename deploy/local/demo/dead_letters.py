@@ -180,28 +180,29 @@ def _describe(key: LetterKey) -> str:
 
 def _find_faults(letter: FoundDeadLetter, expected: ExpectedDeadLetter) -> list[str]:
     """Descriptions of what is wrong with an expected dead letter."""
-    source = expected.source
+    timestamp = expected.source.timestamp
+    rules = {
+        f"its source has the timestamp {letter.timestamp}, not {timestamp}": letter.timestamp == timestamp,
+        f"its type is {letter.error_type}, not {expected.error_type}": expected.error_type in ("", letter.error_type),
+    }
+    rules |= _check_pointer(letter, letter.pointer, expected) if letter.pointer else _check_payload(letter, expected)
+    return [*letter.faults, *(fault for fault, holds in rules.items() if not holds)]
+
+
+def _check_payload(letter: FoundDeadLetter, expected: ExpectedDeadLetter) -> dict[str, bool]:
     # A row that ClickHouse would refuse may be in flight when an outage begins.
     classes = (expected.error_class, OUTAGE) if expected.error_class == "row_refused" else (expected.error_class,)
     same_content = letter.content == expected.content or (
         letter.metric is not None and canonical_number(letter.content) == canonical_number(expected.content)
     )
-    rules = {
+    return {
         f"its class is {letter.error_class}, not {expected.error_class}": letter.error_class in classes,
         f"{letter.size} bytes should be a pointer": letter.size <= MAX_RECORD_BYTES,
-        "its key differs": letter.key == source.key,
-        "its headers differ": letter.headers == source.headers,
+        "its key differs": letter.key == expected.source.key,
+        "its headers differ": letter.headers == expected.source.headers,
         f"it is of {letter.event}, not {expected.event}": letter.event == expected.event,
         f"its bytes differ, or its value is {letter.content[:60]}, not {expected.content[:60]}": same_content,
     }
-    if letter.pointer:
-        rules = _check_pointer(letter, letter.pointer, expected)
-    rules |= {
-        f"its source has the timestamp {letter.timestamp}, not {source.timestamp}": letter.timestamp
-        == source.timestamp,
-        f"its type is {letter.error_type}, not {expected.error_type}": expected.error_type in ("", letter.error_type),
-    }
-    return [*letter.faults, *(fault for fault, holds in rules.items() if not holds)]
 
 
 def _check_pointer(letter: FoundDeadLetter, pointer: Pointer, expected: ExpectedDeadLetter) -> dict[str, bool]:

@@ -1,8 +1,9 @@
-"""The test oracle of demo and chaos: one mutation of the results for each rule, and each must be detected."""
+"""The test oracle for rows of demo, chaos and fuzz: one mutation for each rule, and each must be detected."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from hashlib import sha256
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -12,65 +13,68 @@ from rich.console import Console
 
 from deploy.local.demo import report
 from deploy.local.demo.careless import Message
-from deploy.local.demo.comparison import (
-    Differences,
-    FoundDeadLetter,
-    LetterKey,
-    RowKey,
-    compare_dead_letters,
-    compare_rows,
-    compare_skipped,
-)
+from deploy.local.demo.comparison import Differences, FoundRow, RowKey, compare_rows, compare_skipped
+from deploy.local.demo.dead_letters import FoundDeadLetter
 from deploy.local.demo.expectations import (
+    DAY,
     PAGES,
+    EventFields,
     Expectations,
     ExpectedDeadLetter,
     ExpectedRows,
     RecordPosition,
+    SourceRecord,
 )
 from deploy.local.demo.result import DemoResult, InputSummary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-OWNER = ("0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "compiler", 20_454)
-OTHER = ("1b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "parser", 20_454)
-POSITION = RecordPosition(0, 7)
-OTHER_KEY = (RecordPosition(1, 0), "cost_usd")
-COST, EXIT_CODE = ("cost_usd", 0.5), ("exit_code", 0.0)
-SENT = [
-    ExpectedRows(OWNER, RecordPosition(0, 0), 1_000, dict([COST, EXIT_CODE])),
-    ExpectedRows(OTHER, RecordPosition(1, 0), 1_000, dict([COST])),
-]
-DIGEST = sha256(b"garbage").hexdigest()
-EXPECTED: dict[LetterKey, ExpectedDeadLetter] = {
-    (POSITION, None): ExpectedDeadLetter("invalid_event", DIGEST),
-    (POSITION, "cost_usd"): ExpectedDeadLetter("invalid_metric", "NaN"),
-    (POSITION, "execution_time_ms"): ExpectedDeadLetter("row_refused", "-1e3"),
-}
+ID = "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081"
+EVENT = EventFields(RecordPosition(0, 0), ID, "compiler", "user-1", 20_454 * DAY, 1_000)
+COST, EXIT_CODE = FoundRow("cost_usd", 0.5, EVENT), FoundRow("exit_code", 0.0, EVENT)
+SENT = [ExpectedRows(EVENT, {"cost_usd": 0.5, "exit_code": 0.0})]
+COST_KEY = (EVENT.position, "cost_usd")
 
 
-def letter(metric: str | None, error_class: str, content: str, position: RecordPosition = POSITION) -> FoundDeadLetter:
-    return FoundDeadLetter(position, metric, error_class, "SomeRule", None, "in words", content)
+def changed(**changes: Any) -> FoundRow:
+    return COST._replace(event=EVENT._replace(**changes))
 
 
-LETTERS = [
-    letter(None, "invalid_event", DIGEST),
-    letter("cost_usd", "invalid_metric", "NaN"),
-    letter("execution_time_ms", "row_refused", "-1000.0"),
-]
+def version(offset: int, recorded_at: int) -> FoundRow:
+    """The cost of another record of the same execution; the offset is its value."""
+    event = EVENT._replace(position=RecordPosition(0, offset), recorded_at=recorded_at)
+    return FoundRow("cost_usd", float(offset), event)
+
+
+def sent(*rows: FoundRow) -> list[ExpectedRows]:
+    return [ExpectedRows(row.event, {row.metric: row.value}) for row in rows]
+
+
+def letter(error_class: str) -> FoundDeadLetter:
+    return FoundDeadLetter(*COST_KEY, error_class, "SomeRule", None, "in words", "0.5", 0, 0, None, ())
+
+
+def compare(
+    rows: Iterable[FoundRow],
+    expected: list[ExpectedRows] = SENT,
+    letters: dict[Any, FoundDeadLetter] | None = None,
+    *,
+    repeats: bool = False,
+    committed: int = 9,
+) -> Differences:
+    differences = Differences(repeats_allowed=repeats)
+    found: dict[RowKey, list[FoundRow]] = defaultdict(list)
+    for row in rows:
+        found[ExpectedRows(row.event, {}).owner].append(row)
+    letters = {} if letters is None else letters
+    compare_rows(expected, found, letters, differences, lambda position: position.offset < committed)
+    return differences
 
 
 def counts_of(differences: Differences) -> tuple[int, int, int]:
     return differences.lost, differences.duplicates, differences.wrong
-
-
-def compare(
-    sent: list[ExpectedRows], found: dict[RowKey, list[tuple[str, float]]], unexpected: Any = None
-) -> tuple[int, int, int]:
-    differences = Differences()
-    compare_rows(sent, found, {} if unexpected is None else unexpected, differences)
-    return counts_of(differences)
 
 
 @pytest.mark.parametrize(
@@ -80,128 +84,73 @@ def compare(
         ([COST], (1, 0, 0)),
         ([COST, COST, EXIT_CODE], (0, 1, 0)),
         ([COST, COST], (1, 1, 0)),
-        ([("cost_usd", 0.6), EXIT_CODE], (0, 0, 1)),
-        ([COST, EXIT_CODE, ("model", 1.0)], (0, 0, 1)),
+        ([COST._replace(value=0.6), EXIT_CODE], (0, 0, 1)),
+        ([changed(user=None), EXIT_CODE], (0, 0, 1)),
+        ([changed(completed_at=EVENT.completed_at + 1), EXIT_CODE], (0, 0, 1)),
+        ([changed(recorded_at=1_001), EXIT_CODE], (0, 0, 1)),
+        ([changed(position=RecordPosition(0, 1)), EXIT_CODE], (0, 0, 1)),
+        ([COST, EXIT_CODE, COST._replace(metric="model")], (0, 0, 1)),
+        ([COST, EXIT_CODE, changed(agent="parser")], (0, 0, 1)),
     ],
-    ids=["complete", "one missing", "one twice", "one in place of another", "other value", "never sent"],
-)
+    ids=[
+        "complete", "one missing", "one twice", "one in place of another", "value", "user", "completed_at",
+        "recorded_at", "source", "another metric", "another owner",
+    ],
+)  # fmt: skip
 def test_rows_that_are_lost_duplicated_or_wrong_are_counted(
-    rows: list[tuple[str, float]], expected: tuple[int, int, int]
+    rows: list[FoundRow], expected: tuple[int, int, int]
 ) -> None:
-    assert compare(SENT, {OWNER: rows, OTHER: [COST]}) == expected
+    differences = compare(rows)
 
-
-def test_rows_of_an_execution_that_was_never_sent_are_wrong() -> None:
-    assert compare([], {OWNER: [COST, EXIT_CODE]}) == (0, 0, 2)
+    assert counts_of(differences) == expected
+    assert bool(differences.positions) == bool(differences.examples) == any(expected)
 
 
 def test_the_row_of_the_later_event_replaces_the_earlier_one() -> None:
-    sent = [
-        ExpectedRows(OWNER, RecordPosition(0, 1), 2_000, {"cost_usd": 2.0}),
-        ExpectedRows(OWNER, RecordPosition(0, 0), 1_000, {"cost_usd": 1.0}),
-    ]
+    both = sent(version(2, 2_000), version(1, 1_000))
 
-    assert compare_rows(sent, {OWNER: [("cost_usd", 2.0)]}, {}, Differences()) == 1
-    assert compare(sent, {OWNER: [("cost_usd", 2.0)]}) == (0, 0, 0)
-    assert compare(sent, {OWNER: [("cost_usd", 1.0)]}) == (0, 0, 1)
+    assert compare_rows(both, {both[0].owner: [version(2, 2_000)]}, {}, Differences(), lambda _: True) == 1
+    assert counts_of(compare([version(2, 2_000)], both)) == (0, 0, 0)
+    assert counts_of(compare([version(1, 1_000)], both)) == (0, 0, 1)
 
 
 def test_either_of_two_events_of_one_millisecond_may_remain() -> None:
-    sent = [ExpectedRows(OWNER, RecordPosition(0, n), 1_000, {"cost_usd": float(n)}) for n in (1, 2)]
+    both = sent(version(1, 1_000), version(2, 1_000))
 
-    assert [compare(sent, {OWNER: [("cost_usd", value)]})[2] for value in (1.0, 2.0, 3.0)] == [0, 0, 1]
+    assert [compare([version(offset, 1_000)], both).wrong for offset in (1, 2, 3)] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(("error_class", "wrong"), [("store_unavailable", 0), ("row_refused", 1)])
 def test_only_an_outage_may_turn_a_valid_row_into_a_dead_letter(error_class: str, wrong: int) -> None:
-    unexpected = {OTHER_KEY: letter("cost_usd", error_class, "0.5")}
+    unexpected = {COST_KEY: letter(error_class)}
 
-    assert compare(SENT, {OWNER: [COST, EXIT_CODE]}, unexpected) == (0, 0, wrong)
+    assert counts_of(compare([EXIT_CODE], SENT, unexpected)) == (0, 0, wrong)
     assert unexpected == {}
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_row_beside_its_dead_letter_is_a_duplicate_unless_repeats_are_allowed(allowed: bool) -> None:
-    differences = Differences(repeats_allowed=allowed)
-    outage = letter("cost_usd", "store_unavailable", "0.5")
+    letters = {COST_KEY: letter("store_unavailable")}
 
-    compare_rows(SENT[1:], {OTHER: [COST]}, {OTHER_KEY: outage}, differences)
+    differences = compare([COST, EXIT_CODE], SENT, dict(letters), repeats=allowed)
     assert (differences.duplicates, differences.repeats["both"]) == (not allowed, allowed)
 
-    compare_rows(SENT[1:], {OTHER: [("cost_usd", 0.6)]}, {OTHER_KEY: outage}, differences)
-    assert differences.wrong == 1
-
-
-@pytest.mark.parametrize(("committed", "lost"), [(0, 0), (1, 2)])
-def test_what_an_unfinished_worker_has_not_committed_need_not_be_there(committed: int, lost: int) -> None:
-    differences = Differences()
-
-    def is_required(position: RecordPosition) -> bool:
-        return position.offset < committed
-
-    compare_rows(SENT[1:], {}, {}, differences, is_required)
-    compare_dead_letters({OTHER_KEY: EXPECTED[POSITION, "cost_usd"]}, [], differences, is_required)
-    assert counts_of(differences) == (lost, 0, 0)
-
-
-def test_an_uncommitted_row_must_still_be_right() -> None:
-    differences = Differences()
-    rows = {OTHER: [("cost_usd", 9.0), ("model", 1.0)]}
-
-    compare_rows(SENT[1:], rows, {}, differences, lambda _: False)
-
-    assert counts_of(differences) == (0, 0, 2)
-
-
-def test_an_uncommitted_later_event_may_already_have_replaced_the_row() -> None:
-    sent = [ExpectedRows(OWNER, RecordPosition(0, n), n, {"cost_usd": float(n)}) for n in (0, 1)]
-
-    for value, wrong in ((0.0, 0), (1.0, 0), (3.0, 1)):
-        differences = Differences()
-        compare_rows(sent, {OWNER: [("cost_usd", value)]}, {}, differences, lambda position: position.offset == 0)
-        assert counts_of(differences) == (0, 0, wrong)
+    assert compare([changed(user=None), EXIT_CODE], SENT, dict(letters), repeats=allowed).wrong == 1
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        (LETTERS, (0, 0, 0)),
-        ([letter(None, "too_large", DIGEST), *LETTERS[1:]], (0, 0, 0)),
-        ([*LETTERS[:2], letter("execution_time_ms", "store_unavailable", "-1000.0")], (0, 0, 0)),
-        (LETTERS[1:], (1, 0, 0)),
-        ([*LETTERS, LETTERS[1]], (0, 1, 0)),
-        ([letter(None, "invalid_event", "0"), *LETTERS[1:]], (0, 0, 1)),
-        ([LETTERS[0], letter("cost_usd", "store_unavailable", "NaN"), LETTERS[2]], (0, 0, 1)),
-        ([LETTERS[0], letter("cost_usd", "invalid_metric", "Infinity"), LETTERS[2]], (0, 0, 1)),
-        ([*LETTERS[:2], letter("execution_time_ms", "row_refused", "-1001.0")], (0, 0, 1)),
-    ],
-    ids=[
-        "complete", "a pointer", "refused row in an outage", "missing", "twice", "other bytes", "other class",
-        "other literal", "other number",
-    ],
-)  # fmt: skip
-def test_dead_letters_that_are_lost_duplicated_or_wrong_are_counted(
-    found: list[FoundDeadLetter], expected: tuple[int, int, int]
+    ("rows", "expected"), [([], (0, 0, 0)), ([COST._replace(value=9.0), COST._replace(metric="model")], (0, 0, 2))]
+)
+def test_an_uncommitted_row_may_be_missing_and_must_not_be_wrong(
+    rows: list[FoundRow], expected: tuple[int, int, int]
 ) -> None:
-    differences = Differences()
-
-    assert compare_dead_letters(EXPECTED, found, differences) == {}
-    assert counts_of(differences) == expected
+    assert counts_of(compare(rows, committed=0)) == expected
 
 
-def test_repeated_dead_letters_may_be_allowed() -> None:
-    differences = Differences(repeats_allowed=True)
+def test_an_uncommitted_later_event_may_already_have_replaced_the_row() -> None:
+    both = sent(version(0, 0), version(1, 1))
 
-    compare_dead_letters(EXPECTED, [*LETTERS, LETTERS[1], LETTERS[1]], differences)
-
-    assert not differences
-    assert differences.repeats == {"letters": 2}
-
-
-def test_unexpected_dead_letters_are_returned() -> None:
-    extra = letter("exit_code", "row_refused", "0")
-
-    assert compare_dead_letters(EXPECTED, [*LETTERS, extra], Differences()) == {(POSITION, "exit_code"): extra}
+    assert [compare([version(at, at)], both, committed=1).wrong for at in (0, 1, 3)] == [0, 0, 1]
 
 
 def test_skipped_metrics_are_compared_by_type() -> None:
@@ -213,26 +162,29 @@ def test_skipped_metrics_are_compared_by_type() -> None:
 
 
 def test_expectations_follow_from_the_records_that_were_acknowledged(tmp_path: Path) -> None:
-    document = {"execution_id": OWNER[0], "agent_name": OWNER[1], "completed_at": "2026-01-01T01:00:00+02:00"}
+    document = {"execution_id": ID, "agent_name": "compiler", "completed_at": "2026-01-01T01:00:00+02:00"}
     metrics = {"cost_usd": 1, "ok": True, "model": "large", "execution_time_ms": -2, "score": float("nan")}
+    event = json.dumps(document | {"metrics": metrics}).encode()
 
     with Expectations(tmp_path) as expectations:
-        event = json.dumps(document | {"metrics": metrics}).encode()
-        expectations.add_record(Message(None, event), RecordPosition(0, 0), 5)
+        expectations.add_record(Message(b"k", event), RecordPosition(0, 0), 5)
         expectations.add_record(Message(None, None), RecordPosition(0, 1), 6)
         expectations.add_record(Message(None, b"garbage"), RecordPosition(1, 3), 7)
 
     assert (expectations.records, expectations.events, expectations.tombstones) == (3, 1, 1)
     assert (expectations.metrics, expectations.rows, expectations.skipped) == (5, 2, {"string": 1})
-    assert expectations.ends == {0: 2, 1: 4}
+    assert (expectations.ends, expectations.whole_records) == ({0: 2, 1: 4}, 2)
+    fields = EventFields(RecordPosition(0, 0), ID, "compiler", None, 1_767_222_000_000, 5)
+    source = SourceRecord(5, len(event), b"k", ())
     assert expectations.letters == {
-        (RecordPosition(0, 0), "execution_time_ms"): ExpectedDeadLetter("row_refused", "-2"),
-        (RecordPosition(0, 0), "score"): ExpectedDeadLetter("invalid_metric", "NaN"),
-        (RecordPosition(1, 3), None): ExpectedDeadLetter("invalid_event", DIGEST),
+        (RecordPosition(0, 0), "execution_time_ms"): ExpectedDeadLetter("row_refused", "-2", source, fields),
+        (RecordPosition(0, 0), "score"): ExpectedDeadLetter("invalid_metric", "NaN", source, fields),
+        (RecordPosition(1, 3), None): ExpectedDeadLetter(
+            "invalid_event", sha256(b"garbage").hexdigest(), SourceRecord(7, 7, None, ())
+        ),
     }
-    owner = (OWNER[0], OWNER[1], 20_453)
     assert [row for digit in PAGES for row in expectations.read_page(digit)] == [
-        ExpectedRows(owner, RecordPosition(0, 0), 5, {"cost_usd": 1.0, "ok": 1.0})
+        ExpectedRows(fields, {"cost_usd": 1.0, "ok": 1.0})
     ]
 
 
@@ -241,7 +193,7 @@ def build_result(**changes: object) -> DemoResult:
     fields: dict[str, Any] = {
         "sources": InputSummary(measured=1), "records": 2, "events": 1, "unreadable": 1, "tombstones": 0,
         "metrics": 3, "rows": 1, "executions": 1, "replaced": 0, "letters": 1,
-        "dead_letters": {"row_refused": (1, LETTERS[2]), "invalid_event": (1, LETTERS[0])},
+        "dead_letters": {"row_refused": (1, letter("row_refused"))},
         "skipped": {"string": 1}, "differences": Differences(), "uncommitted": 0, "exit_code": 0, "seconds": 0.5,
     }  # fmt: skip
     return DemoResult(**(fields | changes))
