@@ -103,20 +103,6 @@ def test_each_line_of_a_file_becomes_what_the_contract_says(tmp_path: Path) -> N
     assert {name: result[name] for name in expected} == expected
 
 
-def test_the_demo_prints_a_report_without_json(tmp_path: Path) -> None:
-    file = tmp_path / "events.jsonl"
-    file.write_bytes(build_line(FIRST, '{"tokens": 12345, "score": NaN}'))
-
-    finished = run_demo(tmp_path, "--events", str(file), NO_COLOR="1", COLUMNS="80")
-
-    assert finished.returncode == 0, finished.stderr
-    assert "✔ everything accounted for: 0 lost, 0 duplicates" in finished.stdout
-    assert "score = NaN" in finished.stdout
-    assert "12,345" in finished.stdout
-    assert "\x1b" not in finished.stdout
-    assert max(map(len, finished.stdout.splitlines())) <= 80
-
-
 def test_count_and_events_exclude_each_other(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.touch()

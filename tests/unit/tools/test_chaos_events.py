@@ -1,13 +1,12 @@
 """The events of the chaos runs: the seed determines them, and each kind has the share that was asked for."""
 
-import json
 from itertools import islice
 from random import Random
 
 import pytest
 
 from deploy.local.demo.careless import Message
-from deploy.local.demo.reference import Reading, read_event
+from deploy.local.demo.reference import read_event
 from tests.chaos.events import METRICS, REFUSED_METRIC, VALID_ONLY, EventMix, generate_messages
 
 COUNT = 4_000
@@ -15,10 +14,6 @@ COUNT = 4_000
 
 def first_messages(seed: int, mix: EventMix) -> list[Message]:
     return list(islice(generate_messages(Random(seed), mix), COUNT))
-
-
-def read_all(mix: EventMix) -> list[Reading]:
-    return [read_event(message.value or b"", message.headers, 0) for message in first_messages(1, mix)]
 
 
 def test_a_seed_gives_the_same_events_again_and_another_seed_gives_others() -> None:
@@ -29,23 +24,18 @@ def test_a_seed_gives_the_same_events_again_and_another_seed_gives_others() -> N
     assert not {message.key for message in first_messages(1, mix)} & others - {None}
 
 
-def test_every_metric_of_a_valid_event_is_a_row_and_the_events_are_of_two_months() -> None:
-    readings = read_all(VALID_ONLY)
-
-    assert {len(reading.rows) for reading in readings} == {len(METRICS)}
-    assert len({reading.owner for reading in readings}) == COUNT
-    assert len({json.loads(message.value or b"")["completed_at"][:7] for message in first_messages(1, VALID_ONLY)}) == 2
-
-
 @pytest.mark.parametrize(
     ("mix", "share"),
     [
+        (VALID_ONLY, 0.0),
         (EventMix(careless=0.0, refused=0.001 * len(METRICS)), 0.001),
         (EventMix(careless=0.0, refused=1.0, metrics=(REFUSED_METRIC,)), 1.0),
     ],
 )
-def test_the_table_refuses_the_given_share_of_rows(mix: EventMix, share: float) -> None:
-    refused = [name for reading in read_all(mix) for name in reading.refused]
+def test_the_table_refuses_the_given_share_of_rows_and_no_other(mix: EventMix, share: float) -> None:
+    readings = [read_event(message.value or b"", message.headers, 0) for message in first_messages(1, mix)]
 
-    assert set(refused) == {REFUSED_METRIC}
+    refused = [name for reading in readings for name in reading.refused]
+    assert set(refused) <= {REFUSED_METRIC}
+    assert {reading.metrics for reading in readings} == {len(mix.metrics)}
     assert len(refused) / (COUNT * len(mix.metrics)) == pytest.approx(share, rel=0.5)
