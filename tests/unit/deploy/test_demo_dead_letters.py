@@ -13,7 +13,8 @@ from deploy.local.demo.expectations import Expectations, RecordPosition
 from tests.support.events import Record, encoded, event
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
-from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo, dead_letter, pointer
+from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.decode import decode
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def of_event(record: Any, error_type: str = "InvalidJSON") -> FailedEvent:
     return FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, error_type, "in words"))
 
 
-def write(failed: Any, kind: Callable[..., EncodedDeadLetter] = dead_letter) -> EncodedDeadLetter:
+def write(failed: Any, kind: Callable[..., EncodedDeadLetter] = encode_dead_letter) -> EncodedDeadLetter:
     return kind(failed, WorkerInfo("1.0", "execution_metrics"), 0)
 
 
@@ -49,12 +50,12 @@ def parse(letter: EncodedDeadLetter) -> FoundDeadLetter:
 
 LETTERS = {
     "metric": parse(write(of_metric("bad", Unrepresentable("NaN"), ErrorClass.INVALID_METRIC))),
-    "metric pointer": parse(write(of_metric(LONG, 1, ErrorClass.INVALID_METRIC), pointer))._replace(
+    "metric pointer": parse(write(of_metric(LONG, 1, ErrorClass.INVALID_METRIC), encode_pointer))._replace(
         pointer=Pointer(AT[0], 2**20)
     ),
     "refused": parse(write(of_metric("execution_time_ms", -1.0, ErrorClass.ROW_REFUSED)))._replace(content="-1"),
     "event": parse(write(of_event(RECORDS[1]))),
-    "pointer": parse(write(of_event(RECORDS[2]), pointer)),
+    "pointer": parse(write(of_event(RECORDS[2]), encode_pointer)),
     "unparsable": parse(write(of_event(UNPARSABLE, "UnreadableRecord"))),
 }
 
