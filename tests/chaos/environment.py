@@ -25,11 +25,12 @@ from tests.chaos.workers import Workers
 from tests.support.proxy import FaultProxy, run_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from clickhouse_driver import Client
 
+    from deploy.local.engine_process import EngineProcess
     from tests.chaos.scenario import Scenario
 
 GROUP = "metrics-worker-chaos"
@@ -70,7 +71,7 @@ class Environment:
     """What a scenario breaks and checks.
 
     Attributes:
-        cluster: the shards of the table; None where the table has one shard, `stack.engine`.
+        engines: the shards of the table, of which the first is `stack.engine`.
         random: the source of all random decisions of the scenario.
         events: how many records the run has.
         outage_seconds: length of a long outage.
@@ -78,17 +79,17 @@ class Environment:
         figures: numbers that the scenario reports.
     """
 
+    random: Random
+    events: int
+    outage_seconds: float
+    directory: Path
     stack: Stack
-    cluster: Cluster | None
+    engines: Sequence[EngineProcess]
     engine_proxy: FaultProxy
     broker_proxy: FaultProxy
     expectations: Expectations
     load: Load
     workers: Workers
-    random: Random
-    events: int
-    directory: Path
-    outage_seconds: float
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -140,20 +141,20 @@ class Environment:
         with self.client() as client:
             client.execute(statement)
 
-    def wait_until_committed(self, stalled_seconds: float = STALLED_SECONDS) -> None:
+    def wait_until_committed(self) -> None:
         """Wait until everything that was sent is committed.
 
         Raises:
-            StalledError: for `stalled_seconds` no offset was committed and no insert answered, or no worker runs.
+            StalledError: for `STALLED_SECONDS` no offset was committed, or no worker runs.
         """
-        before, moved = (self.count_uncommitted(), self.workers.count_answered_inserts()), time.monotonic()
-        while before[0]:
+        left, moved = self.count_uncommitted(), time.monotonic()
+        while left:
             time.sleep(2 * POLL_SECONDS)
-            now = self.count_uncommitted(), self.workers.count_answered_inserts()
-            if now != before:
-                before, moved = now, time.monotonic()
-            if time.monotonic() - moved > stalled_seconds or not self.workers.running:
-                raise StalledError(f"{before[0]:,} records are not committed; {len(self.workers.running)} workers run")
+            before, left = left, self.count_uncommitted()
+            if left != before:
+                moved = time.monotonic()
+            if time.monotonic() - moved > STALLED_SECONDS or not self.workers.running:
+                raise StalledError(f"{left:,} records are not committed; {len(self.workers.running)} workers run")
 
     def verify(self, tolerance: Tolerance) -> Verification:
         """Compare rows, dead letters and commits with the expected ones, while no record is being sent."""
@@ -201,38 +202,20 @@ def open_environment(
             opened.enter_context(scenario.before_engine(directory))
         opened.enter_context(stack)
         engine_proxy = opened.enter_context(run_in_thread(FaultProxy(stack.engine.port)))
-        _prepare_table(stack, cluster)
-        environment = {
-            **stack.environment(),
-            **SHORT_TIMES,
-            **scenario.environment,
-            "KAFKA_GROUP_ID": GROUP,
-            "CLICKHOUSE_PORT": str(engine_proxy.port),
-        }
-        workers = Workers(directory, environment)
+        engines = cluster.engines if cluster else [stack.engine]
+        for engine in engines:
+            _prepare_table(engine.client(stack.database), cluster.local_table if cluster else table.TABLE)
+        addresses = {"KAFKA_GROUP_ID": GROUP, "CLICKHOUSE_PORT": str(engine_proxy.port)}
+        workers = Workers(directory, {**stack.environment(), **SHORT_TIMES, **scenario.environment, **addresses})
         opened.callback(workers.kill_all)
         expectations = opened.enter_context(Expectations(directory))
         load = Load(stack, expectations, generate_messages(Random(f"events {seed}"), scenario.mix), events)
-        random = Random(f"{scenario.name} {seed}")
-        yield Environment(
-            stack,
-            cluster,
-            engine_proxy,
-            broker_proxy,
-            expectations,
-            load,
-            workers,
-            random,
-            events,
-            directory,
-            outage_seconds,
-        )
+        random, servers = Random(f"{scenario.name} {seed}"), (stack, engines, engine_proxy, broker_proxy)
+        yield Environment(random, events, outage_seconds, directory, *servers, expectations, load, workers)
 
 
-def _prepare_table(stack: Stack, cluster: Cluster | None) -> None:
+def _prepare_table(client: Client, stored: str) -> None:
     """Add the constraint, and switch merges off: they would remove duplicates that the report counts."""
-    stored = cluster.local_table if cluster else table.TABLE
-    for engine in cluster.engines if cluster else (stack.engine,):
-        with engine.client(stack.database) as client:
-            table.add_constraint(client, stored)
-            client.execute(f"ALTER TABLE {stored} MODIFY SETTING {_NO_MERGES}, {_MANY_PARTS}")
+    with client:
+        table.add_constraint(client, stored)
+        client.execute(f"ALTER TABLE {stored} MODIFY SETTING {_NO_MERGES}, {_MANY_PARTS}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tests.chaos.events import EventMix
 
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 
 class FaultNotPossibleError(RuntimeError):
     """This machine does not allow the fault; the text says why. The run counts as not run, never as passed."""
+
+
+class Fault(NamedTuple):
+    """Something that can be broken for a while, and repaired."""
+
+    cause: Callable[[Environment], object]
+    repair: Callable[[Environment], object]
+
+    @classmethod
+    def of_proxy(cls, proxy: str, attribute: str) -> Self:
+        """A proxy of the environment, an attribute of which is true for a while."""
+        return cls(
+            lambda env: setattr(getattr(env, proxy), attribute, True),
+            lambda env: setattr(getattr(env, proxy), attribute, False),
+        )
 
 
 @dataclass(frozen=True)

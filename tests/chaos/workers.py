@@ -15,7 +15,7 @@ from deploy.local.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -41,8 +41,16 @@ class Worker(WorkerProcess):
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """The lines of its log, or only those of one event."""
-        lines = _parse_log(self.process.output())
-        return [line for line in lines if event is None or line["event"] == event]
+        lines: list[dict[str, Any]] = []
+        for text in self.process.output().splitlines():
+            with suppress(json.JSONDecodeError):  # a killed worker may leave half a line
+                lines.append(json.loads(text))
+        return [line for line in lines if "event" in line and event in (None, line["event"])]
+
+    def count_inserts(self, outcome: str) -> float:
+        """How many inserts had this outcome."""
+        inserts = self.telemetry()["metrics_worker_inserts_total"]
+        return sum(count for labels, count in inserts.items() if outcome in labels)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker itself, not to its process group."""
@@ -71,14 +79,6 @@ class Worker(WorkerProcess):
                 self.peak_bytes = self.peak_memory_bytes()
 
 
-def _parse_log(log: str) -> Iterator[dict[str, Any]]:
-    for text in log.splitlines():
-        with suppress(json.JSONDecodeError):  # a killed worker may leave half a line
-            line = json.loads(text)
-            if isinstance(line, dict) and "event" in line:
-                yield line
-
-
 @dataclass
 class Workers:
     """All workers of a run.
@@ -94,28 +94,21 @@ class Workers:
     started: list[Worker] = field(default_factory=list)
 
     def start(self, changes: Mapping[str, str] | None = None, *, ready: bool = True) -> Worker:
-        """Start a worker, and wait until it has found its topics, or with `ready` until /readyz answers 200.
+        """Start a worker with `changes` to its environment.
 
-        Args:
-            changes: made to the environment.
-            ready: whether to wait until it is a member of its group and does not hold.
+        Return when it is a member of its group and does not hold, or without `ready` when it has found its topics.
 
         Raises:
             ProcessFailedError: it has ended, or was not ready in time.
         """
-        worker = self._create(changes or {})
+        worker = self.create(changes or {})
         worker.start()
         if ready:
             wait_until_ready(worker)
         return worker
 
-    def start_without_waiting(self) -> Worker:
-        """Start a worker; return while it is still importing its modules."""
-        worker = self._create({})
-        worker.process.start(lambda _: True)
-        return worker
-
-    def _create(self, changes: Mapping[str, str]) -> Worker:
+    def create(self, changes: Mapping[str, str]) -> Worker:
+        """A worker that is not started yet."""
         worker = Worker(self.directory, {**self.environment, **changes}, f"worker-{len(self.started):03}")
         self.started.append(worker)
         return worker
@@ -140,15 +133,6 @@ class Workers:
         for worker in self.started:
             worker.process.kill()
 
-    def count_answered_inserts(self) -> int:
-        """How many inserts of the running workers ClickHouse has accepted or refused."""
-        answered = 0.0
-        for worker in self.running:
-            with suppress(OSError):  # it has just ended, or does not listen yet
-                inserts = worker.telemetry().get("metrics_worker_inserts_total", {})
-                answered += sum(count for labels, count in inserts.items() if {"written", "refused"} & set(labels))
-        return int(answered)
-
     def logged_tracebacks(self) -> list[str]:
         """The tracebacks that the workers have logged. A fault around a worker is no reason for one."""
         return [
@@ -164,17 +148,12 @@ class Workers:
 
 
 def _held_seconds(lines: list[dict[str, Any]]) -> float:
-    causes: set[str] = set()
-    held, since = 0.0, 0.0
+    held = at = 0.0
+    since = None
     for line in lines:
         at = datetime.fromisoformat(line["timestamp"]).timestamp()
-        before = bool(causes)
-        if line["event"] == "holding":
-            causes.add(line["cause"])
-        elif line["event"] == "holding ended":
-            causes.discard(line["cause"])
-        if causes and not before:
+        if line["event"] == "holding" and since is None:
             since = at
-        elif before and not causes:
-            held += at - since
-    return held + (at - since if causes else 0.0)
+        elif line["event"] == "holding ended" and since is not None and not line["still_holding"]:
+            held, since = held + at - since, None
+    return held if since is None else held + at - since

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.checks import check_no_rebalance, check_resumes
 from tests.chaos.events import EventMix
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import Fault, Scenario
 
 if TYPE_CHECKING:
     from tests.chaos.environment import Environment
@@ -24,7 +24,10 @@ def interrupt_broker(env: Environment) -> None:
     for number in range(_OUTAGES):
         env.load.send(env.events // _OUTAGES)
         env.sleep_between(0.0, 0.3)
-        _FAULTS[(number + env.random.randrange(len(_FAULTS))) % len(_FAULTS)](env)
+        fault = _FAULTS[(number + env.random.randrange(len(_FAULTS))) % len(_FAULTS)]
+        fault.cause(env)
+        env.sleep_between(*_OUTAGE_SECONDS)
+        fault.repair(env)
         seconds = env.wait_until(
             lambda: all(not worker.readiness() for worker in env.workers.running),
             "every worker is ready again",
@@ -33,25 +36,11 @@ def interrupt_broker(env: Environment) -> None:
         env.figures["ready after s"] = max(env.figures.get("ready after s", 0.0), round(seconds, 1))
 
 
-def _refuse(env: Environment) -> None:
-    env.broker_proxy.unreachable = True
-    env.sleep_between(*_OUTAGE_SECONDS)
-    env.broker_proxy.unreachable = False
-
-
-def _fall_silent(env: Environment) -> None:
-    env.broker_proxy.silent = True
-    env.sleep_between(*_OUTAGE_SECONDS)
-    env.broker_proxy.silent = False
-
-
-def _hang(env: Environment) -> None:
-    env.stack.broker.process.pause()
-    env.sleep_between(*_OUTAGE_SECONDS)
-    env.stack.broker.process.resume()
-
-
-_FAULTS = (_refuse, _fall_silent, _hang)
+_FAULTS = (
+    Fault.of_proxy("broker_proxy", "unreachable"),
+    Fault.of_proxy("broker_proxy", "silent"),
+    Fault(lambda env: env.stack.broker.process.pause(), lambda env: env.stack.broker.process.resume()),
+)
 
 
 def refuse_dead_letters(env: Environment) -> None:

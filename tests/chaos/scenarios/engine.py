@@ -12,11 +12,7 @@ from tests.chaos.events import VALID_ONLY
 from tests.chaos.scenario import Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.chaos.environment import Environment
-    from tests.chaos.workers import Worker
-    from tests.support.connection import Direction
 
 _KILLS = 3
 _STARTS = 3
@@ -32,22 +28,12 @@ def kill_engine(env: Environment) -> None:
     worker = env.workers.start()
     with env.load.send_in_background(per_second=env.events / (5 * _KILLS)):
         for _ in range(_KILLS):
-            passes = _passes(sending, env.random.randrange(1, _INSERTED_BYTES))
-            env.wait_until(passes, "an insert", poll_seconds=0.001)
+            until = sending.passed + env.random.randrange(1, _INSERTED_BYTES)
+            env.wait_until(lambda: sending.passed >= until, "an insert", poll_seconds=0.001)  # noqa: B023 - called at once
             env.stack.engine.kill()
             env.sleep_between(0.0, 1.0)
             env.stack.engine.start()
-    env.figures |= {"kills of the engine": _KILLS, "inserts without an answer": _count_inserts(worker, "unavailable")}
-
-
-def _passes(direction: Direction, more: int) -> Callable[[], bool]:
-    until = direction.passed + more
-    return lambda: direction.passed >= until
-
-
-def _count_inserts(worker: Worker, outcome: str) -> float:
-    inserts = worker.telemetry()["metrics_worker_inserts_total"]
-    return sum(count for labels, count in inserts.items() if outcome in labels)
+    env.figures |= {"kills of the engine": _KILLS, "inserts without an answer": worker.count_inserts("unavailable")}
 
 
 def slow_engine_down(env: Environment) -> None:
@@ -99,7 +85,7 @@ def fail_inserts_at_random(env: Environment) -> None:
         time.sleep(env.outage_seconds)
     env.run_sql(f"ALTER TABLE {TABLE} DROP CONSTRAINT flaky")
     check_resumes(env, worker)
-    failed = _count_inserts(worker, "unclassified")
+    failed = worker.count_inserts("unclassified")
     env.figures["inserts that failed without a class"] = failed
     env.check(failed > 10, f"only {failed:g} inserts failed")
 

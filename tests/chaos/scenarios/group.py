@@ -154,11 +154,7 @@ SCENARIOS = (
         join_and_leave,
         events=20_000,
     ),
-    Scenario(
-        "rolling-restart",
-        "Three members are replaced one by one under load.",
-        restart_one_by_one,
-    ),
+    Scenario("rolling-restart", "Three members are replaced one by one under load.", restart_one_by_one),
     Scenario(
         "member-stalled",
         "A member is stopped (SIGSTOP), shorter and longer than its session, and continues as a zombie.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from deploy.local.demo.table import TABLE
 from tests.chaos.checks import interrupt_store
 from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES
 from tests.chaos.events import VALID_ONLY
-from tests.chaos.scenario import FaultNotPossibleError, Scenario
+from tests.chaos.scenario import Fault, FaultNotPossibleError, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,62 +26,34 @@ _MOST_FAILED_INSERTS = 100
 """While one shard is down: retries of what is in flight, and probes. Bisection would need thousands."""
 
 
-@contextmanager
-def _engine_killed(env: Environment) -> Iterator[None]:
-    env.stack.engine.kill()
-    yield
-    env.stack.engine.start()
+def _limit_parts(env: Environment, parts: int) -> None:
+    """Let the table refuse inserts with "too many parts" when it has more."""
+    env.run_sql(f"ALTER TABLE {TABLE} MODIFY SETTING parts_to_delay_insert = {parts}, parts_to_throw_insert = {parts}")
 
 
-@contextmanager
-def _parts_limited(env: Environment) -> Iterator[None]:
-    """The table refuses inserts with "too many parts"."""
-    setting = "ALTER TABLE {} MODIFY SETTING parts_to_delay_insert = {}, parts_to_throw_insert = {}"
-    env.run_sql(setting.format(TABLE, 1, 1))
-    yield
-    env.run_sql(setting.format(TABLE, 100_000, 100_000))
+def _fill_disk(env: Environment) -> None:
+    with _ballast(env).open("wb", buffering=0) as file, suppress(OSError):  # no space left on device, as intended
+        while True:
+            file.write(bytes(4096))
 
 
-@contextmanager
-def _shard_killed(env: Environment) -> Iterator[None]:
-    assert env.cluster is not None, "the scenario has shards"
-    env.cluster.engines[1].kill()
-    yield
-    env.cluster.engines[1].start()
+def _ballast(env: Environment) -> Path:
+    return env.directory / "clickhouse" / "ballast"
 
 
-@contextmanager
-def _table_renamed(env: Environment) -> Iterator[None]:
-    env.run_sql(f"RENAME TABLE {TABLE} TO elsewhere")
-    yield
-    env.run_sql(f"RENAME TABLE elsewhere TO {TABLE}")
-
-
-@contextmanager
-def _password_changed(env: Environment) -> Iterator[None]:
-    env.stack.engine.change_password("another")
-    yield
-    env.stack.engine.change_password("")
-
-
-@contextmanager
-def _without_answers(env: Environment) -> Iterator[None]:
-    env.engine_proxy.silent = True
-    yield
-    env.engine_proxy.silent = False
-
-
-@contextmanager
-def _disk_filled(env: Environment) -> Iterator[None]:
-    ballast = env.directory / "clickhouse" / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass  # no space left on device, as intended
-    yield
-    ballast.unlink()
+_ENGINE_KILLED = Fault(lambda env: env.stack.engine.kill(), lambda env: env.stack.engine.start())
+_SHARD_KILLED = Fault(lambda env: env.engines[1].kill(), lambda env: env.engines[1].start())
+_PARTS_LIMITED = Fault(lambda env: _limit_parts(env, 1), lambda env: _limit_parts(env, 100_000))
+_DISK_FILLED = Fault(_fill_disk, lambda env: _ballast(env).unlink())
+_MISCONFIGURED = {
+    "UNKNOWN_TABLE": Fault(
+        lambda env: env.run_sql(f"RENAME TABLE {TABLE} TO elsewhere"),
+        lambda env: env.run_sql(f"RENAME TABLE elsewhere TO {TABLE}"),
+    ),
+    "AUTHENTICATION_FAILED": Fault(
+        lambda env: env.stack.engine.change_password("another"), lambda env: env.stack.engine.change_password("")
+    ),
+}
 
 
 @contextmanager
@@ -107,19 +79,18 @@ def mount_small_disk(directory: Path) -> Iterator[None]:
 
 def kill_shard(env: Environment) -> None:
     """Kill one of two shards: few inserts may fail, and no block may be bisected because of the outage."""
-    telemetry = interrupt_store(env, _shard_killed, "ALL_CONNECTION_TRIES_FAILED").telemetry()
-    inserts = telemetry["metrics_worker_inserts_total"]
-    failed = sum(count for labels, count in inserts.items() if "unavailable" in labels)
+    worker = interrupt_store(env, _SHARD_KILLED, "ALL_CONNECTION_TRIES_FAILED")
+    failed = worker.count_inserts("unavailable")
     env.figures["inserts that failed"] = failed
     env.check(failed <= _MOST_FAILED_INSERTS, f"{failed:g} inserts failed")
-    cut = sum(count for (reason,), count in telemetry["metrics_worker_splits_total"].items() if reason != "refused")
+    splits = worker.telemetry()["metrics_worker_splits_total"]
+    cut = sum(count for (reason,), count in splits.items() if reason != "refused")
     env.check(not cut, f"{cut:g} blocks were bisected because of an outage")
 
 
 def misconfigure(env: Environment, error: str) -> None:
     """Cause `error`, which is no fault of the rows: the worker must hold once, and log the reason."""
-    faults = {"UNKNOWN_TABLE": _table_renamed, "AUTHENTICATION_FAILED": _password_changed}
-    worker = interrupt_store(env, faults[error], error)
+    worker = interrupt_store(env, _MISCONFIGURED[error], error)
     starts = worker.log_lines("holding")
     # On a busy machine the restart of the engine with the other password may be the first reason.
     reasons = [line["reason"] for line in starts + worker.log_lines("holding for another reason")]
@@ -130,20 +101,20 @@ SCENARIOS = (
     Scenario(
         "engine-away",
         "ClickHouse away under load for --outage seconds, ON_UNAVAILABLE=dead_letter.",
-        partial(interrupt_store, fault=_engine_killed),
+        partial(interrupt_store, fault=_ENGINE_KILLED),
         outage_letters=IN_FLIGHT_METRICS,
         short=True,
     ),
     Scenario(
         "engine-away-hold",
         "The same with ON_UNAVAILABLE=hold: not one dead letter.",
-        partial(interrupt_store, fault=_engine_killed),
+        partial(interrupt_store, fault=_ENGINE_KILLED),
         environment=_HOLD,
     ),
     Scenario(
         "too-many-parts",
         "ClickHouse refuses inserts with code 252 for --outage seconds.",
-        partial(interrupt_store, fault=_parts_limited, reason="TOO_MANY_PARTS"),
+        partial(interrupt_store, fault=_PARTS_LIMITED, reason="TOO_MANY_PARTS"),
         outage_letters=IN_FLIGHT_METRICS,
     ),
     Scenario(
@@ -164,7 +135,7 @@ SCENARIOS = (
     Scenario(
         "disk-full",
         "No space left on the engine's disk, then room again.",
-        partial(interrupt_store, fault=_disk_filled),
+        partial(interrupt_store, fault=_DISK_FILLED),
         outage_letters=IN_FLIGHT_METRICS,
         before_engine=mount_small_disk,
     ),
@@ -185,7 +156,7 @@ SCENARIOS = (
     Scenario(
         "black-hole",
         "ClickHouse accepts and never answers, longer than every time-out.",
-        partial(interrupt_store, fault=_without_answers),
+        partial(interrupt_store, fault=Fault.of_proxy("engine_proxy", "silent")),
         outage_letters=IN_FLIGHT_METRICS,
         short=True,
     ),

@@ -24,7 +24,8 @@ def kill_workers(env: Environment) -> None:
     for number in range(kills):
         env.load.send(env.events // kills)
         if env.random.random() < _SHARE_DURING_START:
-            worker = env.workers.start_without_waiting()
+            worker = env.workers.create({})
+            worker.process.start(lambda _: True)  # it is still importing its modules
             env.sleep_between(0.0, _START_SECONDS)
         else:
             worker = env.workers.start()
