@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from tests.chaos.environment import SHORT_TIMES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.chaos.environment import Environment
-    from tests.chaos.scenario import Fault
     from tests.chaos.workers import Worker
 
 _PROBE_SECONDS = 15.0
@@ -19,12 +20,14 @@ _GRACE_SECONDS = 5.0
 _SHUTDOWN_SECONDS = float(SHORT_TIMES["SHUTDOWN_TIMEOUT_SECONDS"])
 
 
-def interrupt_store(env: Environment, fault: Fault, reason: str = "") -> Worker:
+def interrupt_store(
+    env: Environment, cause: Callable[[], object], repair: Callable[[], object], reason: str = ""
+) -> Worker:
     """Break the store under load for `env.outage_seconds`. The worker must hold, and then resume without a rebalance.
 
     Args:
         env: of the scenario.
-        fault: breaks the store.
+        cause, repair: break and repair the store.
         reason: what /readyz must say of the store meanwhile.
     """
 
@@ -35,11 +38,11 @@ def interrupt_store(env: Environment, fault: Fault, reason: str = "") -> Worker:
     with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
         worker = env.workers.start()
         env.wait_until(lambda: env.count_rows() > 0, "the first rows")
-        fault.cause(env)
+        cause()
         env.wait_until(is_holding, f"the worker holds {reason}", timeout_seconds=60.0)
         time.sleep(env.outage_seconds)
         env.check(is_holding(), f"/readyz says {worker.readiness()} at the end of the outage")
-        fault.repair(env)
+        repair()
         check_resumes(env, worker)
     check_no_rebalance(env, worker)
     return worker

@@ -1,37 +1,25 @@
-"""The description of a scenario."""
+"""The description of a scenario, and the list of all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
 from tests.chaos.events import EventMix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.chaos.environment import Environment
 
+RunFunction = Callable[["Environment"], None]
+
 
 class FaultNotPossibleError(RuntimeError):
     """This machine does not allow the fault; the text says why. The run counts as not run, never as passed."""
-
-
-class Fault(NamedTuple):
-    """Something that can be broken for a while, and repaired."""
-
-    cause: Callable[[Environment], object]
-    repair: Callable[[Environment], object]
-
-    @classmethod
-    def of_proxy(cls, proxy: str, attribute: str) -> Self:
-        """A proxy of the environment, an attribute of which is true for a while."""
-        return cls(
-            lambda env: setattr(getattr(env, proxy), attribute, True),
-            lambda env: setattr(getattr(env, proxy), attribute, False),
-        )
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,7 @@ class Scenario:
 
     name: str
     breaks: str
-    run: Callable[[Environment], object]
+    run: RunFunction
     events: int = 10_000
     mix: EventMix = field(default_factory=EventMix)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -66,3 +54,16 @@ class Scenario:
     before_engine: Callable[[Path], AbstractContextManager[None]] | None = None
     shards: int = 1
     short: bool = False
+
+
+BY_NAME: dict[str, Scenario] = {}
+
+
+def scenario(name: str, breaks: str | None = None, **options: Any) -> Callable[[RunFunction], RunFunction]:
+    """Add a scenario that runs the decorated function; without `breaks` its docstring says what it breaks."""
+
+    def add(run: RunFunction) -> RunFunction:
+        BY_NAME[name] = Scenario(name, breaks or run.__doc__ or "", run, **options)
+        return run
+
+    return add

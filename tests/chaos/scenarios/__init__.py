@@ -1,14 +1,7 @@
-"""Every scenario, in the order in which they are run."""
+"""Every scenario, by name."""
 
+from tests.chaos.scenario import BY_NAME
 from tests.chaos.scenarios import broker, engine, group, network, outages, poison, workers
 
-ALL = (
-    *workers.SCENARIOS,
-    *group.SCENARIOS,
-    *engine.SCENARIOS,
-    *outages.SCENARIOS,
-    *network.SCENARIOS,
-    *broker.SCENARIOS,
-    *poison.SCENARIOS,
-)
-BY_NAME = {scenario.name: scenario for scenario in ALL}
+__all__ = ["ALL", "BY_NAME", "broker", "engine", "group", "network", "outages", "poison", "workers"]
+ALL = tuple(BY_NAME.values())

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.chaos.checks import check_no_rebalance, check_resumes
 from tests.chaos.events import EventMix
-from tests.chaos.scenario import Fault, Scenario
+from tests.chaos.scenario import scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.chaos.environment import Environment
 
 _OUTAGE_SECONDS = (1.0, 8.0)
 """Shorter and longer than the session time-out of 2 s."""
-_OUTAGES = 3
 _PRODUCE = b"\x00\x00"
 """The key of Kafka's Produce request; it follows the four bytes of the length."""
 
 
+@scenario("broker-away", broker_proxied=True)
 def interrupt_broker(env: Environment) -> None:
-    """Kafka refuses connections, does not answer, or hangs with its connections open; then it works again."""
+    """Kafka refuses connections, is a black hole, or hangs: three times, shorter and longer than a session."""
+    proxy, broker = env.broker_proxy, env.stack.broker.process
+    faults: list[tuple[Callable[[], object], Callable[[], object]]] = [
+        (partial(setattr, proxy, "unreachable", True), partial(setattr, proxy, "unreachable", False)),
+        (partial(setattr, proxy, "silent", True), partial(setattr, proxy, "silent", False)),
+        (broker.pause, broker.resume),
+    ]
     env.workers.start()
-    for number in range(_OUTAGES):
-        env.load.send(env.events // _OUTAGES)
+    for cause, repair in env.random.sample(faults, len(faults)):
+        env.load.send(env.events // len(faults))
         env.sleep_between(0.0, 0.3)
-        fault = _FAULTS[(number + env.random.randrange(len(_FAULTS))) % len(_FAULTS)]
-        fault.cause(env)
+        cause()
         env.sleep_between(*_OUTAGE_SECONDS)
-        fault.repair(env)
+        repair()
         seconds = env.wait_until(
             lambda: all(not worker.readiness() for worker in env.workers.running),
             "every worker is ready again",
@@ -36,15 +44,9 @@ def interrupt_broker(env: Environment) -> None:
         env.figures["ready after s"] = max(env.figures.get("ready after s", 0.0), round(seconds, 1))
 
 
-_FAULTS = (
-    Fault.of_proxy("broker_proxy", "unreachable"),
-    Fault.of_proxy("broker_proxy", "silent"),
-    Fault(lambda env: env.stack.broker.process.pause(), lambda env: env.stack.broker.process.resume()),
-)
-
-
+@scenario("dead-letters-away", events=2_000, mix=EventMix(refused=0.05), broker_proxied=True, short=True)
 def refuse_dead_letters(env: Environment) -> None:
-    """Kafka acknowledges no record that is produced, while reading, heartbeats and commits work."""
+    """The dead-letter topic does not acknowledge, and there are invalid rows: nothing is committed until it does."""
     env.load.send_rest()
     env.broker_proxy.swallow = lambda request: request[4:6] == _PRODUCE
     worker = env.workers.start(ready=False)
@@ -56,22 +58,3 @@ def refuse_dead_letters(env: Environment) -> None:
     env.broker_proxy.swallow = None
     check_resumes(env, worker)
     check_no_rebalance(env, worker)
-
-
-SCENARIOS = (
-    Scenario(
-        "broker-away",
-        "Kafka refuses connections, is a black hole, or hangs: three times, shorter and longer than a session.",
-        interrupt_broker,
-        broker_proxied=True,
-    ),
-    Scenario(
-        "dead-letters-away",
-        "The dead-letter topic does not acknowledge, and there are invalid rows: nothing is committed until it does.",
-        refuse_dead_letters,
-        events=2_000,
-        mix=EventMix(careless=0.01, refused=0.05),
-        broker_proxied=True,
-        short=True,
-    ),
-)

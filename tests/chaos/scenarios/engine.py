@@ -9,7 +9,7 @@ from deploy.local.demo.table import TABLE
 from tests.chaos.checks import check_no_rebalance, check_resumes
 from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES, POLL_SECONDS
 from tests.chaos.events import VALID_ONLY
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import scenario
 
 if TYPE_CHECKING:
     from tests.chaos.environment import Environment
@@ -22,8 +22,9 @@ _SLOW_CONSTRAINTS = 2
 """A statement may sleep for three seconds at most in each call of `sleep`, so that five seconds need two."""
 
 
+@scenario("engine-killed", events=20_000, environment={"BATCH_MAX_EVENTS": "2000", **LONG_RETRIES}, short=True)
 def kill_engine(env: Environment) -> None:
-    """SIGKILL the engine while an insert is being sent to it, and start it again on its data."""
+    """SIGKILL for ClickHouse while it inserts, three times, and a restart on its data."""
     sending = env.engine_proxy.to_server
     worker = env.workers.start()
     with env.load.send_in_background(per_second=env.events / (5 * _KILLS)):
@@ -36,8 +37,14 @@ def kill_engine(env: Environment) -> None:
     env.figures |= {"kills of the engine": _KILLS, "inserts without an answer": worker.count_inserts("unavailable")}
 
 
+@scenario(
+    "engine-slow",
+    events=2_000,
+    mix=VALID_ONLY,
+    environment={"CLICKHOUSE_TIMEOUT_SECONDS": "12", "KAFKA_REBALANCE_TIMEOUT_SECONDS": "20"},
+)
 def slow_engine_down(env: Environment) -> None:
-    """Let each insert take five seconds in the engine. The worker must stay a member of its group."""
+    """Each insert takes 5 seconds, longer than the group's session time-out."""
     for number in range(_SLOW_CONSTRAINTS):
         env.run_sql(f"ALTER TABLE {TABLE} ADD CONSTRAINT slow_{number} CHECK sleep(2.5) = 0")
     env.load.send_rest()
@@ -52,8 +59,9 @@ def slow_engine_down(env: Environment) -> None:
         env.run_sql(f"ALTER TABLE {TABLE} DROP CONSTRAINT slow_{number}")
 
 
+@scenario("start-while-away", events=5_000, short=True)
 def start_during_outage(env: Environment) -> None:
-    """Start workers, and kill them, while ClickHouse is down and all records wait; then start ClickHouse."""
+    """Workers start, and are killed, while ClickHouse is away and every record waits: not one dead letter of it."""
     env.stack.engine.kill()
     env.load.send_rest()
     for _ in range(_STARTS):
@@ -75,8 +83,9 @@ def start_during_outage(env: Environment) -> None:
     check_resumes(env, worker)
 
 
+@scenario("flaky-store", outage_letters=IN_FLIGHT_METRICS, environment={"BATCH_MAX_EVENTS": "50"}, short=True)
 def fail_inserts_at_random(env: Environment) -> None:
-    """Let half of all inserts fail with an unclassified code for `--outage` seconds."""
+    """Half of all inserts fail with an unclassified code, at random: no valid row is refused."""
     # The condition depends on the time alone, so that all rows of an insert fail together.
     is_odd = "intDiv(toUnixTimestamp64Milli(now64(3)), 7) % 2"
     env.run_sql(f"ALTER TABLE {TABLE} ADD CONSTRAINT flaky CHECK bitTest(1, if({is_odd}, 100, 1)) >= 0")
@@ -88,38 +97,3 @@ def fail_inserts_at_random(env: Environment) -> None:
     failed = worker.count_inserts("unclassified")
     env.figures["inserts that failed without a class"] = failed
     env.check(failed > 10, f"only {failed:g} inserts failed")
-
-
-SCENARIOS = (
-    Scenario(
-        "engine-killed",
-        "SIGKILL for ClickHouse while it inserts, three times, and a restart on its data.",
-        kill_engine,
-        events=20_000,
-        environment={"BATCH_MAX_EVENTS": "2000", **LONG_RETRIES},
-        short=True,
-    ),
-    Scenario(
-        "start-while-away",
-        "Workers start, and are killed, while ClickHouse is away and every record waits: not one dead letter of it.",
-        start_during_outage,
-        events=5_000,
-        short=True,
-    ),
-    Scenario(
-        "flaky-store",
-        "Half of all inserts fail with an unclassified code, at random: no valid row is refused.",
-        fail_inserts_at_random,
-        outage_letters=IN_FLIGHT_METRICS,
-        environment={"BATCH_MAX_EVENTS": "50"},
-        short=True,
-    ),
-    Scenario(
-        "engine-slow",
-        "Each insert takes 5 seconds, longer than the group's session time-out.",
-        slow_engine_down,
-        events=2_000,
-        mix=VALID_ONLY,
-        environment={"CLICKHOUSE_TIMEOUT_SECONDS": "12", "KAFKA_REBALANCE_TIMEOUT_SECONDS": "20"},
-    ),
-)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.chaos.checks import check_terminates
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import scenario
 
 if TYPE_CHECKING:
     from tests.chaos.environment import Environment
@@ -22,8 +22,9 @@ _SMALL_BATCHES = {"BATCH_MAX_EVENTS": "100"}
 _ENDLESS_RETRIES = {"RETRY_ATTEMPTS": "1000", "RETRY_MAX_SECONDS": "600"}
 
 
+@scenario("members-come-and-go", events=20_000)
 def join_and_leave(env: Environment) -> None:
-    """Workers join and leave the group under load, alone and together, up to more than there are partitions."""
+    """Members join and leave under load, up to more of them than there are partitions."""
     env.workers.start()
     with env.load.send_in_background(per_second=env.events / (3 * _CHANGES)):
         for _ in range(_CHANGES):
@@ -38,8 +39,9 @@ def join_and_leave(env: Environment) -> None:
     env.figures["members at the end"] = len(env.workers.running)
 
 
+@scenario("rolling-restart")
 def restart_one_by_one(env: Environment) -> None:
-    """Terminate and replace three workers one by one under load, as a deployment does."""
+    """Three members are replaced one by one under load."""
     for _ in range(_REPLICAS):
         env.workers.start(ready=False)
     env.wait_until(lambda: not any(worker.readiness() for worker in env.workers.running), "all are ready")
@@ -50,8 +52,9 @@ def restart_one_by_one(env: Environment) -> None:
     env.check(len(env.workers.running) == _REPLICAS, f"{len(env.workers.running)} workers run")
 
 
+@scenario("member-stalled")
 def stall(env: Environment) -> None:
-    """Stop a worker for longer than its session, while another takes over its partitions; then let it go on."""
+    """A member is stopped (SIGSTOP), shorter and longer than its session, and continues as a zombie."""
     zombie, _ = env.workers.start(_SMALL_BATCHES), env.workers.start(_SMALL_BATCHES, ready=False)
     with env.load.send_in_background(per_second=env.events / 15):
         for _ in range(2):
@@ -62,8 +65,9 @@ def stall(env: Environment) -> None:
     env.wait_until(lambda: not zombie.readiness(), "the worker that stalled is ready again", timeout_seconds=60.0)
 
 
+@scenario("stop", events=5_000, short=True)
 def stop_in_each_state(env: Environment) -> None:
-    """SIGTERM in each state, in random order."""
+    """SIGTERM when idle, in mid-batch, retrying, holding and rebalancing: exit code 0 in time, nothing lost."""
     states = list(_STATES.items())
     env.random.shuffle(states)
     slowest = 0.0
@@ -78,8 +82,9 @@ def stop_in_each_state(env: Environment) -> None:
     env.workers.start()
 
 
+@scenario("stop-twice", events=5_000)
 def stop_twice(env: Environment) -> None:
-    """A second SIGTERM, while the worker finishes its batch, ends it at once."""
+    """A second SIGTERM while the worker finishes its batch: it ends at once, and nothing is lost."""
     env.load.send(env.events // 2)
     worker = env.workers.start()
     env.wait_until(lambda: env.count_rows() > 0, "the first rows")
@@ -146,31 +151,3 @@ _STATES = {
     "holding": _reach_holding,
     "rebalancing": _reach_rebalancing,
 }
-
-SCENARIOS = (
-    Scenario(
-        "members-come-and-go",
-        "Members join and leave under load, up to more of them than there are partitions.",
-        join_and_leave,
-        events=20_000,
-    ),
-    Scenario("rolling-restart", "Three members are replaced one by one under load.", restart_one_by_one),
-    Scenario(
-        "member-stalled",
-        "A member is stopped (SIGSTOP), shorter and longer than its session, and continues as a zombie.",
-        stall,
-    ),
-    Scenario(
-        "stop",
-        "SIGTERM when idle, in mid-batch, retrying, holding and rebalancing: exit code 0 in time, nothing lost.",
-        stop_in_each_state,
-        events=5_000,
-        short=True,
-    ),
-    Scenario(
-        "stop-twice",
-        "A second SIGTERM while the worker finishes its batch: it ends at once, and nothing is lost.",
-        stop_twice,
-        events=5_000,
-    ),
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.chaos.environment import LONG_RETRIES
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import scenario
 from tests.support.connection import Side
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ _ANSWER_BYTES = 500
 """About the size of the engine's answer to an insert: the columns of the table, and the end."""
 
 
+@scenario("answer-lost", environment=LONG_RETRIES, repeats=False, short=True)
 def lose_answers(env: Environment) -> None:
-    """Cut the connection after the engine has committed an insert, and before its answer arrives."""
+    """The connection breaks between ClickHouse's commit and its answer; not even the table has a row twice."""
     proxy = env.engine_proxy
 
     def cause_fault() -> None:
@@ -32,8 +33,9 @@ def lose_answers(env: Environment) -> None:
     _repeat_under_load(env, cause_fault)
 
 
+@scenario("connection-cut", environment=LONG_RETRIES, repeats=False)
 def cut_connections(env: Environment) -> None:
-    """Cut connections anywhere: after some bytes of either direction, or at once."""
+    """Connections to ClickHouse cut after any number of bytes, in either direction."""
     proxy = env.engine_proxy
 
     def cause_fault() -> None:
@@ -49,8 +51,9 @@ def cut_connections(env: Environment) -> None:
     env.check(proxy.cuts > 0, "no connection was cut")
 
 
+@scenario("half-open", environment=LONG_RETRIES)
 def half_open(env: Environment) -> None:
-    """Close one side of the connections; the other side is not notified."""
+    """Connections to ClickHouse of which only one side knows that they are closed."""
 
     def cause_fault() -> None:
         env.engine_proxy.half_open(env.random.choice(tuple(Side)))
@@ -68,28 +71,3 @@ def _repeat_under_load(env: Environment, cause_fault: Callable[[], None]) -> Non
             faults += 1
             env.sleep_between(0.0, 0.5)
     env.figures["faults"] = faults
-
-
-SCENARIOS = (
-    Scenario(
-        "answer-lost",
-        "The connection breaks between ClickHouse's commit and its answer; not even the table has a row twice.",
-        lose_answers,
-        environment=LONG_RETRIES,
-        repeats=False,
-        short=True,
-    ),
-    Scenario(
-        "connection-cut",
-        "Connections to ClickHouse cut after any number of bytes, in either direction.",
-        cut_connections,
-        environment=LONG_RETRIES,
-        repeats=False,
-    ),
-    Scenario(
-        "half-open",
-        "Connections to ClickHouse of which only one side knows that they are closed.",
-        half_open,
-        environment=LONG_RETRIES,
-    ),
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.chaos.events import METRICS, REFUSED_METRIC, EventMix
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import scenario
 
 if TYPE_CHECKING:
     from tests.chaos.environment import Environment
@@ -24,16 +24,13 @@ def _mix(share_of_rows: float) -> EventMix:
     return EventMix(careless=0.0, refused=share_of_rows * len(METRICS))
 
 
-SCENARIOS = tuple(
-    Scenario(
-        f"poison-{name}",
-        f"{name.replace('-', '.')} % of the rows are refused by a constraint: they alone become dead letters.",
-        consume_all,
-        events=events,
-        mix=_mix(share),
+for _name, _share, _events in (("0-1", 0.001, 20_000), ("5", 0.05, 1_500), ("100", 1.0, 1_000)):
+    scenario(
+        f"poison-{_name}",
+        f"{_name.replace('-', '.')} % of the rows are refused by a constraint: they alone become dead letters.",
+        events=_events,
+        mix=_mix(_share),
         repeats=False,
-        environment={"BATCH_MAX_EVENTS": "100"} if share == 1 else {},
-        short=name == "5",
-    )
-    for name, share, events in (("0-1", 0.001, 20_000), ("5", 0.05, 1_500), ("100", 1.0, 1_000))
-)
+        environment={"BATCH_MAX_EVENTS": "100"} if _share == 1 else {},
+        short=_name == "5",
+    )(consume_all)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import scenario
 
 if TYPE_CHECKING:
     from tests.chaos.environment import Environment
@@ -17,8 +17,9 @@ _START_SECONDS = 2.0
 _CHECKS_HALFWAY = 4
 
 
+@scenario("worker-killed", events=20_000, short=True)
 def kill_workers(env: Environment) -> None:
-    """SIGKILL one worker after the other at random moments, most of them at work, some while they start."""
+    """SIGKILL at random moments: while it starts, joins, reads, inserts, commits."""
     kills = max(_LEAST_KILLS, env.events // _EVENTS_PER_KILL)
     at_work = 0
     for number in range(kills):
@@ -37,14 +38,3 @@ def kill_workers(env: Environment) -> None:
             env.check_committed_so_far()
     env.figures |= {"kills": kills, "kills with records uncommitted": at_work}
     env.workers.start()
-
-
-SCENARIOS = (
-    Scenario(
-        "worker-killed",
-        "SIGKILL at random moments: while it starts, joins, reads, inserts, commits.",
-        kill_workers,
-        events=20_000,
-        short=True,
-    ),
-)
