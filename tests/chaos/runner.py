@@ -6,11 +6,8 @@ import shutil
 import tempfile
 import time
 import traceback
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
 
 from deploy.local.demo.dead_letters import OUTAGE
 from deploy.local.demo.verification import Tolerance, Verification
@@ -23,8 +20,17 @@ if TYPE_CHECKING:
     from tests.chaos.scenario import Scenario
 
 
-def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: float, console: Console) -> RunResult:
-    """Run `scenario` once and print its result; if it failed, keep its logs and print the command that repeats it."""
+def run_by_name(name: str, seed: int, events: int | None, outage_seconds: float) -> tuple[RunResult, str]:
+    """Run the scenario `name`; see `run_and_describe`. For a process of its own."""
+    scenario = BY_NAME[name]
+    return run_and_describe(scenario, seed, events or scenario.events, outage_seconds)
+
+
+def run_and_describe(scenario: Scenario, seed: int, events: int, outage_seconds: float) -> tuple[RunResult, str]:
+    """Run `scenario` once; return the result, and the lines to print.
+
+    Of a failed run the logs are kept, and the lines have the command that repeats it.
+    """
     directory = Path(tempfile.mkdtemp(prefix=f"execution-metrics-chaos-{scenario.name}-{seed}-"))
     keep = False
     try:
@@ -33,19 +39,12 @@ def run_and_print(scenario: Scenario, seed: int, events: int, outage_seconds: fl
     finally:
         if not keep:
             shutil.rmtree(directory)
-    console.print(result.line())
+    lines = [result.line()]
     if keep:
         arguments = f"--scenario {scenario.name} --seeds 1 --seed {seed} --events {events} --outage {outage_seconds:g}"
-        for line in (*result.problems, f'repeat with: make chaos ARGS="{arguments}"', f"logs: {directory}"):
-            console.print(f"    {line}")
-    return result
-
-
-def run_by_name(name: str, seed: int, events: int | None, outage_seconds: float) -> tuple[RunResult, str]:
-    """Run the scenario `name` in a process of its own; return the result, and the lines to print."""
-    scenario, printed = BY_NAME[name], StringIO()
-    console = Console(file=printed, soft_wrap=True, highlight=False, markup=False)
-    return run_and_print(scenario, seed, events or scenario.events, outage_seconds, console), printed.getvalue()
+        more = *result.problems, f'repeat with: make chaos ARGS="{arguments}"', f"logs: {directory}"
+        lines += [f"    {line}" for line in more]
+    return result, "".join(f"{line}\n" for line in lines)
 
 
 def run_scenario(scenario: Scenario, seed: int, events: int, outage_seconds: float, directory: Path) -> RunResult:

@@ -17,7 +17,7 @@ from deploy.local.demo.table import TABLE
 from deploy.local.process import REPOSITORY
 from tests.chaos.report import build_summary
 from tests.chaos.result import RunResult, Verdict
-from tests.chaos.runner import run_and_print, run_scenario
+from tests.chaos.runner import run_and_describe, run_scenario
 from tests.chaos.scenario import FaultNotPossibleError, Scenario
 
 if TYPE_CHECKING:
@@ -71,11 +71,9 @@ def test_each_kind_of_problem_fails_a_run(
 
 
 def test_a_failed_run_prints_how_to_repeat_it_and_keeps_its_logs() -> None:
-    printed = StringIO()
+    _, text = run_and_describe(scenario(leave_no_worker), 3, EVENTS, SECONDS)
 
-    run_and_print(scenario(leave_no_worker), 3, EVENTS, SECONDS, Console(file=printed, width=1_000))
-
-    lines = [line.strip() for line in printed.getvalue().splitlines()]
+    lines = [line.strip() for line in text.splitlines()]
     assert any(line.startswith("stalled: ") for line in lines)
     assert 'repeat with: make chaos ARGS="--scenario of-a-test --seeds 1 --seed 3 --events 300 --outage 5"' in lines
     logs = Path(next(line for line in lines if line.startswith("logs: ")).removeprefix("logs: "))
