@@ -64,7 +64,7 @@ class FuzzReport:
     ) -> None:
         """Add what was verified; `numbers` has the number of the record at each position."""
         self.events, self.tombstones = expectations.events, expectations.tombstones
-        self.no_events = expectations.records - expectations.events - expectations.tombstones
+        self.no_events = expectations.unreadable
         self.rows, self.replaced = found.counts.rows_in_view, found.replaced
         self.dead_letters = {name: count for name, (count, _) in found.dead_letters.items()}
         self.problems += found.differences.total

@@ -158,8 +158,13 @@ class Expectations:
             pickle.dump((tuple(position), event[1:], reading.rows), self._pages[execution[0]])
 
     @property
+    def unreadable(self) -> int:
+        """How many records are no events, and must become dead letters as a whole."""
+        return self.records - self.events - self.tombstones
+
+    @property
     def whole_records(self) -> int:
-        """How many records are no events: tombstones, and those that must become dead letters as a whole."""
+        """How many records are no events, tombstones included."""
         return self.records - self.events
 
     def read_page(self, digit: str) -> Iterator[ExpectedRows]:

@@ -45,19 +45,19 @@ def _parts(result: DemoResult) -> Iterator[RenderableType]:
     yield _describe_input(result)
     yield _build_accounting(result)
     yield _verdict(result)
-    if result.dead_letters:
+    if result.found.dead_letters:
         yield _dead_letters(result)
-    if result.sample:
-        yield _rows(result.sample)
+    if result.found.sample:
+        yield _rows(result.found.sample)
     yield _speed(result)
 
 
 def _describe_input(result: DemoResult) -> str:
     sources = result.sources
     if sources.file is not None:
-        text = f"The {result.records:,} lines of {sources.file} went onto the topic, byte for byte."
+        text = f"The {result.sent.records:,} lines of {sources.file} went onto the topic, byte for byte."
     else:
-        ordinary = result.records - sources.careless
+        ordinary = result.sent.records - sources.careless
         text = (
             f"{sources.measured} real executions were measured on this machine and replayed as {ordinary:,} events: "
             f"the first {sources.measured} as measured, the rest with new ids and later times. Among them are "
@@ -77,17 +77,17 @@ def _build_accounting(result: DemoResult) -> Table:
     def add(what: str, count: int, where: str, style: str = "") -> None:
         table.add_row(what, f"{count:,}", where, style=style)
 
-    add("records", result.records, "sent and acknowledged", "bold")
-    add("  events", result.events, "valid by the contract")
-    add("  unreadable", result.unreadable, "invalid by the contract; dead-lettered whole")
-    add("  tombstones", result.tombstones, "records without a value, skipped")
-    add("metrics", result.metrics, "in those events", "bold")
-    add("  rows", result.rows, f"{VIEW}, {result.executions:,} executions")
-    if result.replaced:
-        add("  replaced", result.replaced, "by a later event of the same execution")
-    add("  dead letters", result.letters, "one for each metric")
-    add("  skipped", sum(result.skipped.values()), f"no numbers: {_by_type(result)}")
-    differences = result.differences
+    add("records", result.sent.records, "sent and acknowledged", "bold")
+    add("  events", result.sent.events, "valid by the contract")
+    add("  unreadable", result.sent.unreadable, "invalid by the contract; dead-lettered whole")
+    add("  tombstones", result.sent.tombstones, "records without a value, skipped")
+    add("metrics", result.sent.metrics, "in those events", "bold")
+    add("  rows", result.found.counts.rows_in_view, f"{VIEW}, {result.found.counts.executions:,} executions")
+    if result.found.replaced:
+        add("  replaced", result.found.replaced, "by a later event of the same execution")
+    add("  dead letters", result.found.letters, "one for each metric")
+    add("  skipped", sum(result.progress.skipped.values()), f"no numbers: {_by_type(result)}")
+    differences = result.found.differences
     for what, count, where in (
         ("lost", differences.lost, "found nowhere"),
         ("duplicates", differences.duplicates, "found more than once"),
@@ -98,11 +98,11 @@ def _build_accounting(result: DemoResult) -> Table:
 
 
 def _by_type(result: DemoResult) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(result.skipped.items())) or "none"
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(result.progress.skipped.items())) or "none"
 
 
 def _verdict(result: DemoResult) -> Text:
-    differences = result.differences
+    differences = result.found.differences
     counts = f"{differences.lost:,} lost, {differences.duplicates:,} duplicates"
     if result.balanced:
         text = Text(f"✔ everything accounted for: {counts}", style="bold green")
@@ -117,8 +117,8 @@ def _verdict(result: DemoResult) -> Text:
 
 
 def _problems(result: DemoResult) -> Iterator[str]:
-    if result.uncommitted:
-        yield f"{result.uncommitted:,} records are not committed by the worker: they would be read again"
+    if result.found.uncommitted:
+        yield f"{result.found.uncommitted:,} records are not committed by the worker: they would be read again"
     if result.exit_code is None:
         yield "the worker did not end after SIGTERM, and was killed"
     elif result.exit_code:
@@ -130,7 +130,7 @@ def _dead_letters(result: DemoResult) -> Table:
     table.add_column("class", no_wrap=True)
     table.add_column("count", justify="right")
     table.add_column("example")
-    for name, (count, letter) in result.dead_letters.items():
+    for name, (count, letter) in result.found.dead_letters.items():
         table.add_row(name, f"{count:,}", _example(letter))
     return table
 
@@ -164,12 +164,13 @@ def _rows(sample: Sequence[SampleRow]) -> Table:
 
 
 def _speed(result: DemoResult) -> Text:
-    if not result.seconds:
+    seconds, sent = result.progress.seconds, result.sent
+    if not seconds:
         return Text("\nNothing was settled.")
     text = Text(f"\n{result.events_per_second:,.0f} events a second", style="bold")
     text.append(
-        f", {result.metrics / result.seconds:,.0f} metrics a second: {result.records:,} waiting records in "
-        f"{result.seconds:.2f} s, from the worker's readiness (/readyz) to the last settled metric. Broker, "
+        f", {sent.metrics / seconds:,.0f} metrics a second: {sent.records:,} waiting records in "
+        f"{seconds:.2f} s, from the worker's readiness (/readyz) to the last settled metric. Broker, "
         f"ClickHouse engine and worker shared the {len(os.sched_getaffinity(0))} CPUs of this machine.",
         style="not bold",
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from deploy.local.demo.comparison import Differences
-    from deploy.local.demo.dead_letters import FoundDeadLetter
-    from deploy.local.demo.table import SampleRow
+    from deploy.local.demo.expectations import Expectations
+    from deploy.local.demo.verification import Verification
+    from deploy.local.demo.worker_progress import WorkerProgress
 
 
 @dataclass(frozen=True)
@@ -28,82 +26,59 @@ class InputSummary:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """All numbers of the report.
+    """What was sent, what was found of it, and how the worker ended.
 
     Attributes:
-        records, events, unreadable, tombstones: sent records by kind, according to the reference.
-        metrics: in the events.
-        rows: in the de-duplicated view.
-        executions: that the view shows.
-        replaced: metrics whose row a later event of the same execution has replaced.
-        letters: how many metrics are dead letters.
-        dead_letters: count and an example by class, the most frequent first.
-        skipped: metrics by JSON type.
-        differences: between expected and found results.
-        uncommitted: records by which the worker's committed offsets miss the end of what was sent.
         exit_code: of the worker after SIGTERM; None if it had to be killed.
-        seconds: from readiness to the last settled metric.
-        sample: a few rows.
     """
 
     sources: InputSummary
-    records: int
-    events: int
-    unreadable: int
-    tombstones: int
-    metrics: int
-    rows: int
-    executions: int
-    replaced: int
-    letters: int
-    dead_letters: Mapping[str, tuple[int, FoundDeadLetter]]
-    skipped: Mapping[str, int]
-    differences: Differences
-    uncommitted: int
+    sent: Expectations
+    found: Verification
+    progress: WorkerProgress
     exit_code: int | None
-    seconds: float
-    sample: Sequence[SampleRow] = field(default=())
 
     @property
     def balanced(self) -> bool:
         """Whether every metric is in exactly one place."""
-        found = self.rows + self.replaced + self.letters + sum(self.skipped.values())
-        return found == self.metrics and not self.differences
+        found = self.found
+        rows, skipped = found.counts.rows_in_view, sum(self.progress.skipped.values())
+        return rows + found.replaced + found.letters + skipped == self.sent.metrics and not found.differences
 
     @property
     def passed(self) -> bool:
         """Whether there is no problem at all."""
-        return self.balanced and self.uncommitted == 0 and self.exit_code == 0
+        return self.balanced and self.found.uncommitted == 0 and self.exit_code == 0
 
     @property
     def events_per_second(self) -> float:
         """Mean rate of the records."""
-        return self.records / self.seconds if self.seconds else 0.0
+        return self.sent.records / self.progress.seconds if self.progress.seconds else 0.0
 
     def as_json(self) -> dict[str, object]:
         """The object that `--json` prints."""
         return {
-            "events": self.records,
-            "events_read": self.events,
-            "events_unreadable": self.unreadable,
-            "tombstones": self.tombstones,
-            "metrics": self.metrics,
-            "rows": self.rows,
-            "rows_replaced": self.replaced,
-            "executions": self.executions,
+            "events": self.sent.records,
+            "events_read": self.sent.events,
+            "events_unreadable": self.sent.unreadable,
+            "tombstones": self.sent.tombstones,
+            "metrics": self.sent.metrics,
+            "rows": self.found.counts.rows_in_view,
+            "rows_replaced": self.found.replaced,
+            "executions": self.found.counts.executions,
             "executions_measured": self.sources.measured,
-            "dead_letters": {name: count for name, (count, _) in self.dead_letters.items()},
-            "metrics_dead_lettered": self.letters,
-            "skipped": sum(self.skipped.values()),
-            "skipped_by_type": dict(self.skipped),
-            "lost": self.differences.lost,
-            "duplicates": self.differences.duplicates,
-            "wrong": self.differences.wrong,
-            "differences": self.differences.examples,
+            "dead_letters": {name: count for name, (count, _) in self.found.dead_letters.items()},
+            "metrics_dead_lettered": self.found.letters,
+            "skipped": sum(self.progress.skipped.values()),
+            "skipped_by_type": dict(self.progress.skipped),
+            "lost": self.found.differences.lost,
+            "duplicates": self.found.differences.duplicates,
+            "wrong": self.found.differences.wrong,
+            "differences": self.found.differences.examples,
             "balanced": self.balanced,
-            "uncommitted": self.uncommitted,
+            "uncommitted": self.found.uncommitted,
             "too_large_to_send": self.sources.too_large,
             "worker_exit_code": self.exit_code,
-            "seconds": round(self.seconds, 3),
+            "seconds": round(self.progress.seconds, 3),
             "events_per_second": round(self.events_per_second, 1),
         }

@@ -22,7 +22,7 @@ from deploy.local.demo.interrupts import ignore_further_interrupts
 from deploy.local.demo.measurement import measure_all
 from deploy.local.demo.reference import read_event
 from deploy.local.demo.result import DemoResult, InputSummary
-from deploy.local.demo.verification import Verification, verify_results
+from deploy.local.demo.verification import verify_results
 from deploy.local.demo.work import HOW_MANY
 from deploy.local.demo.worker_progress import WorkerProgress, terminate, wait_until_ready, wait_until_settled
 from deploy.local.stack import Stack
@@ -98,7 +98,7 @@ def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -
         with display.step("rows read back", expectations.rows) as on_progress:
             found = verify_results(stack, GROUP, expectations, progress.skipped, source.sample, on_progress)
     sources = replace(source.sources, too_large=too_large)
-    return _build_result(sources, expectations, progress, exit_code, found)
+    return DemoResult(sources, expectations, found, progress, exit_code)
 
 
 def _send(source: Input, stack: Stack, expectations: Expectations, display: Display) -> int:
@@ -129,31 +129,3 @@ def _run_worker(
         if progress.stalled or exit_code != 0:
             display.print(f"The end of the worker's log:\n{worker.process.tail()}")
     return progress, exit_code
-
-
-def _build_result(
-    sources: InputSummary,
-    expectations: Expectations,
-    progress: WorkerProgress,
-    exit_code: int | None,
-    found: Verification,
-) -> DemoResult:
-    return DemoResult(
-        sources=sources,
-        records=expectations.records,
-        events=expectations.events,
-        unreadable=expectations.records - expectations.events - expectations.tombstones,
-        tombstones=expectations.tombstones,
-        metrics=expectations.metrics,
-        rows=found.counts.rows_in_view,
-        executions=found.counts.executions,
-        replaced=found.replaced,
-        letters=found.letters,
-        dead_letters=found.dead_letters,
-        skipped=progress.skipped,
-        differences=found.differences,
-        uncommitted=found.uncommitted,
-        exit_code=exit_code,
-        seconds=progress.seconds,
-        sample=found.sample,
-    )

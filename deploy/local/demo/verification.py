@@ -38,7 +38,15 @@ STRICT = Tolerance()
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found; the attributes are those of `DemoResult`."""
+    """What was found.
+
+    Attributes:
+        replaced: metrics whose row a later event of the same execution has replaced.
+        letters: how many metrics are dead letters.
+        dead_letters: count and an example by class, the most frequent first.
+        uncommitted: records by which the worker's committed offsets miss the end of what was sent.
+        sample: a few rows.
+    """
 
     counts: table.Counts
     replaced: int
