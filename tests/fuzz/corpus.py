@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.fuzz import edge_values as edge_values
-from tests.fuzz.document import Document, make_valid_document
+from tests.fuzz import edge_values
+from tests.fuzz.document import Document, build_event, make_valid_document
 from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord
 from tests.fuzz.oversized import OVERSIZED
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Builder = Callable[[Random], FuzzRecord]
 Entry = tuple[str, Builder]
+_ID = '"execution_id"'
 
 # Found by fuzzing or by review.
 _FOUND: dict[str, Callable[[Document], bytes]] = {
@@ -61,28 +62,20 @@ def _record(
 
 
 def _field(name: str, text: str) -> Builder:
-    def make(document: Document) -> bytes:
-        document.set(name, text)
-        return document.encoded()
-
-    return _record(make)
+    return _edited(lambda document: document.set(name, text))
 
 
 def _metric(name: str, text: str) -> Builder:
-    def make(document: Document) -> bytes:
-        document.add_metric(name, text)
-        return document.encoded()
-
-    return _record(make)
+    return _edited(lambda document: document.add_metric(name, text))
 
 
 def _uuid(position: int) -> Builder:
-    def make(document: Document) -> bytes:
-        usual = dict(document.fields)['"execution_id"'][1:-1]
-        document.set('"execution_id"', edge_values.uuids(usual)[position])
-        return document.encoded()
+    return _edited(lambda document: document.set(_ID, edge_values.uuids(dict(document.fields)[_ID][1:-1])[position]))
 
-    return _record(make)
+
+def _edited(edit: Callable[[Document], None]) -> Builder:
+    build = build_event(edit)
+    return lambda random: FuzzRecord("", build(random))
 
 
 def _values() -> Iterator[Entry]:

@@ -6,8 +6,7 @@ import json
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.fuzz import edge_values as edge_values
-from tests.fuzz import mutate_bytes, mutate_structure
+from tests.fuzz import edge_values, mutate_bytes, mutate_structure
 from tests.fuzz.corpus import CORPUS, fill_envelope
 from tests.fuzz.document import make_valid_document
 from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord

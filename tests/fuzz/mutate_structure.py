@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.fuzz import edge_values as edge_values
+from tests.fuzz import edge_values
 from tests.fuzz.document import Document, make_valid_document, quoted
 
 if TYPE_CHECKING:
@@ -69,16 +69,9 @@ def execution_id(random: Random, document: Document) -> None:
             return
 
 
-def agent_name(random: Random, document: Document) -> None:
-    document.set('"agent_name"', random.choice(edge_values.NAMES))
-
-
-def user_id(random: Random, document: Document) -> None:
-    document.set('"user_id"', random.choice(random.choice((edge_values.NAMES, edge_values.VALUES))))
-
-
-def completed_at(random: Random, document: Document) -> None:
-    document.set('"completed_at"', random.choice(edge_values.TIMES))
+def set_field(random: Random, document: Document) -> None:
+    name, values = random.choice(_EDGE_VALUES)
+    document.set(f'"{name}"', random.choice(values))
 
 
 def any_completed_at(random: Random, document: Document) -> None:
@@ -91,23 +84,16 @@ def any_completed_at(random: Random, document: Document) -> None:
     document.set('"completed_at"', f'"{year}-{month:02}-{day:02}T{random.randrange(25):02}:59:{second:02}{zone}"')
 
 
-def schema_version(random: Random, document: Document) -> None:
-    document.set('"schema_version"', random.choice(edge_values.VERSIONS))
-
-
 def foreign_field(random: Random, document: Document) -> None:
     document.fields.append(
         (random.choice(edge_values.NAMES), random.choice(random.choice((edge_values.VALUES, edge_values.NUMBERS))))
     )
 
 
-def odd_number(random: Random, document: Document) -> None:
-    for _ in range(random.randrange(1, 4)):
-        document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(edge_values.NUMBERS)))
-
-
 def odd_value(random: Random, document: Document) -> None:
-    document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(edge_values.VALUES)))
+    for _ in range(random.randrange(1, 4)):
+        values = random.choice((edge_values.NUMBERS, edge_values.NUMBERS, edge_values.VALUES))
+        document.metrics.append((f'"odd{random.randrange(5)}"', random.choice(values)))
 
 
 def odd_name(random: Random, document: Document) -> None:
@@ -147,8 +133,12 @@ def wrap(random: Random, document: Document) -> None:
         document.metrics = []
 
 
+_EDGE_VALUES = (
+    ("agent_name", edge_values.NAMES), ("user_id", edge_values.NAMES), ("user_id", edge_values.VALUES),
+    ("completed_at", edge_values.TIMES), ("schema_version", edge_values.VERSIONS),
+)  # fmt: skip
 _CHANGES: tuple[Callable[[Random, Document], None], ...] = (
-    drop, rename, duplicate, shuffle, retype, not_json, execution_id, agent_name, user_id, completed_at,
-    any_completed_at, schema_version, foreign_field, odd_number, odd_number, odd_value, odd_name, odd_name,
-    repeated_metric, refused_by_table, many_metrics, metrics_of_another_shape, wrap,
+    drop, rename, duplicate, shuffle, retype, not_json, execution_id, set_field, set_field, set_field, set_field,
+    any_completed_at, foreign_field, odd_value, odd_value, odd_value, odd_name, odd_name, repeated_metric,
+    refused_by_table, many_metrics, metrics_of_another_shape, wrap,
 )  # fmt: skip
