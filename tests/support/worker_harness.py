@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from tests.support.clock import Clock
 from tests.support.fakes import MemoryDeadLetters, MemoryStore
@@ -16,33 +17,17 @@ PACE = RetryPolicy(attempts=2, max_seconds=1.0, first_wait_seconds=0.5, max_wait
 """For what is retried without end. Its limits are small, so that a test would fail if they were applied."""
 
 
+@dataclass
 class WorkerHarness:
-    """Pipeline, writer and their dependencies, built from `store` and the policies."""
+    """A writer and a pipeline, and what they depend on."""
 
-    def __init__(
-        self,
-        store: MemoryStore,
-        on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
-        retry: RetryPolicy = RETRY,
-        hold: Hold | None = None,
-    ) -> None:
-        self.store = store
-        self.clock = Clock()
-        self.hold = hold or Hold()
-        self.telemetry = Telemetry()
-        self.dead_letters = MemoryDeadLetters()
-        self.writer = Writer(
-            store,
-            self.hold,
-            retry,
-            on_unavailable,
-            backoff=PACE,
-            sleep=self.clock.sleep,
-            telemetry=self.telemetry,
-        )
-        self.pipeline = Pipeline(
-            self.writer, self.dead_letters, self.hold, self.telemetry, None, PACE, self.clock.sleep
-        )
+    store: MemoryStore
+    clock: Clock
+    hold: Hold
+    telemetry: Telemetry
+    dead_letters: MemoryDeadLetters
+    writer: Writer
+    pipeline: Pipeline
 
     def counted(self, name: str, **labels: str) -> float:
         """The value of a counter of the telemetry; 0 if it was never incremented."""
@@ -56,9 +41,12 @@ async def rig(
     retry: RetryPolicy = RETRY,
     hold: Hold | None = None,
 ) -> AsyncIterator[WorkerHarness]:
-    """A `WorkerHarness` whose writer is closed at the end."""
-    built = WorkerHarness(store or MemoryStore(), on_unavailable, retry, hold)
+    """Build a `WorkerHarness` on `store`; close its writer at the end."""
+    store, hold = store or MemoryStore(), hold or Hold()
+    clock, telemetry, dead_letters = Clock(), Telemetry(), MemoryDeadLetters()
+    writer = Writer(store, hold, retry, on_unavailable, backoff=PACE, sleep=clock.sleep, telemetry=telemetry)
+    pipeline = Pipeline(writer, dead_letters, hold, telemetry, None, PACE, clock.sleep)
     try:
-        yield built
+        yield WorkerHarness(store, clock, hold, telemetry, dead_letters, writer, pipeline)
     finally:
-        await built.writer.close()
+        await writer.close()
