@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
-from tests.support.worker_harness import rig
+from tests.support.worker_harness import open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.pipeline import Pipeline
@@ -82,7 +82,7 @@ async def trace_replayed_letter() -> Trace:
     topic, hold = MemoryTopic(), WatchedHold()
     failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
     await topic.write([FailedMetric(read(event()), "cost_usd", 0.5, failure, 3)])
-    async with rig(MemoryStore(), OnUnavailable.HOLD, hold=hold) as worker:
+    async with open_worker_harness(MemoryStore(), OnUnavailable.HOLD, hold=hold) as worker:
 
         async def replay() -> None:
             scan = await DeadLetterScan.begin(topic)
@@ -95,7 +95,7 @@ async def trace_replayed_letter() -> Trace:
 
 
 async def _trace_batch(store: MemoryStore) -> Trace:
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         await worker.pipeline.process([_event(offset=0, clean=True)])  # what only the first block needs is not counted
         return await _trace(worker.pipeline.process([_event(offset=1)]))
 

@@ -10,7 +10,7 @@ from statistics import mean
 from tests.benchmarks.environment import Figures
 from tests.support.events import block_of, many_events
 from tests.support.fakes import MemoryStore
-from tests.support.worker_harness import rig
+from tests.support.worker_harness import open_worker_harness
 from worker.core.model import Event
 
 _METRICS = [f"metric_{number}" for number in range(10)]
@@ -50,7 +50,7 @@ async def _write_blocks() -> list[Figures]:
     refuses = True
     store = MemoryStore(lambda row: refuses and row.metric == _METRICS[3])
     lines: list[Figures] = []
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         for number in range(7):
             refuses = number < _REFUSED_BLOCKS
             events = [event._replace(completed_at=event.completed_at + number) for event in many_events(100)]
@@ -65,7 +65,7 @@ async def _write_blocks() -> list[Figures]:
 async def _count_inserts(events: list[Event], invalid: frozenset[int], refusal: str) -> tuple[int, int]:
     """Number of INSERTs, and of valid rows refused with invalid ones. A row's value is its position."""
     store = MemoryStore(lambda row: row.value in invalid, names_constraint=refusal == "constraint")
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         failed = await worker.writer.write(block_of(events, _METRICS))
     refused = {item.value for item in failed}
     if not invalid <= refused:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Clock:
+class FakeClock:
     """Replaces `asyncio.sleep`, and the module `time` in libraries.
 
     Attributes:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tests.support.clock import Clock
+from tests.support.clock import FakeClock
 from tests.support.fakes import MemoryDeadLetters, MemoryStore
 from worker.core.hold import Hold
 from worker.core.retry import RetryPolicy
@@ -22,7 +22,7 @@ class WorkerHarness:
     """A writer and a pipeline, and what they depend on."""
 
     store: MemoryStore
-    clock: Clock
+    clock: FakeClock
     hold: Hold
     telemetry: Telemetry
     dead_letters: MemoryDeadLetters
@@ -35,7 +35,7 @@ class WorkerHarness:
 
 
 @asynccontextmanager
-async def rig(
+async def open_worker_harness(
     store: MemoryStore | None = None,
     on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
     retry: RetryPolicy = RETRY,
@@ -43,7 +43,7 @@ async def rig(
 ) -> AsyncIterator[WorkerHarness]:
     """Build a `WorkerHarness` on `store`; close its writer at the end."""
     store, hold = store or MemoryStore(), hold or Hold()
-    clock, telemetry, dead_letters = Clock(), Telemetry(), MemoryDeadLetters()
+    clock, telemetry, dead_letters = FakeClock(), Telemetry(), MemoryDeadLetters()
     writer = Writer(store, hold, retry, on_unavailable, backoff=PACE, sleep=clock.sleep, telemetry=telemetry)
     pipeline = Pipeline(writer, dead_letters, hold, telemetry, None, PACE, clock.sleep)
     try:

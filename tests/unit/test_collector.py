@@ -14,7 +14,7 @@ from tests.support.clock import until
 from tests.support.events import JANUARY_2026, Record, block_of, encoded, event, many_events
 from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.memory_event_source import MemoryEventSource
-from tests.support.worker_harness import WorkerHarness, rig
+from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
 from worker.core.model import Event, Row
@@ -80,7 +80,7 @@ async def write(worker: WorkerHarness, number: int) -> None:
 @pytest.mark.parametrize("kind", STORES)
 async def test_written_and_failed_rows_are_freed(kind: str, times: int, failing: Outcome) -> None:
     store = STORES[kind]()
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         await write(worker, 0)
         before = count_living_events()
         for number in range(1, 4):
@@ -102,7 +102,7 @@ def batch(number: int) -> list[Record]:
 
 @pytest.mark.parametrize("kind", STORES)
 async def test_batches_with_late_acknowledgements_are_freed(kind: str) -> None:
-    async with rig(STORES[kind]()) as worker:
+    async with open_worker_harness(STORES[kind]()) as worker:
         await worker.pipeline.process(batch(0))
         worker.dead_letters.letters.clear()
         before = count_living_events()
@@ -118,7 +118,7 @@ async def test_batches_with_late_acknowledgements_are_freed(kind: str) -> None:
 )
 async def test_dropped_batches_are_freed(where: str) -> None:
     store = Store(is_invalid)
-    async with rig(store, OnUnavailable.HOLD) as worker:
+    async with open_worker_harness(store, OnUnavailable.HOLD) as worker:
         await write(worker, 0)
         store.hanging = where == "while the store hangs"
         store.down = UNAVAILABLE if where == "while the store is unavailable" else None
@@ -142,7 +142,7 @@ async def test_batches_dropped_by_a_revoke_are_freed() -> None:
     source, store = MemoryEventSource(batch(0)), Store()
     store.hanging = True
     policy = BatchPolicy(linger_seconds=0)
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         consumer = Consumer(
             source,
             worker.pipeline,

@@ -10,7 +10,7 @@ import pytest
 from tests.support.events import event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.memory_event_source import MemoryEventSource
-from tests.support.worker_harness import WorkerHarness, rig
+from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker import consumer as consumer_module
 from worker.consumer import Consumer
 from worker.core.errors import ErrorClass
@@ -80,7 +80,7 @@ async def running(
     policy: BatchPolicy | None = None,
     on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
 ) -> AsyncIterator[RunningConsumer]:
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         consumer = RunningConsumer(worker, source, policy or BatchPolicy(linger_seconds=0))
         try:
             yield consumer

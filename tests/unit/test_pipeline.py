@@ -14,7 +14,7 @@ from tests.support import strategies
 from tests.support.clock import until
 from tests.support.events import Record, event, record
 from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
-from tests.support.worker_harness import WorkerHarness, rig
+from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.hold import Cause
 from worker.core.model import Failed, FailedMetric, Row, Unrepresentable
@@ -112,7 +112,7 @@ class TestResults:
             return len(worker.clock.slept) < _MAX_WAITS and ROW_RULES[unclassified](row)
 
         store = MemoryStore(ROW_RULES[refused], fails=fails, names_constraint=names_constraint)
-        async with rig(store, on_unavailable) as worker:
+        async with open_worker_harness(store, on_unavailable) as worker:
             for step in inserts:
                 store.lose_answers(1) if step == "lost" else store.fail_inserts(STEPS[step])
             store.fail_probes(*probes)
@@ -139,7 +139,7 @@ class TestResults:
 
     @given(strategies.batches())
     async def test_redelivered_batch_changes_nothing_in_the_view(self, records: list[Record]) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             await worker.pipeline.process(records)
             before = worker.store.deduplicated()
             await worker.pipeline.process(records)
@@ -151,7 +151,7 @@ class TestResults:
     async def test_one_batch_can_have_all_results(self) -> None:
         metrics = {"good": 1, "refused": -1, "text": "x", "bad": float("nan")}
         store = MemoryStore(lambda row: row.value < 0)
-        async with rig(store) as worker:
+        async with open_worker_harness(store) as worker:
             await worker.pipeline.process(
                 [record(event(metrics=metrics), offset=1), record(b"{", offset=2), record(None, offset=3)]
             )
@@ -170,7 +170,7 @@ class TestResults:
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1
 
     async def test_empty_batch_and_empty_events_write_nothing(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             await worker.pipeline.process([])
             await worker.pipeline.process([record(event(metrics={})), record(None)])
             assert worker.store.inserts == []
@@ -183,7 +183,7 @@ class TestBlocks:
     ) -> None:
         monkeypatch.setattr("worker.pipeline.MAX_ROWS", 10)
         records = [record(event(metrics={"a": 1, "b": 2, "bad": float("nan")}), offset=offset) for offset in range(50)]
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             await worker.pipeline.process(records)
             assert max(worker.store.inserts) <= 10
             assert max(worker.dead_letters.write_sizes) <= 5
@@ -200,7 +200,7 @@ class TestBlocks:
                 turns.append(len(turns))
                 await asyncio.sleep(0)
 
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             beside = asyncio.create_task(others())
             await worker.pipeline.process(records)
             beside.cancel()
@@ -220,7 +220,7 @@ class TestBlocks:
             record(event(metrics={"good": 1}, completed_at=f"2026-0{month}-15T12:00:00Z"), offset=month)
             for month in (1, 2, 3)
         ]
-        async with rig(store := NotJanuary(), on_unavailable) as worker:
+        async with open_worker_harness(store := NotJanuary(), on_unavailable) as worker:
             batch = asyncio.create_task(worker.pipeline.process(records))
             await until(lambda: len(store.table) == 2)
             assert not batch.done()
@@ -234,7 +234,7 @@ class TestUnacknowledgedDeadLetters:
         """It may be dropped, and its dead letters would be written again."""
         records = [record(b"{", offset=0), record(event(metrics={"good": 1, "refused": -1}), offset=1)]
         store = MemoryStore(lambda row: row.value < 0)
-        async with rig(store, OnUnavailable.HOLD) as worker:
+        async with open_worker_harness(store, OnUnavailable.HOLD) as worker:
             store.down = UNAVAILABLE
             for _ in range(3):  # as when a worker is restarted in an outage
                 batch = asyncio.create_task(worker.pipeline.process(records))
@@ -246,7 +246,7 @@ class TestUnacknowledgedDeadLetters:
             assert [id_of(item) for item in worker.dead_letters.letters] == [(0, None), (1, "refused")]
 
     async def test_hold_has_the_reason_and_ends_with_the_acknowledgement(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             seen: list[dict[Cause, str]] = []
             worker.clock.watch = lambda: seen.append(dict(worker.hold.reasons))
             worker.dead_letters.fail_writes(*[None] * 7)
@@ -257,7 +257,7 @@ class TestUnacknowledgedDeadLetters:
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1
 
     async def test_process_does_not_return_before_the_acknowledgement_and_hold_ends_if_cancelled(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             worker.dead_letters.fail_writes(*[None] * 1_000)
             batch = asyncio.create_task(worker.pipeline.process([record(b"{")]))
             await until(lambda: len(worker.clock.slept) > 50)
@@ -270,28 +270,28 @@ class TestUnacknowledgedDeadLetters:
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 0
 
     async def test_only_unacknowledged_dead_letters_are_written_again(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             worker.dead_letters.fail_writes({1, 3}, {0})
             await worker.pipeline.process([record(b"{", offset=offset) for offset in range(5)])
             assert worker.dead_letters.write_sizes == [5, 2, 1]
             assert sorted(id_of(item) for item in worker.dead_letters.letters) == [(at, None) for at in range(5)]
 
     async def test_writes_are_repeated_forever_with_bounded_waits(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             worker.dead_letters.fail_writes(*[None] * 60)
             await worker.pipeline.process([record(b"{")])
             assert len(worker.clock.slept) == 60
             assert max(worker.clock.slept) <= 8.0
 
     async def test_at_most_1000_dead_letters_are_written_at_once(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             await worker.pipeline.process([record(b"{", offset=offset) for offset in range(2_500)])
             assert worker.dead_letters.write_sizes == [1_000, 1_000, 500]
 
 
 async def test_every_failure_is_logged_shortly_with_its_source_and_without_the_user() -> None:
     document = event(metrics={"cost": float("nan"), "n" * 1_000_000: 1}, user_id="alice-7")
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         with capture_logs() as logs:
             await worker.pipeline.process([record(document, offset=3), record(b"{", offset=4)])
     number, name, whole = logs
@@ -307,7 +307,7 @@ class TestFailingStore:
     """The seed's lesson: one `try` around all writes lost every metric after the first that failed."""
 
     async def test_failure_of_one_metric_fails_only_that_metric(self) -> None:
-        async with rig(MemoryStore(lambda row: row.metric == "test_metric")) as worker:
+        async with open_worker_harness(MemoryStore(lambda row: row.metric == "test_metric")) as worker:
             await worker.pipeline.process([record(event(metrics=TWO_METRICS))])
             assert [row.metric_type for row in worker.store.table] == ["another_metric"]
             assert [id_of(item) for item in worker.dead_letters.letters] == [(0, "test_metric")]
@@ -325,7 +325,7 @@ class TestFailingStore:
                 attempted.update(row.metric for row in block.rows())
                 return await super().insert(block)
 
-        async with rig(RecordingStore()) as worker:
+        async with open_worker_harness(RecordingStore()) as worker:
             worker.store.broken = outcome
             await worker.pipeline.process([record(event(metrics=TWO_METRICS), offset=1)])
             assert attempted == set(TWO_METRICS)
@@ -342,7 +342,7 @@ class TestFailingStore:
             assert len(worker.dead_letters.letters) == 2
 
     async def test_unclassified_error_loses_nothing(self) -> None:
-        async with rig() as worker:
+        async with open_worker_harness() as worker:
             worker.store.broken = UNCLASSIFIED
             batch = asyncio.create_task(worker.pipeline.process([record(event(metrics=TWO_METRICS))]))
             await until(lambda: worker.hold.active)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.clock import Clock
+from tests.support.clock import FakeClock
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.core.hold import Cause, Hold
@@ -26,7 +26,7 @@ def finding(*problems: str) -> Callable[[], Awaitable[str | None]]:
 
 
 async def test_start_does_not_hold_or_wait_without_a_problem() -> None:
-    clock, hold = Clock(), Hold()
+    clock, hold = FakeClock(), Hold()
     await hold_until_ready([StartupCheck(Cause.STORE, finding())], hold, BACKOFF, clock.sleep)
     assert clock.slept == []
     assert not hold.active
@@ -35,7 +35,7 @@ async def test_start_does_not_hold_or_wait_without_a_problem() -> None:
 async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> None:
     hold = Hold()
     seen: list[dict[Cause, str]] = []
-    clock = Clock(lambda: seen.append(dict(hold.reasons)))
+    clock = FakeClock(lambda: seen.append(dict(hold.reasons)))
     checks = [
         StartupCheck(Cause.STORE, finding("away", "away", "no table")),
         StartupCheck(Cause.DEAD_LETTERS, finding("no leader")),
@@ -47,7 +47,7 @@ async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> Non
 
 
 async def test_waits_between_checks_grow_to_a_maximum() -> None:
-    clock = Clock()
+    clock = FakeClock()
     await hold_until_ready([StartupCheck(Cause.STORE, finding(*["away"] * 100))], Hold(), BACKOFF, clock.sleep)
     assert len(clock.slept) == 100
     assert clock.slept[0] <= 1.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401  # sets the profile
-from tests.support.clock import Clock
+from tests.support.clock import FakeClock
 from worker.core.retry import FOREVER, RetryPolicy
 
 
@@ -21,7 +21,7 @@ class Trouble(Exception):
 class Server:
     """Fails so many times, and takes so long for each call."""
 
-    def __init__(self, clock: Clock, failures: int, seconds: float = 0.0) -> None:
+    def __init__(self, clock: FakeClock, failures: int, seconds: float = 0.0) -> None:
         self.asked_at: list[float] = []
         self._clock = clock
         self._failures = failures
@@ -44,15 +44,15 @@ def is_failure(answer: str) -> bool:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """A clock that tenacity uses too."""
-    clock = Clock()
+    clock = FakeClock()
     monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
 @pytest.mark.parametrize("failures", [0, 2])
-async def test_retry_ends_with_the_first_accepted_result(clock: Clock, failures: int) -> None:
+async def test_retry_ends_with_the_first_accepted_result(clock: FakeClock, failures: int) -> None:
     server = Server(clock, failures)
     assert await RetryPolicy(attempts=5).call(server.ask, is_failure, clock.sleep) == "answer"
     assert len(server.asked_at) == failures + 1
@@ -60,7 +60,7 @@ async def test_retry_ends_with_the_first_accepted_result(clock: Clock, failures:
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 7])
-async def test_retry_ends_after_the_attempts_with_the_last_result(clock: Clock, attempts: int) -> None:
+async def test_retry_ends_after_the_attempts_with_the_last_result(clock: FakeClock, attempts: int) -> None:
     server = Server(clock, failures=1_000)
     policy = RetryPolicy(attempts, max_seconds=1e9)
     assert await policy.call(server.ask, is_failure, clock.sleep) == f"failure {attempts}"
@@ -68,7 +68,7 @@ async def test_retry_ends_after_the_attempts_with_the_last_result(clock: Clock, 
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 30.0])
-async def test_no_attempt_begins_after_max_seconds(clock: Clock, seconds: float) -> None:
+async def test_no_attempt_begins_after_max_seconds(clock: FakeClock, seconds: float) -> None:
     policy = RetryPolicy(attempts=1_000, max_seconds=10.0, first_wait_seconds=1.0, max_wait_seconds=8.0)
     for _ in range(20):  # the waits are random
         server = Server(clock, failures=1_000, seconds=seconds)
@@ -76,7 +76,7 @@ async def test_no_attempt_begins_after_max_seconds(clock: Clock, seconds: float)
         assert server.asked_at[-1] - server.asked_at[0] < 10.0
 
 
-async def test_exception_is_raised_at_once_and_not_retried(clock: Clock) -> None:
+async def test_exception_is_raised_at_once_and_not_retried(clock: FakeClock) -> None:
     server = Server(clock, failures=1_000)
     with pytest.raises(Trouble, match="failure 1"):
         await RetryPolicy(attempts=9).call(server.ask_or_raise, is_failure, clock.sleep)
@@ -84,7 +84,7 @@ async def test_exception_is_raised_at_once_and_not_retried(clock: Clock) -> None
 
 
 async def test_waits_are_random_below_a_bound_that_doubles() -> None:
-    clock = Clock()
+    clock = FakeClock()
     policy = RetryPolicy(attempts=200, max_seconds=1e9, first_wait_seconds=0.5, max_wait_seconds=8.0)
     await policy.call(Server(clock, failures=1_000).ask, is_failure, clock.sleep)
     bounds = [min(0.5 * 2**number, 8.0) for number in range(len(clock.slept))]
@@ -102,7 +102,7 @@ def test_backoff_is_bounded_after_any_number_of_failures(failures: int, first: f
 
 @given(st.integers(1, 20), st.floats(0, 60))
 async def test_retry_forever_ignores_the_budget(attempts: int, max_seconds: float) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server = Server(clock, failures=50)
     policy = RetryPolicy(attempts, max_seconds, first_wait_seconds=1.0, max_wait_seconds=2.0)
     async for attempt in policy.retry_forever(Trouble, clock.sleep):
@@ -112,7 +112,7 @@ async def test_retry_forever_ignores_the_budget(attempts: int, max_seconds: floa
     assert max(clock.slept) <= 2.0
 
 
-async def test_retry_forever_raises_other_exceptions(clock: Clock) -> None:
+async def test_retry_forever_raises_other_exceptions(clock: FakeClock) -> None:
     server = Server(clock, failures=1_000)
 
     async def retry() -> None:
@@ -126,7 +126,7 @@ async def test_retry_forever_raises_other_exceptions(clock: Clock) -> None:
 
 
 async def test_forever_waits_at_most_15_seconds() -> None:
-    clock = Clock()
+    clock = FakeClock()
     server = Server(clock, failures=2_000)
     assert await FOREVER.call(server.ask, is_failure, clock.sleep) == "answer"
     assert max(clock.slept) <= 15.0
@@ -140,7 +140,7 @@ class Rows:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize("end", ["result", "exception", "cancellation"])
-async def test_rows_are_freed_without_a_collection(end: str, attempts: int, clock: Clock) -> None:
+async def test_rows_are_freed_without_a_collection(end: str, attempts: int, clock: FakeClock) -> None:
     kept: list[weakref.ref[Rows]] = []
 
     async def insert() -> str:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.clock import until
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
 from tests.support.fakes import TOO_LARGE, UNAVAILABLE, MemoryStore, RowRule
-from tests.support.worker_harness import WorkerHarness, rig
+from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.core.outcome import WRITTEN, Outcome
 from worker.events.block import Block
 from worker.observability.lag import PartitionLag
@@ -68,7 +68,7 @@ def test_counters_start_at_0_so_that_the_first_increment_is_visible() -> None:
 
 
 async def test_retries_are_counted_with_their_outcome_and_the_age_of_the_first_insert() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.fail_inserts(UNAVAILABLE, UNAVAILABLE)
         await worker.writer.write(BLOCK)
         assert value(worker.telemetry, "insert_retries_total", outcome="unavailable", code="210") == 1
@@ -78,7 +78,7 @@ async def test_retries_are_counted_with_their_outcome_and_the_age_of_the_first_i
 
 async def test_insert_is_unanswered_until_it_is_answered() -> None:
     seen: list[tuple[float | None, bool]] = []
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.fail_inserts(UNAVAILABLE)
         worker.store.watch = lambda: seen.append(
             (
@@ -93,7 +93,7 @@ async def test_insert_is_unanswered_until_it_is_answered() -> None:
 
 
 async def test_abandoned_insert_is_no_longer_unanswered() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.down = UNAVAILABLE
         assert len(await worker.writer.write(BLOCK)) == len(BLOCK)
         assert value(worker.telemetry, "unanswered_inserts") == 0
@@ -122,7 +122,7 @@ class RecordingStore(MemoryStore):
     ids=["refused", "unclassified"],
 )
 async def test_split_blocks_are_counted_by_reason(store: RecordingStore, reason: str) -> None:
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         assert len(await worker.writer.write(BLOCK)) == 1
         assert value(worker.telemetry, "splits_total", reason=reason) == len(store.failed) > 0
         assert total(worker, "splits_total") == len(store.failed), "single rows are not split"
@@ -134,7 +134,7 @@ async def test_blocks_that_are_too_large_are_counted_as_split_but_small_ones_are
             outcome = await super().insert(block)
             return TOO_LARGE if len(block) > 1_000 else outcome
 
-    async with rig(store := SmallBlockStore()) as worker:
+    async with open_worker_harness(store := SmallBlockStore()) as worker:
         assert await worker.writer.write(block_of(many_events(3_000), ["a"])) == []
         assert store.inserts == [3_000, 1_500, 1_500, 750, 750, 750, 750]
         assert value(worker.telemetry, "splits_total", reason="too_large") == 3
@@ -147,7 +147,7 @@ async def test_blocks_that_are_too_large_are_counted_as_split_but_small_ones_are
 
 
 async def test_finished_batch_is_measured_with_the_latency_of_each_record() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         records = [record(event(), offset=0), record(b"{", offset=1), record(event(), offset=2, timestamp=-1)]
         await worker.pipeline.process(records)
         assert value(worker.telemetry, "batch_seconds_count", outcome="done") == 1
@@ -157,7 +157,7 @@ async def test_finished_batch_is_measured_with_the_latency_of_each_record() -> N
 
 
 async def test_dropped_batch_is_measured_but_is_no_progress() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.dead_letters.fail_writes(*[None] * 1_000)
         batch = asyncio.create_task(worker.pipeline.process([record(b"{")]))
         for _ in range(100):
@@ -170,7 +170,7 @@ async def test_dropped_batch_is_measured_but_is_no_progress() -> None:
 
 
 async def test_every_metric_is_counted_once() -> None:
-    async with rig(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
+    async with open_worker_harness(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
         metrics = {"refused": 1, "good": 2, "bad": float("nan"), "text": "a", "none": None}
         await worker.pipeline.process([record(event(metrics=metrics))])
         assert value(worker.telemetry, "metrics_total") == 5
@@ -178,7 +178,7 @@ async def test_every_metric_is_counted_once() -> None:
 
 
 async def test_dead_letters_written_as_pointers_are_counted_as_too_large() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.dead_letters.too_large = lambda item: len(item.record.value or b"") > 5  # type: ignore[union-attr]
         worker.dead_letters.fail_writes({1})
         await worker.pipeline.process([record(b"{" * size, offset=size) for size in (3, 10, 20)])

@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode
 from deploy.local.environment import environment_without_settings
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
-from tests.support.worker_harness import WorkerHarness, rig
+from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.observability.tracing import NO_TRACING, OpenTelemetry, create_tracing
 from worker.pipeline import Pipeline
 
@@ -45,7 +45,7 @@ def traced() -> Iterator[MemoryTraces]:
 
 
 async def test_batch_links_to_its_producers_and_contains_writes_and_dead_letters(traced: MemoryTraces) -> None:
-    async with rig(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
+    async with open_worker_harness(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
         headers = (("traceparent", PRODUCER.encode()), ("other", b"x"))
         records = [record(event(metrics={"good": 1, "refused": 2}), offset=at, headers=headers) for at in range(3)]
         await traced.pipeline(worker).process([*records, record(b"{", offset=3)])
@@ -62,7 +62,7 @@ async def test_batch_links_to_its_producers_and_contains_writes_and_dead_letters
 
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"00-0-0-0", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"])
 async def test_invalid_traceparent_is_no_link(traced: MemoryTraces, value: bytes) -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         await traced.pipeline(worker).process(
             [record(event(), headers=(("traceparent", value), ("traceparent", None)))]
         )
@@ -71,14 +71,14 @@ async def test_invalid_traceparent_is_no_link(traced: MemoryTraces, value: bytes
 
 async def test_number_of_links_is_bounded(traced: MemoryTraces) -> None:
     names = [f"00-{number:032x}-{number:016x}-01".encode() for number in range(1, 500)]
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         records = [record(event(), offset=at, headers=(("traceparent", name),)) for at, name in enumerate(names)]
         await traced.pipeline(worker).process(records)
     assert len(traced.spans("batch")[0].links) == 128
 
 
 async def test_spans_of_a_dropped_batch_end(traced: MemoryTraces) -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.dead_letters.fail_writes(*[None] * 1_000)
         waits = asyncio.Event()
         worker.clock.watch = waits.set

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.support.events import JANUARY_2026, Record, event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic, StoredRow
-from tests.support.worker_harness import rig
+from tests.support.worker_harness import open_worker_harness
 from tests.unit.replay.harness import TABLE, UNKNOWN_VERSION
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric
@@ -250,7 +250,9 @@ class Replays(RuleBasedStateMachine):
     async def process(self, records: list[Record], *, down: bool) -> None:
         self.store.down = UNAVAILABLE if down else None
         for item in records:
-            async with rig(self.store) as worker:  # a new one each: its circuit breaker does not know of the outage
+            async with open_worker_harness(
+                self.store
+            ) as worker:  # a new one each: its circuit breaker does not know of the outage
                 clock = worker.clock
                 pipeline = Pipeline(worker.writer, self.topic, worker.hold, worker.telemetry, sleep=clock.sleep)
                 await pipeline.process([item])
@@ -272,7 +274,7 @@ class Replays(RuleBasedStateMachine):
         scan = await DeadLetterScan.begin(self.topic)
         await scan.scan(lambda: ReplayPlan(policy, TABLE, dry_run=True))
         hold = WatchedHold()
-        async with rig(self.store, OnUnavailable.HOLD, hold=hold) as worker:
+        async with open_worker_harness(self.store, OnUnavailable.HOLD, hold=hold) as worker:
             dead_letters = PartDeduplicator(self.topic, scan.supersessions)
             pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, sleep=worker.clock.sleep)
             replayer = Replayer(scan, self.sources, pipeline, hold, policy)
@@ -324,7 +326,7 @@ def _numbers(source: Record) -> list[tuple[str, float]]:
 
 
 async def _without_failures(store: MemoryStore, events: list[Record]) -> None:
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         await worker.pipeline.process(events)
 
 

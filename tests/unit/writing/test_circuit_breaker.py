@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.clock import Clock, until
+from tests.support.clock import FakeClock, until
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE
 from worker.core.hold import Cause, Hold
 from worker.core.outcome import WRITTEN, Outcome
@@ -26,7 +26,7 @@ class BreakerHarness:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.hold = Hold()
-        self.clock = Clock()
+        self.clock = FakeClock()
         self.breaker = CircuitBreaker(self.probe, self.hold, BACKOFF, self.clock.sleep)
 
     async def probe(self) -> Outcome:

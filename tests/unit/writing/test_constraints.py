@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from tests.support.events import block_of, many_events
 from tests.support.fakes import CONSTRAINT, MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
-from tests.support.worker_harness import WorkerHarness, rig
+from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.core.errors import ErrorClass, StoreError
 from worker.core.model import FailedMetric, Failure, Row
 from worker.core.outcome import Constraint, Outcome
@@ -67,7 +67,7 @@ def asked(worker: WorkerHarness, outcome: str) -> float:
 class TestViolatedConstraint:
     async def test_one_more_insert_however_many_rows_violate_it(self) -> None:
         for refuses, violating in ((low, 4), (lambda row: row.metric == "b", 20)):
-            async with rig(Table(refuses)) as worker:
+            async with open_worker_harness(Table(refuses)) as worker:
                 inserts, failed = await write(worker, block())
                 assert inserts == [40, 40 - violating]
                 assert {(item.failure, item.attempts) for item in failed} == {(VIOLATED, 1)}
@@ -75,12 +75,12 @@ class TestViolatedConstraint:
                 assert asked(worker, "violated") == 1
 
     async def test_no_more_insert_when_every_row_violates_it(self) -> None:
-        async with rig(Table(lambda _: True)) as worker:
+        async with open_worker_harness(Table(lambda _: True)) as worker:
             inserts, failed = await write(worker, block())
             assert (inserts, len(failed)) == ([40], 40)
 
     async def test_single_row_is_refused_without_evaluating_it(self) -> None:
-        async with rig(store := Table(lambda _: True)) as worker:
+        async with open_worker_harness(store := Table(lambda _: True)) as worker:
             assert len(await worker.writer.write(block_of(EVENTS[:1], ["b"]))) == 1
             assert store.asked == []
 
@@ -89,7 +89,7 @@ class TestViolatedConstraint:
             async def insert(self, block: Block) -> Outcome:
                 return (await super().insert(block))._replace(row=None)
 
-        async with rig(Distributed(low)) as worker:
+        async with open_worker_harness(Distributed(low)) as worker:
             inserts, failed = await write(worker, block())
             assert inserts == [40, 36]
             assert [item.failure for item in failed] == [VIOLATED] * 4
@@ -97,7 +97,7 @@ class TestViolatedConstraint:
 
 class TestRememberedConstraint:
     async def test_violating_rows_are_inserted_after_the_others(self) -> None:
-        async with rig(Table(low)) as worker:
+        async with open_worker_harness(Table(low)) as worker:
             await write(worker, block())
             for number in range(1, 4):
                 inserts, failed = await write(worker, block(number))
@@ -105,7 +105,7 @@ class TestRememberedConstraint:
                 assert [item.failure for item in failed] == [VIOLATED] * 4
 
     async def test_dropped_constraint_refuses_nothing_and_is_forgotten(self) -> None:
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             await write(worker, block())
             # The expression is what the constraint was: the store goes on to say that these rows do not fulfil it.
             positions = [position for position, row in enumerate(block().rows()) if low(row)]
@@ -114,7 +114,7 @@ class TestRememberedConstraint:
             assert await write(worker, block(2)) == ([40], [])
 
     async def test_loosened_constraint_accepts_what_fulfils_it_now_and_is_forgotten(self) -> None:
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             await write(worker, block())
             positions = [position for position, row in enumerate(block(1).rows()) if low(row)]
             answers = iter([positions])
@@ -126,7 +126,7 @@ class TestRememberedConstraint:
             assert (await write(worker, block(2)))[0] == [40, 38], "forgotten"
 
     async def test_forgotten_after_ten_blocks_without_a_violation(self) -> None:
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             await write(worker, block())
             store.refuses = lambda _: False
             for number in range(1, 20):
@@ -147,7 +147,7 @@ class TestRememberedConstraint:
             async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
                 return await super().find_violations(CONSTRAINT, block) if constraint.expression == refused_for else ()
 
-        async with rig(store := Many(low)) as worker:
+        async with open_worker_harness(store := Many(low)) as worker:
             for number in range(6):
                 refused_for = f"rule {number}"
                 await write(worker, block(number))
@@ -164,7 +164,7 @@ class TestConstraintThatCannotBeEvaluated:
     async def test_not_evaluated_again_and_the_block_is_bisected(
         self, answers: Callable[[], Sequence[int] | None]
     ) -> None:
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             store.answers = answers
             with capture_logs() as logs:
                 for number in range(2):
@@ -176,7 +176,7 @@ class TestConstraintThatCannotBeEvaluated:
 
     async def test_evaluated_again_after_a_thousand_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(constraints, "_BLOCKS_TO_SKIP_UNEVALUABLE", 5)
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             store.answers = fail(MISCONFIGURED)
             await write(worker, block())
             store.answers = lambda: None
@@ -187,7 +187,7 @@ class TestConstraintThatCannotBeEvaluated:
     @pytest.mark.parametrize("outcome", [UNAVAILABLE, TOO_LARGE], ids=lambda outcome: outcome.kind.value)
     async def test_not_evaluated_for_ten_blocks_after_the_store_did_not_answer(self, outcome: Outcome) -> None:
         """One question in ten blocks, however many pieces are refused; then it is asked again."""
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             await write(worker, block())
             store.answers, before = fail(outcome), len(store.asked)
             for number in range(1, 11):
@@ -199,7 +199,7 @@ class TestConstraintThatCannotBeEvaluated:
             assert inserts == [40, 36]
 
     async def test_not_evaluated_while_the_store_is_known_to_be_unavailable(self) -> None:
-        async with rig(store := Table(low), OnUnavailable.HOLD) as worker:
+        async with open_worker_harness(store := Table(low), OnUnavailable.HOLD) as worker:
             await write(worker, block())
             store.down = UNAVAILABLE
             first = asyncio.create_task(worker.writer.write(block(1)))
@@ -214,7 +214,7 @@ class TestConstraintThatCannotBeEvaluated:
             assert [len(await task) for task in (first, second)] == [4, 4]
 
     async def test_outage_loses_no_row(self) -> None:
-        async with rig(store := Table(low)) as worker:
+        async with open_worker_harness(store := Table(low)) as worker:
             await write(worker, block())
             store.answers = fail(UNAVAILABLE)
             store.fail_inserts(UNAVAILABLE, UNAVAILABLE)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.support import strategies
-from tests.support.clock import Clock, until
+from tests.support.clock import FakeClock, until
 from tests.support.events import block_of, many_events, rows_of
 from tests.support.fakes import (
     MISCONFIGURED,
@@ -23,7 +23,7 @@ from tests.support.fakes import (
     MemoryStore,
     stored_rows,
 )
-from tests.support.worker_harness import PACE, RETRY, rig
+from tests.support.worker_harness import PACE, RETRY, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import FailedMetric, Failure, Row
@@ -83,14 +83,14 @@ def block_of_failed(failed: list[FailedMetric]) -> Block:
 
 
 async def test_block_is_written_by_one_insert() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         assert await worker.writer.write(BLOCK) == []
         assert worker.store.inserts == [8]
         assert worker.store.table == stored_rows(BLOCK)
 
 
 async def test_block_written_again_changes_nothing() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         for _ in range(3):
             await worker.writer.write(block_of(many_events(4), ["a", "b"]))
         assert worker.store.table == stored_rows(BLOCK)
@@ -101,7 +101,7 @@ async def test_block_written_again_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("outcome", "failures"), [(UNAVAILABLE, 2), (UNCLASSIFIED, 5)])
 async def test_failure_within_the_retry_budget_is_only_retried(outcome: Outcome, failures: int) -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.fail_inserts(*[outcome] * failures)
         assert await worker.writer.write(BLOCK) == []
         assert worker.store.inserts == [8] * (1 + failures)
@@ -112,7 +112,7 @@ async def test_failure_within_the_retry_budget_is_only_retried(outcome: Outcome,
 
 
 async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.down = UNAVAILABLE
         failed = await worker.writer.write(BLOCK)
         assert [Row(item.event, item.metric, item.value) for item in failed if isinstance(item.value, float)] == (
@@ -126,7 +126,7 @@ async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> No
 
 
 async def test_outage_beyond_the_budget_keeps_every_row_with_the_policy_hold() -> None:
-    async with rig(on_unavailable=OnUnavailable.HOLD) as worker:
+    async with open_worker_harness(on_unavailable=OnUnavailable.HOLD) as worker:
         worker.store.fail_inserts(*[UNAVAILABLE] * (RETRY.attempts + 5))
         assert await worker.writer.write(BLOCK) == []
         assert worker.store.table == stored_rows(BLOCK)
@@ -138,7 +138,7 @@ async def test_outage_beyond_the_budget_keeps_every_row_with_the_policy_hold() -
 async def test_block_that_comes_after_the_start_of_an_outage_is_not_dead_lettered(
     on_unavailable: OnUnavailable,
 ) -> None:
-    async with rig(on_unavailable=on_unavailable) as worker:
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.fail_inserts(*[UNAVAILABLE] * 30)
         first = asyncio.create_task(worker.writer.write(BLOCK))
         await until(lambda: worker.hold.active)
@@ -156,7 +156,7 @@ async def test_retry_stops_at_max_seconds(monkeypatch: pytest.MonkeyPatch) -> No
             worker.clock.advance(30.0)
             return await super().insert(block)
 
-    async with rig(SlowStore(), retry=policy) as worker:
+    async with open_worker_harness(SlowStore(), retry=policy) as worker:
         monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=worker.clock.monotonic))
         worker.store.down = UNAVAILABLE
         assert len(await worker.writer.write(BLOCK)) == 8
@@ -164,7 +164,7 @@ async def test_retry_stops_at_max_seconds(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_lost_answers_make_no_duplicate() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.lose_answers(RETRY.attempts - 1)
         assert await worker.writer.write(BLOCK) == []
         assert len(worker.store.inserts) == RETRY.attempts
@@ -172,7 +172,7 @@ async def test_lost_answers_make_no_duplicate() -> None:
 
 
 async def test_rows_written_without_an_answer_and_replayed_make_no_duplicate() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.lose_answers(RETRY.attempts)
         failed = await worker.writer.write(BLOCK)
         assert len(failed) == 8
@@ -183,7 +183,7 @@ async def test_rows_written_without_an_answer_and_replayed_make_no_duplicate() -
 
 async def test_rows_written_before_an_outage_are_not_dead_lettered() -> None:
     store = MemoryStore(lambda row: row.value == 2.0)
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         # The whole and metric a are refused, metric b is written; then comes the outage.
         store.fail_inserts(None, None, None, *[UNAVAILABLE] * RETRY.attempts)
         failed = await worker.writer.write(BLOCK)
@@ -199,7 +199,7 @@ async def test_outage_of_one_month_does_not_stop_other_months(on_unavailable: On
         async def insert(self, block: Block) -> Outcome:
             return UNAVAILABLE if block.month == 202501 else await super().insert(block)
 
-    async with rig(OneMonthFails(), on_unavailable) as worker:
+    async with open_worker_harness(OneMonthFails(), on_unavailable) as worker:
         old = Block.from_rows(202501, BLOCK.rows())
         waiting = asyncio.create_task(worker.writer.write(old))
         await until(lambda: worker.hold.active)
@@ -216,7 +216,7 @@ async def test_outage_of_one_month_does_not_stop_other_months(on_unavailable: On
 
 async def test_worker_that_starts_in_an_outage_dead_letters_nothing() -> None:
     store, hold = MemoryStore(), Hold()
-    writer = Writer(store, hold, RETRY, backoff=PACE, sleep=Clock().sleep, starts_open=True)
+    writer = Writer(store, hold, RETRY, backoff=PACE, sleep=FakeClock().sleep, starts_open=True)
     store.fail_inserts(*[UNAVAILABLE] * 50)
     for number in (1, 2, 3, 4):
         assert await writer.write(block_of(many_events(number), ["a"])) == []
@@ -229,7 +229,7 @@ async def test_worker_that_starts_in_an_outage_dead_letters_nothing() -> None:
 @pytest.mark.parametrize("outcome", [UNAVAILABLE, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
 async def test_unanswered_rows_are_in_telemetry_until_they_are_written(outcome: Outcome) -> None:
     errors: list[str] = []
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.fail_inserts(outcome, outcome)
         worker.clock.watch = lambda: errors.append(worker.telemetry.unanswered.oldest()[1])
         assert await worker.writer.write(BLOCK) == []
@@ -238,7 +238,7 @@ async def test_unanswered_rows_are_in_telemetry_until_they_are_written(outcome: 
 
 
 async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() -> None:
-    async with rig() as worker:
+    async with open_worker_harness() as worker:
         worker.store.fail_inserts(UNAVAILABLE)
 
         def cancel_the_second() -> None:
@@ -259,7 +259,7 @@ async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() 
 @BOTH_POLICIES
 async def test_misconfiguration_holds_at_once_and_loses_nothing(on_unavailable: OnUnavailable) -> None:
     reasons: list[dict[Cause, str]] = []
-    async with rig(on_unavailable=on_unavailable) as worker:
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.clock.watch = lambda: reasons.append(dict(worker.hold.reasons))
         worker.store.fail_inserts(*[MISCONFIGURED] * 10)
         assert await worker.writer.write(BLOCK) == []
@@ -276,7 +276,7 @@ async def test_misconfiguration_holds_at_once_and_loses_nothing(on_unavailable: 
 @pytest.mark.parametrize("invalid", [{0}, {7}, {3, 4}, {1, 3, 5, 7}, set(range(8))])
 async def test_refusal_fails_the_invalid_rows_and_no_other(invalid: set[int], names_constraint: bool) -> None:
     store = MemoryStore(lambda row: row.value in invalid, names_constraint=names_constraint)
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         failed = await worker.writer.write(BLOCK)
         assert not worker.hold.active
     assert values(failed) == sorted(invalid)
@@ -293,7 +293,7 @@ async def test_refusals_in_an_outage_do_not_close_the_breaker() -> None:
             outcome = await super().insert(block)
             return outcome if outcome.kind is OutcomeKind.REFUSED else UNAVAILABLE
 
-    async with rig(FullDisk(lambda row: row.value == 3, names_constraint=True)) as worker:
+    async with open_worker_harness(FullDisk(lambda row: row.value == 3, names_constraint=True)) as worker:
         assert len(await worker.writer.write(BLOCK)) == 8
         later = [asyncio.create_task(worker.writer.write(block_of(many_events(4), [name]))) for name in "cdef"]
         for _ in range(1_000):
@@ -315,7 +315,7 @@ async def test_attempts_are_the_inserts_that_held_the_row_whatever_the_outcomes(
     invalid: set[int], script: list[Outcome | None], names_constraint: bool, on_unavailable: OnUnavailable
 ) -> None:
     store = CountingStore(lambda row: row.value in invalid, names_constraint=names_constraint)
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         store.fail_inserts(*script)
         failed = await worker.writer.write(BLOCK)
     for item in failed:
@@ -324,7 +324,7 @@ async def test_attempts_are_the_inserts_that_held_the_row_whatever_the_outcomes(
 
 async def test_rows_that_are_refused_together_are_counted_as_not_isolated() -> None:
     store = MemoryStore(lambda row: row.metric == "b")
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         failed = await worker.writer.write(block_of(many_events(600), ["a", "b"]))
         together = [item for item in failed if not item.failure.isolated]
         assert len(failed) == 600
@@ -340,7 +340,7 @@ async def test_rows_that_fail_while_others_are_written_are_refused(
     invalid: set[int], on_unavailable: OnUnavailable
 ) -> None:
     store = MemoryStore(fails=lambda row: row.value in invalid)
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         failed = await worker.writer.write(block_of(many_events(20), ["a", "b"]))
         assert not worker.hold.active
     assert values(failed) == sorted(invalid)
@@ -352,7 +352,7 @@ async def test_rows_that_fail_while_others_are_written_are_refused(
 async def test_unclassified_failures_after_some_writes_refuse_no_valid_row(on_unavailable: OnUnavailable) -> None:
     store = MemoryStore(lambda row: row.metric == "metric_0" and row.value < 30)
     block = block_of(many_events(20), [f"metric_{number}" for number in range(10)])
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         store.watch = lambda: setattr(store, "broken", UNCLASSIFIED if 20 < len(store.inserts) < 400 else None)
         failed = await worker.writer.write(block)
         assert not worker.hold.active
@@ -363,7 +363,7 @@ async def test_unclassified_failures_after_some_writes_refuse_no_valid_row(on_un
 @BOTH_POLICIES
 @pytest.mark.parametrize("events", [1, 2, 1_000])
 async def test_unclassified_failure_of_every_insert_is_an_outage(events: int, on_unavailable: OnUnavailable) -> None:
-    async with rig(on_unavailable=on_unavailable) as worker:
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.broken = UNCLASSIFIED
         writing = asyncio.create_task(worker.writer.write(block_of(many_events(events), ["a", "b"])))
         await until(lambda: worker.hold.active)
@@ -377,7 +377,7 @@ async def test_unclassified_failure_of_every_insert_is_an_outage(events: int, on
 
 @pytest.mark.parametrize("failures", [*range(1, 40, 2), 500])
 async def test_unclassified_failures_that_end_fail_no_row(failures: int) -> None:
-    async with rig(on_unavailable=OnUnavailable.HOLD) as worker:
+    async with open_worker_harness(on_unavailable=OnUnavailable.HOLD) as worker:
         worker.store.fail_inserts(*[UNCLASSIFIED] * failures)
         assert await worker.writer.write(BLOCK) == []
         assert values_in_table(worker.store) == list(range(8))
@@ -386,7 +386,7 @@ async def test_unclassified_failures_that_end_fail_no_row(failures: int) -> None
 @BOTH_POLICIES
 async def test_single_failing_row_waits_until_other_blocks_are_written(on_unavailable: OnUnavailable) -> None:
     store = MemoryStore(fails=lambda row: row.metric == "poison")
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         single = asyncio.create_task(worker.writer.write(block_of(many_events(1), ["poison"])))
         await until(lambda: worker.hold.active)
         for number in range(1, 30):
@@ -398,7 +398,7 @@ async def test_single_failing_row_waits_until_other_blocks_are_written(on_unavai
 
 async def test_outage_between_unclassified_failures_has_a_retry_budget_of_its_own() -> None:
     store = MemoryStore(fails=lambda row: row.value == 20)
-    async with rig(store, retry=RetryPolicy(attempts=8)) as worker:
+    async with open_worker_harness(store, retry=RetryPolicy(attempts=8)) as worker:
         store.watch = lambda: setattr(store, "down", UNAVAILABLE if 12 <= len(store.inserts) < 18 else None)
         failed = await worker.writer.write(block_of(many_events(100), ["a"]))
         assert not worker.hold.active
@@ -421,7 +421,7 @@ async def test_store_that_fails_half_of_all_inserts_refuses_fewer_than_one_row_i
     block = block_of(many_events(rows // 2), ["a", "b"])
     blocks = 200_000 // rows if rows > 2 else 20_000
     failed: list[FailedMetric] = []
-    async with rig(FlakyStore(), retry=RetryPolicy()) as worker:
+    async with open_worker_harness(FlakyStore(), retry=RetryPolicy()) as worker:
         for _ in range(blocks):
             failed += await worker.writer.write(block)
         assert len(failed) + len(worker.store.acknowledged) == blocks * rows
@@ -435,7 +435,7 @@ async def test_store_that_fails_half_of_all_inserts_refuses_fewer_than_one_row_i
 @BOTH_POLICIES
 async def test_block_that_is_too_large_is_halved_until_it_fits(on_unavailable: OnUnavailable) -> None:
     block = block_of(many_events(4_000), ["a", "b"])
-    async with rig(LimitedStore(2_500), on_unavailable) as worker:
+    async with open_worker_harness(LimitedStore(2_500), on_unavailable) as worker:
         with capture_logs() as logs:
             assert await worker.writer.write(block) == []
         assert worker.store.inserts == [8_000, 4_000, 4_000, 2_000, 2_000, 2_000, 2_000]
@@ -452,7 +452,7 @@ async def test_single_row_that_is_too_large_is_refused_and_others_are_written(on
         async def insert(self, block: Block) -> Outcome:
             return TOO_LARGE if any(row.value == 700 for row in block.rows()) else await super().insert(block)
 
-    async with rig(ExplodingView(), on_unavailable) as worker:
+    async with open_worker_harness(ExplodingView(), on_unavailable) as worker:
         failed = await worker.writer.write(block_of(many_events(900), ["a"]))
         assert values(failed) == [700]
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
@@ -460,7 +460,7 @@ async def test_single_row_that_is_too_large_is_refused_and_others_are_written(on
 
 async def test_rows_wait_while_every_insert_is_too_large() -> None:
     store = LimitedStore(0)
-    async with rig(store) as worker:
+    async with open_worker_harness(store) as worker:
         writing = asyncio.create_task(worker.writer.write(block_of(many_events(4_000), ["a"])))
         await until(lambda: worker.hold.active)
         store.max_rows = 10_000
@@ -504,7 +504,7 @@ async def test_each_row_is_acknowledged_or_failed_whatever_the_outcomes(
     store = MemoryStore(
         lambda row: row.metric in bad_metrics and row.value in bad_values, names_constraint=names_constraint
     )
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         follow(store, steps)
         failed = await worker.writer.write(block)
     returned = stored_rows(block_of_failed(failed))
@@ -522,7 +522,7 @@ async def test_blocks_written_at_once_do_not_mix_their_rows(
     events = many_events(9)
     blocks = [block_of(events[start : start + 3], ["a", "b"]) for start in (0, 3, 6)]
     store = MemoryStore(lambda row: row.metric == "b" and row.value == 3)
-    async with rig(store, on_unavailable) as worker:
+    async with open_worker_harness(store, on_unavailable) as worker:
         follow(store, steps)
         failed = await asyncio.gather(*(worker.writer.write(block) for block in blocks))
         await until(lambda: not worker.hold.active)  # the probe ends it
