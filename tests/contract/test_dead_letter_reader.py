@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.local.broker import TansuBroker, create_topics
+from deploy.local.broker import KafkaServer, TansuBroker, create_topics
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryTopic
-from tests.support.hostile import send_unreadable
+from tests.support.hostile import send_corrupt, send_unreadable
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError, ErrorClass
@@ -19,7 +19,7 @@ from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import parse_metric_event
-from worker.kafka.connection import KafkaTarget, open_producer, start_consumers
+from worker.kafka.connection import KafkaTarget, open_producer, start_clients
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
@@ -179,6 +179,24 @@ async def test_records_that_cannot_be_parsed_are_foreign(broker: TansuBroker, to
     assert isinstance(parse_dead_letter(found[bad]), ForeignRecord)
 
 
+@pytest.mark.parametrize("codec", range(5), ids=["plain", "gzip", "snappy", "lz4", "zstd"])
+async def test_batches_that_cannot_be_decompressed_are_unreadable(
+    broker: KafkaServer, topic: str, open_reader: Open, codec: int
+) -> None:
+    """Apache Kafka refuses to store them; a broker that does not decompress batches stores them."""
+    stored = await send_corrupt(broker.bootstrap_servers, topic, 0, 3, codec, b"\xff garbage" * 9)
+    assert stored != broker.validates_batches
+    await send(broker.bootstrap_servers, topic, [b"after"], partition=0)
+    found = await read_all(await open_reader())
+    assert [item.offset for item in found] == list(range(len(found)))
+    assert [isinstance(item, UnreadableRecord) for item in found] == [True] * 3 * stored + [False]
+    fetcher = KafkaSourceRecordFetcher(KafkaTarget(broker.bootstrap_servers))
+    try:
+        assert await fetcher.fetch(topic, 0, 1) is None
+    finally:
+        await fetcher.stop()
+
+
 async def test_broker_that_sends_nothing_is_named(broker: TansuBroker, topic: str, open_reader: Open) -> None:
     await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
     reader = await open_reader()
@@ -236,7 +254,7 @@ async def test_consumers_whose_start_is_cancelled_are_closed() -> None:
     async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as server:
         target = KafkaTarget(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
         consumers = [AIOKafkaConsumer(**target.options()) for _ in range(2)]
-        starting = asyncio.create_task(start_consumers(target, *consumers))
+        starting = asyncio.create_task(start_clients(target, *consumers))
         await asked.wait()
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

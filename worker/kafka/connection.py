@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 CONNECT_SECONDS = 15.0
-STOP_SECONDS = 3.0
+_STOP_SECONDS = 3.0
 _DIAGNOSIS_SECONDS = 5.0
 _RETRY_SECONDS = 0.2
 
@@ -37,20 +37,14 @@ async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterat
     producer = AIOKafkaProducer(
         **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
     )
-    target.renew_credentials(producer.client)
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await producer.start()
-    except (KafkaError, OSError, TimeoutError) as error:
-        await producer.stop()
-        raise await diagnose_unreachable(target, error) from error
+    await start_clients(target, producer)
     try:
         yield producer
     finally:
         await stop_client(producer.stop())
 
 
-async def start_consumers(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> None:
+async def start_clients(target: KafkaTarget, *clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     """Start all of them, or stop them all if one cannot start or this is cancelled.
 
     Raises:
@@ -58,21 +52,22 @@ async def start_consumers(target: KafkaTarget, *consumers: AIOKafkaConsumer) -> 
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            for consumer in consumers:
-                target.renew_credentials(consumer._client)  # noqa: SLF001 - there is no public way
-                await consumer.start()
+            for client in clients:
+                # A consumer has no public way to its client.
+                target.renew_credentials(client.client if isinstance(client, AIOKafkaProducer) else client._client)  # noqa: SLF001
+                await client.start()
     except BaseException as error:
-        for consumer in consumers:
-            await stop_client(consumer.stop())
+        for client in clients:
+            await stop_client(client.stop())
         if isinstance(error, KafkaError | OSError | TimeoutError):
-            raise unreachable_error(error) from error
+            raise await diagnose_unreachable(target, error) from error
         raise
 
 
-async def stop_client(stopping: Awaitable[None], seconds: float = STOP_SECONDS) -> None:
-    """Stop a client, but give up after `seconds`: without Kafka it would wait for acknowledgements for ever."""
+async def stop_client(stopping: Awaitable[None]) -> None:
+    """Stop a client, but give up after 3 s: without Kafka it would wait for acknowledgements for ever."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_STOP_SECONDS):
             await stopping
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("a Kafka client did not stop cleanly", error=f"{type(error).__name__}: {error}")

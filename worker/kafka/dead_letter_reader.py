@@ -9,7 +9,8 @@ is only the name under which Kafka keeps the progress.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -21,7 +22,8 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
 from worker.dead_letters.progress import ReplayProgress, merge_progress
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, start_consumers, stop_client
+from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, start_clients, stop_client
+from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +56,7 @@ class KafkaDeadLetterReader:
         self._silence_seconds = silence_seconds
         self._partitions: dict[int, TopicPartition] = {}
         self._consumer: AIOKafkaConsumer
-        self._group: AIOKafkaConsumer
+        self._progress_consumer: AIOKafkaConsumer
 
     async def start(self) -> None:
         """Connect.
@@ -71,30 +73,33 @@ class KafkaDeadLetterReader:
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
         # A consumer of its own, because aiokafka's group coordinator fails when partitions are assigned again.
-        self._group = AIOKafkaConsumer(**self._target.options(), group_id=self._group_id, enable_auto_commit=False)
-        await start_consumers(self._target, self._consumer, self._group)
+        self._progress_consumer = AIOKafkaConsumer(
+            **self._target.options(), group_id=self._group_id, enable_auto_commit=False
+        )
+        await start_clients(self._target, self._consumer, self._progress_consumer)
         self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
-        for consumer in (self._consumer, self._group):
+        for consumer in (self._consumer, self._progress_consumer):
             consumer.assign(list(self._partitions.values()))
             consumer.pause(*self._partitions.values())
 
     async def stop(self) -> None:
         """Disconnect; to be called after `start`."""
         await stop_client(self._consumer.stop())
-        await stop_client(self._group.stop())
+        await stop_client(self._progress_consumer.stop())
 
     async def offset_ranges(self) -> Mapping[int, range]:
         """See `worker.ports.DeadLetterReader`."""
         partitions = list(self._partitions.values())
-        begins = await self._request(self._consumer.beginning_offsets(partitions))
+        first_offsets = await self._request(self._consumer.beginning_offsets(partitions))
         # Assigned again, so that no earlier fetch in flight counts: it would return an earlier end.
         self._consumer.assign(partitions)
         async with self._timeout(self._silence_seconds, "end of the topic"):
             while any(self._consumer.highwater(partition) is None for partition in partitions):
-                await self._poll(1)
+                with suppress(*UNREADABLE):  # the fetch has brought the end
+                    await self._poll(1)
         self._consumer.pause(*partitions)
         return {
-            number: range(begins[partition], max(begins[partition], self._end(partition)))
+            number: range(first_offsets[partition], max(first_offsets[partition], self._end(partition)))
             for number, partition in self._partitions.items()
         }
 
@@ -106,78 +111,73 @@ class KafkaDeadLetterReader:
 
     async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
         """See `worker.ports.DeadLetterReader`."""
-        from_kafka = self._partitions[partition]
-        after = offsets.start
-        if after >= offsets.stop:
+        topic_partition = self._partitions[partition]
+        next_offset = offsets.start
+        if next_offset >= offsets.stop:
             return
-        self._consumer.seek(from_kafka, after)
-        self._consumer.resume(from_kafka)
+        self._consumer.seek(topic_partition, next_offset)
+        self._consumer.resume(topic_partition)
         try:
             last_progress = monotonic()
-            while after < offsets.stop:
-                records, after_now = await self._read_some(from_kafka, after)
-                if after_now > after:
-                    after, last_progress = after_now, monotonic()
+            while next_offset < offsets.stop:
+                polled, position = await self._read_some(topic_partition, next_offset)
+                if position > next_offset:
+                    next_offset, last_progress = position, monotonic()
                 elif monotonic() - last_progress > self._silence_seconds:
-                    raise DependencyError(f"Kafka returns no records of {self._topic}/{partition} from {after} on")
-                if some := [record for record in records if record.offset < offsets.stop]:
-                    yield some
+                    raise DependencyError(
+                        f"Kafka returns no records of {self._topic}/{partition} from {next_offset} on"
+                    )
+                if records := [record for record in polled if record.offset < offsets.stop]:
+                    yield records
         finally:
-            self._consumer.pause(from_kafka)
+            self._consumer.pause(topic_partition)
 
-    async def _read_some(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
+    async def _read_some(self, partition: TopicPartition, next_offset: int) -> tuple[Sequence[Record], int]:
         """The next records, and the next offset, which is not the one after the last record where there are gaps."""
         try:
-            records = await self._poll(_POLL_RECORDS, partition)
-        except UnicodeDecodeError:
-            return await self._read_one_by_one(partition, after)
+            polled = await self._poll(_POLL_RECORDS, partition)
+        except UNREADABLE:
+            self._consumer.seek(partition, next_offset)
+            poll, skip = partial(self._poll, 1, partition), partial(self._skip_unreadable, partition)
+            polled = await poll_one_by_one(poll, skip, _POLL_RECORDS)
+            return polled, polled[-1].offset + 1 if polled else next_offset
         # After a seek, a poll of a paused partition may return records of the previous position.
-        records = [record for record in records if record.offset >= after]
+        polled = [record for record in polled if record.offset >= next_offset]
         position: int = await self._request(self._consumer.position(partition))
-        return records, max(after, position)
+        return polled, max(next_offset, position)
 
-    async def _read_one_by_one(self, partition: TopicPartition, after: int) -> tuple[Sequence[Record], int]:
-        """Seek back, and read until the record that aiokafka cannot parse: see `event_source`."""
-        self._consumer.seek(partition, after)
-        records: list[Record] = []
-        while True:
-            try:
-                some = await self._poll(1, partition)
-            except UnicodeDecodeError:
-                offset: int = await self._request(self._consumer.position(partition))
-                self._consumer.seek(partition, offset + 1)
-                unreadable = UnreadableRecord(partition.topic, partition.partition, offset)
-                return [*records, unreadable], offset + 1
-            if not some:
-                return records, records[-1].offset + 1 if records else after
-            records += some
+    async def _skip_unreadable(self, partition: TopicPartition) -> UnreadableRecord:
+        return await self._request(skip_unreadable(self._consumer, partition))
 
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> list[Record]:
         try:
-            some = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
+            polled = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
+        except UNREADABLE:
+            raise  # one of them is a KafkaError
         except KafkaError as error:
             raise self._refused_error(error) from error
-        return [record for records in some.values() for record in records]
+        return [record for records in polled.values() for record in records]
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """See `worker.ports.DeadLetterReader`."""
         # The public `committed` returns the offset without its metadata.
-        asked = self._group._coordinator.fetch_committed_offsets(list(self._partitions.values()))  # noqa: SLF001
-        committed: dict[TopicPartition, OffsetAndMetadata] = await self._request(asked)
+        coordinator = self._progress_consumer._coordinator  # noqa: SLF001
+        request = coordinator.fetch_committed_offsets(list(self._partitions.values()))
+        committed: dict[TopicPartition, OffsetAndMetadata] = await self._request(request)
         return {
-            partition.partition: ReplayProgress.parse(kept.offset, kept.metadata or "")
-            for partition, kept in committed.items()
-            if kept.offset >= 0
+            partition.partition: ReplayProgress.parse(saved.offset, saved.metadata or "")
+            for partition, saved in committed.items()
+            if saved.offset >= 0
         }
 
     async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """See `worker.ports.DeadLetterReader`."""
-        kept = await self.load_progress()
+        saved = await self.load_progress()
         offsets = {}
         for number, done in progress.items():
-            both = merge_progress(done, kept.get(number), stale.get(number))
-            offsets[self._partitions[number]] = OffsetAndMetadata(both.first_open, both.encode())
-        await self._request(self._group.commit(offsets))
+            merged = merge_progress(done, saved.get(number), stale.get(number))
+            offsets[self._partitions[number]] = OffsetAndMetadata(merged.first_open, merged.encode())
+        await self._request(self._progress_consumer.commit(offsets))
 
     async def _request(self, answer: Awaitable[T]) -> T:
         async with self._timeout(CONNECT_SECONDS, "answer"):

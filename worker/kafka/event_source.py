@@ -5,21 +5,20 @@ committed periodically.
 """
 
 import asyncio
-import zlib
 from collections.abc import Collection, Mapping, Sequence
-from gzip import BadGzipFile
+from functools import partial
 from itertools import chain
 
-import cramjam
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, diagnose_unreachable, stop_client
+from worker.kafka.connection import KafkaTarget, start_clients, stop_client
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
+from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
 from worker.ports import Partition, RevokeListener
@@ -30,17 +29,6 @@ _COMMIT_SECONDS = 10.0
 _ONE_RECORD_SECONDS = 1.5
 """While records are read one by one: how long to wait for a record of a partition before reading the next partition.
 Longer than the broker may take for fetches of others (0.5 s), else no record would ever arrive."""
-
-_UNREADABLE = (
-    UnicodeDecodeError,
-    CorruptRecordException,
-    cramjam.DecompressionError,
-    BadGzipFile,
-    EOFError,
-    zlib.error,
-)
-"""aiokafka raises these on a record, or a record batch, that it cannot parse. Of such records Apache Kafka accepts only
-those with header names that are not UTF-8; other brokers store any bytes."""
 
 
 class KafkaEventSource:
@@ -68,7 +56,6 @@ class KafkaEventSource:
             metadata_max_age_ms=int(group.metadata_max_age_seconds * 1000),
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
-        target.renew_credentials(self._consumer._client)  # noqa: SLF001 - there is no public way
         self.lag = LagTracker(self._consumer)
         self._lag_refresh: asyncio.Task[None] | None = None
 
@@ -78,12 +65,7 @@ class KafkaEventSource:
         Raises:
             DependencyError: no broker answers.
         """
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._consumer.start()
-        except (KafkaError, OSError, TimeoutError) as error:
-            await self._consumer.stop()
-            raise await diagnose_unreachable(self._target, error) from error
+        await start_clients(self._target, self._consumer)
 
     def subscribe(self, listener: RevokeListener) -> None:
         """Join the group, and notify `listener` of rebalances."""
@@ -120,10 +102,10 @@ class KafkaEventSource:
         """See `worker.ports.EventSource`."""
         try:
             with self._tracing.span("poll", topic=self._topic):
-                some = await self._getmany(timeout_seconds, max_records)
-        except _UNREADABLE:
+                polled = await self._getmany(timeout_seconds, max_records)
+        except UNREADABLE:
             return await self._poll_one_by_one(max_records)
-        return list(chain.from_iterable(some.values()))
+        return list(chain.from_iterable(polled.values()))
 
     async def _getmany(
         self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
@@ -135,50 +117,39 @@ class KafkaEventSource:
         if fetch_task.done():
             raise DependencyError(f"the Kafka client has stopped fetching: {fetch_task}")
         try:
-            some: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
+            polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
             )
-        except CorruptRecordException:
-            raise  # from one record batch; others may be valid
+        except UNREADABLE:
+            raise  # one of them is a KafkaError
         except KafkaError as error:
             if self._membership and (fenced := await self._membership.find_fencing_error()):
                 raise fenced from error
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
-        for partition, records in some.items():
+        for partition, records in polled.items():
             self._next_offsets[partition] = records[-1].offset + 1
             self.lag.record_poll(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
-        return some
+        return polled
 
     async def _poll_one_by_one(self, max_records: int) -> Sequence[Record]:
-        """Read one record at a time, and skip those that aiokafka cannot parse.
-
-        At such a record aiokafka discards the records that it read before, advances its position all the same, and
-        fails again at every poll. So seek back to the last returned records, and read until it fails with nothing else
-        read: then its position is that of the record. The records after it in the same record batch are lost too,
-        because aiokafka parses a batch from its start.
-        """
+        """Read one record at a time, and skip those that aiokafka cannot parse: see `worker.kafka.unreadable`."""
         partitions = self._consumer.assignment()
         await self._seek_to_next_offsets(partitions)
         records: list[Record] = []
         for partition in partitions:
-            while len(records) < max_records:
-                try:
-                    some = await self._getmany(_ONE_RECORD_SECONDS, 1, partition)
-                except _UNREADABLE:
-                    records.append(await self._skip_unreadable(partition))
-                    continue
-                if not some:
-                    break
-                records += some[partition]
+            poll, skip = partial(self._poll_one, partition), partial(self._skip_unreadable, partition)
+            records += await poll_one_by_one(poll, skip, max_records - len(records))
         return records
 
+    async def _poll_one(self, partition: TopicPartition) -> Sequence[Record]:
+        return (await self._getmany(_ONE_RECORD_SECONDS, 1, partition)).get(partition, ())
+
     async def _skip_unreadable(self, partition: TopicPartition) -> UnreadableRecord:
-        offset = await self._consumer.position(partition)
-        self._consumer.seek(partition, offset + 1)
-        self._next_offsets[partition] = offset + 1
-        self.lag.record_poll(partition, offset, -1, offset + 1)
-        log.warning("skipped a record that cannot be parsed", partition=partition.partition, offset=offset)
-        return UnreadableRecord(partition.topic, partition.partition, offset)
+        skipped = await skip_unreadable(self._consumer, partition)
+        self._next_offsets[partition] = skipped.offset + 1
+        self.lag.record_poll(partition, skipped.offset, -1, skipped.offset + 1)
+        log.warning("skipped a record that cannot be parsed", partition=partition.partition, offset=skipped.offset)
+        return skipped
 
     async def _seek_to_next_offsets(self, partitions: Collection[TopicPartition]) -> None:
         for partition in partitions:
@@ -204,11 +175,11 @@ class KafkaEventSource:
             self._lag_refresh = asyncio.create_task(self.lag.refresh_end_offsets(), name="lag")
         self._consumer.pause(*self._consumer.assignment())
         try:
-            some = await self._getmany(0, 1)
-        except _UNREADABLE:
+            polled = await self._getmany(0, 1)
+        except UNREADABLE:
             await self._seek_to_next_offsets(self._consumer.assignment())
             return
-        for partition, records in some.items():
+        for partition, records in polled.items():
             # A rebalance in between has assigned a partition that is not paused: read its record again later.
             self._next_offsets[partition] = records[0].offset
             self._consumer.seek(partition, records[0].offset)
@@ -223,7 +194,8 @@ class KafkaEventSource:
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See `worker.ports.EventSource`. Without a time-out aiokafka would retry for ever."""
-        owned = {TopicPartition(*p): offset for p, offset in offsets.items() if p in self.assignment()}
+        assignment = self._consumer.assignment()
+        owned = {tp: offset for p, offset in offsets.items() if (tp := TopicPartition(*p)) in assignment}
         if not owned:
             return False
         try:

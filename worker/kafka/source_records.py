@@ -7,7 +7,8 @@ from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
-from worker.kafka.connection import KafkaTarget, require_topics, start_consumers, stop_client, unreachable_error
+from worker.kafka.connection import KafkaTarget, require_topics, start_clients, stop_client, unreachable_error
+from worker.kafka.unreadable import UNREADABLE
 
 _POLL_MS = 500
 _READ_SECONDS = 15.0
@@ -33,10 +34,10 @@ class KafkaSourceRecordFetcher:
         consumer = await self._connect()
         try:
             return await self._read_at(consumer, TopicPartition(topic, partition), offset)
+        except UNREADABLE:
+            return None
         except KafkaError as error:
             raise unreachable_error(error) from error
-        except UnicodeDecodeError:
-            return None  # aiokafka cannot parse a header
 
     async def _read_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> Record | None:
         consumer.assign([partition])
@@ -69,6 +70,6 @@ class KafkaSourceRecordFetcher:
         consumer = AIOKafkaConsumer(
             **self._target.options(), auto_offset_reset="earliest", isolation_level="read_committed"
         )
-        await start_consumers(self._target, consumer)
+        await start_clients(self._target, consumer)
         self._consumer = consumer
         return consumer
