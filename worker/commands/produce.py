@@ -1,31 +1,15 @@
 """Sends events to the topic: each line of a file is the value of a record, byte for byte."""
 
-import asyncio
-import json
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
-from typing import Any, NamedTuple, Protocol
 
 import orjson
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.commands.line_stream import stream_lines
 from worker.core.errors import DependencyError
-from worker.kafka.connection import unreachable_error
+from worker.kafka.line_sender import Line, LineSender, Producer
 
-_MAX_IN_FLIGHT = 1_000
-"""Records that wait for their acknowledgement at the same time."""
 ACKNOWLEDGE_SECONDS = 30.0
-
-
-class Producer(Protocol):
-    """The part of aiokafka's producer that is used; it is started, and has acks=all."""
-
-    async def send(self, topic: str, value: bytes, key: bytes | None) -> Awaitable[object]:
-        """Queue a record; the returned awaitable is done when the record is acknowledged."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +42,13 @@ async def produce_lines(
     Raises:
         DependencyError: Kafka does not acknowledge. Sending the whole file again is harmless.
     """
-    sender = _Sender(producer, topic, timeout_seconds)
+    sender = LineSender(producer, topic, timeout_seconds)
     try:
         number = 0
         async for line in stream_lines(file):
             number += 1
             if line.strip():
-                await sender.send(_Line(number, line))
+                await sender.send(Line(number, line))
         await sender.flush()
     finally:
         sender.cancel()
@@ -81,102 +65,4 @@ async def produce_event(
     """
     result = await produce_lines(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
     if not result.sent:
-        raise DependencyError(f"{topic} takes no records as large as the event")
-
-
-class _Line(NamedTuple):
-    number: int
-    value: bytes
-
-
-class _Sender:
-    """Sends lines to one topic, and waits for their acknowledgements.
-
-    Attributes:
-        acknowledged: number of acknowledged lines.
-        too_large: numbers of the lines that the topic does not take.
-    """
-
-    def __init__(self, producer: Producer, topic: str, timeout_seconds: float) -> None:
-        self._producer = producer
-        self._topic = topic
-        self._timeout_seconds = timeout_seconds
-        self._in_flight: deque[tuple[_Line, asyncio.Future[object]]] = deque()
-        self.acknowledged = 0
-        self.too_large: list[int] = []
-
-    async def send(self, line: _Line) -> None:
-        """Send `line`; when too many lines are in flight, wait for all of them first."""
-        if len(self._in_flight) >= _MAX_IN_FLIGHT:
-            await self.flush()
-        try:
-            async with self._deadline(line):
-                acknowledgement = await self._producer.send(self._topic, line.value, _record_key(line.value))
-        except MessageSizeTooLargeError:
-            self.too_large.append(line.number)
-        else:
-            self._in_flight.append((line, asyncio.ensure_future(acknowledgement)))
-
-    async def flush(self) -> None:
-        """Wait until each line is acknowledged or known to be too large."""
-        refused = []
-        while self._in_flight:
-            line = self._in_flight[0][0]
-            if not await self._is_first_acknowledged():
-                refused.append(line)
-        # A broker refuses a whole batch: send each line of a refused batch again, alone.
-        for line in refused:
-            await self.send(line)
-            if self._in_flight and not await self._is_first_acknowledged():
-                self.too_large.append(line.number)
-
-    def cancel(self) -> None:
-        """Stop waiting for lines in flight; some of them may still arrive."""
-        for _, acknowledgement in self._in_flight:
-            if not acknowledgement.cancel() and not acknowledgement.cancelled():
-                acknowledgement.exception()  # retrieved, so that asyncio does not log it: the failure is reported
-        self._in_flight.clear()
-
-    async def _is_first_acknowledged(self) -> bool:
-        """Wait for the oldest line in flight; False when its batch was too large."""
-        line, acknowledgement = self._in_flight.popleft()
-        try:
-            async with self._deadline(line):
-                await acknowledgement
-        except MessageSizeTooLargeError:
-            return False
-        self.acknowledged += 1
-        return True
-
-    @asynccontextmanager
-    async def _deadline(self, line: _Line) -> AsyncIterator[None]:
-        """Raise a DependencyError that names `line` when Kafka fails or does not answer in time."""
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                yield
-        except MessageSizeTooLargeError:
-            raise
-        except (KafkaError, OSError) as error:
-            cause: Exception = error
-            if isinstance(error, TimeoutError):
-                cause = TimeoutError(f"no acknowledgement within {self._timeout_seconds:g} s")
-            raise DependencyError(
-                f"line {line.number} is not acknowledged by {self._topic}; of the others at least {self.acknowledged} "
-                f"are. {unreachable_error(cause)}"
-            ) from error
-
-
-def _record_key(value: bytes) -> bytes | None:
-    """The `execution_id` of an event; None where it cannot be read."""
-    try:
-        execution_id = _parse(value)["execution_id"]
-        return execution_id.encode() if isinstance(execution_id, str) else None
-    except (LookupError, TypeError, ValueError, RecursionError):
-        return None
-
-
-def _parse(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return json.loads(value)  # accepts the NaN of Python producers
+        raise DependencyError(f"the event is larger than topic {topic} allows")
