@@ -1,6 +1,6 @@
 """Every environment variable: its default, its bounds and its description.
 
-`worker.settings.table` generates the tables in deploy/CONFIGURATION.md from these fields.
+`deploy.settings_table` generates the tables in deploy/CONFIGURATION.md from these fields.
 """
 
 from collections.abc import Mapping

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.settings_table import BEGIN, END, THEMES, render_tables, replace_tables
 from worker.settings.fields import Settings
-from worker.settings.table import BEGIN, END, THEMES, render_tables, replace_tables
 
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "CONFIGURATION.md"
 
@@ -44,4 +44,4 @@ def test_tables_replace_what_is_between_the_markers() -> None:
 
 def test_configuration_page_has_the_current_tables() -> None:
     page = CONFIGURATION.read_text(encoding="utf-8")
-    assert replace_tables(page) == page, "run: python -m worker.settings.table deploy/CONFIGURATION.md"
+    assert replace_tables(page) == page, "run: python -m deploy.settings_table deploy/CONFIGURATION.md"

@@ -1,6 +1,6 @@
 """The tables of all variables, one per theme, for deploy/CONFIGURATION.md.
 
-`python -m worker.settings.table deploy/CONFIGURATION.md` writes them there.
+`python -m deploy.settings_table deploy/CONFIGURATION.md` writes them there.
 """
 
 import sys
