@@ -22,7 +22,7 @@ from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.observability.failure_log import FailureLog
-from worker.observability.server import HealthApp
+from worker.observability.server import HealthServer
 from worker.observability.status import GROUP, Status
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import Tracing, create_tracing
@@ -127,7 +127,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
     telemetry.set_sources(VERSION, lambda: heartbeat.last, lambda: source.lag)
     status = partial(_build_status, settings, telemetry, hold, source, heartbeat, time())
-    server = HealthApp(status, telemetry.registry).serve(settings.http_host, settings.http_port)
+    server = HealthServer(status, telemetry.registry, settings.http_host, settings.http_port)
     stack.callback(server.close)
     return _Worker(source, consumer, hold, heartbeat, checks, server.port)
 

@@ -20,7 +20,7 @@ from deploy.local.process import LOOPBACK, REPOSITORY
 from tests.deploy.browser import SCALE, Box, Browser, Rendering
 from tests.support.states import HOLDING, STATES
 from worker.observability.page import render_page
-from worker.observability.server import HealthApp
+from worker.observability.server import HealthServer
 from worker.observability.status import Status, WorkerState
 
 pytestmark = pytest.mark.timeout(300)
@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @contextmanager
 def serve(status: Status) -> Iterator[str]:
     """The address of a server with this status."""
-    server = HealthApp(lambda: status, CollectorRegistry()).serve(LOOPBACK, 0)
+    server = HealthServer(lambda: status, CollectorRegistry(), LOOPBACK, 0)
     try:
         yield f"http://{LOOPBACK}:{server.port}/"
     finally:

@@ -34,31 +34,12 @@ _REQUEST_SECONDS = 10.0
 _NO_STORE = ("Cache-Control", "no-store")
 
 
-class HealthApp:
-    """The WSGI application.
-
-    Args:
-        status: returns the current status of the worker; called from another thread.
-        registry: the metrics of `/metrics`.
-    """
+class _HealthApp:
+    """The WSGI application."""
 
     def __init__(self, status: Callable[[], Status], registry: CollectorRegistry) -> None:
         self._status = status
         self._metrics = make_wsgi_app(registry)
-
-    def serve(self, host: str, port: int) -> "HealthServer":
-        """Start to listen; port 0 uses any free port.
-
-        Raises:
-            SettingsError: the address cannot be listened on.
-        """
-        try:
-            return HealthServer(self, host, port)
-        except OSError as error:
-            raise SettingsError(
-                f"HTTP_HOST={host} HTTP_PORT={port} cannot be listened on: {error.strerror}; "
-                "choose an address of this machine and a port that is free"
-            ) from error
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request (WSGI)."""
@@ -87,11 +68,27 @@ class HealthApp:
 
 
 class HealthServer:
-    """A listening server; `port` is its actual port."""
+    """Answers until `close`; `port` is its actual port.
 
-    def __init__(self, health: HealthApp, host: str, port: int) -> None:
+    Args:
+        status: returns the current status of the worker; called from another thread.
+        registry: the metrics of `/metrics`.
+        host: the address to listen on.
+        port: 0 uses any free port.
+
+    Raises:
+        SettingsError: it cannot listen on the address.
+    """
+
+    def __init__(self, status: Callable[[], Status], registry: CollectorRegistry, host: str, port: int) -> None:
         server = _ServerV6 if ":" in host else _Server
-        self._server = make_server(host, port, health, server, handler_class=_QuietHandler)
+        try:
+            self._server = make_server(host, port, _HealthApp(status, registry), server, handler_class=_QuietHandler)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}; "
+                "choose an address of this machine and a port that is free"
+            ) from error
         self.port: int = self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()

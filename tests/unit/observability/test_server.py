@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.core.errors import SettingsError
 from worker.observability import server
-from worker.observability.server import HealthApp
+from worker.observability.server import HealthServer
 from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
 HEALTHY = Status("1.2.3", "events", "workers", started=0.0, now=60.0, reasons={}, silence_seconds=0.0)
@@ -40,7 +40,7 @@ def get(url: str) -> tuple[int, str]:
 @contextmanager
 def serve(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
     """The address of a server with this status."""
-    listening = HealthApp(lambda: status, CollectorRegistry()).serve(host, 0)
+    listening = HealthServer(lambda: status, CollectorRegistry(), host, 0)
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{listening.port}"
     finally:
@@ -77,8 +77,8 @@ def test_only_get_and_head_are_allowed(method: str, path: str) -> None:
 def test_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as used:
         port = used.getsockname()[1]
-        with pytest.raises(SettingsError, match=f"HTTP_PORT={port} cannot be listened on"):
-            HealthApp(lambda: HEALTHY, CollectorRegistry()).serve("127.0.0.1", port)
+        with pytest.raises(SettingsError, match=f"cannot listen on HTTP_HOST=127.0.0.1 HTTP_PORT={port}"):
+            HealthServer(lambda: HEALTHY, CollectorRegistry(), "127.0.0.1", port)
 
 
 def test_client_that_sends_nothing_is_disconnected_and_not_logged(
