@@ -12,21 +12,9 @@ class BatchPolicy:
     Attributes:
         max_events: number of records, at least 1.
         max_bytes: bytes of their keys, values and headers, at least 1.
-        linger_seconds: how long a batch that is not full waits for more records, at least 0.
-
-    Raises:
-        ValueError: a limit is out of its bounds.
+        linger_seconds: how long a batch that is not full waits for more records.
     """
 
     max_events: int = 5_000
     max_bytes: int = 8 * 1024 * 1024
     linger_seconds: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("max_events", self.max_events, 1),
-            ("max_bytes", self.max_bytes, 1),
-            ("linger_seconds", self.linger_seconds, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"{name} must be at least {least}, not {value}")

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING
 
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -25,9 +24,6 @@ class ReplayPolicy:
         limit: at most so many dead letters; None for all.
         metrics_per_second: at most so many metrics, on average; None for no limit.
         max_metrics, max_bytes: size of a block. A larger dead letter is a block of its own.
-
-    Raises:
-        ValueError: a number is not positive and finite.
     """
 
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -36,12 +32,6 @@ class ReplayPolicy:
     metrics_per_second: float | None = None
     max_metrics: int = 20_000
     max_bytes: int = 8 * 1024 * 1024
-
-    def __post_init__(self) -> None:
-        for name in ("max_replays", "limit", "metrics_per_second", "max_metrics", "max_bytes"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise ValueError(f"{name} must be more than 0 and finite, not {value}")
 
     @property
     def block_metrics(self) -> int:
