@@ -48,7 +48,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
 @pytest.fixture(scope="module")
 def client(member: EngineProcess) -> Iterator[Client]:
     """A client of the database in which every CREATE has run twice, as after a crash."""
-    history, _ = MigrationHistory(target(member), TOPOLOGY).record_statements("", "")
+    history, _ = MigrationHistory(replace(target(member), cluster=TOPOLOGY.cluster)).record_statements("", "")
     with member.client(TOPOLOGY.database) as client:
         for migration in known_migrations():
             for statement in [history, *migration.statements(TOPOLOGY)] * 2:
@@ -63,7 +63,7 @@ def target(member: EngineProcess) -> ClickHouseTarget:
 
 def test_every_statement_runs_on_the_cluster_and_is_parsed_by_clickhouse(engine: EngineProcess, database: str) -> None:
     server = ClickHouseTarget(engine.host, engine.port, database)
-    planned = Migrations(server, "metrics", retention_days=90).plan()
+    planned = Migrations(replace(server, cluster="metrics"), retention_days=90).plan()
     assert len(planned) > len(Migrations(server, retention_days=90).plan()), "Distributed tables are added"
     with engine.client(database) as client:
         for statement in planned:

@@ -31,7 +31,7 @@ def empty(engine: EngineProcess, database: str) -> ClickHouseTarget:
 def apply(target: ClickHouseTarget, known: Sequence[Migration] | None = None, days: int | None = None) -> list[str]:
     """Apply `known`, by default all; the lines of progress."""
     lines: list[str] = []
-    assert Migrations(target, None, days, known).apply(lines.append) == len(lines)
+    assert Migrations(target, days, known).apply(lines.append) == len(lines)
     return lines
 
 

@@ -13,6 +13,7 @@ from clickhouse_driver import errors as driver
 
 from worker.clickhouse.client import BlockClient
 from worker.clickhouse.errors import classify
+from worker.clickhouse.topology import Topology
 from worker.core.errors import StoreError
 from worker.core.outcome import Outcome, OutcomeKind
 from worker.core.secrets import Secret
@@ -45,9 +46,9 @@ class ClickHouseTarget:
     timeout_seconds: float = 30.0
 
     @property
-    def stored_table(self) -> str:
-        """The table that stores the rows on each server; on a cluster `table` is Distributed over it."""
-        return f"{self.table}_local" if self.cluster else self.table
+    def topology(self) -> Topology:
+        """Where the tables are."""
+        return Topology(self.database, self.table, self.cluster)
 
     def client(self) -> BlockClient:
         """Create a client for one thread at a time; it connects when it is first used."""
@@ -60,9 +61,9 @@ class ClickHouseTarget:
             client_name="metrics-worker",
             secure=self.secure,
             verify=self.verify,
-            ca_certs=_text(self.ca_file),
-            certfile=_text(self.cert_file),
-            keyfile=_text(self.key_file),
+            ca_certs=self.ca_file,
+            certfile=self.cert_file,
+            keyfile=self.key_file,
             keypass=self.current_key_password(),
             connect_timeout=self.connect_timeout_seconds,
             send_receive_timeout=self.timeout_seconds,
@@ -153,7 +154,3 @@ def run_statement(
     finally:
         connection.cut()
     return answer if isinstance(answer, list) else []
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None

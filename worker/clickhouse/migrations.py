@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.migration_history import MigrationHistory
-from worker.clickhouse.retention import retention_statement
+from worker.clickhouse.retention import plan_retention
 from worker.clickhouse.topology import Topology
 from worker.core.errors import DependencyError, MigrationChanged, StoreError
 
@@ -70,13 +70,11 @@ class Migrations:
     Every method raises DependencyError where ClickHouse refuses or cannot be reached.
 
     Args:
-        cluster: its name in `remote_servers`; None for a single server.
         retention_days: how long rows are kept; 0 for ever; None leaves the table as it is.
         known: the migrations; those of the program by default.
     """
 
     target: ClickHouseTarget
-    cluster: str | None = None
     retention_days: int | None = None
     known: Sequence[Migration] | None = None
 
@@ -114,7 +112,7 @@ class Migrations:
 
     def _pending(self) -> list[_Step]:
         steps = list(self._pending_migrations(self._history.load_checksums()))
-        if statement := retention_statement(self.target, self._topology, self.retention_days):
+        if statement := plan_retention(self.target, self.retention_days):
             kept = f"{self.retention_days} days" if self.retention_days else "for ever"
             steps.append(_Step(f"retention: rows are kept {kept}", [statement]))
         return steps
@@ -131,7 +129,7 @@ class Migrations:
                     )
                 case MigrationState.PENDING:
                     record = self._history.record_statements(migration.name, migration.checksum)
-                    yield _Step(migration.name, [*migration.statements(self._topology), *record])
+                    yield _Step(migration.name, [*migration.statements(self.target.topology), *record])
 
     def _run(self, step: _Step, statement: str) -> None:
         try:
@@ -145,12 +143,8 @@ class Migrations:
         return known_migrations() if self.known is None else self.known
 
     @property
-    def _topology(self) -> Topology:
-        return Topology(self.target.database, self.target.table, self.cluster)
-
-    @property
     def _history(self) -> MigrationHistory:
-        return MigrationHistory(self.target, self._topology)
+        return MigrationHistory(self.target)
 
     @contextmanager
     def _dependency_errors(self) -> Iterator[None]:

@@ -3,17 +3,15 @@
 import re
 
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.topology import Topology
 
 _TTL = re.compile(r"\bTTL (.*?)(?: SETTINGS |$)")
 
 
-def retention_statement(target: ClickHouseTarget, topology: Topology, days: int | None) -> str | None:
+def plan_retention(target: ClickHouseTarget, days: int | None) -> str | None:
     """The ALTER that sets the TTL of the table; None where it is set already.
 
     Args:
-        target: the server.
-        topology: the table.
+        target: the server and the table.
         days: rows are removed so many days after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
 
     Raises:
@@ -21,6 +19,7 @@ def retention_statement(target: ClickHouseTarget, topology: Topology, days: int 
     """
     if days is None:
         return None
+    topology = target.topology
     alter = f"ALTER TABLE {topology.stored_table}{topology.on_cluster}"
     wanted = f"completed_at + toIntervalDay({days})" if days else ""
     if _find_ttl(target, topology.stored_table) == wanted:

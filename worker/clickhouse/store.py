@@ -39,7 +39,7 @@ class ClickHouseStore:
         self._telemetry = telemetry
         self._insert_statement = f"INSERT INTO `{target.table}` ({', '.join(COLUMNS)}) VALUES"
         self._inserted_table = f"{target.database}.{target.table}"
-        self._tables_of_worker = {self._inserted_table, f"{target.database}.{target.stored_table}"}
+        self._tables_of_worker = {self._inserted_table, f"{target.database}.{target.topology.stored_table}"}
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
         self._thread_local = threading.local()
         self._connections: list[Connection] = []
@@ -85,7 +85,7 @@ class ClickHouseStore:
         try:
             outcome = self._insert(block, {"insert_deduplication_token": block.deduplication_token()})
         finally:
-            label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("mistake", "")
+            label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("exception", "")
             self._telemetry.insert_seconds.observe(perf_counter() - started)
             self._telemetry.inserts.labels(*label).inc()
         return outcome

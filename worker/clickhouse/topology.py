@@ -40,7 +40,7 @@ class Topology:
 
     @property
     def stored_table(self) -> str:
-        """The table that stores the rows on each server."""
+        """The table that stores the rows on each server; on a cluster `table` is Distributed over it."""
         return f"{self.table}_local" if self.cluster else self.table
 
     @property

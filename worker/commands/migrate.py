@@ -54,4 +54,4 @@ def status(as_json: bool) -> None:
 
 def _load_migrations() -> Migrations:
     settings = load_settings(Dependency.CLICKHOUSE)
-    return Migrations(clickhouse_target(settings), settings.clickhouse_cluster, settings.clickhouse_retention_days)
+    return Migrations(clickhouse_target(settings), settings.clickhouse_retention_days)

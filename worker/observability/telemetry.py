@@ -63,8 +63,8 @@ class Telemetry:
     def _declare_inserts(self) -> None:
         self.inserts = self._counter(
             "inserts",
-            "INSERT statements by outcome (written, refused, too_large, unavailable, misconfigured, unclassified) and "
-            "ClickHouse's code.",
+            "INSERT statements by outcome (written, refused, too_large, unavailable, misconfigured, unclassified; "
+            "exception: a bug of the worker) and ClickHouse's code.",
             "outcome",
             "code",
         )
