@@ -103,7 +103,7 @@ class EventSource(Protocol):
 class DeadLetterReader(Protocol):
     """The dead-letter topic, to read from, with the progress of replays."""
 
-    async def offset_ranges(self) -> Mapping[int, range]:
+    async def fetch_offset_ranges(self) -> Mapping[int, range]:
         """The offsets of each partition now; what is written later is not among them.
 
         Raises:

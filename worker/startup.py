@@ -11,7 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.table_check import schema_differences
+from worker.clickhouse.table_check import find_schema_differences
 from worker.core.errors import StoreError
 from worker.core.hold import Cause, Hold
 from worker.core.outcome import OutcomeKind
@@ -56,7 +56,7 @@ async def find_store_problem(store: Store, target: ClickHouseTarget) -> str | No
     # A thread that waits for the server cannot be cancelled; with a short time-out a stop does not wait for it long.
     quick_target = replace(target, timeout_seconds=min(target.timeout_seconds, _TABLE_CHECK_SECONDS))
     try:
-        differences = await asyncio.to_thread(schema_differences, quick_target)
+        differences = await asyncio.to_thread(find_schema_differences, quick_target)
     except StoreError as error:
         if error.code != _ACCESS_DENIED:
             return str(error.outcome)

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import LOOPBACK, free_port
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import known_migrations
+from worker.clickhouse.migrations import load_migrations
 from worker.clickhouse.topology import Topology
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Cluster:
                     client.execute(statement)
 
     def _statements(self) -> Iterator[str]:
-        for migration in known_migrations():
+        for migration in load_migrations():
             for statement in migration.statements(self._topology):
                 yield _without_keeper(statement.replace(self._topology.on_cluster, ""))
 

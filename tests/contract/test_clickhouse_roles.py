@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from clickhouse_driver import Client
 
-from worker.clickhouse.migrations import known_migrations
+from worker.clickhouse.migrations import load_migrations
 
 _FILE = Path(__file__).parents[2] / "deploy" / "clickhouse" / "roles.sql"
 
@@ -60,5 +60,5 @@ def test_reader_may_read_every_view() -> None:
 
 def created_names() -> set[str]:
     """The tables and views that the migrations create."""
-    text = "".join(migration.text for migration in known_migrations()).replace("{table}", "execution_metrics")
+    text = "".join(migration.text for migration in load_migrations()).replace("{table}", "execution_metrics")
     return set(re.findall(r"^CREATE [A-Z ]*?(?:TABLE|VIEW) (?:IF NOT EXISTS )?(\w+)", text, flags=re.MULTILINE))

@@ -15,8 +15,8 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migration_history import MigrationHistory
-from worker.clickhouse.migrations import Migrations, known_migrations
-from worker.clickhouse.table_check import schema_differences
+from worker.clickhouse.migrations import Migrations, load_migrations
+from worker.clickhouse.table_check import find_schema_differences
 from worker.clickhouse.topology import Topology
 
 ON_CLUSTER = " ON CLUSTER `metrics`"
@@ -48,9 +48,9 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
 @pytest.fixture(scope="module")
 def client(member: EngineProcess) -> Iterator[Client]:
     """A client of the database in which every CREATE has run twice, as after a crash."""
-    history, _ = MigrationHistory(replace(target(member), cluster=TOPOLOGY.cluster)).record_statements("", "")
+    history, _ = MigrationHistory(replace(target(member), cluster=TOPOLOGY.cluster)).statements_to_record("", "")
     with member.client(TOPOLOGY.database) as client:
-        for migration in known_migrations():
+        for migration in load_migrations():
             for statement in [history, *migration.statements(TOPOLOGY)] * 2:
                 if not statement.startswith("ALTER"):
                     client.execute(statement.replace(ON_CLUSTER, ""))
@@ -101,17 +101,17 @@ def test_roll_up_reads_the_local_table_and_views_read_all_shards(client: Client)
 
 def test_distributed_table_has_no_schema_differences(member: EngineProcess, client: Client) -> None:
     assert client.execute("SELECT engine FROM system.tables WHERE name = 'execution_metrics'") == [("Distributed",)]
-    assert schema_differences(target(member)) == []
+    assert find_schema_differences(target(member)) == []
 
 
 def test_differences_of_the_local_table_are_found_too(member: EngineProcess) -> None:
     with member.client() as client:
         client.execute("CREATE DATABASE `it's other`")
     with member.client("it's other") as client:
-        statements = known_migrations()[0].statements(Topology("it's other", "execution_metrics", "metrics"))
+        statements = load_migrations()[0].statements(Topology("it's other", "execution_metrics", "metrics"))
         client.execute(statements[0].replace(ON_CLUSTER, "").replace("execution_id)", "source_offset)"))
         client.execute(statements[1].replace(ON_CLUSTER, "").replace("cityHash64(execution_id)", "rand()"))
-    sharding, sorting = schema_differences(replace(target(member), database="it's other"))
+    sharding, sorting = find_schema_differences(replace(target(member), database="it's other"))
     assert "does not shard by execution_id" in sharding
     assert sorting.startswith("sorting key is (metric_type, agent_name, toDate32(completed_at), source_offset)")
 

@@ -36,7 +36,7 @@ def metrics(count: int) -> list[FailedMetric]:
 
 
 async def read_all(reader: DeadLetterReader, ranges: Mapping[int, range] | None = None) -> list[Record]:
-    ranges = await reader.offset_ranges() if ranges is None else ranges
+    ranges = await reader.fetch_offset_ranges() if ranges is None else ranges
     return [item for number, offsets in ranges.items() async for some in reader.read(number, offsets) for item in some]
 
 
@@ -104,15 +104,15 @@ async def test_reads_every_dead_letter(sink: DeadLetterSink, reader: DeadLetterR
 
 async def test_offset_ranges_do_not_include_later_records(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
     await sink.write(metrics(5))
-    ranges = await reader.offset_ranges()
+    ranges = await reader.fetch_offset_ranges()
     await sink.write(metrics(50))
     assert len(await read_all(reader, ranges)) == 5
-    assert sum(len(offsets) for offsets in (await reader.offset_ranges()).values()) == 55
+    assert sum(len(offsets) for offsets in (await reader.fetch_offset_ranges()).values()) == 55
 
 
 async def test_reads_any_range_in_any_order(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
     await sink.write(metrics(100))
-    ranges = await reader.offset_ranges()
+    ranges = await reader.fetch_offset_ranges()
     partition, offsets = max(ranges.items(), key=lambda item: len(item[1]))
     for part in (range(10, 20), range(3), offsets, range(7, 8), range(5, 5)):
         assert [item.offset for item in await read_all(reader, {partition: part})] == list(part)

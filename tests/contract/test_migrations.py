@@ -10,11 +10,11 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.migrations import Migration, Migrations, MigrationState, known_migrations
+from worker.clickhouse.migrations import Migration, Migrations, MigrationState, load_migrations
 from worker.clickhouse.topology import Topology
 from worker.core.errors import DependencyError, MigrationChanged
 
-KNOWN = known_migrations()
+KNOWN = load_migrations()
 STATEMENTS = [
     (number, statement)
     for number, migration in enumerate(KNOWN)

@@ -6,13 +6,13 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migrations import known_migrations
-from worker.clickhouse.table_check import schema_differences
+from worker.clickhouse.migrations import load_migrations
+from worker.clickhouse.table_check import find_schema_differences
 from worker.clickhouse.topology import Topology
 from worker.core.errors import StoreError
 from worker.core.outcome import OutcomeKind
 
-ROWS = known_migrations()[0].statements(Topology("", "execution_metrics"))[0]
+ROWS = load_migrations()[0].statements(Topology("", "execution_metrics"))[0]
 
 
 @pytest.fixture
@@ -22,16 +22,16 @@ def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
 
 def test_migrated_table_has_no_differences(target: ClickHouseTarget) -> None:
     migrate(target)
-    assert schema_differences(target) == []
+    assert find_schema_differences(target) == []
 
 
 def test_missing_table_has_no_differences(target: ClickHouseTarget) -> None:
-    assert schema_differences(target) == []
+    assert find_schema_differences(target) == []
 
 
 def test_unreachable_server_is_unavailable() -> None:
     with pytest.raises(StoreError) as failed:
-        schema_differences(ClickHouseTarget("127.0.0.1", 1))
+        find_schema_differences(ClickHouseTarget("127.0.0.1", 1))
     assert failed.value.kind is OutcomeKind.UNAVAILABLE
 
 
@@ -48,7 +48,7 @@ def test_unreachable_server_is_unavailable() -> None:
 def test_allowed_alteration_is_no_difference(clickhouse: Client, target: ClickHouseTarget, change: str) -> None:
     migrate(target)
     clickhouse.execute(change)
-    assert schema_differences(target) == []
+    assert find_schema_differences(target) == []
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_difference_is_named(
 ) -> None:
     assert written in ROWS
     clickhouse.execute(ROWS.replace(written, instead))
-    (found,) = schema_differences(target)
+    (found,) = find_schema_differences(target)
     assert sentence in found
 
 
 def test_every_difference_is_named(clickhouse: Client, target: ClickHouseTarget) -> None:
     clickhouse.execute("CREATE TABLE execution_metrics (execution_id UUID) ENGINE = Log")
-    found = schema_differences(target)
+    found = find_schema_differences(target)
     assert len(found) == 10
     assert any("engine is Log" in sentence for sentence in found)

@@ -257,7 +257,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         into.append(kept)
         return kept
 
-    async def offset_ranges(self) -> Mapping[int, range]:
+    async def fetch_offset_ranges(self) -> Mapping[int, range]:
         """See `DeadLetterReader`."""
         return {partition: range(len(records)) for partition, records in enumerate(self.records)}
 

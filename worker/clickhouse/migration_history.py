@@ -32,7 +32,7 @@ class MigrationHistory:
         # The name of the table is an identifier: Settings checks that.
         return dict(run_statement(self._target, f"SELECT name, checksum FROM {self._table}"))  # noqa: S608 # nosec B608
 
-    def record_statements(self, name: str, checksum: str) -> list[str]:
+    def statements_to_record(self, name: str, checksum: str) -> list[str]:
         """The statements that create the table, if it is missing, and record a migration in it."""
         engine = _REPLICATED_ENGINE if self._target.cluster else "MergeTree"
         table = f"{self._table}{self._target.topology.on_cluster}"

@@ -40,7 +40,7 @@ class Migration:
         return [statement for text in written if text for statement in topology.statements(text)]
 
 
-def known_migrations() -> list[Migration]:
+def load_migrations() -> list[Migration]:
     """Every migration of this program, in the order of their numbers."""
     folder = files("schemas") / "clickhouse"
     found = [Migration(file.name, file.read_text()) for file in folder.iterdir() if file.name.endswith(".sql")]
@@ -128,7 +128,7 @@ class Migrations:
                         "the next number."
                     )
                 case MigrationState.PENDING:
-                    record = self._history.record_statements(migration.name, migration.checksum)
+                    record = self._history.statements_to_record(migration.name, migration.checksum)
                     yield _Step(migration.name, [*migration.statements(self.target.topology), *record])
 
     def _run(self, step: _Step, statement: str) -> None:
@@ -140,7 +140,7 @@ class Migrations:
 
     @property
     def _known(self) -> Sequence[Migration]:
-        return known_migrations() if self.known is None else self.known
+        return load_migrations() if self.known is None else self.known
 
     @property
     def _history(self) -> MigrationHistory:

@@ -23,7 +23,7 @@ class _Table(NamedTuple):
     partition_key: str
 
 
-def schema_differences(target: ClickHouseTarget) -> list[str]:
+def find_schema_differences(target: ClickHouseTarget) -> list[str]:
     """A sentence for each difference between the table and the schema; none where there is no table yet.
 
     Raises:

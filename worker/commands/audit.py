@@ -101,7 +101,7 @@ async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> di
     """The offsets of each partition in the scope, as far as they exist."""
     # First the committed offsets: so none of them is beyond the end of its partition.
     committed = await reader.load_progress()
-    extent = await reader.offset_ranges()
+    extent = await reader.fetch_offset_ranges()
     for partition in scope.partitions:
         if partition not in extent:
             raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from worker.core.errors import ErrorClass
 
+Headers = Sequence[tuple[str, bytes | None]]
+
 
 class Record(Protocol):
     """A Kafka record with the attributes that aiokafka gives it, so that nothing is copied.
@@ -26,7 +28,7 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+    def headers(self) -> Headers: ...
 
 
 class UnreadableRecord(NamedTuple):
@@ -71,7 +73,7 @@ class ReplayedRecord(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Headers
     replays: int
     attempts: int
     replaces: RecordPosition

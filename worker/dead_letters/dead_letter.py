@@ -1,12 +1,9 @@
 """Dead letters as they are on the topic. `worker.dead_letters.record_format` encodes and parses them."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failure, Record, RecordPosition, UnreadableRecord
-
-Headers = Sequence[tuple[str, bytes | None]]
+from worker.core.model import Failure, Headers, Record, RecordPosition, UnreadableRecord
 
 
 class WorkerInfo(NamedTuple):

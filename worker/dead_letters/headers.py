@@ -5,8 +5,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedMetric, Failure, Record, RecordPosition, ReplayedRecord
-from worker.dead_letters.dead_letter import DeadLetter, Headers, WorkerInfo
+from worker.core.model import Failed, FailedMetric, Failure, Headers, Record, RecordPosition, ReplayedRecord
+from worker.dead_letters.dead_letter import DeadLetter, WorkerInfo
 from worker.dead_letters.value import format_rfc3339, parse_rfc3339
 
 KIND = "dlq.kind"

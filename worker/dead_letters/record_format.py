@@ -20,8 +20,8 @@ reports, the status page and the dashboards follow the enum.
 """
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedEvent, Record, UnreadableRecord
-from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, Headers, WorkerInfo
+from worker.core.model import Failed, FailedEvent, Headers, Record, UnreadableRecord
+from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, WorkerInfo
 from worker.dead_letters.headers import KIND, encode_headers, parse_headers
 from worker.dead_letters.value import encode_pointer_value, encode_value
 

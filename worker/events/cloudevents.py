@@ -1,13 +1,13 @@
 """CloudEvents 1.0 over Kafka: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md"""
 
 from base64 import b64decode
-from collections.abc import Sequence
 
 from worker.core.errors import InvalidEvent
+from worker.core.model import Headers
 from worker.events.tolerant_json import abbreviate, parse_json
 
 
-def unwrap_cloudevent(headers: Sequence[tuple[str, bytes | None]], document: object) -> object:
+def unwrap_cloudevent(headers: Headers, document: object) -> object:
     """The event inside a CloudEvent; `document` itself if the record is a plain event.
 
     In binary mode the value is already the event, and only `ce_specversion` is checked.

@@ -104,7 +104,7 @@ async def require_acls(
     async with _open_client(target) as client:
         missing = [("topic", acl) for acl in topics if await has_topic_acl(client, acl) is False]
         missing += [
-            ("group", acl) for acl in groups if await _retry_retriable(partial(has_group_acl, client, acl)) is False
+            ("group", acl) for acl in groups if await _retry_transient(partial(has_group_acl, client, acl)) is False
         ]
     if missing:
         user = f"user {target.sasl_username}" if target.sasl_username else "this client"
@@ -119,10 +119,10 @@ async def find_static_member_id(target: KafkaTarget, group: str, instance_id: st
         DependencyError: no broker answers.
     """
     async with _open_client(target) as client:
-        return await _retry_retriable(partial(find_static_member, client, group, instance_id))
+        return await _retry_transient(partial(find_static_member, client, group, instance_id))
 
 
-async def _retry_retriable(request: Callable[[], Awaitable[T]]) -> T:
+async def _retry_transient(request: Callable[[], Awaitable[T]]) -> T:
     """Retry until the timeout of the caller: a new group, or one that moves, has no coordinator for a moment."""
     while True:
         try:

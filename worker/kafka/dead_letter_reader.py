@@ -87,7 +87,7 @@ class KafkaDeadLetterReader:
         await stop_client(self._consumer.stop())
         await stop_client(self._progress_consumer.stop())
 
-    async def offset_ranges(self) -> Mapping[int, range]:
+    async def fetch_offset_ranges(self) -> Mapping[int, range]:
         """See `worker.ports.DeadLetterReader`."""
         partitions = list(self._partitions.values())
         first_offsets = await self._request(self._consumer.beginning_offsets(partitions))

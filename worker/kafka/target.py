@@ -81,32 +81,27 @@ class KafkaTarget:
             client._sasl_plain_password = self.sasl_password.reveal()  # noqa: SLF001
         if self.ssl_cert_file and client._ssl_context:  # noqa: SLF001
             try:
-                self._load_certificate(client._ssl_context)  # noqa: SLF001
+                self._load_certificate(client._ssl_context, self.ssl_cert_file)  # noqa: SLF001
             except (OSError, ssl.SSLError) as error:  # it may be being replaced: keep the last one
                 log.warning("the certificate cannot be read again", error=f"{type(error).__name__}: {error}")
 
-    def _load_certificate(self, context: ssl.SSLContext) -> None:
-        password = (
-            self.ssl_key_password.reveal() if self.ssl_key_password else ""
-        )  # without one OpenSSL would prompt on the terminal
-        context.load_cert_chain(_text(self.ssl_cert_file) or "", _text(self.ssl_key_file), password)
+    def _load_certificate(self, context: ssl.SSLContext, certificate: Path) -> None:
+        # Without a password OpenSSL would prompt on the terminal.
+        password = self.ssl_key_password.reveal() if self.ssl_key_password else ""
+        context.load_cert_chain(certificate, self.ssl_key_file, password)
 
     def _ssl_context(self) -> ssl.SSLContext:
         try:
-            context: ssl.SSLContext = create_ssl_context(cafile=_text(self.ssl_ca_file))
+            context: ssl.SSLContext = create_ssl_context(cafile=self.ssl_ca_file)
         except (OSError, ssl.SSLError) as error:
             raise DependencyError(f"KAFKA_SSL_CA_FILE={self.ssl_ca_file} holds no certificate: {error}") from error
         context.check_hostname = self.ssl_check_hostname
         if self.ssl_cert_file:
             try:
-                self._load_certificate(context)
+                self._load_certificate(context, self.ssl_cert_file)
             except (OSError, ssl.SSLError) as error:
                 raise DependencyError(
                     f"KAFKA_SSL_CERT_FILE={self.ssl_cert_file} and KAFKA_SSL_KEY_FILE={self.ssl_key_file} cannot be "
                     f"used ({error}); KAFKA_SSL_KEY_PASSWORD may be wrong, or they do not belong together"
                 ) from error
         return context
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None

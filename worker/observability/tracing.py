@@ -12,12 +12,12 @@ trace of its own, with a link to each of them.
 While tracing is off, the library is not imported and a span is one call that does nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from worker.core.errors import SettingsError
-from worker.core.model import Record
+from worker.core.model import Headers, Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _HEADER = "traceparent"
 _MAX_LINKS = 128
 """OpenTelemetry's own limit; a batch may have thousands of records."""
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Tracing(Protocol):
@@ -89,10 +87,10 @@ def create_tracing(*, enabled: bool, version: str) -> Tracing:
     resource = Resource.create({SERVICE_NAME: "metrics-worker", SERVICE_VERSION: version})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return OpenTelemetry(provider)
+    return OpenTelemetryTracing(provider)
 
 
-class OpenTelemetry:
+class OpenTelemetryTracing:
     """Creates spans with OpenTelemetry.
 
     Args:

@@ -66,7 +66,7 @@ class DeadLetterScan:
         """
         # In this order: what another replay does meanwhile must not look like progress of a deleted topic.
         progress = await reader.load_progress()
-        return cls(reader, await reader.offset_ranges(), progress)
+        return cls(reader, await reader.fetch_offset_ranges(), progress)
 
     async def scan(self, new_visitor: Callable[[], Visitor]) -> Visitor:
         """Show every open dead letter to a new visitor. Repeat until a pass finds no new supersession.

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from worker.core.model import Failed
+from worker.core.model import Failed, Headers
 from worker.events.fan_out import FanOut
 from worker.validation.line_reader import Line
 
@@ -20,7 +20,7 @@ class LineRecord(NamedTuple):
     value: bytes
     offset: int
     timestamp: int
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Headers
     topic: str = ""
     partition: int = 0
     key: None = None
@@ -63,7 +63,7 @@ class Validator:
         skipped: metrics, by JSON type.
     """
 
-    def __init__(self, timestamp: int, headers: Sequence[tuple[str, bytes | None]] = ()) -> None:
+    def __init__(self, timestamp: int, headers: Headers = ()) -> None:
         self._timestamp = timestamp
         self._headers = headers
         self.lines = self.refused = self.rows = 0

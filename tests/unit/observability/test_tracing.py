@@ -15,7 +15,7 @@ from deploy.local.environment import environment_without_settings
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
 from tests.support.worker_harness import WorkerHarness, open_worker_harness
-from worker.observability.tracing import NO_TRACING, OpenTelemetry, create_tracing
+from worker.observability.tracing import NO_TRACING, OpenTelemetryTracing, create_tracing
 from worker.pipeline import Pipeline
 
 PRODUCER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -28,7 +28,7 @@ class MemoryTraces:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracing = OpenTelemetry(provider)
+        self.tracing = OpenTelemetryTracing(provider)
 
     def pipeline(self, worker: WorkerHarness) -> Pipeline:
         return Pipeline(worker.writer, worker.dead_letters, worker.hold, worker.telemetry, tracing=self.tracing)

@@ -38,8 +38,8 @@ async def test_progress_after_a_gap_beyond_the_end_is_that_of_a_deleted_topic() 
 
 async def test_progress_of_a_concurrent_replay_is_not_that_of_a_deleted_topic() -> None:
     class TopicWithAnotherReplay(MemoryTopic):
-        async def offset_ranges(self) -> Mapping[int, range]:
-            found = await super().offset_ranges()
+        async def fetch_offset_ranges(self) -> Mapping[int, range]:
+            found = await super().fetch_offset_ranges()
             await self.write([failed_metric("later")])
             await self.save_progress({0: ReplayProgress(3)}, {})
             return found

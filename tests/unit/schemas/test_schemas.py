@@ -23,8 +23,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from tests.support import events, strategies
 from tests.support.events import Record, encoded
 from worker.core.errors import ErrorClass, InvalidEvent
-from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters.dead_letter import Headers, WorkerInfo
+from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Headers
+from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
 from worker.events.fan_out import FanOut
