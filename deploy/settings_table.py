@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from worker.settings.errors import describe_expected, field_type, variable_name
 from worker.settings.fields import Settings
-from worker.settings.loading import Dependency
+from worker.settings.loading import RequiredVariable
 
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
@@ -61,7 +61,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _format_default(name: str, field: FieldInfo) -> str:
-    if name in set(Dependency):
+    if name in set(RequiredVariable):
         return "**required**"
     if isinstance(field.json_schema_extra, dict):
         return str(field.json_schema_extra["default"])

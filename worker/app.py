@@ -17,7 +17,7 @@ from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Cause, Hold
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, open_producer, require_acls, require_topics
+from worker.kafka.connection import open_producer, require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
@@ -25,20 +25,17 @@ from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthServer
 from worker.observability.status import GROUP, Status
 from worker.observability.telemetry import Telemetry
-from worker.observability.tracing import Tracing, create_tracing
+from worker.observability.tracing import NO_TRACING, Tracing, create_tracing
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, NullDeadLetterSink, NullStore, Store
-from worker.settings.loading import Settings
+from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
-from worker.startup import StartupCheck, find_store_problem, hold_until_ready
+from worker.startup import StartupCheck, hold_until_ready
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
 
 VERSION = version("execution-metrics-worker")
-
-_DRAIN_SHARE = 0.6
-"""Share of a deadline for unfinished batches; the rest is for leaving the group and closing connections."""
 
 _SPANS_SECONDS = 3.0
 """How long a stop waits for the export of the last spans. OpenTelemetry would wait 30 s for a collector that hangs."""
@@ -54,7 +51,7 @@ async def run(settings: Settings) -> None:
     its batches. The end of the `async with` then stops the parts in reverse order.
 
     Raises:
-        DependencyError: Kafka cannot be reached, or a topic or a right is missing. If ClickHouse is unavailable, or its
+        DependencyError: Kafka cannot be reached, or a topic or an ACL is missing. If ClickHouse is unavailable, or its
             table is missing or does not fit, the worker holds instead.
     """
     stop = stop_on_signals()
@@ -97,7 +94,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
 
     traces = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
     stack.push_async_callback(_export_last_spans, traces)
-    store, dead_letters, checks = await _build_outputs(settings, kafka, telemetry, traces, stack)
+    store, dead_letters, checks = await _build_outputs(settings, telemetry, traces, stack)
     writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
     stack.push_async_callback(writer.close)
     failure_log = FailureLog(users=settings.log_user_ids)
@@ -119,8 +116,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         settings.batch,
         heartbeat,
         concurrency=settings.clickhouse_writers + 1,  # one is decoded while the others are written
-        revoke_seconds=_DRAIN_SHARE * settings.kafka_rebalance_timeout_seconds,
-        stop_seconds=_DRAIN_SHARE * settings.shutdown_timeout_seconds,
+        revoke_seconds=settings.drain_seconds_on_revoke,
+        stop_seconds=settings.drain_seconds_on_stop,
     )
 
     for cause in Cause:
@@ -133,23 +130,36 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
 
 
 async def _build_outputs(
-    settings: Settings, kafka: KafkaTarget, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
+    settings: Settings, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
 ) -> tuple[Store, DeadLetterSink, Sequence[StartupCheck]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return NullStore(), NullDeadLetterSink(), ()
-    producer = await stack.enter_async_context(open_producer(kafka, idempotent=settings.kafka_producer_idempotence))
-    info = WorkerInfo(version=VERSION, table=f"{settings.clickhouse_database}.{settings.clickhouse_table}")
-    seconds = settings.kafka_dlq_timeout_seconds
-    dead_letters = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, info, seconds, traces)
-    target = clickhouse_target(settings)
-    store = ClickHouseStore(target, settings.clickhouse_writers, telemetry)
-    stack.callback(store.close)
+    store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, traces)
     checks = (
-        StartupCheck(Cause.STORE, lambda: find_store_problem(store, target)),
+        StartupCheck(Cause.STORE, store.find_problem),
         StartupCheck(Cause.DEAD_LETTERS, dead_letters.find_problem),
     )
     return store, dead_letters, checks
+
+
+async def open_outputs(
+    settings: Settings, writers: int, telemetry: Telemetry, stack: AsyncExitStack, tracing: Tracing = NO_TRACING
+) -> tuple[ClickHouseStore, KafkaDeadLetterSink]:
+    """Open the table and the dead-letter topic; `stack` closes them.
+
+    Raises:
+        DependencyError: no broker answers.
+    """
+    producer = await stack.enter_async_context(
+        open_producer(kafka_target(settings), idempotent=settings.kafka_producer_idempotence)
+    )
+    info = WorkerInfo(version=VERSION, table=settings.qualified_table)
+    seconds = settings.kafka_dlq_timeout_seconds
+    sink = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, info, seconds, tracing)
+    store = ClickHouseStore(clickhouse_target(settings), writers, telemetry)
+    stack.callback(store.close)
+    return store, sink
 
 
 async def _export_last_spans(traces: Tracing) -> None:

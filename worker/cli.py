@@ -27,7 +27,8 @@ from worker.commands.replay import replay
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import open_producer, require_topics
-from worker.settings.loading import Dependency, Settings
+from worker.settings.fields import Settings
+from worker.settings.loading import RequiredVariable
 from worker.settings.targets import kafka_target
 
 
@@ -68,7 +69,7 @@ def check(as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 def produce(file: BufferedReader) -> None:
     """Send the JSON lines of FILE (- for standard input) to the topic, unchanged."""
-    settings = load_settings(Dependency.KAFKA)
+    settings = load_settings(RequiredVariable.KAFKA)
 
     async def send() -> ProduceResult:
         async with _connect_producer(settings) as producer:
@@ -90,7 +91,7 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 
     COMMAND runs also if Kafka cannot be reached. Its exit code is returned then too, and the event goes to stderr.
     """
-    settings = load_settings(Dependency.KAFKA)
+    settings = load_settings(RequiredVariable.KAFKA)
     with ignore_signals():
         execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
         if execution.problem:

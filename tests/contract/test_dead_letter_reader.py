@@ -19,10 +19,11 @@ from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import parse_metric_event
-from worker.kafka.connection import KafkaTarget, open_producer, start_clients
+from worker.kafka.connection import open_producer, start_clients
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
+from worker.kafka.target import KafkaTarget
 from worker.ports import DeadLetterReader, DeadLetterSink
 from worker.replay.scan import DeadLetterScan
 

@@ -15,8 +15,9 @@ from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
-from worker.kafka.connection import KafkaTarget, open_producer
+from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.target import KafkaTarget
 from worker.ports import DeadLetterSink
 
 WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")

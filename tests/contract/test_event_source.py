@@ -15,8 +15,9 @@ from tests.support.topic import committed, send
 from worker.core.errors import DependencyError
 from worker.core.model import UnreadableRecord
 from worker.kafka.authorization import AclOperation, RequiredAcl
-from worker.kafka.connection import KafkaTarget, require_acls, require_topics
+from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.event_source import KafkaEventSource
+from worker.kafka.target import KafkaTarget
 from worker.ports import Partition
 
 OpenSource = Callable[[str], Awaitable[KafkaEventSource]]

@@ -19,8 +19,9 @@ from tests.support.topic import send, size
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, open_producer
+from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.target import KafkaTarget
 
 HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 REFUSED = FailedMetric(read(event()), "m", 0.5, Failure(ErrorClass.ROW_REFUSED, "X", "x", 469), attempts=2)

@@ -8,8 +8,9 @@ from typing import Any
 from deploy.local.environment import environment_without_settings
 from worker.core.model import Failed
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import KafkaTarget, open_producer
+from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.target import KafkaTarget
 
 Json = dict[str, Any]
 

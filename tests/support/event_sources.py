@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from worker.core.model import Record
-from worker.kafka.connection import KafkaTarget
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
+from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
 
 

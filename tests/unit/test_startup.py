@@ -2,15 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from tests.support.clock import FakeClock
-from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
-from worker.clickhouse.connection import ClickHouseTarget
 from worker.core.hold import Cause, Hold
-from worker.core.outcome import Outcome
 from worker.core.retry import RetryPolicy
-from worker.startup import StartupCheck, find_store_problem, hold_until_ready
+from worker.startup import StartupCheck, hold_until_ready
 
 BACKOFF = RetryPolicy(first_wait_seconds=1.0, max_wait_seconds=8.0)
 
@@ -52,10 +47,3 @@ async def test_waits_between_checks_grow_to_a_maximum() -> None:
     assert len(clock.slept) == 100
     assert clock.slept[0] <= 1.0
     assert 6.0 < max(clock.slept) <= 8.0
-
-
-@pytest.mark.parametrize("outcome", [UNAVAILABLE, MISCONFIGURED])
-async def test_problem_of_a_store_that_accepts_no_insert_is_its_error(outcome: Outcome) -> None:
-    store = MemoryStore()
-    store.down = outcome
-    assert await find_store_problem(store, ClickHouseTarget("nowhere.invalid")) == str(outcome)

@@ -80,7 +80,7 @@ class ClickHouseTarget:
         return self.key_password.reveal() if self.key_password else ""
 
 
-class Connection:
+class WorkerConnection:
     """A client that one thread uses, and that another thread may cut."""
 
     def __init__(self, target: ClickHouseTarget) -> None:
@@ -145,7 +145,7 @@ def run_statement(
     Raises:
         StoreError: ClickHouse refuses or cannot be reached.
     """
-    started, connection = perf_counter(), Connection(target)
+    started, connection = perf_counter(), WorkerConnection(target)
     try:
         with connection.use() as client:
             answer = client.execute(statement, values)

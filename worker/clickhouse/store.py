@@ -9,20 +9,29 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from time import perf_counter
 from traceback import clear_frames
 from typing import TypeVar
 
+import structlog
+
 from worker.clickhouse.client import ExternalBlock
-from worker.clickhouse.connection import FAILURES, ClickHouseTarget, Connection
+from worker.clickhouse.connection import FAILURES, ClickHouseTarget, WorkerConnection
 from worker.clickhouse.encoding import ROW_NUMBER
 from worker.clickhouse.errors import classify
+from worker.clickhouse.table_check import find_schema_differences
 from worker.core.errors import StoreError
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
 from worker.events.block import COLUMNS, Block
 from worker.observability.telemetry import Telemetry
 
+log = structlog.get_logger(__name__)
+
 Result = TypeVar("Result")
+
+_TABLE_CHECK_SECONDS = 5.0
+_ACCESS_DENIED = 497
 
 
 class ClickHouseStore:
@@ -42,7 +51,7 @@ class ClickHouseStore:
         self._tables_of_worker = {self._inserted_table, f"{target.database}.{target.topology.stored_table}"}
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
         self._thread_local = threading.local()
-        self._connections: list[Connection] = []
+        self._connections: list[WorkerConnection] = []
 
     async def insert(self, block: Block) -> Outcome:
         """See `worker.ports.Store`."""
@@ -68,6 +77,27 @@ class ClickHouseStore:
         if isinstance(found, Outcome):
             raise StoreError(found)
         return found
+
+    async def find_problem(self) -> str | None:
+        """Why the table cannot be written, or does not fit what the worker writes; None if neither."""
+        outcome = await self.probe()
+        if outcome.kind is not OutcomeKind.WRITTEN:
+            return str(outcome)
+        target = self._target
+        table = f"{target.host}:{target.port} {target.database}.{target.table}"
+        # A thread that waits for the server cannot be cancelled: the time-out is short, so that a stop waits briefly.
+        quick_target = replace(target, timeout_seconds=min(target.timeout_seconds, _TABLE_CHECK_SECONDS))
+        try:
+            differences = await asyncio.to_thread(find_schema_differences, quick_target)
+        except StoreError as error:
+            if error.code != _ACCESS_DENIED:
+                return str(error.outcome)
+            # The table accepts inserts; that this user may not read its description is no reason to hold.
+            log.warning("could not check whether the table fits", table=table, error=str(error.outcome))
+            return None
+        return (
+            f"ClickHouse {table} does not fit what the worker writes: {'; '.join(differences)}" if differences else None
+        )
 
     def close(self) -> None:
         """Cut every connection, so that no thread waits for the server any more, and end the threads."""
@@ -131,11 +161,11 @@ class ClickHouseStore:
             return outcome._replace(row=None)
         return outcome
 
-    def _connection(self) -> Connection:
+    def _connection(self) -> WorkerConnection:
         """The connection of this thread."""
-        connection: Connection | None = getattr(self._thread_local, "connection", None)
+        connection: WorkerConnection | None = getattr(self._thread_local, "connection", None)
         if connection is None:
-            connection = self._thread_local.connection = Connection(self._target)
+            connection = self._thread_local.connection = WorkerConnection(self._target)
             self._connections.append(connection)
         return connection
 

@@ -23,7 +23,7 @@ from worker.commands.command_line import (
 from worker.commands.options import InstantParam
 from worker.core.escaping import escape_control_characters
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
-from worker.settings.loading import Settings
+from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target
 
 _PROGRESS_SECONDS = 5.0

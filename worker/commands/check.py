@@ -8,9 +8,8 @@ from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import DependencyError
 from worker.kafka.connection import require_acls, require_topics
 from worker.observability.telemetry import Telemetry
-from worker.settings.loading import Settings
+from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
-from worker.startup import find_store_problem
 
 
 class CheckResult(NamedTuple):
@@ -60,7 +59,7 @@ async def _describe_table(settings: Settings) -> str:
     target = clickhouse_target(settings)
     store = ClickHouseStore(target, writers=1, telemetry=Telemetry())
     try:
-        problem = await find_store_problem(store, target)
+        problem = await store.find_problem()
     finally:
         await asyncio.to_thread(store.close)
     if problem:

@@ -10,18 +10,20 @@ from typing import Any, TypeVar
 import click
 
 from worker.observability import logs
-from worker.settings.loading import Dependency, Settings, find_misspelt_variables, load
+from worker.settings.environment import find_misspelt_variables
+from worker.settings.fields import Settings
+from worker.settings.loading import RequiredVariable, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def load_settings(*needs: Dependency) -> Settings:
+def load_settings(*needs: RequiredVariable) -> Settings:
     """Read the settings, configure logging by them, and warn about variables that look misspelt.
 
     Raises:
         SettingsError: a variable is missing or wrong.
     """
-    settings = load(os.environ, needs or tuple(Dependency))
+    settings = load(os.environ, needs or tuple(RequiredVariable))
     logs.configure(settings.log_level, settings.log_format)
     for warning in find_misspelt_variables(os.environ):
         print_stderr(f"warning: {warning}")

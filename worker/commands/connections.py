@@ -3,15 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from worker.app import VERSION
-from worker.clickhouse.store import ClickHouseStore
+from worker.app import open_outputs
 from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
 from worker.core.process import relax_garbage_collection
-from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
-from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
@@ -21,15 +17,13 @@ from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
-from worker.settings.loading import Settings
-from worker.settings.targets import clickhouse_target, kafka_target
+from worker.settings.fields import Settings
+from worker.settings.targets import kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
 _GC_THRESHOLD = 1_000_000
 """New objects between two garbage collections. A dead letter is about forty short-lived objects, most of them headers;
 with the threshold of the worker, collecting cycles took a third of the CPU of reading it."""
-_STOP_SHARE = 0.6
-"""Share of SHUTDOWN_TIMEOUT_SECONDS that a stopped replay waits for its last block; the rest is for closing clients."""
 
 
 @asynccontextmanager
@@ -59,11 +53,6 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]
         yield await DeadLetterScan.begin(reader)
 
 
-def qualified_table_name(settings: Settings) -> str:
-    """The table for rows, in the format of the header `dlq.table`."""
-    return f"{settings.clickhouse_database}.{settings.clickhouse_table}"
-
-
 @asynccontextmanager
 async def open_replay(
     settings: Settings,
@@ -85,21 +74,17 @@ async def open_replay(
     Raises:
         DependencyError: Kafka or ClickHouse cannot be reached, or is not prepared.
     """
-    kafka, telemetry, hold = kafka_target(settings), Telemetry(), WatchedHold()
+    telemetry, hold = Telemetry(), WatchedHold()
     async with AsyncExitStack() as stack:
-        store = ClickHouseStore(clickhouse_target(settings), 1, telemetry)
-        stack.callback(store.close)
+        store, sink = await open_outputs(settings, 1, telemetry, stack)
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
-        producer = await stack.enter_async_context(open_producer(kafka, idempotent=settings.kafka_producer_idempotence))
-        worker_info = WorkerInfo(version=VERSION, table=qualified_table_name(settings))
-        sink = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, worker_info, settings.kafka_dlq_timeout_seconds)
         # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.
         writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
         stack.push_async_callback(writer.close)
         failure_log = FailureLog(users=settings.log_user_ids)
         pipeline = Pipeline(writer, PartDeduplicator(sink, scan.supersessions), hold, telemetry, failure_log)
-        sources = KafkaSourceRecordFetcher(kafka)
+        sources = KafkaSourceRecordFetcher(kafka_target(settings))
         stack.push_async_callback(sources.stop)
         yield Replayer(
             scan,
@@ -108,6 +93,6 @@ async def open_replay(
             hold,
             policy,
             on_progress=on_progress,
-            stop_seconds=settings.shutdown_timeout_seconds * _STOP_SHARE,
+            stop_seconds=settings.drain_seconds_on_stop,
             on_finishing=on_stopping,
         )

@@ -14,7 +14,8 @@ from worker.dead_letters import json_output
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import DeadLetterStatistics
-from worker.settings.loading import Dependency, Settings
+from worker.settings.fields import Settings
+from worker.settings.loading import RequiredVariable
 
 _TABLE_ROWS = 100
 """Default limit of a table."""
@@ -39,7 +40,7 @@ def dlq() -> None:
 @json_option("Print one JSON object, on a terminal too.")
 def stats(top: int, as_json: bool) -> None:
     """Count dead letters by class, code, metric, agent, source partition and hour."""
-    statistics = asyncio.run(_collect_statistics(load_settings(Dependency.KAFKA)))
+    statistics = asyncio.run(_collect_statistics(load_settings(RequiredVariable.KAFKA)))
     if as_json:
         print_json(json_output.describe_statistics(statistics, top))
     else:
@@ -55,7 +56,7 @@ def stats(top: int, as_json: bool) -> None:
 @json_option("Print JSON lines, on a terminal too.")
 def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_json: bool) -> None:
     """List dead letters in the order of the topic. Filters can be combined."""
-    settings = load_settings(Dependency.KAFKA)
+    settings = load_settings(RequiredVariable.KAFKA)
     rows: list[DeadLetter | ForeignRecord] = []
     if not as_json:
         limit = limit or _TABLE_ROWS
@@ -72,7 +73,7 @@ def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_j
 @json_option("Print one JSON object with every byte, on a terminal too.")
 def show(position: RecordPosition, as_json: bool) -> None:
     """Show the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
-    found = asyncio.run(_find(load_settings(Dependency.KAFKA), position))
+    found = asyncio.run(_find(load_settings(RequiredVariable.KAFKA), position))
     if found is None:
         print_stderr(f"the dead-letter topic has no record at {position}")
         raise SystemExit(1)

@@ -5,7 +5,7 @@ import click
 from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.commands.command_line import load_settings, print_json, print_stderr
 from worker.core.errors import MigrationChanged
-from worker.settings.loading import Dependency
+from worker.settings.loading import RequiredVariable
 from worker.settings.targets import clickhouse_target
 
 
@@ -53,5 +53,5 @@ def status(as_json: bool) -> None:
 
 
 def _load_migrations() -> Migrations:
-    settings = load_settings(Dependency.CLICKHOUSE)
+    settings = load_settings(RequiredVariable.CLICKHOUSE)
     return Migrations(clickhouse_target(settings), settings.clickhouse_retention_days)

@@ -25,7 +25,7 @@ from worker.dead_letters.filters import DeadLetterFilter
 from worker.replay.plan import ReplayPlan, ReplayPolicy
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
-from worker.settings.loading import Settings
+from worker.settings.fields import Settings
 
 if TYPE_CHECKING:
     from io import BufferedIOBase
@@ -102,7 +102,7 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
         if dry_run:
             _print_report(replay_report.report_plan(plan), as_json=as_json)
             return int(bool(plan.remaining or plan.refused))
-        for line in replay_report.plan_summary(plan, connections.qualified_table_name(settings)):
+        for line in replay_report.plan_summary(plan, settings.qualified_table):
             print_stderr(line)
         if plan.chosen and confirm and not await _is_confirmed(stop):
             return _report_no_replay()
@@ -121,7 +121,7 @@ async def _scan(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
 ) -> tuple[DeadLetterScan, ReplayPlan]:
     scan = await stack.enter_async_context(connections.open_dead_letters(settings))
-    table = connections.qualified_table_name(settings)
+    table = settings.qualified_table
     return scan, await scan.scan(partial(ReplayPlan, policy, table, dry_run=dry_run))
 
 

@@ -10,7 +10,12 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
-from worker.kafka.requests import OPERATIONS_UNKNOWN, UNSUPPORTED_BY_BROKER, DescribeGroupWithAcls, MetadataWithAcls
+from worker.kafka.admin_requests import (
+    OPERATIONS_UNKNOWN,
+    UNSUPPORTED_BY_BROKER,
+    DescribeGroupWithAcls,
+    MetadataWithAcls,
+)
 
 
 class AclOperation(IntEnum):

@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from worker.core.errors import DependencyError
 from worker.kafka.authorization import RequiredAcl, find_static_member, has_group_acl, has_topic_acl
 from worker.kafka.diagnosis import diagnose
-from worker.kafka.target import KafkaTarget as KafkaTarget
+from worker.kafka.target import KafkaTarget
 
 log = structlog.get_logger(__name__)
 

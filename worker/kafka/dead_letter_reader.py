@@ -22,7 +22,8 @@ from aiokafka.structs import OffsetAndMetadata
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
 from worker.dead_letters.progress import ReplayProgress, merge_progress
-from worker.kafka.connection import CONNECT_SECONDS, KafkaTarget, require_topics, start_clients, stop_client
+from worker.kafka.connection import CONNECT_SECONDS, require_topics, start_clients, stop_client
+from worker.kafka.target import KafkaTarget
 from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 _MAX_PENDING = 10_000
 
-_Form = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
+_Encode = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
 
 
 class KafkaDeadLetterSink:
@@ -28,7 +28,7 @@ class KafkaDeadLetterSink:
     Args:
         producer: started, with acks=all.
         topic: the dead-letter topic.
-        head: what every dead letter says about this worker.
+        worker_info: what every dead letter says about this worker.
         timeout_seconds: how long to wait for acknowledgements.
         tracing: adds the current trace to the dead letter of a record without one.
     """
@@ -37,13 +37,13 @@ class KafkaDeadLetterSink:
         self,
         producer: AIOKafkaProducer,
         topic: str,
-        head: WorkerInfo,
+        worker_info: WorkerInfo,
         timeout_seconds: float,
         tracing: Tracing = NO_TRACING,
     ) -> None:
         self._producer = producer
         self._topic = topic
-        self._head = head
+        self._worker_info = worker_info
         self._tracing = tracing
         self._timeout_seconds = timeout_seconds
         self._pending: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
@@ -70,25 +70,27 @@ class KafkaDeadLetterSink:
         too_large = [position for position, error in outcomes.items() if isinstance(error, MessageSizeTooLargeError)]
         pointers = []
         for position in too_large:
-            outcomes[position], form = await self._send_smaller(failed[position], now)
-            if form is encode_pointer and outcomes[position] is None:
+            outcomes[position], encode = await self._send_smaller(failed[position], now)
+            if encode is encode_pointer and outcomes[position] is None:
                 pointers.append(position)
-        missing = {position: error for position, error in outcomes.items() if error is not None}
-        if missing:
-            reasons = {f"{type(error).__name__}: {error}" for error in missing.values()}
-            raise DeadLetterUnavailable(f"{self._topic}: {'; '.join(sorted(reasons))[:500]}", sorted(missing), pointers)
+        unacknowledged = {position: error for position, error in outcomes.items() if error is not None}
+        if unacknowledged:
+            reasons = {f"{type(error).__name__}: {error}" for error in unacknowledged.values()}
+            raise DeadLetterUnavailable(
+                f"{self._topic}: {'; '.join(sorted(reasons))[:500]}", sorted(unacknowledged), pointers
+            )
         return pointers
 
-    async def _send_smaller(self, failed: Failed, now: int) -> tuple[BaseException | None, _Form]:
+    async def _send_smaller(self, failed: Failed, now: int) -> tuple[BaseException | None, _Encode]:
         """Send it alone, since another record of its batch may be the large one; as a pointer if it is itself."""
-        form: _Form
-        for form in (encode_dead_letter, encode_pointer):
-            error = (await self._send_all([failed], form, now))[0]
+        encode: _Encode
+        for encode in (encode_dead_letter, encode_pointer):
+            error = (await self._send_all([failed], encode, now))[0]
             if not isinstance(error, MessageSizeTooLargeError):
                 break
-        return error, form
+        return error, encode
 
-    async def _send_all(self, failed: Sequence[Failed], form: _Form, now: int) -> dict[int, BaseException | None]:
+    async def _send_all(self, failed: Sequence[Failed], encode: _Encode, now: int) -> dict[int, BaseException | None]:
         """The error of each of `failed`, by position: None if it is acknowledged."""
         outcomes: dict[int, BaseException | None] = dict.fromkeys(range(len(failed)), TimeoutError("not acknowledged"))
         futures: dict[int, asyncio.Future[Any]] = {}
@@ -96,10 +98,10 @@ class KafkaDeadLetterSink:
             async with asyncio.timeout(self._timeout_seconds):
                 for position, item in enumerate(failed):
                     try:
-                        if (source := _source(item)) in self._pending:
-                            futures[position] = self._pending.pop(source)
+                        if (key := _pending_key(item)) in self._pending:
+                            futures[position] = self._pending.pop(key)
                         else:
-                            futures[position] = await self._send(form(item, self._head, now))
+                            futures[position] = await self._send(encode(item, self._worker_info, now))
                     except KafkaError as error:
                         outcomes[position] = error
                 if futures:
@@ -118,19 +120,19 @@ class KafkaDeadLetterSink:
 
     def _keep_pending(self, unacknowledged: Iterable[tuple[Failed, asyncio.Future[Any]]]) -> None:
         """Keep what is not acknowledged: aiokafka cannot cancel it, so sending it again could write it twice."""
-        self._pending |= {_source(item): future for item, future in unacknowledged}
+        self._pending |= {_pending_key(item): future for item, future in unacknowledged}
         while len(self._pending) > _MAX_PENDING:  # after a rebalance another member may write them
             del self._pending[next(iter(self._pending))]
 
-    async def _send(self, letter: EncodedDeadLetter) -> asyncio.Future[Any]:
-        headers = list(self._tracing.with_trace_context(letter.headers))
+    async def _send(self, dead_letter: EncodedDeadLetter) -> asyncio.Future[Any]:
+        headers = list(self._tracing.with_trace_context(dead_letter.headers))
         future: asyncio.Future[Any] = await self._producer.send(
-            self._topic, letter.value, letter.key, timestamp_ms=letter.timestamp, headers=headers
+            self._topic, dead_letter.value, dead_letter.key, timestamp_ms=dead_letter.timestamp, headers=headers
         )
         return future
 
 
-def _source(failed: Failed) -> tuple[str, int, int, int, str | None]:
+def _pending_key(failed: Failed) -> tuple[str, int, int, int, str | None]:
     """The key of a dead letter: there is one for each failed metric of a record, or for the record."""
     record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
     metric = failed.metric if isinstance(failed, FailedMetric) else None

@@ -15,9 +15,10 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
-from worker.kafka.connection import KafkaTarget, start_clients, stop_client
+from worker.kafka.connection import start_clients, stop_client
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
+from worker.kafka.target import KafkaTarget
 from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing

@@ -8,7 +8,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from worker.core.errors import DependencyError
-from worker.kafka.connection import KafkaTarget, find_static_member_id
+from worker.kafka.connection import find_static_member_id
+from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
 from worker.ports import RevokeListener
 

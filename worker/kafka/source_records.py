@@ -7,7 +7,8 @@ from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
-from worker.kafka.connection import KafkaTarget, require_topics, start_clients, stop_client, unreachable_error
+from worker.kafka.connection import require_topics, start_clients, stop_client, unreachable_error
+from worker.kafka.target import KafkaTarget
 from worker.kafka.unreadable import UNREADABLE
 
 _POLL_MS = 500

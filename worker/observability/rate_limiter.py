@@ -1,6 +1,6 @@
-"""Limits repeated log lines: a few of each kind are logged in an interval, the others are counted and summarised.
+"""Limits repeated log lines: a few with each key are logged in an interval, the others are counted and summarised.
 
-No failure is lost from the sum: the logged lines of a kind, and `withheld` of its summaries, add up to all of them.
+No failure is lost from the sum: the logged lines with a key, and `withheld` of its summaries, add up to all of them.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from threading import Lock, Timer
 from time import monotonic
 
-LINES_PER_KIND = 5
-"""Lines of a kind that are logged in an interval."""
+LINES_PER_KEY = 5
+"""Lines with the same key that are logged in an interval."""
 INTERVAL_SECONDS = 60.0
 """An interval begins with a line; at its end the withheld lines are summarised, whether more lines come or not."""
-MAX_KINDS = 100
-"""Kinds that are counted separately in an interval; beyond that, all metrics are counted together."""
-_KIND_FIELDS = ("error_class", "error_type", "error_code", "metric")
+MAX_KEYS = 100
+"""Keys that are counted separately in an interval; beyond that, all metrics are counted together."""
+_KEY_FIELDS = ("error_class", "error_type", "error_code", "metric")
 
-Kind = tuple[Hashable, ...]
+LineKey = tuple[Hashable, ...]
+"""The text of a line, and its values of `_KEY_FIELDS`."""
 
 
 @dataclass
@@ -35,8 +36,8 @@ class LogRateLimiter:
     """Decides for each line whether it is logged.
 
     Args:
-        log_summary: called, in any thread, with a summary of each kind with withheld lines: `of` (the text of the
-            lines), the fields of the kind, `logged`, `withheld`, and the length of the interval in `seconds`.
+        log_summary: called, in any thread, with a summary of each key with withheld lines: `of` (the text of the
+            lines), the fields of the key, `logged`, `withheld`, and the length of the interval in `seconds`.
         start_timer: calls a function after so many seconds; tests replace it.
     """
 
@@ -47,7 +48,7 @@ class LogRateLimiter:
     ) -> None:
         self._log_summary = log_summary
         self._start_timer = start_timer
-        self._counts: dict[Kind, _Count] = {}
+        self._counts: dict[LineKey, _Count] = {}
         self._began = 0.0
         self._timer_runs = False
         self._lock = Lock()
@@ -60,32 +61,32 @@ class LogRateLimiter:
             if not self._timer_runs:
                 self._timer_runs = True
                 self._start_timer(INTERVAL_SECONDS, self._end_interval)
-            count = self._count((event, *map(fields.get, _KIND_FIELDS)))
-            if count.logged < LINES_PER_KIND:
+            count = self._count((event, *map(fields.get, _KEY_FIELDS)))
+            if count.logged < LINES_PER_KEY:
                 count.logged += 1
                 return True
             count.withheld += 1
             return False
 
     def flush(self) -> None:
-        """Log a summary of each kind with withheld lines, and begin a new interval."""
+        """Log a summary of each key with withheld lines, and begin a new interval."""
         with self._lock:
             counts, self._counts = self._counts, {}
             seconds = monotonic() - self._began
         for (event, *values), count in counts.items():
             if count.withheld:
-                kind = {name: value for name, value in zip(_KIND_FIELDS, values, strict=True) if value is not None}
+                key = {name: value for name, value in zip(_KEY_FIELDS, values, strict=True) if value is not None}
                 numbers = {"logged": count.logged, "withheld": count.withheld, "seconds": round(seconds, 1)}
-                self._log_summary({"of": event, **kind, **numbers})
+                self._log_summary({"of": event, **key, **numbers})
 
     def _end_interval(self) -> None:
         with self._lock:
             self._timer_runs = False
         self.flush()
 
-    def _count(self, kind: Kind) -> _Count:
-        if kind not in self._counts and len(self._counts) >= MAX_KINDS:
-            kind = (*kind[:-1], None)  # producers choose the names of metrics: there may be any number
-            if kind not in self._counts and len(self._counts) >= 2 * MAX_KINDS:
-                kind = (kind[0], *[None] * len(_KIND_FIELDS))
-        return self._counts.setdefault(kind, _Count())
+    def _count(self, key: LineKey) -> _Count:
+        if key not in self._counts and len(self._counts) >= MAX_KEYS:
+            key = (*key[:-1], None)  # producers choose the names of metrics: there may be any number
+            if key not in self._counts and len(self._counts) >= 2 * MAX_KEYS:
+                key = (key[0], *[None] * len(_KEY_FIELDS))
+        return self._counts.setdefault(key, _Count())

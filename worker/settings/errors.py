@@ -42,29 +42,29 @@ def field_type(field: FieldInfo) -> Any:  # noqa: ANN401 - the standard library 
 
 def describe_expected(field: FieldInfo) -> str:
     """A valid value of `field` in words that follow "must be"."""
-    kind, rules = _unwrap_annotation(field)
+    value_type, rules = _unwrap_annotation(field)
     for rule in rules:
         if isinstance(rule, ExpectedValue):
             return rule.text
-    if get_origin(kind) is Literal:
-        return _join_with_or(get_args(kind))
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return _join_with_or([member.value for member in kind])
-    if kind in _NUMBERS:
+    if get_origin(value_type) is Literal:
+        return _join_with_or(get_args(value_type))
+    if isinstance(value_type, type) and issubclass(value_type, Enum):
+        return _join_with_or([member.value for member in value_type])
+    if value_type in _NUMBERS:
         least = next(rule.ge for rule in rules if isinstance(rule, Ge))
         most = next(rule.le for rule in rules if isinstance(rule, Le))
-        return f"{_NUMBERS[kind]} from {least} to {most}"
-    return _OTHERS[kind]
+        return f"{_NUMBERS[value_type]} from {least} to {most}"
+    return _OTHERS[value_type]
 
 
 def _unwrap_annotation(field: FieldInfo) -> tuple[Any, list[Any]]:
-    kind = field.annotation
-    if get_origin(kind) in (Union, UnionType):
-        kind = next(member for member in get_args(kind) if member is not NoneType)
-    if get_origin(kind) is Annotated:
-        kind, *rules = get_args(kind)
-        return kind, rules
-    return kind, field.metadata
+    value_type = field.annotation
+    if get_origin(value_type) in (Union, UnionType):
+        value_type = next(member for member in get_args(value_type) if member is not NoneType)
+    if get_origin(value_type) is Annotated:
+        value_type, *rules = get_args(value_type)
+        return value_type, rules
+    return value_type, field.metadata
 
 
 def invalid_value_problems(error: ValidationError, values: Mapping[str, str]) -> Iterator[SettingsProblem]:

@@ -26,6 +26,9 @@ from worker.settings.types import (
 )
 from worker.writing.writer import OnUnavailable
 
+_DRAIN_SHARE = 0.6
+"""Share of a deadline for unfinished batches; the rest is for leaving the group and closing connections."""
+
 
 class Settings(BaseModel):
     """All variables, in the order of the tables. A field has the name of its variable, in lower case.
@@ -227,6 +230,21 @@ class Settings(BaseModel):
         """The secret of a field, which reads its file again on each use; None if it is not set."""
         value: SecretStr | None = getattr(self, field)
         return Secret(value.get_secret_value(), self._secret_files.get(field)) if value else None
+
+    @property
+    def qualified_table(self) -> str:
+        """The table for rows, in the format of the header `dlq.table`."""
+        return f"{self.clickhouse_database}.{self.clickhouse_table}"
+
+    @property
+    def drain_seconds_on_stop(self) -> float:
+        """How long a stop waits for unfinished batches."""
+        return _DRAIN_SHARE * self.shutdown_timeout_seconds
+
+    @property
+    def drain_seconds_on_revoke(self) -> float:
+        """How long a rebalance waits for unfinished batches."""
+        return _DRAIN_SHARE * self.kafka_rebalance_timeout_seconds
 
     @property
     def batch(self) -> BatchPolicy:

@@ -6,25 +6,23 @@ from enum import StrEnum
 from pydantic import ValidationError
 
 from worker.core.errors import SettingsError
-from worker.settings.environment import find_misspelt_variables, read_environment, secret_files
+from worker.settings.environment import read_environment, secret_files
 from worker.settings.errors import SettingsProblem, invalid_value_problems, missing_variable_problem, variable_name
 from worker.settings.fields import Settings
-
-__all__ = ["Dependency", "Settings", "find_misspelt_variables", "load"]
 
 _KAFKA_SASL = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
 _KAFKA_TLS = ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE", "KAFKA_SSL_KEY_PASSWORD")
 _CLICKHOUSE_TLS = ("CLICKHOUSE_CA_FILE", "CLICKHOUSE_CERT_FILE", "CLICKHOUSE_KEY_FILE", "CLICKHOUSE_KEY_PASSWORD")
 
 
-class Dependency(StrEnum):
+class RequiredVariable(StrEnum):
     """A variable without a default that a command may require."""
 
     KAFKA = "KAFKA_BOOTSTRAP_SERVERS"
     CLICKHOUSE = "CLICKHOUSE_HOST"
 
 
-def load(environ: Mapping[str, str], needs: Collection[Dependency] = frozenset(Dependency)) -> Settings:
+def load(environ: Mapping[str, str], needs: Collection[RequiredVariable] = frozenset(RequiredVariable)) -> Settings:
     """Read the settings from `environ`; other variables are ignored.
 
     Args:
@@ -57,12 +55,12 @@ def _variables_in(problems: Iterable[SettingsProblem]) -> set[str]:
     return {name for problem in problems for name in problem.variables}
 
 
-def _find_missing(settings: Settings, needs: Collection[Dependency]) -> Iterator[SettingsProblem]:
-    if Dependency.KAFKA in needs and not settings.kafka_bootstrap_servers:
-        yield missing_variable_problem(Dependency.KAFKA)
-    writes_nothing = Dependency.KAFKA in needs and not settings.persistence_enabled
-    if Dependency.CLICKHOUSE in needs and not settings.clickhouse_host and not writes_nothing:
-        yield missing_variable_problem(Dependency.CLICKHOUSE)
+def _find_missing(settings: Settings, needs: Collection[RequiredVariable]) -> Iterator[SettingsProblem]:
+    if RequiredVariable.KAFKA in needs and not settings.kafka_bootstrap_servers:
+        yield missing_variable_problem(RequiredVariable.KAFKA)
+    writes_nothing = RequiredVariable.KAFKA in needs and not settings.persistence_enabled
+    if RequiredVariable.CLICKHOUSE in needs and not settings.clickhouse_host and not writes_nothing:
+        yield missing_variable_problem(RequiredVariable.CLICKHOUSE)
 
 
 def _find_conflicts(settings: Settings) -> Iterator[SettingsProblem]:

@@ -2,8 +2,8 @@
 
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.kafka.authorization import AclOperation, RequiredAcl
-from worker.kafka.connection import KafkaTarget
-from worker.settings.loading import Settings
+from worker.kafka.target import KafkaTarget
+from worker.settings.fields import Settings
 
 
 def kafka_target(settings: Settings) -> KafkaTarget:

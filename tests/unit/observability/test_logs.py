@@ -16,7 +16,7 @@ from clickhouse_driver.errors import NetworkError
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from worker.observability import logs
-from worker.observability.rate_limiter import LINES_PER_KIND
+from worker.observability.rate_limiter import LINES_PER_KEY
 
 CONFIGURE = """
 import logging
@@ -117,6 +117,6 @@ loop.close()
 )
 def test_repeated_lines_of_libraries_are_summarised(program: str, line: str, kind: str) -> None:
     entries = [json.loads(line) for line in run_logging_program(program)]
-    logged, (summary,) = entries[:LINES_PER_KIND], entries[LINES_PER_KIND:]
-    assert [entry["event"] for entry in logged] == [line.format(number) for number in range(LINES_PER_KIND)]
-    assert (summary["of"], summary["withheld"]) == (kind, 1_000 - LINES_PER_KIND)
+    logged, (summary,) = entries[:LINES_PER_KEY], entries[LINES_PER_KEY:]
+    assert [entry["event"] for entry in logged] == [line.format(number) for number in range(LINES_PER_KEY)]
+    assert (summary["of"], summary["withheld"]) == (kind, 1_000 - LINES_PER_KEY)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from worker.observability.rate_limiter import INTERVAL_SECONDS, LINES_PER_KIND, MAX_KINDS, LogRateLimiter
+from worker.observability.rate_limiter import INTERVAL_SECONDS, LINES_PER_KEY, MAX_KEYS, LogRateLimiter
 
 FIELDS = {"error_class": "row_refused", "metric": "cost", "source": "not part of the kind"}
 
@@ -41,13 +41,13 @@ def limiter(timers: Timers, summaries: list[dict[str, object]]) -> LogRateLimite
 def test_summary_is_logged_when_the_interval_ends_without_another_line(
     limiter: LogRateLimiter, timers: Timers, summaries: list[dict[str, object]]
 ) -> None:
-    allowed = [limiter.allows("dead letter", FIELDS) for _ in range(LINES_PER_KIND + 2)]
-    assert allowed == [True] * LINES_PER_KIND + [False] * 2
+    allowed = [limiter.allows("dead letter", FIELDS) for _ in range(LINES_PER_KEY + 2)]
+    assert allowed == [True] * LINES_PER_KEY + [False] * 2
     timers.end()
     seconds = summaries[0].pop("seconds")
     assert isinstance(seconds, float)
     assert summaries == [
-        {"of": "dead letter", "error_class": "row_refused", "metric": "cost", "logged": LINES_PER_KIND, "withheld": 2}
+        {"of": "dead letter", "error_class": "row_refused", "metric": "cost", "logged": LINES_PER_KEY, "withheld": 2}
     ]
     assert timers.running == [], "no timer runs without lines"
 
@@ -58,7 +58,7 @@ def test_new_interval_begins_with_the_next_line(
     for _ in range(3):
         assert limiter.allows("dead letter", FIELDS)
     timers.end()
-    assert [limiter.allows("dead letter", FIELDS) for _ in range(LINES_PER_KIND)] == [True] * LINES_PER_KIND
+    assert [limiter.allows("dead letter", FIELDS) for _ in range(LINES_PER_KEY)] == [True] * LINES_PER_KEY
     assert len(timers.running) == 1
     timers.end()
     assert summaries == [], "nothing was withheld"
@@ -67,11 +67,9 @@ def test_new_interval_begins_with_the_next_line(
 def test_number_of_kinds_is_bounded_and_no_line_is_lost(
     limiter: LogRateLimiter, summaries: list[dict[str, object]]
 ) -> None:
-    allowed = sum(
-        limiter.allows(f"event {kind % 7}", {"metric": f"m{kind}", "error_code": kind}) for kind in range(9_999)
-    )
+    allowed = sum(limiter.allows(f"event {key % 7}", {"metric": f"m{key}", "error_code": key}) for key in range(9_999))
     limiter.flush()
-    assert allowed <= LINES_PER_KIND * (2 * MAX_KINDS + 7)
+    assert allowed <= LINES_PER_KEY * (2 * MAX_KEYS + 7)
     assert allowed + sum(int(str(summary["withheld"])) for summary in summaries) == 9_999
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.settings.variables import REQUIRED, SASL, load_errors
 from worker.core.errors import SettingsError
-from worker.settings.loading import Dependency, load
+from worker.settings.loading import RequiredVariable, load
 
 
 @pytest.mark.parametrize(
@@ -30,20 +30,20 @@ def test_missing_required_variables_are_named() -> None:
     with pytest.raises(SettingsError) as caught:
         load({})
     lines = str(caught.value).splitlines()
-    assert [line.partition(" is not set; it must be ")[0] for line in lines] == list(Dependency)
+    assert [line.partition(" is not set; it must be ")[0] for line in lines] == list(RequiredVariable)
     assert "such as kafka-1:9092,kafka-2:9092" in lines[0]
 
 
 def test_command_needs_only_its_own_dependencies() -> None:
-    assert load({"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}, [Dependency.KAFKA]).clickhouse_host == ""
-    assert load({"CLICKHOUSE_HOST": "clickhouse"}, [Dependency.CLICKHOUSE]).kafka_bootstrap_servers == ""
+    assert load({"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}, [RequiredVariable.KAFKA]).clickhouse_host == ""
+    assert load({"CLICKHOUSE_HOST": "clickhouse"}, [RequiredVariable.CLICKHOUSE]).kafka_bootstrap_servers == ""
 
 
 def test_run_without_persistence_does_not_need_clickhouse() -> None:
     off = {"PERSISTENCE_ENABLED": "false"}
     assert not load({"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"} | off).persistence_enabled
     with pytest.raises(SettingsError, match="CLICKHOUSE_HOST"):
-        load(off, [Dependency.CLICKHOUSE])
+        load(off, [RequiredVariable.CLICKHOUSE])
 
 
 @pytest.mark.parametrize(
