@@ -60,7 +60,7 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         worker = await run_unless_stopped(stop, _build(settings, stack))
         if worker is None:
-            log.info("asked to stop while starting")
+            log.info("stop requested while starting")
             return
         log.info("worker runs", version=VERSION, topic=settings.kafka_topic, http_port=worker.http_port, pid=getpid())
         await run_unless_stopped(stop, worker.start())

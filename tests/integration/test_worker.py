@@ -129,7 +129,7 @@ def test_sigterm_while_starting_exits_0(
             process.terminate()
             _, log = process.communicate(timeout=5)
         broker.process.resume()
-    assert (process.returncode, "asked to stop while starting" in log) == (0, True)
+    assert (process.returncode, "stop requested while starting" in log) == (0, True)
 
 
 @pytest.mark.parametrize(("policy", "dead"), [("dead_letter", 20), ("hold", 0)])

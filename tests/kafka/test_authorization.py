@@ -135,7 +135,7 @@ def test_missing_acl_is_named_by_run_and_check(
     kind, name, _ = acls.pop(f"{setting} {acl.split()[0]}")
     allow(broker_with_acls, *acls.values(), *([(kind, name, AclOperation.DESCRIBE)] if described else []))
     done = run_command("run")
-    message = f"user {USER} do what the worker must: it lacks {acl} {environment[setting]} ({setting})"
+    message = f"Kafka user {USER} lacks ACLs: {acl} {environment[setting]} ({setting})"
     assert done.returncode == 3, done.stderr
     assert done.stderr.strip().splitlines()[-1].endswith(message)
     checked = run_command("check")

@@ -63,7 +63,7 @@ def classify(error: Exception, seconds: float) -> Outcome:
         return Outcome(OutcomeKind.UNAVAILABLE, name, f"no answer in {round(seconds, 1):g} s", code)
     if isinstance(error, driver.NetworkError) and _CONNECTION_CLOSED.search(str(error)):
         # With TLS 1.3 a server that misses the certificate of its client may close the connection without an alert.
-        advice = "; see CLICKHOUSE_SECURE, and CLICKHOUSE_CERT_FILE if it wants a certificate"
+        advice = "; see CLICKHOUSE_SECURE, and CLICKHOUSE_CERT_FILE if it requires a certificate"
         return Outcome(OutcomeKind.UNAVAILABLE, "NetworkError", f"{error}{advice}", error.code)
     if isinstance(error, driver.Error):
         kind = OutcomeKind.REFUSED if isinstance(error, _VALUE_ERRORS) else _kind(error.code, "")

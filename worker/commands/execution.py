@@ -129,7 +129,12 @@ def _run(command: Sequence[str]) -> _Measurement:
         return _Measurement(started_at, 0.0, exit_code, problem=f"{command[0]}: {os.strerror(start['errno'])}")
     # The usage reporter was killed: the result of the command is unknown.
     exit_code = _shell_exit_code(reporter_code) or 1
-    return _Measurement(started_at, monotonic() - started, exit_code, problem="it was not measured")
+    return _Measurement(
+        started_at,
+        monotonic() - started,
+        exit_code,
+        problem="the usage reporter was killed; the command was not measured",
+    )
 
 
 def _start_reporter(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:

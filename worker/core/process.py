@@ -32,7 +32,7 @@ def stop_on_signals() -> asyncio.Event:
     loop = asyncio.get_running_loop()
 
     def request_stop(number: signal.Signals) -> None:
-        log.info("asked to stop", signal=number.name)
+        log.info("stop requested", signal=number.name)
         stop.set()
         for each in _STOP_SIGNALS:
             loop.remove_signal_handler(each)

@@ -107,9 +107,9 @@ async def require_acls(
             ("group", acl) for acl in groups if await _retry_transient(partial(has_group_acl, client, acl)) is False
         ]
     if missing:
-        user = f"user {target.sasl_username}" if target.sasl_username else "this client"
-        lacks = (f"{acl.operation.name} on {kind} {acl.name} ({acl.setting})" for kind, acl in missing)
-        raise DependencyError(f"Kafka does not let {user} do what the worker must: it lacks {'; '.join(lacks)}")
+        user = f"Kafka user {target.sasl_username}" if target.sasl_username else "this Kafka client"
+        acls = (f"{acl.operation.name} on {kind} {acl.name} ({acl.setting})" for kind, acl in missing)
+        raise DependencyError(f"{user} lacks ACLs: {'; '.join(acls)}")
 
 
 async def find_static_member_id(target: KafkaTarget, group: str, instance_id: str) -> str | None:

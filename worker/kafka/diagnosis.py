@@ -47,16 +47,16 @@ def _reason(error: Exception, protocol: str) -> str:
             return f"its certificate is not trusted ({error.verify_message}); see KAFKA_SSL_CA_FILE"
         case ssl.SSLError():
             why = error.reason or error
-            return f"no TLS could be agreed ({why}); see KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CERT_FILE"
+            return f"TLS handshake failed ({why}); see KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CERT_FILE"
         case SaslAuthenticationFailed() | ValueError():
             return "it refuses user or password; see KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
         case UnsupportedSaslMechanismError():
             return "it does not support this mechanism; see KAFKA_SASL_MECHANISM"
         case IllegalSaslStateError():
-            return f"it asks for no password; see KAFKA_SECURITY_PROTOCOL ({protocol})"
+            return f"it does not use SASL; see KAFKA_SECURITY_PROTOCOL ({protocol})"
         case KafkaConnectionError() | ConnectionResetError() | BrokenPipeError() | TimeoutError():
             return (
-                f"it does not speak {protocol}, or asks for a certificate ({_text(error)}); "
+                f"it does not accept {protocol}, or requires a certificate ({_text(error)}); "
                 "see KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CERT_FILE"
             )
         case _:

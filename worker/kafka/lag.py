@@ -1,7 +1,7 @@
 """How far the worker is behind, without extra requests to the broker while events flow.
 
-aiokafka learns the end of a partition with each fetch. Commits say what is settled, and polls how old the rest is: the
-hot path pays for one entry per poll and partition.
+The lag is end offset - committed offset. The end offset comes with each fetch, the age from the timestamp of the oldest
+uncommitted poll. Cost: one entry per poll and partition.
 """
 
 import asyncio

@@ -39,7 +39,7 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], list[S
     for field, path in secret_files(environ).items():
         name = variable_name(field)
         if field in values:
-            problems.append(SettingsProblem((name,), f"{name} and {name}_FILE are both set; one of them must go"))
+            problems.append(SettingsProblem((name,), f"{name} and {name}_FILE are both set; set only one"))
             continue
         try:
             values[field] = path.read_text(encoding="utf-8").rstrip()

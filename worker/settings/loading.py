@@ -112,7 +112,7 @@ def _refuse_unused(names: Iterable[str], condition: str, settings: Settings) -> 
     """A problem for each of `names` that is set although `condition` makes it void: an operator may rely on it."""
     for name in names:
         if _value(name, settings):
-            text = f"{name} is set, but {condition} has no use for it"
+            text = f"{name} is set, but has no effect with {condition}"
             yield SettingsProblem((name, condition.partition("=")[0]), text)
 
 

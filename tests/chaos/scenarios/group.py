@@ -93,7 +93,7 @@ def stop_twice(env: Environment) -> None:
     env.wait_until(env.engine_proxy.held.is_set, "an insert waits for its answer")
     worker.end_expected = True
     worker.send_signal(signal.SIGTERM)
-    env.wait_until(lambda: bool(worker.log_lines("asked to stop")), "the worker has received the signal")
+    env.wait_until(lambda: bool(worker.log_lines("stop requested")), "the worker has received the signal")
     env.check(worker.running, "it ended at the first signal; no insert was in flight")
     asked = time.monotonic()
     worker.send_signal(signal.SIGTERM)

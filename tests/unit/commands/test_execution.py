@@ -186,7 +186,7 @@ def test_killed_usage_reporter_gives_an_event_without_measurements() -> None:
     execution = run(*PYTHON, "import os; os.kill(os.getppid(), 9)")
 
     assert execution.exit_code == 128 + signal.SIGKILL
-    assert execution.problem == "it was not measured"
+    assert execution.problem == "the usage reporter was killed; the command was not measured"
     assert metrics_of(execution)["result_success"] is False
 
 

@@ -30,7 +30,7 @@ def test_every_secret_can_be_given_by_file(tmp_path: Path) -> None:
 
 def test_secret_given_directly_and_by_file_is_refused(tmp_path: Path) -> None:
     both = {"CLICKHOUSE_PASSWORD": "s3cret", "CLICKHOUSE_PASSWORD_FILE": str(tmp_path)}
-    assert load_errors(**both) == ["CLICKHOUSE_PASSWORD and CLICKHOUSE_PASSWORD_FILE are both set; one of them must go"]
+    assert load_errors(**both) == ["CLICKHOUSE_PASSWORD and CLICKHOUSE_PASSWORD_FILE are both set; set only one"]
 
 
 def test_unreadable_secret_file_is_named_with_the_reason(tmp_path: Path) -> None:

@@ -137,11 +137,11 @@ def test_value_that_kubernetes_set_for_a_service_is_explained(name: str, value: 
         ),
         (
             {"KAFKA_SASL_PASSWORD": "s3cret"},
-            ["KAFKA_SASL_PASSWORD is set, but KAFKA_SECURITY_PROTOCOL=PLAINTEXT has no use for it"],
+            ["KAFKA_SASL_PASSWORD is set, but has no effect with KAFKA_SECURITY_PROTOCOL=PLAINTEXT"],
         ),
         (
             {"CLICKHOUSE_CA_FILE": __file__},
-            ["CLICKHOUSE_CA_FILE is set, but CLICKHOUSE_SECURE=false has no use for it"],
+            ["CLICKHOUSE_CA_FILE is set, but has no effect with CLICKHOUSE_SECURE=false"],
         ),
         (
             {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CERT_FILE": __file__},
