@@ -52,6 +52,8 @@ class _Connection(Connection):  # type: ignore[misc]  # the driver ships no type
 class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     """A client for one thread at a time; statements, settings, answers and errors are the driver's.
 
+    A value that cannot be encoded raises before a row is sent.
+
     Attributes:
         inserted_types: the types of the columns in the server's answer to the last INSERT, by name; empty before.
     """
@@ -64,11 +66,7 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
             connection.__class__ = _Connection  # the driver takes no other class
 
     def select(self, query: str, external: ExternalBlock, settings: Mapping[str, object]) -> list[tuple[Any, ...]]:
-        """Run a SELECT that may read `external`; return the rows of its answer.
-
-        Raises:
-            What the driver raises; for a value that cannot be encoded, before a row is sent.
-        """
+        """Run a SELECT that may read `external`; return the rows of its answer."""
         rows: list[tuple[Any, ...]] = self.execute(query, external_tables=external, settings=dict(settings))
         return rows
 
@@ -83,11 +81,7 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
         return self.receive_result()
 
     def insert(self, statement: str, block: Block, settings: Mapping[str, object]) -> None:
-        """Run an INSERT of `COLUMNS` with the rows of `block`.
-
-        Raises:
-            What the driver raises; for a value that cannot be encoded, before a row is sent.
-        """
+        """Run an INSERT of `COLUMNS` with the rows of `block`."""
         self.execute(statement, [block], settings=dict(settings))
 
     def send_data(self, sample_block: Any, data: Any, types_check: bool = False, columnar: bool = False) -> int:  # noqa: ANN401 - the driver's

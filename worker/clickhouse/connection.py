@@ -137,10 +137,7 @@ def run_statement(
 ) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own; return the rows of its answer.
 
-    Args:
-        target: the server.
-        statement: one statement.
-        values: the rows of an INSERT, or the values of `%(name)s` by name.
+    `values` are the rows of an INSERT, or the values of `%(name)s` by name.
 
     Raises:
         StoreError: ClickHouse refuses or cannot be reached.

@@ -46,12 +46,7 @@ _HIDDEN = "[HIDDEN]"
 
 
 def classify(error: Exception, seconds: float) -> Outcome:
-    """The outcome of a statement that failed.
-
-    Args:
-        error: an exception of clickhouse-driver or of a socket.
-        seconds: how long the statement took.
-    """
+    """The outcome of a statement that failed, after so many seconds, with an error of the driver or of a socket."""
     if isinstance(error, driver.ServerException):
         return classify_server_error(error.code, _without_stack_trace(error.message))
     if isinstance(error, driver.NetworkError | ssl.SSLError) and (misconfigured := classify_tls(str(error))):

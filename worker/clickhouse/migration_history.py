@@ -12,18 +12,18 @@ _REPLICATED_ENGINE = "ReplicatedMergeTree('/clickhouse/tables/all/{database}/{ta
 
 
 class MigrationHistory:
-    """The applied migrations of the tables of `target`."""
+    """The applied migrations of the tables of `target`.
+
+    Raises:
+        StoreError: ClickHouse refuses or cannot be reached.
+    """
 
     def __init__(self, target: ClickHouseTarget) -> None:
         self._target = target
         self._table = f"{target.table}_migrations"
 
     def load_checksums(self) -> dict[str, str]:
-        """The checksum of each applied migration, by its name; empty where none was applied yet.
-
-        Raises:
-            StoreError: ClickHouse refuses or cannot be reached.
-        """
+        """The checksum of each applied migration, by its name; empty where none was applied yet."""
         exists = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = %(name)s"
         if run_statement(self._target, exists, {"name": self._table}) == [(0,)]:
             return {}

@@ -10,9 +10,7 @@ _TTL = re.compile(r"\bTTL (.*?)(?: SETTINGS |$)")
 def plan_retention(target: ClickHouseTarget, days: int | None) -> str | None:
     """The ALTER that sets the TTL of the table; None where it is set already.
 
-    Args:
-        target: the server and the table.
-        days: rows are removed so many days after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
+    Rows are removed `days` after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
 
     Raises:
         StoreError: ClickHouse refuses or cannot be reached.

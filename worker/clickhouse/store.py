@@ -37,10 +37,7 @@ _ACCESS_DENIED = 497
 class ClickHouseStore:
     """The `Store` of `worker.ports`, on ClickHouse.
 
-    Args:
-        target: the server and the table.
-        writers: how many INSERTs may be under way at once; each has a thread and a connection.
-        telemetry: counts and measures INSERTs, failed ones included.
+    At most `writers` INSERTs are under way at once; each has a thread and a connection.
     """
 
     def __init__(self, target: ClickHouseTarget, writers: int, telemetry: Telemetry) -> None:

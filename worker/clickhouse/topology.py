@@ -26,13 +26,7 @@ _SHARDING_COLUMN = re.compile(r"^\s+execution_id ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Topology:
-    """Where the tables are: on one server, or on those of a cluster.
-
-    Args:
-        database: the database of the tables.
-        table: the table that the worker writes.
-        cluster: its name in `remote_servers`; None for a single server.
-    """
+    """Where the tables are: on one server, or on those of `cluster`, which is a name in `remote_servers`."""
 
     database: str
     table: str

@@ -19,11 +19,7 @@ _LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
 
 
 def type_differences(types: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each column that is missing in `types` or has another type; LowCardinality is ignored.
-
-    Args:
-        types: by the name of the column, as ClickHouse prints them.
-    """
+    """A sentence for each column that `types`, by name, lacks or has with another type; LowCardinality is ignored."""
     for name, expected in COLUMN_TYPES.items():
         found = types.get(name)
         if found is None:

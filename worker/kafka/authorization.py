@@ -1,6 +1,7 @@
 """Queries about ACLs and group members. They let the start and `check` name each missing ACL, without side effects.
 
-A broker without an authorizer, or one that does not know these requests, gives no answer.
+A broker without an authorizer, or one that does not know these requests, gives no answer. A failed request raises
+KafkaError, which is retriable while the group has no coordinator.
 """
 
 from enum import IntEnum
@@ -34,11 +35,7 @@ class RequiredAcl(NamedTuple):
 
 
 async def has_topic_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None:
-    """Whether the user has this ACL on the topic; None if the broker gives no answer.
-
-    Raises:
-        KafkaError: the request failed.
-    """
+    """Whether the user has this ACL on the topic; None if the broker gives no answer."""
     try:
         answer = await client.send(client.get_random_node(), MetadataWithAcls([acl.name]))
     except UNSUPPORTED_BY_BROKER:
@@ -50,11 +47,7 @@ async def has_topic_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None
 
 
 async def has_group_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None:
-    """Whether the user has this ACL on the group; None if the broker gives no answer.
-
-    Raises:
-        KafkaError: the request failed; retriable while the group has no coordinator.
-    """
+    """Whether the user has this ACL on the group; None if the broker gives no answer."""
     try:
         group = await _describe_group(client, acl.name)
     except GroupAuthorizationFailedError:
@@ -63,11 +56,7 @@ async def has_group_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None
 
 
 async def find_static_member(client: AIOKafkaClient, group: str, instance_id: str) -> str | None:
-    """The member id of the static member with this name; None if there is none, or the broker gives no answer.
-
-    Raises:
-        KafkaError: the request failed; retriable while the group has no coordinator.
-    """
+    """The member id of the static member with this name; None if there is none, or the broker gives no answer."""
     described = await _describe_group(client, group)
     members = described["members"] if described else []
     return next((member["member_id"] for member in members if member["group_instance_id"] == instance_id), None)

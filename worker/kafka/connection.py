@@ -1,4 +1,7 @@
-"""Opening and closing Kafka clients, and checks of topics and ACLs before the worker starts."""
+"""Opening and closing Kafka clients, and checks of topics and ACLs before the worker starts.
+
+A function that sends requests raises DependencyError if no broker answers.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,11 +32,7 @@ _RETRY_SECONDS = 0.2
 
 @asynccontextmanager
 async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
-    """A started producer with acks=all: an acknowledged record is on all in-sync replicas.
-
-    Raises:
-        DependencyError: no broker answers.
-    """
+    """A started producer with acks=all: an acknowledged record is on all in-sync replicas."""
     producer = AIOKafkaProducer(
         **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
     )
@@ -45,11 +44,7 @@ async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterat
 
 
 async def start_clients(target: KafkaTarget, *clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Start all of them, or stop them all if one cannot start or this is cancelled.
-
-    Raises:
-        DependencyError: no broker answers.
-    """
+    """Start all of them, or stop them all if one cannot start or this is cancelled."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             for client in clients:
@@ -79,7 +74,7 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     It requests the list of all topics, because a broker may create a topic that is requested by name.
 
     Raises:
-        DependencyError: no broker answers, or a topic is missing.
+        DependencyError: a topic is missing.
     """
     async with _open_client(target) as client:
         answer = await client.send(client.get_random_node(), MetadataRequest(None))
@@ -99,7 +94,7 @@ async def require_acls(
     """Check that the user has these ACLs; if the broker gives no answer, they count as granted.
 
     Raises:
-        DependencyError: no broker answers, or ACLs are missing; it names all of them.
+        DependencyError: ACLs are missing; it names all of them.
     """
     async with _open_client(target) as client:
         missing = [("topic", acl) for acl in topics if await has_topic_acl(client, acl) is False]
@@ -113,11 +108,7 @@ async def require_acls(
 
 
 async def find_static_member_id(target: KafkaTarget, group: str, instance_id: str) -> str | None:
-    """The member id of the static member with this name; None if there is none, or the broker gives no answer.
-
-    Raises:
-        DependencyError: no broker answers.
-    """
+    """The member id of the static member with this name; None if there is none, or the broker gives no answer."""
     async with _open_client(target) as client:
         return await _retry_transient(partial(find_static_member, client, group, instance_id))
 

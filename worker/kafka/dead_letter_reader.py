@@ -39,14 +39,7 @@ _POLL_RECORDS = 2_000
 
 
 class KafkaDeadLetterReader:
-    """The `DeadLetterReader` of `worker.ports` on a topic.
-
-    Args:
-        target: how to connect to Kafka.
-        topic: the dead-letter topic.
-        group_id: the group whose offsets are the progress.
-        silence_seconds: how long to wait for a record.
-    """
+    """The `DeadLetterReader` of `worker.ports` on a topic; the offsets of `group_id` are the progress."""
 
     def __init__(
         self, target: KafkaTarget, topic: str, group_id: str, silence_seconds: float = _SILENCE_SECONDS
@@ -60,11 +53,7 @@ class KafkaDeadLetterReader:
         self._progress_consumer: AIOKafkaConsumer
 
     async def start(self) -> None:
-        """Connect.
-
-        Raises:
-            DependencyError: no broker answers, or the topic is missing.
-        """
+        """Connect. Raises DependencyError if no broker answers, or the topic is missing."""
         count = (await require_topics(self._target, [self._topic]))[self._topic]
         # Created only now: a consumer that is created and not stopped logs an error.
         self._consumer = AIOKafkaConsumer(

@@ -25,12 +25,7 @@ _Encode = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
 class KafkaDeadLetterSink:
     """The `DeadLetterSink` of `worker.ports` on a topic.
 
-    Args:
-        producer: started, with acks=all.
-        topic: the dead-letter topic.
-        worker_info: what every dead letter says about this worker.
-        timeout_seconds: how long to wait for acknowledgements.
-        tracing: adds the current trace to the dead letter of a record without one.
+    `producer` is started, with acks=all. `tracing` adds the current trace to the dead letter of a record without one.
     """
 
     def __init__(

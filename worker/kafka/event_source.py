@@ -61,11 +61,7 @@ class KafkaEventSource:
         self._lag_refresh: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect; `subscribe` joins the group.
-
-        Raises:
-            DependencyError: no broker answers.
-        """
+        """Connect; `subscribe` joins the group."""
         await start_clients(self._target, self._consumer)
 
     def subscribe(self, listener: RevokeListener) -> None:

@@ -41,9 +41,7 @@ class _PartitionState:
 class LagTracker:
     """The lag of each owned partition; written by the event loop, read by the threads of the HTTP server.
 
-    Args:
-        consumer: read for its assignment, positions and high watermarks.
-        clock: Unix time in seconds; tests replace it.
+    `clock` returns Unix time in seconds.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, clock: Callable[[], float] = time) -> None:

@@ -34,13 +34,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
     to the newer member, aiokafka does not report to the older one that it is fenced, the older one joins again and
     takes the name back. Here the older one stops with an error.
 
-    Args:
-        consumer: the member.
-        target: where to look up the other members.
-        group: the group and this member's name in it.
-        listener: called on a revoke, while the partitions are still owned.
-        telemetry: counts rebalances and owned partitions.
-        reset_positions: called when what is known about positions is no longer valid.
+    On a revoke `listener` is called while the partitions are still owned; then `reset_positions`, because what is known
+    about positions is no longer valid.
 
     Attributes:
         is_member: the last rebalance has finished; also true for a member without partitions.

@@ -42,11 +42,7 @@ class KafkaTarget:
     ssl_check_hostname: bool = True
 
     def options(self) -> dict[str, Any]:
-        """The options of an aiokafka client.
-
-        Raises:
-            DependencyError: a certificate or key cannot be used.
-        """
+        """The options of an aiokafka client. Raises DependencyError if a certificate or key cannot be used."""
         token = (
             _TokenProvider(self.sasl_password) if self.sasl_mechanism == "OAUTHBEARER" and self.sasl_password else None
         )

@@ -31,12 +31,9 @@ those with header names that are not UTF-8; other brokers store any bytes."""
 async def poll_one_by_one(
     poll: Callable[[], Awaitable[Sequence[Record]]], skip: Callable[[], Awaitable[UnreadableRecord]], max_records: int
 ) -> list[Record]:
-    """Poll until `max_records` or an empty poll.
+    """Poll until there are `max_records`, or a poll is empty.
 
-    Args:
-        poll: polls one partition for one record.
-        skip: moves behind the record at the position, which cannot be parsed.
-        max_records: how many records to read, at most.
+    `poll` reads one record of one partition; `skip` moves behind the record at the position, which cannot be parsed.
     """
     records: list[Record] = []
     while len(records) < max_records:

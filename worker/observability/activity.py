@@ -34,11 +34,7 @@ class LastDeadLetter(NamedTuple):
 
 
 class RecentActivity:
-    """Counts events, rows and dead letters; written by the event loop, read by the threads of the HTTP server.
-
-    Args:
-        clock: monotonic, in seconds; tests replace it.
-    """
+    """Counts events, rows and dead letters; written by the event loop, read by the threads of the HTTP server."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

@@ -18,11 +18,7 @@ _MIN_REPLACED_CHARACTERS = 3
 
 
 class FailureLog:
-    """Logs failures.
-
-    Args:
-        users: whether user ids may be logged.
-    """
+    """Logs failures; user ids only if `users`."""
 
     def __init__(self, *, users: bool) -> None:
         self._users = users

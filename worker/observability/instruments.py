@@ -16,11 +16,7 @@ from prometheus_client.utils import floatToGoString
 class BulkHistogram(Collector):
     """A histogram that observes many values at once, each at a fifteenth of the cost of the library's `observe`.
 
-    Args:
-        name: of the family.
-        documentation: its help.
-        bounds: upper bounds of the buckets, ascending; `+Inf` is added.
-        registry: where it is registered.
+    `bounds` are the upper bounds of the buckets, ascending; `+Inf` is added.
     """
 
     def __init__(self, name: str, documentation: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:

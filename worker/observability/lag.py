@@ -25,10 +25,6 @@ class PartitionLag(NamedTuple):
 class LagCollector(Collector):
     """Reads the lag of each partition at each scrape.
 
-    Args:
-        prefix: of the names.
-        registry: where it is registered.
-
     Attributes:
         read_lags: returns the lag of each owned partition; called from another thread.
     """

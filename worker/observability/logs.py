@@ -28,12 +28,7 @@ _SHARED: list[Processor] = [
 
 
 def configure(level: str, form: str) -> None:
-    """Log to stderr, also what libraries log.
-
-    Args:
-        level: name of the lowest level that is logged; for libraries it is WARNING.
-        form: `json` or `console`.
-    """
+    """Log to stderr, also what libraries log, of which the lowest level is WARNING. `form` is `json` or `console`."""
     handler = _Stderr()
     handler.addFilter(_allows_record)
     handler.setFormatter(

@@ -68,13 +68,9 @@ class _HealthApp:
 
 
 class HealthServer:
-    """Answers until `close`; `port` is its actual port.
+    """Answers until `close`; `port` is its actual port, also if it was given as 0.
 
-    Args:
-        status: returns the current status of the worker; called from another thread.
-        registry: the metrics of `/metrics`.
-        host: the address to listen on.
-        port: 0 uses any free port.
+    `status` is called from other threads.
 
     Raises:
         SettingsError: it cannot listen on the address.

@@ -161,13 +161,7 @@ class Telemetry:
     def set_sources(
         self, version: str, last_progress: Callable[[], float], read_lags: Callable[[], Iterable[PartitionLag]]
     ) -> None:
-        """Set what is read at each scrape, from another thread.
-
-        Args:
-            version: of this program.
-            last_progress: when the event loop last made progress (`time.monotonic`).
-            read_lags: the lag of each owned partition.
-        """
+        """Set what is read at each scrape, from another thread; `last_progress` returns a `time.monotonic`."""
         self.build_info.labels(version, python_version()).set(1)
         self.progress.set_function(lambda: time() - (monotonic() - last_progress()))
         self._lag.read_lags = read_lags
@@ -175,15 +169,7 @@ class Telemetry:
     def count_events(
         self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int
     ) -> None:
-        """Count settled events.
-
-        Args:
-            events: number of events.
-            metrics: number of metrics in them.
-            written: how many of these are rows.
-            skipped: how many were skipped, by JSON type.
-            tombstones: number of records without a value.
-        """
+        """Count settled events: of their metrics, `written` are rows, and `skipped` counts others by JSON type."""
         self.events.inc(events)
         self.metrics.inc(metrics)
         self.rows.inc(written)

@@ -91,11 +91,7 @@ def create_tracing(*, enabled: bool, version: str) -> Tracing:
 
 
 class OpenTelemetryTracing:
-    """Creates spans with OpenTelemetry.
-
-    Args:
-        provider: it is shut down by `close`.
-    """
+    """Creates spans with OpenTelemetry; `close` shuts `provider` down."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
