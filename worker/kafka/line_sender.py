@@ -1,16 +1,15 @@
 """Sends lines to a topic, each as the value of a record, and waits for the acknowledgements."""
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import orjson
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.core.errors import DependencyError
+from worker.core.errors import DependencyError, InvalidEvent
+from worker.events.tolerant_json import parse_json
 from worker.kafka.connection import unreachable_error
 
 _MAX_IN_FLIGHT = 1_000
@@ -111,14 +110,8 @@ class LineSender:
 def _record_key(value: bytes) -> bytes | None:
     """The `execution_id` of an event; None where it cannot be read."""
     try:
-        execution_id = _parse(value)["execution_id"]
+        document = parse_json(value)
+        execution_id = document.get("execution_id") if isinstance(document, dict) else None
         return execution_id.encode() if isinstance(execution_id, str) else None
-    except (LookupError, TypeError, ValueError, RecursionError):
+    except (InvalidEvent, UnicodeEncodeError):
         return None
-
-
-def _parse(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return json.loads(value)  # accepts the NaN of Python producers
