@@ -20,20 +20,21 @@ class Hold:
     """The causes for which consumption is paused, each with a reason in words; without any the worker is ready.
 
     A reason is logged when it begins, changes and ends.
-
-    Attributes:
-        is_in_doubt: whether invalid rows may be the cause, and not the store. Other rows that are written would show
-            it.
     """
 
     def __init__(self) -> None:
         self._reasons: dict[Cause, str] = {}
-        self.is_in_doubt = False
+        self._in_doubt: set[Cause] = set()
 
     @property
     def active(self) -> bool:
         """Whether consumption is paused."""
         return bool(self._reasons)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the cause may be invalid rows, not the store; if other rows are written, it is."""
+        return bool(self._in_doubt)
 
     @property
     def reasons(self) -> Mapping[Cause, str]:
@@ -42,7 +43,10 @@ class Hold:
 
     def enter(self, cause: Cause, reason: str, *, in_doubt: bool = False) -> None:
         """Hold for `cause`, or change its reason."""
-        self.is_in_doubt = in_doubt
+        if in_doubt:
+            self._in_doubt.add(cause)
+        else:
+            self._in_doubt.discard(cause)
         before = self._reasons.get(cause)
         self._reasons[cause] = reason
         if before is None:
@@ -52,6 +56,6 @@ class Hold:
 
     def leave(self, cause: Cause) -> None:
         """End the hold for `cause`, if there is one."""
-        self.is_in_doubt = False
+        self._in_doubt.discard(cause)
         if self._reasons.pop(cause, None) is not None:
             log.info("holding ended", cause=cause.value, still_holding=sorted(self._reasons))

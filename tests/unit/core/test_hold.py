@@ -1,5 +1,7 @@
 """Holding: reasons by cause, for readers on other threads, and in the log."""
 
+from collections.abc import Callable
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -18,6 +20,22 @@ def test_hold_is_active_until_every_cause_has_left() -> None:
     assert hold.reasons == {Cause.DEAD_LETTERS: "not acknowledged"}
     hold.leave(Cause.DEAD_LETTERS)
     assert hold.reasons == {}
+
+
+def test_doubt_about_the_store_outlasts_a_hold_for_dead_letters() -> None:
+    hold = Hold()
+    hold.enter(Cause.STORE, "unclassified", in_doubt=True)
+    hold.enter(Cause.DEAD_LETTERS, "not acknowledged")
+    hold.leave(Cause.DEAD_LETTERS)
+    assert hold.is_in_doubt
+
+
+@pytest.mark.parametrize("end", [Hold.leave, lambda hold, cause: hold.enter(cause, "connection refused")])
+def test_doubt_ends_with_its_reason(end: Callable[[Hold, Cause], None]) -> None:
+    hold = Hold()
+    hold.enter(Cause.STORE, "unclassified", in_doubt=True)
+    end(hold, Cause.STORE)
+    assert not hold.is_in_doubt
 
 
 def test_readers_cannot_change_the_reasons() -> None:
