@@ -8,9 +8,6 @@ from worker.core.model import Failed, Headers
 from worker.events.fan_out import FanOut
 from worker.validation.line_reader import Line
 
-_FAN_OUT_LINES = 250
-"""Lines that share a `FanOut`: creating one costs as much as the fan-out of a line."""
-_FAN_OUT_BYTES = 1024 * 1024
 TOO_LARGE = "TooLarge"
 
 
@@ -72,36 +69,21 @@ class Validator:
 
     def validate(self, lines: Iterable[Line], *, include_valid: bool) -> Iterator[ValidationResult]:
         """Yield the result of each line that would be refused, or of every line."""
-        fanned, count, size = FanOut(), 0, 0
         for line in lines:
-            count, size = count + 1, size + line.size
-            if count > _FAN_OUT_LINES or size > _FAN_OUT_BYTES:
-                self._add_counts(fanned)
-                fanned, count, size = FanOut(), 1, line.size
             self.lines += 1
             if line.content is None:
+                result = ValidationResult(line.number, 0, {}, too_large=line.size)
                 self.failed[TOO_LARGE] += 1
-                result: ValidationResult | None = ValidationResult(line.number, 0, {}, too_large=line.size)
             else:
-                record = LineRecord(line.content, line.number, self._timestamp, self._headers)
-                result = _validate(record, fanned, include_valid=include_valid)
-            if result is not None:
-                self.refused += result.is_refused
+                result = self._predict(line.number, line.content)
+            self.refused += result.is_refused
+            if include_valid or result.is_refused:
                 yield result
-        self._add_counts(fanned)
 
-    def _add_counts(self, fanned: FanOut) -> None:
-        self.rows += fanned.rows
-        self.skipped += fanned.skipped
-        self.failed.update(item.failure.error_type for item in fanned.failed)
-
-
-def _validate(record: LineRecord, fanned: FanOut, *, include_valid: bool) -> ValidationResult | None:
-    """Add `record` to `fanned`; returns what this has changed, or None for a valid line without `include_valid`."""
-    rows_before, failed_before = fanned.rows, len(fanned.failed)
-    skipped_before = fanned.skipped.copy() if include_valid else fanned.skipped
-    fanned.add_record(record)
-    failed = fanned.failed[failed_before:]
-    if not (include_valid or failed):
-        return None
-    return ValidationResult(record.offset, fanned.rows - rows_before, dict(fanned.skipped - skipped_before), failed)
+    def _predict(self, number: int, content: bytes) -> ValidationResult:
+        fan_out = FanOut()
+        fan_out.add_record(LineRecord(content, number, self._timestamp, self._headers))
+        self.rows += fan_out.rows
+        self.skipped += fan_out.skipped
+        self.failed.update(item.failure.error_type for item in fan_out.failed)
+        return ValidationResult(number, fan_out.rows, dict(fan_out.skipped), fan_out.failed)
