@@ -17,7 +17,7 @@ from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.plan import ReplayPolicy, ReplayPreview
 from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
@@ -86,7 +86,7 @@ async def trace_replayed_letter() -> Trace:
 
         async def replay() -> None:
             scan = await DeadLetterScan.begin(topic)
-            await scan.scan(lambda: ReplayPlan(ReplayPolicy(), "default.execution_metrics"))
+            await scan.scan(lambda: ReplayPreview(ReplayPolicy(), "default.execution_metrics"))
             sink = PartDeduplicator(topic, scan.supersessions)
             pipeline = Pipeline(worker.writer, sink, hold, worker.telemetry, sleep=worker.clock.sleep)
             await Replayer(scan, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())

@@ -28,7 +28,7 @@ from worker.writing.writer import Writer
 MAX_ROWS = 200_000
 """Rows and failures in memory at once. Also keeps a block below 1,048,576 rows, where the driver would split it and the
 insert would no longer be atomic."""
-_RECORDS_PER_TURN = 250
+_RECORDS_BEFORE_YIELD = 250
 """Records decoded before other tasks run, so that heartbeats to Kafka are not late."""
 _MAX_DEAD_LETTERS = 1_000
 """Dead letters in one write."""
@@ -108,7 +108,7 @@ class Pipeline:
             count += 1
             if len(fan_out) >= MAX_ROWS:
                 break
-            if count % _RECORDS_PER_TURN == 0:
+            if count % _RECORDS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
         return fan_out if count else None
 

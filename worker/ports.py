@@ -28,7 +28,7 @@ class Store(Protocol):
     async def probe(self) -> Outcome:
         """Insert no rows, to find out whether the store accepts inserts."""
 
-    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
+    async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:
         """Find the positions, ascending, of the rows of `block` that violate `constraint`. Nothing is written.
 
         Raises:
@@ -47,7 +47,7 @@ class NullStore(Store):
         """Report that inserts are accepted."""
         return WRITTEN
 
-    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
+    async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
         """Find none: there is no constraint."""
         return ()
 

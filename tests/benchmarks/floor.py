@@ -69,10 +69,10 @@ def _parse(records: Sequence[Record]) -> None:
 def _batches(records: Sequence[Record]) -> list[list[Any]]:
     batches = []
     for start in range(0, len(records), _BATCH):
-        fanned = FanOut()
+        fan_out = FanOut()
         for record in records[start : start + _BATCH]:
-            fanned.add_record(record)
-        batches += [block.columns() for block in fanned.blocks.values()]
+            fan_out.add_record(record)
+        batches += [block.columns() for block in fan_out.blocks.values()]
     return batches
 
 

@@ -143,7 +143,7 @@ async def test_constraint_is_evaluated_over_the_block_because_a_refusal_counts_t
     )
     assert refused.row is None
     assert refused.constraint is not None
-    assert await store.find_violations(refused.constraint, block) == [position]
+    assert await store.find_violating_rows(refused.constraint, block) == [position]
 
 
 async def test_three_invalid_rows_of_fifty_thousand_take_two_inserts(cluster: Cluster, store: ClickHouseStore) -> None:
@@ -172,7 +172,7 @@ async def test_refused_insert_may_be_written_on_the_other_shard(
         assert rows_of_shard(cluster, shard) == []
         assert rows_of_shard(cluster, 1 - shard) in ([], expected_on(block, shard_of, 1 - shard))
 
-    _, valid = block.partition_rows([position])
+    _, valid = block.split_rows([position])
     assert await store.insert(valid) == WRITTEN
     assert rows_of_view(cluster) == expected(valid)
 

@@ -152,14 +152,14 @@ class TestEveryStore:
         assert constraint is not None
         assert constraint.expression == "metric_value >= 0"
         asked = block(("a", -1), ("b", -0.0), ("c", -1e-300), ("d", 5), ("e", -3))
-        assert list(await subject.store.find_violations(constraint, asked)) == [0, 2, 4]
-        assert list(await subject.store.find_violations(constraint, block(("a", 1)))) == []
+        assert list(await subject.store.find_violating_rows(constraint, asked)) == [0, 2, 4]
+        assert list(await subject.store.find_violating_rows(constraint, block(("a", 1)))) == []
         assert subject.table() == []
 
     async def test_constraint_of_another_table_is_not_evaluated(self, subject: Subject) -> None:
         other = Constraint("metrics.another", "metric_value >= 0", "no")
         with pytest.raises(StoreError) as refused:
-            await subject.store.find_violations(other, block(("a", -1)))
+            await subject.store.find_violating_rows(other, block(("a", -1)))
         assert refused.value.kind is OutcomeKind.UNCLASSIFIED
 
     async def test_unreachable_store_cannot_evaluate_a_constraint(self, subject: Subject) -> None:
@@ -167,7 +167,7 @@ class TestEveryStore:
         assert constraint is not None
         subject.become_unreachable()
         with pytest.raises(StoreError) as failed:
-            await subject.store.find_violations(constraint, block(("a", -1)))
+            await subject.store.find_violating_rows(constraint, block(("a", -1)))
         assert failed.value.kind is OutcomeKind.UNAVAILABLE
 
     async def test_insert_after_a_refusal_is_written(self, subject: Subject) -> None:
@@ -239,7 +239,7 @@ class TestClickHouse:
         user, anonymous = read_event(user_id="u"), read_event()._replace(record=Record(None, partition=3, offset=9))
         rows = [Row(user, "a", 1), Row(user, "b", 2), Row(user, "c", 3), Row(anonymous, "d", 4)]
         constraint = Constraint(f"`{database}`.execution_metrics", expression, "no")
-        assert list(await store.find_violations(constraint, Block.from_rows(202601, rows))) == violating
+        assert list(await store.find_violating_rows(constraint, Block.from_rows(202601, rows))) == violating
         clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT another CHECK {expression}")
         outcomes = [(await store.insert(Block.from_rows(202601, [row]))).kind for row in rows]
         assert outcomes == [
@@ -254,7 +254,9 @@ class TestClickHouse:
         self, store: ClickHouseStore, database: str, expression: str
     ) -> None:
         with pytest.raises(StoreError):
-            await store.find_violations(Constraint(f"{database}.execution_metrics", expression, "no"), block(("a", 1)))
+            await store.find_violating_rows(
+                Constraint(f"{database}.execution_metrics", expression, "no"), block(("a", 1))
+            )
         assert await store.insert(block(("a", 1))) == WRITTEN
 
     @pytest.mark.parametrize("table", ["{database}.execution_metrics_local", "`{database}`.`execution_metrics_local`"])
@@ -264,14 +266,14 @@ class TestClickHouse:
         constraint = Constraint(table.format(database=target.database), "metric_value >= 0", "no")
         rows = block(("a", -1), ("b", 1), ("c", -2))
         clustered = stores(replace(target, cluster="metrics"))
-        assert list(await clustered.find_violations(constraint, rows)) == [0, 2]
+        assert list(await clustered.find_violating_rows(constraint, rows)) == [0, 2]
         for other_table in ("elsewhere.execution_metrics", "elsewhere.execution_metrics_local"):
             with pytest.raises(StoreError):
-                await clustered.find_violations(constraint._replace(table=other_table), rows)
+                await clustered.find_violating_rows(constraint._replace(table=other_table), rows)
         own = constraint._replace(table=f"{target.database}.execution_metrics")
-        assert list(await clustered.find_violations(own, rows)) == [0, 2]
+        assert list(await clustered.find_violating_rows(own, rows)) == [0, 2]
         with pytest.raises(StoreError) as refused:
-            await stores(target).find_violations(constraint, rows)
+            await stores(target).find_violating_rows(constraint, rows)
         assert (refused.value.kind, refused.value.name) == (OutcomeKind.UNCLASSIFIED, "OtherTable")
 
     async def test_row_is_not_known_when_the_target_of_a_view_has_the_constraint(
@@ -291,7 +293,7 @@ class TestClickHouse:
         assert outcome.constraint is not None
         assert outcome.constraint.table == f"{database}.positive"
         with pytest.raises(StoreError) as refused:
-            await store.find_violations(outcome.constraint, block(("b", 1)))
+            await store.find_violating_rows(outcome.constraint, block(("b", 1)))
         assert refused.value.name == "OtherTable"
 
     async def test_values_and_names_are_kept_exactly(self, clickhouse: Client, store: ClickHouseStore) -> None:

@@ -119,7 +119,7 @@ class MemoryStore(Store):
             return self.down
         return self._next_probes.popleft() if self._next_probes else WRITTEN
 
-    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
+    async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:
         """See `Store`. The current `refuses` decides, not that of the time of the insert."""
         self.asked.append(len(block))
         if self.down:

@@ -24,27 +24,27 @@ def read_with_worker(record: Record) -> Reading:
     Raises:
         ValueError: a metric is there twice or not at all, or a row has the fields of another event.
     """
-    fanned = FanOut()
-    fanned.add_record(record)
-    if not fanned.events:
-        if len(fanned.failed) != 1 or not isinstance(fanned.failed[0], FailedEvent):
-            raise ValueError(f"an invalid event must be one failed event, not {fanned.failed}")
+    fan_out = FanOut()
+    fan_out.add_record(record)
+    if not fan_out.events:
+        if len(fan_out.failed) != 1 or not isinstance(fan_out.failed[0], FailedEvent):
+            raise ValueError(f"an invalid event must be one failed event, not {fan_out.failed}")
         return Reading()
     event = decode(record)
     if event is None:
         raise ValueError("an event and a tombstone at once")
     owner = str(event.execution_id), event.agent_name, event.completed_at // _DAY
-    reading = Reading(owner, event.user_id, event.completed_at, event.recorded_at, skipped=fanned.skipped)
-    for block in fanned.blocks.values():
+    reading = Reading(owner, event.user_id, event.completed_at, event.recorded_at, skipped=fan_out.skipped)
+    for block in fan_out.blocks.values():
         for row in block.rows():
             if row.event[:5] != event[:5] or block.month != _month(event.completed_at):
                 raise ValueError(f"{row.metric!r} is a row of another event, or in the block of another month")
             reading.rows[row.metric] = float(row.value)
-    for failed in fanned.failed:
+    for failed in fan_out.failed:
         if not isinstance(failed, FailedMetric):
             raise ValueError("an event that was read failed as a whole too")  # noqa: TRY004 - no type is wrong
         reading.refused[failed.metric] = (failed.failure.error_class.value, format_number(failed.value))
-    if reading.metrics != len(event.metrics) or len(fanned) != len(reading.rows) + len(reading.refused):
+    if reading.metrics != len(event.metrics) or len(fan_out) != len(reading.rows) + len(reading.refused):
         raise ValueError("a metric is in two results, or in none")
     return reading
 

@@ -31,8 +31,10 @@ _EPOCH = date(1970, 1, 1)
 class DeduplicatedRows(Protocol):
     """The de-duplicated view."""
 
-    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ViewRow], None]) -> None:
-        """Call `see` with each row of `executions` completed from the day `first` to the day `last`.
+    def read_rows(
+        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+    ) -> None:
+        """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`.
 
         Raises:
             DependencyError: the view cannot be read.
@@ -106,24 +108,24 @@ class Audit:
         return self.counts
 
     async def _audit_chunk(self, records: Sequence[Record]) -> None:
-        fanned = FanOut()
+        fan_out = FanOut()
         for record in records:
-            fanned.add_record(record)
+            fan_out.add_record(record)
         expected: dict[_Key, list[Row]] = defaultdict(list)
-        for block in fanned.blocks.values():
+        for block in fan_out.blocks.values():
             for row in block.rows():
                 expected[_key(row)].append(row)
         view_rows = await self._read_view(expected)
         for key, rows in expected.items():
             for row in rows:
                 self._check_row(row, view_rows.get(key))
-        for failed in fanned.failed:
+        for failed in fan_out.failed:
             self._check_failed(failed)
         counts = self.counts
         counts.records += len(records)
-        counts.events += fanned.events
-        counts.tombstones += fanned.tombstones
-        counts.skipped += fanned.skipped
+        counts.events += fan_out.events
+        counts.tombstones += fan_out.tombstones
+        counts.skipped += fan_out.skipped
         self._on_progress(counts.records)
 
     async def _read_view(self, keys: Collection[_Key]) -> dict[_Key, ViewRow]:
@@ -139,7 +141,7 @@ class Audit:
 
         days = [day for _, _, day, _ in keys]
         first, last = _EPOCH + timedelta(days=min(days)), _EPOCH + timedelta(days=max(days))
-        await asyncio.to_thread(self._view.look, {execution for *_, execution in keys}, first, last, collect)
+        await asyncio.to_thread(self._view.read_rows, {execution for *_, execution in keys}, first, last, collect)
         return rows
 
     def _check_row(self, row: Row, view_row: ViewRow | None) -> None:

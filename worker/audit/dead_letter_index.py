@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_METRIC_HEADER, format_metric_header
-from worker.dead_letters.value import DamagedLetter, parse_metric_event
+from worker.dead_letters.value import InvalidDeadLetter, parse_metric_event
 
 _EVENT = b"e"
 _METRIC = b"m"
@@ -61,7 +61,7 @@ def _entry(letter: DeadLetter) -> bytes:
         return _EVENT
     name = letter.metric
     if len(name) >= MAX_METRIC_HEADER and not letter.is_pointer:
-        with suppress(DamagedLetter):  # else the header is all that is known
+        with suppress(InvalidDeadLetter):  # else the header is all that is known
             (name,) = parse_metric_event(letter).metrics
     return _METRIC + _encode(name)
 

@@ -58,7 +58,7 @@ class ClickHouseStore:
         """See `worker.ports.Store`. It fails as an INSERT does before its rows are sent, and needs no further grant."""
         return await self._in_thread(lambda: self._insert(Block(0), {}))
 
-    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
+    async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:
         """See `worker.ports.Store`.
 
         The server evaluates the expression over the columns that it names, which are sent as an external table. That

@@ -20,7 +20,7 @@ AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"""
 
 
 class DeduplicatedView:
-    """The `View` of `worker.audit.audit`, on ClickHouse; for one thread at a time."""
+    """The `DeduplicatedRows` of `worker.audit.audit`, on ClickHouse; for one thread at a time."""
 
     def __init__(self, target: ClickHouseTarget) -> None:
         self._client = target.client()
@@ -33,8 +33,10 @@ class DeduplicatedView:
         """Disconnect."""
         self._client.disconnect()
 
-    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ViewRow], None]) -> None:
-        """See `worker.audit.audit.View`. Rows come block by block: an execution may have any number."""
+    def read_rows(
+        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+    ) -> None:
+        """See `worker.audit.audit.DeduplicatedRows`. Rows come block by block: an execution may have any number."""
         values = {
             "executions": tuple(map(str, executions)),
             "first": first.isoformat(),
@@ -42,7 +44,7 @@ class DeduplicatedView:
         }
         with self._dependency_errors():
             for row in self._client.execute_iter(self._query, values):
-                see(ViewRow(*row))
+                on_row(ViewRow(*row))
 
     @contextmanager
     def _dependency_errors(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from worker.commands.options import dead_letter_filter_options
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
-from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.plan import ReplayPolicy, ReplayPreview
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
@@ -98,19 +98,19 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
         scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, dry_run=dry_run))
         if scanned is None:
             return _report_no_replay()
-        scan, plan = scanned
+        scan, preview = scanned
         if dry_run:
-            _print_report(replay_report.report_plan(plan), as_json=as_json)
-            return int(bool(plan.remaining or plan.refused))
-        for line in replay_report.plan_summary(plan, settings.qualified_table):
+            _print_report(replay_report.report_preview(preview), as_json=as_json)
+            return int(bool(preview.remaining or preview.refused))
+        for line in replay_report.summarize_preview(preview, settings.qualified_table):
             print_stderr(line)
-        if plan.chosen and confirm and not await _is_confirmed(stop):
+        if preview.chosen and confirm and not await _is_confirmed(stop):
             return _report_no_replay()
-        result = await _run(settings, scan, policy, plan, stop) if plan.chosen else ReplayResult()
-    _print_report(replay_report.report_result(plan, result), as_json=as_json)
+        result = await _run(settings, scan, policy, preview, stop) if preview.chosen else ReplayResult()
+    _print_report(replay_report.report_result(preview, result), as_json=as_json)
     if result.problem is not None:
         print_stderr(f"stopped: {result.problem}")
-    code = replay_report.exit_code(plan, result)
+    code = replay_report.exit_code(preview, result)
     if code and (result.problem is not None or result.interrupted):
         print_stderr("what is done stays done; the same command continues")
     exit_without_joining_threads(code)
@@ -119,16 +119,16 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
 
 async def _scan(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
-) -> tuple[DeadLetterScan, ReplayPlan]:
+) -> tuple[DeadLetterScan, ReplayPreview]:
     scan = await stack.enter_async_context(connections.open_dead_letters(settings))
     table = settings.qualified_table
-    return scan, await scan.scan(partial(ReplayPlan, policy, table, dry_run=dry_run))
+    return scan, await scan.scan(partial(ReplayPreview, policy, table, dry_run=dry_run))
 
 
 async def _run(
-    settings: Settings, scan: DeadLetterScan, policy: ReplayPolicy, plan: ReplayPlan, stop: asyncio.Event
+    settings: Settings, scan: DeadLetterScan, policy: ReplayPolicy, preview: ReplayPreview, stop: asyncio.Event
 ) -> ReplayResult:
-    with replay_report.progress_bar(plan.chosen.total()) as on_progress:
+    with replay_report.progress_bar(preview.chosen.total()) as on_progress:
         opening = connections.open_replay(
             settings, scan, policy, on_progress=on_progress, on_stopping=_print_stop_message
         )
@@ -145,7 +145,7 @@ def _report_no_replay() -> int:
 
 
 def _print_stop_message(seconds: float) -> None:
-    print_stderr(f"finishing the current block, at most {seconds:.0f} s; a second signal ends it at once, without loss")
+    print_stderr(f"finishing the current batch, at most {seconds:.0f} s; a second signal ends it at once, without loss")
 
 
 async def _is_confirmed(stop: asyncio.Event) -> bool:

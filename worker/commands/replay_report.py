@@ -11,7 +11,7 @@ from rich.text import Text
 
 from worker.core.errors import ErrorClass
 from worker.core.escaping import escape_control_characters
-from worker.replay.plan import ReplayPlan
+from worker.replay.plan import ReplayPreview
 from worker.replay.result import ReplayResult
 
 
@@ -41,27 +41,27 @@ class Report(TypedDict):
     problem: str | None
 
 
-def report_plan(plan: ReplayPlan) -> Report:
+def report_preview(preview: ReplayPreview) -> Report:
     """The report of a dry run; `written` counts what the worker would try to write."""
-    classes = _classes_of(plan)
-    for error_class, count in plan.accepted.items():
+    classes = _classes_of(preview)
+    for error_class, count in preview.accepted.items():
         classes[error_class.value]["written"] = count
-    for error_class, count in plan.at_source.items():
+    for error_class, count in preview.at_source.items():
         classes[error_class.value]["left"]["not looked at: the contents are at the source"] = count
-    for (error_class, rule), count in plan.refused.items():
+    for (error_class, rule), count in preview.refused.items():
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
-    remaining = plan.remaining + plan.refused.total()
-    return _report(classes, plan, ReplayResult(), plan.beyond_limit.total(), remaining, dry_run=True)
+    remaining = preview.remaining + preview.refused.total()
+    return _report(classes, preview, ReplayResult(), preview.beyond_limit.total(), remaining, dry_run=True)
 
 
-def report_result(plan: ReplayPlan, result: ReplayResult) -> Report:
+def report_result(preview: ReplayPreview, result: ReplayResult) -> Report:
     """The report of a replay."""
-    classes = _classes_of(plan)
-    beyond_limit = plan.beyond_limit.total()
+    classes = _classes_of(preview)
+    beyond_limit = preview.beyond_limit.total()
     # Letters that cannot be put back do not count towards the limit, so a replay can read more than were chosen.
     for error_class, count in result.by_class.items():
-        additional = max(0, count - plan.chosen[error_class])
+        additional = max(0, count - preview.chosen[error_class])
         classes[error_class.value]["chosen"] += additional
         beyond_limit -= additional
     for error_class, count in result.written.items():
@@ -71,25 +71,25 @@ def report_result(plan: ReplayPlan, result: ReplayResult) -> Report:
     for (error_class, reason), count in result.unreplayable.items():
         classes[error_class.value]["left"][reason] = count
     classes = {name: report for name, report in classes.items() if report["chosen"] or report["left"]}
-    return _report(classes, plan, result, beyond_limit, _remaining(plan, result), dry_run=False)
+    return _report(classes, preview, result, beyond_limit, _remaining(preview, result), dry_run=False)
 
 
-def exit_code(plan: ReplayPlan, result: ReplayResult) -> int:
+def exit_code(preview: ReplayPreview, result: ReplayResult) -> int:
     """0 done, 1 something is left to do, 3 a dependency is unreachable."""
     if result.problem is not None:
         return 3
-    return int(_remaining(plan, result) > 0)
+    return int(_remaining(preview, result) > 0)
 
 
-def _remaining(plan: ReplayPlan, result: ReplayResult) -> int:
-    return max(0, plan.chosen.total() - result.written.total()) + plan.remaining
+def _remaining(preview: ReplayPreview, result: ReplayResult) -> int:
+    return max(0, preview.chosen.total() - result.written.total()) + preview.remaining
 
 
-def _classes_of(plan: ReplayPlan) -> dict[str, ClassReport]:
+def _classes_of(preview: ReplayPreview) -> dict[str, ClassReport]:
     classes: dict[str, ClassReport] = {}
     for error_class in ErrorClass:
-        chosen, exhausted = plan.chosen[error_class], plan.exhausted[error_class]
-        if chosen or exhausted or plan.beyond_limit[error_class]:
+        chosen, exhausted = preview.chosen[error_class], preview.exhausted[error_class]
+        if chosen or exhausted or preview.beyond_limit[error_class]:
             left = {"replayed too often (--max-replays)": exhausted} if exhausted else {}
             classes[error_class.value] = {"chosen": chosen, "written": 0, "failed_again": 0, "left": left}
     return classes
@@ -97,7 +97,7 @@ def _classes_of(plan: ReplayPlan) -> dict[str, ClassReport]:
 
 def _report(
     classes: dict[str, ClassReport],
-    plan: ReplayPlan,
+    preview: ReplayPreview,
     result: ReplayResult,
     beyond_limit: int,
     remaining: int,
@@ -107,7 +107,7 @@ def _report(
     return {
         "dry_run": dry_run,
         "classes": classes,
-        "foreign": plan.foreign,
+        "foreign": preview.foreign,
         "beyond_limit": beyond_limit,
         "metrics_written": result.metrics_written,
         "failed_as": {error_class.value: count for error_class, count in result.failed_as.most_common()},
@@ -117,17 +117,17 @@ def _report(
     }
 
 
-def plan_summary(plan: ReplayPlan, table: str) -> Iterator[str]:
+def summarize_preview(preview: ReplayPreview, table: str) -> Iterator[str]:
     """Lines for the person who is about to confirm the replay."""
-    chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in plan.chosen.most_common())
-    yield f"{plan.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
-    if exhausted := plan.exhausted.total():
+    chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in preview.chosen.most_common())
+    yield f"{preview.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
+    if exhausted := preview.exhausted.total():
         yield f"{exhausted:,} were replayed too often and are left alone (--max-replays)"
-    if beyond_limit := plan.beyond_limit.total():
+    if beyond_limit := preview.beyond_limit.total():
         yield f"{beyond_limit:,} more are beyond --limit"
-    if plan.foreign:
-        yield f"records on the topic that are no dead letters: {plan.foreign:,}"
-    for other, count in plan.other_tables.most_common(5):
+    if preview.foreign:
+        yield f"records on the topic that are no dead letters: {preview.foreign:,}"
+    for other, count in preview.other_tables.most_common(5):
         yield f"warning: {count:,} of them were meant for {escape_control_characters(other, 200)}"
 
 

@@ -6,6 +6,8 @@ WorkerError
 ├── MigrationChanged         a migration file has changed since it was applied (exit 2)
 ├── InvalidEvent             a record is not a valid event: it is dead-lettered as a whole
 ├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
+├── InvalidDeadLetter        the value of a dead letter cannot be parsed: it stays open (`worker.dead_letters.value`)
+├── SourceRecordMissing      a replay needs a source record that is gone: it stays open (`worker.replay.contents`)
 └── StoreError               a statement failed in ClickHouse or in the connection: see its `outcome`
 """
 

@@ -21,7 +21,7 @@ def escape_control_characters(text: str, longest: int | None = None) -> str:
 
 
 def escape_bytes(value: bytes, longest: int | None = None) -> str:
-    r"""`value` as `escape_control_characters` shows text, with `\\xff` for a byte that is not UTF-8."""
+    r"""`value` as `escape_control_characters` shows text, with `\xff` for a byte that is not UTF-8."""
     cut = longest is not None and len(value) > longest
     text = value[:longest].decode("utf-8", "surrogateescape")
     return "".join(

@@ -28,12 +28,12 @@ class Constraint(NamedTuple):
     Attributes:
         table: the table that has it, as ClickHouse names it: `database.table`.
         expression: the condition for each row, as ClickHouse writes it.
-        violated: the message for a row that violates it.
+        message: for a row that violates it.
     """
 
     table: str
     expression: str
-    violated: str
+    message: str
 
 
 class Outcome(NamedTuple):

@@ -22,7 +22,7 @@ _JSON = json.JSONEncoder(separators=(",", ":"))
 """Writes ASCII only: a metric name may contain a lone surrogate, which only an escape can represent."""
 
 
-class DamagedLetter(WorkerError):
+class InvalidDeadLetter(WorkerError):
     """The headers are valid, but the value is not what they promise."""
 
 
@@ -57,7 +57,7 @@ def parse_metric_event(letter: DeadLetter) -> Event:
     """Return the event with only the failed metric; its record is a `ReplayedRecord`.
 
     Raises:
-        DamagedLetter: the value cannot be parsed.
+        InvalidDeadLetter: the value cannot be parsed.
     """
     try:
         row = _load_json(letter.record.value or b"")
@@ -81,7 +81,7 @@ def parse_metric_event(letter: DeadLetter) -> Event:
             to_replayed_record(letter, None),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise DamagedLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
+        raise InvalidDeadLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
 
 
 def encode_pointer_value(failed: Failed) -> bytes:
@@ -102,13 +102,13 @@ def parse_pointer(letter: DeadLetter) -> Pointer:
     """Return size and digest of the value that did not fit.
 
     Raises:
-        DamagedLetter: the value cannot be parsed.
+        InvalidDeadLetter: the value cannot be parsed.
     """
     try:
         value = orjson.loads(letter.record.value or b"")
         return Pointer(int(value["size"]), str(value["sha256"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedLetter(f"the value is not a pointer: {type(error).__name__}: {error}") from error
+        raise InvalidDeadLetter(f"the value is not a pointer: {type(error).__name__}: {error}") from error
 
 
 def parse_agent_name(letter: DeadLetter) -> str | None:

@@ -76,7 +76,7 @@ class Block:
         owners = chain.from_iterable(map(repeat, self.events, self.counts))
         return map(Row, owners, self.metrics, self.values)
 
-    def partition_rows(self, positions: Iterable[int]) -> tuple["Block", "Block"]:
+    def split_rows(self, positions: Iterable[int]) -> tuple["Block", "Block"]:
         """The rows at `positions` and all other rows, each in order."""
         chosen, others = Block(self.month), Block(self.month)
         starts = [0, *accumulate(self.counts)]

@@ -36,7 +36,7 @@ def decode(record: Record) -> Event | None:
     """
     value = record.value
     if not value:
-        _check_tombstone(record)
+        _require_tombstone(record)
         return None
     if len(value) > MAX_BYTES:
         raise InvalidEvent("TooLarge", f"an event has at most {MAX_BYTES} bytes, not {len(value)}")
@@ -49,7 +49,7 @@ def decode(record: Record) -> Event | None:
     return _read_event(document, record)
 
 
-def _check_tombstone(record: Record) -> None:
+def _require_tombstone(record: Record) -> None:
     if isinstance(record, UnreadableRecord):
         raise InvalidEvent(
             "UnreadableRecord", "the Kafka client cannot parse the record, or one before it in its record batch"

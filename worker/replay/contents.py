@@ -11,47 +11,47 @@ from worker.events.fan_out import FanOut
 from worker.ports import SourceRecordFetcher
 
 
-class NotAtSource(WorkerError):
+class SourceRecordMissing(WorkerError):
     """The source record is gone, or does not match the digest of the pointer."""
 
 
-def fan_out_contents(letter: DeadLetter, fanned: FanOut) -> int:
+def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
     """Fan out a dead letter that contains its metric or event; an event is decoded by today's rules.
 
     Returns the approximate number of bytes added.
 
     Raises:
-        DamagedLetter: the value cannot be parsed.
+        InvalidDeadLetter: the value cannot be parsed.
     """
     if letter.kind == "metric":
-        fanned.add_event(parse_metric_event(letter))
+        fan_out.add_event(parse_metric_event(letter))
     else:
-        fanned.add_record(to_replayed_record(letter, letter.record.value))
+        fan_out.add_record(to_replayed_record(letter, letter.record.value))
     return len(letter.record.value or b"")
 
 
-async def fan_out_source_record(letter: DeadLetter, fanned: FanOut, sources: SourceRecordFetcher) -> int:
+async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: SourceRecordFetcher) -> int:
     """Fetch the source record of a dead letter and fan it out.
 
     Returns the approximate number of bytes added.
 
     Raises:
-        DamagedLetter: the value cannot be parsed.
-        NotAtSource: the source record is gone, or is another one.
+        InvalidDeadLetter: the value cannot be parsed.
+        SourceRecordMissing: the source record is gone, or is another one.
         DependencyError: Kafka does not answer.
     """
     pointer = parse_pointer(letter) if letter.is_pointer else None
     found = await sources.fetch(*letter.source)
     if found is None:
-        raise NotAtSource("the source record is gone, or cannot be read")
+        raise SourceRecordMissing("the source record is gone, or cannot be read")
     if letter.kind == "metric" and pointer is not None:
-        fanned.add_event(_find_metric(pointer, letter, found))
+        fan_out.add_event(_find_metric(pointer, letter, found))
         return pointer.size
     # A record that the client could not parse has no digest. What is at its offset is an event of that offset, and
     # repeated writes change nothing.
     if pointer is not None and sha256(found.value or b"").hexdigest() != pointer.sha256:
-        raise NotAtSource("another record is at the offset of the source record")
-    fanned.add_record(to_replayed_record(letter, found.value, found))
+        raise SourceRecordMissing("another record is at the offset of the source record")
+    fan_out.add_record(to_replayed_record(letter, found.value, found))
     return len(found.value or b"")
 
 
@@ -60,10 +60,10 @@ def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
     try:
         event = decode(to_replayed_record(letter, found.value, found))
     except InvalidEvent as error:
-        raise NotAtSource(f"the source record is not an event: {error}") from error
+        raise SourceRecordMissing(f"the source record is not an event: {error}") from error
     for name, value in event.metrics.items() if event else ():
         if isinstance(value, int | float | Unrepresentable):
             failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
             if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
                 return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))
-    raise NotAtSource("another record is at the offset of the source record")
+    raise SourceRecordMissing("another record is at the offset of the source record")

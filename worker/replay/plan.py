@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
-from worker.dead_letters.value import DamagedLetter
+from worker.dead_letters.value import InvalidDeadLetter
 from worker.events.fan_out import FanOut
 from worker.replay.contents import fan_out_contents
 
@@ -23,7 +23,7 @@ class ReplayPolicy:
         max_replays: dead letters that were replayed so many times are not replayed again; at least 1.
         limit: at most so many dead letters; None for all.
         metrics_per_second: at most so many metrics, on average; None for no limit.
-        max_metrics, max_bytes: size of a block. A larger dead letter is a block of its own.
+        max_metrics, max_bytes: size of a batch. A larger dead letter is a batch of its own.
     """
 
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -34,8 +34,8 @@ class ReplayPolicy:
     max_bytes: int = 8 * 1024 * 1024
 
     @property
-    def block_metrics(self) -> int:
-        """Metrics of a block: those of one second if there is a rate."""
+    def batch_metrics(self) -> int:
+        """Metrics of a batch: those of one second if there is a rate."""
         if self.metrics_per_second is None:
             return self.max_metrics
         return max(1, min(self.max_metrics, int(self.metrics_per_second)))
@@ -49,7 +49,7 @@ class ReplayPolicy:
         return letter.replays >= self.max_replays
 
 
-class ReplayPlan:
+class ReplayPreview:
     """What a replay would do: counts of the visited dead letters, by class.
 
     Attributes:
@@ -111,13 +111,13 @@ class ReplayPlan:
         if letter.needs_source_record:
             self.at_source[error_class] += 1
             return
-        fanned = FanOut()
+        fan_out = FanOut()
         try:
-            fan_out_contents(letter, fanned)
-        except DamagedLetter:
-            self.refused[error_class, "DamagedLetter"] += 1
+            fan_out_contents(letter, fan_out)
+        except InvalidDeadLetter:
+            self.refused[error_class, "InvalidDeadLetter"] += 1
             return
-        if fanned.failed:
-            self.refused[error_class, fanned.failed[0].failure.error_type] += 1
+        if fan_out.failed:
+            self.refused[error_class, fan_out.failed[0].failure.error_type] += 1
         else:
             self.accepted[error_class] += 1

@@ -1,9 +1,9 @@
 """Replays dead letters.
 
 1. A scan of the dead-letter topic has found the open dead letters; the policy chooses among them.
-2. Read them again and gather the chosen ones into blocks: metrics as rows, events decoded by today's rules.
-3. Process each block in the worker's pipeline: ClickHouse acknowledges rows, Kafka acknowledges new dead letters.
-4. Only then mark the dead letters of the block as done.
+2. Read them again and gather the chosen ones into batches: metrics as rows, events decoded by today's rules.
+3. Process each batch in the worker's pipeline: ClickHouse acknowledges rows, Kafka acknowledges new dead letters.
+4. Only then mark the dead letters of the batch as done.
 
 After any interruption the next replay continues: it repeats what is not done, and repeated rows are the same rows. A
 dead letter that fails again is done too, because a new one with a higher `dlq.replays` replaces it. Dead letters that
@@ -24,11 +24,11 @@ from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import Failed, FailedMetric, RecordPosition, ReplayedRecord
 from worker.core.retry import Sleep
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
-from worker.dead_letters.value import DamagedLetter
+from worker.dead_letters.value import InvalidDeadLetter
 from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
 from worker.ports import SourceRecordFetcher
-from worker.replay.contents import NotAtSource, fan_out_contents, fan_out_source_record
+from worker.replay.contents import SourceRecordMissing, fan_out_contents, fan_out_source_record
 from worker.replay.plan import ReplayPolicy
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
@@ -36,10 +36,10 @@ from worker.replay.stop_conditions import StopConditions, WatchedHold
 
 
 @dataclass
-class _Block:
+class _ReplayBatch:
     """Dead letters that are processed together."""
 
-    fanned: FanOut = field(default_factory=FanOut)
+    fan_out: FanOut = field(default_factory=FanOut)
     letters: list[tuple[RecordPosition, ErrorClass]] = field(default_factory=list)
     bytes: int = 0
 
@@ -50,11 +50,11 @@ class Replayer:
     Args:
         scan: the open dead letters, already scanned; saves the progress.
         sources: where source records are fetched.
-        pipeline: processes blocks. Its writer holds during an outage, so that an outage makes no new dead letters.
+        pipeline: processes batches. Its writer holds during an outage, so that an outage makes no new dead letters.
         hold: the pipeline's.
         policy: which dead letters to replay, and how fast.
         on_progress: called with the number of processed dead letters.
-        stop_seconds: how long a stop waits for the block in flight.
+        stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.
         sleep: waits for the rate; tests pass their own.
     """
@@ -82,7 +82,7 @@ class Replayer:
         self._on_finishing = on_finishing
         self._sleep = sleep
         self._result = ReplayResult()
-        self._next_block_at = monotonic()
+        self._next_batch_at = monotonic()
 
     async def run(self, stop: asyncio.Event) -> ReplayResult:
         """Replay until all is done, `stop` is set, or a dependency is unavailable. To be called once."""
@@ -90,16 +90,16 @@ class Replayer:
         in_flight: asyncio.Task[None] | None = None
         try:
             await self._scan.save_progress()  # what the scan has settled
-            async with aclosing(self._read_blocks()) as blocks:
-                # One block is processed while the next is read.
-                while (block := await conditions.run_unless_stopped(_next(blocks))) is not None:
-                    await conditions.wait_for_block(in_flight)
+            async with aclosing(self._read_batches()) as batches:
+                # One batch is processed while the next is read.
+                while (batch := await conditions.run_unless_stopped(_next(batches))) is not None:
+                    await conditions.wait_for_batch(in_flight)
                     await conditions.run_unless_stopped(self._wait_for_rate())
                     if stop.is_set():
                         break
-                    self._schedule_next_block(len(block.fanned))
-                    in_flight = asyncio.create_task(self._process(block), name="replay-block")
-                await conditions.wait_for_block(in_flight)
+                    self._schedule_next_batch(len(batch.fan_out))
+                    in_flight = asyncio.create_task(self._process(batch), name="replay-batch")
+                await conditions.wait_for_batch(in_flight)
         except DependencyError as error:
             self._result.problem = str(error)
         finally:
@@ -110,68 +110,68 @@ class Replayer:
         self._result.interrupted = stop.is_set()
         return self._result
 
-    async def _read_blocks(self) -> AsyncGenerator[_Block, None]:
+    async def _read_batches(self) -> AsyncGenerator[_ReplayBatch, None]:
         policy = self._policy
-        block, count = _Block(), 0
+        batch, count = _ReplayBatch(), 0
         async with aclosing(self._scan.read_batches()) as batches:
             async for items in batches:
                 await asyncio.sleep(0)  # lets a stop interrupt a long topic of which nothing is chosen
                 for letter in filter(self._is_chosen, items):
                     # An unreplayable dead letter does not count: the limit would never get beyond it.
-                    count += await self._add_to_block(letter, block)
+                    count += await self._add_to_batch(letter, batch)
                     is_last = count == policy.limit
-                    if is_last or len(block.fanned) >= policy.block_metrics or block.bytes >= policy.max_bytes:
-                        yield block
-                        block = _Block()
+                    if is_last or len(batch.fan_out) >= policy.batch_metrics or batch.bytes >= policy.max_bytes:
+                        yield batch
+                        batch = _ReplayBatch()
                     if is_last:
                         return
-        if block.letters:
-            yield block
+        if batch.letters:
+            yield batch
 
     def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
         return isinstance(item, DeadLetter) and self._policy.includes(item) and not self._policy.is_exhausted(item)
 
-    async def _add_to_block(self, letter: DeadLetter, block: _Block) -> bool:
-        """Add `letter` to `block`, or count it as unreplayable and return False."""
+    async def _add_to_batch(self, letter: DeadLetter, batch: _ReplayBatch) -> bool:
+        """Add `letter` to `batch`, or count it as unreplayable and return False."""
         error_class = letter.failure.error_class
         try:
             if letter.needs_source_record:
-                block.bytes += await fan_out_source_record(letter, block.fanned, self._sources)
+                batch.bytes += await fan_out_source_record(letter, batch.fan_out, self._sources)
             else:
-                block.bytes += fan_out_contents(letter, block.fanned)
-        except (DamagedLetter, NotAtSource) as error:
+                batch.bytes += fan_out_contents(letter, batch.fan_out)
+        except (InvalidDeadLetter, SourceRecordMissing) as error:
             self._result.unreplayable[error_class, str(error)[:_MAX_REASON]] += 1
             return False
-        block.letters.append((letter.position, error_class))
+        batch.letters.append((letter.position, error_class))
         return True
 
-    async def _process(self, block: _Block) -> None:
-        failed = await self._pipeline.write_fan_out(block.fanned)
+    async def _process(self, batch: _ReplayBatch) -> None:
+        failed = await self._pipeline.write_fan_out(batch.fan_out)
         failed_again = {_replayed_position(item) for item in failed}
-        for position, error_class in block.letters:
+        for position, error_class in batch.letters:
             self._scan.supersessions.mark_settled(position)
             (self._result.failed_again if position in failed_again else self._result.written)[error_class] += 1
         self._result.failed_as.update(item.failure.error_class for item in failed)
-        self._result.metrics_written += len(block.fanned) - len(failed)
-        await self._scan.save_progress({position.partition for position, _ in block.letters})
+        self._result.metrics_written += len(batch.fan_out) - len(failed)
+        await self._scan.save_progress({position.partition for position, _ in batch.letters})
         self._on_progress(self._result.processed)
 
     async def _wait_for_rate(self) -> None:
-        if (seconds := self._next_block_at - monotonic()) > 0:
+        if (seconds := self._next_batch_at - monotonic()) > 0:
             await self._sleep(seconds)
 
-    def _schedule_next_block(self, metrics: int) -> None:
+    def _schedule_next_batch(self, metrics: int) -> None:
         rate = self._policy.metrics_per_second
         if rate is not None:
-            self._next_block_at = max(self._next_block_at, monotonic() - 1.0) + metrics / rate
+            self._next_batch_at = max(self._next_batch_at, monotonic() - 1.0) + metrics / rate
 
 
 _MAX_REASON = 200
 """Characters."""
 
 
-async def _next(blocks: AsyncGenerator[_Block, None]) -> _Block | None:
-    return await anext(blocks, None)
+async def _next(batches: AsyncGenerator[_ReplayBatch, None]) -> _ReplayBatch | None:
+    return await anext(batches, None)
 
 
 def _replayed_position(failed: Failed) -> RecordPosition | None:

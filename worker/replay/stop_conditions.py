@@ -40,7 +40,7 @@ class StopConditions:
     Args:
         stop: set to ask for a stop.
         hold: entered when ClickHouse or the dead-letter topic is unavailable.
-        stop_seconds: how long a stop waits for the block in flight.
+        stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.
     """
 
@@ -79,22 +79,22 @@ class StopConditions:
             raise DependencyError(self._hold.description)
         return None
 
-    async def wait_for_block(self, block: asyncio.Task[None] | None) -> None:
-        """Wait for a block to be done; after a stop `stop_seconds` at most.
+    async def wait_for_batch(self, batch: asyncio.Task[None] | None) -> None:
+        """Wait for a batch to be done; after a stop `stop_seconds` at most.
 
         Raises:
             DependencyError: ClickHouse or the dead-letter topic is unavailable.
         """
-        if block is None:
+        if batch is None:
             return
-        await asyncio.wait([block, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
-        if not (block.done() or self._held.done() or self._has_waited):
-            # Only once: no block begins after it, and the platform does not wait twice as long.
+        await asyncio.wait([batch, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
+        if not (batch.done() or self._held.done() or self._has_waited):
+            # Only once: no batch begins after it, and the platform does not wait twice as long.
             self._has_waited = True
             self._on_finishing(self._stop_seconds)
-            await asyncio.wait([block, self._held], timeout=self._stop_seconds, return_when=asyncio.FIRST_COMPLETED)
-        if block.done():
-            block.result()
+            await asyncio.wait([batch, self._held], timeout=self._stop_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if batch.done():
+            batch.result()
         elif self._held.done():
             raise DependencyError(self._hold.description)
 

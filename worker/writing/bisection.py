@@ -134,9 +134,9 @@ class Bisection:
         self._writes.pieces += 1
 
     def _refuse_violating(self, piece: Piece, outcome: Outcome, violating: Sequence[int]) -> None:
-        invalid, others = piece.block.partition_rows(violating)
+        invalid, others = piece.block.split_rows(violating)
         self._pieces.remove(piece)
-        message = outcome.constraint.violated if outcome.constraint else outcome.message
+        message = outcome.constraint.message if outcome.constraint else outcome.message
         self._add_failed(invalid, piece, ErrorClass.ROW_REFUSED, outcome._replace(message=message))
         if len(others):
             self._pieces.appendleft(Piece(others, piece.attempts))

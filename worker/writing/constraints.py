@@ -56,7 +56,7 @@ class ConstraintChecker:
         self._skipped_until: OrderedDict[Constraint, int] = OrderedDict()
         self.is_needed = False
 
-    async def find_violating(self, outcome: Outcome, block: Block) -> Sequence[int]:
+    async def locate_violations(self, outcome: Outcome, block: Block) -> Sequence[int]:
         """Positions of the rows that violate the constraint that refused `block`; empty where they are not known."""
         constraint = outcome.constraint
         if outcome.kind is not OutcomeKind.REFUSED or constraint is None or len(block) == 1:
@@ -74,7 +74,7 @@ class ConstraintChecker:
         _drop_oldest(self._blocks_since_violation, constraint, _MAX_REMEMBERED)
         return positions
 
-    async def separate_violating(self, block: Block) -> tuple[Block, Block]:
+    async def split_known_violations(self, block: Block) -> tuple[Block, Block]:
         """The rows of `block` that violate a remembered constraint, and the other rows."""
         self._blocks += 1
         violating: set[int] = set()
@@ -84,7 +84,7 @@ class ConstraintChecker:
                 break  # the store may not answer for the others either, and each would wait
             violating.update(positions)
             self._count_block(constraint, is_violated=bool(positions))
-        return block.partition_rows(violating) if violating else (Block(block.month), block)
+        return block.split_rows(violating) if violating else (Block(block.month), block)
 
     def forget(self) -> None:
         """Forget every constraint: rows that violate one were written, so the table was changed."""
@@ -94,7 +94,7 @@ class ConstraintChecker:
         """Positions of the rows that violate `constraint`; None where the store does not say."""
         result = "unanswered"
         try:
-            positions = await self._store.find_violations(constraint, block)
+            positions = await self._store.find_violating_rows(constraint, block)
             result = "violated" if positions else "fulfilled"
         except StoreError as error:
             if error.kind in _INSERT_FAILS_TOO:  # the outcome of the INSERT decides what follows

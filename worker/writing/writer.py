@@ -40,7 +40,7 @@ _MAX_ROUNDS = 3
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
 """A block of at most so many rows is not halved. The memory that ClickHouse takes for an INSERT hardly depends on fewer
 rows, so that either one row is at fault or the server."""
-_SENT_AGAIN = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED})
+_RETRYABLE = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED})
 
 
 class OnUnavailable(StrEnum):
@@ -98,7 +98,7 @@ class Writer:
         if self._breaker.is_failing or not self._constraints.is_needed:
             return await self._write(block, budget)
         # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
-        violating, others = await self._constraints.separate_violating(block)
+        violating, others = await self._constraints.split_known_violations(block)
         failed = await self._write(others, budget)
         if violating:
             refused = await self._write(violating, budget)
@@ -149,7 +149,7 @@ class Writer:
         self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
     ) -> None:
         """Report `outcome` to the bisection and to the breaker; wait where no INSERT is of use now."""
-        bisection.report(piece, outcome, await self._constraints.find_violating(outcome, piece.block))
+        bisection.report(piece, outcome, await self._constraints.locate_violations(outcome, piece.block))
         if bisection.has_split:
             self._forget_unanswered(piece, unanswered)
             self._telemetry.splits.labels(outcome.kind.value).inc()
@@ -192,7 +192,7 @@ class Writer:
             return outcome
         finally:
             self._telemetry.in_flight.remove(id(piece))
-            if outcome and outcome.kind in _SENT_AGAIN:
+            if outcome and outcome.kind in _RETRYABLE:
                 unanswered.add(piece)
                 self._telemetry.unanswered.record(id(piece), piece.first_sent, str(outcome))
             elif first_sent is not None:

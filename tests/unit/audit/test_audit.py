@@ -45,11 +45,13 @@ class MemoryView:
     def __init__(self, rows: Sequence[ViewRow]) -> None:
         self._rows = rows
 
-    def look(self, executions: Collection[UUID], first: date, last: date, see: Callable[[ViewRow], None]) -> None:
+    def read_rows(
+        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+    ) -> None:
         assert first <= last
         for row in self._rows:
             if row.execution_id in executions:
-                see(row)
+                on_row(row)
 
 
 def bury(index: DeadLetterIndex, failed: Failed, *, as_pointer: bool = False) -> None:

@@ -33,7 +33,7 @@ from worker.dead_letters.dead_letter import EncodedDeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_MESSAGE_LENGTH
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter
 from worker.dead_letters.value import (
-    DamagedLetter,
+    InvalidDeadLetter,
     encode_value,
     parse_agent_name,
     parse_metric_event,
@@ -317,5 +317,5 @@ def test_damage_raises_damaged_letter(failed: Failed, name: str, header: bytes |
         return
     parse_agent_name(parsed)
     for parse_value in (parse_metric_event, parse_pointer):
-        with pytest.raises(DamagedLetter):
+        with pytest.raises(InvalidDeadLetter):
             parse_value(parsed)

@@ -11,7 +11,7 @@ from tests.unit.dead_letters.builders import INVALID, WORKER, failed_metric, par
 from worker.core.model import FailedEvent, Unrepresentable
 from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.value import (
-    DamagedLetter,
+    InvalidDeadLetter,
     encode_value,
     format_number,
     format_rfc3339,
@@ -90,7 +90,7 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
 def test_metric_with_an_invalid_field_is_damaged(field: str, value: object) -> None:
     letter = encode_dead_letter(failed_metric(), WORKER, 0)
     document = json.loads(letter.value) | {field: value}
-    with pytest.raises(DamagedLetter):
+    with pytest.raises(InvalidDeadLetter):
         parse_metric_event(parse(letter._replace(value=json.dumps(document).encode())))
 
 

@@ -33,7 +33,7 @@ def test_partition_puts_every_row_on_its_side_in_order(data: st.DataObject) -> N
     row = st.builds(Row, st.sampled_from(many_events(3)), st.sampled_from("abc"), st.integers(0, 9))
     rows = data.draw(st.lists(row, max_size=20))
     positions = data.draw(st.sets(st.sampled_from(range(len(rows))))) if rows else set()
-    chosen, others = block(*rows).partition_rows(positions)
+    chosen, others = block(*rows).split_rows(positions)
     for part, is_chosen in ((chosen, True), (others, False)):
         expected = block(*(row for position, row in enumerate(rows) if (position in positions) is is_chosen))
         assert (part.events, part.counts, part.metrics) == (expected.events, expected.counts, expected.metrics)

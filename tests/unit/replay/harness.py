@@ -11,7 +11,7 @@ from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.plan import ReplayPolicy, ReplayPreview
 from worker.replay.replayer import Replayer
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
@@ -39,8 +39,8 @@ async def topic_of(*failed: Failed) -> MemoryTopic:
     return topic
 
 
-async def plan(topic: MemoryTopic, policy: ReplayPolicy, table: str = TABLE, *, dry_run: bool = False) -> ReplayPlan:
-    return await (await DeadLetterScan.begin(topic)).scan(lambda: ReplayPlan(policy, table, dry_run=dry_run))
+async def plan(topic: MemoryTopic, policy: ReplayPolicy, table: str = TABLE, *, dry_run: bool = False) -> ReplayPreview:
+    return await (await DeadLetterScan.begin(topic)).scan(lambda: ReplayPreview(policy, table, dry_run=dry_run))
 
 
 async def count_open(topic: MemoryTopic) -> int:
@@ -55,11 +55,11 @@ async def replay(
     stop: asyncio.Event | None = None,
     sources: MemorySources | None = None,
     **options: Any,
-) -> tuple[ReplayPlan, ReplayResult]:
+) -> tuple[ReplayPreview, ReplayResult]:
     """Scan and replay as the command does; `options` are those of the `Replayer`."""
     policy, hold = policy or ReplayPolicy(), WatchedHold()
     scan = await DeadLetterScan.begin(topic)
-    found = await scan.scan(lambda: ReplayPlan(policy, TABLE, dry_run=True))
+    found = await scan.scan(lambda: ReplayPreview(policy, TABLE, dry_run=True))
     async with open_worker_harness(store, OnUnavailable.HOLD, hold=hold) as worker:
         dead_letters = PartDeduplicator(topic, scan.supersessions)
         pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, sleep=worker.clock.sleep)

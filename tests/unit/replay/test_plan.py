@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.events import record
 from tests.unit.replay.harness import UNKNOWN_VERSION, failed_event, failed_metric, plan, topic_of
-from worker.commands.replay_report import plan_summary, report_plan
+from worker.commands.replay_report import report_preview, summarize_preview
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent
 from worker.dead_letters.dead_letter import EncodedDeadLetter
@@ -13,8 +13,8 @@ from worker.replay.plan import ReplayPolicy
 
 
 @pytest.mark.parametrize(("rate", "metrics"), [(0.5, 1), (7.9, 7), (10**9, 20_000), (None, 20_000)])
-def test_block_has_at_most_the_metrics_of_one_second(rate: float | None, metrics: int) -> None:
-    assert ReplayPolicy(metrics_per_second=rate, max_metrics=20_000).block_metrics == metrics
+def test_batch_has_at_most_the_metrics_of_one_second(rate: float | None, metrics: int) -> None:
+    assert ReplayPolicy(metrics_per_second=rate, max_metrics=20_000).batch_metrics == metrics
 
 
 async def test_dry_run_counts_what_this_version_would_accept_and_refuse() -> None:
@@ -26,9 +26,9 @@ async def test_dry_run_counts_what_this_version_would_accept_and_refuse() -> Non
     assert found.refused == {
         (ErrorClass.INVALID_EVENT, "InvalidJSON"): 1,
         (ErrorClass.STORE_UNAVAILABLE, "InvalidName"): 1,
-        (ErrorClass.STORE_UNAVAILABLE, "DamagedLetter"): 1,
+        (ErrorClass.STORE_UNAVAILABLE, "InvalidDeadLetter"): 1,
     }
-    report = report_plan(found)
+    report = report_preview(found)
     assert (report["dry_run"], report["remaining"]) == (True, 3)
 
 
@@ -42,4 +42,4 @@ async def test_foreign_records_are_counted_only_if_everything_is_selected() -> N
 
 async def test_dead_letters_of_another_table_are_named() -> None:
     found = await plan(await topic_of(failed_metric("m")), ReplayPolicy(), table="other.table")
-    assert any("meant for default.execution_metrics" in line for line in plan_summary(found, "other.table"))
+    assert any("meant for default.execution_metrics" in line for line in summarize_preview(found, "other.table"))

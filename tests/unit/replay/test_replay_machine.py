@@ -27,7 +27,7 @@ from worker.dead_letters.record_format import parse_dead_letter
 from worker.events.decode import decode
 from worker.pipeline import Pipeline
 from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import ReplayPlan, ReplayPolicy
+from worker.replay.plan import ReplayPolicy, ReplayPreview
 from worker.replay.replayer import Replayer
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
@@ -272,7 +272,7 @@ class Replays(RuleBasedStateMachine):
 
     async def run_replay(self, policy: ReplayPolicy, stop: asyncio.Event) -> ReplayResult:
         scan = await DeadLetterScan.begin(self.topic)
-        await scan.scan(lambda: ReplayPlan(policy, TABLE, dry_run=True))
+        await scan.scan(lambda: ReplayPreview(policy, TABLE, dry_run=True))
         hold = WatchedHold()
         async with open_worker_harness(self.store, OnUnavailable.HOLD, hold=hold) as worker:
             dead_letters = PartDeduplicator(self.topic, scan.supersessions)

@@ -31,8 +31,8 @@ class Table(MemoryStore):
     def _forbids(self, row: Row) -> bool:
         return self.refuses(row)
 
-    async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
-        positions = await super().find_violations(constraint, block)
+    async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:
+        positions = await super().find_violating_rows(constraint, block)
         instead = self.answers()
         return positions if instead is None else instead
 
@@ -144,8 +144,10 @@ class TestRememberedConstraint:
                     return outcome
                 return outcome._replace(constraint=CONSTRAINT._replace(expression=refused_for))
 
-            async def find_violations(self, constraint: Constraint, block: Block) -> Sequence[int]:
-                return await super().find_violations(CONSTRAINT, block) if constraint.expression == refused_for else ()
+            async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:
+                return (
+                    await super().find_violating_rows(CONSTRAINT, block) if constraint.expression == refused_for else ()
+                )
 
         async with open_worker_harness(store := Many(low)) as worker:
             for number in range(6):
