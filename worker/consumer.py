@@ -34,8 +34,9 @@ _TICK_SECONDS = 1.0
 _MAX_UNCOMMITTED_BATCHES = 50
 """Batches that are done but wait for an older one to be committed; after a restart they are written again."""
 _TRICKLE_SECONDS = 15.0
-"""Beyond that limit one batch may start so often: if it is written, that can show that the older one is invalid."""
+"""Beyond that limit one batch starts per interval: if it is written, the store works and the waiting row is invalid."""
 _MAX_HELD_BATCHES = 50
+"""Batches that may run at once while the store is held and in doubt; small ones, within the memory of full ones."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Consumer:
             if not loop.cancelled() and (error := loop.exception()):
                 raise error
         if not stop.is_set():
-            raise RuntimeError("the consumer has ended without having been asked to")
+            raise RuntimeError("intake or commit loop ended although no stop was requested")
 
     async def on_revoke(self) -> None:
         """Finish unfinished batches or drop them: every partition may belong to another member when this returns."""

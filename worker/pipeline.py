@@ -1,4 +1,4 @@
-"""One batch, top to bottom: the story of the program.
+"""Processes one batch:
 
 1. Decode each record and fan its metrics out into blocks.
 2. Write the blocks; what fails comes back, metric by metric.

@@ -1,1 +1,1 @@
-"""What people start: one module for each command of `metrics-worker`, and what the commands share."""
+"""What people start: the commands of `metrics-worker`, and what they share. `worker.cli` declares the short ones."""

@@ -110,22 +110,17 @@ async def _read_selected(
     count = 0
     async with connections.open_dead_letters(settings) as scan:
         if not settled:
-            await scan.scan(_NullVisitor)  # finds the dead letters that others have superseded
+            await scan.find_supersessions()
         async with aclosing(scan.read_batches(include_settled=settled)) as batches:
             async for items in batches:
                 for item in items:
-                    if not (selection.matches(item) if isinstance(item, DeadLetter) else selection.matches_all):
+                    if not selection.matches(item):
                         continue
                     if count == limit:
                         return True
                     count += 1
                     on_item(item)
     return False
-
-
-class _NullVisitor:
-    def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Ignore `item`."""
 
 
 def _print_summary(item: DeadLetter | ForeignRecord) -> None:
@@ -143,5 +138,5 @@ async def _find(settings: Settings, position: RecordPosition) -> tuple[DeadLette
         if item is None:
             return None
         if not scan.supersessions.is_settled(position):
-            await scan.scan(_NullVisitor)
+            await scan.find_supersessions()
         return item, scan.supersessions.is_superseded(item)

@@ -102,7 +102,7 @@ def _facts_of(letter: DeadLetter, *, settled: bool) -> dict[str, str | None]:
     topic, partition, offset = letter.source
     at = "without a timestamp" if letter.source_timestamp < 0 else f"{format_time(letter.source_timestamp)} UTC"
     return {
-        "place": str(letter.position) + (" (settled: a replay has put it back or replaced it)" if settled else ""),
+        "place": str(letter.position) + (" (settled: a replay has written or replaced it)" if settled else ""),
         "class": failure.error_class.value,
         "error": failure.error_type + ("" if failure.code is None else f" (code {failure.code})"),
         "message": failure.message,

@@ -1,4 +1,4 @@
-"""`metrics-worker replay`: put dead letters back."""
+"""`metrics-worker replay`: replay dead letters."""
 
 import asyncio
 import sys
@@ -72,7 +72,7 @@ def replay(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Put dead letters back: metrics go to the writer, events to the current decoder.
+    """Replay dead letters: metrics go to the writer, events to the current decoder.
 
     A replay takes the dead letters that exist when it starts. It can be interrupted and repeated at any time: rows that
     exist already do not change. What fails again becomes a new dead letter. Exit code 0: all selected dead letters are

@@ -47,7 +47,7 @@ def report_preview(preview: ReplayPreview) -> Report:
     for error_class, count in preview.accepted.items():
         classes[error_class.value]["written"] = count
     for error_class, count in preview.at_source.items():
-        classes[error_class.value]["left"]["not looked at: the contents are at the source"] = count
+        classes[error_class.value]["left"]["not checked: the event is only in the source topic"] = count
     for (error_class, rule), count in preview.refused.items():
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
@@ -59,7 +59,7 @@ def report_result(preview: ReplayPreview, result: ReplayResult) -> Report:
     """The report of a replay."""
     classes = _classes_of(preview)
     beyond_limit = preview.beyond_limit.total()
-    # Letters that cannot be put back do not count towards the limit, so a replay can read more than were chosen.
+    # Dead letters that cannot be replayed do not count towards the limit, so a replay can read more than were chosen.
     for error_class, count in result.by_class.items():
         additional = max(0, count - preview.chosen[error_class])
         classes[error_class.value]["chosen"] += additional

@@ -24,7 +24,7 @@ class Heartbeat:
 
     @contextmanager
     def keep_beating(self) -> Iterator[None]:
-        """Beat every second meanwhile: to wait for Kafka or ClickHouse is not to be stuck."""
+        """Beat every second meanwhile, for Kafka or ClickHouse: waiting counts as progress."""
         beating = asyncio.create_task(self._beat_forever(), name="heartbeat")
         try:
             yield

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from worker.core.errors import ErrorClass
-from worker.dead_letters.dead_letter import DeadLetter
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import parse_agent_name
 
 
@@ -32,10 +32,13 @@ class DeadLetterFilter:
         """Whether no criterion is set."""
         return self == DeadLetterFilter()
 
-    def matches(self, letter: DeadLetter) -> bool:
-        """Whether `letter` meets all criteria. The agent is compared last: for it the value must be parsed."""
-        if self.matches_all:
-            return True
+    def matches(self, letter: DeadLetter | ForeignRecord) -> bool:
+        """Whether `letter` meets all criteria; a foreign record meets none.
+
+        The agent is compared last: for it the value must be parsed.
+        """
+        if self.matches_all or isinstance(letter, ForeignRecord):
+            return self.matches_all
         position = letter.position
         return (
             (not self.error_classes or letter.failure.error_class in self.error_classes)

@@ -40,10 +40,6 @@ class ReplayPolicy:
             return self.max_metrics
         return max(1, min(self.max_metrics, int(self.metrics_per_second)))
 
-    def includes(self, item: DeadLetter | ForeignRecord) -> bool:
-        """Whether the filter selects `item`; a foreign record is selected only if everything is."""
-        return self.filter.matches(item) if isinstance(item, DeadLetter) else self.filter.matches_all
-
     def is_exhausted(self, letter: DeadLetter) -> bool:
         """Whether `letter` has reached `max_replays`."""
         return letter.replays >= self.max_replays
@@ -84,7 +80,7 @@ class ReplayPreview:
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Count one record."""
         policy = self._policy
-        if not policy.includes(item):
+        if not policy.filter.matches(item):
             return
         if isinstance(item, ForeignRecord):
             self.foreign += 1

@@ -129,7 +129,9 @@ class Replayer:
             yield batch
 
     def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
-        return isinstance(item, DeadLetter) and self._policy.includes(item) and not self._policy.is_exhausted(item)
+        return (
+            isinstance(item, DeadLetter) and self._policy.filter.matches(item) and not self._policy.is_exhausted(item)
+        )
 
     async def _add_to_batch(self, letter: DeadLetter, batch: _ReplayBatch) -> bool:
         """Add `letter` to `batch`, or count it as unreplayable and return False."""

@@ -17,7 +17,7 @@ class ReplayResult:
         unreplayable: they could not be replayed and stay open, by class and reason.
         metrics_written: metrics that are rows now.
         problem: why the replay ended early, or None.
-        interrupted: whether it was asked to stop.
+        interrupted: whether a stop was requested.
     """
 
     written: Counter[ErrorClass] = field(default_factory=Counter)

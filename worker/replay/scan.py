@@ -88,6 +88,14 @@ class DeadLetterScan:
             if not has_learned:
                 return visitor
 
+    async def find_supersessions(self) -> None:
+        """Scan only to find out which dead letters others supersede.
+
+        Raises:
+            DependencyError: Kafka does not return the dead letters.
+        """
+        await self.scan(_NullVisitor)
+
     async def read_batches(self, *, include_settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
         """Yield dead letters in the order of each partition: the open ones, or all."""
         for partition, offsets in self.offset_ranges.items():
@@ -126,3 +134,8 @@ class DeadLetterScan:
         """
         saved = self.progress if partitions is None else partitions
         await self._reader.save_progress({partition: self.progress[partition] for partition in saved}, self._stale)
+
+
+class _NullVisitor:
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
+        """Ignore `item`."""

@@ -35,10 +35,10 @@ class WatchedHold(Hold):
 
 
 class StopConditions:
-    """Ends the work of a replay when it shall stop or a dependency is unavailable.
+    """Ends the work of a replay when a stop is requested or a dependency is unavailable.
 
     Args:
-        stop: set to ask for a stop.
+        stop: set to request a stop.
         hold: entered when ClickHouse or the dead-letter topic is unavailable.
         stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.

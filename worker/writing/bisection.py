@@ -7,7 +7,8 @@ is no piece left; `failed` then holds the rows that were not written.
   refused alone is invalid. k invalid rows among n of one metric cost about 2·k·log2(n) INSERTs.
 - A piece that fails with an unclassified code is split as well. Its rows may be invalid, or the store may be failing:
   it is refused only when it cannot be split further, has failed three times, and other rows were written between these
-  failures. Up to eight rows are reserved and inserted last, so that there is something to write.
+  failures. Up to eight rows are reserved and inserted last: a later write of them proves that the store accepts
+  rows.
 - `SplitBudget` bounds the INSERTs. When it is spent, the rows of a piece are refused together.
 """
 
@@ -33,7 +34,7 @@ from worker.writing.splitting import (
 _FAILURES_TO_REFUSE = 3
 _FAILURES_TO_SAMPLE = 5
 _FAILURES_OF_STORE = 20
-"""Unclassified failures in a row, of pieces that had not failed before, after which the store is taken for down."""
+"""Unclassified failures in a row, of pieces that had not failed before, after which the store counts as down."""
 
 
 @dataclass
@@ -120,7 +121,7 @@ class Bisection:
         return piece.counted_failures > 0 and piece.writes_at_failure == self._writes.pieces
 
     def _is_store_down(self) -> bool:
-        """Whether more pieces have failed in a row than those that are known to fail."""
+        """True after 20 unclassified failures in a row of pieces that had not failed before."""
         if self._writes.pieces > self._writes_before_failures:
             return False
         return self._failures_in_a_row >= _FAILURES_OF_STORE + sum(piece.counted_failures > 0 for piece in self._pieces)

@@ -50,19 +50,21 @@ class CircuitBreaker:
         self._hold = hold
         self._backoff = backoff
         self._sleep = sleep
-        self._closed_months: set[int] | None = set() if starts_open else None  # None: all
+        self._is_closed_for_all = not starts_open
+        self._closed_months: set[int] = set()
         self._successes_in_a_row = 0
-        self._failed_trials: dict[object, int] = {}  # in a row, of each block that waits
+        self._failed_trials: dict[object, int] = {}  # in a row, of each waiter (the bisection of a block)
         self._probing: asyncio.Task[None] | None = None
         self.is_failing = False
 
     def is_open_for(self, month: int) -> bool:
         """Whether an INSERT of rows of `month` is a trial."""
-        return self._closed_months is not None and month not in self._closed_months
+        return not self._is_closed_for_all and month not in self._closed_months
 
     def open(self, outcome: Outcome) -> None:
         """Make every block a trial, and hold because of `outcome`."""
-        self._closed_months = set()
+        self._is_closed_for_all = False
+        self._closed_months.clear()
         self._successes_in_a_row = 0
         self.is_failing = True
         self._enter_hold(outcome)
@@ -72,21 +74,21 @@ class CircuitBreaker:
     def record_success(self, month: int, *, at_first_attempt: bool) -> None:
         """Take account of rows of `month` that were written."""
         self._successes_in_a_row = self._successes_in_a_row + 1 if at_first_attempt else 0
-        if self._closed_months is not None and self._successes_in_a_row >= _SUCCESSES_TO_CLOSE:
+        if not self._is_closed_for_all and self._successes_in_a_row >= _SUCCESSES_TO_CLOSE:
             self._closed_months.add(month)
         if self.is_failing:
             self.is_failing = False
             self._leave_hold_when_over()
 
-    async def wait(self, block: object, outcome: Outcome) -> None:
-        """Open because of `outcome`, and return when rows of `block`, by identity, may be inserted again."""
-        failures = self._failed_trials[block] = self._failed_trials.get(block, 0) + 1
+    async def wait(self, waiter: object, outcome: Outcome) -> None:
+        """Open because of `outcome`, and return when `waiter` may insert its rows again."""
+        failures = self._failed_trials[waiter] = self._failed_trials.get(waiter, 0) + 1
         self.open(outcome)
         await self._back_off(failures)
 
-    def end_wait(self, block: object) -> None:
-        """Stop waiting: the store has accepted or refused rows of `block`, or the block is given up or dropped."""
-        if self._failed_trials.pop(block, None):
+    def end_wait(self, waiter: object) -> None:
+        """Stop waiting: the store has accepted or refused rows of `waiter`, or these are given up or dropped."""
+        if self._failed_trials.pop(waiter, None):
             self._leave_hold_when_over()
 
     async def stop(self) -> None:

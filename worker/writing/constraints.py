@@ -4,7 +4,7 @@ ClickHouse refuses the whole block for one row that violates a constraint, and n
 INSERTs costs at least one INSERT each. But a constraint is an expression, and the store can evaluate it over the rows
 without writing them:
 
-- When a block is refused, the store is asked which rows violate the constraint; the others are written by one INSERT.
+- When a block is refused, a query finds the rows that violate the constraint; the others are written by one INSERT.
 - A constraint that has refused a row is remembered. Later blocks are checked against it before the INSERT, and their
   violating rows are inserted after the others, by themselves. They are still inserted, because the constraint may have
   been dropped: then they are written, and the constraint is forgotten. It is forgotten too when
@@ -27,9 +27,10 @@ from worker.ports import Store
 log = structlog.get_logger(__name__)
 
 _BLOCKS_TO_FORGET = 10
-"""A needless SELECT costs a fifth of an INSERT; an INSERT that is refused for want of it, more than half."""
+"""A SELECT that finds nothing costs 1/5 of an INSERT; an INSERT refused because the SELECT was skipped, more than
+1/2."""
 _BLOCKS_TO_SKIP_UNANSWERED = 10
-"""Each block would wait for the store in vain."""
+"""The store is down; asking again would only wait for a time-out."""
 _BLOCKS_TO_SKIP_UNEVALUABLE = 1_000
 """A grant or a column may be added later."""
 _MAX_REMEMBERED = 4

@@ -22,8 +22,8 @@ class Piece:
         block: the rows.
         attempts: how many INSERTs have held these rows, in this piece or in those that it was split from.
         first_sent: when this piece was first sent, on the monotonic clock in seconds; None before.
-        is_reserved: whether it is kept back, to be written as evidence that the store accepts rows.
-        counted_failures: unclassified failures, of those without a write in between only the first.
+        is_reserved: whether it is kept back; a write of it proves that the store accepts rows.
+        counted_failures: unclassified failures; consecutive ones without a successful write count once.
         writes_at_failure: how many pieces had been written when the last failure was counted.
     """
 
@@ -132,7 +132,7 @@ class SplitBudget:
     def should_sample(self, block: Block, failed_alone: Counter[str]) -> bool:
         """Whether one row of `block` should be inserted alone, to find out soon whether all of a metric is refused.
 
-        Not at the first splits: where few rows are invalid, one of the parts is written.
+        Only after four splits: with few invalid rows one part is written anyway.
         """
         metrics = set(block.metrics)
         if len(metrics) > 1 or self._is_written(metrics):

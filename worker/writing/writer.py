@@ -5,7 +5,7 @@ outcome of each error):
 
 written        the rows are done
 refused        dead-letter the invalid rows: those that violate the constraint that the outcome names, found by one
-               question (`constraints`), or else those that are refused alone (`bisection`)
+               query (`constraints`), or else those that are refused alone (`bisection`)
 too_large      insert halves, each with a retry budget of its own; a small block counts as unclassified
 unavailable    retry the same rows, with the same deduplication token, within the retry budget; then hold
                (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the outage had
@@ -34,12 +34,13 @@ from worker.writing.splitting import Piece, SplitBudget
 
 _ONCE = RetryPolicy(attempts=1)
 _RETRY_UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
-"""After the first attempt of each piece, in an outage too. A store that fails every second INSERT at random refuses one
-valid row in 2^18 by three failures in a row."""
+"""Extra attempts after an unclassified failure. A piece is refused after three rounds of failed attempts; a store that
+fails half of all INSERTs at random refuses 1 of 2^18 valid rows."""
 _MAX_ROUNDS = 3
+"""Changes between the two retry budgets of one piece, where an outage and unclassified failures alternate."""
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
-"""A block of at most so many rows is not halved. The memory that ClickHouse takes for an INSERT hardly depends on fewer
-rows, so that either one row is at fault or the server."""
+"""Below this size ClickHouse's memory hardly depends on the number of rows: TOO_LARGE means one bad row or a failing
+server, and is treated as UNCLASSIFIED."""
 _RETRYABLE = frozenset({OutcomeKind.UNAVAILABLE, OutcomeKind.UNCLASSIFIED})
 
 
@@ -148,7 +149,7 @@ class Writer:
     async def _handle(
         self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
     ) -> None:
-        """Report `outcome` to the bisection and to the breaker; wait where no INSERT is of use now."""
+        """Report `outcome` to the bisection and to the breaker; wait where no INSERT can succeed now."""
         bisection.report(piece, outcome, await self._constraints.locate_violations(outcome, piece.block))
         if bisection.has_split:
             self._forget_unanswered(piece, unanswered)
