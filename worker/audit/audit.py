@@ -161,11 +161,8 @@ class Audit:
 
     def _check_failed(self, failed: Failed) -> None:
         detail = f"{failed.failure.error_class.value}, {failed.failure.error_type}, and no dead letter"
-        if isinstance(failed, FailedMetric):
-            event = failed.event
-            self._check_dead_letter(event.record, event.execution_id, failed.metric, detail)
-        else:
-            self._check_dead_letter(failed.record, None, None, detail)
+        execution_id = failed.event.execution_id if isinstance(failed, FailedMetric) else None
+        self._check_dead_letter(failed.record, execution_id, failed.metric, detail)
 
     def _check_dead_letter(self, record: Record, execution_id: UUID | None, metric: str | None, detail: str) -> None:
         if self._dead_letters.contains(record.partition, record.offset, metric):

@@ -8,7 +8,7 @@ import click
 
 from worker.commands.command_line import print_json, print_stderr
 from worker.core.escaping import escape_control_characters
-from worker.core.model import Failed, FailedMetric
+from worker.core.model import Failed
 from worker.validation.line_reader import read_lines
 from worker.validation.validator import TOO_LARGE, ValidationResult, Validator
 
@@ -62,8 +62,8 @@ def _print_json_result(result: ValidationResult) -> None:
 
 def _failure_document(item: Failed) -> dict[str, object]:
     return {
-        "kind": "metric" if isinstance(item, FailedMetric) else "event",
-        "metric": _replace_surrogates(item.metric) if isinstance(item, FailedMetric) else None,
+        "kind": item.kind,
+        "metric": None if item.metric is None else _replace_surrogates(item.metric),
         "error_class": item.failure.error_class.value,
         "error_type": item.failure.error_type,
         "error_message": _replace_surrogates(item.failure.message),
@@ -84,7 +84,7 @@ def _print_result(result: ValidationResult) -> None:
 
 def _format_failure(item: Failed) -> str:
     name = "the whole event"
-    if isinstance(item, FailedMetric):
+    if item.metric is not None:
         name = f'metric "{escape_control_characters(item.metric, _MAX_NAME_CHARACTERS)}"'
     return (
         f"{name} would be a dead letter, {item.failure.error_type}: {escape_control_characters(item.failure.message)}"

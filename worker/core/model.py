@@ -134,12 +134,32 @@ class FailedMetric(NamedTuple):
     failure: Failure
     attempts: int
 
+    @property
+    def kind(self) -> str:
+        """The `dlq.kind` of its dead letter."""
+        return "metric"
+
+    @property
+    def record(self) -> Record:
+        """The record of the event."""
+        return self.event.record
+
 
 class FailedEvent(NamedTuple):
     """A record that could not be read as an event."""
 
     record: Record
     failure: Failure
+
+    @property
+    def kind(self) -> str:
+        """The `dlq.kind` of its dead letter."""
+        return "event"
+
+    @property
+    def metric(self) -> None:
+        """No metric: the whole event has failed."""
+        return
 
 
 Failed = FailedEvent | FailedMetric

@@ -37,7 +37,7 @@ def encode_headers(
     # A replayed event can fail as several metrics, so that none of these replaces the dead letter of the event.
     is_part = metric is not None and replayed is not None and replayed.whole
     fields = {
-        KIND: "event" if metric is None else "metric",
+        KIND: failed.kind,
         "dlq.error.class": failure.error_class.value,
         "dlq.error.type": failure.error_type,
         "dlq.error.code": failure.code,

@@ -20,7 +20,7 @@ reports, the status page and the dashboards follow the enum.
 """
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedEvent, Headers, Record, UnreadableRecord
+from worker.core.model import Failed, Headers, Record, UnreadableRecord
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, WorkerInfo
 from worker.dead_letters.headers import KIND, encode_headers, parse_headers
 from worker.dead_letters.value import encode_pointer_value, encode_value
@@ -31,7 +31,7 @@ _MAX_POINTER_KEY = 1_024
 
 def encode_dead_letter(failed: Failed, worker: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
     """Encode a failed metric or event. `failed_at` is in milliseconds since 1970."""
-    record = _record_of(failed)
+    record = failed.record
     headers = [*record.headers, *encode_headers(failed, record, worker, failed_at)]
     return EncodedDeadLetter(record.key, encode_value(failed), headers, failed_at)
 
@@ -42,7 +42,7 @@ def encode_pointer(failed: Failed, worker: WorkerInfo, failed_at: int) -> Encode
     The class becomes `too_large`; the original class and message are in the message. The headers of the source record,
     and its key if it is longer than 1,024 bytes, are left out.
     """
-    record, failure = _record_of(failed), failed.failure
+    record, failure = failed.record, failed.failure
     message = f"the dead letter does not fit the topic; it failed as {failure.error_class.value}: {failure.message}"
     pointed = failed._replace(failure=failure._replace(error_class=ErrorClass.TOO_LARGE, message=message))
     key = record.key if record.key is None or len(record.key) <= _MAX_POINTER_KEY else None
@@ -68,10 +68,6 @@ def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
         return ForeignRecord(record, f"it has no header {error.args[0]}")
     except (ValueError, TypeError, AttributeError) as error:
         return ForeignRecord(record, f"a header is invalid: {error}")
-
-
-def _record_of(failed: Failed) -> Record:
-    return failed.record if isinstance(failed, FailedEvent) else failed.event.record
 
 
 def _find_added_headers(headers: Headers) -> int:

@@ -86,7 +86,7 @@ def parse_metric_event(letter: DeadLetter) -> Event:
 
 def encode_pointer_value(failed: Failed) -> bytes:
     """Encode the position of the source record, and size and digest of the value that did not fit."""
-    record = failed.record if isinstance(failed, FailedEvent) else failed.event.record
+    record = failed.record
     full = encode_value(failed)
     fields = {
         "source_topic": record.topic,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate, chain, groupby, repeat
 from struct import pack
+from typing import Any
 
 import orjson
 
@@ -105,27 +106,9 @@ class Block:
 
     def columns(self) -> list[Sequence[object]]:
         """Each of `COLUMNS` as a list with one value a row. Times are in milliseconds, as DateTime64(3) stores them."""
-        ids: list[object] = []
-        agents: list[object] = []
-        users: list[object] = []
-        completed: list[object] = []
-        recorded: list[object] = []
-        topics: list[object] = []
-        partitions: list[object] = []
-        offsets: list[object] = []
-        for event, n in zip(self.events, self.counts, strict=True):
-            record = event.record
-            ids += [event.execution_id] * n
-            agents += [event.agent_name] * n
-            users += [event.user_id] * n
-            completed += [event.completed_at] * n
-            recorded += [event.recorded_at] * n
-            topics += [record.topic] * n
-            partitions += [record.partition] * n
-            offsets += [record.offset] * n
-        return [
-            ids, agents, users, self.metrics, self.values, completed, recorded, topics, partitions, offsets,
-        ]  # fmt: skip
+        *shared, counts = self._event_columns()
+        repeated = [[*chain.from_iterable(map(repeat, column, counts))] for column in shared]
+        return [*repeated[:3], self.metrics, self.values, *repeated[3:]]
 
     def deduplication_token(self) -> str:
         """The `insert_deduplication_token`: equal for equal rows, different for any others.
@@ -143,8 +126,11 @@ class Block:
             digest.update(part)
         return digest.hexdigest()
 
-    def _event_columns(self) -> list[Sequence[object]]:
-        """All columns but metrics and values, one value for each event: half the time of a tuple for each event."""
+    def _event_columns(self) -> list[Sequence[Any]]:
+        """`COLUMNS` without metric and value, one value for each event, and `counts`.
+
+        Half the time of a tuple for each event.
+        """
         records = [event.record for event in self.events]
         return [
             [event.execution_id for event in self.events],

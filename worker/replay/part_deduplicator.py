@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from worker.core.errors import DeadLetterUnavailable
-from worker.core.model import Failed, FailedMetric, ReplayedRecord
+from worker.core.model import Failed, ReplayedRecord
 from worker.ports import DeadLetterSink
 from worker.replay.supersessions import Supersessions, fits_header
 
@@ -30,9 +30,9 @@ class PartDeduplicator:
         return [due[index] for index in pointers]
 
     def _is_written(self, item: Failed) -> bool:
-        if not self._supersessions or not isinstance(item, FailedMetric):
+        if not self._supersessions or item.metric is None:
             return False
-        record = item.event.record
+        record = item.record
         if not isinstance(record, ReplayedRecord):
             return False
         event = (record.replaces, (record.topic, record.partition, record.offset))

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import TypeGuard
 
 from worker.core.errors import DependencyError, ErrorClass
-from worker.core.model import Failed, FailedMetric, RecordPosition, ReplayedRecord
+from worker.core.model import Failed, RecordPosition, ReplayedRecord
 from worker.core.retry import Sleep
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import InvalidDeadLetter
@@ -177,5 +177,4 @@ async def _next(batches: AsyncGenerator[_ReplayBatch, None]) -> _ReplayBatch | N
 
 
 def _replayed_position(failed: Failed) -> RecordPosition | None:
-    record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
-    return record.replaces if isinstance(record, ReplayedRecord) else None
+    return failed.record.replaces if isinstance(failed.record, ReplayedRecord) else None

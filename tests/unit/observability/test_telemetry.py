@@ -179,7 +179,7 @@ async def test_every_metric_is_counted_once() -> None:
 
 async def test_dead_letters_written_as_pointers_are_counted_as_too_large() -> None:
     async with open_worker_harness() as worker:
-        worker.dead_letters.too_large = lambda item: len(item.record.value or b"") > 5  # type: ignore[union-attr]
+        worker.dead_letters.too_large = lambda item: len(item.record.value or b"") > 5
         worker.dead_letters.fail_writes({1})
         await worker.pipeline.process([record(b"{" * size, offset=size) for size in (3, 10, 20)])
         assert value(worker.telemetry, "dead_letters_total", kind="event", error_class="too_large") == 2
