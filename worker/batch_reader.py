@@ -2,19 +2,36 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from worker.core.heartbeat import Heartbeat
 from worker.core.model import Record
 from worker.core.process import cancel_tasks
-from worker.events.batch_policy import BatchPolicy
 from worker.ports import EventSource
 
 T = TypeVar("T")
 
 _MAX_POLL_SECONDS = 1.0
 _MAX_POLL_RECORDS = 500
+
+
+@dataclass(frozen=True)
+class BatchPolicy:
+    """The limits of one batch; whichever is reached first closes it.
+
+    One commit covers one batch. A record larger than `max_bytes` is a batch of its own.
+
+    Attributes:
+        max_events: number of records, at least 1.
+        max_bytes: bytes of their keys, values and headers, at least 1.
+        linger_seconds: how long a batch that is not full waits for more records.
+    """
+
+    max_events: int = 5_000
+    max_bytes: int = 8 * 1024 * 1024
+    linger_seconds: float = 0.2
 
 
 class RecordBatch(NamedTuple):

@@ -18,12 +18,11 @@ from time import monotonic
 
 import structlog
 
-from worker.batch_reader import BatchReader, RecordBatch
+from worker.batch_reader import BatchPolicy, BatchReader, RecordBatch
 from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Hold
 from worker.core.model import Record
 from worker.core.process import cancel_tasks
-from worker.events.batch_policy import BatchPolicy
 from worker.pipeline import Pipeline
 from worker.ports import EventSource, Partition
 

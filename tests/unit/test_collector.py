@@ -15,11 +15,11 @@ from tests.support.events import JANUARY_2026, Record, block_of, encoded, event,
 from tests.support.fakes import MISCONFIGURED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.memory_event_source import MemoryEventSource
 from tests.support.worker_harness import WorkerHarness, open_worker_harness
+from worker.batch_reader import BatchPolicy
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
 from worker.core.model import Event, Row
 from worker.core.outcome import Outcome
-from worker.events.batch_policy import BatchPolicy
 from worker.events.block import Block
 from worker.writing.writer import OnUnavailable
 

@@ -12,12 +12,12 @@ from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.memory_event_source import MemoryEventSource
 from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker import consumer as consumer_module
+from worker.batch_reader import BatchPolicy
 from worker.consumer import Consumer
 from worker.core.errors import ErrorClass
 from worker.core.heartbeat import Heartbeat
 from worker.core.model import Record
 from worker.core.outcome import Outcome
-from worker.events.batch_policy import BatchPolicy
 from worker.events.block import Block
 from worker.ports import Partition
 from worker.writing.writer import OnUnavailable

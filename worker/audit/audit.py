@@ -19,13 +19,12 @@ from uuid import UUID
 from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding, ViewRow
 from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecord
+from worker.core.times import DAY, EPOCH
 from worker.events.fan_out import FanOut
 
 _CHUNK_RECORDS, _CHUNK_BYTES = 2_000, 100_000
 """Limits of a chunk; a single record may exceed the bytes. They limit the rows to 20,000, because the shortest metric
 is `"":1,`."""
-_DAY = 86_400_000
-_EPOCH = date(1970, 1, 1)
 
 
 class DeduplicatedRows(Protocol):
@@ -135,12 +134,12 @@ class Audit:
             return rows
 
         def collect(row: ViewRow) -> None:
-            key = (row.metric, row.agent_name, row.completed_at // _DAY, row.execution_id)
+            key = (row.metric, row.agent_name, row.completed_at // DAY, row.execution_id)
             if key in keys:
                 rows[key] = row
 
         days = [day for _, _, day, _ in keys]
-        first, last = _EPOCH + timedelta(days=min(days)), _EPOCH + timedelta(days=max(days))
+        first, last = (EPOCH.date() + timedelta(days=day) for day in (min(days), max(days)))
         await asyncio.to_thread(self._view.read_rows, {execution for *_, execution in keys}, first, last, collect)
         return rows
 
@@ -192,7 +191,7 @@ def _split_chunks(records: Sequence[Record]) -> list[list[Record]]:
 def _key(row: Row) -> _Key:
     """The sort key of the table: rows with one key are one row of the view."""
     event = row.event
-    return row.metric, event.agent_name, event.completed_at // _DAY, event.execution_id
+    return row.metric, event.agent_name, event.completed_at // DAY, event.execution_id
 
 
 def _difference(row: Row, view_row: ViewRow) -> str | None:

@@ -6,11 +6,10 @@ from contextlib import aclosing
 
 import click
 
-from worker.commands import connections, dlq_tables
+from worker.commands import connections, dlq_json, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.options import RecordPositionParam, dead_letter_filter_options
 from worker.core.model import RecordPosition
-from worker.dead_letters import json_output
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import DeadLetterStatistics
@@ -42,7 +41,7 @@ def stats(top: int, as_json: bool) -> None:
     """Count dead letters by class, code, metric, agent, source partition and hour."""
     statistics = asyncio.run(_collect_statistics(load_settings(RequiredVariable.KAFKA)))
     if as_json:
-        print_json(json_output.describe_statistics(statistics, top))
+        print_json(dlq_json.describe_statistics(statistics, top))
     else:
         dlq_tables.print_statistics(statistics, top)
 
@@ -80,11 +79,11 @@ def show(position: RecordPosition, as_json: bool) -> None:
     item, settled = found
     if isinstance(item, DeadLetter):
         if as_json:
-            print_json(json_output.describe_in_full(item, settled=settled))
+            print_json(dlq_json.describe_in_full(item, settled=settled))
         else:
             dlq_tables.print_letter(item, settled=settled)
     elif as_json:
-        print_json(json_output.describe_foreign_record(item))
+        print_json(dlq_json.describe_foreign_record(item))
     else:
         dlq_tables.print_foreign(item)
 
@@ -125,9 +124,7 @@ async def _read_selected(
 
 def _print_summary(item: DeadLetter | ForeignRecord) -> None:
     print_json(
-        json_output.describe_foreign_record(item)
-        if isinstance(item, ForeignRecord)
-        else json_output.describe_in_short(item)
+        dlq_json.describe_foreign_record(item) if isinstance(item, ForeignRecord) else dlq_json.describe_in_short(item)
     )
 
 

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.escaping import escape_bytes, escape_control_characters, format_time
+from worker.core.escaping import escape_bytes, escape_control_characters
 from worker.core.model import Record
+from worker.core.times import format_time
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.statistics import DeadLetterStatistics

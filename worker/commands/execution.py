@@ -7,7 +7,6 @@ import subprocess  # nosec B404
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from errno import ENOENT
 from pathlib import Path
 from time import monotonic, time
@@ -16,6 +15,7 @@ from uuid import uuid4
 
 from worker.commands import usage_reporter
 from worker.commands.exec_signals import SignalForwarder, handle_signals
+from worker.core.times import format_rfc3339
 from worker.events.decode import MAX_NAME_LENGTH, SCHEMA_MAJOR
 
 # Exit codes of a shell. For a signal: this base plus its number.
@@ -75,8 +75,8 @@ def measure(command: Sequence[str], agent_name: str, user_id: str | None = None)
         "agent_name": _replace_unencodable(agent_name)[:MAX_NAME_LENGTH],
         "user_id": None if user_id is None else _replace_unencodable(user_id),
         "status": "failed" if measurement.exit_code else "succeeded",
-        "started_at": _format_rfc3339(measurement.started_at),
-        "completed_at": _format_rfc3339(measurement.started_at + measurement.seconds),
+        "started_at": format_rfc3339(int(measurement.started_at * 1000)),
+        "completed_at": format_rfc3339(int((measurement.started_at + measurement.seconds) * 1000)),
         "metrics": _metrics_of(measurement),
     }
     return Execution(event, measurement.exit_code, measurement.problem)
@@ -167,7 +167,3 @@ def _shell_exit_code(code: int) -> int:
 
 def _replace_unencodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _format_rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

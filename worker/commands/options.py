@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from time import time
 from typing import Any
@@ -12,6 +12,7 @@ import click
 
 from worker.core.errors import ErrorClass
 from worker.core.model import RecordPosition
+from worker.core.times import to_milliseconds
 from worker.dead_letters.filters import DeadLetterFilter
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
@@ -35,7 +36,7 @@ class InstantParam(click.ParamType[int]):
             instant = None
         if instant is None or instant.tzinfo is None:
             self.fail(f"{value!a} is neither 90s, 15m, 2h or 7d (so long ago) nor 2026-01-31T23:00:00Z", param, ctx)
-        return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        return to_milliseconds(instant)
 
 
 class RecordPositionParam(click.ParamType[RecordPosition]):

@@ -1,7 +1,5 @@
 """Escape foreign text, so that it cannot control the terminal that shows it."""
 
-from datetime import UTC, datetime
-
 
 def escape_control_characters(text: str, longest: int | None = None) -> str:
     r"""`text` on one line, with an escape for each character that is not printable.
@@ -28,14 +26,6 @@ def escape_bytes(value: bytes, longest: int | None = None) -> str:
         _escape_byte(character) if "\udc80" <= character <= "\udcff" else escape_control_characters(character)
         for character in text
     ) + ("…" if cut else "")
-
-
-def format_time(milliseconds: int) -> str:
-    """A time in UTC, to the second; the number itself if no calendar has that time."""
-    try:
-        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
-        return str(milliseconds)
 
 
 def _escape(character: str) -> str:

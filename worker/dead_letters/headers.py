@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Failure, Headers, Record, RecordPosition, ReplayedRecord
+from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter, WorkerInfo
-from worker.dead_letters.value import format_rfc3339, parse_rfc3339
 
 KIND = "dlq.kind"
 """The first header."""

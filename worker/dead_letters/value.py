@@ -1,8 +1,6 @@
 """The value of a dead letter: a metric as JSON, a pointer as JSON, or the bytes of an event."""
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -11,13 +9,11 @@ from uuid import UUID
 import orjson
 
 from worker.core.errors import WorkerError
-from worker.core.model import Event, Failed, FailedEvent, Record, ReplayedRecord, Unrepresentable
+from worker.core.model import Event, Failed, FailedEvent, Record, Unrepresentable
+from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.events.tolerant_json import is_encodable, parse_number
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _JSON = json.JSONEncoder(separators=(",", ":"))
 """Writes ASCII only: a metric name may contain a lone surrogate, which only an escape can represent."""
 
@@ -53,8 +49,8 @@ def encode_value(failed: Failed) -> bytes:
     return _JSON.encode(row).encode("ascii")
 
 
-def parse_metric_event(letter: DeadLetter) -> Event:
-    """Return the event with only the failed metric; its record is a `ReplayedRecord`.
+def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Event:
+    """Return the event with only the failed metric; its record is `record`, or the dead letter itself.
 
     Raises:
         InvalidDeadLetter: the value cannot be parsed.
@@ -78,7 +74,7 @@ def parse_metric_event(letter: DeadLetter) -> Event:
             parse_rfc3339(row["completed_at"]),
             parse_rfc3339(row["recorded_at"]),
             {name: parse_number(row["metric_value"])},
-            to_replayed_record(letter, None),
+            record or letter.record,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InvalidDeadLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
@@ -125,31 +121,6 @@ def parse_agent_name(letter: DeadLetter) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def to_replayed_record(letter: DeadLetter, value: bytes | None, found: Record | None = None) -> ReplayedRecord:
-    """Rebuild the source record of `letter`, to be processed again.
-
-    Args:
-        letter: the dead letter that is replayed.
-        value: the bytes of the event; None for a single metric.
-        found: the source record if it was fetched; it has the key and headers that a pointer leaves out.
-    """
-    topic, partition, offset = letter.source
-    return ReplayedRecord(
-        topic,
-        partition,
-        offset,
-        found.timestamp if found else letter.source_timestamp,
-        found.key if found else letter.record.key,
-        value,
-        found.headers if found else letter.source_headers,
-        letter.replays + 1,
-        letter.attempts,
-        letter.position,
-        letter.kind == "event",
-        letter.part_of,
-    )
-
-
 def format_number(value: float | Unrepresentable) -> str:
     """Format a number as text that `parse_number` parses to the same number; JSON has no NaN."""
     if isinstance(value, Unrepresentable):
@@ -157,25 +128,6 @@ def format_number(value: float | Unrepresentable) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)
-
-
-def format_rfc3339(milliseconds: int) -> str:
-    """Format milliseconds since 1970 as RFC 3339 in UTC, with exactly three decimals."""
-    seconds, rest = divmod(milliseconds, 1_000)
-    # Not strftime: it omits the leading zeros of years before 1000.
-    return f"{(_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()}.{rest:03}Z"
-
-
-@lru_cache(maxsize=4_096)  # the metrics of one event have the same times
-def parse_rfc3339(text: str) -> int:
-    """Parse what `format_rfc3339` returns.
-
-    Raises:
-        ValueError: `text` has another form.
-    """
-    if not _RFC3339.fullmatch(text):
-        raise ValueError(f"{text[:40]!a} is not a time in UTC with milliseconds")
-    return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
 
 
 def _load_json(value: bytes) -> Any:  # noqa: ANN401 - any JSON

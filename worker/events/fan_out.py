@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection
-from datetime import date, timedelta
+from datetime import timedelta
 
 import structlog
 
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, Unrepresentable
+from worker.core.times import DAY, EPOCH
 from worker.events.block import Block
 from worker.events.decode import MAX_NAME_LENGTH, decode
 from worker.events.tolerant_json import is_encodable, json_type
@@ -21,7 +22,6 @@ _VALID_NAMES: set[str] = set()
 _MAX_VALID_NAMES = 10_000
 _MONTHS: dict[int, int] = {}
 """Cache: day since 1970 -> month. It has at most as many entries as DateTime64 has days, 146,097."""
-_DAY = 86_400_000
 
 
 class FanOut:
@@ -132,9 +132,9 @@ def _shorten(literal: str) -> str:
 
 def _month_of(milliseconds: int) -> int:
     """`YYYYMM` in UTC, as ClickHouse's `toYYYYMM` returns it."""
-    day = milliseconds // _DAY
+    day = milliseconds // DAY
     month = _MONTHS.get(day)
     if month is None:
-        date_ = date(1970, 1, 1) + timedelta(days=day)
+        date_ = EPOCH + timedelta(days=day)
         month = _MONTHS[day] = date_.year * 100 + date_.month
     return month

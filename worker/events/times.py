@@ -1,16 +1,15 @@
 """Times of events, in milliseconds since 1970 UTC, within what DateTime64 can hold."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from worker.core.errors import InvalidEvent
+from worker.core.times import to_milliseconds
 from worker.events.tolerant_json import abbreviate
 
 MAX_TIME = 10_413_791_999_999
 """2299-12-31T23:59:59.999Z in milliseconds, the last instant of DateTime64."""
 _MIN_TIME = -2_208_988_800_000  # 1900-01-01T00:00:00Z, the first instant of DateTime64
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 # RFC 3339, section 5.6; datetime.fromisoformat alone would accept weeks, basic forms and times without an offset.
 _RFC3339 = re.compile(
@@ -53,7 +52,7 @@ def _parse_rfc3339(value: object) -> int:
     is_leap = value[_SECOND] == "60"
     text = value[:17] + "59" + value[19:] if is_leap else value
     try:
-        milliseconds = (datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND + 1_000 * is_leap
+        milliseconds = to_milliseconds(datetime.fromisoformat(text.upper())) + 1_000 * is_leap
     except (ValueError, OverflowError) as error:
         raise _invalid("is not a date and time that exists", value) from error
     if not _MIN_TIME <= milliseconds <= MAX_TIME:

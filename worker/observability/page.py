@@ -6,7 +6,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from worker.core.escaping import escape_control_characters, format_time
+from worker.core.escaping import escape_control_characters
+from worker.core.times import format_time
 from worker.observability.status import GROUP, Status, WorkerState
 
 _VISIBLE_PARTITIONS = 12

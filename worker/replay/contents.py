@@ -3,9 +3,9 @@
 from hashlib import sha256
 
 from worker.core.errors import InvalidEvent, WorkerError
-from worker.core.model import Event, FailedMetric, Record, Unrepresentable
+from worker.core.model import Event, FailedMetric, Record, ReplayedRecord, Unrepresentable
 from worker.dead_letters.dead_letter import DeadLetter
-from worker.dead_letters.value import Pointer, encode_value, parse_metric_event, parse_pointer, to_replayed_record
+from worker.dead_letters.value import Pointer, encode_value, parse_metric_event, parse_pointer
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 from worker.ports import SourceRecordFetcher
@@ -24,7 +24,7 @@ def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
         InvalidDeadLetter: the value cannot be parsed.
     """
     if letter.kind == "metric":
-        fan_out.add_event(parse_metric_event(letter))
+        fan_out.add_event(parse_metric_event(letter, to_replayed_record(letter, None)))
     else:
         fan_out.add_record(to_replayed_record(letter, letter.record.value))
     return len(letter.record.value or b"")
@@ -67,3 +67,28 @@ def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
             if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
                 return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))
     raise SourceRecordMissing("another record is at the offset of the source record")
+
+
+def to_replayed_record(letter: DeadLetter, value: bytes | None, found: Record | None = None) -> ReplayedRecord:
+    """Rebuild the source record of `letter`, to be processed again.
+
+    Args:
+        letter: the dead letter that is replayed.
+        value: the bytes of the event; None for a single metric.
+        found: the source record if it was fetched; it has the key and headers that a pointer leaves out.
+    """
+    topic, partition, offset = letter.source
+    return ReplayedRecord(
+        topic,
+        partition,
+        offset,
+        found.timestamp if found else letter.source_timestamp,
+        found.key if found else letter.record.key,
+        value,
+        found.headers if found else letter.source_headers,
+        letter.replays + 1,
+        letter.attempts,
+        letter.position,
+        letter.kind == "event",
+        letter.part_of,
+    )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
+from worker.batch_reader import BatchPolicy
 from worker.core.retry import RetryPolicy
 from worker.core.secrets import Secret
-from worker.events.batch_policy import BatchPolicy
 from worker.settings.types import (
     Host,
     Identifier,

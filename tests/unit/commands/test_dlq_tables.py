@@ -12,11 +12,10 @@ from tests.support import strategies
 from tests.support.cookbook import recipes
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
-from worker.commands import dlq_tables
+from worker.commands import dlq_json, dlq_tables
 from worker.commands.command_line import print_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Failure
-from worker.dead_letters import json_output
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
@@ -84,7 +83,7 @@ def test_statistics_print_the_rest_and_an_empty_name(capsys: pytest.CaptureFixtu
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_is_one_ascii_line_with_every_byte(capsys: pytest.CaptureFixture[str], failed: Failed, key: bytes) -> None:
     letter = parse(encode_dead_letter(failed, HEAD, 0)._replace(key=key))
-    print_json(json_output.describe_in_full(letter, settled=False))
+    print_json(dlq_json.describe_in_full(letter, settled=False))
     line = capsys.readouterr().out
     assert line.isascii()
     assert line.count("\n") == 1
@@ -103,4 +102,4 @@ def decode(value: dict[str, str]) -> bytes:
 def test_json_of_the_list_has_every_column_of_the_documented_table(failed: Failed) -> None:
     columns = re.findall(r"(\w+) (?:Nullable\()?(?:String|UUID)", recipes()["dead_letters_table"].text)
     assert len(columns) == 7
-    assert set(columns) <= json_output.describe_in_short(parse(encode_dead_letter(failed, HEAD, 0))).keys()
+    assert set(columns) <= dlq_json.describe_in_short(parse(encode_dead_letter(failed, HEAD, 0))).keys()

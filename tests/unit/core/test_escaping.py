@@ -1,10 +1,9 @@
 """Text and bytes of others are printed without control characters, and nothing of them is lost."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.escaping import escape_bytes, escape_control_characters, format_time
+from worker.core.escaping import escape_bytes, escape_control_characters
 
 
 @given(st.text(st.characters()))
@@ -22,8 +21,3 @@ def test_escaped_bytes_are_printable(value: bytes) -> None:
 def test_long_text_and_bytes_are_cut() -> None:
     assert escape_control_characters("abcdef", 4) == "abc…"
     assert escape_bytes(b"\xffabc", 2) == "\\xffa…"
-
-
-@pytest.mark.parametrize("milliseconds", [0, -1, 10**18, -(10**18)])
-def test_any_number_of_milliseconds_can_be_printed(milliseconds: int) -> None:
-    assert format_time(milliseconds).isprintable()

@@ -38,9 +38,9 @@ from worker.dead_letters.value import (
     parse_agent_name,
     parse_metric_event,
     parse_pointer,
-    to_replayed_record,
 )
 from worker.events.decode import decode
+from worker.replay.contents import to_replayed_record
 
 keys = st.sampled_from([None, b"", b"k", b"\xff\x00"])
 source_headers = st.lists(
@@ -163,7 +163,7 @@ def test_metric_is_parsed_as_it_was_encoded(
     message = failed.failure.message[:MAX_MESSAGE_LENGTH].encode("utf-8", "backslashreplace").decode()
     assert letter.failure == failed.failure._replace(message=message)
     assert (letter.kind, letter.attempts, letter.replays, letter.replaces) == ("metric", failed.attempts, 0, None)
-    again = parse_metric_event(letter)
+    again = parse_metric_event(letter, to_replayed_record(letter, None))
     assert again[:5] == failed.event[:5]
     assert isinstance(again.record, ReplayedRecord)
     assert again.record[:7] == (*source[1:5], key, None, headers)
@@ -192,7 +192,7 @@ def test_dead_letter_of_a_replay_differs_only_in_its_history(failed: Failed, att
     for replays in (1, 2):
         parsed = parse(letter)
         if isinstance(failed, FailedMetric):
-            failed = failed._replace(event=parse_metric_event(parsed), attempts=1)
+            failed = failed._replace(event=parse_metric_event(parsed, to_replayed_record(parsed, None)), attempts=1)
         else:
             failed = FailedEvent(to_replayed_record(parsed, parsed.record.value), INVALID)
         letter = encode_dead_letter(failed, WORKER, FAILED_AT)

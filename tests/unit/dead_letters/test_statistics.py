@@ -2,9 +2,9 @@
 
 from tests.support.events import Record, event, read
 from tests.support.fakes import KeptRecord
+from worker.commands import dlq_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters import json_output
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
@@ -25,7 +25,7 @@ def test_document_has_the_top_values_and_the_rest() -> None:
         failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469 if number else None)
         count(statistics, FailedMetric(read(event()), f"m{number % 7}", 1, failure, 1), number * 3_600_000)
     count(statistics, UNREADABLE)
-    document = json_output.describe_statistics(statistics, 2)
+    document = dlq_json.describe_statistics(statistics, 2)
     assert (document["total"], document["oldest"]) == (31, "1970-01-01T00:00:00.000Z")
     assert document["by_class"] == {
         "top": [{"value": "row_refused", "count": 30}, {"value": "invalid_event", "count": 1}],
@@ -42,7 +42,7 @@ def test_an_empty_metric_name_is_not_counted_as_none() -> None:
     failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
     count(statistics, FailedMetric(read(event()), "", 1, failure, 1))
     count(statistics, UNREADABLE)
-    document = json_output.describe_statistics(statistics, 2)
+    document = dlq_json.describe_statistics(statistics, 2)
     assert document["by_metric"] == {"top": [{"value": "", "count": 1}, {"value": None, "count": 1}], "rest": 0}
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.unit.settings.variables import REQUIRED, SASL
+from worker.batch_reader import BatchPolicy
 from worker.core.retry import RetryPolicy
-from worker.events.batch_policy import BatchPolicy
 from worker.settings.fields import Settings
 from worker.settings.loading import load
 from worker.writing.writer import OnUnavailable

@@ -2,10 +2,11 @@
 
 from base64 import b64encode
 
+from worker.core.times import format_rfc3339
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
-from worker.dead_letters.value import format_rfc3339, parse_agent_name
+from worker.dead_letters.value import parse_agent_name
 
 Document = dict[str, object]
 
