@@ -1,7 +1,9 @@
 """The ports: what the worker needs of Kafka and ClickHouse. Each has a real adapter and, for tests, one in memory."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from datetime import date
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from worker.core.model import Failed, Record
 from worker.core.outcome import WRITTEN, Constraint, Outcome
@@ -146,4 +148,32 @@ class SourceRecordFetcher(Protocol):
 
         Raises:
             DependencyError: Kafka does not answer.
+        """
+
+
+class ViewRow(NamedTuple):
+    """A row of the de-duplicated view. Times are milliseconds since 1970, UTC."""
+
+    metric: str
+    agent_name: str
+    execution_id: UUID
+    value: float
+    user_id: str | None
+    completed_at: int
+    recorded_at: int
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeduplicatedRows(Protocol):
+    """The de-duplicated view of the table."""
+
+    def read_rows(
+        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+    ) -> None:
+        """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`.
+
+        Raises:
+            DependencyError: the view cannot be read.
         """

@@ -18,7 +18,7 @@ from worker.core.model import (
     RecordPosition,
     ReplayedRecord,
     Row,
-    Unrepresentable,
+    UnrepresentableNumber,
 )
 
 settings.register_profile("worker", deadline=None)  # a busy machine must not fail a test
@@ -239,7 +239,7 @@ failed_metrics = st.builds(
     FailedMetric,
     decoded_events,
     st.one_of(metric_names, invalid_names),
-    st.one_of(numbers, st.builds(Unrepresentable, literals)),
+    st.one_of(numbers, st.builds(UnrepresentableNumber, literals)),
     failures,
     st.integers(0, 10_000),
 )

@@ -17,7 +17,7 @@ from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, 
 from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.hold import Cause
-from worker.core.model import Failed, FailedMetric, Row, Unrepresentable
+from worker.core.model import Failed, FailedMetric, Row, UnrepresentableNumber
 from worker.core.outcome import Outcome
 from worker.events.block import Block
 from worker.events.decode import decode
@@ -47,7 +47,7 @@ def expected_results(records: list[Record]) -> tuple[Counter[MetricId], int, int
             tombstones += 1
             continue
         for name, value in read.metrics.items():
-            if isinstance(value, int | float | Unrepresentable):
+            if isinstance(value, int | float | UnrepresentableNumber):
                 results[item.offset, name] += 1
             else:
                 skipped += 1

@@ -12,32 +12,20 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from worker.audit.dead_letter_index import DeadLetterIndex
-from worker.audit.findings import AuditCounts, AuditFinding, ViewRow
+from worker.audit.findings import AuditCounts, AuditFinding
 from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecord
 from worker.core.times import DAY, EPOCH
 from worker.events.fan_out import FanOut
+from worker.ports import DeduplicatedRows, ViewRow
 
 _CHUNK_RECORDS, _CHUNK_BYTES = 2_000, 100_000
 """Limits of a chunk; a single record may exceed the bytes. They limit the rows to 20,000, because the shortest metric
 is `"":1,`."""
-
-
-class DeduplicatedRows(Protocol):
-    """The de-duplicated view."""
-
-    def read_rows(
-        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
-    ) -> None:
-        """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`.
-
-        Raises:
-            DependencyError: the view cannot be read.
-        """
 
 
 class TopicReader(Protocol):

@@ -1,24 +1,9 @@
-"""The rows that an audit reads, and its results."""
+"""The results of an audit."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
-
-
-class ViewRow(NamedTuple):
-    """A row of the de-duplicated view. Times are milliseconds since 1970, UTC."""
-
-    metric: str
-    agent_name: str
-    execution_id: UUID
-    value: float
-    user_id: str | None
-    completed_at: int
-    recorded_at: int
-    topic: str
-    partition: int
-    offset: int
 
 
 class AuditFinding(NamedTuple):

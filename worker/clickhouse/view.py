@@ -8,10 +8,10 @@ from uuid import UUID
 
 from clickhouse_driver import errors as driver
 
-from worker.audit.findings import ViewRow
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.errors import classify
 from worker.core.errors import DependencyError
+from worker.ports import DeduplicatedRows, ViewRow
 
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
 toUnixTimestamp64Milli(recorded_at), source_topic, source_partition, source_offset"""
@@ -19,8 +19,8 @@ _WHERE = """execution_id IN %(executions)s
 AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"""
 
 
-class DeduplicatedView:
-    """The `DeduplicatedRows` of `worker.audit.audit`, on ClickHouse; for one thread at a time."""
+class DeduplicatedView(DeduplicatedRows):
+    """The view on ClickHouse; for one thread at a time."""
 
     def __init__(self, target: ClickHouseTarget) -> None:
         self._client = target.client()
@@ -36,7 +36,7 @@ class DeduplicatedView:
     def read_rows(
         self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
     ) -> None:
-        """See `worker.audit.audit.DeduplicatedRows`. Rows come block by block: an execution may have any number."""
+        """See `worker.ports.DeduplicatedRows`. Rows come block by block: an execution may have any number."""
         values = {
             "executions": tuple(map(str, executions)),
             "first": first.isoformat(),

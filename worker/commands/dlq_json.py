@@ -52,7 +52,7 @@ def describe_in_full(letter: DeadLetter, *, settled: bool) -> Document:
 
 
 def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
-    """Return what `dlq stats` prints: of each kind the `top` values, and how many dead letters have others."""
+    """Return what `dlq stats` prints: of each dimension the `top` values, and how many dead letters have others."""
     return {
         "total": statistics.total,
         "foreign": statistics.foreign,
@@ -60,7 +60,9 @@ def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
         "most_replays": statistics.most_replays,
         "oldest": None if statistics.oldest is None else format_rfc3339(statistics.oldest),
         "newest": None if statistics.newest is None else format_rfc3339(statistics.newest),
-        **{f"by_{kind}": _describe_counts(kind, counter, top) for kind, counter in statistics.by.items()},
+        **{
+            f"by_{dimension}": _describe_counts(dimension, counter, top) for dimension, counter in statistics.by.items()
+        },
     }
 
 
@@ -75,15 +77,15 @@ def describe_foreign_record(item: ForeignRecord) -> Document:
     }
 
 
-def _describe_counts(kind: str, counter: TopCounter, top: int) -> Document:
-    values = [{"value": _convert(kind, value), "count": count} for value, count in counter.most_common(top)]
+def _describe_counts(dimension: str, counter: TopCounter, top: int) -> Document:
+    values = [{"value": _convert(dimension, value), "count": count} for value, count in counter.most_common(top)]
     return {"top": values, "rest": counter.count_others(top)}
 
 
-def _convert(kind: str, value: str | None) -> str | int | None:
+def _convert(dimension: str, value: str | None) -> str | int | None:
     if value is None:
         return None
-    return format_rfc3339(int(value)) if kind == "hour" else int(value) if kind == "code" else value
+    return format_rfc3339(int(value)) if dimension == "hour" else int(value) if dimension == "code" else value
 
 
 def _encode_bytes(value: bytes | None) -> Document | None:

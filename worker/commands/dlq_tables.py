@@ -28,7 +28,7 @@ _TITLES = {"code": "ClickHouse code", "partition": "source partition", "hour": "
 
 
 def print_statistics(statistics: DeadLetterStatistics, top: int) -> None:
-    """Print a table for each kind of value, the most frequent value first."""
+    """Print a table for each dimension, the most frequent value first."""
     console = Console(highlight=False)
     if statistics.oldest is None or statistics.newest is None:
         console.print("no dead letters")
@@ -37,12 +37,12 @@ def print_statistics(statistics: DeadLetterStatistics, top: int) -> None:
         console.print(f"{statistics.total:,} dead letters, from {oldest} to {newest} UTC")
         if statistics.replayed:
             console.print(f"{statistics.replayed:,} of them replayed before, at most {statistics.most_replays} times")
-        for kind, counter in statistics.by.items():
+        for dimension, counter in statistics.by.items():
             table = Table()
-            table.add_column(_TITLES.get(kind, kind), overflow="fold")
+            table.add_column(_TITLES.get(dimension, dimension), overflow="fold")
             table.add_column("count", justify="right", overflow="fold")
             for value, count in counter.most_common(top):
-                table.add_row(_format_counted_value(kind, value), f"{count:,}")
+                table.add_row(_format_counted_value(dimension, value), f"{count:,}")
             if rest := counter.count_others(top):
                 table.add_row("others", f"{rest:,}")
             console.print(table)
@@ -156,9 +156,9 @@ def _print_record(
         console.print("not all bytes can be shown as they are: --json has them")
 
 
-def _format_counted_value(kind: str, value: str | None) -> Text:
+def _format_counted_value(dimension: str, value: str | None) -> Text:
     if value == "":
         return Text("(empty)", style="italic")
     if value is None:
         return Text(_NONE)
-    return Text(escape_control_characters(format_time(int(value)) if kind == "hour" else value))
+    return Text(escape_control_characters(format_time(int(value)) if dimension == "hour" else value))

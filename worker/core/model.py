@@ -81,7 +81,7 @@ class ReplayedRecord(NamedTuple):
     part_of: RecordPosition | None = None
 
 
-class Unrepresentable(NamedTuple):
+class UnrepresentableNumber(NamedTuple):
     """A JSON number that no Float64 can hold, as the producer wrote it: `NaN`, `-Infinity`, `1e400`."""
 
     literal: str
@@ -130,7 +130,7 @@ class FailedMetric(NamedTuple):
 
     event: Event
     metric: str
-    value: float | Unrepresentable
+    value: float | UnrepresentableNumber
     failure: Failure
     attempts: int
 

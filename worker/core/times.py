@@ -7,13 +7,13 @@ from functools import lru_cache
 DAY = 86_400_000
 """Milliseconds."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
 def to_milliseconds(instant: datetime) -> int:
     """Convert a datetime that has a time zone; parts of a millisecond are cut off."""
-    return (instant - EPOCH) // _MILLISECOND
+    return (instant - EPOCH) // MILLISECOND
 
 
 def format_time(milliseconds: int) -> str:

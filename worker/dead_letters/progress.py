@@ -59,9 +59,9 @@ class ReplayProgress:
         return self._base + (~rest & rest + 1).bit_length() - 1
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the set contains every offset that is done."""
-        return self.first_open >= self._forgotten_before
+    def has_forgotten(self) -> bool:
+        """Whether offsets may be done that the set does not contain."""
+        return self.first_open < self._forgotten_before
 
     @property
     def end(self) -> int:

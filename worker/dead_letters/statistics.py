@@ -6,7 +6,7 @@ from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import parse_agent_name
 
 _MAX_DISTINCT = 10_000
-"""Distinct values of one kind that are counted separately."""
+"""Distinct values of one dimension that are counted separately."""
 _MAX_LENGTH = 256
 """Characters of a value."""
 _HOUR = 3_600_000
@@ -49,13 +49,13 @@ class DeadLetterStatistics:
             None is counted for a dead letter without such a value.
     """
 
-    KINDS = ("class", "code", "metric", "agent", "partition", "hour")
+    DIMENSIONS = ("class", "code", "metric", "agent", "partition", "hour")
 
     def __init__(self) -> None:
         self.total = self.foreign = self.replayed = self.most_replays = 0
         self.oldest: int | None = None
         self.newest: int | None = None
-        self.by = {kind: TopCounter() for kind in self.KINDS}
+        self.by = {dimension: TopCounter() for dimension in self.DIMENSIONS}
 
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Count one record."""

@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from worker.core.errors import WorkerError
-from worker.core.model import Event, Failed, FailedEvent, Record, Unrepresentable
+from worker.core.model import Event, Failed, FailedEvent, Record, UnrepresentableNumber
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.events.tolerant_json import is_encodable, parse_number
@@ -121,9 +121,9 @@ def parse_agent_name(letter: DeadLetter) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def format_number(value: float | Unrepresentable) -> str:
+def format_number(value: float | UnrepresentableNumber) -> str:
     """Format a number as text that `parse_number` parses to the same number; JSON has no NaN."""
-    if isinstance(value, Unrepresentable):
+    if isinstance(value, UnrepresentableNumber):
         return value.literal
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from worker.core.errors import ErrorClass, InvalidEvent
-from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, Unrepresentable
+from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, UnrepresentableNumber
 from worker.core.times import DAY, EPOCH
 from worker.events.block import Block
 from worker.events.decode import MAX_NAME_LENGTH, decode
@@ -86,7 +86,7 @@ class FanOut:
         names: list[str] = []
         values: list[float] = []
         for name, value in event.metrics.items():
-            if isinstance(value, Unrepresentable):
+            if isinstance(value, UnrepresentableNumber):
                 message = f"{_shorten(value.literal)} does not fit a Float64"
                 self._fail_metric(event, name, value, "UnrepresentableNumber", message)
             elif not isinstance(value, int | float):
@@ -101,7 +101,7 @@ class FanOut:
             self._block_of(event).add_rows(event, names, values)
 
     def _fail_metric(
-        self, event: Event, name: str, value: float | Unrepresentable, error_type: str, message: str
+        self, event: Event, name: str, value: float | UnrepresentableNumber, error_type: str, message: str
     ) -> None:
         failure = Failure(ErrorClass.INVALID_METRIC, error_type, message)
         self.failed.append(FailedMetric(event, name, value, failure, attempts=0))

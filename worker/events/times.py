@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from worker.core.errors import InvalidEvent
-from worker.core.times import to_milliseconds
+from worker.core.times import EPOCH, MILLISECOND
 from worker.events.tolerant_json import abbreviate
 
 MAX_TIME = 10_413_791_999_999
@@ -52,7 +52,7 @@ def _parse_rfc3339(value: object) -> int:
     is_leap = value[_SECOND] == "60"
     text = value[:17] + "59" + value[19:] if is_leap else value
     try:
-        milliseconds = to_milliseconds(datetime.fromisoformat(text.upper())) + 1_000 * is_leap
+        milliseconds = (datetime.fromisoformat(text.upper()) - EPOCH) // MILLISECOND + 1_000 * is_leap
     except (ValueError, OverflowError) as error:
         raise _invalid("is not a date and time that exists", value) from error
     if not _MIN_TIME <= milliseconds <= MAX_TIME:

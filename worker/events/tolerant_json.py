@@ -1,7 +1,7 @@
 """JSON as producers write it: orjson first, then a tolerant parse of what orjson refuses.
 
 Python's standard library writes `NaN`, `Infinity` and numbers that no Float64 can hold, and orjson refuses the whole
-document for one of them. The tolerant parse reads it as `Unrepresentable`, so that it costs only its own metric.
+document for one of them. The tolerant parse reads it as `UnrepresentableNumber`, so that it costs only its own metric.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 import orjson
 
 from worker.core.errors import InvalidEvent
-from worker.core.model import Unrepresentable
+from worker.core.model import UnrepresentableNumber
 
 MAX_LEVELS = 1_024
 """Nesting of objects and arrays at which orjson stops. The tolerant parse stops there too, so that both refuse the same
@@ -59,7 +59,7 @@ def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
     return document
 
 
-def parse_number(text: str) -> float | Unrepresentable:
+def parse_number(text: str) -> float | UnrepresentableNumber:
     """Parse one number or boolean as the metric of an event would be parsed, `NaN` and `1e400` included.
 
     Raises:
@@ -69,7 +69,7 @@ def parse_number(text: str) -> float | Unrepresentable:
         value = parse_json(text.encode("utf-8"))
     except InvalidEvent as error:
         raise ValueError(str(error)) from error
-    if isinstance(value, int | float | Unrepresentable):
+    if isinstance(value, int | float | UnrepresentableNumber):
         return value
     raise ValueError(f"{text[:40]!a} is not a number")
 
@@ -103,7 +103,7 @@ def _load_deep(text: str) -> object:
     try:
         # Python 3.11 counts the levels of parser and callers together, so that its limit would come before orjson's.
         sys.setrecursionlimit(limit + 2 * MAX_LEVELS)
-        return json.loads(text, parse_constant=Unrepresentable, parse_float=_parse_float, parse_int=_parse_int)
+        return json.loads(text, parse_constant=UnrepresentableNumber, parse_float=_parse_float, parse_int=_parse_int)
     finally:
         sys.setrecursionlimit(limit)
 
@@ -118,12 +118,12 @@ def _is_too_deep(text: str) -> bool:
     return False
 
 
-def _parse_float(literal: str) -> float | Unrepresentable:
+def _parse_float(literal: str) -> float | UnrepresentableNumber:
     number = float(literal)
-    return number if abs(number) <= _LARGEST_FLOAT else Unrepresentable(literal)
+    return number if abs(number) <= _LARGEST_FLOAT else UnrepresentableNumber(literal)
 
 
-def _parse_int(literal: str) -> float | Unrepresentable:
+def _parse_int(literal: str) -> float | UnrepresentableNumber:
     # As orjson does: integers of 64 bits stay exact, longer ones become floats. The length is checked first because
     # Python raises an error for an int of more than some thousand digits.
     if len(literal) <= _DIGITS_64_BIT and -(2**63) <= (number := int(literal)) < 2**64:

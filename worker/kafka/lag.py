@@ -30,11 +30,11 @@ class _Poll(NamedTuple):
 
 
 class _PartitionState:
-    """One partition: the polls that are not committed, the oldest first, and the offset up to which it is settled."""
+    """One partition: the polls that are not committed, the oldest first, and the offset up to which it is committed."""
 
     def __init__(self) -> None:
         self.polls: deque[_Poll] = deque()
-        self.settled: int | None = None
+        self.committed: int | None = None
         self.waiting_since: float | None = None
 
 
@@ -53,14 +53,14 @@ class LagTracker:
     def record_poll(self, partition: TopicPartition, first: int, timestamp: int, end: int) -> None:
         """Records from offset `first` to before `end` were polled; `timestamp` (ms) is that of the first."""
         state = self._states.setdefault(partition, _PartitionState())
-        if state.settled is None:
-            state.settled = first
+        if state.committed is None:
+            state.committed = first
         state.polls.append(_Poll(timestamp, end))
 
     def record_commit(self, partition: TopicPartition, offset: int) -> None:
-        """Everything before `offset` is settled."""
+        """Everything before `offset` is committed."""
         state = self._states.setdefault(partition, _PartitionState())
-        state.settled = offset
+        state.committed = offset
         while state.polls and state.polls[0].end <= offset:
             state.polls.popleft()
 
@@ -96,11 +96,11 @@ class LagTracker:
         state = self._states.get(partition)
         position = aiokafka_state._position  # noqa: SLF001 - read once: the event loop may reset it meanwhile
         # With nothing in flight, aiokafka's position is more exact: it is past the markers of transactions.
-        settled = state.settled if state and (state.polls or position is None) else position
+        committed = state.committed if state and (state.polls or position is None) else position
         ends = [end for end in (aiokafka_state.highwater, self._ends.get(partition), position) if end is not None]
-        if settled is None or not ends:
+        if committed is None or not ends:
             return None
-        return max(max(ends) - settled, 0)
+        return max(max(ends) - committed, 0)
 
     @staticmethod
     def _seconds(state: _PartitionState, records: int, now: float) -> float:

@@ -48,22 +48,22 @@ class BulkHistogram(Collector):
         )
 
 
-class UnansweredInserts:
-    """Blocks whose INSERT has no answer, or failed with an error that says nothing about the rows."""
+class OpenInserts:
+    """Blocks whose INSERT has no answer yet, or failed with an error that says nothing about the rows; by identity."""
 
     def __init__(self) -> None:
-        self._blocks: dict[int, tuple[float, str]] = {}
+        self._blocks: dict[object, tuple[float, str]] = {}
 
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def record(self, key: int, first_sent: float, error: str) -> None:
+    def record(self, block: object, first_sent: float, error: str) -> None:
         """Keep the last error of a block, and when it was first sent (`time.monotonic`)."""
-        self._blocks[key] = (min(first_sent, self._blocks.get(key, (first_sent, ""))[0]), error)
+        self._blocks[block] = (min(first_sent, self._blocks.get(block, (first_sent, ""))[0]), error)
 
-    def remove(self, key: int) -> None:
+    def remove(self, block: object) -> None:
         """Remove a block that was answered or abandoned; it may be unknown."""
-        self._blocks.pop(key, None)
+        self._blocks.pop(block, None)
 
     def oldest(self) -> tuple[float, str]:
         """Seconds since the oldest block was first sent, and its last error; 0 and "" if there is none."""

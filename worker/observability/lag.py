@@ -12,7 +12,7 @@ class PartitionLag(NamedTuple):
     """How far the worker is behind in a partition that it owns.
 
     Attributes:
-        records: number of records in the partition that are not settled.
+        records: number of records in the partition that are not committed.
         seconds: age of the oldest of them by its timestamp; before it is read, how long it is known to wait.
     """
 
@@ -38,11 +38,11 @@ class LagCollector(Collector):
         """See `Collector`."""
         labels = ("topic", "partition")
         records = GaugeMetricFamily(
-            f"{self._prefix}lag_records", "Records of an owned partition that are not settled.", labels=labels
+            f"{self._prefix}lag_records", "Records of an owned partition that are not committed.", labels=labels
         )
         seconds = GaugeMetricFamily(
             f"{self._prefix}lag_seconds",
-            "Age of the oldest record of an owned partition that is not settled; 0 if there is none.",
+            "Age of the oldest record of an owned partition that is not committed; 0 if there is none.",
             labels=labels,
         )
         for lag in self.read_lags():

@@ -15,7 +15,7 @@ from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Record
 from worker.core.outcome import OutcomeKind
 from worker.observability.activity import RecentActivity
-from worker.observability.instruments import BulkHistogram, UnansweredInserts
+from worker.observability.instruments import BulkHistogram, OpenInserts
 from worker.observability.lag import LagCollector, PartitionLag
 
 _PREFIX = "metrics_worker_"
@@ -50,7 +50,7 @@ class Telemetry:
     def _declare_events(self) -> None:
         self.events = self._counter("events", "Records read as events.")
         self.tombstones = self._counter("tombstones", "Records without a value, skipped.")
-        self.metrics = self._counter("metrics", "Metrics of settled events: rows, dead letters and skipped ones.")
+        self.metrics = self._counter("metrics", "Metrics of processed events: rows, dead letters and skipped ones.")
         self.rows = self._counter("rows_written", "Rows acknowledged by ClickHouse.")
         self.skipped = self._counter("metrics_skipped", "Metrics that are not numbers, by JSON type.", "json_type")
         self.dead_letters = self._counter(
@@ -105,8 +105,8 @@ class Telemetry:
             "Age of the first insert of the same rows when it is repeated: the deduplication window must be longer.",
             _AGES,
         )
-        self.in_flight = UnansweredInserts()
-        self.unanswered = UnansweredInserts()
+        self.in_flight = OpenInserts()
+        self.unanswered = OpenInserts()
         self._gauge(
             "unanswered_inserts", "Blocks sent at least once without an answer, to be sent again."
         ).set_function(lambda: len(self.unanswered))
@@ -169,7 +169,7 @@ class Telemetry:
     def count_events(
         self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int
     ) -> None:
-        """Count settled events: of their metrics, `written` are rows, and `skipped` counts others by JSON type."""
+        """Count processed events: of their metrics, `written` are rows, and `skipped` counts others by JSON type."""
         self.events.inc(events)
         self.metrics.inc(metrics)
         self.rows.inc(written)

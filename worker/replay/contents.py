@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 from worker.core.errors import InvalidEvent, WorkerError
-from worker.core.model import Event, FailedMetric, Record, ReplayedRecord, Unrepresentable
+from worker.core.model import Event, FailedMetric, Record, ReplayedRecord, UnrepresentableNumber
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.dead_letters.value import Pointer, encode_value, parse_metric_event, parse_pointer
 from worker.events.decode import decode
@@ -62,7 +62,7 @@ def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
     except InvalidEvent as error:
         raise SourceRecordMissing(f"the source record is not an event: {error}") from error
     for name, value in event.metrics.items() if event else ():
-        if isinstance(value, int | float | Unrepresentable):
+        if isinstance(value, int | float | UnrepresentableNumber):
             failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
             if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
                 return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))

@@ -75,7 +75,7 @@ class DeadLetterScan:
             DependencyError: Kafka does not return the dead letters.
         """
         # If progress was forgotten, a settled dead letter may be the only one that says that another is superseded.
-        include_settled = not all(done.is_complete for done in self.progress.values())
+        include_settled = any(done.has_forgotten for done in self.progress.values())
         supersessions = self.supersessions
         while True:
             visitor, has_learned = new_visitor(), False

@@ -129,7 +129,7 @@ class Writer:
             return []
         finally:
             for piece in unanswered:
-                self._telemetry.unanswered.remove(id(piece))
+                self._telemetry.unanswered.remove(piece)
 
     async def _bisect(
         self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
@@ -185,17 +185,17 @@ class Writer:
         sent, first_sent = monotonic(), piece.first_sent
         piece.first_sent = sent if first_sent is None else first_sent
         piece.attempts += 1
-        self._telemetry.in_flight.record(id(piece), sent, "no answer yet")
+        self._telemetry.in_flight.record(piece, sent, "no answer yet")
         try:
             outcome = await self._store.insert(piece.block)
             if outcome.kind is OutcomeKind.TOO_LARGE and len(piece.block) <= _MAX_ROWS_NOT_TOO_LARGE:
                 outcome = outcome._replace(kind=OutcomeKind.UNCLASSIFIED)
             return outcome
         finally:
-            self._telemetry.in_flight.remove(id(piece))
+            self._telemetry.in_flight.remove(piece)
             if outcome and outcome.kind in _RETRYABLE:
                 unanswered.add(piece)
-                self._telemetry.unanswered.record(id(piece), piece.first_sent, str(outcome))
+                self._telemetry.unanswered.record(piece, piece.first_sent, str(outcome))
             elif first_sent is not None:
                 self._forget_unanswered(piece, unanswered)
             if first_sent is not None:
@@ -209,4 +209,4 @@ class Writer:
 
     def _forget_unanswered(self, piece: Piece, unanswered: set[Piece]) -> None:
         unanswered.discard(piece)
-        self._telemetry.unanswered.remove(id(piece))
+        self._telemetry.unanswered.remove(piece)

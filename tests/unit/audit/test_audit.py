@@ -10,17 +10,19 @@ from tests.support.events import JANUARY_2026, Record, encoded, event, read
 from tests.support.fakes import KeptRecord
 from worker.audit.audit import Audit, TimeRange
 from worker.audit.dead_letter_index import DeadLetterIndex
-from worker.audit.findings import AuditCounts, AuditFinding, ViewRow
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.core.model import Record as AnyRecord
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter
+from worker.ports import ViewRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Sequence
     from datetime import date
     from uuid import UUID
+
+    from worker.audit.findings import AuditCounts, AuditFinding
 
 DOCUMENT = event(metrics={"cost_usd": 1.5})
 SOURCE = Record(encoded(DOCUMENT))

@@ -3,7 +3,7 @@
 from tests.support.events import JANUARY_2026, Record, event, read, record
 from tests.support.fakes import KeptRecord
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedMetric, Failure, RecordPosition, Unrepresentable
+from worker.core.model import FailedMetric, Failure, RecordPosition, UnrepresentableNumber
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import parse_dead_letter
 
@@ -18,7 +18,7 @@ POSITION = RecordPosition(2, 17)
 
 
 def failed_metric(
-    value: float | Unrepresentable = 1.5, metric: str = "m", source: Record = SOURCE, failure: Failure = REFUSED
+    value: float | UnrepresentableNumber = 1.5, metric: str = "m", source: Record = SOURCE, failure: Failure = REFUSED
 ) -> FailedMetric:
     return FailedMetric(read(event())._replace(record=source), metric, value, failure, attempts=7)
 

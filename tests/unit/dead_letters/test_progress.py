@@ -80,7 +80,7 @@ def test_a_range_of_ten_billion_offsets_takes_no_memory() -> None:
 
 def test_text_without_gaps_is_short() -> None:
     assert (ReplayProgress(17).encode(), ReplayProgress(17).first_open) == ("1 ", 17)
-    assert ReplayProgress.parse(17, "1 ").is_complete
+    assert not ReplayProgress.parse(17, "1 ").has_forgotten
 
 
 def test_text_of_one_long_run_is_short() -> None:
@@ -89,7 +89,7 @@ def test_text_of_one_long_run_is_short() -> None:
     assert progress.first_open == 0
     assert len(progress.encode()) < 30
     parsed = ReplayProgress.parse(0, progress.encode())
-    assert (parsed.done_runs(), parsed.is_complete) == ([(1, 1_000_000)], True)
+    assert (parsed.done_runs(), parsed.has_forgotten) == ([(1, 1_000_000)], False)
 
 
 def test_runs_that_do_not_fit_the_text_are_forgotten_from_the_end() -> None:
@@ -102,9 +102,9 @@ def test_runs_that_do_not_fit_the_text_are_forgotten_from_the_end() -> None:
     assert len(kept) > 1_000
     assert kept == progress.done_runs()[: len(kept)]
     again = ReplayProgress.parse(0, parsed.encode())
-    assert (progress.is_complete, parsed.is_complete, again.is_complete) == (True, False, False)
+    assert (progress.has_forgotten, parsed.has_forgotten, again.has_forgotten) == (False, True, True)
     parsed.mark_range_done(0, 100_000)
-    assert parsed.is_complete, "what was forgotten is before the first open offset"
+    assert not parsed.has_forgotten, "what was forgotten is before the first open offset"
     assert parsed.encode() == "1 "
 
 
@@ -117,4 +117,4 @@ def test_runs_that_do_not_fit_the_text_are_forgotten_from_the_end() -> None:
 )
 def test_text_that_cannot_be_parsed_counts_as_forgotten(text: str) -> None:
     progress = ReplayProgress.parse(5, text)
-    assert (progress.first_open, progress.done_runs(), progress.end, progress.is_complete) == (5, [], 5, False)
+    assert (progress.first_open, progress.done_runs(), progress.end, progress.has_forgotten) == (5, [], 5, True)

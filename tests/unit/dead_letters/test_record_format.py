@@ -27,7 +27,7 @@ from worker.core.model import (
     FailedMetric,
     ReplayedRecord,
     UnreadableRecord,
-    Unrepresentable,
+    UnrepresentableNumber,
 )
 from worker.dead_letters.dead_letter import EncodedDeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_MESSAGE_LENGTH
@@ -142,19 +142,19 @@ def test_row_refused_together_with_others_is_marked() -> None:
     strategies.failed_metrics,
     keys,
     source_headers,
-    st.one_of(strategies.numbers, strategies.literals.map(Unrepresentable)),
+    st.one_of(strategies.numbers, strategies.literals.map(UnrepresentableNumber)),
 )
 @example(failed_metric(metric="\ud800"), None, (("dlq.kind", b"event"),), 2**53 + 1)
 @example(failed_metric(metric=""), b"", (), -0.0)
 @example(failed_metric(), b"", (), 5e-324)
 @example(failed_metric(), b"", (), True)
 @example(failed_metric(), b"", (), 2**64 - 1)
-@example(failed_metric(), b"", (), Unrepresentable("NaN"))
+@example(failed_metric(), b"", (), UnrepresentableNumber("NaN"))
 def test_metric_is_parsed_as_it_was_encoded(
     failed: FailedMetric,
     key: bytes | None,
     headers: tuple[tuple[str, bytes | None], ...],
-    value: float | Unrepresentable,
+    value: float | UnrepresentableNumber,
 ) -> None:
     source = cast("Record", failed.event.record)
     source = Record(None, source.topic, source.partition, source.offset, source.timestamp, key, headers)
@@ -248,7 +248,7 @@ def test_pointer_keeps_a_key_of_at_most_1024_bytes(key: bytes | None, kept: bool
 def test_pointer_is_small_whatever_failed() -> None:
     big = "\ud800" * 2_000_000
     source = SOURCE._replace(key=b"k" * 2_000_000, headers=(("h", b"h" * 2_000_000),))
-    failed = failed_metric(Unrepresentable("9" * 2_000_000), big, source, REFUSED._replace(message=big))
+    failed = failed_metric(UnrepresentableNumber("9" * 2_000_000), big, source, REFUSED._replace(message=big))
     letter = encode_pointer(failed, WORKER, FAILED_AT)
     size = len(letter.value) + len(letter.key or b"") + sum(len(n) + len(v or b"") for n, v in letter.headers)
     assert size < 20_000

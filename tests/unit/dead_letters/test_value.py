@@ -8,7 +8,7 @@ from hypothesis import given
 from tests.support import strategies
 from tests.support.events import EXECUTION_ID, Record, event, record
 from tests.unit.dead_letters.builders import INVALID, WORKER, failed_metric, parse
-from worker.core.model import FailedEvent, Unrepresentable
+from worker.core.model import FailedEvent, UnrepresentableNumber
 from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.value import (
     InvalidDeadLetter,
@@ -50,11 +50,11 @@ def test_metric_is_encoded_as_its_row() -> None:
         (1e16, "1e+16"),
         (True, "true"),
         (False, "false"),
-        (Unrepresentable("-Infinity"), "-Infinity"),
-        (Unrepresentable("9" * 400), "9" * 400),
+        (UnrepresentableNumber("-Infinity"), "-Infinity"),
+        (UnrepresentableNumber("9" * 400), "9" * 400),
     ],
 )
-def test_number_is_formatted_without_loss(value: float | Unrepresentable, text: str) -> None:
+def test_number_is_formatted_without_loss(value: float | UnrepresentableNumber, text: str) -> None:
     assert format_number(value) == text
 
 

@@ -12,7 +12,7 @@ from deploy.local.demo.dead_letters import DeadLetterComparison, FoundDeadLetter
 from deploy.local.demo.expectations import Expectations, RecordPosition
 from tests.support.events import Record, encoded, event
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, Unrepresentable
+from worker.core.model import FailedEvent, FailedMetric, Failure, UnreadableRecord, UnrepresentableNumber
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.decode import decode
@@ -49,7 +49,7 @@ def parse(letter: EncodedDeadLetter) -> FoundDeadLetter:
 
 
 LETTERS = {
-    "metric": parse(write(of_metric("bad", Unrepresentable("NaN"), ErrorClass.INVALID_METRIC))),
+    "metric": parse(write(of_metric("bad", UnrepresentableNumber("NaN"), ErrorClass.INVALID_METRIC))),
     "metric pointer": parse(write(of_metric(LONG, 1, ErrorClass.INVALID_METRIC), encode_pointer))._replace(
         pointer=Pointer(AT[0], 2**20)
     ),

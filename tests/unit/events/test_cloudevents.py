@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.events import encoded, event, read, record
 from tests.unit.events.refusal import refusal_of
-from worker.core.model import Unrepresentable
+from worker.core.model import UnrepresentableNumber
 from worker.events.decode import decode
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -60,7 +60,7 @@ def test_structured_mode_reads_nan_beside_other_metrics(field: str) -> None:
     document = cloudevent(**{field: data if field == "data" else base64.b64encode(encoded(data)).decode()})
     decoded = decode(record(document, headers=STRUCTURED))
     assert decoded is not None
-    assert decoded.metrics == {"bad": Unrepresentable("NaN"), "good": 1}
+    assert decoded.metrics == {"bad": UnrepresentableNumber("NaN"), "good": 1}
 
 
 @pytest.mark.parametrize(

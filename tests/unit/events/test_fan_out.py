@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support import strategies
 from tests.support.events import Record, encoded, event, event_without, read, record, rows_of
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedEvent, FailedMetric, Row, UnreadableRecord, Unrepresentable
+from worker.core.model import FailedEvent, FailedMetric, Row, UnreadableRecord, UnrepresentableNumber
 from worker.events.fan_out import FanOut, _month_of
 from worker.events.times import MAX_TIME
 
@@ -58,7 +58,7 @@ class TestValues:
         assert fanned.skipped == {"string": 1}
         (failed,) = fanned.failed
         assert isinstance(failed, FailedMetric)
-        assert (failed.metric, failed.value, failed.attempts) == ("bad", Unrepresentable(literal), 0)
+        assert (failed.metric, failed.value, failed.attempts) == ("bad", UnrepresentableNumber(literal), 0)
         assert failed.event.record is source
         assert failed.failure.error_class is ErrorClass.INVALID_METRIC
         assert failed.failure.error_type == "UnrepresentableNumber"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.events import encoded, event, event_without, read
 from tests.unit.events.refusal import refusal_of
-from worker.core.model import Unrepresentable
+from worker.core.model import UnrepresentableNumber
 from worker.events.decode import MAX_BYTES
 from worker.events.tolerant_json import MAX_LEVELS, parse_number
 
@@ -17,7 +17,7 @@ from worker.events.tolerant_json import MAX_LEVELS, parse_number
 )
 def test_number_beyond_float64_keeps_its_literal_and_its_neighbours(literal: str) -> None:
     text = encoded(event(metrics={"bad": "?", "good": 1.5, "whole": 2**53 + 1})).replace(b'"?"', literal.encode())
-    assert read(text).metrics == {"bad": Unrepresentable(literal), "good": 1.5, "whole": 2**53 + 1}
+    assert read(text).metrics == {"bad": UnrepresentableNumber(literal), "good": 1.5, "whole": 2**53 + 1}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,13 @@ def test_lone_surrogates_in_names_and_unread_text_pass() -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("1", 1), ("-0.5", -0.5), ("true", True), ("NaN", Unrepresentable("NaN")), ("1e400", Unrepresentable("1e400"))],
+    [
+        ("1", 1),
+        ("-0.5", -0.5),
+        ("true", True),
+        ("NaN", UnrepresentableNumber("NaN")),
+        ("1e400", UnrepresentableNumber("1e400")),
+    ],
 )
 def test_parse_number_reads_what_a_metric_may_be(text: str, number: object) -> None:
     assert parse_number(text) == number

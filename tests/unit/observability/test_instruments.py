@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from worker.observability.instruments import BulkHistogram, UnansweredInserts
+from worker.observability.instruments import BulkHistogram, OpenInserts
 
 BOUNDS = (0.5, 1.0, 10.0)
 
@@ -39,7 +39,7 @@ def test_negative_values_do_not_decrease_the_sum() -> None:
 
 
 def test_oldest_unanswered_insert_keeps_its_first_time_and_its_last_error() -> None:
-    unanswered = UnansweredInserts()
+    unanswered = OpenInserts()
     assert unanswered.oldest() == (0, "")
     now = monotonic()
     unanswered.record(1, now - 10, "first")
