@@ -115,44 +115,43 @@ class Writer:
     async def _write(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
         if not block:
             return []
-        unanswered: set[Piece] = set()
+        inserts = _BlockInserts(self._store, self._retry, self._sleep, self._telemetry)
         try:
             piece = Piece(block)
             is_trial = self._breaker.is_open_for(block.month)
-            outcome = await self._insert(piece, unanswered, is_trial=is_trial)
+            outcome = await inserts.insert(piece, is_trial=is_trial)
             if outcome.kind is not OutcomeKind.WRITTEN:
                 bisection = Bisection(piece, budget, self._writes)
-                return await self._bisect(bisection, piece, outcome, unanswered, is_trial=is_trial)
+                return await self._bisect(bisection, inserts, piece, outcome, is_trial=is_trial)
             budget.record_written(block)
             self._writes.pieces += 1
             self._breaker.record_success(block.month, at_first_attempt=piece.attempts == 1)
             return []
         finally:
-            for piece in unanswered:
-                self._telemetry.unanswered.remove(piece)
+            inserts.close()
 
     async def _bisect(
-        self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
+        self, bisection: Bisection, inserts: "_BlockInserts", piece: Piece, outcome: Outcome, *, is_trial: bool
     ) -> list[FailedMetric]:
         """Write or fail each row of a block, which has failed as one `piece` with `outcome`; return the failed rows."""
         try:
-            await self._handle(bisection, piece, outcome, unanswered, is_trial=is_trial)
+            await self._handle(bisection, inserts, piece, outcome, is_trial=is_trial)
             while (next_piece := bisection.next_piece()) is not None:
                 is_trial = self._breaker.is_open_for(next_piece.block.month)
-                outcome = await self._insert(next_piece, unanswered, is_trial=is_trial)
-                await self._handle(bisection, next_piece, outcome, unanswered, is_trial=is_trial)
+                outcome = await inserts.insert(next_piece, is_trial=is_trial)
+                await self._handle(bisection, inserts, next_piece, outcome, is_trial=is_trial)
         finally:
             self._breaker.end_wait(bisection)
         self._telemetry.not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
         return bisection.failed
 
     async def _handle(
-        self, bisection: Bisection, piece: Piece, outcome: Outcome, unanswered: set[Piece], *, is_trial: bool
+        self, bisection: Bisection, inserts: "_BlockInserts", piece: Piece, outcome: Outcome, *, is_trial: bool
     ) -> None:
         """Report `outcome` to the bisection and to the breaker; wait where no INSERT can succeed now."""
         bisection.report(piece, outcome, await self._constraints.locate_violations(outcome, piece.block))
         if bisection.has_split:
-            self._forget_unanswered(piece, unanswered)
+            inserts.forget(piece)
             self._telemetry.splits.labels(outcome.kind.value).inc()
         if bisection.must_wait:
             may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
@@ -167,9 +166,20 @@ class Writer:
         elif outcome.kind is OutcomeKind.REFUSED:
             self._breaker.end_wait(bisection)
 
-    async def _insert(self, piece: Piece, unanswered: set[Piece], *, is_trial: bool) -> Outcome:
+
+class _BlockInserts:
+    """The INSERTs of one block: repeats them within the retry budgets, and keeps the pieces that have no answer."""
+
+    def __init__(self, store: Store, retry: RetryPolicy, sleep: Sleep, telemetry: Telemetry) -> None:
+        self._store = store
+        self._retry = retry
+        self._sleep = sleep
+        self._telemetry = telemetry
+        self._unanswered: set[Piece] = set()
+
+    async def insert(self, piece: Piece, *, is_trial: bool) -> Outcome:
         """Insert `piece` until the outcome says something of its rows, or a retry budget is spent."""
-        insert = partial(self._insert_once, piece, unanswered)
+        insert = partial(self._insert_once, piece)
         retry = _ONCE if is_trial else self._retry
         for _ in range(_MAX_ROUNDS):
             outcome = await retry.call(insert, lambda outcome: outcome.kind is OutcomeKind.UNAVAILABLE, self._sleep)
@@ -180,7 +190,17 @@ class Writer:
                 break  # else an outage has begun meanwhile, which has a budget of its own
         return outcome
 
-    async def _insert_once(self, piece: Piece, unanswered: set[Piece]) -> Outcome:
+    def forget(self, piece: Piece) -> None:
+        """Do not wait for an answer of `piece` any more: it is answered, or split."""
+        self._unanswered.discard(piece)
+        self._telemetry.unanswered.remove(piece)
+
+    def close(self) -> None:
+        """Forget every piece: the block is written, failed or dropped."""
+        for piece in self._unanswered:
+            self._telemetry.unanswered.remove(piece)
+
+    async def _insert_once(self, piece: Piece) -> Outcome:
         outcome: Outcome | None = None
         sent, first_sent = monotonic(), piece.first_sent
         piece.first_sent = sent if first_sent is None else first_sent
@@ -194,10 +214,10 @@ class Writer:
         finally:
             self._telemetry.in_flight.remove(piece)
             if outcome and outcome.kind in _RETRYABLE:
-                unanswered.add(piece)
+                self._unanswered.add(piece)
                 self._telemetry.unanswered.record(piece, piece.first_sent, str(outcome))
             elif first_sent is not None:
-                self._forget_unanswered(piece, unanswered)
+                self.forget(piece)
             if first_sent is not None:
                 self._count_retry(outcome, sent - first_sent)
 
@@ -206,7 +226,3 @@ class Writer:
         labels = (outcome.kind.value, str(outcome.code or "")) if outcome else ("dropped", "")
         self._telemetry.insert_retries.labels(*labels).inc()
         self._telemetry.insert_retry_age.observe(age_seconds)
-
-    def _forget_unanswered(self, piece: Piece, unanswered: set[Piece]) -> None:
-        unanswered.discard(piece)
-        self._telemetry.unanswered.remove(piece)
