@@ -45,8 +45,6 @@ class BatchReader:
     """Reads batches from an event source, and keeps polling it while none may be read.
 
     Args:
-        source: where records come from.
-        policy: when a batch is full.
         heartbeat: beats while a poll lasts, which can be as long as a rebalance.
     """
 

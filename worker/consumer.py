@@ -50,11 +50,7 @@ class Consumer:
     """Reads batches from an event source, runs them through a pipeline, and commits them.
 
     Args:
-        source: where records come from.
-        pipeline: writes or dead-letters what a batch holds.
         hold: while it is active unfinished batches cannot end, so that neither a stop nor a revoke waits for them.
-        policy: when a batch is full.
-        heartbeat: beats while the consumer makes progress.
         concurrency: batches that are processed at once.
         revoke_seconds: how long a revoke waits for unfinished batches; less than the rebalance time-out.
         stop_seconds: how long a stop waits for them.

@@ -38,14 +38,8 @@ class Pipeline:
     """Turns each metric of a batch of records into a row, a dead letter, or a counted skip.
 
     Args:
-        writer: writes blocks.
-        dead_letters: where failed metrics and events go.
         hold: entered while the dead-letter topic does not acknowledge.
-        telemetry: counts the results.
-        log: logs the failures.
         backoff: the waits between writes of unacknowledged dead letters; they are repeated without a limit.
-        sleep: how to wait; tests use a clock of their own.
-        tracing: records spans.
     """
 
     def __init__(

@@ -103,30 +103,23 @@ class EventSource(Protocol):
 
 
 class DeadLetterReader(Protocol):
-    """The dead-letter topic, to read from, with the progress of replays."""
+    """The dead-letter topic, to read from, with the progress of replays.
+
+    Raises:
+        DependencyError: by every method, when Kafka cannot be reached, or refuses.
+    """
 
     async def fetch_offset_ranges(self) -> Mapping[int, range]:
-        """The offsets of each partition now; what is written later is not among them.
-
-        Raises:
-            DependencyError: Kafka cannot be reached, or refuses.
-        """
+        """The offsets of each partition now; what is written later is not among them."""
 
     def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
         """Read some records at a time, in order; an `UnreadableRecord` for what the Kafka client cannot parse.
 
         Offsets that retention has deleted are left out. Close the generator before the next read, unless it has ended.
-
-        Raises:
-            DependencyError: Kafka does not return them.
         """
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
-        """The saved progress of replays, by partition; a copy.
-
-        Raises:
-            DependencyError: Kafka cannot be reached, or refuses.
-        """
+        """The saved progress of replays, by partition; a copy."""
 
     async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
         """Save progress, merged with what other replays have saved meanwhile.
@@ -134,21 +127,18 @@ class DeadLetterReader(Protocol):
         Args:
             progress: by partition. It is not changed by the merge.
             stale: progress of a deleted topic of this name; it is replaced if nothing else was saved meanwhile.
-
-        Raises:
-            DependencyError: it is not acknowledged.
         """
 
 
 class SourceRecordFetcher(Protocol):
-    """The topics that dead letters come from, to read single records."""
+    """The topics that dead letters come from, to read single records.
+
+    Raises:
+        DependencyError: Kafka does not answer.
+    """
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
-        """The record at an offset; None if it is gone or cannot be parsed.
-
-        Raises:
-            DependencyError: Kafka does not answer.
-        """
+        """The record at an offset; None if it is gone or cannot be parsed."""
 
 
 class ViewRow(NamedTuple):
@@ -167,13 +157,13 @@ class ViewRow(NamedTuple):
 
 
 class DeduplicatedRows(Protocol):
-    """The de-duplicated view of the table."""
+    """The de-duplicated view of the table.
+
+    Raises:
+        DependencyError: the view cannot be read.
+    """
 
     def read_rows(
         self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
     ) -> None:
-        """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`.
-
-        Raises:
-            DependencyError: the view cannot be read.
-        """
+        """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`."""

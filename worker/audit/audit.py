@@ -56,10 +56,7 @@ class Audit:
     """Reconciles a range of records.
 
     Args:
-        reader: reads the topic of events.
-        view: the rows in ClickHouse.
         dead_letters: the dead letters of the range that are not settled.
-        on_finding: called with each finding.
         on_progress: called with the number of records that are done.
     """
 

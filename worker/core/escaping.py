@@ -5,11 +5,7 @@ def escape_control_characters(text: str, longest: int | None = None) -> str:
     r"""`text` on one line, with an escape for each character that is not printable.
 
     Control characters, marks that change the direction of writing, line breaks and lone surrogates become `\x1b`,
-    `\u202e`, `\n`.
-
-    Args:
-        text: any text.
-        longest: characters to show; the rest becomes `…`.
+    `\u202e`, `\n`. What is longer than `longest` characters is cut, and ends with `…`.
     """
     if longest is not None and len(text) > longest:
         return escape_control_characters(text[: longest - 1]) + "…"

@@ -59,8 +59,7 @@ class ReplayPreview:
         at_source: chosen, but their contents are in the source record, which is not read; only in a dry run.
 
     Args:
-        policy: which dead letters to replay.
-        table: the table that this worker writes.
+        table: the table that this worker writes, `database.table`.
         dry_run: whether to decode the contents.
     """
 

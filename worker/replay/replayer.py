@@ -49,14 +49,11 @@ class Replayer:
 
     Args:
         scan: the open dead letters, already scanned; saves the progress.
-        sources: where source records are fetched.
         pipeline: processes batches. Its writer holds during an outage, so that an outage makes no new dead letters.
         hold: the pipeline's.
-        policy: which dead letters to replay, and how fast.
         on_progress: called with the number of processed dead letters.
         stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.
-        sleep: waits for the rate; tests pass their own.
     """
 
     def __init__(

@@ -28,6 +28,9 @@ Visitor = TypeVar("Visitor", bound=DeadLetterVisitor)
 class DeadLetterScan:
     """The dead letters that are in the topic when the scan begins; later ones are not read.
 
+    Raises:
+        DependencyError: by every method, when Kafka cannot be reached, or refuses.
+
     Attributes:
         offset_ranges: the offsets of each partition at that moment.
         progress: the settled dead letters, by partition. A scan adds superseded ones, a replay those that it has done.
@@ -59,21 +62,13 @@ class DeadLetterScan:
 
     @classmethod
     async def begin(cls, reader: DeadLetterReader) -> "DeadLetterScan":
-        """Load the progress, then the offsets, and return the scan.
-
-        Raises:
-            DependencyError: Kafka cannot be reached, or refuses.
-        """
+        """Load the progress, then the offsets, and return the scan."""
         # In this order: what another replay does meanwhile must not look like progress of a deleted topic.
         progress = await reader.load_progress()
         return cls(reader, await reader.fetch_offset_ranges(), progress)
 
     async def scan(self, new_visitor: Callable[[], Visitor]) -> Visitor:
-        """Show every open dead letter to a new visitor. Repeat until a pass finds no new supersession.
-
-        Raises:
-            DependencyError: Kafka does not return the dead letters.
-        """
+        """Show every open dead letter to a new visitor. Repeat until a pass finds no new supersession."""
         # If progress was forgotten, a settled dead letter may be the only one that says that another is superseded.
         include_settled = any(done.has_forgotten for done in self.progress.values())
         supersessions = self.supersessions
@@ -89,11 +84,7 @@ class DeadLetterScan:
                 return visitor
 
     async def find_supersessions(self) -> None:
-        """Scan only to find out which dead letters others supersede.
-
-        Raises:
-            DependencyError: Kafka does not return the dead letters.
-        """
+        """Scan only to find out which dead letters others supersede."""
         await self.scan(_NullVisitor)
 
     async def read_batches(self, *, include_settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
@@ -127,11 +118,7 @@ class DeadLetterScan:
         return None
 
     async def save_progress(self, partitions: Collection[int] | None = None) -> None:
-        """Save the progress of some partitions, or of all.
-
-        Raises:
-            DependencyError: it is not acknowledged.
-        """
+        """Save the progress of some partitions, or of all."""
         saved = self.progress if partitions is None else partitions
         await self._reader.save_progress({partition: self.progress[partition] for partition in saved}, self._stale)
 

@@ -42,6 +42,9 @@ class StopConditions:
         hold: entered when ClickHouse or the dead-letter topic is unavailable.
         stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.
+
+    Raises:
+        DependencyError: by every method that waits, when the hold begins.
     """
 
     def __init__(
@@ -61,11 +64,7 @@ class StopConditions:
         await asyncio.gather(self._stopping, self._held, return_exceptions=True)
 
     async def run_unless_stopped(self, work: Coroutine[object, object, T]) -> T | None:
-        """Return the result of `work`; None if a stop comes first, which cancels it.
-
-        Raises:
-            DependencyError: the hold begins before `work` is done.
-        """
+        """Return the result of `work`; None if a stop comes first, which cancels it."""
         task = asyncio.create_task(work)
         try:
             await asyncio.wait([task, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
@@ -80,11 +79,7 @@ class StopConditions:
         return None
 
     async def wait_for_batch(self, batch: asyncio.Task[None] | None) -> None:
-        """Wait for a batch to be done; after a stop `stop_seconds` at most.
-
-        Raises:
-            DependencyError: ClickHouse or the dead-letter topic is unavailable.
-        """
+        """Wait for a batch to be done; after a stop `stop_seconds` at most."""
         if batch is None:
             return
         await asyncio.wait([batch, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)

@@ -51,7 +51,6 @@ class Validator:
 
     Args:
         timestamp: of the records, in milliseconds since 1970.
-        headers: of each record.
 
     Attributes:
         lines, refused: number of lines so far, and of those that would be refused, wholly or in part.

@@ -82,10 +82,7 @@ class Bisection:
     def report(self, piece: Piece, outcome: Outcome, violating: Sequence[int] = ()) -> None:
         """Take account of the outcome of an INSERT.
 
-        Args:
-            piece: what was inserted.
-            outcome: the outcome for its rows.
-            violating: positions of the rows that violate the constraint of `outcome`; empty where they are not known.
+        `violating` has the positions of the rows that violate the constraint of `outcome`, where they are known.
         """
         self.has_split = self.must_wait = False
         match outcome.kind:

@@ -29,7 +29,6 @@ class CircuitBreaker:
         probe: an INSERT of no rows.
         hold: entered while the store fails.
         backoff: the waits between trials, which are repeated without end.
-        sleep: waits between trials; tests pass a clock of their own.
         starts_open: whether the first block of each month is a trial, so that a worker that starts in an outage
             dead-letters nothing.
 

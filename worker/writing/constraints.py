@@ -41,10 +41,6 @@ _INSERT_FAILS_TOO = (OutcomeKind.UNAVAILABLE, OutcomeKind.TOO_LARGE, OutcomeKind
 class ConstraintChecker:
     """Finds the rows that violate a constraint, and remembers the constraints that have lately refused rows.
 
-    Args:
-        store: evaluates the constraints.
-        telemetry: counts the evaluations.
-
     Attributes:
         is_needed: whether a constraint has refused rows since the start.
     """

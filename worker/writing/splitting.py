@@ -115,9 +115,7 @@ class SplitBudget:
     def may_split(self, block: Block, failed_alone: Counter[str] | None = None) -> bool:
         """Whether a piece with the rows of `block` may be split further.
 
-        Args:
-            block: the rows.
-            failed_alone: after an unclassified failure, how many rows of each metric have failed alone.
+        After an unclassified failure `failed_alone` counts the rows of each metric that have failed alone.
         """
         if len(block) == 1 or self.spent >= self.max_pieces:
             return False

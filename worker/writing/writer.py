@@ -55,14 +55,9 @@ class Writer:
     """Writes blocks to a store, so that the failure of one row fails no other row.
 
     Args:
-        store: where the rows are written.
-        hold: entered while the store is unavailable.
         retry: the retry budget of a block.
         on_unavailable: what to do when the budget is spent.
-        backoff: the waits between trials while the store is unavailable.
-        sleep: waits between attempts; tests pass a clock of their own.
-        telemetry: counts splits and repeated INSERTs.
-        starts_open: see `CircuitBreaker`.
+        hold, backoff, starts_open: see `CircuitBreaker`.
     """
 
     def __init__(
