@@ -308,7 +308,9 @@ def test_invalid_header_makes_the_record_foreign(name: str, value: bytes, reason
     st.one_of(st.none(), st.binary(max_size=30), st.just(b"9" * 5_000)),
     st.one_of(st.none(), st.binary(max_size=30), st.sampled_from([b"{}", b"[]", b"7", b'"x"', b"[" * 9_999])),
 )
-def test_damage_raises_damaged_letter(failed: Failed, name: str, header: bytes | None, value: bytes | None) -> None:
+def test_invalid_value_raises_invalid_dead_letter(
+    failed: Failed, name: str, header: bytes | None, value: bytes | None
+) -> None:
     letter = encode_dead_letter(failed, WORKER, 0)
     headers = tuple((key, header if key == name else kept) for key, kept in letter.headers)
     parsed = parse_dead_letter(keep(letter)._replace(headers=headers, value=value))

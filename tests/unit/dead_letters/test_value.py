@@ -87,7 +87,7 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
         ("metric_type", None),
     ],
 )
-def test_metric_with_an_invalid_field_is_damaged(field: str, value: object) -> None:
+def test_metric_with_an_invalid_field_is_refused(field: str, value: object) -> None:
     letter = encode_dead_letter(failed_metric(), WORKER, 0)
     document = json.loads(letter.value) | {field: value}
     with pytest.raises(InvalidDeadLetter):
