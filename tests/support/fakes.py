@@ -59,6 +59,7 @@ class MemoryStore(Store):
         asked: number of rows of each evaluation of a constraint.
         down: while it is set, every insert and every probe has this outcome.
         broken: while it is set, every insert of rows has this outcome, and probes succeed.
+        outcome_of: the outcome of an insert of a block; None where its rows and the script of the test decide.
         watch: called at the beginning of each insert; a test may change the store there.
     """
 
@@ -72,6 +73,7 @@ class MemoryStore(Store):
         self.asked: list[int] = []
         self.down: Outcome | None = None
         self.broken: Outcome | None = None
+        self.outcome_of: Callable[[Block], Outcome | None] = lambda _: None
         self.watch: Callable[[], object] = lambda: None
         self._refuses = refuses
         self._fails = fails
@@ -89,6 +91,14 @@ class MemoryStore(Store):
         """Let the next `count` inserts write their rows and return UNAVAILABLE, as when the answer is lost."""
         self._next_inserts += (_Scripted(UNAVAILABLE, applied=True) for _ in range(count))
 
+    def follow(self, steps: Sequence[str | Outcome]) -> None:
+        """Let the next inserts "pass", have their answer "lost", or fail with an outcome, one each."""
+        for step in steps:
+            if step == "lost":
+                self.lose_answers(1)
+            else:
+                self.fail_inserts(step if isinstance(step, Outcome) else None)
+
     def fail_probes(self, *outcomes: Outcome) -> None:
         """Let the next probes fail, one each."""
         self._next_probes += outcomes
@@ -97,7 +107,7 @@ class MemoryStore(Store):
         """See `Store`."""
         self.inserts.append(len(block))
         self.watch()
-        if failing := self.down or self.broken:
+        if failing := self.down or self.broken or self.outcome_of(block):
             return failing
         scripted = self._next_inserts.popleft() if self._next_inserts else None
         if scripted and not scripted.applied:

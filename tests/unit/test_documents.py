@@ -35,9 +35,7 @@ def test_readme_example_event_gives_the_rows_and_dead_letters_of_its_picture(tmp
     event = "".join(line.partition("───▶")[0].rstrip() for line in picture.splitlines())
     file = tmp_path / "event.jsonl"
     file.write_text(f"{event}\n", "utf-8")
-
     output = CliRunner().invoke(cli, ["validate", str(file)]).output
-
     rows, letters, skipped = (picture.count(f"───▶  {end}") for end in ("row", "dead letter", "skipped"))
     assert (rows, letters, skipped) == (3, 1, 1)
     assert f"{rows} rows; skipped 1 string; 1 events refused" in output

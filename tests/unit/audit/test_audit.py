@@ -117,18 +117,6 @@ async def test_metric_with_an_older_row_or_none_is_missing() -> None:
     assert "the view has an older one, of execution-completed/0/0" in finding.detail
 
 
-async def test_records_that_the_worker_refuses_must_have_a_dead_letter() -> None:
-    nan = Record(encoded(event(metrics={"bad": float("nan")})), offset=1)
-    records = (Record(b"no event"), nan)
-    findings, counts = await run_audit(*records)
-    assert [(finding.offset, finding.metric) for finding in findings] == [(0, None), (1, "bad")]
-    assert counts.missing == 2
-    failed_event = FailedEvent(records[0], FAILURE)
-    failed_metric = FailedMetric(EVENT._replace(record=nan), "bad", 1.0, FAILURE, 1)
-    findings, counts = await run_audit(*records, failed=[failed_event, failed_metric])
-    assert (findings, counts.dead_lettered) == ([], 2)
-
-
 @pytest.mark.parametrize("as_pointer", [False, True])
 @pytest.mark.parametrize("name", ["cost_usd", "n" * 256, "ä" * 256])
 async def test_dead_letter_is_found_by_a_metric_name_of_any_length(name: str, as_pointer: bool) -> None:
@@ -138,13 +126,31 @@ async def test_dead_letter_is_found_by_a_metric_name_of_any_length(name: str, as
     assert (findings, counts.dead_lettered) == ([], 1)
 
 
-async def test_dead_letter_of_the_whole_event_covers_its_metrics_and_others_do_not() -> None:
-    findings, counts = await run_audit(SOURCE, failed=[FailedEvent(SOURCE, FAILURE)])
-    assert (findings, counts.dead_lettered) == ([], 1)
-    other_metric = FailedMetric(EVENT._replace(record=SOURCE), "ms", 1.0, FAILURE, 1)
-    others = [FailedEvent(SOURCE._replace(offset=1), FAILURE), FailedEvent(SOURCE._replace(topic="t"), FAILURE)]
-    findings, _ = await run_audit(SOURCE, failed=[other_metric, *others])
-    assert [finding.metric for finding in findings] == ["cost_usd"]
+INVALID = Record(b"no event")
+NAN = Record(encoded(event(metrics={"bad": float("nan")})), offset=1)
+OF_OTHER_RECORDS = [FailedEvent(SOURCE._replace(offset=1), FAILURE), FailedEvent(SOURCE._replace(topic="t"), FAILURE)]
+
+
+def failed_metric(source: Record, metric: str) -> FailedMetric:
+    return FailedMetric(EVENT._replace(record=source), metric, 1.0, FAILURE, 1)
+
+
+@pytest.mark.parametrize(
+    ("records", "failed", "missing"),
+    [
+        ([INVALID, NAN], [], [(0, None), (1, "bad")]),
+        ([INVALID, NAN], [FailedEvent(INVALID, FAILURE), failed_metric(NAN, "bad")], []),
+        ([SOURCE], [FailedEvent(SOURCE, FAILURE)], []),
+        ([SOURCE], [failed_metric(SOURCE, "ms"), *OF_OTHER_RECORDS], [(0, "cost_usd")]),
+    ],
+    ids=["none", "of each", "of the whole event", "of others"],
+)
+async def test_metric_or_event_without_a_dead_letter_of_its_own_is_missing(
+    records: list[Record], failed: list[Failed], missing: list[tuple[int, str | None]]
+) -> None:
+    findings, counts = await run_audit(*records, failed=failed)
+    assert [(finding.offset, finding.metric) for finding in findings] == missing
+    assert (counts.missing, counts.dead_lettered) == (len(missing), len(records) - len(missing))
 
 
 async def test_sums_count_tombstones_skipped_metrics_and_offsets_without_a_record() -> None:

