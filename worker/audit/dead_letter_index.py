@@ -52,7 +52,7 @@ class DeadLetterIndex:
         if metric is not None:
             # The header of a pointer holds only the beginning of a long name.
             entries += [_METRIC + _encode(metric), _METRIC + format_metric_header(metric).encode()]
-        query = f"SELECT 1 FROM letters WHERE at = ? AND source = ? AND what IN ({', '.join('?' * len(entries))})"  # noqa: S608
+        query = f"SELECT 1 FROM letters WHERE at = ? AND source = ? AND what IN ({', '.join('?' * len(entries))})"  # noqa: S608 # nosec B608
         return self._database.execute(query, (partition, offset, *entries)).fetchone() is not None
 
 
