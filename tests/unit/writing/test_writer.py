@@ -230,6 +230,7 @@ async def test_refusals_in_an_outage_do_not_close_the_breaker() -> None:
     st.sampled_from(OnUnavailable),
 )
 @example({0}, [None, *[UNAVAILABLE] * 3], True, OnUnavailable.DEAD_LETTER)
+@example(set(), [UNCLASSIFIED, UNAVAILABLE] * 3, False, OnUnavailable.DEAD_LETTER)
 async def test_attempts_are_the_inserts_that_held_the_row_whatever_the_outcomes(
     invalid: set[int], script: list[Outcome | None], names_constraint: bool, on_unavailable: OnUnavailable
 ) -> None:
