@@ -4,7 +4,7 @@ import copy
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,26 @@ def test_asyncapi_has_the_worker_s_default_topics_and_group() -> None:
     assert {channel["bindings"]["kafka"]["topic"] for channel in channels} == topics
     group = DOCUMENT["operations"]["receiveExecutionCompleted"]["bindings"]["kafka"]["groupId"]
     assert group["default"] == Settings.model_fields["kafka_group_id"].default
+
+
+def test_asyncapi_references_exist() -> None:
+    found = list(references(DOCUMENT))
+    assert {"event.schema.json", "dead_letter.schema.json"} <= set(found)
+    for reference in found:
+        name, _, pointer = reference.partition("#")
+        target = load(name) if name else DOCUMENT
+        for step in filter(None, pointer.split("/")):
+            target = target[step]
+
+
+def references(part: Any) -> Iterator[str]:
+    """Yield every `$ref` in a document."""
+    if isinstance(part, dict):
+        yield from [part["$ref"]] if "$ref" in part else []
+        part = list(part.values())
+    if isinstance(part, list):
+        for item in part:
+            yield from references(item)
 
 
 @pytest.mark.parametrize("mode", ["binary", "structured"])
