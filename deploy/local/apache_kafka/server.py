@@ -33,6 +33,7 @@ _ONE_NODE = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "auto.create.topics.enable": "false",
+    "log.retention.ms": "-1",  # records may have old timestamps; the first check comes half a minute after the start
     "broker.session.timeout.ms": "2000",  # a restart after SIGKILL waits this long for the old session to expire
     "broker.heartbeat.interval.ms": "500",
     "group.min.session.timeout.ms": "1000",
