@@ -139,8 +139,25 @@ class Process:
         self._popen = None
 
     def pause(self) -> None:
-        """Suspend the process, as if its machine hung: connections stay open, but it does not answer."""
+        """Suspend the process, as if its machine hung: connections stay open, but it does not answer.
+
+        Returns when it is suspended; the watchdog, which forwards the signal, may be slow on a busy machine.
+        """
         os.kill(self.pid, watchdog.PAUSE)
+        deadline = time.monotonic() + WATCHDOG_SECONDS
+        while not self._is_suspended() and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    def _is_suspended(self) -> bool:
+        """Whether the child of the watchdog is stopped (proc_pid_stat(5)); True where the kernel does not say."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split()
+            states = [
+                Path(f"/proc/{child}/stat").read_text("ascii").rpartition(")")[2].split()[0] for child in children
+            ]
+        except FileNotFoundError:
+            return True
+        return all(state == "T" for state in states)
 
     def resume(self) -> None:
         """Resume a paused process."""
