@@ -97,8 +97,8 @@ async def create_topics(bootstrap_servers: str, partitions: dict[str, int], *, k
         TimeoutError: the broker accepted the topics, but lists no leaders for them.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
     try:
+        await admin.start()
         topics = [NewTopic(name, count, replication_factor=1) for name, count in partitions.items()]
         for name, code, *_ in (await admin.create_topics(topics)).topic_errors:
             if code and not (keep and code == TopicAlreadyExistsError.errno):

@@ -42,8 +42,8 @@ async def send_messages(
         at = await acknowledged  # its timestamp is that of the batch
         on_acknowledged(message, RecordPosition(at.partition, at.offset), timestamp)
 
-    await producer.start()
-    try:
+    try:  # an interrupted start must be stopped too
+        await producer.start()
         for message in messages:
             timestamp = int(time.time() * 1_000)
             fields = {"key": message.key, "headers": list(message.headers), "timestamp_ms": timestamp}
@@ -69,8 +69,8 @@ async def read_dead_letters(bootstrap_servers: str, topic: str, on_letter: Calla
 async def read_records(bootstrap_servers: str, topic: str) -> AsyncGenerator[Any, None]:
     """Every record that is on `topic` now, one partition after the other."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
+    try:  # an interrupted start must be stopped too
+        await consumer.start()
         for partition in await _assign_partitions(consumer, bootstrap_servers, topic):
             # Not end_offsets: Tansu returns the first record of the last batch. The high watermark of a fetch is right.
             while (end := consumer.highwater(partition)) is None or await consumer.position(partition) < end:
@@ -84,8 +84,8 @@ async def read_records(bootstrap_servers: str, topic: str) -> AsyncGenerator[Any
 async def read_committed_offsets(bootstrap_servers: str, topic: str, group: str) -> dict[int, int]:
     """The next offset that `group` would read, by partition; 0 where nothing is committed."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
-    await consumer.start()
-    try:
+    try:  # an interrupted start must be stopped too
+        await consumer.start()
         partitions = await _assign_partitions(consumer, bootstrap_servers, topic)
         return {partition.partition: await consumer.committed(partition) or 0 for partition in partitions}
     finally:
@@ -95,8 +95,8 @@ async def read_committed_offsets(bootstrap_servers: str, topic: str, group: str)
 async def _assign_partitions(consumer: AIOKafkaConsumer, bootstrap_servers: str, topic: str) -> list[TopicPartition]:
     """Assign every partition of `topic` to `consumer`, without its group."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
     try:
+        await admin.start()
         (described,) = await admin.describe_topics([topic])
     finally:
         await admin.close()
