@@ -14,7 +14,7 @@ from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, compute_medians
 from tests.benchmarks.dead_letters import measure_dead_letters
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe_machine
-from tests.benchmarks.isolation import count_bisection_inserts, count_quarantine_inserts
+from tests.benchmarks.isolation import count_bisection_inserts, count_inserts_of_refused_metric
 from tests.benchmarks.latency import measure_latency
 from tests.benchmarks.report import draw_chart, print_tables
 from tests.benchmarks.shapes import measure_batches, measure_shapes
@@ -81,7 +81,7 @@ def main(
     }
     if "isolation" in chosen:
         results["isolation"] = count_bisection_inserts()
-        results["a metric that is always refused"] = count_quarantine_inserts()
+        results["a metric that is always refused"] = count_inserts_of_refused_metric()
     wanted = [name for name in measures if chosen & (set(COMPARED) if name == "comparison" else {name})]
     if wanted:
         with _open_environment(broker, console) as env:

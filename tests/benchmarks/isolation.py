@@ -41,7 +41,7 @@ def count_bisection_inserts() -> list[Figures]:
     return lines
 
 
-def count_quarantine_inserts() -> list[Figures]:
+def count_inserts_of_refused_metric() -> list[Figures]:
     """Inserts of blocks of a hundred events each, while the store refuses one metric of ten and names no constraint."""
     return asyncio.run(_write_blocks())
 

@@ -16,7 +16,7 @@ from clickhouse_driver import Client
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY, Process, ProcessFailedError
 from deploy.local.stack import MigrationFailedError, Stack
-from tests.support.local import Topics, exported_by, fresh_name, processes_naming, wait_until
+from tests.support.local import Topics, find_processes, fresh_name, parse_exports, wait_until
 from tests.support.topic import read, send
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def test_child_that_does_not_become_ready_is_an_error_and_killed(
 ) -> None:
     with pytest.raises(ProcessFailedError, match=message):
         start_child(code, seconds)
-    assert processes_naming(child_name) == []
+    assert find_processes(child_name) == []
 
 
 def test_child_that_ignores_sigterm_is_killed(start_child: StartChild, child_name: str) -> None:
@@ -93,13 +93,13 @@ def test_child_that_ignores_sigterm_is_killed(start_child: StartChild, child_nam
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
     process.stop(timeout_seconds=0.3)
-    wait_until(lambda: processes_naming(child_name) == [], "the child has ended")
+    wait_until(lambda: find_processes(child_name) == [], "the child has ended")
 
 
 def test_child_is_killed_with_its_watchdog(start_child: StartChild, child_name: str) -> None:
     process = start_child("print('up', flush=True); import time; time.sleep(600)")
     os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: processes_naming(child_name) == [], "the child has ended")
+    wait_until(lambda: find_processes(child_name) == [], "the child has ended")
     process.kill()
 
 
@@ -145,13 +145,13 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def server_processes(environment: dict[str, str]) -> list[str]:
     return [
-        *processes_naming(f"tcp://{environment['KAFKA_BOOTSTRAP_SERVERS']}"),
-        *processes_naming(f"--port {environment['CLICKHOUSE_PORT']}"),
+        *find_processes(f"tcp://{environment['KAFKA_BOOTSTRAP_SERVERS']}"),
+        *find_processes(f"--port {environment['CLICKHOUSE_PORT']}"),
     ]
 
 
 def test_up_exports_its_environment_and_leaves_nothing(up: subprocess.Popen[str], tmp_path: Path) -> None:
-    environment = exported_by(up)
+    environment = parse_exports(up)
     servers, topic = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"]
     assert environment["KAFKA_PRODUCER_IDEMPOTENCE"] == "false"
     asyncio.run(send(servers, topic, [b"value"]))
@@ -170,6 +170,6 @@ def test_up_exports_its_environment_and_leaves_nothing(up: subprocess.Popen[str]
 
 
 def test_killed_up_leaves_no_process(up: subprocess.Popen[str]) -> None:
-    environment = exported_by(up)
+    environment = parse_exports(up)
     up.kill()
     wait_until(lambda: server_processes(environment) == [], "both servers have ended")

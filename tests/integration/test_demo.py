@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deploy.local.process import REPOSITORY
-from tests.support.local import processes_naming, wait_until
+from tests.support.local import find_processes, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,5 +132,5 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path: Path, stop_
     assert running.returncode == 128 + stop_signal
     assert printed == b""
     assert b"Traceback" not in log.read_bytes()
-    assert processes_naming(str(folder)) == []
+    assert find_processes(str(folder)) == []
     assert list(folder.iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.process import REPOSITORY
 from deploy.local.stack import Stack
-from tests.support.local import exported_by, processes_naming, wait_until
+from tests.support.local import find_processes, parse_exports, wait_until
 from tests.support.topic import read, send
 
 
@@ -51,12 +51,12 @@ def test_up_runs_it_and_leaves_nothing(tmp_path: Path) -> None:
         text=True,
     ) as up:
         try:
-            environment = exported_by(up)
+            environment = parse_exports(up)
             asyncio.run(send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], [b"value"]))
-            assert processes_naming(f"{tmp_path}") != []
+            assert find_processes(f"{tmp_path}") != []
             up.send_signal(signal.SIGTERM)
             assert up.wait(30) == 0
         finally:
             up.kill()
-    wait_until(lambda: processes_naming(f"{tmp_path}") == [], "every process is gone")
+    wait_until(lambda: find_processes(f"{tmp_path}") == [], "every process is gone")
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ _LEAST = frozenset({"minLength", "minimum", "minItems", "minProperties"})
 _MOST = frozenset({"maxLength", "maximum", "maxItems", "maxProperties"})
 
 
-def narrowed(wide: Schema, narrow: Schema, at: str = "") -> Iterator[str]:
+def find_incompatibilities(wide: Schema, narrow: Schema, at: str = "") -> Iterator[str]:
     """Each place where `wide` may refuse what `narrow` accepts. It may name a harmless change, and misses none."""
     if not (isinstance(wide, dict) and isinstance(narrow, dict)):
         if wide != narrow and wide is not True and narrow is not False:
@@ -35,7 +35,7 @@ def _keyword(keyword: str, wide: Any, narrow: Any, all_narrow: Schema, at: str) 
             if name not in (wide or {}) or name not in (narrow or {}):
                 yield f"{at}/{name}: is only in one of them"
             else:
-                yield from narrowed(wide[name], narrow[name], f"{at}/{name}")
+                yield from find_incompatibilities(wide[name], narrow[name], f"{at}/{name}")
     elif wide is None and keyword not in ("$schema", "$id", "$ref"):
         return  # one rule less
     elif narrow is None:
@@ -48,10 +48,10 @@ def _properties(wide: Schema, narrow: Schema, all_narrow: Schema, at: str) -> It
     open_ended = all_narrow.get("additionalProperties", True) is not False
     for name in sorted(wide.keys() | narrow.keys()):
         if name in wide and name in narrow:
-            yield from narrowed(wide[name], narrow[name], f"{at}/{name}")
+            yield from find_incompatibilities(wide[name], narrow[name], f"{at}/{name}")
         elif name in wide and open_ended:
             # The narrow schema accepts any value of this name.
-            yield from narrowed(wide[name], {}, f"{at}/{name}")
+            yield from find_incompatibilities(wide[name], {}, f"{at}/{name}")
         elif name in narrow:
             yield f"{at}/{name}: is not described any more"
 

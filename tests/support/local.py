@@ -37,7 +37,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float 
         time.sleep(POLL_SECONDS)
 
 
-def exported_by(up: subprocess.Popen[str]) -> dict[str, str]:
+def parse_exports(up: subprocess.Popen[str]) -> dict[str, str]:
     """The environment of a shell that has executed the lines `up` prints before the first empty one."""
     assert up.stdout is not None
     script = "".join([*iter(up.stdout.readline, "\n"), "env -0\n"])
@@ -45,7 +45,7 @@ def exported_by(up: subprocess.Popen[str]) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in shell.stdout.split("\0") if entry)
 
 
-def processes_naming(text: str) -> list[str]:
+def find_processes(text: str) -> list[str]:
     """The command lines, of all processes on this machine, that contain `text`."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
