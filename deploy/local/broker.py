@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEADER_SECONDS = 30.0
-API_VERSIONS_V0 = struct.Struct(">ihhih")
+API_VERSIONS = 18
+REQUEST_HEADER = struct.Struct(">ihhih")
+"""Size of what follows, API, version, correlation id, no client id."""
+ANSWER_BYTES = 1024
 
 
 class KafkaServer(Server):
@@ -41,13 +44,17 @@ class KafkaServer(Server):
 
     def is_responding(self) -> bool:
         """Whether the broker answers an ApiVersions request; it accepts connections before it can answer."""
-        request = API_VERSIONS_V0.pack(API_VERSIONS_V0.size - 4, 18, 0, 1, -1)
+        return bool(self._request(API_VERSIONS, 0, b""))
+
+    def _request(self, api: int, version: int, body: bytes) -> bytes:
+        """Return the answer to one request, without size and correlation id; nothing if there is none."""
+        header = REQUEST_HEADER.pack(REQUEST_HEADER.size - 4 + len(body), api, version, 1, -1)
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1.0) as connection:
-                connection.sendall(request)
-                return len(connection.recv(4)) > 0
+                connection.sendall(header + body)
+                return connection.recv(ANSWER_BYTES)[8:]
         except OSError:
-            return False
+            return b""
 
 
 class TansuBroker(KafkaServer):

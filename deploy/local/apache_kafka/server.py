@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+FIND_COORDINATOR = 10
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
 
 # Only the C1 compiler: the broker starts in half the time, and tests are too short to profit from C2.
@@ -86,7 +87,7 @@ class ApacheKafka(KafkaServer):
         )
 
     def start(self) -> None:
-        """Start the broker with its existing data, if any, and wait until it answers requests.
+        """Start the broker with its existing data, if any, and wait until it answers requests and coordinates groups.
 
         Raises:
             ProcessFailedError: the broker did not start; the message ends with its output.
@@ -94,11 +95,17 @@ class ApacheKafka(KafkaServer):
         self._configure()
         if not self.data.exists():
             self._format()
-        self.process.start(lambda _: self.is_responding() or None, START_SECONDS)
+        self.process.start(lambda _: self._coordinates_groups() or None, START_SECONDS)
 
     def stop(self) -> None:
         """Shut the broker down in order: it resigns leadership and flushes its logs."""
         self.process.stop(STOP_SECONDS)
+
+    def _coordinates_groups(self) -> bool:
+        """Whether the broker names a coordinator; the first request creates the topic of committed offsets."""
+        answer = self._request(FIND_COORDINATOR, 1, b"\x00\x01g\x00")  # of the group "g"
+        throttle_and_error = answer[:6]
+        return throttle_and_error == bytes(6)
 
     def _configure(self) -> None:
         plain = Listener("PLAIN")
