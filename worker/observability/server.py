@@ -9,16 +9,16 @@ Only GET and HEAD are answered: no request changes any state.
 """
 
 import json
-import sys
+import socket
 from collections.abc import Callable, Iterable, Mapping
-from socket import AF_INET6
+from socket import AF_INET, AF_INET6
 from threading import Thread
-from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from typing import TYPE_CHECKING
 
-import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
 
 from worker.core.errors import SettingsError
 from worker.observability.page import HEADERS, render_page
@@ -27,10 +27,11 @@ from worker.observability.status import MAX_SILENCE_SECONDS, Status
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-log = structlog.get_logger(__name__)
-
-_REQUEST_SECONDS = 10.0
-"""A connection without a complete request is closed after this, so that idle ones do not accumulate."""
+_THREADS = 2
+_MAX_CONNECTIONS = 200
+_CONNECTION_SECONDS = 10.0
+"""How long a connection may last in total."""
+_MAX_REQUEST_BYTES = 16_384
 _NO_STORE = ("Cache-Control", "no-store")
 
 
@@ -77,42 +78,57 @@ class HealthServer:
     """
 
     def __init__(self, status: Callable[[], Status], registry: CollectorRegistry, host: str, port: int) -> None:
-        server = _ServerV6 if ":" in host else _Server
         try:
-            self._server = make_server(host, port, _HealthApp(status, registry), server, handler_class=_QuietHandler)
+            listening = socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}; "
                 "choose an address of this machine and a port that is free"
             ) from error
-        self.port: int = self._server.server_port
-        self._thread = Thread(target=self._server.serve_forever, name="health", daemon=True)
+        options = Adjustments(
+            sockets=[listening],
+            threads=_THREADS,
+            connection_limit=_MAX_CONNECTIONS,
+            cleanup_interval=1,
+            asyncore_use_poll=True,  # select() cannot watch the descriptors above 1,023
+            max_request_header_size=_MAX_REQUEST_BYTES,
+            max_request_body_size=_MAX_REQUEST_BYTES,
+            ident=None,
+        )
+        self._server = _Server(
+            _HealthApp(status, registry),
+            adj=options,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+            _sock=listening,
+            bind_socket=False,
+        )
+        self.port = int(self._server.effective_port)
+        self._thread = Thread(target=self._server.run, name="health", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.trigger.pull_trigger(self._server.close_all)
         self._thread.join()
+        self._server.task_dispatcher.shutdown(timeout=1)
 
 
-class _Server(ThreadingWSGIServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # the signature of the base class
-        """Log errors; ignore clients that disconnect or, as browsers do, connect without a request."""
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            log.error("a request failed", client=str(client_address), exc_info=error)
+class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress ships no types
+    """One thread reads all requests, so that a slow client costs a socket, and no thread."""
 
+    def maintenance(self, now: float) -> None:
+        """Close each connection after a total time, whatever it does: waitress closes only those that send nothing.
 
-class _ServerV6(_Server):
-    address_family = AF_INET6
+        While there are too many, the time is a second: probes and scrapes take milliseconds.
+        """
+        seconds = _CONNECTION_SECONDS if len(self.active_channels) < _MAX_CONNECTIONS // 2 else 1.0
+        for channel in self.active_channels.values():
+            if channel.creation_time < now - seconds:
+                channel.will_close = True
 
-
-class _QuietHandler(WSGIRequestHandler):
-    timeout = _REQUEST_SECONDS
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # the signature of the base class
-        """Log no requests: probes come every few seconds."""
+    def close_all(self) -> None:
+        """Close all sockets, which ends `run`; it is called in the thread of `run`."""
+        wasyncore.close_all(self._map)
 
 
 def _json(start_response: "StartResponse", ok: bool, body: Mapping[str, object]) -> Iterable[bytes]:

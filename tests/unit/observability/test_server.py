@@ -3,8 +3,10 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from threading import active_count
+from time import sleep
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -81,14 +83,42 @@ def test_port_in_use_is_named() -> None:
             HealthServer(lambda: HEALTHY, CollectorRegistry(), "127.0.0.1", port)
 
 
+def connect(url: str, data: bytes = b"") -> socket.socket:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=5)
+    connection.sendall(data)
+    return connection
+
+
 def test_client_that_sends_nothing_is_disconnected_and_not_logged(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A browser opens one connection more than it needs; the log must stay lines of JSON."""
-    monkeypatch.setattr(server._QuietHandler, "timeout", 0.05)
+    monkeypatch.setattr(server, "_CONNECTION_SECONDS", 0.05)
     with serve(HEALTHY) as url:
-        host, _, port = url.removeprefix("http://").rpartition(":")
-        with socket.create_connection((host, int(port))) as idle:
+        with connect(url) as idle:
             assert idle.recv(1) == b"", "the connection is closed"
         assert get(f"{url}/livez")[0] == 200
     assert "".join(capfd.readouterr()) == ""
+
+
+def send_slowly(connection: socket.socket) -> None:
+    for _ in range(100):
+        connection.sendall(b"x")
+        sleep(0.1)
+
+
+def test_client_that_sends_slowly_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_CONNECTION_SECONDS", 0.5)
+    with serve(HEALTHY) as url, connect(url, b"GET / HTTP/1.1\r\nX: ") as slow, pytest.raises(ConnectionError):
+        send_slowly(slow)
+
+
+def test_many_slow_clients_cost_no_threads_and_no_answers(caplog: pytest.LogCaptureFixture) -> None:
+    before = active_count()
+    with ExitStack() as clients, serve(HEALTHY) as url:
+        for _ in range(server._MAX_CONNECTIONS + 50):
+            clients.enter_context(connect(url, b"GET / HTTP/1.1\r\n"))
+        assert get(f"{url}/livez")[0] == 200
+        assert active_count() - before <= 1 + server._THREADS
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
