@@ -6,6 +6,7 @@ import subprocess
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from deploy.local.apache_kafka.listener import Certificate, Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import create_topics
 from deploy.local.process import LOOPBACK
+from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import StartWorker
 from tests.kafka.workload import Workload
 from tests.support.local import wait_until
@@ -214,29 +216,61 @@ async def test_secret_changed_in_its_file_works_without_a_restart(
 ) -> None:
     listener, file = Listener("SASL", "SASL_PLAINTEXT", users={USER: PASSWORD}), tmp_path / "secret"
     file.write_text(PASSWORD if mechanism == "PLAIN" else token(USER))
-    with ApacheKafka(tmp_path / "own", listeners=[listener]) as broker:
-        topics = {environment["KAFKA_TOPIC"]: 4, environment["KAFKA_DLQ_TOPIC"]: 1}
-        await create_topics(broker.bootstrap_servers, topics)
-        workload = Workload(environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}, clickhouse)
-        worker = start_worker(
-            KAFKA_BOOTSTRAP_SERVERS=listener.address,
-            KAFKA_SECURITY_PROTOCOL=listener.protocol,
-            KAFKA_SASL_MECHANISM=mechanism,
-            KAFKA_SASL_USERNAME=USER,
-            KAFKA_SASL_PASSWORD_FILE=str(file),
-            KAFKA_SESSION_TIMEOUT_SECONDS="6",
-        )
-        await workload.send(50)
-        workload.wait_until_written()
-        await asyncio.to_thread(broker.stop)
+
+    def change_secret() -> None:
         listener.users[USER] = "another-password"
         file.write_text("another-password" if mechanism == "PLAIN" else token("alice-again"))
-        await asyncio.to_thread(broker.start)
-        await workload.send(50)
-        await send(workload.servers, workload.topic, [b"garbage"])
-        workload.wait_until_written()
-        wait_until(
-            lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) > 0, "a dead letter", 30
-        )
-        worker.stop()
-        assert "another-password" not in worker.process.output()
+
+    settings = {
+        "KAFKA_SASL_MECHANISM": mechanism,
+        "KAFKA_SASL_USERNAME": USER,
+        "KAFKA_SASL_PASSWORD_FILE": str(file),
+    }
+    with ApacheKafka(tmp_path / "own", listeners=[listener]) as broker:
+        workload = Workload(environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}, clickhouse)
+        worker = await _run_across_restart(broker, listener, workload, partial(start_worker, **settings), change_secret)
+    assert "another-password" not in worker.process.output()
+
+
+async def test_authority_changed_in_its_file_works_without_a_restart(
+    environment: Environment, clickhouse: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+
+    def change_authority() -> Certificate:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(file)
+        return _certificate(tmp_path, authority, LOOPBACK)
+
+    listener = Listener("TLS", "SSL", certificate=change_authority())
+    with ApacheKafka(tmp_path / "own", listeners=[listener]) as broker:
+        workload = Workload(environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}, clickhouse)
+        start = partial(start_worker, KAFKA_SSL_CA_FILE=str(file))
+        await _run_across_restart(broker, listener, workload, start, change_authority)
+
+
+async def _run_across_restart(
+    broker: ApacheKafka,
+    listener: Listener,
+    workload: Workload,
+    start: Callable[..., WorkerProcess],
+    change: Callable[[], object],
+) -> WorkerProcess:
+    """Make `change` while the broker restarts; a worker must write and dead-letter before and after it."""
+    await create_topics(broker.bootstrap_servers, {workload.topic: 4, workload.dlq_topic: 1})
+    worker = start(
+        KAFKA_BOOTSTRAP_SERVERS=listener.address,
+        KAFKA_SECURITY_PROTOCOL=listener.protocol,
+        KAFKA_SESSION_TIMEOUT_SECONDS="6",
+    )
+    await workload.send(50)
+    workload.wait_until_written()
+    await asyncio.to_thread(broker.stop)
+    change()
+    await asyncio.to_thread(broker.start)
+    await workload.send(50)
+    await send(workload.servers, workload.topic, [b"garbage"])
+    workload.wait_until_written()
+    wait_until(lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) > 0, "a dead letter", 30)
+    worker.stop()
+    return worker

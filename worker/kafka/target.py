@@ -58,7 +58,7 @@ class KafkaTarget:
         }
 
     def renew_credentials(self, client: AIOKafkaClient) -> None:
-        """Make `client` read the password and the certificate from their files again for each new connection.
+        """Make `client` read the password and all certificates from their files again for each new connection.
 
         aiokafka keeps those that it was created with, and has no public way to change them.
         """
@@ -75,11 +75,12 @@ class KafkaTarget:
     def _reload_credentials(self, client: AIOKafkaClient) -> None:
         if self.sasl_password:
             client._sasl_plain_password = self.sasl_password.reveal()  # noqa: SLF001
-        if self.ssl_cert_file and client._ssl_context:  # noqa: SLF001
+        if client._ssl_context:  # noqa: SLF001
             try:
-                self._load_certificate(client._ssl_context, self.ssl_cert_file)  # noqa: SLF001
-            except (OSError, ssl.SSLError) as error:  # it may be being replaced: keep the last one
-                log.warning("the certificate cannot be read again", error=f"{type(error).__name__}: {error}")
+                # A new one: certificates can be added to a context, but an authority cannot be removed from it.
+                client._ssl_context = self._ssl_context()  # noqa: SLF001
+            except DependencyError as error:  # a file may be being replaced: keep the last context
+                log.warning("the certificates cannot be read again", error=str(error))
 
     def _load_certificate(self, context: ssl.SSLContext, certificate: Path) -> None:
         # Without a password OpenSSL would prompt on the terminal.
