@@ -2,6 +2,7 @@
 
 An entry is a call from one module of `worker` into another, or from outside into one. Stores and topics are those in
 memory, so what is counted is the own path of the worker, without the adapters: the modules that a reader has to know.
+Modules of `worker.observability` are counted apart: what is measured and logged there changes nothing of what follows.
 """
 
 import asyncio
@@ -30,8 +31,17 @@ class Trace(NamedTuple):
     entries: list[tuple[str, str]]
 
     @property
-    def modules(self) -> list[str]:
-        """Each module once, in the order in which they are first entered."""
+    def path(self) -> list[str]:
+        """Each module that decides what becomes of the event, in the order in which they are first entered."""
+        return [module for module in self._modules if not module.startswith("observability.")]
+
+    @property
+    def observers(self) -> list[str]:
+        """Each module that measures or logs, in the same order."""
+        return [module for module in self._modules if module.startswith("observability.")]
+
+    @property
+    def _modules(self) -> list[str]:
         return list(dict.fromkeys(module for module, _ in self.entries))
 
 
@@ -126,7 +136,9 @@ def main() -> None:
     """Print every trace."""
     for name, make in TRACES.items():
         trace = asyncio.run(make())
-        print(f"{name}: {len(trace.modules)} modules, {len(trace.entries)} entries")  # noqa: T201 - it prints
+        print(  # noqa: T201 - it prints
+            f"{name}: {len(trace.path)} modules, {len(trace.observers)} of observability, {len(trace.entries)} entries"
+        )
         for module, function in trace.entries:
             print(f"    {module}  {function}")  # noqa: T201
 

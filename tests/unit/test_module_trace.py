@@ -9,12 +9,13 @@ from tests.module_trace import Trace, trace_clean_event, trace_constraint_refusa
 
 
 @pytest.mark.parametrize(
-    ("trace", "modules", "entries"), [(trace_clean_event, 13, 30), (trace_constraint_refusal, 17, 60)]
+    ("trace", "modules", "entries"), [(trace_clean_event, 9, 30), (trace_constraint_refusal, 12, 60)]
 )
 async def test_event_enters_few_modules(
     trace: Callable[[], Coroutine[Any, Any, Trace]], modules: int, entries: int
 ) -> None:
     found = await trace()
-    assert found.modules[0] == "pipeline"
-    assert len(found.modules) <= modules
+    assert found.path[0] == "pipeline"
+    assert len(found.path) <= modules
+    assert len(found.observers) <= 5
     assert len(found.entries) <= entries
