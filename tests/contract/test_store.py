@@ -311,6 +311,14 @@ class TestClickHouse:
         )
         assert answer == [(None, "execution-completed", 0, 0, JANUARY_2026)]
 
+    async def test_profile_that_sends_no_profile_events_does_not_delay_inserts(
+        self, target: ClickHouseTarget, stores: OpenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With `send_profile_events=0` a server announces such packets, and sends none; here none has them at all."""
+        driver = "clickhouse_driver.defines.DBMS_MIN_PROTOCOL_VERSION_WITH_PROFILE_EVENTS_IN_INSERT"
+        monkeypatch.setattr(driver, 0)
+        assert await stores(replace(target, timeout_seconds=1.0)).insert(block(("a", 1))) == WRITTEN
+
     async def test_blocks_are_inserted_concurrently(
         self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
     ) -> None:
