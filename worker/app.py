@@ -1,7 +1,7 @@
 """The composition root: build the parts, start them, consume, and stop them in reverse order."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, NullDeadLetterSink, NullStore, Store
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
-from worker.startup import StartupCheck, hold_until_ready
+from worker.startup import FindProblem, hold_until_ready
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -50,9 +50,8 @@ async def run(settings: Settings) -> None:
     A signal sets `stop` (see `stop_on_signals`). It cancels the start, or ends `Consumer.run`, which finishes or drops
     its batches. The end of the `async with` then stops the parts in reverse order.
 
-    Raises:
-        DependencyError: Kafka cannot be reached, or a topic or an ACL is missing. If ClickHouse is unavailable, or its
-            table is missing or does not fit, the worker holds instead.
+    Raises DependencyError if Kafka cannot be reached, or a topic or an ACL is missing. If ClickHouse is unavailable, or
+    its table is missing or does not fit, the worker holds instead.
     """
     stop = stop_on_signals()
     relax_garbage_collection()
@@ -75,7 +74,7 @@ class _Worker:
     consumer: Consumer
     hold: Hold
     heartbeat: Heartbeat
-    checks: Sequence[StartupCheck]
+    checks: Mapping[Cause, FindProblem]
     http_port: int
 
     async def start(self) -> None:
@@ -131,26 +130,18 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
 
 async def _build_outputs(
     settings: Settings, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
-) -> tuple[Store, DeadLetterSink, Sequence[StartupCheck]]:
+) -> tuple[Store, DeadLetterSink, Mapping[Cause, FindProblem]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
-        return NullStore(), NullDeadLetterSink(), ()
+        return NullStore(), NullDeadLetterSink(), {}
     store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, traces)
-    checks = (
-        StartupCheck(Cause.STORE, store.find_problem),
-        StartupCheck(Cause.DEAD_LETTERS, dead_letters.find_problem),
-    )
-    return store, dead_letters, checks
+    return store, dead_letters, {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
 
 
 async def open_outputs(
     settings: Settings, writers: int, telemetry: Telemetry, stack: AsyncExitStack, tracing: Tracing = NO_TRACING
 ) -> tuple[ClickHouseStore, KafkaDeadLetterSink]:
-    """Open the table and the dead-letter topic; `stack` closes them.
-
-    Raises:
-        DependencyError: no broker answers.
-    """
+    """Open the table and the dead-letter topic; `stack` closes them. Raises DependencyError if no broker answers."""
     producer = await stack.enter_async_context(
         open_producer(kafka_target(settings), idempotent=settings.kafka_producer_idempotence)
     )
@@ -175,12 +166,7 @@ def _is_held(hold: Hold, cause: Cause) -> float:
 
 
 def _build_status(
-    settings: Settings,
-    telemetry: Telemetry,
-    hold: Hold,
-    source: KafkaEventSource,
-    heartbeat: Heartbeat,
-    started: float,
+    settings: Settings, telemetry: Telemetry, hold: Hold, source: KafkaEventSource, heartbeat: Heartbeat, started: float
 ) -> Status:
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
     if Cause.STORE.value not in reasons and (reason := _find_failing_insert(telemetry)):

@@ -44,8 +44,7 @@ class RecordBatch(NamedTuple):
 class BatchReader:
     """Reads batches from an event source, and keeps polling it while none may be read.
 
-    Args:
-        heartbeat: beats while a poll lasts, which can be as long as a rebalance.
+    `heartbeat` beats while a poll lasts, which can be as long as a rebalance.
     """
 
     def __init__(self, source: EventSource, policy: BatchPolicy, heartbeat: Heartbeat) -> None:
@@ -61,7 +60,9 @@ class BatchReader:
         """Poll until a batch is full or has lingered; None if `interrupt` has ended that."""
         policy = self._policy
         self._interrupted = False
-        self._resume()
+        if self._paused:
+            self._paused = False
+            self._source.resume()
         records: list[Record] = []
         size = 0
         deadline = float("inf")
@@ -95,11 +96,6 @@ class BatchReader:
         self._interrupted = True
         if self._call is not None:
             self._call.cancel()
-
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._source.resume()
 
     async def _await_interruptibly(self, call: Coroutine[None, None, T]) -> T | None:
         self._call = task = asyncio.create_task(call, name="poll")

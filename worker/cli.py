@@ -41,11 +41,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(audit)
-cli.add_command(dlq)
-cli.add_command(migrate)
-cli.add_command(replay)
-cli.add_command(validate)
+for _command in (audit, dlq, migrate, replay, validate):
+    cli.add_command(_command)
 
 
 @cli.command()

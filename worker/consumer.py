@@ -87,8 +87,7 @@ class Consumer:
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop` is set, then finish or drop what is unfinished.
 
-        Raises:
-            Exception: intake, a batch or a commit has failed unexpectedly; no unfinished batch has been committed.
+        Raises what intake, a batch or a commit has raised unexpectedly; no unfinished batch has been committed.
         """
         self._source.subscribe(self)
         intake = asyncio.create_task(self._read_and_start_batches(), name="intake")

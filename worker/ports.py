@@ -33,8 +33,7 @@ class Store(Protocol):
     async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:
         """Find the positions, ascending, of the rows of `block` that violate `constraint`. Nothing is written.
 
-        Raises:
-            StoreError: the store does not answer, or cannot evaluate the constraint.
+        Raises StoreError if the store does not answer, or cannot evaluate the constraint.
         """
 
 
@@ -133,8 +132,7 @@ class DeadLetterReader(Protocol):
 class SourceRecordFetcher(Protocol):
     """The topics that dead letters come from, to read single records.
 
-    Raises:
-        DependencyError: Kafka does not answer.
+    Raises DependencyError if Kafka does not answer.
     """
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
@@ -157,11 +155,7 @@ class ViewRow(NamedTuple):
 
 
 class DeduplicatedRows(Protocol):
-    """The de-duplicated view of the table.
-
-    Raises:
-        DependencyError: the view cannot be read.
-    """
+    """The de-duplicated view of the table. Raises DependencyError if the view cannot be read."""
 
     def read_rows(
         self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]

@@ -4,31 +4,26 @@ Otherwise each start during an outage would read events, and could dead-letter a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
 
 from worker.core.hold import Cause, Hold
 from worker.core.retry import FOREVER, RetryPolicy, Sleep
 
-
-class StartupCheck(NamedTuple):
-    """A check of one dependency: the cause to hold for, and a function that returns its problem, or None."""
-
-    cause: Cause
-    find_problem: Callable[[], Awaitable[str | None]]
+FindProblem = Callable[[], Awaitable[str | None]]
+"""Returns the problem of a dependency, or None."""
 
 
 async def hold_until_ready(
-    checks: Sequence[StartupCheck], hold: Hold, backoff: RetryPolicy = FOREVER, sleep: Sleep = asyncio.sleep
+    checks: Mapping[Cause, FindProblem], hold: Hold, backoff: RetryPolicy = FOREVER, sleep: Sleep = asyncio.sleep
 ) -> None:
     """Hold while any of `checks` finds a problem. Each is repeated with backoff until it finds none."""
-    await asyncio.gather(*(_hold_for(check, hold, backoff, sleep) for check in checks))
 
+    async def hold_for(cause: Cause, find_problem: FindProblem) -> None:
+        failures = 0
+        while problem := await find_problem():
+            failures += 1
+            hold.enter(cause, problem)
+            await sleep(backoff.backoff_seconds(failures))
+        hold.leave(cause)
 
-async def _hold_for(check: StartupCheck, hold: Hold, backoff: RetryPolicy, sleep: Sleep) -> None:
-    failures = 0
-    while problem := await check.find_problem():
-        failures += 1
-        hold.enter(check.cause, problem)
-        await sleep(backoff.backoff_seconds(failures))
-    hold.leave(check.cause)
+    await asyncio.gather(*(hold_for(cause, find_problem) for cause, find_problem in checks.items()))

@@ -14,7 +14,7 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.migration_history import MigrationHistory
+from worker.clickhouse.migration_history import statements_to_record
 from worker.clickhouse.migrations import Migrations, load_migrations
 from worker.clickhouse.table_check import find_schema_differences
 from worker.clickhouse.topology import Topology
@@ -48,7 +48,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
 @pytest.fixture(scope="module")
 def client(member: EngineProcess) -> Iterator[Client]:
     """A client of the database in which every CREATE has run twice, as after a crash."""
-    history, _ = MigrationHistory(replace(target(member), cluster=TOPOLOGY.cluster)).statements_to_record("", "")
+    history, _ = statements_to_record(replace(target(member), cluster=TOPOLOGY.cluster), "", "")
     with member.client(TOPOLOGY.database) as client:
         for migration in load_migrations():
             for statement in [history, *migration.statements(TOPOLOGY)] * 2:

@@ -28,7 +28,7 @@ def empty(engine: EngineProcess, database: str) -> ClickHouseTarget:
     return ClickHouseTarget(engine.host, engine.port, database, timeout_seconds=20.0)
 
 
-def apply(target: ClickHouseTarget, known: Sequence[Migration] | None = None, days: int | None = None) -> list[str]:
+def apply(target: ClickHouseTarget, known: Sequence[Migration] = KNOWN, days: int | None = None) -> list[str]:
     """Apply `known`, by default all; the lines of progress."""
     lines: list[str] = []
     assert Migrations(target, days, known).apply(lines.append) == len(lines)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from tests.support.clock import FakeClock
 from worker.core.hold import Cause, Hold
 from worker.core.retry import RetryPolicy
-from worker.startup import StartupCheck, hold_until_ready
+from worker.startup import hold_until_ready
 
 BACKOFF = RetryPolicy(first_wait_seconds=1.0, max_wait_seconds=8.0)
 
@@ -22,7 +22,7 @@ def finding(*problems: str) -> Callable[[], Awaitable[str | None]]:
 
 async def test_start_does_not_hold_or_wait_without_a_problem() -> None:
     clock, hold = FakeClock(), Hold()
-    await hold_until_ready([StartupCheck(Cause.STORE, finding())], hold, BACKOFF, clock.sleep)
+    await hold_until_ready({Cause.STORE: finding()}, hold, BACKOFF, clock.sleep)
     assert clock.slept == []
     assert not hold.active
 
@@ -31,10 +31,7 @@ async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> Non
     hold = Hold()
     seen: list[dict[Cause, str]] = []
     clock = FakeClock(lambda: seen.append(dict(hold.reasons)))
-    checks = [
-        StartupCheck(Cause.STORE, finding("away", "away", "no table")),
-        StartupCheck(Cause.DEAD_LETTERS, finding("no leader")),
-    ]
+    checks = {Cause.STORE: finding("away", "away", "no table"), Cause.DEAD_LETTERS: finding("no leader")}
     await hold_until_ready(checks, hold, BACKOFF, clock.sleep)
     assert {Cause.STORE: "away", Cause.DEAD_LETTERS: "no leader"} in seen
     assert seen[-1] == {Cause.STORE: "no table"}
@@ -43,7 +40,7 @@ async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> Non
 
 async def test_waits_between_checks_grow_to_a_maximum() -> None:
     clock = FakeClock()
-    await hold_until_ready([StartupCheck(Cause.STORE, finding(*["away"] * 100))], Hold(), BACKOFF, clock.sleep)
+    await hold_until_ready({Cause.STORE: finding(*["away"] * 100)}, Hold(), BACKOFF, clock.sleep)
     assert len(clock.slept) == 100
     assert clock.slept[0] <= 1.0
     assert 6.0 < max(clock.slept) <= 8.0

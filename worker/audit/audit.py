@@ -12,8 +12,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
 from worker.audit.dead_letter_index import DeadLetterIndex
@@ -26,13 +27,6 @@ from worker.ports import DeduplicatedRows, ViewRow
 _CHUNK_RECORDS, _CHUNK_BYTES = 2_000, 100_000
 """Limits of a chunk; a single record may exceed the bytes. They limit the rows to 20,000, because the shortest metric
 is `"":1,`."""
-
-
-class TopicReader(Protocol):
-    """The reading part of `worker.ports.DeadLetterReader`, for the topic of events."""
-
-    def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """See `worker.ports.DeadLetterReader`."""
 
 
 class TimeRange(NamedTuple):
@@ -52,38 +46,28 @@ class TimeRange(NamedTuple):
 _Key = tuple[str, str, int, UUID]
 
 
+@dataclass
 class Audit:
     """Reconciles a range of records.
 
-    Args:
+    Attributes:
+        read: reads some offsets of a partition, as `worker.ports.DeadLetterReader.read`.
         dead_letters: the dead letters of the range that are not settled.
         on_progress: called with the number of records that are done.
     """
 
-    def __init__(
-        self,
-        reader: TopicReader,
-        view: DeduplicatedRows,
-        dead_letters: DeadLetterIndex,
-        on_finding: Callable[[AuditFinding], object],
-        on_progress: Callable[[int], object],
-    ) -> None:
-        self._reader = reader
-        self._view = view
-        self._dead_letters = dead_letters
-        self._on_finding = on_finding
-        self._on_progress = on_progress
-        self.counts = AuditCounts()
+    read: Callable[[int, range], AsyncGenerator[Sequence[Record], None]]
+    view: DeduplicatedRows
+    dead_letters: DeadLetterIndex
+    on_finding: Callable[[AuditFinding], object]
+    on_progress: Callable[[int], object]
+    counts: AuditCounts = field(default_factory=AuditCounts, init=False)
 
     async def run(self, ranges: Mapping[int, range], time_range: TimeRange) -> AuditCounts:
-        """Audit the offsets of each partition.
-
-        Raises:
-            DependencyError: Kafka or ClickHouse cannot be read.
-        """
+        """Audit the offsets of each partition. Raises DependencyError if Kafka or ClickHouse cannot be read."""
         for partition, offsets in sorted(ranges.items()):
             existing = 0
-            async with aclosing(self._reader.read(partition, offsets)) as batches:
+            async with aclosing(self.read(partition, offsets)) as batches:
                 async for records in batches:
                     existing += len(records)
                     for chunk in _split_chunks([record for record in records if time_range.contains(record)]):
@@ -110,7 +94,7 @@ class Audit:
         counts.events += fan_out.events
         counts.tombstones += fan_out.tombstones
         counts.skipped += fan_out.skipped
-        self._on_progress(counts.records)
+        self.on_progress(counts.records)
 
     async def _read_view(self, keys: Collection[_Key]) -> dict[_Key, ViewRow]:
         """The rows of the view under `keys`."""
@@ -125,7 +109,7 @@ class Audit:
 
         days = [day for _, _, day, _ in keys]
         first, last = (EPOCH.date() + timedelta(days=day) for day in (min(days), max(days)))
-        await asyncio.to_thread(self._view.read_rows, {execution for *_, execution in keys}, first, last, collect)
+        await asyncio.to_thread(self.view.read_rows, {execution for *_, execution in keys}, first, last, collect)
         return rows
 
     def _check_row(self, row: Row, view_row: ViewRow | None) -> None:
@@ -149,14 +133,14 @@ class Audit:
         self._check_dead_letter(failed.record, execution_id, failed.metric, detail)
 
     def _check_dead_letter(self, record: Record, execution_id: UUID | None, metric: str | None, detail: str) -> None:
-        if self._dead_letters.contains(record.partition, record.offset, metric):
+        if self.dead_letters.contains(record.partition, record.offset, metric):
             self.counts.dead_lettered += 1
         else:
             self.counts.missing += 1
             self._report("missing", record, execution_id, metric, detail)
 
     def _report(self, kind: str, record: Record, execution_id: UUID | None, metric: str | None, detail: str) -> None:
-        self._on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
+        self.on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
 
 
 def _split_chunks(records: Sequence[Record]) -> list[list[Record]]:

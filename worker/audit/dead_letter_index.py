@@ -16,9 +16,7 @@ _CACHE_KIB = 16_384
 class DeadLetterIndex:
     """Dead letters by the position of their source record, in a temporary database that spills to disk.
 
-    Args:
-        topic: the source topic.
-        ranges: offsets of each source partition; dead letters of other records are ignored.
+    Dead letters are ignored if their source is not in `topic`, and in the `ranges` of offsets of its partitions.
     """
 
     def __init__(self, topic: str, ranges: Mapping[int, range]) -> None:

@@ -14,7 +14,6 @@ class AuditFinding(NamedTuple):
         partition, offset: the source record.
         execution_id: None where the record is not an event.
         metric: None for the whole record.
-        detail: an explanation for a person.
     """
 
     kind: str
@@ -36,7 +35,6 @@ class AuditCounts:
         superseded: metrics for which the view has the row of a newer event.
         dead_lettered: metrics and whole records that have a dead letter.
         skipped: metrics, by JSON type.
-        missing, different: see `AuditFinding`.
     """
 
     records: int = 0

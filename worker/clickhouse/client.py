@@ -21,13 +21,7 @@ from worker.events.block import COLUMNS, Block
 
 
 class ExternalBlock(NamedTuple):
-    """A block that is sent with a query, which can read it as a table.
-
-    Attributes:
-        table: the name of the table in the query.
-        columns: names and types of the columns that are sent.
-        block: one row or more.
-    """
+    """The name that a query reads a block by, names and types of the columns that are sent, and one row or more."""
 
     table: str
     columns: Sequence[tuple[str, str]]
@@ -53,12 +47,10 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     """A client for one thread at a time; statements, settings, answers and errors are the driver's.
 
     A value that cannot be encoded raises before a row is sent.
-
-    Attributes:
-        inserted_types: the types of the columns in the server's answer to the last INSERT, by name; empty before.
     """
 
     inserted_types: Mapping[str, str] = {}
+    """The types of the columns in the server's answer to the last INSERT, by name; empty before."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the driver's
         super().__init__(*args, **options)
@@ -106,9 +98,8 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     def _check_types(self, types: Mapping[str, str]) -> None:
         """Check the types before each INSERT, because a table can be altered while the worker runs.
 
-        Raises:
-            StoreError: a column has another type than the worker writes. ClickHouse would accept some without an error,
-                such as a time of another precision.
+        Raises StoreError if a column has another type than the worker writes. ClickHouse would accept some without an
+        error, such as a time of another precision.
         """
         if types != self.inserted_types:
             if differences := [*type_differences(types)]:

@@ -131,16 +131,13 @@ class WorkerConnection:
 
 
 def run_statement(
-    target: ClickHouseTarget,
-    statement: str,
-    values: Sequence[tuple[object, ...]] | Mapping[str, object] | None = None,
+    target: ClickHouseTarget, statement: str, values: Sequence[tuple[object, ...]] | Mapping[str, object] | None = None
 ) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own; return the rows of its answer.
 
     `values` are the rows of an INSERT, or the values of `%(name)s` by name.
 
-    Raises:
-        StoreError: ClickHouse refuses or cannot be reached.
+    Raises StoreError if ClickHouse refuses or cannot be reached.
     """
     started, connection = perf_counter(), WorkerConnection(target)
     try:

@@ -9,13 +9,7 @@ from worker.core.outcome import OutcomeKind
 
 
 class KnownCode(NamedTuple):
-    """What is known of one code.
-
-    Attributes:
-        name: ClickHouse's name of the code.
-        kind: the outcome of an INSERT that fails with it.
-        reason: why it has this outcome, as a sentence for an operator.
-    """
+    """ClickHouse's name of a code, the outcome of an INSERT that fails with it, and a sentence that says why."""
 
     name: str
     kind: OutcomeKind

@@ -11,32 +11,29 @@ _REPLICATED_ENGINE = "ReplicatedMergeTree('/clickhouse/tables/all/{database}/{ta
 """One history for the whole cluster: the path is without the shard, and each server is a replica."""
 
 
-class MigrationHistory:
-    """The applied migrations of the tables of `target`.
+def load_checksums(target: ClickHouseTarget) -> dict[str, str]:
+    """The checksum of each applied migration, by its name; empty where none was applied yet.
 
-    Raises:
-        StoreError: ClickHouse refuses or cannot be reached.
+    Raises StoreError if ClickHouse refuses or cannot be reached.
     """
+    table = _history_table(target)
+    exists = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = %(name)s"
+    if run_statement(target, exists, {"name": table}) == [(0,)]:
+        return {}
+    if target.cluster:  # a record that was written through another server may not be here yet
+        run_statement(target, f"SYSTEM SYNC REPLICA {table}")
+    # The name of the table is an identifier: Settings checks that.
+    return dict(run_statement(target, f"SELECT name, checksum FROM {table}"))  # noqa: S608 # nosec B608
 
-    def __init__(self, target: ClickHouseTarget) -> None:
-        self._target = target
-        self._table = f"{target.table}_migrations"
 
-    def load_checksums(self) -> dict[str, str]:
-        """The checksum of each applied migration, by its name; empty where none was applied yet."""
-        exists = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = %(name)s"
-        if run_statement(self._target, exists, {"name": self._table}) == [(0,)]:
-            return {}
-        if self._target.cluster:  # a record that was written through another server may not be here yet
-            run_statement(self._target, f"SYSTEM SYNC REPLICA {self._table}")
-        # The name of the table is an identifier: Settings checks that.
-        return dict(run_statement(self._target, f"SELECT name, checksum FROM {self._table}"))  # noqa: S608 # nosec B608
+def statements_to_record(target: ClickHouseTarget, name: str, checksum: str) -> list[str]:
+    """The statements that create the table, if it is missing, and record a migration in it."""
+    table, engine = _history_table(target), _REPLICATED_ENGINE if target.cluster else "MergeTree"
+    return [
+        f"CREATE TABLE IF NOT EXISTS {table}{target.topology.on_cluster}\n{_COLUMNS}\nENGINE = {engine} ORDER BY name",
+        f"INSERT INTO {table} (name, checksum) VALUES ('{name}', '{checksum}')",  # noqa: S608 # nosec B608
+    ]
 
-    def statements_to_record(self, name: str, checksum: str) -> list[str]:
-        """The statements that create the table, if it is missing, and record a migration in it."""
-        engine = _REPLICATED_ENGINE if self._target.cluster else "MergeTree"
-        table = f"{self._table}{self._target.topology.on_cluster}"
-        return [
-            f"CREATE TABLE IF NOT EXISTS {table}\n{_COLUMNS}\nENGINE = {engine} ORDER BY name",
-            f"INSERT INTO {self._table} (name, checksum) VALUES ('{name}', '{checksum}')",  # noqa: S608 # nosec B608
-        ]
+
+def _history_table(target: ClickHouseTarget) -> str:
+    return f"{target.table}_migrations"

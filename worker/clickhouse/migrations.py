@@ -7,14 +7,14 @@ where it was done before. For the same reason several runs at once leave the sam
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
 
 from worker.clickhouse.connection import ClickHouseTarget, run_statement
-from worker.clickhouse.migration_history import MigrationHistory
+from worker.clickhouse.migration_history import load_checksums, statements_to_record
 from worker.clickhouse.retention import plan_retention
 from worker.clickhouse.topology import Topology
 from worker.core.errors import DependencyError, MigrationChanged, StoreError
@@ -67,30 +67,23 @@ class _Step(NamedTuple):
 class Migrations:
     """The migrations of the program for one server or cluster.
 
-    Every method raises DependencyError where ClickHouse refuses or cannot be reached.
-
-    Args:
-        retention_days: how long rows are kept; 0 for ever; None leaves the table as it is.
-        known: the migrations; those of the program by default.
+    Every method raises DependencyError where ClickHouse refuses or cannot be reached. Rows are kept `retention_days`:
+    0 for ever, and None leaves the table as it is.
     """
 
     target: ClickHouseTarget
     retention_days: int | None = None
-    known: Sequence[Migration] | None = None
+    known: Sequence[Migration] = field(default_factory=load_migrations)
 
     def apply(self, on_progress: Callable[[str], None]) -> int:
-        """Run every pending step; `on_progress` is called with a line for each.
+        """Run every pending step, and call `on_progress` with a line for each. Returns their number.
 
-        Returns:
-            The number of the steps that this call ran.
-
-        Raises:
-            MigrationChanged: a file was changed after it was applied; nothing is done.
+        Raises MigrationChanged if a file was changed after it was applied; nothing is done.
         """
         done = 0
         with self._dependency_errors():
             for step in self._pending():
-                if step.name in self._history.load_checksums():
+                if step.name in load_checksums(self.target):
                     continue  # another run has applied it meanwhile; running it later could undo a newer migration
                 for statement in step.statements:
                     self._run(step, statement)
@@ -106,19 +99,19 @@ class Migrations:
     def status(self) -> dict[str, MigrationState]:
         """The state of every migration that is known or was applied, in the order of their numbers."""
         with self._dependency_errors():
-            applied = self._history.load_checksums()
-        known = {migration.name: migration for migration in self._known}
+            applied = load_checksums(self.target)
+        known = {migration.name: migration for migration in self.known}
         return {name: _state(known.get(name), applied.get(name)) for name in sorted(known | applied)}
 
     def _pending(self) -> list[_Step]:
-        steps = list(self._pending_migrations(self._history.load_checksums()))
+        steps = list(self._pending_migrations(load_checksums(self.target)))
         if statement := plan_retention(self.target, self.retention_days):
             kept = f"{self.retention_days} days" if self.retention_days else "for ever"
             steps.append(_Step(f"retention: rows are kept {kept}", [statement]))
         return steps
 
     def _pending_migrations(self, applied: Mapping[str, str]) -> Iterator[_Step]:
-        for migration in self._known:
+        for migration in self.known:
             match _state(migration, applied.get(migration.name)):
                 case MigrationState.CHANGED:
                     raise MigrationChanged(
@@ -128,7 +121,7 @@ class Migrations:
                         "the next number."
                     )
                 case MigrationState.PENDING:
-                    record = self._history.statements_to_record(migration.name, migration.checksum)
+                    record = statements_to_record(self.target, migration.name, migration.checksum)
                     yield _Step(migration.name, [*migration.statements(self.target.topology), *record])
 
     def _run(self, step: _Step, statement: str) -> None:
@@ -137,14 +130,6 @@ class Migrations:
         except StoreError as error:
             error.args = (f"{error}\nin {step.name}:\n{statement}",)
             raise
-
-    @property
-    def _known(self) -> Sequence[Migration]:
-        return load_migrations() if self.known is None else self.known
-
-    @property
-    def _history(self) -> MigrationHistory:
-        return MigrationHistory(self.target)
 
     @contextmanager
     def _dependency_errors(self) -> Iterator[None]:

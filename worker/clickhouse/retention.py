@@ -12,8 +12,7 @@ def plan_retention(target: ClickHouseTarget, days: int | None) -> str | None:
 
     Rows are removed `days` after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
 
-    Raises:
-        StoreError: ClickHouse refuses or cannot be reached.
+    Raises StoreError if ClickHouse refuses or cannot be reached.
     """
     if days is None:
         return None

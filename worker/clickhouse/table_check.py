@@ -26,8 +26,7 @@ class _Table(NamedTuple):
 def find_schema_differences(target: ClickHouseTarget) -> list[str]:
     """A sentence for each difference between the table and the schema; none where there is no table yet.
 
-    Raises:
-        StoreError: ClickHouse refuses or cannot be reached.
+    Raises StoreError if ClickHouse refuses or cannot be reached.
     """
     table = _find_table(target, target.database, target.table)
     if not table:

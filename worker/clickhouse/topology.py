@@ -45,8 +45,7 @@ class Topology:
     def statements(self, written: str) -> Iterator[str]:
         """The statements to run for one statement of a migration.
 
-        Raises:
-            ValueError: this kind of statement has no form for a cluster.
+        Raises ValueError if this kind of statement has no form for a cluster.
         """
         head = _HEAD.match(written)
         if not head:

@@ -1,7 +1,6 @@
 """The de-duplicated view, which `metrics-worker audit` reads."""
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from datetime import date
 from time import perf_counter
 from uuid import UUID
@@ -37,20 +36,11 @@ class DeduplicatedView(DeduplicatedRows):
         self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
     ) -> None:
         """See `worker.ports.DeduplicatedRows`. Rows come block by block: an execution may have any number."""
-        values = {
-            "executions": tuple(map(str, executions)),
-            "first": first.isoformat(),
-            "last": last.isoformat(),
-        }
-        with self._dependency_errors():
-            for row in self._client.execute_iter(self._query, values):
-                on_row(ViewRow(*row))
-
-    @contextmanager
-    def _dependency_errors(self) -> Iterator[None]:
+        values = {"executions": tuple(map(str, executions)), "first": first.isoformat(), "last": last.isoformat()}
         started = perf_counter()
         try:
-            yield
+            for row in self._client.execute_iter(self._query, values):
+                on_row(ViewRow(*row))
         except (driver.Error, OSError, EOFError) as error:
             self._client.disconnect()
             raise DependencyError(f"{self._where}: {classify(error, perf_counter() - started)}") from error

@@ -94,7 +94,7 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         async with connections.open_dead_letters(settings) as scan:
             dead_letters = await scan.scan(new_index)
         on_progress = _progress_printer(sum(map(len, ranges.values())))
-        return await Audit(reader, view, dead_letters, on_finding, on_progress).run(ranges, scope.time_range)
+        return await Audit(reader.read, view, dead_letters, on_finding, on_progress).run(ranges, scope.time_range)
 
 
 async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> dict[int, range]:

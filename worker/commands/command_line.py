@@ -20,8 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def load_settings(*needs: RequiredVariable) -> Settings:
     """Read the settings, configure logging by them, and warn about variables that look misspelt.
 
-    Raises:
-        SettingsError: a variable is missing or wrong.
+    Raises SettingsError if a variable is missing or wrong.
     """
     settings = load(os.environ, needs or tuple(RequiredVariable))
     logs.configure(settings.log_level, settings.log_format)

@@ -30,8 +30,7 @@ with the threshold of the worker, collecting cycles took a third of the CPU of r
 async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIterator[KafkaDeadLetterReader]:
     """Connect a reader of `topic` that knows the committed offsets of `group_id`.
 
-    Raises:
-        DependencyError: Kafka cannot be reached, or the topic is missing.
+    Raises DependencyError if Kafka cannot be reached, or the topic is missing.
     """
     reader = KafkaDeadLetterReader(kafka_target(settings), topic, group_id)
     await reader.start()
@@ -45,8 +44,7 @@ async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIte
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
     """Connect to the dead-letter topic; the progress of replays is kept in a consumer group beside the workers' group.
 
-    Raises:
-        DependencyError: Kafka cannot be reached, or the topic is missing.
+    Raises DependencyError if Kafka cannot be reached, or the topic is missing.
     """
     relax_garbage_collection(_GC_THRESHOLD)
     async with open_reader(settings, settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay") as reader:
@@ -60,19 +58,11 @@ async def open_replay(
     policy: ReplayPolicy,
     *,
     on_progress: Callable[[int], object],
-    on_stopping: Callable[[float], object],
+    on_finishing: Callable[[float], object],
 ) -> AsyncIterator[Replayer]:
-    """Build a replay with its own writer.
+    """Build a replay, with its own writer, of a topic that was scanned. For the functions see `Replayer`.
 
-    Args:
-        settings: of the worker.
-        scan: the dead letters, after a pass over them.
-        policy: what to replay, and how fast.
-        on_progress: called with the number of dead letters that are done.
-        on_stopping: called when a stop begins to wait for the last block, with the longest wait in seconds.
-
-    Raises:
-        DependencyError: Kafka or ClickHouse cannot be reached, or is not prepared.
+    Raises DependencyError if Kafka or ClickHouse cannot be reached, or is not prepared.
     """
     telemetry, hold = Telemetry(), WatchedHold()
     async with AsyncExitStack() as stack:
@@ -94,5 +84,5 @@ async def open_replay(
             policy,
             on_progress=on_progress,
             stop_seconds=settings.drain_seconds_on_stop,
-            on_finishing=on_stopping,
+            on_finishing=on_finishing,
         )

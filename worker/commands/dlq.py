@@ -59,7 +59,7 @@ def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_j
     rows: list[DeadLetter | ForeignRecord] = []
     if not as_json:
         limit = limit or _TABLE_ROWS
-    on_item = _print_summary if as_json else rows.append
+    on_item = _print_in_short if as_json else rows.append
     has_more = asyncio.run(_read_selected(settings, selection, limit, settled=settled, on_item=on_item))
     if not as_json:
         dlq_tables.print_list(rows)
@@ -77,15 +77,14 @@ def show(position: RecordPosition, as_json: bool) -> None:
         print_stderr(f"the dead-letter topic has no record at {position}")
         raise SystemExit(1)
     item, settled = found
-    if isinstance(item, DeadLetter):
-        if as_json:
-            print_json(dlq_json.describe_in_full(item, settled=settled))
-        else:
-            dlq_tables.print_letter(item, settled=settled)
-    elif as_json:
-        print_json(dlq_json.describe_foreign_record(item))
+    if as_json:
+        print_json(dlq_json.describe_in_full(item, settled=settled))
     else:
-        dlq_tables.print_foreign(item)
+        dlq_tables.print_in_full(item, settled=settled)
+
+
+def _print_in_short(item: DeadLetter | ForeignRecord) -> None:
+    print_json(dlq_json.describe_in_short(item))
 
 
 async def _collect_statistics(settings: Settings) -> DeadLetterStatistics:
@@ -101,11 +100,7 @@ async def _read_selected(
     settled: bool,
     on_item: Callable[[DeadLetter | ForeignRecord], None],
 ) -> bool:
-    """Call `on_item` with each selected record, up to `limit`.
-
-    Returns:
-        Whether there are more than `limit`.
-    """
+    """Call `on_item` with each selected record, up to `limit`. Returns whether there are more than `limit`."""
     count = 0
     async with connections.open_dead_letters(settings) as scan:
         if not settled:
@@ -120,12 +115,6 @@ async def _read_selected(
                     count += 1
                     on_item(item)
     return False
-
-
-def _print_summary(item: DeadLetter | ForeignRecord) -> None:
-    print_json(
-        dlq_json.describe_foreign_record(item) if isinstance(item, ForeignRecord) else dlq_json.describe_in_short(item)
-    )
 
 
 async def _find(settings: Settings, position: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:

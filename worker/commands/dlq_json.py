@@ -11,8 +11,10 @@ from worker.dead_letters.value import parse_agent_name
 Document = dict[str, object]
 
 
-def describe_in_short(letter: DeadLetter) -> Document:
-    """Return what `dlq list` prints: everything but the contents."""
+def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
+    """Return what `dlq list` prints: everything but the contents of a dead letter."""
+    if isinstance(letter, ForeignRecord):
+        return _describe_foreign_record(letter)
     topic, partition, offset = letter.source
     failure = letter.failure
     return {
@@ -33,8 +35,10 @@ def describe_in_short(letter: DeadLetter) -> Document:
     }
 
 
-def describe_in_full(letter: DeadLetter, *, settled: bool) -> Document:
+def describe_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> Document:
     """Return what `dlq show` prints: everything."""
+    if isinstance(letter, ForeignRecord):
+        return _describe_foreign_record(letter)
     advice = ADVICE[letter.failure.error_class]
     return {
         **describe_in_short(letter),
@@ -66,8 +70,7 @@ def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
     }
 
 
-def describe_foreign_record(item: ForeignRecord) -> Document:
-    """Return what `dlq list` and `dlq show` print of a record that is not a dead letter."""
+def _describe_foreign_record(item: ForeignRecord) -> Document:
     return {
         "place": str(item.position),
         "foreign": item.reason,

@@ -79,9 +79,13 @@ def _format_name(text: str) -> str:
     return escape_control_characters(text, _MAX_NAME_CHARACTERS) or "(empty)"
 
 
-def print_letter(letter: DeadLetter, *, settled: bool) -> None:
-    """Print everything about one dead letter, and what to do about it."""
+def print_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> None:
+    """Print everything about one record, and what to do about it if it is a dead letter."""
     console = Console(highlight=False)
+    if isinstance(letter, ForeignRecord):
+        console.print(Text(f"{letter.position} is no dead letter: {escape_control_characters(letter.reason)}"))
+        _print_record(console, letter.record, letter.record.headers, "header")
+        return
     advice, position = ADVICE[letter.failure.error_class], letter.position
     console.print(_facts_table(_facts_of(letter, settled=settled)))
     console.print()
@@ -129,13 +133,6 @@ def _facts_table(facts: dict[str, str | None]) -> Table:
             # Text, because rich reads markup in a plain string.
             grid.add_row(Text(name, style="bold"), Text(escape_control_characters(value)))
     return grid
-
-
-def print_foreign(item: ForeignRecord) -> None:
-    """Print a record that is no dead letter."""
-    console = Console(highlight=False)
-    console.print(Text(f"{item.position} is no dead letter: {escape_control_characters(item.reason)}"))
-    _print_record(console, item.record, item.record.headers, "header")
 
 
 def _print_record(

@@ -26,12 +26,9 @@ _SIGNAL_BASE = 128
 
 @dataclass(frozen=True)
 class Execution:
-    """The result of a command.
+    """The event of a command, valid by `schemas/event.schema.json`, and the exit code that a shell would return.
 
-    Attributes:
-        event: the *execution completed* event, valid by `schemas/event.schema.json`.
-        exit_code: to exit with, as a shell would.
-        problem: why the command was not started or not measured; else None.
+    `problem` says why the command was not started or not measured.
     """
 
     event: dict[str, object]
@@ -56,15 +53,8 @@ def measure(command: Sequence[str], agent_name: str, user_id: str | None = None)
     SIGINT, SIGTERM, SIGHUP and SIGQUIT are forwarded to the command, except those from a terminal, which sends them to
     the command itself. A command that cannot be started is a failed execution.
 
-    Only the main thread may call it, because it handles signals.
-
-    Args:
-        command: the program, searched in PATH, and its arguments.
-        agent_name: of the event; what UTF-8 cannot encode is replaced, and the rest cut to 256 characters.
-        user_id: of the event.
-
-    Raises:
-        ValueError: the command or the name is empty.
+    What UTF-8 cannot encode is replaced in the names, and that of the agent is cut to 256 characters. Only the main
+    thread may call it, because it handles signals. Raises ValueError if the command or the name of its agent is empty.
     """
     if not command or not agent_name:
         raise ValueError("a command and the name of its agent are needed")
@@ -138,11 +128,7 @@ def _run(command: Sequence[str]) -> _Measurement:
 
 
 def _start_reporter(command: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the usage reporter.
-
-    Returns:
-        The process, and the descriptor of its report, which the caller must close.
-    """
+    """Start the usage reporter. Returns the process, and the descriptor of its report, which the caller must close."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     # -I -S: neither the environment nor the installation adds to Python, so that it stays small and quick.

@@ -14,12 +14,7 @@ ACKNOWLEDGE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class ProduceResult:
-    """The result for the lines of a file.
-
-    Attributes:
-        sent: number of acknowledged lines.
-        too_large: numbers, from 1, of the lines that are larger than the topic allows.
-    """
+    """How many lines were acknowledged, and the numbers, from 1, of those that are larger than the topic allows."""
 
     sent: int
     too_large: tuple[int, ...] = ()
@@ -31,16 +26,9 @@ async def produce_lines(
     """Send each line of `file` to `topic`, unchanged and as soon as it arrives; blank lines are skipped.
 
     The key is the event's `execution_id`, so that the events of one execution stay in order; a line without a readable
-    one has no key. Nothing is validated: the worker does that.
+    one has no key. Nothing is validated: the worker does that. `file` may be a pipe or a terminal.
 
-    Args:
-        file: opened for bytes; also a pipe or a terminal.
-        producer: see `Producer`.
-        topic: the destination.
-        timeout_seconds: longest wait for the acknowledgement of one record.
-
-    Raises:
-        DependencyError: Kafka does not acknowledge. Sending the whole file again is harmless.
+    Raises DependencyError if Kafka does not acknowledge a record in time. Sending the whole file again is harmless.
     """
     sender = LineSender(producer, topic, timeout_seconds)
     try:
@@ -58,11 +46,7 @@ async def produce_lines(
 async def produce_event(
     event: dict[str, object], producer: Producer, topic: str, timeout_seconds: float = ACKNOWLEDGE_SECONDS
 ) -> None:
-    """Send one event to `topic`.
-
-    Raises:
-        DependencyError: Kafka does not acknowledge.
-    """
+    """Send one event to `topic`. Raises DependencyError if Kafka does not acknowledge."""
     result = await produce_lines(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
     if not result.sent:
         raise DependencyError(f"the event is larger than topic {topic} allows")

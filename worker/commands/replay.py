@@ -88,11 +88,7 @@ def replay(
 
 
 async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, confirm: bool, as_json: bool) -> int:
-    """Scan, confirm, replay, report.
-
-    Returns:
-        The exit code.
-    """
+    """Scan, confirm, replay, report. Returns the exit code."""
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, dry_run=dry_run))
@@ -130,7 +126,7 @@ async def _run(
 ) -> ReplayResult:
     with replay_report.progress_bar(preview.chosen.total()) as on_progress:
         opening = connections.open_replay(
-            settings, scan, policy, on_progress=on_progress, on_stopping=_print_stop_message
+            settings, scan, policy, on_progress=on_progress, on_finishing=_print_stop_message
         )
         try:
             async with opening as ready:

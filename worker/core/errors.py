@@ -47,11 +47,7 @@ class MigrationChanged(WorkerError):
 
 
 class InvalidEvent(WorkerError):
-    """A record is not a valid event.
-
-    Attributes:
-        reason: a short, stable name of the broken rule, such as `InvalidJSON`.
-    """
+    """A record is not a valid event; `reason` is a short, stable name of the broken rule, such as `InvalidJSON`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

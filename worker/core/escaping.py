@@ -10,7 +10,7 @@ def escape_control_characters(text: str, longest: int | None = None) -> str:
     if longest is not None and len(text) > longest:
         return escape_control_characters(text[: longest - 1]) + "…"
     return "".join(
-        character if character.isprintable() and character != "\\" else _escape(character) for character in text
+        character if character.isprintable() and character != "\\" else ascii(character)[1:-1] for character in text
     )
 
 
@@ -19,14 +19,9 @@ def escape_bytes(value: bytes, longest: int | None = None) -> str:
     cut = longest is not None and len(value) > longest
     text = value[:longest].decode("utf-8", "surrogateescape")
     return "".join(
-        _escape_byte(character) if "\udc80" <= character <= "\udcff" else escape_control_characters(character)
+        # Byte 0xff was decoded as U+DCFF.
+        f"\\x{ord(character) - 0xDC00:02x}"
+        if "\udc80" <= character <= "\udcff"
+        else escape_control_characters(character)
         for character in text
     ) + ("…" if cut else "")
-
-
-def _escape(character: str) -> str:
-    return "\\\\" if character == "\\" else ascii(character)[1:-1]
-
-
-def _escape_byte(character: str) -> str:
-    return f"\\x{ord(character) - 0xDC00:02x}"

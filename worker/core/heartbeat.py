@@ -9,11 +9,7 @@ _INTERVAL_SECONDS = 1.0
 
 
 class Heartbeat:
-    """The time at which the worker last made progress.
-
-    Attributes:
-        last: as `time.monotonic` counts.
-    """
+    """When the worker last made progress: `last` is as `time.monotonic` counts."""
 
     def __init__(self) -> None:
         self.last = monotonic()

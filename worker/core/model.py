@@ -113,9 +113,8 @@ class Row(NamedTuple):
 class Failure(NamedTuple):
     """Why a metric or an event has become a dead letter. Class and type are stable, so that they can be filtered by.
 
-    Attributes:
-        isolated: False for a row that was refused together with others, because to insert each alone would have taken
-            too many INSERTs. Such a row may be valid.
+    `isolated` is False for a row that was refused together with others, because to insert each alone would have taken
+    too many INSERTs. Such a row may be valid.
     """
 
     error_class: ErrorClass

@@ -40,9 +40,7 @@ class Outcome(NamedTuple):
     """The outcome of one INSERT.
 
     Attributes:
-        kind: what it says about the rows.
-        name: ClickHouse's name of the error, or the name of the client's exception; empty when written.
-        message: ClickHouse's or the client's text; empty when written.
+        name, message: of ClickHouse's error or the client's exception; empty when written.
         code: ClickHouse's number of the error; None if the error is not ClickHouse's.
         constraint: the constraint that the message names; None if no query can evaluate it.
         row: position in the block, from 0, of a row that violates `constraint`; None if it is not known.

@@ -70,13 +70,10 @@ class RetryPolicy:
         return _Retrying(
             retry=retry,
             stop=stop,
-            wait=self._wait,
+            wait=lambda state: self.backoff_seconds(state.attempt_number),
             sleep=sleep,
             retry_error_callback=_last_result,
         )
-
-    def _wait(self, state: RetryCallState) -> float:
-        return self.backoff_seconds(state.attempt_number)
 
 
 _MAX_DOUBLINGS = 30

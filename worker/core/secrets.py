@@ -8,12 +8,7 @@ log = structlog.get_logger(__name__)
 
 
 class Secret:
-    """A password or token, which no `repr` shows.
-
-    Args:
-        text: its value now; that of a file is without trailing white space.
-        file: the file to read it from each time; None if the value cannot change.
-    """
+    """A password or token, which no `repr` shows. If it has a `file`, each use reads the value from there again."""
 
     def __init__(self, text: str, file: Path | None = None) -> None:
         self._text = text

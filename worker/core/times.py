@@ -33,11 +33,7 @@ def format_rfc3339(milliseconds: int) -> str:
 
 @lru_cache(maxsize=4_096)  # the metrics of one event have the same times
 def parse_rfc3339(text: str) -> int:
-    """Parse what `format_rfc3339` returns.
-
-    Raises:
-        ValueError: `text` has another form.
-    """
+    """Parse what `format_rfc3339` returns. Raises ValueError if `text` has another form."""
     if not _RFC3339.fullmatch(text):
         raise ValueError(f"{text[:40]!a} is not a time in UTC with milliseconds")
     return to_milliseconds(datetime.fromisoformat(text))

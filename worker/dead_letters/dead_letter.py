@@ -44,14 +44,10 @@ class DeadLetter(NamedTuple):
         attempts: number of INSERTs that contained the metric, over all replays.
         metric: its name, as far as the header holds it; None for an event.
         execution_id: None for an event.
-        table: the table that the row was for.
         source: topic, partition and offset of the source record.
         source_timestamp: of the source record; -1 if it had none.
-        replays: how many times it has been replayed.
         replaces: the dead letter that was replayed and failed again as this one.
         part_of: the dead letter of a whole event that was replayed; this is the failure of one of its metrics.
-        worker_version: of the worker that wrote it.
-        position: partition and offset on the dead-letter topic.
         source_headers: headers of the source record; empty for a pointer.
     """
 

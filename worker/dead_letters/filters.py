@@ -12,10 +12,8 @@ from worker.dead_letters.value import parse_agent_name
 class DeadLetterFilter:
     """Criteria that a dead letter must meet, all of them. An empty or None criterion matches every dead letter.
 
-    Attributes:
-        error_classes, error_codes, metrics, agents: alternatives; one of each set must match.
-        since, until: time of the last failure, in milliseconds since 1970; `since` inclusive, `until` exclusive.
-        partition, offset: position on the dead-letter topic.
+    Of each set one value must match. `since` (inclusive) and `until` (exclusive) are times of the last failure, in
+    milliseconds since 1970; `partition` and `offset` are those on the dead-letter topic.
     """
 
     error_classes: frozenset[ErrorClass] = frozenset()

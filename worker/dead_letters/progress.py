@@ -25,9 +25,7 @@ _RUNS = re.compile(rb"\x01+")
 class ReplayProgress:
     """The set of done offsets, with one bit per offset after the first open one: a million take 125 kB.
 
-    Args:
-        first: every offset before it is done.
-        forgotten_before: offsets before this one may be done although the set does not contain them.
+    Every offset before `first` is done. Those before `forgotten_before` may be done although the set lacks them.
     """
 
     def __init__(self, first: int = 0, forgotten_before: int = 0) -> None:

@@ -40,10 +40,8 @@ class DeadLetterStatistics:
     """Statistics of the visited dead letters.
 
     Attributes:
-        total: number of dead letters.
         foreign: number of records that are not dead letters.
-        replayed: number of dead letters that have been replayed before.
-        most_replays: the highest number of replays of one dead letter.
+        replayed, most_replays: dead letters that were replayed before, and the most replays of one of them.
         oldest, newest: first and last time of failure, in milliseconds since 1970; None without dead letters.
         by: counts by class, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its start);
             None is counted for a dead letter without such a value.

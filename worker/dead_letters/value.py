@@ -8,11 +8,11 @@ from uuid import UUID
 
 import orjson
 
-from worker.core.errors import WorkerError
+from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, Failed, FailedEvent, Record, UnrepresentableNumber
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter
-from worker.events.tolerant_json import is_encodable, parse_number
+from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
 """Writes ASCII only: a metric name may contain a lone surrogate, which only an escape can represent."""
@@ -52,11 +52,10 @@ def encode_value(failed: Failed) -> bytes:
 def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Event:
     """Return the event with only the failed metric; its record is `record`, or the dead letter itself.
 
-    Raises:
-        InvalidDeadLetter: the value cannot be parsed.
+    Raises InvalidDeadLetter if the value cannot be parsed.
     """
     try:
-        row = _load_json(letter.record.value or b"")
+        row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
         name, agent, user, execution = row["metric_type"], row["agent_name"], row["user_id"], row["execution_id"]
         if not (
             isinstance(name, str)
@@ -76,7 +75,7 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
             {name: parse_number(row["metric_value"])},
             record or letter.record,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (InvalidEvent, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidDeadLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
 
 
@@ -95,11 +94,7 @@ def encode_pointer_value(failed: Failed) -> bytes:
 
 
 def parse_pointer(letter: DeadLetter) -> Pointer:
-    """Return size and digest of the value that did not fit.
-
-    Raises:
-        InvalidDeadLetter: the value cannot be parsed.
-    """
+    """Return size and digest of the value that did not fit. Raises InvalidDeadLetter if the value cannot be parsed."""
     try:
         value = orjson.loads(letter.record.value or b"")
         return Pointer(int(value["size"]), str(value["sha256"]))
@@ -128,13 +123,6 @@ def format_number(value: float | UnrepresentableNumber) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)
-
-
-def _load_json(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return json.loads(value)  # accepts a lone surrogate in a name, which orjson refuses
 
 
 @lru_cache(maxsize=1_024)  # the metrics of one event mostly follow one another

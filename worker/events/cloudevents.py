@@ -12,8 +12,7 @@ def unwrap_cloudevent(headers: Headers, document: object) -> object:
 
     In binary mode the value is already the event, and only `ce_specversion` is checked.
 
-    Raises:
-        InvalidEvent: the record is a CloudEvent of another version or mode, or has no readable data.
+    Raises InvalidEvent if the record is a CloudEvent of another version or mode, or has no readable data.
     """
     named = {name.lower(): value for name, value in headers}
     content_type = (named.get("content-type") or b"").lower()

@@ -30,8 +30,7 @@ _JSON_TYPES = {str: "string", dict: "object", list: "array", bool: "boolean", ty
 def parse_json(value: bytes) -> object:
     """Parse a JSON document.
 
-    Raises:
-        InvalidEvent: `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
+    Raises InvalidEvent if `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
     """
     try:
         return orjson.loads(value)
@@ -42,8 +41,7 @@ def parse_json(value: bytes) -> object:
 def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
     """Parse what orjson has refused with `refusal`.
 
-    Raises:
-        InvalidEvent: `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
+    Raises InvalidEvent if `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
     """
     try:
         text = value.decode("utf-8")
@@ -62,8 +60,7 @@ def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
 def parse_number(text: str) -> float | UnrepresentableNumber:
     """Parse one number or boolean as the metric of an event would be parsed, `NaN` and `1e400` included.
 
-    Raises:
-        ValueError: `text` is neither.
+    Raises ValueError if `text` is neither.
     """
     try:
         value = parse_json(text.encode("utf-8"))

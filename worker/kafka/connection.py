@@ -73,8 +73,7 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
 
     It requests the list of all topics, because a broker may create a topic that is requested by name.
 
-    Raises:
-        DependencyError: a topic is missing.
+    Raises DependencyError if a topic is missing.
     """
     async with _open_client(target) as client:
         answer = await client.send(client.get_random_node(), MetadataRequest(None))
@@ -93,8 +92,7 @@ async def require_acls(
 ) -> None:
     """Check that the user has these ACLs; if the broker gives no answer, they count as granted.
 
-    Raises:
-        DependencyError: ACLs are missing; it names all of them.
+    Raises DependencyError if ACLs are missing; it names all of them.
     """
     async with _open_client(target) as client:
         missing = [("topic", acl) for acl in topics if await has_topic_acl(client, acl) is False]

@@ -20,8 +20,7 @@ _MISMATCH = frozenset({62, 63, 64})
 async def diagnose(options: dict[str, Any]) -> str | None:
     """Connect to each bootstrap server again, with the options of a client.
 
-    Returns:
-        The reasons why they refuse, or None if one of them accepts.
+    Returns the reasons why they refuse, or None if one of them accepts.
     """
     connection_options = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     reasons = []

@@ -33,9 +33,7 @@ class Line(NamedTuple):
 class LineSender:
     """Sends lines to one topic, and waits for their acknowledgements.
 
-    Attributes:
-        acknowledged: number of acknowledged lines.
-        too_large: numbers of the lines that are larger than the topic allows.
+    `acknowledged` counts the lines; `too_large` has the numbers of those that are larger than the topic allows.
     """
 
     def __init__(self, producer: Producer, topic: str, timeout_seconds: float) -> None:

@@ -1,13 +1,13 @@
 """What the worker has done since its start and in the last minute, for the status page, which keeps no history."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock
 from time import monotonic, time
 from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedMetric
+from worker.core.model import Failed
 
 _WINDOW_SECONDS = 60
 _MAX_NAME_CHARACTERS = 256
@@ -55,21 +55,16 @@ class RecentActivity:
             self._totals.update(numbers)
             self._by_second[-1][1].update(numbers)
 
-    def count_dead_letters(self, dead_letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
+    def count_dead_letters(self, dead_letters: Collection[tuple[Failed, ErrorClass]]) -> None:
         """Count dead letters, and keep the last one of each class."""
-        last: dict[ErrorClass, Failed] = {}
-        counted = 0
-        for item, error_class in dead_letters:
-            last[error_class] = item
-            self._numbers[error_class] += 1
-            counted += 1
-        for error_class, item in last.items():
-            metric = item.metric[:_MAX_NAME_CHARACTERS] if isinstance(item, FailedMetric) else None
+        self._numbers.update(error_class for _, error_class in dead_letters)
+        for error_class, item in {error_class: item for item, error_class in dead_letters}.items():
+            metric = None if item.metric is None else item.metric[:_MAX_NAME_CHARACTERS]
             number, failure = self._numbers[error_class], item.failure
             self._last[error_class] = LastDeadLetter(
                 error_class, number, time(), failure.error_type, failure.code, metric
             )
-        self.count(dead_letters=counted)
+        self.count(dead_letters=len(dead_letters))
 
     @property
     def last_dead_letters(self) -> list[LastDeadLetter]:

@@ -9,11 +9,9 @@ from prometheus_client.registry import Collector
 
 
 class PartitionLag(NamedTuple):
-    """How far the worker is behind in a partition that it owns.
+    """How far the worker is behind in a partition that it owns: the number of `records` that are not committed.
 
-    Attributes:
-        records: number of records in the partition that are not committed.
-        seconds: age of the oldest of them by its timestamp; before it is read, how long it is known to wait.
+    `seconds` is the age of the oldest of them by its timestamp; before it is read, how long it is known to wait.
     """
 
     topic: str
@@ -23,11 +21,7 @@ class PartitionLag(NamedTuple):
 
 
 class LagCollector(Collector):
-    """Reads the lag of each partition at each scrape.
-
-    Attributes:
-        read_lags: returns the lag of each owned partition; called from another thread.
-    """
+    """Calls `read_lags`, which returns the lag of each owned partition, at each scrape, from another thread."""
 
     def __init__(self, prefix: str, registry: CollectorRegistry) -> None:
         self.read_lags: Callable[[], Iterable[PartitionLag]] = tuple

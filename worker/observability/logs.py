@@ -97,10 +97,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 def _console_processors() -> list[Processor]:
     colors = sys.stderr.isatty()
-    return [
-        _escape,
-        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback),
-    ]
+    return [_escape, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)]
 
 
 def _escape(_logger: object, _method: str, entry: EventDict) -> EventDict:

@@ -73,8 +73,7 @@ class HealthServer:
 
     `status` is called from other threads.
 
-    Raises:
-        SettingsError: it cannot listen on the address.
+    Raises SettingsError if it cannot listen on the address.
     """
 
     def __init__(self, status: Callable[[], Status], registry: CollectorRegistry, host: str, port: int) -> None:

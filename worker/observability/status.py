@@ -32,9 +32,7 @@ class Status:
     Attributes:
         reasons: why no events are processed, by cause; empty while they are.
         silence_seconds: time since the event loop last made progress.
-        has_been_group_member: whether the worker has ever been a member of its group.
         lags: of each owned partition whose lag is known.
-        rates: what it does per second.
         totals: the number of `events`, `rows` and `dead_letters` since the start; may be empty.
         last_dead_letters: the last dead letter of each class, and how many there were since the start.
     """

@@ -69,8 +69,7 @@ NO_TRACING: Tracing = _NoTracing()
 def create_tracing(*, enabled: bool, version: str) -> Tracing:
     """Tracing to the destination that the standard variables `OTEL_EXPORTER_OTLP_…` name, or none.
 
-    Raises:
-        SettingsError: OpenTelemetry is not installed.
+    Raises SettingsError if OpenTelemetry is not installed.
     """
     if not enabled:
         return NO_TRACING

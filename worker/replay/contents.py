@@ -20,8 +20,7 @@ def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
 
     Returns the approximate number of bytes added.
 
-    Raises:
-        InvalidDeadLetter: the value cannot be parsed.
+    Raises InvalidDeadLetter if the value cannot be parsed.
     """
     if letter.kind == "metric":
         fan_out.add_event(parse_metric_event(letter, to_replayed_record(letter, None)))

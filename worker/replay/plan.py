@@ -19,7 +19,6 @@ class ReplayPolicy:
     """Which dead letters to replay, and how fast.
 
     Attributes:
-        filter: the selected dead letters.
         max_replays: dead letters that were replayed so many times are not replayed again; at least 1.
         limit: at most so many dead letters; None for all.
         metrics_per_second: at most so many metrics, on average; None for no limit.
@@ -54,13 +53,9 @@ class ReplayPreview:
         beyond_limit: selected, but more than the limit.
         foreign: records that are not dead letters, if everything is selected.
         other_tables: chosen, but their rows were for another table; by that table.
-        accepted: chosen, and this version would write them; only in a dry run.
+        accepted: chosen, and this version would write them; only in a dry run, which decodes the contents.
         refused: chosen, but this version would refuse them, by class and rule; only in a dry run.
         at_source: chosen, but their contents are in the source record, which is not read; only in a dry run.
-
-    Args:
-        table: the table that this worker writes, `database.table`.
-        dry_run: whether to decode the contents.
     """
 
     def __init__(self, policy: ReplayPolicy, table: str, *, dry_run: bool = False) -> None:

@@ -15,7 +15,6 @@ class ReplayResult:
         failed_again: something in them failed again and has a new dead letter.
         failed_as: metrics and events with a new dead letter, by the class of the new one.
         unreplayable: they could not be replayed and stay open, by class and reason.
-        metrics_written: metrics that are rows now.
         problem: why the replay ended early, or None.
         interrupted: whether a stop was requested.
     """
@@ -35,8 +34,3 @@ class ReplayResult:
         for (error_class, _), count in self.unreplayable.items():
             unreplayable[error_class] += count
         return self.written + self.failed_again + unreplayable
-
-    @property
-    def processed(self) -> int:
-        """Number of processed dead letters."""
-        return self.by_class.total()

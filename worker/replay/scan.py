@@ -34,14 +34,11 @@ class DeadLetterScan:
     Attributes:
         offset_ranges: the offsets of each partition at that moment.
         progress: the settled dead letters, by partition. A scan adds superseded ones, a replay those that it has done.
-        supersessions: which dead letters supersede others; known after `scan`.
+        supersessions: known after `scan`.
     """
 
     def __init__(
-        self,
-        reader: DeadLetterReader,
-        offset_ranges: Mapping[int, range],
-        progress: Mapping[int, ReplayProgress],
+        self, reader: DeadLetterReader, offset_ranges: Mapping[int, range], progress: Mapping[int, ReplayProgress]
     ) -> None:
         self._reader = reader
         self.offset_ranges = dict(sorted(offset_ranges.items()))

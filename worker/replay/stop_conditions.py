@@ -6,16 +6,13 @@ from typing import TypeVar
 
 from worker.core.errors import DependencyError
 from worker.core.hold import Cause, Hold
+from worker.core.process import cancel_tasks
 
 T = TypeVar("T")
 
 
 class WatchedHold(Hold):
-    """A hold whose beginning can be awaited, and that keeps its last reason.
-
-    Attributes:
-        entered: set when the hold begins for the first time, and never cleared.
-    """
+    """A hold that keeps its last reason, and sets `entered` when it begins for the first time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,9 +56,7 @@ class StopConditions:
 
     async def close(self) -> None:
         """Cancel the waiting tasks."""
-        self._stopping.cancel()
-        self._held.cancel()
-        await asyncio.gather(self._stopping, self._held, return_exceptions=True)
+        await cancel_tasks(self._stopping, self._held)
 
     async def run_unless_stopped(self, work: Coroutine[object, object, T]) -> T | None:
         """Return the result of `work`; None if a stop comes first, which cancels it."""
@@ -70,8 +65,7 @@ class StopConditions:
             await asyncio.wait([task, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await cancel_tasks(task)
         if not task.cancelled():
             return task.result()
         if self._held.done():

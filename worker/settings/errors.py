@@ -19,12 +19,7 @@ _OTHERS = {bool: "true or false", Path: "the path of a file that can be read", S
 
 
 class SettingsProblem(NamedTuple):
-    """One wrong variable.
-
-    Attributes:
-        variables: the names involved; `text` begins with the first.
-        text: one line for an operator.
-    """
+    """The names of the variables involved, and one line for an operator, which begins with the first of them."""
 
     variables: tuple[str, ...]
     text: str

@@ -104,8 +104,7 @@ class Settings(BaseModel):
     clickhouse_user: Text = Field("default", description="User at ClickHouse.")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Password at ClickHouse.")
     clickhouse_ca_file: ReadableFile | None = Field(
-        None,
-        description="CA certificates (PEM) that verify ClickHouse; by default those of the system.",
+        None, description="CA certificates (PEM) that verify ClickHouse; by default those of the system."
     )
     clickhouse_cert_file: ReadableFile | None = Field(
         None, description="Client certificate (PEM) of this worker; requires CLICKHOUSE_KEY_FILE."

@@ -23,15 +23,10 @@ class RequiredVariable(StrEnum):
 
 
 def load(environ: Mapping[str, str], needs: Collection[RequiredVariable] = frozenset(RequiredVariable)) -> Settings:
-    """Read the settings from `environ`; other variables are ignored.
+    """Read the settings from `environ`; other variables are ignored, and an empty one counts as not set.
 
-    Args:
-        environ: the variables; an empty one counts as not set.
-        needs: what the command requires. A command that needs Kafka and ClickHouse does not need ClickHouse while
-            PERSISTENCE_ENABLED is false.
-
-    Raises:
-        SettingsError: with a line for every wrong variable, in the order of the table.
+    `needs` is what the command requires: if it is Kafka and ClickHouse, not ClickHouse while PERSISTENCE_ENABLED is
+    false. Raises SettingsError with a line for every wrong variable, in the order of the table.
     """
     values, problems = read_environment(environ)
     try:

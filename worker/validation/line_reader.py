@@ -7,12 +7,9 @@ _CHUNK_BYTES = 65_536
 
 
 class Line(NamedTuple):
-    """A line of a file.
+    """A line of a file, without its line feed; `content` is None if it has more bytes than allowed.
 
-    Attributes:
-        number: from 1; blank lines count.
-        content: without its line feed; None where it is longer than allowed.
-        size: bytes, without the line feed.
+    Numbers are from 1, and blank lines count.
     """
 
     number: int
@@ -21,12 +18,7 @@ class Line(NamedTuple):
 
 
 def read_lines(file: IO[bytes], max_bytes: int) -> Iterator[Line]:
-    """Read the lines that `produce` would send, that is those that are not blank.
-
-    Args:
-        file: opened for bytes; it may be endless.
-        max_bytes: longest line whose content is kept.
-    """
+    """Read the lines that `produce` would send, that is those that are not blank; `file` may be endless."""
     number = 0
     while content := file.readline(max_bytes + 1):
         number += 1

@@ -27,7 +27,6 @@ class ValidationResult(NamedTuple):
     """The predicted result of one line.
 
     Attributes:
-        number: of the line, from 1.
         rows: metrics that would become rows.
         skipped: metrics that would be skipped, by JSON type.
         failed: metrics, or the whole event, that would become dead letters.
@@ -47,14 +46,10 @@ class ValidationResult(NamedTuple):
 
 
 class Validator:
-    """Validates lines, and counts the results.
-
-    Args:
-        timestamp: of the records, in milliseconds since 1970.
+    """Validates lines, and counts the results; `timestamp` (of the records) is in milliseconds since 1970.
 
     Attributes:
         lines, refused: number of lines so far, and of those that would be refused, wholly or in part.
-        rows: metrics that would become rows.
         failed: dead letters, by error type.
         skipped: metrics, by JSON type.
     """

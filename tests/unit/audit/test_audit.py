@@ -75,7 +75,7 @@ async def run_audit(
     for item in failed:
         bury(index, item, **options)
     findings: list[AuditFinding] = []
-    audit = Audit(MemoryTopic(records), MemoryView(rows), index, findings.append, lambda _: None)
+    audit = Audit(MemoryTopic(records).read, MemoryView(rows), index, findings.append, lambda _: None)
     counts = await audit.run(ranges, time_range)
     index.close()
     return findings, counts

@@ -45,9 +45,9 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
     hostile_event = read(event(agent_name="[red]\x1b[31m", user_id="\x9b"))._replace(record=source)
     failure = Failure(ErrorClass.ROW_REFUSED, "E", HOSTILE, 469)
     letter = parse(encode_dead_letter(FailedMetric(hostile_event, HOSTILE, 1.0, failure, 1), HEAD, 0))
-    dlq_tables.print_letter(letter, settled=True)
+    dlq_tables.print_in_full(letter, settled=True)
     dlq_tables.print_list([letter, ForeignRecord(letter.record, HOSTILE)])
-    dlq_tables.print_foreign(ForeignRecord(letter.record, HOSTILE))
+    dlq_tables.print_in_full(ForeignRecord(letter.record, HOSTILE), settled=False)
     dlq_tables.print_statistics(collect(letter), 10)
     dlq_tables.print_statistics(DeadLetterStatistics(), 10)
     out = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
 def test_letter_is_printed_with_all_facts_and_advice(capsys: pytest.CaptureFixture[str]) -> None:
     failure = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "Constraint `x` is violated", 469)
     failed = FailedMetric(read(event()), "cost_usd", 5e-324, failure, 3)
-    dlq_tables.print_letter(parse(encode_dead_letter(failed, HEAD, 0), offset=42), settled=False)
+    dlq_tables.print_in_full(parse(encode_dead_letter(failed, HEAD, 0), offset=42), settled=False)
     out = " ".join(capsys.readouterr().out.split())
     facts = ("0:42", "VIOLATED_CONSTRAINT (code 469)", "Constraint `x`", "cost_usd", "triage", "5e-324", "offset 0")
     for fact in (*facts, ADVICE[ErrorClass.ROW_REFUSED].to_do.split(".")[0]):
