@@ -19,14 +19,10 @@ _MAX_POLL_RECORDS = 500
 
 @dataclass(frozen=True)
 class BatchPolicy:
-    """The limits of one batch; whichever is reached first closes it.
+    """The limits of one batch; whichever is reached first closes it. One commit covers one batch.
 
-    One commit covers one batch. A record larger than `max_bytes` is a batch of its own.
-
-    Attributes:
-        max_events: number of records, at least 1.
-        max_bytes: bytes of their keys, values and headers, at least 1.
-        linger_seconds: how long a batch that is not full waits for more records.
+    `max_events` and `max_bytes` (of keys, values and headers) are at least 1. A record larger than `max_bytes` is a
+    batch of its own. A batch that is not full waits `linger_seconds` for more records.
     """
 
     max_events: int = 5_000
@@ -42,10 +38,7 @@ class RecordBatch(NamedTuple):
 
 
 class BatchReader:
-    """Reads batches from an event source, and keeps polling it while none may be read.
-
-    `heartbeat` beats while a poll lasts, which can be as long as a rebalance.
-    """
+    """Reads batches from an event source, and keeps polling it while none may be read; a poll may last a rebalance."""
 
     def __init__(self, source: EventSource, policy: BatchPolicy, heartbeat: Heartbeat) -> None:
         self._source = source

@@ -59,11 +59,8 @@ class DeadLetterSink(Protocol):
     async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """Write one dead letter for each of `failed`; when this returns all are acknowledged.
 
-        Returns:
-            The positions of those that are too large, and were written as pointers with the class `too_large`.
-
-        Raises:
-            DeadLetterUnavailable: at least one is not acknowledged. To write all of them again is harmless.
+        Returns the positions of those that are too large, and were written as pointers with the class `too_large`.
+        Raises DeadLetterUnavailable if at least one is not acknowledged. To write all of them again is harmless.
         """
 
 
@@ -104,8 +101,7 @@ class EventSource(Protocol):
 class DeadLetterReader(Protocol):
     """The dead-letter topic, to read from, with the progress of replays.
 
-    Raises:
-        DependencyError: by every method, when Kafka cannot be reached, or refuses.
+    Every method raises DependencyError when Kafka cannot be reached, or refuses.
     """
 
     async def fetch_offset_ranges(self) -> Mapping[int, range]:
@@ -121,19 +117,14 @@ class DeadLetterReader(Protocol):
         """The saved progress of replays, by partition; a copy."""
 
     async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
-        """Save progress, merged with what other replays have saved meanwhile.
+        """Save progress, by partition, merged with what other replays have saved meanwhile; `progress` stays unchanged.
 
-        Args:
-            progress: by partition. It is not changed by the merge.
-            stale: progress of a deleted topic of this name; it is replaced if nothing else was saved meanwhile.
+        `stale` is progress of a deleted topic of this name; it is replaced if nothing else was saved meanwhile.
         """
 
 
 class SourceRecordFetcher(Protocol):
-    """The topics that dead letters come from, to read single records.
-
-    Raises DependencyError if Kafka does not answer.
-    """
+    """The topics that dead letters come from, to read single records. Raises DependencyError if Kafka is away."""
 
     async def fetch(self, topic: str, partition: int, offset: int) -> Record | None:
         """The record at an offset; None if it is gone or cannot be parsed."""

@@ -14,10 +14,7 @@ _CACHE_KIB = 16_384
 
 
 class DeadLetterIndex:
-    """Dead letters by the position of their source record, in a temporary database that spills to disk.
-
-    Dead letters are ignored if their source is not in `topic`, and in the `ranges` of offsets of its partitions.
-    """
+    """Dead letters by source record, those of `ranges` of `topic` only, in a temporary database that spills to disk."""
 
     def __init__(self, topic: str, ranges: Mapping[int, range]) -> None:
         self._topic = topic

@@ -7,13 +7,10 @@ from uuid import UUID
 
 
 class AuditFinding(NamedTuple):
-    """A metric or a record that is not where it must be.
+    """A metric of a source record, or (`metric` is None) the whole record, that is not where it must be.
 
-    Attributes:
-        kind: `missing` (neither in the view nor a dead letter) or `different` (in the view with other contents).
-        partition, offset: the source record.
-        execution_id: None where the record is not an event.
-        metric: None for the whole record.
+    `kind` is `missing` (neither in the view nor a dead letter) or `different` (in the view with other contents).
+    `execution_id` is None where the record is not an event.
     """
 
     kind: str

@@ -135,9 +135,8 @@ def run_statement(
 ) -> list[tuple[Any, ...]]:
     """Run one statement on a connection of its own; return the rows of its answer.
 
-    `values` are the rows of an INSERT, or the values of `%(name)s` by name.
-
-    Raises StoreError if ClickHouse refuses or cannot be reached.
+    `values` are the rows of an INSERT, or the values of `%(name)s` by name. Raises StoreError if ClickHouse refuses or
+    cannot be reached.
     """
     started, connection = perf_counter(), WorkerConnection(target)
     try:

@@ -12,10 +12,7 @@ _REPLICATED_ENGINE = "ReplicatedMergeTree('/clickhouse/tables/all/{database}/{ta
 
 
 def load_checksums(target: ClickHouseTarget) -> dict[str, str]:
-    """The checksum of each applied migration, by its name; empty where none was applied yet.
-
-    Raises StoreError if ClickHouse refuses or cannot be reached.
-    """
+    """The checksum of each applied migration, by its name; empty where none was applied yet. Raises StoreError."""
     table = _history_table(target)
     exists = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = %(name)s"
     if run_statement(target, exists, {"name": table}) == [(0,)]:

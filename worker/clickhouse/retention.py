@@ -11,7 +11,6 @@ def plan_retention(target: ClickHouseTarget, days: int | None) -> str | None:
     """The ALTER that sets the TTL of the table; None where it is set already.
 
     Rows are removed `days` after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
-
     Raises StoreError if ClickHouse refuses or cannot be reached.
     """
     if days is None:

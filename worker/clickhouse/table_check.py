@@ -24,10 +24,7 @@ class _Table(NamedTuple):
 
 
 def find_schema_differences(target: ClickHouseTarget) -> list[str]:
-    """A sentence for each difference between the table and the schema; none where there is no table yet.
-
-    Raises StoreError if ClickHouse refuses or cannot be reached.
-    """
+    """A sentence for each difference between table and schema; none where there is no table yet. Raises StoreError."""
     table = _find_table(target, target.database, target.table)
     if not table:
         return []

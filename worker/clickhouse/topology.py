@@ -43,10 +43,7 @@ class Topology:
         return f" ON CLUSTER `{self.cluster}`" if self.cluster else ""
 
     def statements(self, written: str) -> Iterator[str]:
-        """The statements to run for one statement of a migration.
-
-        Raises ValueError if this kind of statement has no form for a cluster.
-        """
+        """The statements to run for one of a migration; raises ValueError if its kind has no form for a cluster."""
         head = _HEAD.match(written)
         if not head:
             raise ValueError(f"a migration may CREATE, ALTER or DROP tables and views named after {{table}}: {written}")

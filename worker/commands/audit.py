@@ -20,7 +20,7 @@ from worker.commands.command_line import (
     print_json,
     print_stderr,
 )
-from worker.commands.options import InstantParam
+from worker.commands.options import instant_option
 from worker.core.escaping import escape_control_characters
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.settings.fields import Settings
@@ -44,10 +44,8 @@ class AuditScope(NamedTuple):
 @click.option("--partition", multiple=True, type=click.IntRange(0), help="Only this partition; can be repeated.")
 @click.option("--from-offset", type=click.IntRange(0), help="Start at this offset, in each partition.")
 @click.option("--to-offset", type=click.IntRange(0), help="Stop before this offset, in each partition.")
-@click.option(
-    "--since", type=InstantParam(), help="Only records with a timestamp from 2026-01-31T23:00:00Z, or 2h, 7d ago."
-)
-@click.option("--until", type=InstantParam(), help="Only records with an earlier timestamp; format as in --since.")
+@instant_option("--since", "Only records with a timestamp from 2026-01-31T23:00:00Z, or 2h, 7d ago.")
+@instant_option("--until", "Only records with an earlier timestamp; format as in --since.")
 @click.option("--to-end", is_flag=True, help="Include records that are not committed yet; they may be in progress.")
 @json_option("Print JSON lines, on a terminal too: each finding, then the sums.")
 def audit(

@@ -18,10 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def load_settings(*needs: RequiredVariable) -> Settings:
-    """Read the settings, configure logging by them, and warn about variables that look misspelt.
-
-    Raises SettingsError if a variable is missing or wrong.
-    """
+    """Read the settings, configure logging by them, and warn of variables that look misspelt. Raises SettingsError."""
     settings = load(os.environ, needs or tuple(RequiredVariable))
     logs.configure(settings.log_level, settings.log_format)
     for warning in find_misspelt_variables(os.environ):

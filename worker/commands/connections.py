@@ -1,4 +1,7 @@
-"""Connects the commands that read or replay dead letters to Kafka and ClickHouse."""
+"""Connects the commands that read or replay dead letters to Kafka and ClickHouse.
+
+Each function raises DependencyError if one of them cannot be reached, or is not prepared.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,10 +31,7 @@ with the threshold of the worker, collecting cycles took a third of the CPU of r
 
 @asynccontextmanager
 async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIterator[KafkaDeadLetterReader]:
-    """Connect a reader of `topic` that knows the committed offsets of `group_id`.
-
-    Raises DependencyError if Kafka cannot be reached, or the topic is missing.
-    """
+    """Connect a reader of `topic` that knows the committed offsets of `group_id`."""
     reader = KafkaDeadLetterReader(kafka_target(settings), topic, group_id)
     await reader.start()
     try:
@@ -42,10 +42,7 @@ async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIte
 
 @asynccontextmanager
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
-    """Connect to the dead-letter topic; the progress of replays is kept in a consumer group beside the workers' group.
-
-    Raises DependencyError if Kafka cannot be reached, or the topic is missing.
-    """
+    """Connect to the dead-letter topic; a consumer group beside that of the workers keeps the progress of replays."""
     relax_garbage_collection(_GC_THRESHOLD)
     async with open_reader(settings, settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay") as reader:
         yield await DeadLetterScan.begin(reader)
@@ -60,10 +57,7 @@ async def open_replay(
     on_progress: Callable[[int], object],
     on_finishing: Callable[[float], object],
 ) -> AsyncIterator[Replayer]:
-    """Build a replay, with its own writer, of a topic that was scanned. For the functions see `Replayer`.
-
-    Raises DependencyError if Kafka or ClickHouse cannot be reached, or is not prepared.
-    """
+    """Build a replay, with its own writer, of a topic that was scanned. For the functions see `Replayer`."""
     telemetry, hold = Telemetry(), WatchedHold()
     async with AsyncExitStack() as stack:
         store, sink = await open_outputs(settings, 1, telemetry, stack)

@@ -8,7 +8,7 @@ import click
 
 from worker.commands import connections, dlq_json, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
-from worker.commands.options import RecordPositionParam, dead_letter_filter_options
+from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import RecordPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
@@ -68,7 +68,7 @@ def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_j
 
 
 @dlq.command()
-@click.argument("position", type=RecordPositionParam(), metavar="PARTITION:OFFSET")
+@click.argument("position", type=parse_position, metavar="PARTITION:OFFSET")
 @json_option("Print one JSON object with every byte, on a terminal too.")
 def show(position: RecordPosition, as_json: bool) -> None:
     """Show the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""

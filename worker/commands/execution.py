@@ -26,10 +26,7 @@ _SIGNAL_BASE = 128
 
 @dataclass(frozen=True)
 class Execution:
-    """The event of a command, valid by `schemas/event.schema.json`, and the exit code that a shell would return.
-
-    `problem` says why the command was not started or not measured.
-    """
+    """The event of a command (`schemas/event.schema.json`), a shell's exit code, and why there was no measurement."""
 
     event: dict[str, object]
     exit_code: int

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from worker.commands.command_line import Command
 from worker.core.errors import ErrorClass
 from worker.core.model import RecordPosition
 from worker.core.times import to_milliseconds
@@ -19,39 +20,30 @@ _AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-class InstantParam(click.ParamType[int]):
-    """An instant in milliseconds since 1970, written in RFC 3339 or as the time since then (`2h`)."""
-
-    name = "instant"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401 - click's
-        """See `click.ParamType`."""
-        if isinstance(value, int):
-            return value
-        if ago := _AGO.fullmatch(value):
-            return int((time() - int(ago[1]) * _UNIT_SECONDS[ago[2]]) * 1000)
-        try:
-            instant = datetime.fromisoformat(value)
-        except ValueError:
-            instant = None
-        if instant is None or instant.tzinfo is None:
-            self.fail(f"{value!a} is neither 90s, 15m, 2h or 7d (so long ago) nor 2026-01-31T23:00:00Z", param, ctx)
-        return to_milliseconds(instant)
+def parse_instant(text: str) -> int:
+    """Parse an instant, in RFC 3339 or as the time since then (`2h`), to milliseconds since 1970."""
+    if ago := _AGO.fullmatch(text):
+        return int((time() - int(ago[1]) * _UNIT_SECONDS[ago[2]]) * 1000)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise click.BadParameter(f"{text!a} is neither 90s, 15m, 2h or 7d (so long ago) nor 2026-01-31T23:00:00Z")
+    return to_milliseconds(instant)
 
 
-class RecordPositionParam(click.ParamType[RecordPosition]):
-    """PARTITION:OFFSET."""
+def instant_option(name: str, description: str) -> Callable[[Command], Command]:
+    """An option whose value `parse_instant` parses."""
+    return click.option(name, type=parse_instant, metavar="INSTANT", help=description)
 
-    name = "position"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RecordPosition:  # noqa: ANN401 - click's
-        """See `click.ParamType`."""
-        if isinstance(value, RecordPosition):
-            return value
-        match = re.fullmatch(r"(\d{1,9}):(\d{1,18})", value, re.ASCII)
-        if match is None:
-            self.fail(f"{value!a} is not PARTITION:OFFSET, for example 0:42", param, ctx)
-        return RecordPosition(int(match[1]), int(match[2]))
+def parse_position(text: str) -> RecordPosition:
+    """Parse PARTITION:OFFSET."""
+    match = re.fullmatch(r"(\d{1,9}):(\d{1,18})", text, re.ASCII)
+    if match is None:
+        raise click.BadParameter(f"{text!a} is not PARTITION:OFFSET, for example 0:42")
+    return RecordPosition(int(match[1]), int(match[2]))
 
 
 def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -85,10 +77,8 @@ _OPTIONS: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
     click.option("--error-code", "error_codes", multiple=True, type=int, help="Only this ClickHouse error code."),
     click.option("--metric", "metrics", multiple=True, help="Only this metric."),
     click.option("--agent", "agents", multiple=True, help="Only this agent."),
-    click.option(
-        "--since", type=InstantParam(), help="Failed at or after 2026-01-31T23:00:00Z, or 90s, 15m, 2h, 7d ago."
-    ),
-    click.option("--until", type=InstantParam(), help="Failed before this instant; format as in --since."),
+    instant_option("--since", "Failed at or after 2026-01-31T23:00:00Z, or 90s, 15m, 2h, 7d ago."),
+    instant_option("--until", "Failed before this instant; format as in --since."),
     click.option("--partition", type=click.IntRange(0), help="Only this partition of the dead-letter topic."),
     click.option("--offset", type=click.IntRange(0), help="With --partition: only the dead letter at this offset."),
 ]

@@ -14,7 +14,7 @@ WorkerError
 from collections.abc import Sequence
 from enum import StrEnum
 
-from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.outcome import Outcome
 
 
 class ErrorClass(StrEnum):
@@ -57,9 +57,8 @@ class InvalidEvent(WorkerError):
 class DeadLetterUnavailable(WorkerError):
     """The dead-letter topic did not acknowledge in time.
 
-    Attributes:
-        unacknowledged: positions of the dead letters that must be written again.
-        pointers: positions of those that were acknowledged as a pointer, because they are too large.
+    `unacknowledged` are positions of the dead letters that must be written again; `pointers` are those of the ones that
+    were acknowledged as a pointer, because they are too large.
     """
 
     def __init__(self, message: str, unacknowledged: Sequence[int], pointers: Sequence[int] = ()) -> None:
@@ -74,18 +73,4 @@ class StoreError(WorkerError):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
-
-    @property
-    def kind(self) -> OutcomeKind:
-        """The class of the failure."""
-        return self.outcome.kind
-
-    @property
-    def name(self) -> str:
-        """ClickHouse's name of the error, or the name of the client's exception."""
-        return self.outcome.name
-
-    @property
-    def code(self) -> int | None:
-        """ClickHouse's number of the error; None where it is not ClickHouse's own."""
-        return self.outcome.code
+        self.kind, self.name, self.code = outcome.kind, outcome.name, outcome.code

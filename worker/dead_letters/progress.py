@@ -151,12 +151,9 @@ class ReplayProgress:
 
 
 def merge_progress(mine: ReplayProgress, kept: ReplayProgress | None, stale: ReplayProgress | None) -> ReplayProgress:
-    """Return what to store in place of `kept`, which another replay may have stored meanwhile.
+    """Return what to store in place of `kept`, which another replay may have stored meanwhile; `kept` may be changed.
 
-    Args:
-        mine: the progress of this replay.
-        kept: what is stored; it may be changed.
-        stale: progress of a deleted topic of the same name; if this is what is stored, it is ignored.
+    `stale` is progress of a deleted topic of the same name; if this is what is stored, it is ignored.
     """
     if kept is None or kept == stale:
         return mine

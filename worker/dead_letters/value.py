@@ -94,7 +94,7 @@ def encode_pointer_value(failed: Failed) -> bytes:
 
 
 def parse_pointer(letter: DeadLetter) -> Pointer:
-    """Return size and digest of the value that did not fit. Raises InvalidDeadLetter if the value cannot be parsed."""
+    """Return size and digest of the value that did not fit. Raises InvalidDeadLetter if they cannot be parsed."""
     try:
         value = orjson.loads(letter.record.value or b"")
         return Pointer(int(value["size"]), str(value["sha256"]))

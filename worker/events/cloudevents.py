@@ -10,9 +10,8 @@ from worker.events.tolerant_json import abbreviate, parse_json
 def unwrap_cloudevent(headers: Headers, document: object) -> object:
     """The event inside a CloudEvent; `document` itself if the record is a plain event.
 
-    In binary mode the value is already the event, and only `ce_specversion` is checked.
-
-    Raises InvalidEvent if the record is a CloudEvent of another version or mode, or has no readable data.
+    In binary mode the value is already the event, and only `ce_specversion` is checked. Raises InvalidEvent if the
+    record is a CloudEvent of another version or mode, or has no readable data.
     """
     named = {name.lower(): value for name, value in headers}
     content_type = (named.get("content-type") or b"").lower()

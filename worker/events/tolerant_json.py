@@ -28,10 +28,7 @@ _JSON_TYPES = {str: "string", dict: "object", list: "array", bool: "boolean", ty
 
 
 def parse_json(value: bytes) -> object:
-    """Parse a JSON document.
-
-    Raises InvalidEvent if `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
-    """
+    """Parse a document; raises InvalidEvent if it is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`."""
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -39,10 +36,7 @@ def parse_json(value: bytes) -> object:
 
 
 def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
-    """Parse what orjson has refused with `refusal`.
-
-    Raises InvalidEvent if `value` is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`.
-    """
+    """Parse what orjson has refused with `refusal`; raises as `parse_json` does."""
     try:
         text = value.decode("utf-8")
         document = _load_deep(text)
@@ -58,10 +52,7 @@ def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
 
 
 def parse_number(text: str) -> float | UnrepresentableNumber:
-    """Parse one number or boolean as the metric of an event would be parsed, `NaN` and `1e400` included.
-
-    Raises ValueError if `text` is neither.
-    """
+    """Parse a number or boolean as the metric of an event would be, also `NaN` and `1e400`; else raise ValueError."""
     try:
         value = parse_json(text.encode("utf-8"))
     except InvalidEvent as error:

@@ -72,7 +72,6 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     """The number of partitions of each topic.
 
     It requests the list of all topics, because a broker may create a topic that is requested by name.
-
     Raises DependencyError if a topic is missing.
     """
     async with _open_client(target) as client:
@@ -90,10 +89,7 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
 async def require_acls(
     target: KafkaTarget, topics: Sequence[RequiredAcl] = (), groups: Sequence[RequiredAcl] = ()
 ) -> None:
-    """Check that the user has these ACLs; if the broker gives no answer, they count as granted.
-
-    Raises DependencyError if ACLs are missing; it names all of them.
-    """
+    """Raise a DependencyError that names every missing ACL; if the broker gives no answer, they count as granted."""
     async with _open_client(target) as client:
         missing = [("topic", acl) for acl in topics if await has_topic_acl(client, acl) is False]
         missing += [

@@ -18,10 +18,7 @@ _MISMATCH = frozenset({62, 63, 64})
 
 
 async def diagnose(options: dict[str, Any]) -> str | None:
-    """Connect to each bootstrap server again, with the options of a client.
-
-    Returns the reasons why they refuse, or None if one of them accepts.
-    """
+    """Connect to each bootstrap server again; returns the reasons why they refuse, or None if one of them accepts."""
     connection_options = {name: value for name, value in options.items() if name != "bootstrap_servers"}
     reasons = []
     for host, port, _ in collect_hosts(options["bootstrap_servers"]):

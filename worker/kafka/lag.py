@@ -39,10 +39,7 @@ class _PartitionState:
 
 
 class LagTracker:
-    """The lag of each owned partition; written by the event loop, read by the threads of the HTTP server.
-
-    `clock` returns Unix time in seconds.
-    """
+    """The lag of each owned partition; written by the event loop, read by the threads of the HTTP server."""
 
     def __init__(self, consumer: AIOKafkaConsumer, clock: Callable[[], float] = time) -> None:
         self._consumer = consumer

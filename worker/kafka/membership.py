@@ -39,7 +39,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     Attributes:
         is_member: the last rebalance has finished; also true for a member without partitions.
-        has_been_group_member: whether this has ever been a member.
         fenced: the error to stop with, if another member has this member's name.
     """
 

@@ -18,9 +18,7 @@ class SourceRecordMissing(WorkerError):
 def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
     """Fan out a dead letter that contains its metric or event; an event is decoded by today's rules.
 
-    Returns the approximate number of bytes added.
-
-    Raises InvalidDeadLetter if the value cannot be parsed.
+    Returns the approximate number of bytes added. Raises InvalidDeadLetter if the value cannot be parsed.
     """
     if letter.kind == "metric":
         fan_out.add_event(parse_metric_event(letter, to_replayed_record(letter, None)))
@@ -69,12 +67,9 @@ def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
 
 
 def to_replayed_record(letter: DeadLetter, value: bytes | None, found: Record | None = None) -> ReplayedRecord:
-    """Rebuild the source record of `letter`, to be processed again.
+    """Rebuild the source record of `letter`, to be processed again; `value` is None for a single metric.
 
-    Args:
-        letter: the dead letter that is replayed.
-        value: the bytes of the event; None for a single metric.
-        found: the source record if it was fetched; it has the key and headers that a pointer leaves out.
+    `found` is the source record if it was fetched; it has the key and headers that a pointer leaves out.
     """
     topic, partition, offset = letter.source
     return ReplayedRecord(

@@ -52,7 +52,6 @@ class Replayer:
     Attributes:
         scan: the open dead letters, already scanned; saves the progress.
         pipeline: processes batches. Its writer holds during an outage, so that an outage makes no new dead letters.
-        hold: the pipeline's.
         on_progress: called with the number of processed dead letters.
         stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.

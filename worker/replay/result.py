@@ -16,7 +16,6 @@ class ReplayResult:
         failed_as: metrics and events with a new dead letter, by the class of the new one.
         unreplayable: they could not be replayed and stay open, by class and reason.
         problem: why the replay ended early, or None.
-        interrupted: whether a stop was requested.
     """
 
     written: Counter[ErrorClass] = field(default_factory=Counter)

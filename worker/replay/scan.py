@@ -28,8 +28,7 @@ Visitor = TypeVar("Visitor", bound=DeadLetterVisitor)
 class DeadLetterScan:
     """The dead letters that are in the topic when the scan begins; later ones are not read.
 
-    Raises:
-        DependencyError: by every method, when Kafka cannot be reached, or refuses.
+    Every method raises DependencyError when Kafka cannot be reached, or refuses.
 
     Attributes:
         offset_ranges: the offsets of each partition at that moment.

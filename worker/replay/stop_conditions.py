@@ -34,14 +34,8 @@ class WatchedHold(Hold):
 class StopConditions:
     """Ends the work of a replay when a stop is requested or a dependency is unavailable.
 
-    Args:
-        stop: set to request a stop.
-        hold: entered when ClickHouse or the dead-letter topic is unavailable.
-        stop_seconds: how long a stop waits for the batch in flight.
-        on_finishing: called with `stop_seconds` when this waiting begins.
-
-    Raises:
-        DependencyError: by every method that waits, when the hold begins.
+    A stop waits `stop_seconds` for the batch in flight, and calls `on_finishing` with them when this begins. Every
+    method that waits raises DependencyError when the hold begins.
     """
 
     def __init__(

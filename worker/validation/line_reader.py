@@ -7,10 +7,7 @@ _CHUNK_BYTES = 65_536
 
 
 class Line(NamedTuple):
-    """A line of a file, without its line feed; `content` is None if it has more bytes than allowed.
-
-    Numbers are from 1, and blank lines count.
-    """
+    """A line of a file, without its line feed: `number` is from 1, `content` is None if it is longer than allowed."""
 
     number: int
     content: bytes | None

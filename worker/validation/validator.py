@@ -26,11 +26,8 @@ class LineRecord(NamedTuple):
 class ValidationResult(NamedTuple):
     """The predicted result of one line.
 
-    Attributes:
-        rows: metrics that would become rows.
-        skipped: metrics that would be skipped, by JSON type.
-        failed: metrics, or the whole event, that would become dead letters.
-        too_large: size in bytes of a line that the topic would not take, else 0.
+    `rows` counts metrics, and `skipped` others by JSON type. `failed` would become dead letters. `too_large` is the
+    size in bytes of a line that the topic would not take, else 0.
     """
 
     number: int

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from worker.commands.options import InstantParam, RecordPositionParam, dead_letter_filter_options
+from worker.commands.options import dead_letter_filter_options, parse_instant, parse_position
 from worker.core.errors import ErrorClass
 from worker.core.model import RecordPosition
 from worker.dead_letters.filters import DeadLetterFilter
@@ -54,26 +54,26 @@ def test_selection_that_matches_nothing_is_wrong_usage(arguments: str, message: 
     ],
 )
 def test_instant_is_a_time_with_an_offset(text: str, milliseconds: int) -> None:
-    assert InstantParam().convert(text, None, None) == milliseconds
+    assert parse_instant(text) == milliseconds
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800)])
 def test_instant_is_a_duration_before_now(text: str, seconds: int) -> None:
-    assert abs(time() - seconds - InstantParam().convert(text, None, None) / 1000) < 60
+    assert abs(time() - seconds - parse_instant(text) / 1000) < 60
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-01-31", "2026-01-31T00:00:00", "5", "5w", "-5m"])
 def test_other_instants_are_wrong_usage(text: str) -> None:
     with pytest.raises(click.BadParameter, match="so long ago"):
-        InstantParam().convert(text, None, None)
+        parse_instant(text)
 
 
 def test_position_is_partition_and_offset() -> None:
-    assert RecordPositionParam().convert("3:42", None, None) == RecordPosition(3, 42)
+    assert parse_position("3:42") == RecordPosition(3, 42)
     assert str(RecordPosition(3, 42)) == "3:42"
 
 
 @pytest.mark.parametrize("text", ["3", "3:", ":42", "3:-1", "a:b", "3:42:1"])
 def test_other_positions_are_wrong_usage(text: str) -> None:
     with pytest.raises(click.BadParameter, match="PARTITION:OFFSET"):
-        RecordPositionParam().convert(text, None, None)
+        parse_position(text)
