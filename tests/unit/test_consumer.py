@@ -237,7 +237,7 @@ async def test_stop_drops_held_batches_uncommitted() -> None:
 async def test_revoke_drops_held_batches_uncommitted_and_at_once() -> None:
     async with running(records(5), on_unavailable=OnUnavailable.HOLD, down=UNAVAILABLE) as consumer:
         await consumer.wait_for_hold()
-        consumer.tested._revoke_seconds = 1_000.0
+        consumer.tested.revoke_seconds = 1_000.0
         async with asyncio.timeout(5):
             await consumer.source.rebalance()
         assert consumer.source.commits == []
@@ -316,7 +316,7 @@ async def test_revoke_cancels_a_running_commit() -> None:
     source = SlowCommits(records(5))
     async with running(source) as consumer:
         await source.started.wait()
-        consumer.tested._revoke_seconds = 0.1
+        consumer.tested.revoke_seconds = 0.1
         await consumer.tested.on_revoke()
         source.unblocked.set()
         await asyncio.sleep(0.05)

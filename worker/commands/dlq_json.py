@@ -64,9 +64,7 @@ def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
         "most_replays": statistics.most_replays,
         "oldest": None if statistics.oldest is None else format_rfc3339(statistics.oldest),
         "newest": None if statistics.newest is None else format_rfc3339(statistics.newest),
-        **{
-            f"by_{dimension}": _describe_counts(dimension, counter, top) for dimension, counter in statistics.by.items()
-        },
+        **{f"by_{name}": _describe_counts(name, counter, top) for name, counter in statistics.by.items()},
     }
 
 

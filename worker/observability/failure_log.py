@@ -26,10 +26,10 @@ class FailureLog:
     def log_failures(self, failed: Sequence[Failed]) -> None:
         """Log one line for each of `failed`; the rate limiter may withhold it."""
         for item in failed:
-            failure, record = item.failure, item.record
+            failure = item.failure
+            record = item.event.record if isinstance(item, FailedMetric) else item.record
             log.warning(
                 "dead letter",
-                kind=item.kind,
                 error_class=failure.error_class.value,
                 error_type=failure.error_type,
                 error_code=failure.code,
@@ -40,9 +40,10 @@ class FailureLog:
 
     def _describe(self, item: Failed) -> dict[str, str | None]:
         if not isinstance(item, FailedMetric):
-            return {}
+            return {"kind": "event"}
         user = item.event.user_id
         return {
+            "kind": "metric",
             "metric": item.metric[:_MAX_CHARACTERS],
             "execution_id": str(item.event.execution_id),
             **({"user_id": user and user[:_MAX_CHARACTERS]} if self._users else {}),

@@ -37,18 +37,14 @@ def _format_number(value: float) -> str:
     return f"{value:.1f}" if 0 < value < 10 and value != int(value) else f"{value:,.0f}".replace(",", "\u202f")
 
 
-def _create_environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "duration": _format_duration,
-        "number": _format_number,
-        "escape_control_characters": escape_control_characters,
-        "instant": format_time,
-    }
-    return environment
-
-
-_TEMPLATE = _create_environment().from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))
+_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_ENVIRONMENT.filters |= {
+    "duration": _format_duration,
+    "number": _format_number,
+    "escape_control_characters": escape_control_characters,
+    "instant": format_time,
+}
+_TEMPLATE = _ENVIRONMENT.from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))
 _HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),

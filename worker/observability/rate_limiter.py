@@ -35,10 +35,8 @@ def _start_timer(seconds: float, function: Callable[[], object]) -> None:
 class LogRateLimiter:
     """Decides for each line whether it is logged.
 
-    Args:
-        log_summary: called, in any thread, with a summary of each key with withheld lines: `of` (the text of the
-            lines), the fields of the key, `logged`, `withheld`, and the length of the interval in `seconds`.
-        start_timer: calls a function after so many seconds; tests replace it.
+    `log_summary` is called, in any thread, with a summary of each key with withheld lines: `of` (their text), the
+    fields of the key, `logged`, `withheld`, and the length of the interval in `seconds`.
     """
 
     def __init__(

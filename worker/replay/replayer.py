@@ -21,7 +21,7 @@ from time import monotonic
 from typing import TypeGuard
 
 from worker.core.errors import DependencyError, ErrorClass
-from worker.core.model import Failed, RecordPosition, ReplayedRecord
+from worker.core.model import RecordPosition, ReplayedRecord
 from worker.core.process import cancel_tasks
 from worker.core.retry import Sleep
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -134,7 +134,7 @@ class Replayer:
 
     async def _process(self, batch: _ReplayBatch) -> None:
         failed = await self.pipeline.write_fan_out(batch.fan_out)
-        failed_again = {_replayed_position(item) for item in failed}
+        failed_again = {item.record.replaces for item in failed if isinstance(item.record, ReplayedRecord)}
         for position, error_class in batch.letters:
             self.scan.supersessions.mark_settled(position)
             (self._result.failed_again if position in failed_again else self._result.written)[error_class] += 1
@@ -159,7 +159,3 @@ _MAX_REASON = 200
 
 async def _next(batches: AsyncGenerator[_ReplayBatch, None]) -> _ReplayBatch | None:
     return await anext(batches, None)
-
-
-def _replayed_position(failed: Failed) -> RecordPosition | None:
-    return failed.record.replaces if isinstance(failed.record, ReplayedRecord) else None
