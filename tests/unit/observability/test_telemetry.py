@@ -5,12 +5,10 @@ import re
 
 import pytest
 
-from tests.support.clock import until
 from tests.support.events import JANUARY_2026, block_of, event, many_events, record
-from tests.support.fakes import TOO_LARGE, UNAVAILABLE, MemoryStore, RowRule
+from tests.support.fakes import TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore
 from tests.support.worker_harness import WorkerHarness, open_worker_harness
-from worker.core.outcome import WRITTEN, Outcome
-from worker.events.block import Block
+from worker.core.outcome import Outcome
 from worker.observability.lag import PartitionLag
 from worker.observability.telemetry import Telemetry
 
@@ -63,8 +61,6 @@ def test_counters_start_at_0_so_that_the_first_increment_is_visible() -> None:
         assert value(telemetry, "splits_total", reason=reason) == 0
     for name in ("inserts_total", "insert_retries_total"):
         assert value(telemetry, name, outcome="written", code="") == 0
-    for kind, error_class in (("event", "invalid_event"), ("metric", "row_refused")):
-        assert value(telemetry, "dead_letters_total", kind=kind, error_class=error_class) == 0
 
 
 async def test_retries_are_counted_with_their_outcome_and_the_age_of_the_first_insert() -> None:
@@ -76,74 +72,43 @@ async def test_retries_are_counted_with_their_outcome_and_the_age_of_the_first_i
         assert value(worker.telemetry, "insert_retry_age_seconds_count") == 2
 
 
-async def test_insert_is_unanswered_until_it_is_answered() -> None:
-    seen: list[tuple[float | None, bool]] = []
+@pytest.mark.parametrize("outcome", [UNAVAILABLE, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
+async def test_insert_is_unanswered_until_its_rows_are_written(outcome: Outcome) -> None:
+    seen: list[tuple[str, float | None, bool]] = []
     async with open_worker_harness() as worker:
-        worker.store.fail_inserts(UNAVAILABLE)
-        worker.store.watch = lambda: seen.append(
-            (
-                value(worker.telemetry, "unanswered_inserts"),
-                value(worker.telemetry, "oldest_unanswered_insert_seconds") != 0,
-            )
-        )
+
+        def look() -> None:
+            age = value(worker.telemetry, "oldest_unanswered_insert_seconds") or 0
+            error = worker.telemetry.unanswered.oldest()[1]
+            seen.append((error, value(worker.telemetry, "unanswered_inserts"), age > 0))
+
+        worker.store.fail_inserts(outcome, outcome)
+        worker.store.watch = look
         await worker.writer.write(BLOCK)
-        assert seen == [(0, False), (1, True)]
-        assert value(worker.telemetry, "unanswered_inserts") == 0
+        assert seen == [("", 0, False), (str(outcome), 1, True), (str(outcome), 1, True)]
+        assert value(worker.telemetry, "unanswered_inserts") == len(worker.telemetry.in_flight) == 0
         assert value(worker.telemetry, "oldest_unanswered_insert_seconds") == 0
 
 
-async def test_abandoned_insert_is_no_longer_unanswered() -> None:
-    async with open_worker_harness() as worker:
-        worker.store.down = UNAVAILABLE
-        assert len(await worker.writer.write(BLOCK)) == len(BLOCK)
-        assert value(worker.telemetry, "unanswered_inserts") == 0
-
-
-class RecordingStore(MemoryStore):
-    """Records the tokens of the blocks of several rows that have failed."""
-
-    def __init__(self, refuses: RowRule | None = None, *, fails: RowRule | None = None) -> None:
-        super().__init__(refuses, fails=fails)
-        self.failed: set[str] = set()
-
-    async def insert(self, block: Block) -> Outcome:
-        outcome = await super().insert(block)
-        if outcome != WRITTEN and len(block) > 1:
-            self.failed.add(block.deduplication_token())
-        return outcome
-
-
 @pytest.mark.parametrize(
-    ("store", "reason"),
+    ("store", "reason", "splits"),
     [
-        (RecordingStore(refuses=lambda row: row.value == 3), "refused"),
-        (RecordingStore(fails=lambda row: row.value == 3), "unclassified"),
+        (MemoryStore(refuses=lambda row: row.value == 3), "refused", 3),  # by metric, and twice in half
+        (MemoryStore(fails=lambda row: row.value == 3), "unclassified", 1),  # into single rows
     ],
     ids=["refused", "unclassified"],
 )
-async def test_split_blocks_are_counted_by_reason(store: RecordingStore, reason: str) -> None:
+async def test_split_blocks_are_counted_by_reason(store: MemoryStore, reason: str, splits: int) -> None:
     async with open_worker_harness(store) as worker:
         assert len(await worker.writer.write(BLOCK)) == 1
-        assert value(worker.telemetry, "splits_total", reason=reason) == len(store.failed) > 0
-        assert total(worker, "splits_total") == len(store.failed), "single rows are not split"
+        assert value(worker.telemetry, "splits_total", reason=reason) == total(worker, "splits_total") == splits
 
 
-async def test_blocks_that_are_too_large_are_counted_as_split_but_small_ones_are_not() -> None:
-    class SmallBlockStore(MemoryStore):
-        async def insert(self, block: Block) -> Outcome:
-            outcome = await super().insert(block)
-            return TOO_LARGE if len(block) > 1_000 else outcome
-
-    async with open_worker_harness(store := SmallBlockStore()) as worker:
-        assert await worker.writer.write(block_of(many_events(3_000), ["a"])) == []
-        assert store.inserts == [3_000, 1_500, 1_500, 750, 750, 750, 750]
-        assert value(worker.telemetry, "splits_total", reason="too_large") == 3
-        store.down = TOO_LARGE
-        small = asyncio.create_task(worker.writer.write(BLOCK))
-        await until(lambda: worker.hold.active)
-        store.down = None
-        assert await small == []
-        assert value(worker.telemetry, "splits_total", reason="too_large") == 3
+async def test_split_of_a_small_block_that_is_too_large_counts_as_unclassified() -> None:
+    async with open_worker_harness() as worker:
+        worker.store.fail_inserts(*[TOO_LARGE] * 20)
+        assert await worker.writer.write(BLOCK) == []
+        assert value(worker.telemetry, "splits_total", reason="unclassified") == total(worker, "splits_total") > 0
 
 
 async def test_finished_batch_is_measured_with_the_latency_of_each_record() -> None:
@@ -152,6 +117,7 @@ async def test_finished_batch_is_measured_with_the_latency_of_each_record() -> N
         await worker.pipeline.process(records)
         assert value(worker.telemetry, "batch_seconds_count", outcome="done") == 1
         assert value(worker.telemetry, "batch_events_sum") == 3
+        assert value(worker.telemetry, "metrics_total") == 4
         assert value(worker.telemetry, "end_to_end_seconds_count") == 2, "a record without a timestamp has no latency"
         assert (value(worker.telemetry, "last_batch_timestamp_seconds") or 0) > JANUARY_2026 / 1000
 
@@ -167,14 +133,6 @@ async def test_dropped_batch_is_measured_but_is_no_progress() -> None:
         assert value(worker.telemetry, "batch_seconds_count", outcome="dropped") == 1
         assert value(worker.telemetry, "end_to_end_seconds_count") == 0
         assert value(worker.telemetry, "last_batch_timestamp_seconds") == 0
-
-
-async def test_every_metric_is_counted_once() -> None:
-    async with open_worker_harness(MemoryStore(refuses=lambda row: row.metric == "refused")) as worker:
-        metrics = {"refused": 1, "good": 2, "bad": float("nan"), "text": "a", "none": None}
-        await worker.pipeline.process([record(event(metrics=metrics))])
-        assert value(worker.telemetry, "metrics_total") == 5
-        assert value(worker.telemetry, "rows_written_total") == 1
 
 
 async def test_dead_letters_written_as_pointers_are_counted_as_too_large() -> None:

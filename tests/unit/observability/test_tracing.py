@@ -31,7 +31,14 @@ class MemoryTraces:
         self.tracing = OpenTelemetryTracing(provider)
 
     def pipeline(self, worker: WorkerHarness) -> Pipeline:
-        return Pipeline(worker.writer, worker.dead_letters, worker.hold, worker.telemetry, tracing=self.tracing)
+        return Pipeline(
+            worker.writer,
+            worker.dead_letters,
+            worker.hold,
+            worker.telemetry,
+            sleep=worker.clock.sleep,
+            tracing=self.tracing,
+        )
 
     def spans(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.exporter.get_finished_spans() if span.name == name]
@@ -82,15 +89,7 @@ async def test_spans_of_a_dropped_batch_end(traced: MemoryTraces) -> None:
         worker.dead_letters.fail_writes(*[None] * 1_000)
         waits = asyncio.Event()
         worker.clock.watch = waits.set
-        pipeline = Pipeline(
-            worker.writer,
-            worker.dead_letters,
-            worker.hold,
-            worker.telemetry,
-            sleep=worker.clock.sleep,
-            tracing=traced.tracing,
-        )
-        batch = asyncio.create_task(pipeline.process([record(b"{")]))
+        batch = asyncio.create_task(traced.pipeline(worker).process([record(b"{")]))
         await waits.wait()
         batch.cancel()
         await asyncio.gather(batch, return_exceptions=True)

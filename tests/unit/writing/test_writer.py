@@ -77,6 +77,7 @@ async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> No
         assert {item.attempts for item in failed} == {RETRY.attempts}
         assert worker.store.inserts == [8] * RETRY.attempts, "never split"
         assert worker.hold.reasons == {Cause.STORE: "NETWORK_ERROR: connection refused"}
+        assert len(worker.telemetry.unanswered) == 0, "given up"
 
 
 @pytest.mark.parametrize(
@@ -159,17 +160,6 @@ async def test_worker_that_starts_in_an_outage_dead_letters_nothing() -> None:
     store.down = UNAVAILABLE
     assert len(await writer.write(block_of(many_events(2), ["c"]))) == 2, "the store was available meanwhile"
     await writer.close()
-
-
-@pytest.mark.parametrize("outcome", [UNAVAILABLE, UNCLASSIFIED], ids=lambda outcome: outcome.kind)
-async def test_unanswered_rows_are_in_telemetry_until_they_are_written(outcome: Outcome) -> None:
-    errors: list[str] = []
-    async with open_worker_harness() as worker:
-        worker.store.fail_inserts(outcome, outcome)
-        worker.clock.watch = lambda: errors.append(worker.telemetry.unanswered.oldest()[1])
-        assert await worker.writer.write(BLOCK) == []
-        assert set(errors) == {str(outcome)}
-        assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
 
 
 async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() -> None:
