@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import replace
-from hashlib import sha256
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +11,9 @@ import pytest
 from rich.console import Console
 
 from deploy.local.demo import report
-from deploy.local.demo.careless import Message
 from deploy.local.demo.comparison import Differences, FoundRow, RowKey, compare_rows, compare_skipped
 from deploy.local.demo.dead_letters import FoundDeadLetter
-from deploy.local.demo.expectations import (
-    DAY,
-    PAGES,
-    EventFields,
-    Expectations,
-    ExpectedDeadLetter,
-    ExpectedRows,
-    RecordPosition,
-    SourceRecord,
-)
+from deploy.local.demo.expectations import DAY, EventFields, Expectations, ExpectedRows, RecordPosition
 from deploy.local.demo.result import DemoResult, InputSummary
 from deploy.local.demo.table import Counts
 from deploy.local.demo.verification import Verification
@@ -163,33 +151,6 @@ def test_skipped_metrics_are_compared_by_type() -> None:
     compare_skipped({"string": 3, "null": 1}, {"string": 1, "null": 1, "array": 4}, differences)
 
     assert (differences.lost, differences.wrong) == (2, 4)
-
-
-def test_expectations_follow_from_the_records_that_were_acknowledged(tmp_path: Path) -> None:
-    document = {"execution_id": ID, "agent_name": "compiler", "completed_at": "2026-01-01T01:00:00+02:00"}
-    metrics = {"cost_usd": 1, "ok": True, "model": "large", "execution_time_ms": -2, "score": float("nan")}
-    event = json.dumps(document | {"metrics": metrics}).encode()
-
-    with Expectations(tmp_path) as expectations:
-        expectations.add_record(Message(b"k", event), RecordPosition(0, 0), 5)
-        expectations.add_record(Message(None, None), RecordPosition(0, 1), 6)
-        expectations.add_record(Message(None, b"garbage"), RecordPosition(1, 3), 7)
-
-    assert (expectations.records, expectations.events, expectations.tombstones) == (3, 1, 1)
-    assert (expectations.metrics, expectations.rows, expectations.skipped) == (5, 2, {"string": 1})
-    assert (expectations.ends, expectations.whole_records) == ({0: 2, 1: 4}, 2)
-    fields = EventFields(RecordPosition(0, 0), ID, "compiler", None, 1_767_222_000_000, 5)
-    source = SourceRecord(5, len(event), b"k", ())
-    assert expectations.letters == {
-        (RecordPosition(0, 0), "execution_time_ms"): ExpectedDeadLetter("row_refused", "-2", source, fields),
-        (RecordPosition(0, 0), "score"): ExpectedDeadLetter("invalid_metric", "NaN", source, fields),
-        (RecordPosition(1, 3), None): ExpectedDeadLetter(
-            "invalid_event", sha256(b"garbage").hexdigest(), SourceRecord(7, 7, None, ())
-        ),
-    }
-    assert [row for digit in PAGES for row in expectations.read_page(digit)] == [
-        ExpectedRows(fields, {"cost_usd": 1.0, "ok": 1.0})
-    ]
 
 
 @pytest.fixture

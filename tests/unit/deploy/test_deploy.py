@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.checks import __main__ as checks
-from deploy.checks import debian, rules, tools
+from deploy.checks import rules, tools
 from deploy.grafana.dashboard import dashboard_json
 from tests.support.markdown import sections
 from worker.app import FAILING_SECONDS
@@ -199,16 +199,3 @@ def test_checks_distinguish_a_missing_tool_from_a_failure(tmp_path: Path, capsys
     assert "COULD NOT RUN  overlays\ngo build" in output
     assert "COULD NOT RUN  rules\napt-get" in output
     assert "ok      hadolint (" in output
-
-
-@pytest.mark.usefixtures("no_tools")
-def test_the_error_for_a_missing_browser_says_what_to_install() -> None:
-    with pytest.raises(tools.ToolError, match=r"install Chromium: none of chromium, .*: apt-get"):
-        debian.ensure_chromium()
-
-
-def test_an_installed_browser_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "google-chrome"
-    program.touch(mode=0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert debian.ensure_chromium() == (str(program),)
