@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.events import JANUARY_2026, Record, encoded, event, read
-from tests.support.fakes import KeptRecord
+from tests.unit.dead_letters.builders import WORKER, parse
 from worker.audit.audit import Audit, TimeRange
 from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.core.model import Record as AnyRecord
-from worker.dead_letters.dead_letter import WorkerInfo
-from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter
+from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.ports import ViewRow
 
 if TYPE_CHECKING:
@@ -56,24 +55,19 @@ class MemoryView:
                 on_row(row)
 
 
-def bury(index: DeadLetterIndex, failed: Failed, *, as_pointer: bool = False) -> None:
-    encode = encode_pointer if as_pointer else encode_dead_letter
-    letter = encode(failed, WorkerInfo("1", "t"), 0)
-    index.visit(parse_dead_letter(KeptRecord("dlq", 0, 0, 0, letter.key, letter.value, tuple(letter.headers))))
-
-
 async def run_audit(
     *records: AnyRecord,
     rows: Sequence[ViewRow] = (),
     failed: Sequence[Failed] = (),
     time_range: TimeRange = ALL_TIMES,
-    **options: Any,
+    as_pointer: bool = False,
 ) -> tuple[list[AuditFinding], AuditCounts]:
     """Audit the first ten offsets of a partition."""
     ranges = {0: range(10)}
     index = DeadLetterIndex(SOURCE.topic, ranges)
+    encode = encode_pointer if as_pointer else encode_dead_letter
     for item in failed:
-        bury(index, item, **options)
+        index.visit(parse(encode(item, WORKER, 0)))
     findings: list[AuditFinding] = []
     audit = Audit(MemoryTopic(records).read, MemoryView(rows), index, findings.append, lambda _: None)
     counts = await audit.run(ranges, time_range)

@@ -41,11 +41,3 @@ def test_exception_whose_text_is_cut_within_a_character_keeps_its_code() -> None
     outcome = classify(connection.receive_exception(), 0.1)
     assert (outcome.kind, outcome.code, outcome.name) == (OutcomeKind.REFUSED, 6, "CANNOT_PARSE_TEXT")
     assert outcome.message == "Cannot parse text: grö\ufffd."
-
-
-def test_ordinary_exception_is_read_as_the_driver_reads_it() -> None:
-    connection = BlockClient("localhost").connection
-    connection.fin = exception_packet(b"words")
-    error = connection.receive_exception()
-    assert error.code == 6
-    assert error.message == "DB::Exception: words. Stack trace:\n\n0. somewhere"

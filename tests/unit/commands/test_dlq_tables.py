@@ -11,26 +11,17 @@ from hypothesis import strategies as st
 from tests.support import strategies
 from tests.support.cookbook import recipes
 from tests.support.events import Record, event, read
-from tests.support.fakes import KeptRecord
+from tests.unit.dead_letters.builders import WORKER, parse
 from worker.commands import dlq_json, dlq_tables
 from worker.commands.command_line import print_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Failure
 from worker.dead_letters.advice import ADVICE
-from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, WorkerInfo
-from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics
 
-HEAD = WorkerInfo("1.2.3", "default.execution_metrics")
 HOSTILE = "\x1b[31m\x9b2J\x07\u202e[bold]\r\n\x00\x7f\ud800"
-
-
-def parse(letter: EncodedDeadLetter, offset: int = 0) -> DeadLetter:
-    found = parse_dead_letter(
-        KeptRecord("dlq", 0, offset, letter.timestamp, letter.key, letter.value, tuple(letter.headers))
-    )
-    assert isinstance(found, DeadLetter)
-    return found
 
 
 def collect(*letters: DeadLetter) -> DeadLetterStatistics:
@@ -44,7 +35,7 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
     source = Record(None, key=b"\x1b]0;title\x07", headers=(("\x1b[2J", b"\xff\x1b"),))
     hostile_event = read(event(agent_name="[red]\x1b[31m", user_id="\x9b"))._replace(record=source)
     failure = Failure(ErrorClass.ROW_REFUSED, "E", HOSTILE, 469)
-    letter = parse(encode_dead_letter(FailedMetric(hostile_event, HOSTILE, 1.0, failure, 1), HEAD, 0))
+    letter = parse(encode_dead_letter(FailedMetric(hostile_event, HOSTILE, 1.0, failure, 1), WORKER, 0))
     dlq_tables.print_in_full(letter, settled=True)
     dlq_tables.print_list([letter, ForeignRecord(letter.record, HOSTILE)])
     dlq_tables.print_in_full(ForeignRecord(letter.record, HOSTILE), settled=False)
@@ -59,9 +50,9 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
 def test_letter_is_printed_with_all_facts_and_advice(capsys: pytest.CaptureFixture[str]) -> None:
     failure = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "Constraint `x` is violated", 469)
     failed = FailedMetric(read(event()), "cost_usd", 5e-324, failure, 3)
-    dlq_tables.print_in_full(parse(encode_dead_letter(failed, HEAD, 0), offset=42), settled=False)
+    dlq_tables.print_in_full(parse(encode_dead_letter(failed, WORKER, 0)), settled=False)
     out = " ".join(capsys.readouterr().out.split())
-    facts = ("0:42", "VIOLATED_CONSTRAINT (code 469)", "Constraint `x`", "cost_usd", "triage", "5e-324", "offset 0")
+    facts = ("2:17", "VIOLATED_CONSTRAINT (code 469)", "Constraint `x`", "cost_usd", "triage", "5e-324", "offset 0")
     for fact in (*facts, ADVICE[ErrorClass.ROW_REFUSED].to_do.split(".")[0]):
         assert fact in out
 
@@ -69,7 +60,7 @@ def test_letter_is_printed_with_all_facts_and_advice(capsys: pytest.CaptureFixtu
 def test_statistics_print_the_rest_and_an_empty_name(capsys: pytest.CaptureFixture[str]) -> None:
     failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
     letters = [
-        parse(encode_dead_letter(FailedMetric(read(event()), name, 1, failure, 1), HEAD, 0))._replace(replays=1)
+        parse(encode_dead_letter(FailedMetric(read(event()), name, 1, failure, 1), WORKER, 0))._replace(replays=1)
         for name in ("", "", "a", "b")
     ]
     dlq_tables.print_statistics(collect(*letters), 1)
@@ -82,7 +73,7 @@ def test_statistics_print_the_rest_and_an_empty_name(capsys: pytest.CaptureFixtu
 @given(st.one_of(strategies.failed_metrics, strategies.failed_events), st.binary(max_size=9))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_is_one_ascii_line_with_every_byte(capsys: pytest.CaptureFixture[str], failed: Failed, key: bytes) -> None:
-    letter = parse(encode_dead_letter(failed, HEAD, 0)._replace(key=key))
+    letter = parse(encode_dead_letter(failed, WORKER, 0)._replace(key=key))
     print_json(dlq_json.describe_in_full(letter, settled=False))
     line = capsys.readouterr().out
     assert line.isascii()
@@ -102,4 +93,4 @@ def decode(value: dict[str, str]) -> bytes:
 def test_json_of_the_list_has_every_column_of_the_documented_table(failed: Failed) -> None:
     columns = re.findall(r"(\w+) (?:Nullable\()?(?:String|UUID)", recipes()["dead_letters_table"].text)
     assert len(columns) == 7
-    assert set(columns) <= dlq_json.describe_in_short(parse(encode_dead_letter(failed, HEAD, 0))).keys()
+    assert set(columns) <= dlq_json.describe_in_short(parse(encode_dead_letter(failed, WORKER, 0))).keys()

@@ -38,12 +38,6 @@ def test_doubt_ends_with_its_reason(end: Callable[[Hold, Cause], None]) -> None:
     assert not hold.is_in_doubt
 
 
-def test_readers_cannot_change_the_reasons() -> None:
-    reasons = Hold().reasons
-    with pytest.raises(TypeError):
-        reasons[Cause.STORE] = "x"  # type: ignore[index]
-
-
 def test_reasons_can_be_iterated_while_one_leaves() -> None:
     hold = Hold()
     hold.enter(Cause.STORE, "connection refused")

@@ -70,6 +70,7 @@ METRIC_HEADERS = COMMON_HEADERS | {
     "dlq.metric": "m",
     "dlq.execution_id": EXECUTION_ID,
 }
+REQUIRED_HEADERS = ("dlq.kind", "dlq.error.class", "dlq.source.offset", "dlq.failed_at", "dlq.metric")
 EVENT_HEADERS = COMMON_HEADERS | {
     "dlq.kind": "event",
     "dlq.error.class": "invalid_event",
@@ -84,16 +85,6 @@ def added_headers(letter: EncodedDeadLetter, source: Record = SOURCE) -> dict[st
     added = [(name, (value or b"").decode("utf-8")) for name, value in letter.headers[len(source.headers) :]]
     assert len(added) == len(dict(added)), "no header twice"
     return dict(added)
-
-
-def with_header(name: str, value: bytes | None) -> ForeignRecord | None:
-    """Parse a dead letter of which one header is replaced, or removed if None; None if it is still a dead letter."""
-    letter = encode_dead_letter(failed_metric(), WORKER, 0)
-    headers = dict(letter.headers) | {name: value}
-    if value is None:
-        del headers[name]
-    parsed = parse_dead_letter(keep(letter._replace(headers=tuple(headers.items()))))
-    return parsed if isinstance(parsed, ForeignRecord) else None
 
 
 # Encode
@@ -276,16 +267,10 @@ def test_record_that_the_client_cannot_parse_is_foreign() -> None:
     assert isinstance(parse_dead_letter(UnreadableRecord("dlq", 0, 0)), ForeignRecord)
 
 
-@pytest.mark.parametrize("name", ["dlq.kind", "dlq.error.class", "dlq.source.offset", "dlq.failed_at", "dlq.metric"])
-def test_missing_header_is_named(name: str) -> None:
-    foreign = with_header(name, None)
-    assert foreign is not None
-    assert foreign.reason == f"it has no header {name}"
-
-
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
+        *((name, None, f"it has no header {name}") for name in REQUIRED_HEADERS),
         ("dlq.kind", b"record", "neither event nor metric"),
         ("dlq.error.class", b"other", "unknown to this version"),
         ("dlq.attempts", b"9" * 5_000, "not an integer"),
@@ -296,9 +281,13 @@ def test_missing_header_is_named(name: str) -> None:
         ("dlq.replaces", b"1", "invalid literal"),
     ],
 )
-def test_invalid_header_makes_the_record_foreign(name: str, value: bytes, reason: str) -> None:
-    foreign = with_header(name, value)
-    assert foreign is not None
+def test_missing_or_invalid_header_makes_the_record_foreign(name: str, value: bytes | None, reason: str) -> None:
+    letter = encode_dead_letter(failed_metric(), WORKER, 0)
+    headers = dict(letter.headers) | {name: value}
+    if value is None:
+        del headers[name]
+    foreign = parse_dead_letter(keep(letter._replace(headers=tuple(headers.items()))))
+    assert isinstance(foreign, ForeignRecord)
     assert reason in foreign.reason
 
 

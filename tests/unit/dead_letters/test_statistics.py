@@ -1,22 +1,18 @@
 """Statistics count dead letters by kind, in bounded memory."""
 
 from tests.support.events import Record, event, read
-from tests.support.fakes import KeptRecord
+from tests.unit.dead_letters.builders import WORKER, parse
 from worker.commands import dlq_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
-from worker.dead_letters.dead_letter import WorkerInfo
-from worker.dead_letters.record_format import encode_dead_letter, parse_dead_letter
+from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
 
 UNREADABLE = FailedEvent(Record(b"{"), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
 
 
 def count(statistics: DeadLetterStatistics, failed: Failed, failed_at: int = 0) -> None:
-    letter = encode_dead_letter(failed, WorkerInfo("1.2.3", "default.execution_metrics"), failed_at)
-    statistics.visit(
-        parse_dead_letter(KeptRecord("dlq", 0, 0, failed_at, letter.key, letter.value, tuple(letter.headers))),
-    )
+    statistics.visit(parse(encode_dead_letter(failed, WORKER, failed_at)))
 
 
 def test_document_has_the_top_values_and_the_rest() -> None:
