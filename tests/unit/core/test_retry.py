@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401  # sets the profile
 from tests.support.clock import FakeClock
-from worker.core.retry import FOREVER, RetryPolicy
+from worker.core.retry import RetryPolicy
 
 
 class Trouble(Exception):
@@ -114,14 +114,6 @@ async def test_retry_forever_raises_other_exceptions(clock: FakeClock) -> None:
     with pytest.raises(Trouble, match="failure 1"):
         await retry()
     assert len(server.asked_at) == 1
-
-
-async def test_forever_waits_at_most_15_seconds() -> None:
-    clock = FakeClock()
-    server = Server(clock, failures=2_000)
-    assert await FOREVER.call(server.ask, is_failure, clock.sleep) == "answer"
-    assert max(clock.slept) <= 15.0
-    assert sum(clock.slept) / len(clock.slept) > 5.0
 
 
 class Rows:
