@@ -21,14 +21,7 @@ from tests.unit.dead_letters.builders import (
     keep,
     parse,
 )
-from worker.core.model import (
-    Failed,
-    FailedEvent,
-    FailedMetric,
-    ReplayedRecord,
-    UnreadableRecord,
-    UnrepresentableNumber,
-)
+from worker.core.model import Failed, FailedEvent, FailedMetric, ReplayedRecord, UnreadableRecord, UnrepresentableNumber
 from worker.dead_letters.dead_letter import EncodedDeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_MESSAGE_LENGTH
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter

@@ -13,15 +13,7 @@ from structlog.testing import capture_logs
 from tests.support import strategies
 from tests.support.clock import FakeClock, until
 from tests.support.events import block_of, many_events, rows_of
-from tests.support.fakes import (
-    MISCONFIGURED,
-    REFUSED,
-    TOO_LARGE,
-    UNAVAILABLE,
-    UNCLASSIFIED,
-    MemoryStore,
-    stored_rows,
-)
+from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, stored_rows
 from tests.support.worker_harness import PACE, RETRY, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.hold import Cause, Hold
