@@ -7,7 +7,7 @@ from math import ceil, log2
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401 - sets the profile
@@ -91,14 +91,15 @@ def refusing(is_invalid: RowRule, outcome: Outcome = REFUSED) -> Store:
 # Any sequence of outcomes
 
 
-@given(FEW_OR_MANY, st.integers(1, 5), st.lists(ANY_OUTCOME, max_size=60), st.data())
-def test_any_outcomes_end_each_row_once(events: int, metrics: int, script: list[Outcome], data: st.DataObject) -> None:
+@given(FEW_OR_MANY, st.integers(1, 5), st.lists(ANY_OUTCOME, max_size=60), st.lists(st.booleans(), max_size=20))
+@example(events=4, metrics=2, script=[REFUSED, WRITTEN, UNAVAILABLE], gives_up=[True])  # after a part is written
+def test_any_outcomes_end_each_row_once(events: int, metrics: int, script: list[Outcome], gives_up: list[bool]) -> None:
     block = make_block(events, metrics)
-    outcomes = iter(script)
+    outcomes, decisions = iter(script), iter(gives_up)
     run = Run(block, lambda _: next(outcomes, WRITTEN))
 
     def give_up_or_wait(outcome: Outcome) -> None:
-        if data.draw(st.booleans()):
+        if next(decisions, False):
             run.bisection.give_up(outcome)
 
     run.to_end(give_up_or_wait)
