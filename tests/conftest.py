@@ -1,25 +1,19 @@
 """The servers that tests of the outside world share: started once, on loopback, when the first test asks for them."""
 
-from __future__ import annotations
-
 import gc
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from clickhouse_driver import Client
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.broker import KafkaServer, create_topics
 from deploy.local.engine_process import EngineProcess
 from deploy.local.stack import BROKERS
 from tests.support.local import Topics, fresh_name
 from tests.support.scheduling import SharedFixtureScheduling
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from clickhouse_driver import Client
-    from xdist.remote import Producer
-    from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,27 +1,21 @@
 """`make chaos`: break broker, engine and workers on purpose, and verify that nothing is lost."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from itertools import islice
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import click
 from rich.console import Console
 
 from tests.chaos.report import build_summary
-from tests.chaos.result import Verdict
+from tests.chaos.result import RunResult, Verdict
 from tests.chaos.runner import run_by_name
 from tests.chaos.scenarios import ALL, BY_NAME
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from tests.chaos.result import RunResult
 
 OUTAGE_SECONDS, SHORT_OUTAGE_SECONDS = 15.0, 8.0
 SUMMARY_WIDTH = 140

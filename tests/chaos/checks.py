@@ -1,17 +1,10 @@
 """Checks that several scenarios make, and the outage that several scenarios are made of."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from tests.chaos.environment import SHORT_TIMES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.environment import Environment
-    from tests.chaos.workers import Worker
+from tests.chaos.environment import SHORT_TIMES, Environment
+from tests.chaos.workers import Worker
 
 _PROBE_SECONDS = 15.0
 """Longest wait between two probes of an unavailable store: `worker.core.retry.FOREVER`."""

@@ -1,37 +1,31 @@
 """Where a scenario runs: a broker and an engine behind fault proxies, workers, a load, and the expected results."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+
+from clickhouse_driver import Client
 
 from deploy.local.broker import TansuBroker
 from deploy.local.cluster import Cluster
 from deploy.local.demo import table, topic
 from deploy.local.demo.expectations import Expectations
 from deploy.local.demo.verification import Tolerance, Verification, verify_results
+from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from tests.chaos.events import METRICS, generate_messages
 from tests.chaos.load import Load
+from tests.chaos.scenario import Scenario
 from tests.chaos.workers import Workers
 from tests.support.proxy import FaultProxy, run_in_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from clickhouse_driver import Client
-
-    from deploy.local.engine_process import EngineProcess
-    from tests.chaos.scenario import Scenario
 
 GROUP = "metrics-worker-chaos"
 BATCH_EVENTS = 500

@@ -1,18 +1,14 @@
 """The records of a run. A seed gives the same records each time."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import Any
 from uuid import UUID
 
 from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, build_message
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from random import Random
 
 METRICS = ("execution_time_ms", "memory_usage_mb", "cost_usd", "output_tokens", "result_success")
 REFUSED_METRIC = "execution_time_ms"

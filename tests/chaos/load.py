@@ -1,22 +1,16 @@
 """Sends the records of a run; the expectations note each record that the topic has acknowledged."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from deploy.local.demo import topic
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from deploy.local.demo.careless import Message
-    from deploy.local.demo.expectations import Expectations
-    from deploy.local.stack import Stack
+from deploy.local.demo.careless import Message
+from deploy.local.demo.expectations import Expectations
+from deploy.local.stack import Stack
 
 _INTERVAL_SECONDS = 0.25
 

@@ -1,20 +1,13 @@
 """The summary of many runs: a row for each scenario."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
-from tests.chaos.result import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.chaos.result import RunResult
+from tests.chaos.result import RunResult, Verdict
 
 _SUMS = ("events", "rows", "dead_letters", "lost", "duplicates", "wrong", "raw_duplicates", "restarts")
 

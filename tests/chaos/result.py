@@ -1,7 +1,5 @@
 """The result of a run: one line, a row of the summary, an object for programs."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 

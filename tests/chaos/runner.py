@@ -1,23 +1,17 @@
 """One run: execute a scenario, verify the results, report them."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deploy.local.demo.dead_letters import OUTAGE
 from deploy.local.demo.verification import Tolerance, Verification
 from tests.chaos.environment import Environment, StalledError, open_environment
 from tests.chaos.result import MAX_PEAK_BYTES, RunResult, Verdict
-from tests.chaos.scenario import FaultNotPossibleError
+from tests.chaos.scenario import FaultNotPossibleError, Scenario
 from tests.chaos.scenarios import BY_NAME
-
-if TYPE_CHECKING:
-    from tests.chaos.scenario import Scenario
 
 
 def run_by_name(name: str, seed: int, events: int | None, outage_seconds: float) -> tuple[RunResult, str]:

@@ -1,22 +1,18 @@
 """The worker processes of a run: start, kill and terminate them, and read their logs and telemetry."""
 
-from __future__ import annotations
-
 import json
 import os
+import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from deploy.local.demo.worker_progress import terminate, wait_until_ready
 from deploy.local.worker_process import WorkerProcess
-
-if TYPE_CHECKING:
-    import signal
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 class Worker(WorkerProcess):

@@ -1,21 +1,17 @@
 """What the tests rely on when they use the local engine in place of a ClickHouse server."""
 
-from __future__ import annotations
-
 import datetime as dt
 import uuid
 from decimal import Decimal
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from clickhouse_driver import Client
 from clickhouse_driver.block import ColumnOrientedBlock
 from clickhouse_driver.errors import ServerException
 
-if TYPE_CHECKING:
-    from clickhouse_driver import Client
-
-    from deploy.local.engine_process import EngineProcess
+from deploy.local.engine_process import EngineProcess
 
 NOON = dt.datetime(2026, 11, 5, 12, 30, 15, 123000, tzinfo=dt.UTC)
 VALUES: dict[str, list[Any]] = {

@@ -1,31 +1,25 @@
 """The local stack: its servers work, and no process is left behind."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from clickhouse_driver import Client
 
+from deploy.local.broker import KafkaServer
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY, Process, ProcessFailedError
 from deploy.local.stack import MigrationFailedError, Stack
 from tests.support.local import Topics, find_processes, fresh_name, parse_exports, wait_until
 from tests.support.topic import read, send
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from deploy.local.broker import KafkaServer
-
-    StartChild = Callable[..., Process]
+StartChild = Callable[..., Process]
 
 
 async def test_idempotent_producer(broker: KafkaServer, topics: Topics, request: pytest.FixtureRequest) -> None:

@@ -1,24 +1,20 @@
 """A headless Chromium that renders pages; it runs no scripts and loads nothing but the page."""
 
-from __future__ import annotations
-
 import json
 import re
 from base64 import b64decode
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
 from deploy.local.process import LOOPBACK, Process
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 SCALE = 2
 """Device pixels per CSS pixel: the strokes of letters are then wide enough to have their full colour."""
@@ -128,23 +124,6 @@ class Browser:
             tab.close()
 
 
-def _render(tab: _Tab) -> Rendering:
-    page = tab.call("Runtime.evaluate", expression=_TEXTS, returnByValue=True)["result"]["value"]
-    clip = {"x": 0, "y": 0, "width": page["width"], "height": page["height"], "scale": 1}
-    shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-    texts = (
-        Text(text["text"], tuple(map(tuple, text["boxes"])), text["column"] and tuple(text["column"]))
-        for text in page["texts"]
-    )
-    requests = (event["params"] for event in tab.events if event["method"] == "Network.requestWillBeSent")
-    return Rendering(
-        picture=Image.open(BytesIO(b64decode(shot["data"]))).convert("RGB"),
-        texts=tuple(texts),
-        width=page["width"],
-        requested=tuple(request["request"]["url"] for request in requests),
-    )
-
-
 class _Tab:
     """One page, and its DevTools events."""
 
@@ -187,6 +166,23 @@ class _Tab:
         if "method" in message:
             self.events.append(message)
         return message
+
+
+def _render(tab: _Tab) -> Rendering:
+    page = tab.call("Runtime.evaluate", expression=_TEXTS, returnByValue=True)["result"]["value"]
+    clip = {"x": 0, "y": 0, "width": page["width"], "height": page["height"], "scale": 1}
+    shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+    texts = (
+        Text(text["text"], tuple(map(tuple, text["boxes"])), text["column"] and tuple(text["column"]))
+        for text in page["texts"]
+    )
+    requests = (event["params"] for event in tab.events if event["method"] == "Network.requestWillBeSent")
+    return Rendering(
+        picture=Image.open(BytesIO(b64decode(shot["data"]))).convert("RGB"),
+        texts=tuple(texts),
+        width=page["width"],
+        requested=tuple(request["request"]["url"] for request in requests),
+    )
 
 
 def _find_address(output: str) -> str | None:

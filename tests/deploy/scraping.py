@@ -1,9 +1,9 @@
 """A real Prometheus that scrapes workers on loopback, with accelerated alert rules."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -11,10 +11,6 @@ import yaml
 
 from deploy.checks import rules
 from deploy.local.process import LOOPBACK, Process, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 SPEED_UP = 30
 """A minute of the rules takes two seconds."""

@@ -1,18 +1,16 @@
 """`make fuzz`: hostile records against the contract, in this process and through a real broker, engine and worker."""
 
-from __future__ import annotations
-
 import json
 import platform
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -22,9 +20,6 @@ from tests.fuzz.corpus import CORPUS
 from tests.fuzz.generate import describe, make_record
 from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.session import Plan, StartStep, run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SHORT_SEED = 20260901
 SHORT_RECORDS, SHORT_IN_PROCESS = 25_000, 50_000

@@ -1,21 +1,13 @@
 """The records that are in every run: each edge value in each place of an event that is otherwise valid."""
 
-from __future__ import annotations
-
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
-from typing import TYPE_CHECKING
 
 from tests.fuzz import edge_values
 from tests.fuzz.document import Document, build_event, make_valid_document
-from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord
+from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord, Headers
 from tests.fuzz.oversized import OVERSIZED
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.fuzz.fuzz_record import Headers
 
 Builder = Callable[[Random], FuzzRecord]
 Entry = tuple[str, Builder]

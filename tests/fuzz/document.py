@@ -1,18 +1,13 @@
 """Events as parts of JSON text, so that a mutation can write what no JSON library would: a name twice, bad syntax."""
 
-from __future__ import annotations
-
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from time import gmtime, strftime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from tests.fuzz.fuzz_record import BASE_TIME
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from random import Random
 
 METRICS = "metrics"
 """The placeholder for `Document.metrics` in `Document.fields`."""

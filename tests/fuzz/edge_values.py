@@ -2,14 +2,8 @@
 
 # ruff: noqa: RUF001, E501 - look-alike characters are intended; the lists are data
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.fuzz.document import quoted
-
-if TYPE_CHECKING:
-    from tests.fuzz.fuzz_record import Headers
+from tests.fuzz.fuzz_record import Headers
 
 
 def _nested(levels: int, opening: str = "[", closing: str = "]") -> str:

@@ -1,7 +1,5 @@
 """A record as the fuzzer makes it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]

@@ -1,21 +1,15 @@
 """Decode and fan out records in this process, without servers, and compare the result with the reference."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from deploy.local.demo.reference import Reading, read_event
+from tests.fuzz.fuzz_record import FuzzRecord
 from tests.fuzz.generate import make_record
 from tests.support.events import Record
 from tests.support.readings import comparable, read_with_worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.fuzz.fuzz_record import FuzzRecord
 
 Reader = Callable[[Record], Reading]
 _MAX_CHARACTERS = 400

@@ -1,13 +1,8 @@
 """Mutations of the bytes of an event, whatever they mean."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from random import Random
 
 from tests.fuzz.document import make_valid_document
-
-if TYPE_CHECKING:
-    from random import Random
 
 _STRAY = (
     b"\x00", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf",

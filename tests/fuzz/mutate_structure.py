@@ -1,16 +1,11 @@
 """Mutations of the structure of an event: the result is JSON, or nearly."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from random import Random
 
 from tests.fuzz import edge_values
 from tests.fuzz.document import Document, make_valid_document, quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from random import Random
 
 
 def change(random: Random, document: Document) -> str:

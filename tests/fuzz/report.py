@@ -1,17 +1,11 @@
 """The result of a run as numbers."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 from deploy.local.demo.dead_letters import OUTAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from deploy.local.demo.expectations import Expectations, RecordPosition
-    from deploy.local.demo.verification import Verification
+from deploy.local.demo.expectations import Expectations, RecordPosition
+from deploy.local.demo.verification import Verification
 
 
 @dataclass

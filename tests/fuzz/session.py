@@ -6,12 +6,11 @@
 4. Compare rows, dead letters and offsets with the expected ones.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from deploy.local.demo.expectations import Expectations
 from deploy.local.demo.table import add_constraint
@@ -20,16 +19,11 @@ from deploy.local.demo.verification import verify_results
 from deploy.local.demo.worker_progress import WorkerProgress, terminate, wait_until_ready, wait_until_settled
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess
+from tests.fuzz.fuzz_record import FuzzRecord
 from tests.fuzz.generate import make_record
 from tests.fuzz.in_process import find_disagreement
 from tests.fuzz.report import FuzzReport
 from tests.fuzz.sender import Sender
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.fuzz.fuzz_record import FuzzRecord
 
 GROUP = "metrics-worker-fuzz"
 PARTITIONS = 4

@@ -1,30 +1,24 @@
 """`make chaos` itself: its reports of runs that pass, that fail, and that this machine does not allow."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
 from deploy.local.demo.table import TABLE
 from deploy.local.process import REPOSITORY
+from tests.chaos.environment import Environment
 from tests.chaos.report import build_summary
 from tests.chaos.result import RunResult, Verdict
 from tests.chaos.runner import run_and_describe, run_scenario
 from tests.chaos.scenario import FaultNotPossibleError, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from tests.chaos.environment import Environment
 
 EVENTS = 300
 SECONDS = 5.0

@@ -3,10 +3,8 @@
 The rules themselves are in `tests/unit/deploy/test_demo_comparison.py` and `test_demo_dead_letters.py`.
 """
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,9 +14,6 @@ from tests.chaos.environment import GROUP, Environment, open_environment
 from tests.chaos.events import VALID_ONLY
 from tests.chaos.scenario import Scenario
 from tests.support.topic import send
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 EVENTS = 200
 NOTHING = Scenario("nothing", "Nothing is broken.", lambda _: None, events=EVENTS, mix=VALID_ONLY)

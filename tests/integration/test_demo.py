@@ -1,21 +1,17 @@
 """`python -m deploy.local demo`, as a process."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.local.process import REPOSITORY
 from tests.support.local import find_processes, wait_until
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FIRST, SECOND, THIRD = (f"{digit}b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081" for digit in "0af")
 COMMAND = [sys.executable, "-m", "deploy.local", "demo"]

@@ -1,16 +1,11 @@
 """Helpers for tests on the local stack."""
 
-from __future__ import annotations
-
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 POLL_SECONDS = 0.02
 

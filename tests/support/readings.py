@@ -1,19 +1,13 @@
 """Converts what the worker reads into a `Reading`, so that it can be compared with the independent reference."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from deploy.local.demo.reference import Reading, canonical_number
-from worker.core.model import FailedEvent, FailedMetric
+from worker.core.model import FailedEvent, FailedMetric, Record
 from worker.dead_letters.value import format_number
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
-
-if TYPE_CHECKING:
-    from worker.core.model import Record
 
 _DAY = 86_400_000
 

@@ -4,15 +4,10 @@ All others go one by one to whichever process is free. `--dist loadgroup` would 
 pytest-xdist 3.8 marks none with pytest 9.2: it renames items through an attribute that pytest no longer reads.
 """
 
-from __future__ import annotations
-
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class SharedFixtureScheduling(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
