@@ -16,7 +16,7 @@ from tests.benchmarks.dead_letters import measure_dead_letters
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe_machine
 from tests.benchmarks.isolation import count_bisection_inserts, count_inserts_of_refused_metric
 from tests.benchmarks.latency import measure_latency
-from tests.benchmarks.report import draw_chart, print_tables
+from tests.benchmarks.report import print_tables
 from tests.benchmarks.shapes import measure_batches, measure_shapes
 
 COMPARED = ("floor", "worker", "baselines")
@@ -47,7 +47,6 @@ class _List(click.ParamType["Numbers"]):
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every figure of every run; - is stdout."
 )
-@click.option("--chart", "chart_file", type=click.Path(path_type=Path), help="Write the chart of `batches`, as SVG.")
 def main(
     what: tuple[str, ...],
     events: int,
@@ -58,7 +57,6 @@ def main(
     like: str,
     broker: str,
     json_file: Path | None,
-    chart_file: Path | None,
 ) -> None:
     """Measure WHAT: by default floor, worker, baselines and isolation, some minutes; `all` takes half an hour."""
     chosen = {*COMPARED, *OTHERS} if "all" in what else set(what or USUAL)
@@ -91,8 +89,6 @@ def main(
     if json_file:
         text = json.dumps({**results, "runs": raw}, indent=1)
         click.echo(text) if json_file == Path("-") else json_file.write_text(text + "\n")
-    if chart_file and "batches" in results:
-        draw_chart(chart_file, results["batches"])
 
 
 @contextmanager

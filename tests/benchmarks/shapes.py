@@ -63,7 +63,7 @@ def _median_ratio(samples: list[Figures], plain: list[Figures], figure: str) -> 
 
 
 def measure_batches(env: BenchmarkEnvironment, count: int) -> list[Figures]:
-    """Throughput by batch size and metrics per event, for the chart."""
+    """Throughput by batch size and metrics per event."""
     lines = []
     for metrics in _METRICS:
         topic = env.topic(Shape(metrics), max(count // max(metrics // 10, 1), 1_000))
