@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, compute_medians
@@ -60,7 +59,6 @@ def main(
 ) -> None:
     """Measure WHAT: by default floor, worker, baselines and isolation, some minutes; `all` takes half an hour."""
     chosen = {*COMPARED, *OTHERS} if "all" in what else set(what or USUAL)
-    console = Console(stderr=True)
     raw: list[dict[str, Figures]] = []
 
     def compare_runs(env: BenchmarkEnvironment) -> list[Figures]:
@@ -82,7 +80,7 @@ def main(
         results["a metric that is always refused"] = count_inserts_of_refused_metric()
     wanted = [name for name in measures if chosen & (set(COMPARED) if name == "comparison" else {name})]
     if wanted:
-        with _open_environment(broker, console) as env:
+        with _open_environment(broker) as env:
             for name in wanted:
                 results[name] = measures[name](env)
     print_tables(results, stderr=json_file == Path("-"))
@@ -92,11 +90,11 @@ def main(
 
 
 @contextmanager
-def _open_environment(broker: str, console: Console) -> Iterator[BenchmarkEnvironment]:
+def _open_environment(broker: str) -> Iterator[BenchmarkEnvironment]:
     with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
         directory = Path(folder)
         with Stack(directory, broker=BROKERS[broker](directory)) as stack:
-            yield BenchmarkEnvironment(stack, directory, console)
+            yield BenchmarkEnvironment(stack, directory)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,12 @@
 import asyncio
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from clickhouse_driver import Client
 from confluent_kafka import KafkaError, Message, Producer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.local.broker import create_topics
 from deploy.local.stack import Stack
@@ -48,13 +44,11 @@ class BenchmarkEnvironment:
     Attributes:
         stack: the servers, running.
         directory: for logs.
-        console: for progress.
     """
 
-    def __init__(self, stack: Stack, directory: Path, console: Console) -> None:
+    def __init__(self, stack: Stack, directory: Path) -> None:
         self.stack = stack
         self.directory = directory
-        self.console = console
         self._topics: dict[tuple[Shape, int, int, str], Topic] = {}
         self._names = 0
 
@@ -110,25 +104,16 @@ class BenchmarkEnvironment:
                 failed.append(error)
 
         rows = size = 0
-        with self.progress() as progress:
-            bar = progress.add_task("filling a topic", total=count)
-            for number, value in enumerate(generate_events(shape, count)):
-                size += len(value)
-                rows += shape.metrics + (b'"refused":' in value)
-                produce(producer, name, value, number % partitions, on_delivery)
-                if number % _POLL_EVERY == 0:
-                    producer.poll(0)
-                    progress.update(bar, completed=number)
-            if producer.flush(60) or failed:
-                raise click.ClickException(f"the topic could not be filled: {failed[:1]}")
+        click.echo(f"a topic is filled with {count:,} events", err=True)
+        for number, value in enumerate(generate_events(shape, count)):
+            size += len(value)
+            rows += shape.metrics + (b'"refused":' in value)
+            produce(producer, name, value, number % partitions, on_delivery)
+            if number % _POLL_EVERY == 0:
+                producer.poll(0)
+        if producer.flush(60) or failed:
+            raise click.ClickException(f"the topic could not be filled: {failed[:1]}")
         return rows, size
-
-    @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """Show a progress bar."""
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            yield progress
 
 
 def create_producer(servers: str, codec: str = "none") -> Producer:

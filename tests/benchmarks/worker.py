@@ -65,8 +65,8 @@ def _wait_until_consumed(env: BenchmarkEnvironment, worker: WorkerProcess, topic
     """
     rows, dead, moved = -1, 0, time.monotonic()
     memory: list[int] = []
-    with env.client() as client, env.progress() as progress:
-        bar = progress.add_task("worker consumes", total=topic.rows)
+    click.echo(f"a worker consumes {topic.events:,} events", err=True)
+    with env.client() as client:
         while rows + dead < topic.rows:
             time.sleep(_POLL_SECONDS)
             memory.append(worker.memory_bytes())
@@ -76,7 +76,6 @@ def _wait_until_consumed(env: BenchmarkEnvironment, worker: WorkerProcess, topic
                 dead = int(sum(worker.telemetry().get("metrics_worker_dead_letters_total", {}).values()))
             if (rows, dead) != before:
                 moved = time.monotonic()
-                progress.update(bar, completed=rows + dead)
             if time.monotonic() - moved > _STALLED_SECONDS:
                 raise click.ClickException(f"no progress for {_STALLED_SECONDS:g} s\n{worker.process.tail()}")
     return memory
