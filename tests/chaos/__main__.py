@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
 from itertools import islice
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -72,7 +73,7 @@ def main(
         results[run] = result
         console.print(text, end="")
         if as_json:
-            click.echo(json.dumps(result.as_json()))
+            click.echo(json.dumps(asdict(result)))
     if not as_json:
         Console(width=SUMMARY_WIDTH).print(build_summary([results[run] for run in runs]))
     sys.exit(any(result.verdict is Verdict.FAILED for result in results.values()))

@@ -1,8 +1,6 @@
 """Where a scenario runs: a broker and an engine behind fault proxies, workers, a load, and the expected results."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,13 +16,14 @@ from deploy.local.demo import table, topic
 from deploy.local.demo.expectations import Expectations
 from deploy.local.demo.verification import Tolerance, Verification, verify_results
 from deploy.local.engine_process import EngineProcess
-from deploy.local.environment import environment_without_settings
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from tests.chaos.events import METRICS, generate_messages
 from tests.chaos.load import Load
 from tests.chaos.scenario import Scenario
 from tests.chaos.workers import Workers
+from tests.support.commands import Commands
+from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy, run_in_thread
 
 GROUP = "metrics-worker-chaos"
@@ -99,13 +98,8 @@ class Environment:
         timeout_seconds: float = 30.0,
         poll_seconds: float = POLL_SECONDS,
     ) -> float:
-        """Poll until `condition` holds; return the seconds that took. Raises TimeoutError, which names `what`."""
-        started = time.monotonic()
-        while not condition():
-            if time.monotonic() - started > timeout_seconds:
-                raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
-            time.sleep(poll_seconds)
-        return time.monotonic() - started
+        """Wait with the times of a scenario; see `tests.support.local.wait_until`."""
+        return wait_until(condition, what, timeout_seconds, poll_seconds)
 
     def sleep_between(self, low: float, high: float) -> None:
         """Sleep for a random time, in seconds."""
@@ -157,15 +151,8 @@ class Environment:
 
     def run_audit_command(self) -> str | None:
         """Compare with `metrics-worker audit` as well, which uses the worker's own decoder; its objection, or None."""
-        done = subprocess.run(
-            [sys.executable, "-m", "worker", "audit", "--json"],
-            env=environment_without_settings() | self.stack.environment() | {"KAFKA_GROUP_ID": GROUP},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        variables = self.stack.environment() | {"KAFKA_GROUP_ID": GROUP}
+        done = Commands(variables, timeout_seconds=600).run("audit", "--json")
         if done.returncode == 0:
             return None
         return f"exit {done.returncode}: {done.stdout[-1_000:]} {done.stderr[-500:]}"

@@ -1,6 +1,6 @@
 """The result of a run: one line, a row of the summary, an object for programs."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_PEAK_BYTES = 250_000_000
@@ -66,7 +66,3 @@ class RunResult:
             f"both {self.both:,}; restarts {self.restarts}, held {self.held_seconds:.1f} s, "
             f"peak {self.peak_mb:.0f} MB, took {self.seconds:.0f} s{figures}"
         )
-
-    def as_json(self) -> dict[str, object]:
-        """The object of `--json`."""
-        return asdict(self)

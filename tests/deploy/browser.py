@@ -36,14 +36,12 @@ _TEXTS = """(() => {
   const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; node = walker.nextNode();) {
     if (!node.data.trim() || !node.parentElement.checkVisibility()) continue;
-    const range = document.createRange(), cell = node.parentElement.closest("td, th");
+    const range = document.createRange();
     range.selectNodeContents(node);
     const boxes = [...range.getClientRects()].filter(box => box.width && box.height);
     if (boxes.length) found.push({
       text: node.data.trim().replace(/\\s+/g, " "),
       boxes: boxes.map(box => [box.left + scrollX, box.top + scrollY, box.right + scrollX, box.bottom + scrollY]),
-      column: cell && cell.classList.contains("n") && cell.offsetWidth
-        ? [[...document.querySelectorAll("table")].indexOf(cell.closest("table")), cell.cellIndex] : null,
     });
   }
   const page = document.documentElement;
@@ -59,12 +57,10 @@ class Text:
 
     Attributes:
         boxes: left, top, right, bottom of each of its lines, in CSS pixels.
-        column: the index of its table and of its column, if that is a column of numbers.
     """
 
     text: str
     boxes: tuple[Box, ...]
-    column: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -172,10 +168,7 @@ def _render(tab: _Tab) -> Rendering:
     page = tab.call("Runtime.evaluate", expression=_TEXTS, returnByValue=True)["result"]["value"]
     clip = {"x": 0, "y": 0, "width": page["width"], "height": page["height"], "scale": 1}
     shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-    texts = (
-        Text(text["text"], tuple(map(tuple, text["boxes"])), text["column"] and tuple(text["column"]))
-        for text in page["texts"]
-    )
+    texts = (Text(text["text"], tuple(map(tuple, text["boxes"]))) for text in page["texts"])
     requests = (event["params"] for event in tab.events if event["method"] == "Network.requestWillBeSent")
     return Rendering(
         picture=Image.open(BytesIO(b64decode(shot["data"]))).convert("RGB"),

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.fuzz.corpus import CORPUS
-from tests.fuzz.generate import describe, make_record
 from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.session import Plan, StartStep, run
 
@@ -37,9 +36,7 @@ _MOST_SHOWN = 20
 @click.option("--first", default=0, type=click.IntRange(0), show_default=True, help="Number of the first record.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop sending after so many minutes.")
 @click.option("--short", is_flag=True, help="Fewer records, with a fixed seed.")
-@click.option(
-    "--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for logs and records of a failing run."
-)
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for the logs of a failing run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def main(
     seed: int | None,
@@ -64,18 +61,17 @@ def main(
     with tempfile.TemporaryDirectory(prefix="execution-metrics-fuzz-") as folder, _show_progress(console) as start_step:
         disagreed, figures = _in_process(Plan(seed, range(first, first + in_process), until), start_step)
         problems = [f"record {one.number} ({one.record.name}): {one.problem}" for one in disagreed]
-        guilty = [one.number for one in disagreed]
         if records:
             report = run(Plan(seed, range(first, first + records), until), Path(folder), start_step)
-            guilty += report.guilty
             problems += report.examples
             figures |= report.as_json()
         for problem in problems[:_MOST_SHOWN]:
             console.print(problem, style="red")
         failed = bool(disagreed) or not figures.get("passed", True)
         if failed:
-            kept = _keep(Path(folder), keep, [describe(seed, number, make_record(seed, number)) for number in guilty])
-            console.print(f"FAILED; logs and records are in {kept}\nrepeat with: {command}", style="red")
+            guilty = [*(one.number for one in disagreed), *(report.guilty if records else ())]
+            console.print(f"FAILED; records {guilty[:_MOST_SHOWN]}; logs are in {_keep_logs(Path(folder), keep)}")
+            console.print(f"repeat with: {command}")
     _print(figures | {"command": command, **_describe_machine()}, as_json)
     sys.exit(failed)
 
@@ -99,13 +95,12 @@ def _in_process(plan: Plan, start_step: StartStep) -> tuple[list[Disagreement], 
     return found, {"seed": plan.seed, **figures}
 
 
-def _keep(directory: Path, keep: Path | None, records: list[str]) -> Path:
-    """Copy logs, not the servers' data, and write the records, to the folder where they stay."""
+def _keep_logs(directory: Path, keep: Path | None) -> Path:
+    """Copy the logs, not the servers' data, to the folder where they stay."""
     kept = keep or Path(tempfile.mkdtemp(prefix="execution-metrics-fuzz-failed-"))
     kept.mkdir(parents=True, exist_ok=True)
     for path in directory.glob("*.log"):
         shutil.copy(path, kept)
-    (kept / "records.jsonl").write_text("".join(f"{record}\n" for record in records))
     return kept
 
 

@@ -1,19 +1,13 @@
 """Makes record number N of a seed. Each record can be made again by itself."""
 
-from __future__ import annotations
-
-import json
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
 from tests.fuzz import edge_values, mutate_bytes, mutate_structure
 from tests.fuzz.corpus import CORPUS, fill_envelope
 from tests.fuzz.document import make_valid_document
 from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord
 from tests.fuzz.oversized import OVERSIZED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 OVERSIZED_EVERY = 10_000
 HOSTILE_EVERY = 25_000
@@ -159,20 +153,3 @@ def _add_surroundings(random: Random, number: int, record: FuzzRecord) -> FuzzRe
     if random.random() < 0.4:
         codec = random.choice(_CODECS)
     return _set_timestamp(record._replace(key=key, headers=headers, timestamp=timestamp, codec=codec), number)
-
-
-def describe(seed: int, number: int, record: FuzzRecord) -> str:
-    """A record as one line of JSON, bytes in hexadecimal."""
-    return json.dumps(
-        {
-            "seed": seed,
-            "number": number,
-            "name": record.name,
-            "timestamp": record.timestamp,
-            "codec": record.codec,
-            "key": None if record.key is None else record.key.hex(),
-            "headers": [[name, None if value is None else value.hex()] for name, value in record.headers],
-            "unreadable": record.unreadable,
-            "value": None if record.value is None else record.value.hex(),
-        }
-    )

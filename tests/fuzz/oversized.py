@@ -1,15 +1,10 @@
 """Records that are large, deep, have many metrics, or are small only while they are compressed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from random import Random
 
 from tests.fuzz.document import Document, build_event, make_valid_document, quoted
 from tests.fuzz.fuzz_record import FuzzRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from random import Random
 
 _MB = 1_000_000
 

@@ -1,22 +1,16 @@
 """Sends records, with one producer for each codec, and some of them in batches that cannot be parsed."""
 
-from __future__ import annotations
-
 from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.demo.careless import Message
-from deploy.local.demo.expectations import RecordPosition
+from deploy.local.demo.expectations import Expectations, RecordPosition
+from tests.fuzz.fuzz_record import FuzzRecord
 from tests.support.hostile import unreadable_batch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from deploy.local.demo.expectations import Expectations
-    from tests.fuzz.fuzz_record import FuzzRecord
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 _MOST_IN_FLIGHT = 1_000

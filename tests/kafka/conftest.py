@@ -1,23 +1,17 @@
 """What only a real Apache Kafka can show. `make test-kafka` runs it, after the suites that every broker passes."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from clickhouse_driver import Client
 
 from deploy.local.environment import environment_without_settings
 from tests.integration.conftest import environment, not_negative, start_worker
 from tests.kafka.workload import Workload
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from clickhouse_driver import Client
-
-    RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 __all__ = ["environment", "not_negative", "start_worker"]  # fixtures
 

@@ -1,14 +1,8 @@
 """A worker that stops while it joins. (On Tansu the group is then stuck for ever.)"""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from deploy.local.demo.worker_progress import terminate
+from tests.integration.conftest import StartWorker
 from tests.support.local import wait_until
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import StartWorker
 
 
 def test_member_that_stops_while_joining_does_not_block_the_group(start_worker: StartWorker) -> None:

@@ -1,16 +1,10 @@
-"""Examples of worker states for the status page.
+"""Examples of worker states for the status page."""
 
-`python -m tests.support.states FOLDER` writes a page of each.
-"""
-
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 from worker.core.errors import ErrorClass
 from worker.observability.activity import LastDeadLetter, Rates
 from worker.observability.lag import PartitionLag
-from worker.observability.page import render_page
 from worker.observability.status import GROUP, MAX_SILENCE_SECONDS, Status
 
 _NOW = 1_795_000_000.0
@@ -98,7 +92,3 @@ STATES = {
     "idle": IDLE,
     "long": LONG,
 }
-
-if __name__ == "__main__":
-    for name, status in STATES.items():
-        Path(sys.argv[1], f"{name.replace(' ', '-')}.html").write_text(render_page(status), "utf-8")

@@ -1,19 +1,15 @@
 """A Kafka that is unreachable, hangs, or does not acknowledge dead letters."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from tests.chaos.checks import check_no_rebalance, check_resumes
+from tests.chaos.environment import Environment
 from tests.chaos.events import EventMix
 from tests.chaos.scenario import scenario
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.environment import Environment
-
+_Fault = tuple[Callable[[], object], Callable[[], object]]
+"""Its cause and its repair."""
 _OUTAGE_SECONDS = (1.0, 8.0)
 """Shorter and longer than the session time-out of 2 s."""
 _PRODUCE = b"\x00\x00"
@@ -24,7 +20,7 @@ _PRODUCE = b"\x00\x00"
 def interrupt_broker(env: Environment) -> None:
     """Kafka refuses connections, is a black hole, or hangs: three times, shorter and longer than a session."""
     proxy, broker = env.broker_proxy, env.stack.broker.process
-    faults: list[tuple[Callable[[], object], Callable[[], object]]] = [
+    faults: list[_Fault] = [
         (partial(setattr, proxy, "unreachable", True), partial(setattr, proxy, "unreachable", False)),
         (partial(setattr, proxy, "silent", True), partial(setattr, proxy, "silent", False)),
         (broker.pause, broker.resume),

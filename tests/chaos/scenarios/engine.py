@@ -1,18 +1,12 @@
 """A ClickHouse that dies, is slow, fails at random, or is not there when workers start."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 from deploy.local.demo.table import TABLE
 from tests.chaos.checks import check_no_rebalance, check_resumes
-from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES, POLL_SECONDS
+from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES, POLL_SECONDS, Environment
 from tests.chaos.events import VALID_ONLY
 from tests.chaos.scenario import scenario
-
-if TYPE_CHECKING:
-    from tests.chaos.environment import Environment
 
 _KILLS = 3
 _STARTS = 3

@@ -1,17 +1,12 @@
 """Workers that join, leave and stall, and the signals that end them."""
 
-from __future__ import annotations
-
 import signal
 import time
-from typing import TYPE_CHECKING
 
 from tests.chaos.checks import check_terminates
+from tests.chaos.environment import Environment
 from tests.chaos.scenario import scenario
-
-if TYPE_CHECKING:
-    from tests.chaos.environment import Environment
-    from tests.chaos.workers import Worker
+from tests.chaos.workers import Worker
 
 _CHANGES = 8
 _MOST_WORKERS = 6

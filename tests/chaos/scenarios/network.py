@@ -1,17 +1,10 @@
 """Connections to ClickHouse that break in the ways connections break."""
 
-from __future__ import annotations
+from collections.abc import Callable
 
-from typing import TYPE_CHECKING
-
-from tests.chaos.environment import LONG_RETRIES
+from tests.chaos.environment import LONG_RETRIES, Environment
 from tests.chaos.scenario import scenario
 from tests.support.connection import Side
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.environment import Environment
 
 _FAULTS = 12
 _REQUEST_BYTES = 100_000

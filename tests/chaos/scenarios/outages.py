@@ -1,24 +1,17 @@
 """ClickHouse does not take rows for `--outage` seconds: dead, full, misconfigured, or without an answer."""
 
-from __future__ import annotations
-
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from deploy.local.demo.table import TABLE
 from tests.chaos.checks import interrupt_store
-from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES
+from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES, Environment
 from tests.chaos.events import VALID_ONLY
 from tests.chaos.scenario import FaultNotPossibleError, scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.chaos.environment import Environment
 
 _HOLD = {"ON_UNAVAILABLE": "hold"}
 _SAME_WITH_HOLD = "The same with ON_UNAVAILABLE=hold: not one dead letter."

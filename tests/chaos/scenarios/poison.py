@@ -1,14 +1,8 @@
 """Rows that a constraint of the table refuses, among rows that it accepts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from tests.chaos.environment import Environment
 from tests.chaos.events import METRICS, REFUSED_METRIC, EventMix
 from tests.chaos.scenario import scenario
-
-if TYPE_CHECKING:
-    from tests.chaos.environment import Environment
 
 
 def consume_all(env: Environment) -> None:

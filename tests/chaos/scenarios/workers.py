@@ -1,13 +1,7 @@
 """Workers that are killed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from tests.chaos.environment import Environment
 from tests.chaos.scenario import scenario
-
-if TYPE_CHECKING:
-    from tests.chaos.environment import Environment
 
 _EVENTS_PER_KILL = 5_000
 _LEAST_KILLS = 4
