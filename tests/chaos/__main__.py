@@ -1,11 +1,9 @@
 """`make chaos`: break broker, engine and workers on purpose, and verify that nothing is lost."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict
 from itertools import islice
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -46,7 +44,6 @@ class Run(NamedTuple):
 @click.option("--short", is_flag=True, help="One run of each scenario of a selection; takes some minutes.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at the same time.  [default: one for each core]")
 @click.option("--list", "listing", is_flag=True, help="List the scenarios and what they break.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a run on stdout instead of the summary.")
 def main(
     names: tuple[str, ...],
     seeds: int,
@@ -56,7 +53,6 @@ def main(
     short: bool,
     jobs: int | None,
     listing: bool,
-    as_json: bool,
 ) -> None:
     """Run scenarios, each on several seeds; exit code 1 when one of them fails."""
     if listing:
@@ -67,15 +63,12 @@ def main(
     outage = outage or (SHORT_OUTAGE_SECONDS if short else OUTAGE_SECONDS)
     numbers = range(first, first + (1 if short else seeds))
     runs = [Run(scenario.name, seed, events, outage) for scenario in chosen for seed in numbers]
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False, markup=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     results: dict[Run, RunResult] = {}
     for run, result, text in _execute(runs, jobs or os.cpu_count() or 1):
         results[run] = result
         console.print(text, end="")
-        if as_json:
-            click.echo(json.dumps(asdict(result)))
-    if not as_json:
-        Console(width=SUMMARY_WIDTH).print(build_summary([results[run] for run in runs]))
+    Console(width=SUMMARY_WIDTH).print(build_summary([results[run] for run in runs]))
     sys.exit(any(result.verdict is Verdict.FAILED for result in results.values()))
 
 

@@ -1,4 +1,4 @@
-"""The result of a run: one line, a row of the summary, an object for programs."""
+"""The result of a run: one line, and a row of the summary."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum

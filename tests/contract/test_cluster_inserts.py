@@ -15,13 +15,9 @@ from tests.support.events import block_of, many_events
 from tests.support.rows import insert_rows
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.store import ClickHouseStore
-from worker.core.hold import Hold
 from worker.core.model import Row
 from worker.core.outcome import WRITTEN, OutcomeKind
-from worker.core.retry import RetryPolicy
 from worker.events.block import Block
-from worker.observability.telemetry import Telemetry
-from worker.writing.writer import Writer
 
 ALL_CONNECTION_TRIES_FAILED = 279
 VIOLATED_CONSTRAINT = 469
@@ -144,21 +140,6 @@ async def test_constraint_is_evaluated_over_the_block_because_a_refusal_counts_t
     assert refused.row is None
     assert refused.constraint is not None
     assert await store.find_violating_rows(refused.constraint, block) == [position]
-
-
-async def test_three_invalid_rows_of_fifty_thousand_take_two_inserts(cluster: Cluster, store: ClickHouseStore) -> None:
-    block = block_of(many_events(5_000), [f"metric_{number}" for number in range(10)])
-    invalid = {11, 20_000, 49_999}
-    rows = [row._replace(value=-1.0) if at in invalid else row for at, row in enumerate(block.rows())]
-    telemetry = Telemetry()
-    writer = Writer(store, Hold(), RetryPolicy(), telemetry=telemetry)
-    failed = await writer.write(Block.from_rows(block.month, rows))
-    await writer.close()
-    assert [item.value for item in failed] == [-1.0] * 3
-    assert {item.attempts for item in failed} == {1}
-    assert telemetry.registry.get_sample_value("metrics_worker_splits_total", {"reason": "refused"}) == 1
-    with cluster.engines[0].client(cluster.database) as client:
-        assert client.execute("SELECT count() FROM execution_metrics_deduplicated") == [(49_997,)]
 
 
 @pytest.mark.parametrize("shard", [INITIATOR, OTHER])

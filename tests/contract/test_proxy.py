@@ -1,4 +1,4 @@
-"""The fault proxy: each of its faults, seen from client and server."""
+"""The faults of the proxy of which a test of the worker sees only one side, seen from client and server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,33 +101,6 @@ async def client(connect: Connect) -> Client:
     return client
 
 
-async def test_unreachable_cuts_both_sides_and_refuses_until_it_ends(
-    proxy: FaultProxy, connect: Connect, client: Client, echo: Echo
-) -> None:
-    proxy.unreachable = True
-    assert await client.read_until_cut() == b""
-    await echo.wait_until_closed()
-    assert await (await connect()).read_until_cut() == b""
-    assert (proxy.cuts >= 1, proxy.refused) == (True, 1)
-
-    proxy.unreachable = False
-    assert await (await connect()).exchange(b"back") == b"back"
-
-
-async def test_silent_accepts_and_forwards_nothing_until_it_ends(
-    proxy: FaultProxy, connect: Connect, client: Client, echo: Echo
-) -> None:
-    proxy.silent = True
-    another = await connect()
-    for silenced in (client, another):
-        silenced.writer.write(b"delayed")
-        assert await silenced.is_silent()
-    assert echo.received == b"hello"
-
-    proxy.silent = False
-    assert await client.read() == await another.read() == b"delayed"
-
-
 @pytest.mark.parametrize(("direction", "received"), [("to_server", b"123"), ("to_client", b"123456")])
 async def test_cut_after_lets_that_many_bytes_pass_in_one_direction(
     proxy: FaultProxy, connect: Connect, client: Client, echo: Echo, direction: str, received: bytes
@@ -163,16 +136,3 @@ async def test_lose_answer_cuts_after_the_server_has_answered(proxy: FaultProxy,
 
     assert await client.read_until_cut() == b""
     assert echo.received == b"hellowork"
-
-
-async def test_swallow_silences_only_the_connection_with_such_data(
-    proxy: FaultProxy, connect: Connect, client: Client, echo: Echo
-) -> None:
-    proxy.swallow = lambda data: data.startswith(b"bad")
-    client.writer.write(b"bad")
-    assert await client.is_silent()
-    assert await (await connect()).exchange(b"good") == b"good"
-    assert echo.received == b"hellogood"
-
-    proxy.swallow = None
-    assert await client.read() == b"bad"

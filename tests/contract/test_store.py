@@ -2,7 +2,6 @@
 
 import asyncio
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -24,7 +23,6 @@ from worker.core.model import Event, Row
 from worker.core.outcome import WRITTEN, Constraint, OutcomeKind
 from worker.events.block import Block
 from worker.observability.telemetry import Telemetry
-from worker.ports import Store
 
 TABLE = f"""
 CREATE TABLE execution_metrics ({", ".join(f"{name} {kind}" for name, kind in COLUMN_TYPES.items())})
@@ -35,46 +33,30 @@ OpenStore = Callable[..., ClickHouseStore]
 Values = list[tuple[str, float]]
 
 
-class Subject(ABC):
-    """A store whose metric values must not be negative; its rows can be read, and it can fail."""
+class InMemory:
+    """A store in memory whose metric values must not be negative; its rows can be read, and it can fail."""
 
-    store: Store
+    def __init__(self) -> None:
+        self.store = MemoryStore(lambda row: row.value < 0, names_constraint=True)
 
-    @abstractmethod
     def table(self) -> Values:
         """Metric and value of every row, duplicates included."""
+        return sorted((row.metric_type, row.metric_value) for row in self.store.table)
 
-    @abstractmethod
     def view(self) -> Values:
         """Metric and value of every row of the de-duplicated view."""
-
-    @abstractmethod
-    def drop_table(self) -> None:
-        """Drop the table, as before the migration."""
-
-    @abstractmethod
-    def become_unreachable(self) -> None:
-        """Make the server unreachable."""
-
-
-class InMemory(Subject):
-    def __init__(self) -> None:
-        self.memory = self.store = MemoryStore(lambda row: row.value < 0, names_constraint=True)
-
-    def table(self) -> Values:
-        return sorted((row.metric_type, row.metric_value) for row in self.memory.table)
-
-    def view(self) -> Values:
-        return sorted((row.metric_type, row.metric_value) for row in self.memory.deduplicated().values())
+        return sorted((row.metric_type, row.metric_value) for row in self.store.deduplicated().values())
 
     def drop_table(self) -> None:
-        self.memory.down = MISCONFIGURED
+        self.store.down = MISCONFIGURED
 
     def become_unreachable(self) -> None:
-        self.memory.down = UNAVAILABLE
+        self.store.down = UNAVAILABLE
 
 
-class OnClickHouse(Subject):
+class OnClickHouse:
+    """A store on ClickHouse with the same rule and the same methods."""
+
     def __init__(self, client: Client, target: ClickHouseTarget, stores: OpenStore) -> None:
         self._client = client
         self._target = target
@@ -96,6 +78,9 @@ class OnClickHouse(Subject):
 
     def become_unreachable(self) -> None:
         self.store = self._stores(replace(self._target, port=free_port()))
+
+
+Subject = InMemory | OnClickHouse
 
 
 @pytest.fixture(params=["memory", "clickhouse"])

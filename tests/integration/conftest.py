@@ -12,6 +12,7 @@ from clickhouse_driver import Client
 from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
+from tests.support.commands import Commands
 from tests.support.events import encoded, event
 from tests.support.local import Topics, fresh_name, wait_until
 from tests.support.tables import migrate
@@ -23,7 +24,7 @@ StartWorker = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
-def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, database: str) -> dict[str, str]:
+def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, database: str) -> Environment:
     """Environment variables for a worker on the test's topics and its database, which is migrated."""
     migrate(ClickHouseTarget(engine.host, engine.port, database))
     return {
@@ -40,7 +41,7 @@ def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, data
 
 
 @pytest.fixture
-def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartWorker]:
+def start_worker(environment: Environment, tmp_path: Path) -> Iterator[StartWorker]:
     """Starts workers with changed variables, and kills those that still run after the test."""
     started: list[WorkerProcess] = []
 
@@ -56,10 +57,21 @@ def start_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[StartW
 
 
 @pytest.fixture
-def not_negative(clickhouse: Client, environment: dict[str, str]) -> None:
+def commands(environment: Environment) -> Commands:
+    """Runs commands of the worker on the test's topics and database."""
+    return Commands(environment)
+
+
+@pytest.fixture
+def not_negative(clickhouse: Client, environment: Environment) -> None:
     """A constraint of the table: no value below 0."""
     assert environment
     clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT not_negative CHECK metric_value >= 0")
+
+
+def events(count: int, **fields: Any) -> list[bytes]:
+    """Events of different executions, with `fields` added or replaced."""
+    return [encoded(event(execution_id=str(uuid4()), **fields)) for _ in range(count)]
 
 
 async def produce(environment: Environment, *values: bytes | None, **options: Any) -> None:
@@ -83,7 +95,7 @@ async def committed_offsets(environment: Environment) -> dict[int, int | None]:
     return await committed(servers, topic, group, 4)
 
 
-async def write_some_blocks(environment: dict[str, str], client: Client) -> int:
+async def write_some_blocks(environment: Environment, client: Client) -> int:
     """Send events, each in a block of its own: a worker dead-letters nothing for an outage before three were written.
 
     Returns:
@@ -91,7 +103,7 @@ async def write_some_blocks(environment: dict[str, str], client: Client) -> int:
     """
     count = "SELECT count() FROM execution_metrics"
     for number in range(1, 5):
-        await produce(environment, encoded(event(execution_id=str(uuid4()))))
+        await produce(environment, *events(1))
         rows = [(2 * number,)]
         wait_until(lambda: client.execute(count) == rows, f"{rows} rows", timeout_seconds=30)  # noqa: B023 - called here
     return 8

@@ -1,22 +1,15 @@
-"""`make chaos` itself: its reports of runs that pass, that fail, and that this machine does not allow."""
+"""`make chaos` itself: its reports of runs that fail, and that this machine does not allow."""
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from deploy.local.demo.table import TABLE
-from deploy.local.process import REPOSITORY
 from tests.chaos.environment import Environment
-from tests.chaos.report import build_summary
-from tests.chaos.result import RunResult, Verdict
+from tests.chaos.result import Verdict
 from tests.chaos.runner import run_and_describe, run_scenario
 from tests.chaos.scenario import FaultNotPossibleError, Scenario
 
@@ -85,34 +78,3 @@ def test_a_fault_that_is_not_possible_counts_as_not_run(tmp_path: Path) -> None:
 
     assert (result.verdict, result.problems) == (Verdict.NOT_RUN, ["there is no such disk"])
     assert "NOT RUN: there is no such disk" in result.line()
-
-
-def test_the_summary_counts_each_verdict_separately() -> None:
-    printed = StringIO()
-    runs = [RunResult("a", seed, verdict, events=100) for seed, verdict in enumerate(Verdict)]
-
-    Console(file=printed, width=200).print(build_summary([*runs, RunResult("b", 1, Verdict.PASSED)]))
-
-    (line,) = (line for line in printed.getvalue().splitlines() if line.strip().startswith("a "))
-    assert line.split()[1:3] == ["3", "200"], "a run that was not run has no events"
-    assert "1 passed, 1 FAILED, 1 not run" in line
-
-
-def test_the_command_runs_a_scenario_and_prints_its_result(tmp_path: Path) -> None:
-    options = ["--scenario", "worker-killed", "--seeds", "1", "--seed", "5", "--events", "2000", "--json"]
-    finished = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "tests.chaos", *options],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)},
-        timeout=110,
-    )
-
-    assert finished.returncode == 0, finished.stderr
-    run = json.loads(finished.stdout)
-    assert (run["scenario"], run["seed"], run["verdict"], run["events"]) == ("worker-killed", 5, "passed", 2_000)
-    assert (run["lost"], run["duplicates"], run["wrong"], run["problems"]) == (0, 0, 0, [])
-    assert run["figures"]["kills"] == run["restarts"] == 4
-    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from clickhouse_driver import Client
 
+from tests.integration.conftest import Environment
 from tests.support.commands import Commands, write_dead_letters
 from tests.support.events import event, read, record
 from tests.support.terminal import Terminal
@@ -14,7 +15,6 @@ from tests.support.topic import send
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure
 
-Environment = dict[str, str]
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", f"Constraint `x` is violated: {'words ' * 60}", 469)
 UNAVAILABLE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 UNREADABLE = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is \x1b[31mno JSON")

@@ -1,7 +1,6 @@
 """Bisection on the real engine: how many INSERTs it takes, and that only invalid rows are left out."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,7 +9,6 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from tests.support.events import JANUARY_2026, Record, encoded, event
 from tests.support.fakes import MemoryDeadLetters
-from tests.support.proxy import FaultProxy
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.store import ClickHouseStore
@@ -102,47 +100,6 @@ async def test_three_invalid_rows_among_100_000_are_the_only_dead_letters(
     table = clickhouse.execute("SELECT count(), min(metric_value) FROM execution_metrics_deduplicated")
     # A view that throws leaves the rows of its source table in place, refused as they are: ClickHouse's own behaviour.
     assert table == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
-
-
-@pytest.mark.parametrize(
-    ("rule", "each"),
-    [
-        ("metric_type != 'metric_3'", 2),  # the others, and the metric
-        ("metric_type != 'metric_3' AND ingested_at > 0", 50),  # the metric is isolated in each block
-    ],
-    ids=["that can be evaluated", "that cannot"],
-)
-async def test_metric_that_is_always_refused_costs_few_inserts_and_no_other_metric(
-    clickhouse: Client, harness: StoreHarness, rule: str, each: int
-) -> None:
-    clickhouse.execute(f"ALTER TABLE execution_metrics ADD CONSTRAINT rule CHECK {rule}")
-    inserts = []
-    for number in range(4):
-        before = harness.inserts()
-        await harness.pipeline.process(batch(50, first_offset=50 * number))
-        inserts.append(harness.inserts() - before)
-    assert max(inserts[2:]) <= each
-    assert len(harness.dead_letters.letters) == 4 * 50
-    clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT rule")
-    for _ in range(2):
-        await harness.pipeline.process(batch(50, first_offset=900))
-    assert len(harness.dead_letters.letters) == 4 * 50
-    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(500,)]
-
-
-async def test_connection_lost_before_the_answer_makes_no_duplicate(
-    engine: EngineProcess, clickhouse: Client, target: ClickHouseTarget
-) -> None:
-    async with FaultProxy(engine.port) as proxy:
-        harness = StoreHarness(replace(target, port=proxy.port))
-        await harness.store.probe()
-        proxy.lose_answer_after(10_000)
-        await harness.pipeline.process(batch(500))
-        assert proxy.cuts == 1
-        harness.store.close()
-    assert harness.inserts() == 2
-    assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(5_000,)]
-    assert harness.dead_letters.letters == []
 
 
 async def test_events_of_400_months_are_written_in_400_blocks(clickhouse: Client, harness: StoreHarness) -> None:

@@ -12,18 +12,25 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import free_port
-from tests.integration.conftest import StartWorker, write_some_blocks
+from tests.integration.conftest import (
+    Environment,
+    StartWorker,
+    count_dead_letters,
+    events,
+    produce,
+    read_dead_letters,
+    write_some_blocks,
+)
 from tests.support.commands import Commands, write_dead_letters
 from tests.support.events import encoded, event
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
 from tests.support.tables import migrate
-from tests.support.topic import committed, headers_of, read, send, size
+from tests.support.topic import committed, headers_of, read
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedEvent, FailedMetric, Failure, RecordPosition, ReplayedRecord
+from worker.core.model import FailedEvent, FailedMetric, Failure
 
-Environment = dict[str, str]
 VIEW = "SELECT metric_type, metric_value, recorded_at, source_partition, source_offset FROM {} ORDER BY ALL"
 OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 COMPRESSED: dict[str, Any] = {"max_request_size": 4_000_000, "compression_type": "gzip"}
@@ -38,29 +45,15 @@ EDGE_VALUES: dict[str, float] = {
 }
 
 
-@pytest.fixture
-def commands(environment: Environment) -> Commands:
-    return Commands(environment)
-
-
 def rows_of_view(client: Client, table: str = "execution_metrics_deduplicated") -> list[tuple[Any, ...]]:
     answer: list[tuple[Any, ...]] = client.execute(VIEW.format(table))
     return answer
 
 
-async def send_events(environment: Environment, *values: bytes | None, **options: Any) -> None:
-    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values, partition=1, **options)
-
-
 async def wait_for_dead_letters(environment: Environment, count: int) -> list[Any]:
-    found = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], count)
+    found = await read_dead_letters(environment, count)
     assert len(found) == count
     return found
-
-
-async def count_dead_letters(environment: Environment) -> int:
-    """All that are in the topic, settled ones too."""
-    return await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"])
 
 
 async def test_rows_refused_by_a_constraint_are_replayed_once_it_is_dropped(
@@ -70,7 +63,7 @@ async def test_rows_refused_by_a_constraint_are_replayed_once_it_is_dropped(
     worker = start_worker()
     headers = [("trace", b"\xff\x00"), ("dlq.kind", b"a lie"), ("dlq.error.code", b"7")]
     document = event(metrics=EDGE_VALUES | {"good": 1}, completed_at=None)
-    await send_events(environment, encoded(document), key=b"", headers=headers)
+    await produce(environment, encoded(document), key=b"", headers=headers, partition=1)
     await wait_for_dead_letters(environment, len(EDGE_VALUES))
     (statistics,) = commands.json("dlq", "stats")
     assert (statistics["total"], statistics["by_class"]["top"]) == (6, [{"value": "row_refused", "count": 6}])
@@ -91,6 +84,9 @@ async def test_rows_refused_by_a_constraint_are_replayed_once_it_is_dropped(
     report = commands.replay()
     assert (report["remaining"], report["metrics_written"]) == (0, 6)
     assert commands.count_open() == 0
+    assert commands.json("dlq", "list") == []
+    assert len(commands.json("dlq", "list", "--settled")) == 7
+    assert commands.json("dlq", "show", listed["place"])[0]["settled"]
 
     # The view is the same as if nothing had failed: another worker writes the same record into another table.
     worker.stop()
@@ -106,7 +102,7 @@ async def test_event_that_an_old_worker_refused_becomes_rows(
     environment: Environment, clickhouse: Client, start_worker: StartWorker, commands: Commands
 ) -> None:
     source = encoded(event(metrics=EDGE_VALUES | {"nan": float("nan"), "text": "x"}, completed_at=None))
-    await send_events(environment, source, key=b"\xff", headers=[("trace", b"1")])
+    await produce(environment, source, key=b"\xff", headers=[("trace", b"1")], partition=1)
     (found,) = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
     refused = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
     await write_dead_letters(environment, FailedEvent(found, refused))
@@ -127,8 +123,8 @@ async def test_dead_letter_that_fails_again_is_skipped_after_max_replays(
 ) -> None:
     start_worker()
     headers = [("dlq.replays", b"99"), ("k", b"\xfe")]
-    await send_events(environment, b"\xff garbage \x1b[31m", key=b"", headers=headers)
-    await send_events(environment, encoded(event(metrics={"nan": float("nan"), "inf": float("-inf")})))
+    await produce(environment, b"\xff garbage \x1b[31m", key=b"", headers=headers, partition=1)
+    await produce(environment, encoded(event(metrics={"nan": float("nan"), "inf": float("-inf")})), partition=1)
     await wait_for_dead_letters(environment, 3)
     for replays in (1, 2):
         classes = commands.replay("--max-replays", "2", code=1)["classes"]
@@ -163,7 +159,7 @@ async def test_outage_is_replayed_after_its_end_and_makes_no_new_dead_letters(
             before = await write_some_blocks(environment, client)
         wait_until(lambda: not worker.readiness(), "it is ready")
         engine.process.kill()
-        await send_events(environment, *(encoded(event(execution_id=str(UUID(int=n)))) for n in range(10)))
+        await produce(environment, *events(10), partition=1)
         await wait_for_dead_letters(environment, 20)
         commands = Commands(environment | changes)
         assert "ClickHouse" in commands.replay("--error-class", "store_unavailable", code=3)["problem"]
@@ -184,8 +180,8 @@ async def test_pointers_are_replayed_from_their_source_records(
     clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT never CHECK metric_type != 'below'")
     start_worker()
     large = event(metrics=EDGE_VALUES, user_id="u" * 1_100_000, completed_at=None)
-    await send_events(environment, encoded(large), key=b"k", **COMPRESSED)
-    await send_events(environment, b"x" * 1_500_000, **COMPRESSED)
+    await produce(environment, encoded(large), key=b"k", partition=1, **COMPRESSED)
+    await produce(environment, b"x" * 1_500_000, partition=1, **COMPRESSED)
     await wait_for_dead_letters(environment, 2)
     assert commands.json("dlq", "stats")[0]["by_class"]["top"] == [{"value": "too_large", "count": 2}]
     clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT never")
@@ -233,7 +229,7 @@ async def test_two_replays_at_once_beside_a_worker_change_nothing_in_the_view(
     environment: Environment, commands: Commands, clickhouse: Client, start_worker: StartWorker, outage: int
 ) -> None:
     start_worker()
-    await send_events(environment, encoded(event(execution_id=str(UUID(int=7)), metrics={"a": 2})))
+    await produce(environment, encoded(event(execution_id=str(UUID(int=7)), metrics={"a": 2})), partition=1)
     wait_until(lambda: len(rows_of_view(clickhouse)) == 1, "the newer event")
     both = await asyncio.gather(*(asyncio.to_thread(commands.run, "replay", "--yes") for _ in range(2)))
     # 1 if the other replay has done what this one had counted: it cannot know that nothing is left.
@@ -281,30 +277,3 @@ def test_unavailable_dependency_is_the_only_error_printed(
     assert "Unclosed" not in done.stderr
     assert "Traceback" not in done.stderr
     assert ("absent does not exist" if "KAFKA_DLQ_TOPIC" in changes else "cannot be reached") in done.stderr
-
-
-async def test_superseded_dead_letter_is_neither_counted_nor_listed(
-    environment: Environment, commands: Commands
-) -> None:
-    """A killed replay has written the new dead letter, but not its progress."""
-    old = FailedMetric(read_event(event()), "m", 1, OUTAGE, 1)
-    of = old.event.record
-    replayed = ReplayedRecord(
-        of.topic, of.partition, of.offset, of.timestamp, of.key, None, (), 1, 1, RecordPosition(0, 0), whole=False
-    )
-    await write_dead_letters(environment, old)
-    await write_dead_letters(environment, old._replace(event=old.event._replace(record=replayed)))
-    assert commands.count_open() == 1
-    assert [letter["place"] for letter in commands.json("dlq", "list")] == ["0:1"]
-    assert len(commands.json("dlq", "list", "--settled")) == 2
-    assert [commands.json("dlq", "show", place)[0]["settled"] for place in ("0:0", "0:1")] == [True, False]
-
-
-async def test_foreign_record_is_reported_if_everything_is_selected(
-    environment: Environment, commands: Commands
-) -> None:
-    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], [b"\x1b]0;title\x07"])
-    assert commands.json("dlq", "stats")[0]["foreign"] == 1
-    assert commands.json("dlq", "show", "0:0")[0]["foreign"] == "it has no header dlq.kind"
-    assert commands.replay(code=1)["foreign"] == 1
-    assert commands.replay("--error-class", "store_unavailable")["remaining"] == 0

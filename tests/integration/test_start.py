@@ -1,21 +1,25 @@
 """A worker starts held: it consumes only when ClickHouse accepts inserts, and the table fits."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 from clickhouse_driver import Client
 
+from deploy.local.demo.worker_progress import terminate
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import free_port
 from deploy.local.worker_process import WorkerProcess
-from tests.integration.conftest import Environment, StartWorker, committed_offsets, write_some_blocks
-from tests.support.events import encoded, event
+from tests.integration.conftest import (
+    Environment,
+    StartWorker,
+    committed_offsets,
+    count_dead_letters,
+    events,
+    produce,
+    write_some_blocks,
+)
 from tests.support.local import wait_until
 from tests.support.tables import migrate
-from tests.support.topic import send, size
 from worker.clickhouse.connection import ClickHouseTarget
 
 
@@ -27,17 +31,12 @@ def is_ready(worker: WorkerProcess) -> Callable[[], bool]:
     return lambda: not worker.readiness()
 
 
-async def send_events(environment: Environment, count: int) -> None:
-    values = [encoded(event(execution_id=str(uuid4()))) for _ in range(count)]
-    await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], values)
-
-
 async def test_holds_until_the_table_fits(
     environment: Environment, start_worker: StartWorker, clickhouse: Client
 ) -> None:
     alter = "ALTER TABLE execution_metrics MODIFY COLUMN metric_value"
     clickhouse.execute(f"{alter} Float32")
-    await send_events(environment, 50)
+    await produce(environment, *events(50))
     worker = start_worker()
     wait_until(holds(worker, "column metric_value is Float32; it should be Float64"), "the reason at /readyz")
     assert set((await committed_offsets(environment)).values()) == {None}
@@ -45,19 +44,16 @@ async def test_holds_until_the_table_fits(
     wait_until(is_ready(worker), "the worker is ready", timeout_seconds=40)
     count = "SELECT count() FROM execution_metrics"
     wait_until(lambda: clickhouse.execute(count) == [(100,)], "the rows of the waiting events")
-    assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"]) == 0
+    assert await count_dead_letters(environment) == 0
 
 
 async def test_sigterm_while_holding_exits_0_and_commits_nothing(
     environment: Environment, start_worker: StartWorker
 ) -> None:
-    await send_events(environment, 50)
+    await produce(environment, *events(50))
     worker = start_worker(CLICKHOUSE_PORT=str(free_port()))
     wait_until(holds(worker, "Connection refused"), "the reason at /readyz")
-    os.kill(worker.pid, signal.SIGTERM)
-    process = worker.process._popen
-    assert process is not None
-    assert process.wait(15) == 0
+    assert terminate(worker) == 0
     assert set((await committed_offsets(environment)).values()) == {None}
 
 
@@ -79,7 +75,7 @@ async def test_worker_is_not_ready_when_an_insert_fails_for_ten_seconds_within_i
     with engine.client("metrics") as client:
         await write_some_blocks(environment, client)
     engine.kill()
-    await send_events(environment, 5)
+    await produce(environment, *events(5))
     wait_until(holds(worker, "an INSERT has been failing for"), "the reason at /readyz", timeout_seconds=30)
     engine.start()
     wait_until(is_ready(worker), "the worker is ready", timeout_seconds=30)

@@ -8,13 +8,12 @@ from gzip import decompress as gunzip
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from typing import ClassVar
-from uuid import uuid4
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from deploy.local.process import LOOPBACK
-from tests.integration.conftest import StartWorker, produce, read_dead_letters
+from tests.integration.conftest import StartWorker, events, produce, read_dead_letters
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
 from tests.support.topic import headers_of
@@ -26,7 +25,7 @@ async def test_counters_of_the_worker_agree_with_each_other(
 ) -> None:
     began = time.time()
     worker = start_worker()
-    values = [encoded(event(execution_id=str(uuid4()), metrics={"a": 1, "b": -1, "c": "text"})) for _ in range(20)]
+    values = events(20, metrics={"a": 1, "b": -1, "c": "text"})
     await produce(environment, *values, b"garbage", None)
 
     wait_until(lambda: worker.telemetry()["metrics_worker_end_to_end_seconds_count"][()] == 22, "all are settled")
@@ -68,8 +67,7 @@ async def test_20_000_failures_are_few_log_lines_whose_sum_is_right(
 ) -> None:
     worker = start_worker()
     metrics = {f"m{number}": float("nan") for number in range(1_000)}
-    values = [encoded(event(execution_id=str(uuid4()), user_id="alice-7", metrics=metrics)) for _ in range(20)]
-    await produce(environment, *values)
+    await produce(environment, *events(20, user_id="alice-7", metrics=metrics))
     wait_until(
         lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) == 20_000, "all are letters", 60
     )

@@ -1,27 +1,24 @@
 """The worker as a process, between a real broker and the real engine."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 from clickhouse_driver import Client
 
 from deploy.local.broker import KafkaServer
+from deploy.local.demo.worker_progress import terminate
 from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import environment_without_settings
-from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import (
     Environment,
     StartWorker,
     committed_offsets,
     count_dead_letters,
+    events,
     produce,
     read_dead_letters,
     write_some_blocks,
@@ -31,10 +28,6 @@ from tests.support.local import wait_until
 from tests.support.tables import migrate
 from tests.support.topic import headers_of
 from worker.clickhouse.connection import ClickHouseTarget
-
-
-def events(count: int, **fields: Any) -> list[bytes]:
-    return [encoded(event(execution_id=str(uuid4()), **fields)) for _ in range(count)]
 
 
 def rows(client: Client) -> tuple[int, int]:
@@ -47,14 +40,6 @@ def rows(client: Client) -> tuple[int, int]:
 
 def wait_for_rows(client: Client, count: int, timeout_seconds: float = 15) -> None:
     wait_until(lambda: rows(client)[1] >= count, f"{count} rows", timeout_seconds)
-
-
-def terminate(worker: WorkerProcess) -> int | None:
-    """Send SIGTERM and return the exit code."""
-    os.kill(worker.pid, signal.SIGTERM)
-    process = worker.process._popen
-    assert process is not None
-    return process.wait(40)
 
 
 @pytest.mark.usefixtures("not_negative")
@@ -81,16 +66,6 @@ async def test_refused_metric_among_twelve_is_the_only_dead_letter(
     assert dict(written) == {name: float(value) for name, value in metrics.items() if name != "invalid"}
 
 
-async def test_compressed_record_batches_are_read(
-    environment: Environment, start_worker: StartWorker, clickhouse: Client
-) -> None:
-    start_worker()
-    for compression in ("gzip", "snappy", "lz4", "zstd"):
-        await produce(environment, *events(100), compression_type=compression)
-    wait_for_rows(clickhouse, 800)
-    assert rows(clickhouse) == (800, 800)
-
-
 async def test_sigterm_commits_written_batches_and_exits_0(
     environment: Environment, start_worker: StartWorker, clickhouse: Client
 ) -> None:
@@ -99,21 +74,6 @@ async def test_sigterm_commits_written_batches_and_exits_0(
     wait_for_rows(clickhouse, 400)
     assert terminate(worker) == 0
     assert sum(offset or 0 for offset in (await committed_offsets(environment)).values()) == 200
-
-
-async def test_killed_worker_loses_nothing(
-    environment: Environment, start_worker: StartWorker, clickhouse: Client
-) -> None:
-    first = start_worker(BATCH_MAX_EVENTS="100")
-    await produce(environment, *events(3_000))
-    wait_for_rows(clickhouse, 200)
-    first.process.kill()
-    seen = rows(clickhouse)[1]
-    start_worker()
-    wait_for_rows(clickhouse, 6_000, 40)
-    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(6_000,)]
-    assert await count_dead_letters(environment) == 0
-    assert seen < 6_000, "it was killed too late to test anything"
 
 
 def test_sigterm_while_starting_exits_0(
@@ -156,19 +116,6 @@ async def test_missing_table_dead_letters_nothing_and_an_outage_only_what_was_in
             client.disconnect()
             wait_for_rows(client, before + 20 - dead + 1_000, 60)
         assert await count_dead_letters(environment) == dead
-
-
-async def test_rebalance_loses_nothing(environment: Environment, start_worker: StartWorker, clickhouse: Client) -> None:
-    first = start_worker(BATCH_MAX_EVENTS="200")
-    await produce(environment, *events(4_000))
-    wait_for_rows(clickhouse, 400)
-    second = start_worker(BATCH_MAX_EVENTS="200")
-    await produce(environment, *events(4_000))
-    assert terminate(first) == 0
-    wait_for_rows(clickhouse, 16_000, 60)
-    assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(16_000,)]
-    assert await count_dead_letters(environment) == 0
-    assert terminate(second) == 0
 
 
 async def test_persistence_disabled_counts_and_writes_nothing(

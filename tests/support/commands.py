@@ -18,8 +18,9 @@ Json = dict[str, Any]
 class Commands:
     """Runs the worker's commands with the settings of a test's stack."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], timeout_seconds: float = 60.0) -> None:
         self.environment = environment
+        self._timeout_seconds = timeout_seconds
 
     def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - our own command
@@ -28,7 +29,7 @@ class Commands:
             capture_output=True,
             text=True,
             env=environment_without_settings() | self.environment | changes,
-            timeout=60,
+            timeout=self._timeout_seconds,
             check=False,
         )
 

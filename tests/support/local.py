@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-POLL_SECONDS = 0.02
-
 
 @dataclass(frozen=True)
 class Topics:
@@ -23,13 +21,16 @@ def fresh_name(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 15.0) -> None:
-    """Poll until `condition` holds. Raises TimeoutError, which names `what`."""
-    deadline = time.monotonic() + timeout_seconds
+def wait_until(
+    condition: Callable[[], bool], what: str, timeout_seconds: float = 15.0, poll_seconds: float = 0.02
+) -> float:
+    """Poll until `condition` holds; return the seconds that took. Raises TimeoutError, which names `what`."""
+    started = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        if time.monotonic() - started > timeout_seconds:
             raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll_seconds)
+    return time.monotonic() - started
 
 
 def parse_exports(up: subprocess.Popen[str]) -> dict[str, str]:
