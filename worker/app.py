@@ -14,7 +14,7 @@ import structlog
 from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
-from worker.core.hold import Cause, Hold
+from worker.core.hold import TOPIC, Cause, Hold
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import open_producer, require_acls, require_topics
@@ -121,7 +121,13 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
 
     for cause in Cause:
         telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
-    telemetry.set_sources(VERSION, lambda: heartbeat.last, lambda: source.lag)
+    telemetry.holding.labels(TOPIC).set_function(lambda: float(source.topic_monitor.problem is not None))
+    telemetry.set_sources(
+        VERSION,
+        lambda: heartbeat.last,
+        lambda: source.lag,
+        lambda: (settings.kafka_topic, source.topic_monitor.retention_seconds),
+    )
     status = partial(_build_status, settings, telemetry, hold, source, heartbeat, time())
     server = HealthServer(status, telemetry.registry, settings.http_host, settings.http_port)
     stack.callback(server.close)
@@ -171,6 +177,8 @@ def _build_status(
     reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
     if Cause.STORE.value not in reasons and (reason := _find_failing_insert(telemetry)):
         reasons[Cause.STORE.value] = reason
+    if problem := source.topic_monitor.problem:
+        reasons[TOPIC] = problem
     if not source.is_group_member():
         reasons[GROUP] = "not a member of the consumer group: it waits for ClickHouse or the coordinator of the group"
     return Status(

@@ -1,11 +1,12 @@
 """Send records to topics and read them, in tests."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 _READ_SECONDS = 20.0
 _QUIET_MILLISECONDS = 500
@@ -73,3 +74,30 @@ async def committed(servers: str, topic: str, group: str, partitions: int) -> di
 def headers_of(record: ConsumerRecord) -> dict[str, str]:
     """The headers as text, the last of each name."""
     return {name: value.decode("utf-8", "backslashreplace") for name, value in record.headers}
+
+
+async def delete_records(servers: str, topic: str, before: Mapping[int, int]) -> None:
+    """Delete the records before an offset of each partition, as retention does; Tansu cannot."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topic, n): RecordsToDelete(offset) for n, offset in before.items()})
+    finally:
+        await admin.close()
+
+
+async def delete_topic(servers: str, topic: str) -> None:
+    """Delete a topic; Kafka deletes the offsets that groups have committed with it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+    finally:
+        await admin.close()
+
+
+async def commit(servers: str, topic: str, group: str, offsets: Mapping[int, int]) -> None:
+    """Commit offsets for a group without members."""
+    async with AIOKafkaConsumer(bootstrap_servers=servers, group_id=group, enable_auto_commit=False) as consumer:
+        consumer.assign([TopicPartition(topic, number) for number in offsets])
+        await consumer.commit({TopicPartition(topic, number): offset for number, offset in offsets.items()})

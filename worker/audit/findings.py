@@ -27,7 +27,10 @@ class AuditCounts:
 
     Attributes:
         records: all that were read, `tombstones` and `events` included.
-        gone: offsets of the range without a record: retention or compaction has deleted it, or there never was one.
+        expired: offsets before the start of the log, which retention or DeleteRecords has deleted; without an offset to
+            start at, only those that the workers have not committed.
+        gone: offsets of the range without a record: compaction, or retention during the audit, has deleted it, or there
+            never was one.
         in_view: metrics whose own row is in the view.
         superseded: metrics for which the view has the row of a newer event.
         dead_lettered: metrics and whole records that have a dead letter.
@@ -37,6 +40,7 @@ class AuditCounts:
     records: int = 0
     tombstones: int = 0
     events: int = 0
+    expired: int = 0
     gone: int = 0
     in_view: int = 0
     superseded: int = 0

@@ -61,7 +61,9 @@ def audit(
     """Check that every metric of a range of records is in the view, has a dead letter, or is skipped by rule.
 
     The default range is all that the workers have committed. Where retention has deleted rows or dead letters, their
-    metrics are reported as missing. Exit code 1 when a metric is missing or different.
+    metrics are reported as missing. Records that retention has deleted cannot be compared: with --from-offset all of
+    them from there on are counted as expired, without it only those that the workers have not committed. Exit code 1
+    when a metric is missing or different.
     """
     settings = load_settings()
     scope = AuditScope(partition, from_offset, to_offset, TimeRange(since, until), to_end)
@@ -80,7 +82,7 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         reader = await stack.enter_async_context(
             connections.open_reader(settings, settings.kafka_topic, settings.kafka_group_id)
         )
-        ranges = await _offset_ranges(reader, scope)
+        ranges, expired = await _offset_ranges(reader, scope)
 
         def new_index() -> DeadLetterIndex:
             index = DeadLetterIndex(settings.kafka_topic, ranges)
@@ -92,18 +94,20 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         async with connections.open_dead_letters(settings) as scan:
             dead_letters = await scan.scan(new_index)
         on_progress = _progress_printer(sum(map(len, ranges.values())))
-        return await Audit(reader.read, view, dead_letters, on_finding, on_progress).run(ranges, scope.time_range)
+        counts = await Audit(reader.read, view, dead_letters, on_finding, on_progress).run(ranges, scope.time_range)
+        counts.expired = expired
+        return counts
 
 
-async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> dict[int, range]:
-    """The offsets of each partition in the scope, as far as they exist."""
+async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> tuple[dict[int, range], int]:
+    """The offsets of each partition in the scope that exist, and how many have expired."""
     # First the committed offsets: so none of them is beyond the end of its partition.
     committed = await reader.load_progress()
     extent = await reader.fetch_offset_ranges()
     for partition in scope.partitions:
         if partition not in extent:
             raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")
-    ranges = {}
+    ranges, expired = {}, 0
     for partition in scope.partitions or extent:
         offsets, progress = extent[partition], committed.get(partition)
         ends = [offsets.stop]
@@ -113,7 +117,11 @@ async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> di
             ends.append(scope.to_offset)
         start = max(offsets.start, scope.from_offset or 0)
         ranges[partition] = range(start, max(start, min(ends)))
-    return ranges
+        first = progress.first_open if progress and scope.from_offset is None else scope.from_offset
+        if first is not None:
+            last = offsets.start if scope.to_offset is None else min(offsets.start, scope.to_offset)
+            expired += len(range(first, last))
+    return ranges, expired
 
 
 def _progress_printer(total: int) -> Callable[[int], None]:
@@ -151,7 +159,8 @@ def _print_finding(finding: AuditFinding) -> None:
 
 def _print_counts(counts: AuditCounts) -> None:
     click.echo(
-        f"{counts.records:,} records: {counts.events:,} events, {counts.tombstones:,} tombstones; {counts.gone:,} gone"
+        f"{counts.records:,} records: {counts.events:,} events, {counts.tombstones:,} tombstones; {counts.gone:,} gone, "
+        f"{counts.expired:,} expired"
     )
     for name, count in (
         ("in the view", counts.in_view),

@@ -16,6 +16,10 @@ class Cause(StrEnum):
     DEAD_LETTERS = "dead_letters"
 
 
+TOPIC = "topic"
+"""The reason of a worker whose topic does not exist. It is reported like a cause of a hold, but work in flight ends."""
+
+
 class Hold:
     """The causes for which consumption is paused, each with a reason in words; without any the worker is ready.
 

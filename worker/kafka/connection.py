@@ -74,7 +74,7 @@ async def require_topics(target: KafkaTarget, topics: Sequence[str]) -> dict[str
     It requests the list of all topics, because a broker may create a topic that is requested by name.
     Raises DependencyError if a topic is missing.
     """
-    async with _open_client(target) as client:
+    async with open_client(target) as client:
         answer = await client.send(client.get_random_node(), MetadataRequest(None))
     described = {topic["topic"]: topic for topic in answer.to_object()["topics"]}
     missing = [topic for topic in topics if topic not in described]
@@ -90,7 +90,7 @@ async def require_acls(
     target: KafkaTarget, topics: Sequence[RequiredAcl] = (), groups: Sequence[RequiredAcl] = ()
 ) -> None:
     """Raise a DependencyError that names every missing ACL; if the broker gives no answer, they count as granted."""
-    async with _open_client(target) as client:
+    async with open_client(target) as client:
         missing = [("topic", acl) for acl in topics if await has_topic_acl(client, acl) is False]
         missing += [
             ("group", acl) for acl in groups if await _retry_transient(partial(has_group_acl, client, acl)) is False
@@ -103,7 +103,7 @@ async def require_acls(
 
 async def find_static_member_id(target: KafkaTarget, group: str, instance_id: str) -> str | None:
     """The member id of the static member with this name; None if there is none, or the broker gives no answer."""
-    async with _open_client(target) as client:
+    async with open_client(target) as client:
         return await _retry_transient(partial(find_static_member, client, group, instance_id))
 
 
@@ -119,7 +119,7 @@ async def _retry_transient(request: Callable[[], Awaitable[T]]) -> T:
 
 
 @asynccontextmanager
-async def _open_client(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
+async def open_client(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
     """A client for some requests, which must all be answered within `CONNECT_SECONDS`."""
     client = AIOKafkaClient(**target.options())
     try:

@@ -1,7 +1,7 @@
 """The event source: one topic, read as a member of a consumer group.
 
-Two defaults of aiokafka would lose data and are changed: a new group starts at the latest record, and offsets are
-committed periodically.
+Two defaults of aiokafka would lose data and are changed: a new group starts at the latest record
+(`worker.kafka.offset_reset` has the start), and offsets are committed periodically.
 """
 
 import asyncio
@@ -18,7 +18,9 @@ from worker.core.model import Record, UnreadableRecord
 from worker.kafka.connection import start_clients, stop_client
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
+from worker.kafka.offset_reset import NO_POSITION, reset_positions, restart_logs
 from worker.kafka.target import KafkaTarget
+from worker.kafka.topic_monitor import TopicMonitor
 from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
@@ -50,7 +52,7 @@ class KafkaEventSource:
             group_id=group.group_id,
             group_instance_id=group.instance_id,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=int(group.session_timeout_seconds * 1000),
             heartbeat_interval_ms=int(group.session_timeout_seconds * 1000 / 15),
@@ -58,7 +60,7 @@ class KafkaEventSource:
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
         self.lag = LagTracker(self._consumer)
-        self._lag_refresh: asyncio.Task[None] | None = None
+        self.topic_monitor = TopicMonitor(self._consumer, target, topic, self.lag)
 
     async def start(self) -> None:
         """Connect; `subscribe` joins the group."""
@@ -70,10 +72,12 @@ class KafkaEventSource:
             self._consumer, self._target, self._group, listener, self._telemetry, self._reset_positions
         )
         self._consumer.subscribe([self._topic], listener=self._membership)
+        self.topic_monitor.start()
 
     def _reset_positions(self) -> None:
         self._next_offsets.clear()
         self.lag.reset()
+        self.topic_monitor.reset()
 
     def is_group_member(self) -> bool:
         """Whether this is a member of the group, no rebalance is in progress, and the coordinator answers.
@@ -91,8 +95,7 @@ class KafkaEventSource:
 
     async def stop(self) -> None:
         """Leave the group and disconnect."""
-        if self._lag_refresh is not None:
-            self._lag_refresh.cancel()
+        await self.topic_monitor.stop()
         await stop_client(self._consumer.stop())
 
     async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -107,18 +110,19 @@ class KafkaEventSource:
     async def _getmany(
         self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
     ) -> dict[TopicPartition, list[Record]]:
-        if self._membership and self._membership.fenced:
-            raise self._membership.fenced
-        # aiokafka does not check this task: if it ends, every poll is empty for ever, without an error.
-        fetch_task = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
-        if fetch_task.done():
-            raise DependencyError(f"the Kafka client has stopped fetching: {fetch_task}")
+        self._check_client()
+        if self.topic_monitor.replaced:
+            restarted = await self._continue_at(await restart_logs(self._consumer, self._telemetry))
+            self.topic_monitor.replaced = not restarted
         try:
             polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
                 *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
             )
         except UNREADABLE:
             raise  # one of them is a KafkaError
+        except NO_POSITION as error:
+            await self._continue_at(await reset_positions(self._consumer, error, self._telemetry))
+            return {}
         except KafkaError as error:
             if self._membership and (fenced := await self._membership.find_fencing_error()):
                 raise fenced from error
@@ -127,6 +131,28 @@ class KafkaEventSource:
             self._next_offsets[partition] = records[-1].offset + 1
             self.lag.record_poll(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
         return polled
+
+    def _check_client(self) -> None:
+        if self._membership and self._membership.fenced:
+            raise self._membership.fenced
+        if self.has_been_group_member:
+            self.topic_monitor.check()
+        # aiokafka does not check this task: if it ends, every poll is empty for ever, without an error.
+        fetch_task = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
+        if fetch_task.done():
+            raise DependencyError(f"the Kafka client has stopped fetching: {fetch_task}")
+
+    async def _continue_at(self, positions: Mapping[TopicPartition, int]) -> bool:
+        """Note positions that were reset; whether there are any."""
+        for partition, offset in positions.items():
+            self._next_offsets[partition] = offset
+            # Committed at once: after a restart the group knows where it was, and finds each loss once. But not before
+            # what is in flight, which a crash would lose.
+            committed = self.lag.is_committed(partition)
+            self.lag.forget(partition)
+            if committed:
+                await self.commit({Partition(*partition): offset})
+        return bool(positions)
 
     async def _poll_one_by_one(self, max_records: int) -> Sequence[Record]:
         """Read one record at a time, and skip those that aiokafka cannot parse: see `worker.kafka.unreadable`."""
@@ -168,8 +194,6 @@ class KafkaEventSource:
 
     async def pause(self) -> None:
         """See `worker.ports.EventSource`."""
-        if self._lag_refresh is None or self._lag_refresh.done():
-            self._lag_refresh = asyncio.create_task(self.lag.refresh_end_offsets(), name="lag")
         self._consumer.pause(*self._consumer.assignment())
         try:
             polled = await self._getmany(0, 1)

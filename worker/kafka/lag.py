@@ -1,25 +1,17 @@
-"""How far the worker is behind, without extra requests to the broker while events flow.
+"""How far the worker is behind, and how far retention is behind the worker.
 
-The lag is end offset - committed offset. The end offset comes with each fetch, the age from the timestamp of the oldest
-uncommitted poll. Cost: one entry per poll and partition.
+The lag is end offset - committed offset. The end offset comes with each fetch, and every few seconds on request; the
+age comes from the timestamp of the oldest uncommitted poll. Cost: one entry per poll and partition.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import time
 from typing import NamedTuple
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from worker.observability.lag import PartitionLag
-
-log = structlog.get_logger(__name__)
-
-_END_OFFSETS_SECONDS = 5.0
-"""Time-out of a request for end offsets, and the pause after it."""
 
 
 class _Poll(NamedTuple):
@@ -45,6 +37,7 @@ class LagTracker:
         self._consumer = consumer
         self._clock = clock
         self._states: dict[TopicPartition, _PartitionState] = {}
+        self._starts: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
 
     def record_poll(self, partition: TopicPartition, first: int, timestamp: int, end: int) -> None:
@@ -61,29 +54,44 @@ class LagTracker:
         while state.polls and state.polls[0].end <= offset:
             state.polls.popleft()
 
-    async def refresh_end_offsets(self) -> None:
-        """Request the end offsets, then pause: paused partitions are not fetched, and a fetch would bring them."""
-        try:
-            async with asyncio.timeout(_END_OFFSETS_SECONDS):
-                self._ends |= await self._consumer.end_offsets(list(self._consumer.assignment()))
-        except (KafkaError, TimeoutError) as error:
-            log.debug("the end offsets are not known", error=f"{type(error).__name__}: {error}")
-        await asyncio.sleep(_END_OFFSETS_SECONDS)
+    async def refresh_bounds(self) -> None:
+        """Request where the logs of the owned partitions start and end. Raises KafkaError if Kafka does not answer."""
+        partitions = list(self._consumer.assignment())
+        if partitions:
+            self._starts |= await self._consumer.beginning_offsets(partitions)
+            self._ends |= await self._consumer.end_offsets(partitions)
+
+    def is_committed(self, partition: TopicPartition) -> bool:
+        """Whether everything that was polled is committed."""
+        state = self._states.get(partition)
+        return state is None or not state.polls
+
+    def forget(self, partition: TopicPartition) -> None:
+        """Forget what is known about the log of a partition, which may be a new one; what is in flight stays."""
+        self._starts.pop(partition, None)
+        self._ends.pop(partition, None)
+        if self.is_committed(partition):
+            self._states.pop(partition, None)
 
     def reset(self) -> None:
         """Forget everything: the partitions may belong to another member now."""
         self._states.clear()
+        self._starts.clear()
         self._ends.clear()
 
     def __iter__(self) -> Iterator[PartitionLag]:
         """The lag of each owned partition for which it is known."""
         now = self._clock()
         for partition in self._consumer.assignment():
-            if (records := self._records(partition)) is not None:
+            if (offsets := self._committed_and_end(partition)) is not None:
+                committed, end = offsets
+                records = max(end - committed, 0)
                 seconds = self._seconds(self._states.setdefault(partition, _PartitionState()), records, now)
-                yield PartitionLag(partition.topic, partition.partition, records, seconds)
+                start = self._starts.get(partition)
+                retained = None if start is None else max(committed - start, 0)
+                yield PartitionLag(partition.topic, partition.partition, records, seconds, start, retained)
 
-    def _records(self, partition: TopicPartition) -> int | None:
+    def _committed_and_end(self, partition: TopicPartition) -> tuple[int, int] | None:
         subscription = self._consumer._subscription.subscription  # noqa: SLF001 - the public `position` is a coroutine
         aiokafka_state = (
             subscription.assignment.state_value(partition) if subscription and subscription.assignment else None
@@ -97,7 +105,7 @@ class LagTracker:
         ends = [end for end in (aiokafka_state.highwater, self._ends.get(partition), position) if end is not None]
         if committed is None or not ends:
             return None
-        return max(max(ends) - committed, 0)
+        return committed, max(ends)
 
     @staticmethod
     def _seconds(state: _PartitionState, records: int, now: float) -> float:

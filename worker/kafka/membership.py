@@ -75,6 +75,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self.is_member = self.has_been_group_member = True
         self._last_member_id = self._member_id()
         self.telemetry.assigned.set(len(assigned))
+        for partition in assigned:
+            self.telemetry.start_counters_of(*partition)
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
     async def find_fencing_error(self) -> DependencyError | None:

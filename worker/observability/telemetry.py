@@ -144,6 +144,18 @@ class Telemetry:
         self.commit_failures = self._counter("commit_failures", "Commits of offsets that Kafka did not acknowledge.")
         self.rebalances = self._counter("rebalances", "Rebalances that revoked the partitions.")
         self.assigned = self._gauge("assigned_partitions", "Partitions that this worker owns now.")
+        self.records_expired = self._counter(
+            "records_expired",
+            "Offsets that were skipped because retention or DeleteRecords had deleted them before they were read.",
+            "topic",
+            "partition",
+        )
+        self.logs_replaced = self._counter(
+            "logs_replaced",
+            "Logs that were read again from their start, because they were truncated or the topic was created again.",
+            "topic",
+            "partition",
+        )
         self._lag = LagCollector(_PREFIX, self.registry)
 
     def _declare_state(self) -> None:
@@ -159,12 +171,22 @@ class Telemetry:
         ProcessCollector(registry=self.registry)
 
     def set_sources(
-        self, version: str, last_progress: Callable[[], float], read_lags: Callable[[], Iterable[PartitionLag]]
+        self,
+        version: str,
+        last_progress: Callable[[], float],
+        read_lags: Callable[[], Iterable[PartitionLag]],
+        read_retention: Callable[[], tuple[str, float | None]] = lambda: ("", None),
     ) -> None:
         """Set what is read at each scrape, from another thread; `last_progress` returns a `time.monotonic`."""
         self.build_info.labels(version, python_version()).set(1)
         self.progress.set_function(lambda: time() - (monotonic() - last_progress()))
         self._lag.read_lags = read_lags
+        self._lag.read_retention = read_retention
+
+    def start_counters_of(self, topic: str, partition: int) -> None:
+        """Let the counters of a partition start at 0."""
+        for counter in (self.records_expired, self.logs_replaced):
+            counter.labels(topic, str(partition))
 
     def count_events(
         self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int
