@@ -142,6 +142,24 @@ def _flow_panels() -> list[TimeseriesPanel]:
             "s",
             width=8,
         ),
+        timeseries_panel(
+            "Records before retention reaches the worker, by partition",
+            "From the start of the log to the first unprocessed record. At 0, retention deletes unread ones.",
+            {
+                "{{topic}} {{partition}}": "min by (topic, partition) "
+                f"({select_series('metrics_worker_retained_records')})"
+            },
+            "short",
+        ),
+        timeseries_panel(
+            "Expired records and replaced logs",
+            "In the last hour. Expired: deleted before they were read. Replaced: read again from the start of the log.",
+            {
+                "expired": f"sum(increase({select_series('metrics_worker_records_expired_total')}[1h]))",
+                "replaced": f"sum(increase({select_series('metrics_worker_logs_replaced_total')}[1h]))",
+            },
+            "short",
+        ),
     ]
 
 

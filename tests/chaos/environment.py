@@ -7,9 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from clickhouse_driver import Client
 
+from deploy.local.apache_kafka.jars import KafkaMissingError
+from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import TansuBroker
 from deploy.local.cluster import Cluster
 from deploy.local.demo import table, topic
@@ -20,7 +23,7 @@ from deploy.local.process import free_port
 from deploy.local.stack import Stack
 from tests.chaos.events import METRICS, generate_messages
 from tests.chaos.load import Load
-from tests.chaos.scenario import Scenario
+from tests.chaos.scenario import FaultNotPossibleError, Scenario
 from tests.chaos.workers import Workers
 from tests.support.commands import Commands
 from tests.support.local import wait_until
@@ -151,11 +154,19 @@ class Environment:
 
     def run_audit_command(self) -> str | None:
         """Compare with `metrics-worker audit` as well, which uses the worker's own decoder; its objection, or None."""
-        variables = self.stack.environment() | {"KAFKA_GROUP_ID": GROUP}
-        done = Commands(variables, timeout_seconds=600).run("audit", "--json")
+        done = self._audit_command().run("audit", "--json")
         if done.returncode == 0:
             return None
         return f"exit {done.returncode}: {done.stdout[-1_000:]} {done.stderr[-500:]}"
+
+    def read_audit_sums(self) -> dict[str, Any]:
+        """The sums of `metrics-worker audit` now."""
+        *_, last = self._audit_command().json("audit", "--json")
+        sums: dict[str, Any] = last["sums"]
+        return sums
+
+    def _audit_command(self) -> Commands:
+        return Commands(self.stack.environment() | {"KAFKA_GROUP_ID": GROUP}, timeout_seconds=600)
 
     def check_committed_so_far(self) -> None:
         """Check, while no worker runs, that every committed record is a row or a dead letter."""
@@ -178,7 +189,8 @@ def open_environment(
         broker_proxy = opened.enter_context(run_in_thread(FaultProxy(broker_port)))
         advertised = broker_proxy.port if scenario.broker_proxied else 0
         cluster = Cluster(directory, shards=scenario.shards) if scenario.shards > 1 else None
-        stack = Stack(directory, broker=TansuBroker(directory, broker_port, advertised), cluster=cluster)
+        broker = _apache_kafka(directory) if scenario.apache_kafka else TansuBroker(directory, broker_port, advertised)
+        stack = Stack(directory, broker=broker, cluster=cluster)
         if scenario.before_engine is not None:
             opened.enter_context(scenario.before_engine(directory))
         opened.enter_context(stack)
@@ -193,6 +205,13 @@ def open_environment(
         load = Load(stack, expectations, generate_messages(Random(f"events {seed}"), scenario.mix), events)
         random, servers = Random(f"{scenario.name} {seed}"), (stack, engines, engine_proxy, broker_proxy)
         yield Environment(random, events, outage_seconds, directory, *servers, expectations, load, workers)
+
+
+def _apache_kafka(directory: Path) -> ApacheKafka:
+    try:
+        return ApacheKafka(directory)
+    except KafkaMissingError as error:
+        raise FaultNotPossibleError(str(error)) from error
 
 
 def _prepare_table(client: Client, stored: str) -> None:

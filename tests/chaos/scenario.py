@@ -36,6 +36,7 @@ class Scenario:
         outage_letters: how many metrics may become dead letters of an outage: those that were in flight.
         repeats: whether work may be repeated, so that the table (never its view) has a row twice, a dead letter is
             there twice, or a dead letter is there beside a row whose insert was not answered.
+        apache_kafka: whether the broker is Apache Kafka instead of Tansu, without a proxy. Needs Java and its jars.
         broker_proxied: whether all Kafka clients, those of the run included, connect through the proxy.
         before_engine: entered before the engine starts, with the directory of the run.
         shards: how many shards the table has; more than one need a Distributed table and as many engines.
@@ -50,6 +51,7 @@ class Scenario:
     environment: Mapping[str, str] = field(default_factory=dict)
     outage_letters: int = 0
     repeats: bool = True
+    apache_kafka: bool = False
     broker_proxied: bool = False
     before_engine: Callable[[Path], AbstractContextManager[None]] | None = None
     shards: int = 1

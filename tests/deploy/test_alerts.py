@@ -18,6 +18,8 @@ from uuid import uuid4
 import pytest
 
 from deploy.checks import rules
+from deploy.local.apache_kafka.server import ApacheKafka
+from deploy.local.broker import KafkaServer
 from deploy.local.demo.worker_progress import wait_until_ready
 from deploy.local.process import free_port
 from deploy.local.stack import Stack
@@ -25,11 +27,12 @@ from deploy.local.worker_process import WorkerProcess
 from tests.deploy.scraping import SPEED_UP, Prometheus
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
-from tests.support.topic import send
+from tests.support.topic import commit, delete_records, send
 
 pytestmark = pytest.mark.timeout(400)
 DASHBOARD = json.loads((Path(__file__).parents[2] / "deploy/grafana/metrics-worker.json").read_text("utf-8"))
 SECONDS = 120.0
+END_OF_LOG = -1
 CLEAN_SECONDS = 2 * 300 // SPEED_UP
 """As long as the slowest alert needs: five minutes of lag, for five minutes."""
 # For `sitecustomize`: SIGUSR1 blocks the main thread, and with it the event loop; the HTTP threads still answer.
@@ -39,8 +42,8 @@ BLOCK_MAIN_THREAD = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *
 class Deployment:
     """Broker, engine, one worker and Prometheus; a test may break any of them."""
 
-    def __init__(self, directory: Path, program: Path) -> None:
-        self.stack = Stack(directory)
+    def __init__(self, directory: Path, program: Path, broker: KafkaServer | None = None) -> None:
+        self.stack = Stack(directory, broker=broker)
         self.prometheus = Prometheus(program, directory)
         self.directory = directory
         self.open = ExitStack()
@@ -203,6 +206,29 @@ def test_restarts_alert(deployment: Deployment) -> None:
 
 def scene_start(deployment: Deployment) -> float:
     return deployment.worker.telemetry()["process_start_time_seconds"][()]
+
+
+def test_retention_that_nears_expired_records_and_replaced_logs_alert(tmp_path: Path, prometheus_program: Path) -> None:
+    broker = ApacheKafka(
+        tmp_path, settings={"log.retention.ms": "60000"}
+    )  # Tansu has neither retention nor its requests
+    with Deployment(tmp_path, prometheus_program, broker) as deployment:
+        servers, topic = broker.bootstrap_servers, deployment.stack.topic
+        deployment.stack.engine.process.kill()
+        deployment.send(10, a=1.0)
+        deployment.wait_for("MetricsWorkerNearRetention")
+        deployment.stack.engine.start()
+        wait_until(lambda: deployment.rows_written() == 10, "the rows are written", SECONDS)
+        assert not {"MetricsWorkerRecordsExpired", "MetricsWorkerLogReplaced"} & deployment.prometheus.firing()
+        deployment.worker.stop()
+        deployment.send(100, a=1.0)
+        asyncio.run(delete_records(servers, topic, dict.fromkeys(range(4), END_OF_LOG)))
+        deployment.worker.start()
+        deployment.wait_for("MetricsWorkerRecordsExpired")
+        deployment.worker.stop()
+        asyncio.run(commit(servers, topic, "metrics-worker", {0: 1_000_000}))
+        deployment.worker.start()
+        deployment.wait_for("MetricsWorkerLogReplaced")
 
 
 def test_every_alert_is_tested_here_or_needs_a_cluster() -> None:

@@ -190,3 +190,16 @@ async def test_documented_acls_of_audit_are_enough_and_each_is_needed(
     sums = json.loads(audited.stdout)["sums"]
     assert (sums["records"], sums["dead_lettered"], sums["missing"]) == (51, 1, 0)
     assert await workload.count_committed() == 51
+
+
+async def test_worker_runs_and_warns_without_the_right_to_see_the_retention(
+    broker_with_acls: ApacheKafka, workload: Workload, start_worker: StartWorker
+) -> None:
+    acls = required_acls(workload)
+    del acls["KAFKA_TOPIC DESCRIBE_CONFIGS"]
+    allow(broker_with_acls, *acls.values())
+    worker = start_worker()
+    await workload.send(50)
+    workload.wait_until_written()
+    wait_until(lambda: "grant DESCRIBE_CONFIGS" in worker.process.output(), "the warning", 30)
+    assert "metrics_worker_retention_seconds" not in worker.telemetry()

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import TopicAlreadyExistsError
 
+from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import KafkaServer, create_topics
 from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import StartWorker
 from tests.kafka.workload import Workload
-from tests.support.event_sources import EventSources, open_event_sources, poll_records
+from tests.support.event_sources import EventSources, open_event_sources, poll_records, wait_until_member
 from tests.support.local import Topics, fresh_name, wait_until
 from tests.support.topic import delete_topic, send
+from worker.core.errors import DependencyError
+from worker.kafka.connection import require_topics
+from worker.kafka.target import KafkaTarget
 from worker.ports import Partition
 
 
@@ -93,3 +98,22 @@ async def test_topic_created_again_while_paused_is_read_from_its_start(
     source.resume()
     records = await poll_records(source, 100)
     assert [record.offset for record in records] == list(range(100))
+
+
+async def test_worker_does_not_create_its_topic_again(tmp_path: Path, sources: EventSources) -> None:
+    """By default a broker creates each topic that a client requests by name, unless the request says otherwise."""
+    with ApacheKafka(tmp_path, settings={"auto.create.topics.enable": "true"}) as broker:
+        servers, topic = broker.bootstrap_servers, fresh_name("events")
+        await create_topics(servers, {topic: 4})
+        source = await sources.open(servers, topic, fresh_name("group"))
+        await wait_until_member(source)
+        await delete_topic(servers, topic)
+        async with asyncio.timeout(30):
+            while source.topic_monitor.problem is None:
+                await source.poll(1, 0.2)
+        for _ in range(30):
+            await source.poll(1, 0.2)
+        assert source.topic_monitor.problem
+        with pytest.raises(DependencyError, match="does not exist"):
+            await require_topics(KafkaTarget(servers), [topic])
+        await source.stop()

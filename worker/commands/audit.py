@@ -159,8 +159,8 @@ def _print_finding(finding: AuditFinding) -> None:
 
 def _print_counts(counts: AuditCounts) -> None:
     click.echo(
-        f"{counts.records:,} records: {counts.events:,} events, {counts.tombstones:,} tombstones; {counts.gone:,} gone, "
-        f"{counts.expired:,} expired"
+        f"{counts.records:,} records: {counts.events:,} events, {counts.tombstones:,} tombstones; "
+        f"{counts.gone:,} gone, {counts.expired:,} expired"
     )
     for name, count in (
         ("in the view", counts.in_view),

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
+import aiokafka.client
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
@@ -23,6 +24,10 @@ from worker.kafka.target import KafkaTarget
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+# Else each refresh of the metadata lets a broker create a topic that was deleted, with its default partitions and
+# retention (auto.create.topics.enable is on by default). aiokafka has no option for it.
+aiokafka.client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
 
 CONNECT_SECONDS = 15.0
 _STOP_SECONDS = 3.0

@@ -51,7 +51,8 @@ class TopicMonitor:
         self._presence = TopicPresence(consumer, topic)
         self._task: asyncio.Task[None] | None = None
         self._next_retention = 0.0
-        self._topic_id: TopicId | None = None
+        self._topic_ids: set[TopicId] = set()
+        self._last_failure = ""
         self.replaced = False
         self.retention_seconds: float | None = None
 
@@ -65,9 +66,7 @@ class TopicMonitor:
             await cancel_tasks(self._task)
 
     def check(self) -> None:
-        """Look for the topic; to be called at each poll of a member of the group. Raises what has ended the monitor."""
-        if self._task is not None and self._task.done():
-            self._task.result()
+        """Look for the topic; to be called at each poll of a member of the group."""
         self._presence.check()
 
     @property
@@ -77,28 +76,38 @@ class TopicMonitor:
 
     def reset(self) -> None:
         """Forget the id: after a rebalance the positions are those that Kafka has for the topic as it is then."""
-        self._topic_id = None
+        self._topic_ids.clear()
         self.replaced = False
 
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(_INTERVAL_SECONDS):
-                    await self._check_topic_id()
-                    await self._lag.refresh_bounds()
-            except (KafkaError, TimeoutError) as error:
-                log.debug("Kafka does not describe the topic", error=f"{type(error).__name__}: {error}")
-            if self._clock() >= self._next_retention:
-                self._next_retention = self._clock() + _RETENTION_SECONDS
-                self.retention_seconds = await fetch_retention_seconds(self._target, self._topic)
+                await self._ask()
+            except Exception as error:  # noqa: BLE001 - an odd answer to what only watches must not end the worker
+                self._log_failure(error)
+            else:
+                self._last_failure = ""
             await asyncio.sleep(_INTERVAL_SECONDS)
 
+    async def _ask(self) -> None:
+        if self._clock() >= self._next_retention:
+            self._next_retention = self._clock() + _RETENTION_SECONDS
+            self.retention_seconds = await fetch_retention_seconds(self._target, self._topic)
+        if self._consumer.assignment():
+            async with asyncio.timeout(_INTERVAL_SECONDS):
+                await self._check_topic_id()
+                await self._lag.refresh_bounds()
+
+    def _log_failure(self, error: Exception) -> None:
+        """Warn of an error once; while brokers are away, the consumer reports more."""
+        failure = f"{type(error).__name__}: {error}"
+        is_new = failure != self._last_failure and not isinstance(error, KafkaError | TimeoutError)
+        (log.warning if is_new else log.debug)("Kafka does not describe the topic", error=failure)
+        self._last_failure = failure
+
     async def _check_topic_id(self) -> None:
-        if not self._consumer.assignment():
-            return
-        before = self._topic_id
         topic_id = await fetch_topic_id(self._consumer._client, self._topic)  # noqa: SLF001 - there is no public way
-        # A rebalance meanwhile has reset the id: then this one is the first.
-        if topic_id and before == self._topic_id:
-            self.replaced |= before is not None and topic_id != before
-            self._topic_id = topic_id
+        if topic_id and topic_id not in self._topic_ids:
+            self.replaced = bool(self._topic_ids)
+            # The old ones too: a broker that is behind may return them for a while.
+            self._topic_ids.add(topic_id)

@@ -12,8 +12,8 @@ class PartitionLag(NamedTuple):
     """How far the worker is behind in a partition that it owns: the number of `records` that are not committed.
 
     `seconds` is the age of the oldest of them by its timestamp; before it is read, how long it is known to wait.
-    `log_start` is the offset of the first record that Kafka has, and `retained` how many offsets it has before the first
-    one that is not committed: retention deletes these first. Both are None if they are not known.
+    `log_start` is the offset of the first record that Kafka has, and `retained` how many offsets it has before the
+    first one that is not committed: retention deletes these first. Both are None if they are not known.
     """
 
     topic: str

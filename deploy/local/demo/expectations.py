@@ -101,6 +101,7 @@ class Expectations:
         self.skipped: Counter[str] = Counter()
         self.ends: dict[int, int] = {}
         self.letters: dict[LetterKey, ExpectedDeadLetter] = {}
+        self._expired: dict[int, range] = {}
         self._paths = {digit: directory / f"rows-{digit}" for digit in PAGES}
         self._open = ExitStack()
         self._pages = {digit: self._open.enter_context(path.open("wb")) for digit, path in self._paths.items()}
@@ -139,6 +140,14 @@ class Expectations:
         source = SourceRecord(-1, 0, None, ())
         self.letters[position, None] = ExpectedDeadLetter("invalid_event", _NOTHING, source, None, "UnreadableRecord")
 
+    def expire(self, partition: int, offsets: range) -> None:
+        """Expect nothing of these records: they were deleted before anybody read them. One range for each partition."""
+        self._expired[partition] = offsets
+        self.letters = {key: letter for key, letter in self.letters.items() if not self._has_expired(key[0])}
+
+    def _has_expired(self, position: RecordPosition) -> bool:
+        return position.offset in self._expired.get(position.partition, ())
+
     def _count_record(self, position: RecordPosition) -> None:
         self.records += 1
         self.ends[position.partition] = max(position.offset + 1, self.ends.get(position.partition, 0))
@@ -172,4 +181,6 @@ class Expectations:
         with self._paths[digit].open("rb") as page:
             while page.peek(1):
                 position, event, rows = pickle.load(page)  # noqa: S301 - written by this process
-                yield ExpectedRows(EventFields(RecordPosition(*position), *event), rows)
+                expected = ExpectedRows(EventFields(RecordPosition(*position), *event), rows)
+                if not self._has_expired(expected.event.position):
+                    yield expected

@@ -1,7 +1,7 @@
 """Every scenario, by name."""
 
 from tests.chaos.scenario import BY_NAME
-from tests.chaos.scenarios import broker, engine, group, network, outages, poison, workers
+from tests.chaos.scenarios import broker, engine, group, network, outages, poison, retention, workers
 
-__all__ = ["ALL", "BY_NAME", "broker", "engine", "group", "network", "outages", "poison", "workers"]
+__all__ = ["ALL", "BY_NAME", "broker", "engine", "group", "network", "outages", "poison", "retention", "workers"]
 ALL = tuple(BY_NAME.values())

@@ -55,6 +55,19 @@ def test_lag_is_read_at_each_scrape() -> None:
     assert value(telemetry, "lag_records", topic="t", partition="3") is None
 
 
+def test_retention_is_read_at_each_scrape_and_absent_while_it_is_not_known() -> None:
+    telemetry, retention = Telemetry(), [None, 3_600.0]
+    lags = [PartitionLag("t", 3, 17, 2.5, log_start=40, retained=60), PartitionLag("t", 4, 17, 2.5)]
+    telemetry.set_sources("1", lambda: 0.0, lambda: lags, lambda: ("t", retention.pop(0)))
+    assert value(telemetry, "retention_seconds", topic="t") is None
+    assert value(telemetry, "retention_seconds", topic="t") == 3_600
+    retention.extend([None] * 4)
+    assert value(telemetry, "log_start_offset", topic="t", partition="3") == 40
+    assert value(telemetry, "retained_records", topic="t", partition="3") == 60
+    assert value(telemetry, "log_start_offset", topic="t", partition="4") is None
+    assert value(telemetry, "retained_records", topic="t", partition="4") is None
+
+
 def test_counters_start_at_0_so_that_the_first_increment_is_visible() -> None:
     telemetry = Telemetry()
     for reason in ("refused", "too_large", "unclassified"):
