@@ -17,10 +17,11 @@ from worker.core.heartbeat import Heartbeat
 from worker.core.hold import TOPIC, Cause, Hold
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import open_producer, require_acls, require_topics
+from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
+from worker.kafka.topic_producer import open_producer
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthServer
 from worker.observability.status import GROUP, Status
@@ -149,11 +150,11 @@ async def open_outputs(
 ) -> tuple[ClickHouseStore, KafkaDeadLetterSink]:
     """Open the table and the dead-letter topic; `stack` closes them. Raises DependencyError if no broker answers."""
     producer = await stack.enter_async_context(
-        open_producer(kafka_target(settings), idempotent=settings.kafka_producer_idempotence)
+        open_producer(kafka_target(settings), settings.kafka_dlq_topic, idempotent=settings.kafka_producer_idempotence)
     )
     info = WorkerInfo(version=VERSION, table=settings.qualified_table)
     seconds = settings.kafka_dlq_timeout_seconds
-    sink = KafkaDeadLetterSink(producer, settings.kafka_dlq_topic, info, seconds, tracing)
+    sink = KafkaDeadLetterSink(producer, info, seconds, tracing)
     store = ClickHouseStore(clickhouse_target(settings), writers, telemetry)
     stack.callback(store.close)
     return store, sink

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,7 +25,8 @@ from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.commands.replay import replay
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
-from worker.kafka.connection import open_producer, require_topics
+from worker.kafka.connection import require_topics
+from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
 from worker.settings.targets import kafka_target
@@ -106,10 +106,11 @@ def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> No
 
 
 @asynccontextmanager
-async def _connect_producer(settings: Settings) -> AsyncIterator[Any]:
+async def _connect_producer(settings: Settings) -> AsyncIterator[TopicProducer]:
     target = kafka_target(settings)
     await require_topics(target, [settings.kafka_topic])
-    async with open_producer(target, idempotent=settings.kafka_producer_idempotence) as producer:
+    idempotent = settings.kafka_producer_idempotence
+    async with open_producer(target, settings.kafka_topic, idempotent=idempotent) as producer:
         yield producer
 
 

@@ -19,11 +19,12 @@ from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import parse_metric_event
-from worker.kafka.connection import open_producer, start_clients
+from worker.kafka.connection import start_clients
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.kafka.target import KafkaTarget
+from worker.kafka.topic_producer import open_producer
 from worker.ports import DeadLetterReader, DeadLetterSink
 from worker.replay.scan import DeadLetterScan
 
@@ -78,8 +79,8 @@ async def topic_and_reader(
         both = MemoryTopic(partitions=2)
         yield both, both
         return
-    async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=False) as producer:
-        yield KafkaDeadLetterSink(producer, topic, WORKER, timeout_seconds=10.0), await open_reader()
+    async with open_producer(KafkaTarget(broker.bootstrap_servers), topic, idempotent=False) as producer:
+        yield KafkaDeadLetterSink(producer, WORKER, timeout_seconds=10.0), await open_reader()
 
 
 @pytest.fixture

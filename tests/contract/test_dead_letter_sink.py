@@ -1,6 +1,7 @@
 """Writing dead letters: one suite for Kafka and for the fake in memory that other tests use."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
-from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.target import KafkaTarget
+from worker.kafka.topic_producer import open_producer
 from worker.ports import DeadLetterSink
 
 WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")
@@ -33,10 +34,19 @@ def unreadable(value: bytes = b"\xff\x00garbage", key: bytes | None = b"k") -> F
     return FailedEvent(Record(value, offset=7, key=key, headers=(("trace", b"\xfe"), ("empty", None))), INVALID)
 
 
+@asynccontextmanager
+async def open_sink(
+    broker: KafkaServer, topic: str, timeout_seconds: float = 10.0
+) -> AsyncIterator[KafkaDeadLetterSink]:
+    target = KafkaTarget(broker.bootstrap_servers)
+    async with open_producer(target, topic, idempotent=broker.idempotence) as producer:
+        yield KafkaDeadLetterSink(producer, WORKER, timeout_seconds)
+
+
 @pytest.fixture
 async def topic(broker: KafkaServer, topics: Topics) -> AsyncIterator[KafkaDeadLetterSink]:
-    async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-        yield KafkaDeadLetterSink(producer, topics.dead_letters, WORKER, timeout_seconds=10.0)
+    async with open_sink(broker, topics.dead_letters) as sink:
+        yield sink
 
 
 # Both sinks
@@ -98,8 +108,7 @@ async def test_error_names_the_unacknowledged_dead_letters(
 ) -> None:
     with new_broker(tmp_path) as broker:
         await create_topics(broker.bootstrap_servers, {"dlq": 1})
-        async with open_producer(KafkaTarget(broker.bootstrap_servers), idempotent=broker.idempotence) as producer:
-            sink = KafkaDeadLetterSink(producer, "dlq", WORKER, timeout_seconds=1.0)
+        async with open_sink(broker, "dlq", timeout_seconds=1.0) as sink:
             await sink.write([metric()])
             broker.process.pause()
             with pytest.raises(DeadLetterUnavailable, match="dlq: TimeoutError: not acknowledged") as unavailable:
@@ -114,9 +123,7 @@ async def test_dead_letter_in_flight_is_not_sent_again(
     failed: list[Failed] = [metric("a"), metric("b"), unreadable()]
     with new_broker(tmp_path) as broker:
         await create_topics(broker.bootstrap_servers, {"dlq": 1})
-        target = KafkaTarget(broker.bootstrap_servers)
-        async with open_producer(target, idempotent=broker.idempotence) as producer:
-            sink = KafkaDeadLetterSink(producer, "dlq", WORKER, timeout_seconds=1.0)
+        async with open_sink(broker, "dlq", timeout_seconds=1.0) as sink:
             await sink.write(failed)
             broker.process.pause()
             for _ in range(3):

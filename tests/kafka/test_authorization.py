@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,9 +24,9 @@ from deploy.local.apache_kafka.listener import Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import create_topics
 from tests.integration.conftest import StartWorker
-from tests.kafka.workload import Workload
+from tests.kafka.workload import Workload, count_dead_letters
 from tests.support.local import wait_until
-from tests.support.topic import send, size
+from tests.support.topic import headers_of, limit_batches, read, send, size
 
 USER, PASSWORD = "alice", "correct-horse-battery-staple"
 _SECONDS = 60
@@ -75,11 +76,12 @@ def allow(broker: ApacheKafka, *acls: tuple[ResourceType, str, AclOperation]) ->
         done.result(_SECONDS)
 
 
-def delete_acls(broker: ApacheKafka) -> None:
+def delete_acls(broker: ApacheKafka, name: str | None = None) -> None:
+    """Delete the ACLs on the topics and groups with this name, or all."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     every = AclBindingFilter(
         ResourceType.ANY,
-        None,  # type: ignore[arg-type]  # any name, says its documentation
+        name,  # type: ignore[arg-type]  # None is any name, says its documentation
         ResourcePatternType.ANY,
         f"User:{USER}",
         None,  # type: ignore[arg-type]  # any host
@@ -144,6 +146,50 @@ def test_missing_acl_is_named_by_run_and_check(
         line for line in checked.stdout.splitlines() if line.endswith(message)
     ]
     assert checked.stdout.count("FAIL") == 1
+
+
+async def test_worker_resumes_when_a_withdrawn_acl_is_given_back(
+    broker_with_acls: ApacheKafka, workload: Workload, start_worker: StartWorker
+) -> None:
+    acls = required_acls(workload)
+    allow(broker_with_acls, *acls.values())
+    worker = start_worker()
+    await send(workload.servers, workload.topic, [b"garbage"] * 5)
+    wait_until(lambda: count_dead_letters(worker) == 5, "five dead letters")
+    delete_acls(broker_with_acls, workload.dlq_topic)
+    await send(workload.servers, workload.topic, [b"garbage"] * 20)
+    wait_until(lambda: "TopicAuthorizationFailed" in worker.readiness().get("dead_letters", ""), "the worker holds")
+    assert await workload.count_committed() == 5
+    allow(broker_with_acls, *acls.values())
+    await send(workload.servers, workload.topic, [b"garbage"] * 5)
+    wait_until(lambda: count_dead_letters(worker) == 30 and not worker.readiness(), "the worker has resumed")
+    worker.stop()
+    assert await workload.count_committed() == 30
+    assert await size(workload.servers, workload.dlq_topic) == 30
+
+
+async def test_limit_of_the_dead_letter_topic_is_learned_where_it_may_not_be_described(
+    broker_with_acls: ApacheKafka, workload: Workload, start_worker: StartWorker, run_command: RunCommand
+) -> None:
+    acls = [*required_acls(workload).values(), *required_acls(workload, "produce").values()]
+    allow(broker_with_acls, *(acl for acl in acls if acl[2] is not AclOperation.DESCRIBE_CONFIGS))
+    for topic in (workload.topic, workload.dlq_topic):
+        await limit_batches(workload.servers, topic, 50_000 if topic == workload.topic else 20_000)
+    lines = [str(number) + "x" * (1_000, 30_000, 60_000)[number % 3] for number in range(60)]
+    produced = run_command("produce", "-", stdin="\n".join(lines))
+    assert produced.returncode == 1, produced.stderr
+    assert "40 records acknowledged" in produced.stderr
+    assert await size(workload.servers, workload.topic) == 40
+    worker = start_worker()
+    wait_until(lambda: count_dead_letters(worker) == 40, "all dead letters")
+    worker.stop()
+    assert await workload.count_committed() == 40
+    letters = await read(workload.servers, workload.dlq_topic, 40)
+    assert Counter(headers_of(letter)["dlq.error.class"] for letter in letters) == {
+        "invalid_event": 20,
+        "too_large": 20,
+    }
+    assert await size(workload.servers, workload.dlq_topic) == 40
 
 
 def test_all_missing_acls_are_named(workload: Workload, run_command: RunCommand) -> None:

@@ -19,9 +19,9 @@ from tests.support.topic import send, size
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.target import KafkaTarget
+from worker.kafka.topic_producer import open_producer
 
 HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 REFUSED = FailedMetric(read(event()), "m", 0.5, Failure(ErrorClass.ROW_REFUSED, "X", "x", 469), attempts=2)
@@ -37,8 +37,9 @@ async def test_lost_answer_leaves_one_dead_letter_with_idempotence(
         listener.advertised_port = proxy.port
         with ApacheKafka(tmp_path, listeners=[listener]) as broker:
             await create_topics(broker.bootstrap_servers, {"dlq": 1})
-            async with open_producer(KafkaTarget(f"127.0.0.1:{proxy.port}"), idempotent=idempotent) as producer:
-                dead_letters = KafkaDeadLetterSink(producer, "dlq", HEAD, timeout_seconds=20.0)
+            target = KafkaTarget(f"127.0.0.1:{proxy.port}")
+            async with open_producer(target, "dlq", idempotent=idempotent) as producer:
+                dead_letters = KafkaDeadLetterSink(producer, HEAD, timeout_seconds=20.0)
                 await dead_letters.write([REFUSED])  # opens the connection, which then has only produce requests
                 proxy.lose_answer_after(1)
                 await dead_letters.write([REFUSED])

@@ -75,3 +75,8 @@ class Workload:
 def is_group_member(worker: WorkerProcess) -> bool:
     """Whether the worker is a member of its group."""
     return "group" not in worker.readiness()
+
+
+def count_dead_letters(worker: WorkerProcess) -> float:
+    """The number of dead letters that the worker has written since its start."""
+    return sum(worker.telemetry()["metrics_worker_dead_letters_total"].values())

@@ -8,9 +8,9 @@ from typing import Any
 from deploy.local.environment import environment_without_settings
 from worker.core.model import Failed
 from worker.dead_letters.dead_letter import WorkerInfo
-from worker.kafka.connection import open_producer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.target import KafkaTarget
+from worker.kafka.topic_producer import open_producer
 
 Json = dict[str, Any]
 
@@ -62,6 +62,6 @@ class Commands:
 async def write_dead_letters(environment: dict[str, str], *failed: Failed) -> None:
     """Write dead letters as the worker does."""
     worker = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
-    async with open_producer(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
-        topic = KafkaDeadLetterSink(producer, environment["KAFKA_DLQ_TOPIC"], worker, timeout_seconds=10.0)
-        await topic.write(failed)
+    target, topic = KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), environment["KAFKA_DLQ_TOPIC"]
+    async with open_producer(target, topic, idempotent=False) as producer:
+        await KafkaDeadLetterSink(producer, worker, timeout_seconds=10.0).write(failed)

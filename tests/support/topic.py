@@ -7,6 +7,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 _READ_SECONDS = 20.0
 _QUIET_MILLISECONDS = 500
@@ -40,6 +41,32 @@ async def send(
             for value, timestamp in zip_longest(values, timestamps)
         ]
         await asyncio.gather(*sent)
+
+
+async def limit_batches(servers: str, topic: str, max_bytes: int) -> None:
+    """From then on the broker refuses larger batches of records."""
+    await configure(servers, topic, {"max.message.bytes": str(max_bytes)})
+
+
+async def configure(servers: str, topic: str, values: dict[str, str]) -> None:
+    """Set these values of the configuration of a topic, and all others to their defaults."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=values)
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    try:
+        await admin.start()
+        (answer,) = await admin.alter_configs([resource])
+        assert not any(code for code, *_ in answer.resources), answer
+        async with asyncio.timeout(_READ_SECONDS):
+            # Apache Kafka acknowledges a configuration before the broker uses it.
+            while not await _has_configuration(admin, resource, values):  # noqa: ASYNC110 - the broker must be polled
+                await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
+
+
+async def _has_configuration(admin: AIOKafkaAdminClient, topic: ConfigResource, values: dict[str, str]) -> bool:
+    (answer,) = await admin.describe_configs([topic])
+    return values.items() <= {name: value for name, value, *_ in answer.resources[0][4]}.items()
 
 
 async def read(servers: str, topic: str, count: int) -> list[ConsumerRecord]:

@@ -35,19 +35,6 @@ _DIAGNOSIS_SECONDS = 5.0
 _RETRY_SECONDS = 0.2
 
 
-@asynccontextmanager
-async def open_producer(target: KafkaTarget, *, idempotent: bool) -> AsyncIterator[AIOKafkaProducer]:
-    """A started producer with acks=all: an acknowledged record is on all in-sync replicas."""
-    producer = AIOKafkaProducer(
-        **target.options(), acks="all", enable_idempotence=idempotent, max_batch_size=65_536, linger_ms=2
-    )
-    await start_clients(target, producer)
-    try:
-        yield producer
-    finally:
-        await stop_client(producer.stop())
-
-
 async def start_clients(target: KafkaTarget, *clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     """Start all of them, or stop them all if one cannot start or this is cancelled."""
     try:
@@ -64,10 +51,10 @@ async def start_clients(target: KafkaTarget, *clients: AIOKafkaConsumer | AIOKaf
         raise
 
 
-async def stop_client(stopping: Awaitable[None]) -> None:
-    """Stop a client, but give up after 3 s: without Kafka it would wait for acknowledgements for ever."""
+async def stop_client(stopping: Awaitable[object], seconds: float | None = _STOP_SECONDS) -> None:
+    """Stop a client, but give up after `seconds`: without Kafka it would wait for acknowledgements for ever."""
     try:
-        async with asyncio.timeout(_STOP_SECONDS):
+        async with asyncio.timeout(seconds):
             await stopping
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("a Kafka client did not stop cleanly", error=f"{type(error).__name__}: {error}")

@@ -1,18 +1,19 @@
 """Writes dead letters, and waits until all in-sync replicas have acknowledged them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from time import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.core.errors import DeadLetterUnavailable
-from worker.core.model import Failed, FailedMetric
+from worker.core.errors import DeadLetterUnavailable, DependencyError
+from worker.core.model import Failed, FailedMetric, Headers
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
+from worker.kafka.topic_producer import BATCH_REFUSED, TopicProducer
 from worker.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
@@ -20,114 +21,126 @@ log = structlog.get_logger(__name__)
 _MAX_PENDING = 10_000
 
 _Encode = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
+_Key = tuple[str, int, int, int, str | None]
+
+
+class _Sent(NamedTuple):
+    """A dead letter that is sent, in full or as a pointer."""
+
+    acknowledgement: asyncio.Future[Any]
+    is_pointer: bool
+
+
+class _Outcome(NamedTuple):
+    """What became of a dead letter: without an error it is acknowledged."""
+
+    error: BaseException | None
+    is_pointer: bool = False
+
+
+_NOT_ACKNOWLEDGED = _Outcome(TimeoutError("not acknowledged"))
 
 
 class KafkaDeadLetterSink:
-    """The `DeadLetterSink` of `worker.ports` on a topic.
+    """The `DeadLetterSink` of `worker.ports` on the topic of a producer.
 
-    `producer` is started, with acks=all. `tracing` adds the current trace to the dead letter of a record without one.
+    `tracing` adds the current trace to the dead letter of a record without one.
     """
 
     def __init__(
-        self,
-        producer: AIOKafkaProducer,
-        topic: str,
-        worker_info: WorkerInfo,
-        timeout_seconds: float,
-        tracing: Tracing = NO_TRACING,
+        self, producer: TopicProducer, worker_info: WorkerInfo, timeout_seconds: float, tracing: Tracing = NO_TRACING
     ) -> None:
         self._producer = producer
-        self._topic = topic
         self._worker_info = worker_info
-        self._tracing = tracing
         self._timeout_seconds = timeout_seconds
-        self._pending: dict[tuple[str, int, int, int, str | None], asyncio.Future[Any]] = {}
+        self._tracing = tracing
+        self._pending: dict[_Key, _Sent] = {}
 
     async def find_problem(self) -> str | None:
         """Why dead letters cannot be acknowledged now, in words; None if each partition has a leader."""
+        topic = self._producer.topic
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._producer.client.force_metadata_update()
-                partitions = await self._producer.partitions_for(self._topic)
-        except (KafkaError, TimeoutError) as error:
-            return f"{self._topic}: {type(error).__name__}: {error}"
-        leader_of = self._producer.client.cluster.leader_for_partition
-        leaderless = [
-            number for number in sorted(partitions) if leader_of(TopicPartition(self._topic, number)) in (None, -1)
-        ]
-        return f"{self._topic}: partitions {leaderless} have no leader" if leaderless else None
+                leaderless = await self._producer.find_leaderless_partitions()
+        except (KafkaError, DependencyError, TimeoutError) as error:
+            return f"{topic}: {type(error).__name__}: {error}"
+        return f"{topic}: partitions {leaderless} have no leader" if leaderless else None
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
         """See `worker.ports.DeadLetterSink`. A dead letter that is still being sent is not sent again."""
         now = int(time() * 1000)
-        # Encoded one by one: a thousand metrics of one event can each contain the same megabyte of user_id.
-        outcomes = await self._send_all(failed, encode_dead_letter, now)
-        too_large = [position for position, error in outcomes.items() if isinstance(error, MessageSizeTooLargeError)]
-        pointers = []
-        for position in too_large:
-            outcomes[position], encode = await self._send_smaller(failed[position], now)
-            if encode is encode_pointer and outcomes[position] is None:
-                pointers.append(position)
-        unacknowledged = {position: error for position, error in outcomes.items() if error is not None}
-        if unacknowledged:
-            reasons = {f"{type(error).__name__}: {error}" for error in unacknowledged.values()}
-            raise DeadLetterUnavailable(
-                f"{self._topic}: {'; '.join(sorted(reasons))[:500]}", sorted(unacknowledged), pointers
-            )
+        outcomes = await self._send_all(dict(enumerate(failed)), now)
+        for position in [at for at, outcome in outcomes.items() if isinstance(outcome.error, BATCH_REFUSED)]:
+            outcomes[position] = await self._send_alone(failed[position], now)
+            if outcomes[position].error is not None:
+                break  # not because of others of its batch: the next would fail too
+        pointers = [at for at, outcome in outcomes.items() if outcome.is_pointer and outcome.error is None]
+        errors = {at: outcome.error for at, outcome in outcomes.items() if outcome.error is not None}
+        if errors:
+            reasons = {f"{type(error).__name__}: {error}" for error in errors.values()}
+            message = f"{self._producer.topic}: {'; '.join(sorted(reasons))[:500]}"
+            raise DeadLetterUnavailable(message, sorted(errors), pointers)
         return pointers
 
-    async def _send_smaller(self, failed: Failed, now: int) -> tuple[BaseException | None, _Encode]:
-        """Send it alone, since another record of its batch may be the large one; as a pointer if it is itself."""
-        encode: _Encode
-        for encode in (encode_dead_letter, encode_pointer):
-            error = (await self._send_all([failed], encode, now))[0]
-            if not isinstance(error, MessageSizeTooLargeError):
+    async def _send_alone(self, failed: Failed, now: int) -> _Outcome:
+        """Send it as a batch of its own, and as a pointer if that is refused because of its size."""
+        for _ in range(2):
+            outcome = (await self._send_all({0: failed}, now, alone=True))[0]
+            if outcome.is_pointer or not isinstance(outcome.error, MessageSizeTooLargeError):
                 break
-        return error, encode
+        return outcome
 
-    async def _send_all(self, failed: Sequence[Failed], encode: _Encode, now: int) -> dict[int, BaseException | None]:
-        """The error of each of `failed`, by position: None if it is acknowledged."""
-        outcomes: dict[int, BaseException | None] = dict.fromkeys(range(len(failed)), TimeoutError("not acknowledged"))
-        futures: dict[int, asyncio.Future[Any]] = {}
+    async def _send_all(self, failed: Mapping[int, Failed], now: int, *, alone: bool = False) -> dict[int, _Outcome]:
+        """Send each of `failed`, and wait for the acknowledgements."""
+        outcomes = dict.fromkeys(failed, _NOT_ACKNOWLEDGED)
+        sent: dict[int, _Sent] = {}
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                for position, item in enumerate(failed):
-                    try:
-                        if (key := _pending_key(item)) in self._pending:
-                            futures[position] = self._pending.pop(key)
-                        else:
-                            futures[position] = await self._send(encode(item, self._worker_info, now))
-                    except KafkaError as error:
-                        outcomes[position] = error
-                if futures:
-                    await asyncio.wait(futures.values())
+                try:
+                    # Encoded one by one: a thousand metrics of one event can each contain the same long texts.
+                    for at, item in failed.items():
+                        pending = self._pending.pop(_pending_key(item), None)
+                        sent[at] = pending or await self._send(item, now, alone=alone)
+                except (KafkaError, DependencyError) as error:  # the topic cannot be written to
+                    outcomes = dict.fromkeys(failed, _Outcome(error))
+                if sent:
+                    await asyncio.wait([future for future, _ in sent.values()])
         except TimeoutError:
             log.warning("dead letters not acknowledged in time", seconds=self._timeout_seconds)
-        except asyncio.CancelledError:
-            self._keep_pending((failed[position], future) for position, future in futures.items())
-            raise
-        self._keep_pending((failed[position], future) for position, future in futures.items() if not future.done())
+        finally:
+            # Also when this is cancelled: aiokafka cannot cancel them, so sending them again could write them twice.
+            self._keep_pending({_pending_key(failed[at]): item for at, item in sent.items()})
         return outcomes | {
-            position: future.exception()
-            for position, future in futures.items()
-            if future.done() and not future.cancelled()
+            at: _Outcome(future.exception(), is_pointer) for at, (future, is_pointer) in sent.items() if future.done()
         }
 
-    def _keep_pending(self, unacknowledged: Iterable[tuple[Failed, asyncio.Future[Any]]]) -> None:
-        """Keep what is not acknowledged: aiokafka cannot cancel it, so sending it again could write it twice."""
-        self._pending |= {_pending_key(item): future for item, future in unacknowledged}
+    def _keep_pending(self, sent: Mapping[_Key, _Sent]) -> None:
+        self._pending |= {key: item for key, item in sent.items() if not item.acknowledgement.done()}
         while len(self._pending) > _MAX_PENDING:  # after a rebalance another member may write them
             del self._pending[next(iter(self._pending))]
 
-    async def _send(self, dead_letter: EncodedDeadLetter) -> asyncio.Future[Any]:
-        headers = list(self._tracing.with_trace_context(dead_letter.headers))
-        future: asyncio.Future[Any] = await self._producer.send(
-            self._topic, dead_letter.value, dead_letter.key, timestamp_ms=dead_letter.timestamp, headers=headers
+    async def _send(self, failed: Failed, now: int, *, alone: bool) -> _Sent:
+        """Send it in full if it fits the topic, else as a pointer."""
+        send = self._producer.send_alone if alone else self._producer.send
+        letter, headers = self._encode(encode_dead_letter, failed, now)
+        with suppress(MessageSizeTooLargeError):
+            future = await send(letter.value, letter.key, timestamp=now, headers=headers)
+            return _Sent(future, is_pointer=False)
+        letter, headers = self._encode(encode_pointer, failed, now)
+        with suppress(MessageSizeTooLargeError):
+            return _Sent(await send(letter.value, letter.key, timestamp=now, headers=headers), is_pointer=True)
+        # Only the broker's answer shows that the topic takes pointers again.
+        future = await self._producer.send_alone(
+            letter.value, letter.key, timestamp=now, headers=headers, check_size=False
         )
-        return future
+        return _Sent(future, is_pointer=True)
+
+    def _encode(self, encode: _Encode, failed: Failed, now: int) -> tuple[EncodedDeadLetter, Headers]:
+        letter = encode(failed, self._worker_info, now)
+        return letter, self._tracing.with_trace_context(letter.headers)
 
 
-def _pending_key(failed: Failed) -> tuple[str, int, int, int, str | None]:
+def _pending_key(failed: Failed) -> _Key:
     """The key of a dead letter: there is one for each failed metric of a record, or for the record."""
     record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
     metric = failed.metric if isinstance(failed, FailedMetric) else None

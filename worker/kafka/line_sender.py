@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
@@ -11,16 +11,22 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from worker.core.errors import DependencyError, InvalidEvent
 from worker.events.tolerant_json import parse_json
 from worker.kafka.connection import unreachable_error
+from worker.kafka.topic_producer import BATCH_REFUSED
 
 _MAX_IN_FLIGHT = 1_000
 """Records that wait for their acknowledgement at the same time."""
+_Errors = tuple[type[KafkaError], ...]
+_TOO_LARGE: _Errors = (MessageSizeTooLargeError,)
 
 
 class Producer(Protocol):
-    """The part of aiokafka's producer that is used; it is started, and has acks=all."""
+    """The part of `TopicProducer` that is used."""
 
-    async def send(self, topic: str, value: bytes, key: bytes | None) -> Awaitable[object]:
+    async def send(self, value: bytes, key: bytes | None) -> Awaitable[object]:
         """Queue a record; the returned awaitable is done when the record is acknowledged."""
+
+    async def send_alone(self, value: bytes, key: bytes | None) -> Awaitable[object]:
+        """Queue a record as a batch of its own."""
 
 
 class Line(NamedTuple):
@@ -48,25 +54,18 @@ class LineSender:
         """Send `line`; when too many lines are in flight, wait for all of them first."""
         if len(self._in_flight) >= _MAX_IN_FLIGHT:
             await self.flush()
-        try:
-            async with self._deadline(line):
-                acknowledgement = await self._producer.send(self._topic, line.value, _record_key(line.value))
-        except MessageSizeTooLargeError:
-            self.too_large.append(line.number)
-        else:
-            self._in_flight.append((line, asyncio.ensure_future(acknowledgement)))
+        await self._enqueue(line, self._producer.send)
 
     async def flush(self) -> None:
         """Wait until each line is acknowledged or known to be too large."""
         refused = []
         while self._in_flight:
-            line = self._in_flight[0][0]
-            if not await self._is_first_acknowledged():
+            line, acknowledgement = self._in_flight.popleft()
+            if not await self._is_acknowledged(line, acknowledgement, BATCH_REFUSED):
                 refused.append(line)
-        # A broker refuses a whole batch: send each line of a refused batch again, alone.
         for line in refused:
-            await self.send(line)
-            if self._in_flight and not await self._is_first_acknowledged():
+            await self._enqueue(line, self._producer.send_alone)
+            if self._in_flight and not await self._is_acknowledged(*self._in_flight.popleft(), _TOO_LARGE):
                 self.too_large.append(line.number)
 
     def cancel(self) -> None:
@@ -76,24 +75,32 @@ class LineSender:
                 acknowledgement.exception()  # retrieved, so that asyncio does not log it: the failure is reported
         self._in_flight.clear()
 
-    async def _is_first_acknowledged(self) -> bool:
-        """Wait for the oldest line in flight; False when its batch was too large."""
-        line, acknowledgement = self._in_flight.popleft()
+    async def _enqueue(self, line: Line, send: Callable[[bytes, bytes | None], Awaitable[Awaitable[object]]]) -> None:
         try:
-            async with self._deadline(line):
-                await acknowledgement
+            async with self._deadline(line, _TOO_LARGE):
+                acknowledgement = await send(line.value, _record_key(line.value))
         except MessageSizeTooLargeError:
+            self.too_large.append(line.number)
+        else:
+            self._in_flight.append((line, asyncio.ensure_future(acknowledgement)))
+
+    async def _is_acknowledged(self, line: Line, acknowledgement: asyncio.Future[object], refusals: _Errors) -> bool:
+        """Wait for a line in flight; False when it is refused with one of `refusals`."""
+        try:
+            async with self._deadline(line, refusals):
+                await acknowledgement
+        except refusals:
             return False
         self.acknowledged += 1
         return True
 
     @asynccontextmanager
-    async def _deadline(self, line: Line) -> AsyncIterator[None]:
-        """Raise a DependencyError that names `line` when Kafka fails or does not answer in time."""
+    async def _deadline(self, line: Line, refusals: _Errors) -> AsyncIterator[None]:
+        """Raise a DependencyError that names `line` when Kafka fails, other than by `refusals`, or is late."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 yield
-        except MessageSizeTooLargeError:
+        except refusals:
             raise
         except (KafkaError, OSError) as error:
             cause: Exception = error

@@ -24,7 +24,6 @@ EVENT = b'{"execution_id": "%b", "agent_name": "a", "metrics": {}}' % ID.encode(
 
 
 class Sent(NamedTuple):
-    topic: str
     value: bytes
     key: bytes | None
 
@@ -59,7 +58,7 @@ class MemoryProducer:
         self._calls = 0
         self._batch: list[tuple[Sent, asyncio.Future[None]]] = []
 
-    async def send(self, topic: str, value: bytes, key: bytes | None) -> Awaitable[object]:
+    async def send(self, value: bytes, key: bytes | None) -> Awaitable[object]:
         if len(value) > self._max_bytes:
             raise MessageSizeTooLargeError("too large for the client")
         failing = self._calls >= self._fails_at
@@ -72,9 +71,14 @@ class MemoryProducer:
             if self._error:
                 acknowledgement.set_exception(self._error)
             return acknowledgement
-        self._batch.append((Sent(topic, value, key), acknowledgement))
+        self._batch.append((Sent(value, key), acknowledgement))
         self.max_in_flight = max(self.max_in_flight, len(self._batch))
         loop.call_soon(self._deliver)
+        return acknowledgement
+
+    async def send_alone(self, value: bytes, key: bytes | None) -> Awaitable[object]:
+        acknowledgement = await self.send(value, key)
+        self._deliver()
         return acknowledgement
 
     def _deliver(self) -> None:
@@ -113,7 +117,6 @@ def test_each_line_is_sent_byte_for_byte_and_blank_lines_are_not(
     with path.open("rb") as file:
         result = asyncio.run(produce_lines(file, producer, "events"))
     assert producer.values == [line for line in content.split(b"\n") if line.strip()]
-    assert {sent.topic for sent in producer.sent} <= {"events"}
     assert result == ProduceResult(sent=len(producer.sent))
 
 
@@ -136,7 +139,7 @@ def test_each_line_is_sent_byte_for_byte_and_blank_lines_are_not(
 async def test_key_is_the_execution_id_where_it_can_be_read(line: bytes, key: bytes | None) -> None:
     producer = MemoryProducer()
     await produce_lines(BytesIO(line), producer, "events")
-    assert producer.sent == [Sent("events", line, key)]
+    assert producer.sent == [Sent(line, key)]
 
 
 async def test_records_in_flight_are_bounded() -> None:
