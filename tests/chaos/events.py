@@ -13,6 +13,7 @@ from deploy.local.demo.careless import CARELESS_PRODUCERS, Message, build_messag
 METRICS = ("execution_time_ms", "memory_usage_mb", "cost_usd", "output_tokens", "result_success")
 REFUSED_METRIC = "execution_time_ms"
 """The metric that a constraint of the table refuses below 0; see `deploy.local.demo.reference`."""
+FILE_BYTES = 40_000
 _FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 _OTHER_MONTH = timedelta(days=40)
 _OTHER_MONTH_SHARE = 0.1
@@ -26,11 +27,13 @@ class EventMix:
     Attributes:
         careless: share of the events that come from a careless producer, see `deploy.local.demo.careless`.
         refused: share of the events with a metric that the table refuses.
+        files: share of the records that are a file of `FILE_BYTES` in place of an event.
         metrics: the names of the metrics of each event.
     """
 
     careless: float = 0.01
     refused: float = 0.0
+    files: float = 0.0
     metrics: tuple[str, ...] = METRICS
 
 
@@ -42,6 +45,9 @@ def generate_messages(random: Random, mix: EventMix) -> Iterator[Message]:
     """Records without end."""
     for number in count():
         event = _build_event(random, number, mix)
+        if mix.files and random.random() < mix.files:
+            yield Message(event["execution_id"].encode(), random.randbytes(FILE_BYTES))
+            continue
         careless = random.random() < mix.careless
         yield random.choice(CARELESS_PRODUCERS)(event, random) if careless else build_message(event)
 

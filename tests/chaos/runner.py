@@ -78,7 +78,7 @@ def _execute(scenario: Scenario, env: Environment, result: RunResult) -> None:
         env.check(worker.exit_code == 0, f"{worker.process.name} ended with {worker.exit_code} after SIGTERM")
     for logged in env.workers.logged_tracebacks():
         env.problems.append(f"a worker has logged a traceback: {logged}")
-    found = env.verify(Tolerance(repeats=scenario.repeats, unfinished=stalled))
+    found = env.verify(Tolerance(scenario.repeats, stalled, scenario.pointer_bytes))
     _check_results(scenario, env, found, result)
 
 

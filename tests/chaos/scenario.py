@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from deploy.local.demo.dead_letters import MAX_RECORD_BYTES
 from tests.chaos.events import EventMix
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Scenario:
         apache_kafka: whether the broker is Apache Kafka instead of Tansu, without a proxy. Needs Java and its jars.
         broker_proxied: whether all Kafka clients, those of the run included, connect through the proxy.
         before_engine: entered before the engine starts, with the directory of the run.
+        pointer_bytes: from about this size on a dead letter may be a pointer, because its topic takes no larger one.
         shards: how many shards the table has; more than one need a Distributed table and as many engines.
         short: whether the scenario belongs to the selection of `--short`.
     """
@@ -54,6 +56,7 @@ class Scenario:
     apache_kafka: bool = False
     broker_proxied: bool = False
     before_engine: Callable[[Path], AbstractContextManager[None]] | None = None
+    pointer_bytes: int = MAX_RECORD_BYTES
     shards: int = 1
     short: bool = False
 

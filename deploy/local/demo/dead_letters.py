@@ -126,18 +126,26 @@ def _find_header_faults(added: Mapping[str, str], count: int) -> list[str]:
 class DeadLetterComparison:
     """Compares dead letters one by one, so that a long run needs little memory.
 
+    From about `pointer_bytes` on a dead letter may be a pointer.
+
     Attributes:
         classes: number of dead letters, and the first of them, by class.
         metrics: number of dead letters of metrics.
         unexpected: dead letters that were not expected; some may be of rows that failed in an outage.
     """
 
-    def __init__(self, expected: Mapping[LetterKey, ExpectedDeadLetter], differences: Differences) -> None:
+    def __init__(
+        self,
+        expected: Mapping[LetterKey, ExpectedDeadLetter],
+        differences: Differences,
+        pointer_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
         self.classes: dict[str, tuple[int, FoundDeadLetter]] = {}
         self.metrics = 0
         self.unexpected: dict[LetterKey, FoundDeadLetter] = {}
         self._expected = expected
         self._differences = differences
+        self._pointer_bytes = pointer_bytes
         self._counts: dict[LetterKey, int] = {}
         self._full_names = {
             (position, _shorten(name)): name for position, name in expected if name and _shorten(name) != name
@@ -155,7 +163,7 @@ class DeadLetterComparison:
         expected = self._expected.get(key)
         if expected is None:
             self.unexpected[key] = letter
-        elif self._counts[key] == 1 and (faults := "; ".join(_find_faults(letter, expected))):
+        elif self._counts[key] == 1 and (faults := "; ".join(_find_faults(letter, expected, self._pointer_bytes))):
             self._differences.add("wrong", 1, f"{_describe(key)}: {faults}"[:500], key[0])
 
     def finish(self, is_required: IsRequired) -> None:
@@ -178,14 +186,17 @@ def _describe(key: LetterKey) -> str:
     return f"the dead letter of {of}record {position.partition}/{position.offset}"
 
 
-def _find_faults(letter: FoundDeadLetter, expected: ExpectedDeadLetter) -> list[str]:
+def _find_faults(letter: FoundDeadLetter, expected: ExpectedDeadLetter, pointer_bytes: int) -> list[str]:
     """Descriptions of what is wrong with an expected dead letter."""
     timestamp = expected.source.timestamp
     rules = {
         f"its source has the timestamp {letter.timestamp}, not {timestamp}": letter.timestamp == timestamp,
         f"its type is {letter.error_type}, not {expected.error_type}": expected.error_type in ("", letter.error_type),
     }
-    rules |= _check_pointer(letter, letter.pointer, expected) if letter.pointer else _check_payload(letter, expected)
+    if letter.pointer:
+        rules |= _check_pointer(letter, letter.pointer, expected, pointer_bytes)
+    else:
+        rules |= _check_payload(letter, expected)
     return [*letter.faults, *(fault for fault, holds in rules.items() if not holds)]
 
 
@@ -205,7 +216,9 @@ def _check_payload(letter: FoundDeadLetter, expected: ExpectedDeadLetter) -> dic
     }
 
 
-def _check_pointer(letter: FoundDeadLetter, pointer: Pointer, expected: ExpectedDeadLetter) -> dict[str, bool]:
+def _check_pointer(
+    letter: FoundDeadLetter, pointer: Pointer, expected: ExpectedDeadLetter, pointer_bytes: int
+) -> dict[str, bool]:
     key, headers = expected.source.key or b"", expected.source.headers
     around = len(key) + sum(len(name) + len(text or b"") for name, text in headers)
     same_bytes = (letter.content, pointer.size) == (expected.content, expected.source.size)
@@ -216,5 +229,5 @@ def _check_pointer(letter: FoundDeadLetter, pointer: Pointer, expected: Expected
         "a pointer has the key, if it is short": letter.key
         == (expected.source.key if len(key) <= _MAX_KEY_BYTES else None),
         f"{pointer.size} bytes and {around} around them need no pointer": pointer.size + around + _MARGIN_BYTES
-        >= MAX_RECORD_BYTES,
+        >= pointer_bytes,
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploy.local.demo import table, topic
 from deploy.local.demo.comparison import Differences, compare_rows, compare_skipped
-from deploy.local.demo.dead_letters import DeadLetterComparison, FoundDeadLetter
+from deploy.local.demo.dead_letters import MAX_RECORD_BYTES, DeadLetterComparison, FoundDeadLetter
 from deploy.local.demo.expectations import PAGES
 
 if TYPE_CHECKING:
@@ -27,10 +27,12 @@ class Tolerance:
     Attributes:
         repeats: work may be repeated, because a worker was killed or an answer was lost.
         unfinished: the worker was ended early. What it has committed must be there; the rest may be there.
+        pointer_bytes: what the dead-letter topic took at its narrowest; from there on a dead letter may be a pointer.
     """
 
     repeats: bool = False
     unfinished: bool = False
+    pointer_bytes: int = MAX_RECORD_BYTES
 
 
 STRICT = Tolerance()
@@ -84,7 +86,7 @@ def verify_results(
     def is_required(position: RecordPosition) -> bool:
         return not tolerance.unfinished or position.offset < committed[position.partition]
 
-    letters = DeadLetterComparison(expectations.letters, differences)
+    letters = DeadLetterComparison(expectations.letters, differences, tolerance.pointer_bytes)
     asyncio.run(topic.read_dead_letters(servers, stack.dlq_topic, letters.add))
     letters.finish(is_required)
     with stack.engine.client(stack.database) as client:

@@ -1,5 +1,6 @@
-"""A Kafka that is unreachable, hangs, or does not acknowledge dead letters."""
+"""A Kafka that is unreachable, hangs, or does not acknowledge or refuses dead letters."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -7,6 +8,7 @@ from tests.chaos.checks import check_no_rebalance, check_resumes
 from tests.chaos.environment import Environment
 from tests.chaos.events import EventMix
 from tests.chaos.scenario import scenario
+from tests.support.topic import configure
 
 _Fault = tuple[Callable[[], object], Callable[[], object]]
 """Its cause and its repair."""
@@ -14,6 +16,12 @@ _OUTAGE_SECONDS = (1.0, 8.0)
 """Shorter and longer than the session time-out of 2 s."""
 _PRODUCE = b"\x00\x00"
 """The key of Kafka's Produce request; it follows the four bytes of the length."""
+
+
+_NARROW_BYTES = 20_000
+"""Half of a file of `EventMix.files`, and less than a batch of the worker's producer."""
+_REFUSE_ALL = {"message.timestamp.before.max.ms": "0"}
+"""A record is older than that when it arrives: INVALID_TIMESTAMP, which no client sends again."""
 
 
 @scenario("broker-away", broker_proxied=True)
@@ -54,3 +62,31 @@ def refuse_dead_letters(env: Environment) -> None:
     env.broker_proxy.swallow = None
     check_resumes(env, worker)
     check_no_rebalance(env, worker)
+
+
+@scenario(
+    "dead-letters-refused",
+    events=4_000,
+    mix=EventMix(refused=0.05, files=0.01),
+    apache_kafka=True,
+    pointer_bytes=_NARROW_BYTES,
+)
+def narrow_dead_letters(env: Environment) -> None:
+    """The dead-letter topic refuses every record for a while, later only large ones; then the worker is killed."""
+    servers, dlq_topic = env.stack.broker.bootstrap_servers, env.stack.dlq_topic
+    with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
+        worker = env.workers.start()
+        env.wait_until(lambda: env.count_rows() > 0, "the first rows")
+        asyncio.run(configure(servers, dlq_topic, _REFUSE_ALL))
+        env.wait_until(lambda: "dead_letters" in worker.readiness(), "the worker holds, and /readyz has the reason")
+        held_at = env.committed_offsets()
+        env.sleep_between(env.outage_seconds / 4, env.outage_seconds / 2)
+        env.check(env.committed_offsets() == held_at, "an offset was committed while dead letters were refused")
+        asyncio.run(configure(servers, dlq_topic, {"max.message.bytes": str(_NARROW_BYTES)}))
+        check_resumes(env, worker)
+        check_no_rebalance(env, worker)
+    env.load.send(env.load.left // 2)
+    env.wait_until_committed()
+    worker.kill()
+    env.load.send_rest()
+    env.workers.start()
