@@ -131,7 +131,13 @@ class SourceRecordFetcher(Protocol):
 
 
 class ViewRow(NamedTuple):
-    """A row of the de-duplicated view. Times are milliseconds since 1970, UTC."""
+    """A row of the de-duplicated view.
+
+    Attributes:
+        completed_at: milliseconds since 1970, UTC.
+        version: `Event.version` of its event.
+        topic, partition, offset: the record of its event.
+    """
 
     metric: str
     agent_name: str
@@ -139,7 +145,7 @@ class ViewRow(NamedTuple):
     value: float
     user_id: str | None
     completed_at: int
-    recorded_at: int
+    version: int
     topic: str
     partition: int
     offset: int

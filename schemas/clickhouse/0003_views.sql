@@ -4,7 +4,7 @@
 -- The same view, but cheaper: the sort key includes the day, so rows with the same key are in the same partition (month),
 -- and FINAL need not merge across partitions. Measured on 10 million merged rows: it reads a fifth of the bytes.
 CREATE OR REPLACE VIEW {table}_deduplicated AS
-SELECT * FROM {table} FINAL
+SELECT *, recorded_at, source_offset FROM {table} FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- Per minute, computed by each query, so always current; a range of days reads only those days. A stored roll-up would be
@@ -99,8 +99,8 @@ SELECT
     execution_id,
     agent_name,
     toDate32(row.completed_at) AS day,
-    argMax(tuple(row.user_id), row.recorded_at).1 AS user_id,
-    argMax(row.completed_at, row.recorded_at) AS completed_at,
+    argMax(tuple(row.user_id), row.version).1 AS user_id,
+    argMax(row.completed_at, row.version) AS completed_at,
     CAST((groupArray(metric_type), groupArray(metric_value)), 'Map(String, Float64)') AS metrics,
     maxOrNullIf(metric_value, metric_type = 'result_success') AS result_success,
     maxOrNullIf(metric_value, metric_type = 'execution_time_ms') AS execution_time_ms,

@@ -15,7 +15,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer
 from clickhouse_driver import Client
 
-COLUMNS = "execution_id, agent_name, user_id, metric_type, metric_value, completed_at, recorded_at"
+COLUMNS = "execution_id, agent_name, user_id, metric_type, metric_value, completed_at, version"
 
 
 async def insert_each_metric(consumer: AIOKafkaConsumer, client: Client, table: str, count: int) -> int:
@@ -51,7 +51,7 @@ async def insert_batches(consumer: AIOKafkaConsumer, client: Client, table: str,
 def _rows(record: Any) -> list[tuple[object, ...]]:
     document = orjson.loads(record.value)
     shared = UUID(document["execution_id"]), document["agent_name"], document.get("user_id")
-    times = datetime.fromisoformat(document["completed_at"]), record.timestamp
+    times = datetime.fromisoformat(document["completed_at"]), record.timestamp << 64 | record.offset
     return [(*shared, name, float(value), *times) for name, value in document["metrics"].items()]
 
 

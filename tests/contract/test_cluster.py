@@ -76,7 +76,7 @@ def test_local_table_is_replicated_and_the_table_is_distributed(client: Client) 
     tables = dict(client.execute("SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"))
     assert tables["execution_metrics_local"].startswith(
         "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/tenant\\'s/execution_metrics_local', '{replica}', "
-        "recorded_at)"
+        "version)"
     )
     assert " replicated_deduplication_window = 10000" in tables["execution_metrics_local"]
     assert tables["execution_metrics"] == (
@@ -109,11 +109,11 @@ def test_differences_of_the_local_table_are_found_too(member: EngineProcess) -> 
         client.execute("CREATE DATABASE `it's other`")
     with member.client("it's other") as client:
         statements = load_migrations()[0].statements(Topology("it's other", "execution_metrics", "metrics"))
-        client.execute(statements[0].replace(ON_CLUSTER, "").replace("execution_id)", "source_offset)"))
+        client.execute(statements[0].replace(ON_CLUSTER, "").replace("execution_id)", "source_partition)"))
         client.execute(statements[1].replace(ON_CLUSTER, "").replace("cityHash64(execution_id)", "rand()"))
     sharding, sorting = find_schema_differences(replace(target(member), database="it's other"))
     assert "does not shard by execution_id" in sharding
-    assert sorting.startswith("sorting key is (metric_type, agent_name, toDate32(completed_at), source_offset)")
+    assert sorting.startswith("sorting key is (metric_type, agent_name, toDate32(completed_at), source_partition)")
 
 
 @pytest.mark.parametrize(

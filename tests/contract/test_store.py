@@ -11,7 +11,7 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from deploy.local.process import free_port
-from tests.support.events import JANUARY_2026, Record, many_events, read
+from tests.support.events import JANUARY_2026, Record, many_events, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemoryStore
 from tests.support.local import wait_until
 from tests.support.proxy import FaultProxy
@@ -22,6 +22,8 @@ from worker.core.errors import StoreError
 from worker.core.model import Event, Row
 from worker.core.outcome import WRITTEN, Constraint, OutcomeKind
 from worker.events.block import Block
+from worker.events.decode import decode
+from worker.events.times import MAX_TIME
 from worker.observability.telemetry import Telemetry
 
 TABLE = f"""
@@ -91,9 +93,11 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return OnClickHouse(*arguments)
 
 
-def read_event(timestamp: int = JANUARY_2026, **fields: object) -> Event:
+def read_event(timestamp: int = JANUARY_2026, offset: int = 0, **fields: object) -> Event:
     document = {"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}}
-    return read(document | fields, timestamp=timestamp)
+    event = decode(record(document | fields, timestamp=timestamp, offset=offset))
+    assert event is not None
+    return event
 
 
 def block(*rows: tuple[str, float], event: Event | None = None, month: int = 202601) -> Block:
@@ -169,6 +173,17 @@ class TestEveryStore:
             assert await subject.store.insert(block(("a", number), event=event)) == WRITTEN
         assert subject.view() == [("a", 2.0)]
 
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    @pytest.mark.parametrize("first_offset", [0, 2**16 - 1, 2**20 - 1, 2**32 - 1, 2**63 - 2])
+    @pytest.mark.parametrize("timestamp", [-1, JANUARY_2026])
+    async def test_view_shows_the_later_of_two_records_of_one_millisecond_whichever_was_inserted_last(
+        self, subject: Subject, timestamp: int, first_offset: int, order: tuple[int, int]
+    ) -> None:
+        for number in order:
+            event = read_event(timestamp, offset=first_offset + number, completed_at="2026-01-31T12:00:00Z")
+            assert await subject.store.insert(block(("a", number), event=event)) == WRITTEN
+        assert subject.view() == [("a", 1.0)]
+
     async def test_probe_succeeds_and_writes_nothing(self, subject: Subject) -> None:
         assert await subject.store.probe() == WRITTEN
         assert subject.table() == []
@@ -212,8 +227,8 @@ class TestClickHouse:
             ("bitAnd(toUInt8(metric_value), 3)", [1, 2, 3]),
             ("user_id != 'u' OR metric_value < 1.5", [1, 2, 3]),
             ("user_id IS NULL OR metric_value > 1.5", [0]),
-            ("execution_id = generateUUIDv4() OR NOT (source_partition = 3 AND source_offset >= 9)", [3]),
-            ("completed_at < toDateTime64('2026-01-01', 3) AND recorded_at > completed_at", [0, 1, 2, 3]),
+            ("execution_id = generateUUIDv4() OR NOT (source_partition = 3 AND version % 16 >= 9)", [3]),
+            ("completed_at < toDateTime64('2026-01-01', 3) AND version > 5", [0, 1, 2, 3]),
             ("NOT has(splitByChar('.', source_topic), 'no') OR agent_name LIKE '%)%'", []),
             ("(metric_type, `metric_value`) NOT IN (('c', 3), ('d', 4))", [2, 3]),
         ],
@@ -288,13 +303,24 @@ class TestClickHouse:
         assert str(found.pop("zero")) == "-0.0"
         assert found == {metric: float(value) for metric, value in rows}
 
-    async def test_row_names_its_record(self, clickhouse: Client, store: ClickHouseStore) -> None:
-        assert await store.insert(block(("a", 1))) == WRITTEN
-        answer = clickhouse.execute(
+    @pytest.mark.parametrize(
+        ("timestamp", "offset", "recorded_at"),
+        [
+            (-1, 0, 0),  # a record without a timestamp
+            (JANUARY_2026 + 1, 2**31, JANUARY_2026 + 1),
+            (MAX_TIME, 2**63 - 1, MAX_TIME),
+            (2**62, 9, MAX_TIME),
+        ],
+    )
+    async def test_row_names_its_record(
+        self, clickhouse: Client, store: ClickHouseStore, timestamp: int, offset: int, recorded_at: int
+    ) -> None:
+        event = read_event(timestamp, offset=offset, completed_at="2026-01-31T12:00:00Z")
+        assert await store.insert(block(("a", 1), event=event)) == WRITTEN
+        assert clickhouse.execute(
             "SELECT user_id, source_topic, source_partition, source_offset, toUnixTimestamp64Milli(recorded_at) "
             "FROM execution_metrics"
-        )
-        assert answer == [(None, "execution-completed", 0, 0, JANUARY_2026)]
+        ) == [(None, "execution-completed", 0, offset, recorded_at)]
 
     async def test_profile_that_sends_no_profile_events_does_not_delay_inserts(
         self, target: ClickHouseTarget, stores: OpenStore, monkeypatch: pytest.MonkeyPatch
@@ -364,10 +390,13 @@ class TestClickHouse:
     @pytest.mark.parametrize(
         ("alteration", "difference"),
         [
-            ("recorded_at DateTime64(6, 'UTC')", "column recorded_at is DateTime64(6, 'UTC')"),  # ClickHouse accepts it
+            (
+                "completed_at DateTime64(6, 'UTC')",
+                "column completed_at is DateTime64(6, 'UTC')",
+            ),  # ClickHouse accepts it
             ("metric_value Int64", "column metric_value is Int64"),  # ClickHouse refuses each row
             ("metric_value String", "column metric_value is String"),  # the driver raises
-            ("source_offset Int32", "column source_offset is Int32"),
+            ("version UInt64", "column version is UInt64"),
         ],
     )
     async def test_column_that_is_altered_while_the_worker_runs_is_misconfigured(
@@ -383,10 +412,10 @@ class TestClickHouse:
         assert difference in outcome.message
 
     async def test_refused_rows_are_freed_without_a_collection(self, store: ClickHouseStore) -> None:
-        record = Traceable(**Record(None)._asdict())
-        refused = block(("a", -1), event=many_events(1)[0]._replace(record=record))
-        kept = weakref.ref(record)
-        del record
+        source = Traceable(**Record(None)._asdict())
+        refused = block(("a", -1), event=many_events(1)[0]._replace(record=source))
+        kept = weakref.ref(source)
+        del source
         assert (await store.insert(refused)).kind is OutcomeKind.REFUSED
         del refused
         # A thread drops its work a moment after its result is set.

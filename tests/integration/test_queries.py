@@ -14,6 +14,7 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook import recipes
 from tests.support.rows import METRICS
 from tests.support.tables import migrated_database, refresh_roll_up
+from worker.core.times import to_milliseconds
 
 Answer = list[tuple[Any, ...]]
 
@@ -23,10 +24,12 @@ WEEK = (datetime(2026, 9, 7, tzinfo=UTC), datetime(2026, 9, 14, tzinfo=UTC))
 RELEASE = datetime(2026, 9, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 RECIPES = recipes()
+COLUMNS = """execution_id, agent_name, user_id, metric_type, metric_value, completed_at, version, source_topic,
+source_partition, ingested_at"""
 
 
 class Row(NamedTuple):
-    """A row of the table, in the order of its columns."""
+    """A row of the table, in the order of `COLUMNS`."""
 
     execution_id: UUID
     agent_name: str
@@ -43,6 +46,11 @@ class Row(NamedTuple):
     @property
     def day(self) -> date:
         return self.completed_at.date()
+
+    def insertable(self) -> tuple[object, ...]:
+        """With the version in place of what the table computes from it."""
+        version = to_milliseconds(self.recorded_at) << 64 | self.source_offset
+        return (*self[:6], version, *self[7:9], self.ingested_at)
 
 
 def generate() -> list[Row]:
@@ -79,7 +87,7 @@ def older(row: Row) -> Row:
 
 def insert(client: Client, rows: Iterable[Row]) -> None:
     """Insert `rows` without deduplication."""
-    client.execute("INSERT INTO execution_metrics VALUES", [tuple(row) for row in rows],
+    client.execute(f"INSERT INTO execution_metrics ({COLUMNS}) VALUES", [row.insertable() for row in rows],
                    settings={"deduplicate_insert": "disable", "max_partitions_per_insert_block": 0})  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from tests.integration.conftest import (
     write_some_blocks,
 )
 from tests.support.commands import Commands, write_dead_letters
-from tests.support.events import encoded, event
+from tests.support.events import JANUARY_2026, encoded, event
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
 from tests.support.tables import migrate
@@ -96,6 +96,22 @@ async def test_rows_refused_by_a_constraint_are_replayed_once_it_is_dropped(
     assert repr(rows_of_view(clickhouse)) == repr(rows_of_view(clickhouse, "execution_metrics_2 FINAL"))
     assert commands.replay()["classes"] == {}, "nothing is left to do"
     assert len(rows_of_view(clickhouse)) == 7
+
+
+@pytest.mark.usefixtures("not_negative")
+async def test_replay_does_not_undo_a_correction_of_the_same_millisecond(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client, commands: Commands
+) -> None:
+    start_worker()
+    wrong, correction = (encoded(event(metrics={"a": value})) for value in (-1, 2))
+    await produce(environment, wrong, correction, partition=1, timestamps=[JANUARY_2026] * 2)
+    await wait_for_dead_letters(environment, 1)
+    wait_until(lambda: len(rows_of_view(clickhouse)) == 1, "the correction")
+    clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT not_negative")
+    assert commands.replay()["metrics_written"] == 1
+    assert [row[:2] for row in rows_of_view(clickhouse)] == [("a", 2.0)]
+    (sums,) = commands.json("audit")
+    assert (sums["sums"]["in_view"], sums["sums"]["superseded"]) == (1, 1)
 
 
 async def test_event_that_an_old_worker_refused_becomes_rows(

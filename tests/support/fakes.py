@@ -37,10 +37,24 @@ class StoredRow(NamedTuple):
     metric_type: str
     metric_value: float
     completed_at: int
-    recorded_at: int
+    version: int
     source_topic: str
     source_partition: int
-    source_offset: int
+
+    @property
+    def recorded_at(self) -> int:
+        """As the table computes it."""
+        return self.version >> 64
+
+    @property
+    def source_offset(self) -> int:
+        """As the table computes it."""
+        return self.version & (1 << 63) - 1
+
+    @property
+    def source(self) -> tuple[str, int, int]:
+        """Topic, partition and offset of the record."""
+        return self.source_topic, self.source_partition, self.source_offset
 
 
 class MemoryStore(Store):
@@ -144,7 +158,7 @@ class MemoryStore(Store):
         for row in self.table:
             day = row.completed_at // 86_400_000
             key = (row.metric_type, row.agent_name, day, row.execution_id)
-            if key not in visible or row.recorded_at >= visible[key].recorded_at:
+            if key not in visible or row.version >= visible[key].version:
                 visible[key] = row
         return visible
 

@@ -16,8 +16,8 @@ _DAY_MS = 86_400_000
 
 # Hashes in place of random numbers, so that the rows are the same each time.
 _INSERT = """
-INSERT INTO {table} (execution_id, agent_name, user_id, metric_type, metric_value, completed_at, recorded_at,
-                     source_topic, source_partition, source_offset, ingested_at)
+INSERT INTO {table} (execution_id, agent_name, user_id, metric_type, metric_value, completed_at, version,
+                     source_topic, source_partition, ingested_at)
 SELECT
     reinterpretAsUUID(sipHash128(n)),
     concat('agent-', leftPad(toString(n % {agents}), 2, '0')),
@@ -35,10 +35,10 @@ SELECT
         m = 8, toFloat64(chance % 50 = 0),
         (chance % 500000) / 1000),
     fromUnixTimestamp64Milli({since} + intDiv(n * {span}, {of}) + intHash64(n) % 1000, 'UTC') AS completed,
-    completed + toIntervalMillisecond(intHash64(n + 1) % 5000) AS recorded,
+    bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Milli(
+        completed + toIntervalMillisecond(intHash64(n + 1) % 5000) AS recorded)), 64), intDiv(n, 4)),
     'execution-completed',
     toInt32(n % 4),
-    toInt64(intDiv(n, 4)),
     recorded + toIntervalMillisecond(200 + intHash64(n + 2) % 800)
 FROM (SELECT intDiv(number, 10) AS n, number % 10 AS m, intHash64(number) AS chance FROM numbers({first}, {count}))
 """

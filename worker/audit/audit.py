@@ -114,12 +114,12 @@ class Audit:
 
     def _check_row(self, row: Row, view_row: ViewRow | None) -> None:
         event, record = row.event, row.event.record
-        if view_row is None or view_row.recorded_at < event.recorded_at:
+        if view_row is None or view_row.version < event.version:
             older = "" if view_row is None else f"; the view has an older one, of {_source(view_row)}"
             detail = f"neither in the view nor a dead letter{older}"
             self._check_dead_letter(record, event.execution_id, row.metric, detail)
-        elif view_row.recorded_at > event.recorded_at or _source(view_row) != _source(record):
-            # Of two records with one timestamp either row may stay: the table has no other order.
+        elif view_row.version > event.version or _source(view_row) != _source(record):
+            # Of two records with one version, in two partitions or topics, either row may stay.
             self.counts.superseded += 1
         elif difference := _difference(row, view_row):
             self.counts.different += 1

@@ -77,10 +77,10 @@ def _sharding_differences(table: _Table) -> Iterator[str]:
 
 def _storage_differences(table: _Table) -> Iterator[str]:
     if not table.engine.endswith("ReplacingMergeTree"):
-        yield f"engine is {table.engine}; it should be ReplacingMergeTree(recorded_at), or repeated rows stay"
+        yield f"engine is {table.engine}; it should be ReplacingMergeTree(version), or repeated rows stay"
         return
-    if not re.search(r"ReplacingMergeTree\((?:[^()]*, )?recorded_at\)", table.engine_full):
-        yield f"engine is {table.engine_full.split(' ')[0]}; its version should be recorded_at, or an old replay wins"
+    if not re.search(r"ReplacingMergeTree\((?:[^()]*, )?version\)", table.engine_full):
+        yield f"engine is {table.engine_full.split(' ')[0]}; its version should be `version`, or an old replay wins"
     if table.sorting_key != _SORTING_KEY:
         yield f"sorting key is ({table.sorting_key}); it should be ({_SORTING_KEY}), the identity of a row"
     if table.partition_key != _PARTITION_KEY:

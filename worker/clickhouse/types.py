@@ -10,10 +10,9 @@ COLUMN_TYPES = {
     "metric_type": "String",
     "metric_value": "Float64",
     "completed_at": "DateTime64(3, 'UTC')",
-    "recorded_at": "DateTime64(3, 'UTC')",
+    "version": "UInt128",
     "source_topic": "String",
     "source_partition": "Int32",
-    "source_offset": "Int64",
 }
 _LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
 

@@ -13,7 +13,7 @@ from worker.core.errors import DependencyError
 from worker.ports import DeduplicatedRows, ViewRow
 
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
-toUnixTimestamp64Milli(recorded_at), source_topic, source_partition, source_offset"""
+version, source_topic, source_partition, source_offset"""
 _WHERE = """execution_id IN %(executions)s
 AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"""
 

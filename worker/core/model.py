@@ -91,6 +91,9 @@ class Event(NamedTuple):
     """An *execution completed* event. Times are milliseconds since 1970, UTC.
 
     It is a tuple because one is made for every record: that takes a third of the time of a frozen dataclass.
+
+    Attributes:
+        recorded_at: timestamp of the record, from 1970 to the last instant of the table; 0 if it has none.
     """
 
     execution_id: UUID
@@ -100,6 +103,14 @@ class Event(NamedTuple):
     recorded_at: int
     metrics: dict[str, object]
     record: Record
+
+    @property
+    def version(self) -> int:
+        """The version of the event's rows: of rows with the same sort key the highest stays.
+
+        The timestamp of the record in the upper 64 bits, then its offset.
+        """
+        return self.recorded_at << 64 | self.record.offset
 
 
 class Row(NamedTuple):

@@ -12,6 +12,7 @@ from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, Failed, FailedEvent, Record, UnrepresentableNumber
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter
+from worker.events.times import MAX_TIME
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -64,6 +65,8 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
             and isinstance(execution, str)
         ):
             raise TypeError("a field is not text")
+        if not 0 <= (recorded_at := parse_rfc3339(row["recorded_at"])) <= MAX_TIME:
+            raise ValueError("recorded_at is outside of 1970 to 2299")  # `decode` gives no event such a time
         if not is_encodable(agent + (user or "")):  # the fan-out checks the metric name
             raise ValueError("agent_name or user_id contains a lone surrogate, which is not a character")
         return Event(
@@ -71,7 +74,7 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
             agent,
             user,
             parse_rfc3339(row["completed_at"]),
-            parse_rfc3339(row["recorded_at"]),
+            recorded_at,
             {name: parse_number(row["metric_value"])},
             record or letter.record,
         )

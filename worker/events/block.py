@@ -18,10 +18,9 @@ COLUMNS = (
     "metric_type",
     "metric_value",
     "completed_at",
-    "recorded_at",
+    "version",
     "source_topic",
     "source_partition",
-    "source_offset",
 )
 """The columns of an INSERT, in the order of `Block.columns`."""
 
@@ -106,8 +105,17 @@ class Block:
 
     def columns(self) -> list[Sequence[object]]:
         """Each of `COLUMNS` as a list with one value a row. Times are in milliseconds, as DateTime64(3) stores them."""
-        *shared, counts = self._event_columns()
-        repeated = [[*chain.from_iterable(map(repeat, column, counts))] for column in shared]
+        records = [event.record for event in self.events]
+        of_events: Sequence[Sequence[object]] = (
+            [event.execution_id for event in self.events],
+            [event.agent_name for event in self.events],
+            [event.user_id for event in self.events],
+            [event.completed_at for event in self.events],
+            [event.version for event in self.events],
+            [record.topic for record in records],
+            [record.partition for record in records],
+        )
+        repeated = [[*chain.from_iterable(map(repeat, column, self.counts))] for column in of_events]
         return [*repeated[:3], self.metrics, self.values, *repeated[3:]]
 
     def deduplication_token(self) -> str:
@@ -118,7 +126,7 @@ class Block:
         """
         digest = blake2b(digest_size=16)
         for part in (
-            orjson.dumps(self._event_columns()),
+            orjson.dumps(self._event_fields()),
             orjson.dumps(self.metrics),
             pack(f"<{len(self.values)}d", *self.values),
         ):
@@ -126,10 +134,10 @@ class Block:
             digest.update(part)
         return digest.hexdigest()
 
-    def _event_columns(self) -> list[Sequence[Any]]:
-        """`COLUMNS` without metric and value, one value for each event, and `counts`.
+    def _event_fields(self) -> list[Sequence[Any]]:
+        """What `COLUMNS` except metric and value are made of, one value for each event, and `counts`.
 
-        Half the time of a tuple for each event.
+        Half the time of a tuple for each event. A version has more bits than orjson writes, so its two parts are here.
         """
         records = [event.record for event in self.events]
         return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.local.demo.dead_letters import OUTAGE
@@ -170,9 +169,10 @@ def _resolve(
 
 def _choose(candidates: Sequence[_Candidate]) -> _ExpectedRow:
     """The row of the latest record that must be there, or of any later record that may be there."""
-    newest = max((candidate.row.event.recorded_at for candidate in candidates if candidate.required), default=-inf)
-    rows = tuple(candidate.row for candidate in candidates if candidate.row.event.recorded_at >= newest)
-    return _ExpectedRow(rows, newest > -inf, all(candidate.dead_lettered for candidate in candidates))
+    versions = [candidate.row.event.version for candidate in candidates if candidate.required]
+    newest = max(versions, default=(0, 0))
+    rows = tuple(candidate.row for candidate in candidates if candidate.row.event.version >= newest)
+    return _ExpectedRow(rows, bool(versions), all(candidate.dead_lettered for candidate in candidates))
 
 
 def compare_skipped(expected: Mapping[str, int], counted: Mapping[str, int], differences: Differences) -> None:

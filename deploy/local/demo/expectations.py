@@ -44,9 +44,14 @@ class EventFields(NamedTuple):
     completed_at: int
     recorded_at: int
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of two rows of one execution, metric and day the higher one stays."""
+        return self.recorded_at, self.position.offset
+
 
 class ExpectedRows(NamedTuple):
-    """An event whose metrics must become rows; of two events of one execution the later `recorded_at` wins."""
+    """An event whose metrics must become rows; of two events of one execution the higher `version` wins."""
 
     event: EventFields
     rows: dict[str, float]

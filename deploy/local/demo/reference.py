@@ -59,7 +59,7 @@ class Reading:
         owner: execution, agent and day (since 1970) of the event; None if the record is no event.
         user: the user of the event.
         completed_at: of the event, in milliseconds since 1970.
-        recorded_at: the version of the rows, in milliseconds since 1970.
+        recorded_at: the timestamp of the record, in milliseconds since 1970; with its offset the version of the rows.
         rows: the value in ClickHouse, by metric.
         refused: the class of the dead letter and the number as it was written, by metric.
         skipped: number of values that are no numbers, by JSON type.

@@ -39,7 +39,7 @@ SELECT agent_name, toString(execution_id), metric_type, metric_value, completed_
        concat(toString(source_partition), '/', toString(source_offset))
 FROM {VIEW}
 WHERE %(all)s OR (toString(execution_id) IN %(executions)s AND metric_type IN %(metrics)s)
-ORDER BY recorded_at, execution_id, metric_type
+ORDER BY version, execution_id, metric_type
 LIMIT 6
 """  # noqa: S608
 

@@ -28,9 +28,11 @@ SOURCE = Record(encoded(DOCUMENT))
 EVENT = read(DOCUMENT)
 OWN_ROW = ViewRow(
     *("cost_usd", EVENT.agent_name, EVENT.execution_id, 1.5, EVENT.user_id),
-    *(EVENT.completed_at, EVENT.recorded_at, SOURCE.topic, SOURCE.partition, SOURCE.offset),
+    *(EVENT.completed_at, EVENT.version, SOURCE.topic, SOURCE.partition, SOURCE.offset),
 )
 ALL_TIMES = TimeRange()
+A_MILLISECOND = 1 << 64
+"""In a version."""
 FAILURE = Failure(ErrorClass.ROW_REFUSED, "E", "message")
 
 
@@ -79,10 +81,11 @@ async def run_audit(
     ("row", "counted"),
     [
         (OWN_ROW, "in_view"),
-        (OWN_ROW._replace(recorded_at=OWN_ROW.recorded_at + 1, value=9.0), "superseded"),
-        (OWN_ROW._replace(offset=1, value=9.0), "superseded"),
+        (OWN_ROW._replace(version=OWN_ROW.version + A_MILLISECOND, value=9.0), "superseded"),
+        (OWN_ROW._replace(version=OWN_ROW.version + 1, offset=1, value=9.0), "superseded"),
+        (OWN_ROW._replace(partition=1, value=9.0), "superseded"),
     ],
-    ids=["own row", "newer event", "another event of the same millisecond"],
+    ids=["own row", "newer event", "later event of the same millisecond", "same time and offset in another partition"],
 )
 async def test_metric_with_its_own_or_a_newer_row_is_found(row: ViewRow, counted: str) -> None:
     findings, counts = await run_audit(SOURCE, rows=[row])
@@ -106,9 +109,15 @@ async def test_row_with_another_value_is_different(change: dict[str, Any], detai
 async def test_metric_with_an_older_row_or_none_is_missing() -> None:
     (finding,), counts = await run_audit(SOURCE)
     assert (finding.kind, finding.execution_id, counts.missing) == ("missing", EVENT.execution_id, 1)
-    older = OWN_ROW._replace(recorded_at=OWN_ROW.recorded_at - 1)
+    older = OWN_ROW._replace(version=OWN_ROW.version - A_MILLISECOND)
     (finding,), _ = await run_audit(SOURCE, rows=[older])
     assert "the view has an older one, of execution-completed/0/0" in finding.detail
+
+
+async def test_metric_with_a_row_of_an_earlier_record_of_the_same_millisecond_is_missing() -> None:
+    correction = SOURCE._replace(offset=1)
+    (finding,), counts = await run_audit(correction, rows=[OWN_ROW])
+    assert (finding.kind, finding.offset, counts.missing) == ("missing", 1, 1)
 
 
 @pytest.mark.parametrize("as_pointer", [False, True])

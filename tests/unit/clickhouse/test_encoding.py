@@ -84,7 +84,7 @@ def test_strings_of_any_length_are_encoded_as_by_the_driver(length: int, letter:
         ("user_id", "LowCardinality(Nullable(String))"),
         ("agent_name", "String"),
         ("metric_value", "Nullable(Float64)"),
-        ("source_offset", "UInt64"),
+        ("version", "UInt256"),
         ("completed_at", "DateTime64(3)"),
     ],
 )

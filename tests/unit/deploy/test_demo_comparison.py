@@ -106,10 +106,16 @@ def test_the_row_of_the_later_event_replaces_the_earlier_one() -> None:
     assert counts_of(compare([version(1, 1_000)], both)) == (0, 0, 1)
 
 
-def test_either_of_two_events_of_one_millisecond_may_remain() -> None:
-    both = sent(version(1, 1_000), version(2, 1_000))
+def test_of_two_events_of_one_millisecond_the_one_with_the_higher_offset_remains() -> None:
+    both = sent(version(2, 1_000), version(1, 1_000))
 
-    assert [compare([version(offset, 1_000)], both).wrong for offset in (1, 2, 3)] == [0, 0, 1]
+    assert [compare([version(offset, 1_000)], both).wrong for offset in (1, 2, 3)] == [1, 0, 1]
+
+
+def test_either_of_two_events_of_one_version_in_two_partitions_may_remain() -> None:
+    two = [version(1, 1_000), changed(position=RecordPosition(1, 1), recorded_at=1_000)]
+
+    assert [compare([row], sent(*two)).wrong for row in (*two, version(3, 1_000))] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(("error_class", "wrong"), [("store_unavailable", 0), ("row_refused", 1)])

@@ -52,10 +52,9 @@ def test_columns_have_a_value_for_each_row(lists: list[list[Row]]) -> None:
             "metric_type": row.metric,
             "metric_value": row.value,
             "completed_at": row.event.completed_at,
-            "recorded_at": row.event.recorded_at,
+            "version": (row.event.recorded_at << 64) + row.event.record.offset,
             "source_topic": row.event.record.topic,
             "source_partition": row.event.record.partition,
-            "source_offset": row.event.record.offset,
         }
         for row in rows
     ]

@@ -204,7 +204,7 @@ class Replays(RuleBasedStateMachine):
         if not hasattr(self, "events"):
             return
         open_letters = self.count_open()
-        rows = {(row[7:10], row.metric_type): row for row in self.store.table}
+        rows = {(row.source, row.metric_type): row for row in self.store.table}
         for source in self.events:
             position = (source.topic, source.partition, source.offset)
             of_event = open_letters[position, None]
