@@ -24,7 +24,7 @@ class Store(Protocol):
     async def insert(self, block: Block) -> Outcome:
         """Insert the rows of `block`, all or none.
 
-        Inserting the same rows again changes nothing, whatever the outcome of the first insert.
+        Inserting the same block again changes nothing, whatever the outcome of the first insert.
         """
 
     async def probe(self) -> Outcome:

@@ -330,6 +330,41 @@ class TestClickHouse:
         monkeypatch.setattr(driver, 0)
         assert await stores(replace(target, timeout_seconds=1.0)).insert(block(("a", 1))) == WRITTEN
 
+    @pytest.mark.parametrize(
+        "delete",
+        [
+            "ALTER TABLE execution_metrics DELETE WHERE 1 SETTINGS mutations_sync = 2",
+            "DELETE FROM execution_metrics WHERE 1",
+            "ALTER TABLE execution_metrics DROP PARTITION 202601",
+        ],
+    )
+    async def test_deleted_rows_are_written_again_by_another_process(
+        self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore, delete: str
+    ) -> None:
+        assert await stores(target).insert(block(("a", 1))) == WRITTEN
+        clickhouse.execute(delete)
+        assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(0,)]
+        assert await stores(target).insert(block(("a", 1))) == WRITTEN
+        assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(1,)]
+
+    @pytest.mark.parametrize(
+        ("delete", "rows"),
+        [
+            ("ALTER TABLE execution_metrics DELETE WHERE 1 SETTINGS mutations_sync = 2", 0),
+            ("DELETE FROM execution_metrics WHERE 1", 0),
+            ("ALTER TABLE execution_metrics DROP PARTITION 202601", 1),
+            ("TRUNCATE TABLE execution_metrics", 1),
+        ],
+    )
+    async def test_clickhouse_remembers_tokens_after_rows_are_deleted_but_not_after_partitions_are(
+        self, clickhouse: Client, store: ClickHouseStore, delete: str, rows: int
+    ) -> None:
+        """Why the tokens of another process must differ, and what deploy/RUNBOOK.md says about deletions."""
+        assert await store.insert(block(("a", 1))) == WRITTEN
+        clickhouse.execute(delete)
+        assert await store.insert(block(("a", 1))) == WRITTEN
+        assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(rows,)]
+
     async def test_blocks_are_inserted_concurrently(
         self, clickhouse: Client, target: ClickHouseTarget, stores: OpenStore
     ) -> None:

@@ -114,6 +114,24 @@ async def test_replay_does_not_undo_a_correction_of_the_same_millisecond(
     assert (sums["sums"]["in_view"], sums["sums"]["superseded"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "delete",
+    [
+        "ALTER TABLE execution_metrics DELETE WHERE 1 SETTINGS mutations_sync = 2",
+        "DELETE FROM execution_metrics WHERE 1",
+    ],
+)
+async def test_replay_writes_rows_again_that_were_deleted(
+    environment: Environment, clickhouse: Client, commands: Commands, outage: int, delete: str
+) -> None:
+    commands.replay()
+    clickhouse.execute(delete)
+    assert rows_of_view(clickhouse) == []
+    # Another group knows nothing of the progress of the first replay.
+    report = commands.replay(KAFKA_GROUP_ID=environment["KAFKA_GROUP_ID"] + "2")
+    assert report["metrics_written"] == len(rows_of_view(clickhouse)) == outage
+
+
 async def test_event_that_an_old_worker_refused_becomes_rows(
     environment: Environment, clickhouse: Client, start_worker: StartWorker, commands: Commands
 ) -> None:

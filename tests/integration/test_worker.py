@@ -76,6 +76,29 @@ async def test_sigterm_commits_written_batches_and_exits_0(
     assert sum(offset or 0 for offset in (await committed_offsets(environment)).values()) == 200
 
 
+@pytest.mark.parametrize(
+    "delete",
+    [
+        "ALTER TABLE execution_metrics DELETE WHERE 1 SETTINGS mutations_sync = 2",
+        "DELETE FROM execution_metrics WHERE 1",
+    ],
+)
+async def test_rows_that_were_deleted_are_written_again_after_a_reset_of_offsets(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client, delete: str
+) -> None:
+    """The same records in one partition are the same blocks, whose tokens ClickHouse still knows."""
+    await produce(environment, *events(50), partition=0)
+    worker = start_worker()
+    wait_for_rows(clickhouse, 100)
+    assert terminate(worker) == 0
+    clickhouse.execute(delete)
+    assert rows(clickhouse) == (0, 0)
+    # A new group begins at the first record, as this one would after a reset of its offsets.
+    start_worker(KAFKA_GROUP_ID=environment["KAFKA_GROUP_ID"] + "2")
+    wait_for_rows(clickhouse, 100)
+    assert rows(clickhouse) == (100, 100)
+
+
 def test_sigterm_while_starting_exits_0(
     environment: Environment, new_broker: Callable[[Path], KafkaServer], tmp_path: Path
 ) -> None:

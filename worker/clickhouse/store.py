@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from secrets import token_hex
 from time import perf_counter
 from traceback import clear_frames
 from typing import TypeVar
@@ -38,6 +39,10 @@ class ClickHouseStore:
     """The `Store` of `worker.ports`, on ClickHouse.
 
     At most `writers` INSERTs are under way at once; each has a thread and a connection.
+
+    Its deduplication tokens differ from those of any other store, also of the same process started again. ClickHouse
+    remembers tokens after rows were deleted, so with equal ones it would silently drop rows that are deliberately
+    written again, by a replay or after a reset of offsets. What is repeated only because a process ended is merged.
     """
 
     def __init__(self, target: ClickHouseTarget, writers: int, telemetry: Telemetry) -> None:
@@ -46,6 +51,7 @@ class ClickHouseStore:
         self._insert_statement = f"INSERT INTO `{target.table}` ({', '.join(COLUMNS)}) VALUES"
         self._inserted_table = f"{target.database}.{target.table}"
         self._tables_of_worker = {self._inserted_table, f"{target.database}.{target.topology.stored_table}"}
+        self._token_prefix = token_hex(8)
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
         self._thread_local = threading.local()
         self._connections: list[WorkerConnection] = []
@@ -110,7 +116,8 @@ class ClickHouseStore:
         self._telemetry.insert_rows.observe(len(block))
         outcome: Outcome | None = None
         try:
-            outcome = self._insert(block, {"insert_deduplication_token": block.deduplication_token()})
+            token = f"{self._token_prefix}-{block.deduplication_token()}"
+            outcome = self._insert(block, {"insert_deduplication_token": token})
         finally:
             label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("exception", "")
             self._telemetry.insert_seconds.observe(perf_counter() - started)

@@ -119,7 +119,7 @@ class Block:
         return [*repeated[:3], self.metrics, self.values, *repeated[3:]]
 
     def deduplication_token(self) -> str:
-        """The `insert_deduplication_token`: equal for equal rows, different for any others.
+        """What the `insert_deduplication_token` is made of: equal for equal rows, different for any others.
 
         ClickHouse silently drops an insert whose token it has seen, whatever its rows, so the token covers every
         column. Offsets alone would not be enough: a topic that is deleted and created again starts at 0.
