@@ -13,6 +13,7 @@ from worker.core.model import Event, Failed, FailedEvent, Record, Unrepresentabl
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.events.times import MAX_TIME
+from worker.events.parsing_cost import check_parsing_cost
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -99,9 +100,9 @@ def encode_pointer_value(failed: Failed) -> bytes:
 def parse_pointer(letter: DeadLetter) -> Pointer:
     """Return size and digest of the value that did not fit. Raises InvalidDeadLetter if they cannot be parsed."""
     try:
-        value = orjson.loads(letter.record.value or b"")
+        value: Any = parse_json(letter.record.value or b"")
         return Pointer(int(value["size"]), str(value["sha256"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (InvalidEvent, KeyError, TypeError, ValueError) as error:
         raise InvalidDeadLetter(f"the value is not a pointer: {type(error).__name__}: {error}") from error
 
 
@@ -110,8 +111,9 @@ def parse_agent_name(letter: DeadLetter) -> str | None:
     if letter.is_pointer:
         return None
     try:
+        check_parsing_cost(letter.record.value or b"")
         document = orjson.loads(letter.record.value or b"")
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, InvalidEvent):
         return None
     if isinstance(document, dict) and isinstance(document.get("data"), dict):
         document = document["data"]  # a structured CloudEvent

@@ -9,12 +9,10 @@ import orjson
 from worker.core.errors import InvalidEvent
 from worker.core.model import Event, Record, UnreadableRecord
 from worker.events.cloudevents import unwrap_cloudevent
+from worker.events.parsing_cost import check_parsing_cost
 from worker.events.times import MAX_TIME, parse_completed_at
 from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_tolerantly
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Size of the largest value that is parsed. Parsed JSON can take twenty times the memory of its text (64 bytes for each
-`[],`), which must be bounded whatever the topic's `max.message.bytes` is."""
 MAX_METRICS = 1_000
 """Metrics in one event; more is a mistake of the producer, and would make one record a batch."""
 MAX_NAME_LENGTH = 256
@@ -38,8 +36,7 @@ def decode(record: Record) -> Event | None:
     if not value:
         _require_tombstone(record)
         return None
-    if len(value) > MAX_BYTES:
-        raise InvalidEvent("TooLarge", f"an event has at most {MAX_BYTES} bytes, not {len(value)}")
+    check_parsing_cost(value)
     try:
         document = orjson.loads(value)
     except orjson.JSONDecodeError as error:

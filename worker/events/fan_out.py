@@ -85,7 +85,10 @@ class FanOut:
     def _add_one_by_one(self, event: Event) -> None:
         names: list[str] = []
         values: list[float] = []
-        for name, value in event.metrics.items():
+        metrics = event.metrics
+        # What is skipped can be large once parsed, and the event lives as long as its rows.
+        event = event._replace(metrics={})
+        for name, value in metrics.items():
             if isinstance(value, UnrepresentableNumber):
                 message = f"{_shorten(value.literal)} does not fit a Float64"
                 self._fail_metric(event, name, value, "UnrepresentableNumber", message)

@@ -12,6 +12,7 @@ import orjson
 
 from worker.core.errors import InvalidEvent
 from worker.core.model import UnrepresentableNumber
+from worker.events.parsing_cost import check_parsing_cost
 
 MAX_LEVELS = 1_024
 """Nesting of objects and arrays at which orjson stops. The tolerant parse stops there too, so that both refuse the same
@@ -28,7 +29,12 @@ _JSON_TYPES = {str: "string", dict: "object", list: "array", bool: "boolean", ty
 
 
 def parse_json(value: bytes) -> object:
-    """Parse a document; raises InvalidEvent if it is not UTF-8, not JSON, or nested deeper than `MAX_LEVELS`."""
+    """Parse a document.
+
+    Raises:
+        InvalidEvent: it is not UTF-8, not JSON, nested deeper than `MAX_LEVELS`, or has too many bytes or values.
+    """
+    check_parsing_cost(value)
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:

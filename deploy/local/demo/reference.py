@@ -28,6 +28,8 @@ REFUSED_BY_TABLE: Mapping[str, Callable[[float], bool]] = {"execution_time_ms": 
 """The values that the constraint of the demo's table refuses, by metric."""
 CONSTRAINT = "CONSTRAINT duration_not_negative CHECK metric_type != 'execution_time_ms' OR metric_value >= 0"
 MAX_LEVELS = 1_024
+MAX_BYTES, MAX_VALUES = 16 * 1024 * 1024, 250_000
+"""Of a document: bytes, and commas and opening brackets. One of at most 64 KiB is not counted, and cannot have more."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -97,6 +99,7 @@ def read_event(
 
 
 def _parse(value: bytes) -> Any:  # noqa: ANN401 - any JSON at all
+    _require(len(value) <= MAX_BYTES and sum(map(value.count, (b",", b"[", b"{"))) <= MAX_VALUES)
     text = value.decode()
     with _recursion_allowed_for(text):
         return json.loads(text, parse_int=Literal, parse_float=Literal, parse_constant=Literal)

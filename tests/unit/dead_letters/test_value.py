@@ -18,6 +18,7 @@ from worker.dead_letters.value import (
     parse_metric_event,
 )
 from worker.events.fan_out import FanOut
+from worker.events.parsing_cost import MAX_VALUES
 from worker.replay.contents import to_replayed_record
 
 
@@ -87,6 +88,7 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
         ("user_id", 7),
         ("user_id", "\udfff"),
         ("metric_type", None),
+        pytest.param("more", [[]] * MAX_VALUES, id="too many values"),
     ],
 )
 def test_metric_with_an_invalid_field_is_refused(field: str, value: object) -> None:
@@ -104,6 +106,7 @@ def test_metric_with_an_invalid_field_is_refused(field: str, value: object) -> N
         (b'{"agent_name": 7}', None),
         (b"[" * 100_000, None),
         (b"\xff", None),
+        pytest.param(b'{"agent_name": "triage", "x": [' + b"[]," * MAX_VALUES + b"0]}", None, id="too many values"),
         (b"", None),
         (b"[]", None),
     ],

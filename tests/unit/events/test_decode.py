@@ -1,13 +1,16 @@
 """The event contract, field by field."""
 
 import json
+from base64 import b64encode
 from uuid import UUID
 
 import pytest
 
 from tests.support.events import EXECUTION_ID, JANUARY_2026, encoded, event, event_without, read, record
 from tests.unit.events.refusal import refusal_of
-from worker.events.decode import MAX_BYTES, MAX_METRICS, decode
+from worker.core.errors import InvalidEvent
+from worker.events.decode import MAX_METRICS, decode
+from worker.events.parsing_cost import MAX_BYTES, MAX_VALUES
 from worker.events.times import MAX_TIME
 
 
@@ -143,6 +146,26 @@ def test_value_larger_than_16_mebibytes_is_refused() -> None:
     assert decode(record(largest)) is not None
     error = refusal_of(largest + b" ")
     assert (error.reason, str(error)) == ("TooLarge", f"an event has at most {MAX_BYTES} bytes, not {MAX_BYTES + 1}")
+
+
+@pytest.mark.parametrize("element", [b"[]", b"{}", b"1", b"[[]]", b'{"k":1}', b"NaN"])
+def test_value_with_too_many_values_is_refused_before_it_is_parsed(element: bytes) -> None:
+    weight = 1 + element.count(b"[") + element.count(b"{")
+    valid = encoded(event(x=["@"])).replace(b'"@"', b",".join([element] * (MAX_VALUES // weight - 20)))
+    assert decode(record(valid)) is not None
+    error = refusal_of(valid.replace(b'"x": [', b'"x":[' + b"1," * 100).replace(b'"x":[', b'"x":[' + b"1," * 100))
+    assert error.reason == "TooManyValues"
+    assert str(error).startswith(f"an event has at most {MAX_VALUES} commas, [ and {{ in all, not 250")
+    assert refusal_of(b"not JSON" + b"," * MAX_VALUES + b",").reason == "TooManyValues"
+
+
+def test_values_within_base64_are_counted() -> None:
+    hidden = b64encode(encoded(event(x="@")).replace(b'"@"', b"[" + b"[]," * MAX_VALUES + b"1]")).decode()
+    envelope = encoded({"specversion": "1.0", "data_base64": hidden})
+    headers = (("content-type", b"application/cloudevents+json"),)
+    with pytest.raises(InvalidEvent) as caught:
+        decode(record(envelope, headers=headers))
+    assert caught.value.reason == "TooManyValues"
 
 
 @pytest.mark.parametrize("value", [b"x" * 5_000_000, encoded(event(agent_name="\x1b[31m" + "a" * 5_000_000))])
