@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from worker.core.heartbeat import Heartbeat
-from worker.core.model import Record
+from worker.core.model import Record, size_of
 from worker.core.process import cancel_tasks
 from worker.ports import EventSource
 
@@ -21,8 +21,8 @@ _MAX_POLL_RECORDS = 500
 class BatchPolicy:
     """The limits of one batch; whichever is reached first closes it. One commit covers one batch.
 
-    `max_events` and `max_bytes` (of keys, values and headers) are at least 1. A record larger than `max_bytes` is a
-    batch of its own. A batch that is not full waits `linger_seconds` for more records.
+    `max_events` and `max_bytes` (of keys, values and headers) are at least 1; the record that reaches `max_bytes` is
+    the last one. A batch that is not full waits `linger_seconds` for more records.
     """
 
     max_events: int = 5_000
@@ -44,7 +44,6 @@ class BatchReader:
         self._source = source
         self._policy = policy
         self._heartbeat = heartbeat
-        self._bytes_per_record = 1.0
         self._call: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._paused = False
@@ -63,10 +62,8 @@ class BatchReader:
             wait_seconds = min(deadline - monotonic(), _MAX_POLL_SECONDS)
             if wait_seconds <= 0:
                 break
-            # If the next records are as large as the last ones, the batch does not exceed its bytes.
-            fitting = 1 + int((policy.max_bytes - size) / self._bytes_per_record)
-            wanted = min(_MAX_POLL_RECORDS, policy.max_events - len(records), fitting)
-            polled = await self._await_interruptibly(self._source.poll(wanted, wait_seconds))
+            wanted = min(_MAX_POLL_RECORDS, policy.max_events - len(records))
+            polled = await self._await_interruptibly(self._source.poll(wanted, policy.max_bytes - size, wait_seconds))
             if self._interrupted:
                 return None  # the records will be read again from the last commit
             if not polled:
@@ -74,9 +71,7 @@ class BatchReader:
             if not records:
                 deadline = monotonic() + policy.linger_seconds
             records += polled
-            added = sum(map(_size_of, polled))
-            size += added
-            self._bytes_per_record = max(added / len(polled), 1.0)
+            size += sum(map(size_of, polled))
         return RecordBatch(records, size)
 
     async def pause(self) -> None:
@@ -100,8 +95,3 @@ class BatchReader:
             if not task.done():
                 await cancel_tasks(task)
         return None if task.cancelled() else task.result()
-
-
-def _size_of(record: Record) -> int:
-    size = len(record.value or b"") + len(record.key or b"")
-    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size

@@ -134,6 +134,8 @@ class Consumer:
         done = len(self._batches) - len(running)
         if done >= _MAX_UNCOMMITTED_BATCHES and monotonic() - self._last_start < _TRICKLE_SECONDS:
             return False
+        if sum(batch.bytes for batch in running) >= self.concurrency * self.policy.max_bytes:
+            return False  # a record larger than a batch is among them
         if len(running) < self.concurrency:
             return True
         full = self.concurrency - 1  # the one that starts may be full

@@ -85,8 +85,14 @@ class EventSource(Protocol):
     def subscribe(self, listener: RevokeListener) -> None:
         """Join the group, before the first poll; `listener` is called when partitions are revoked."""
 
-    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
-        """At most `max_records` records, in the order of each partition; none if the time is over."""
+    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
+        """Some records, in the order of each partition; none if the time is over.
+
+        Args:
+            max_records: how many at most.
+            max_bytes: of keys, values and headers. The record that reaches it is the last one.
+            timeout_seconds: how long to wait for a record.
+        """
 
     async def pause(self) -> None:
         """Pause all partitions and poll once, without reading records: the group sees a live member."""

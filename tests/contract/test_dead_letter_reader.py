@@ -10,6 +10,7 @@ from deploy.local.broker import KafkaServer, TansuBroker, create_topics
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryTopic
 from tests.support.hostile import send_corrupt, send_unreadable
+from tests.support.inflating import ZSTD, send_inflating
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError, ErrorClass
@@ -22,6 +23,7 @@ from worker.dead_letters.value import parse_metric_event
 from worker.kafka.connection import start_clients
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
+from worker.kafka.decompression import MAX_INFLATED_BYTES
 from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_producer import open_producer
@@ -179,6 +181,21 @@ async def test_records_that_cannot_be_parsed_are_foreign(broker: TansuBroker, to
     assert [item.offset for item in found] == list(range(23))
     assert [item.offset for item in found if isinstance(item, UnreadableRecord)] == list(range(bad, 22))
     assert isinstance(parse_dead_letter(found[bad]), ForeignRecord)
+
+
+async def test_batch_that_inflates_beyond_the_bound_is_read_as_one_unreadable_record(
+    broker: KafkaServer, topic: str, open_reader: Open
+) -> None:
+    await send_inflating(broker.bootstrap_servers, topic, 0, ZSTD, MAX_INFLATED_BYTES // 2, count=2)
+    await send(broker.bootstrap_servers, topic, [b"after"], partition=0)
+    unreadable, after = await read_all(await open_reader())
+    assert isinstance(unreadable, UnreadableRecord)
+    assert (unreadable.records, unreadable.offset, after.offset, after.value) == (2, 1, 2, b"after")
+    fetcher = KafkaSourceRecordFetcher(KafkaTarget(broker.bootstrap_servers))
+    try:
+        assert await fetcher.fetch(topic, 0, 1) is None
+    finally:
+        await fetcher.stop()
 
 
 @pytest.mark.parametrize("codec", range(5), ids=["plain", "gzip", "snappy", "lz4", "zstd"])

@@ -10,12 +10,14 @@ import pytest
 from deploy.local.broker import KafkaServer
 from tests.support.event_sources import EventSources, open_event_sources, poll_records, wait_until_member
 from tests.support.hostile import send_corrupt, send_unreadable
+from tests.support.inflating import GZIP, LZ4, ZSTD, send_inflating
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError
 from worker.core.model import UnreadableRecord
 from worker.kafka.authorization import AclOperation, RequiredAcl
 from worker.kafka.connection import require_acls, require_topics
+from worker.kafka.decompression import MAX_INFLATED_BYTES
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.target import KafkaTarget
 from worker.ports import Partition
@@ -150,6 +152,59 @@ async def test_batches_that_cannot_be_decompressed_are_skipped(
     assert (records[0].value, records[-1].value) == (b"before", b"after")
 
 
+@pytest.mark.parametrize("codec", [GZIP, LZ4, ZSTD], ids=["gzip", "lz4", "zstd"])
+async def test_batch_that_inflates_beyond_the_bound_is_one_unreadable_record(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource, codec: int
+) -> None:
+    """Snappy cannot: it compresses to a twentieth at best, and a batch has at most 1 MiB."""
+    await send(broker.bootstrap_servers, topics.events, [b"before"], partition=2)
+    await send_inflating(broker.bootstrap_servers, topics.events, 2, codec, MAX_INFLATED_BYTES // 3, count=3)
+    await send(broker.bootstrap_servers, topics.events, [b"after"], partition=2)
+    source = await open_source(fresh_name("group"))
+    before, unreadable, after = await poll_records(source, 3)
+    assert (before.value, after.value, after.offset) == (b"before", b"after", 4)
+    assert isinstance(unreadable, UnreadableRecord)
+    assert (unreadable.first_offset, unreadable.offset, unreadable.records) == (1, 3, 3)
+    assert unreadable.reason == (
+        "none of the records at 1 to 3 can be read: their record batch inflates to more than 32 MiB"
+    )
+
+
+async def test_poll_returns_no_more_bytes_than_asked_for_and_one_record(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
+) -> None:
+    for partition in range(4):
+        await send_inflating(broker.bootstrap_servers, topics.events, partition, ZSTD, 1_000_000, count=20)
+    source = await open_source(fresh_name("group"))
+    read: dict[int, list[int]] = {partition: [] for partition in range(4)}
+    async with asyncio.timeout(20):
+        while sum(map(len, read.values())) < 80:
+            polled = await source.poll(500, 5_500_000, 0.5)
+            assert len(polled) <= 6
+            for record in polled:
+                read[record.partition].append(record.offset)
+    assert read == {partition: list(range(20)) for partition in range(4)}
+
+
+async def test_pause_within_an_unreadable_batch_loses_nothing(
+    broker: KafkaServer, topics: Topics, open_source: OpenSource
+) -> None:
+    source = await open_source(fresh_name("group"))
+    await wait_until_member(source)
+    await send_inflating(broker.bootstrap_servers, topics.events, 1, LZ4, MAX_INFLATED_BYTES // 3, count=3)
+    good = [b"%d" % number for number in range(20)]
+    bad = 3 + await send_unreadable(broker.bootstrap_servers, topics.events, 1, good)
+    offsets: list[int] = []
+    async with asyncio.timeout(60):
+        while not offsets or offsets[-1] < 23:
+            await source.pause()
+            source.resume()
+            polled = await source.poll(1, 1, 0.5)
+            offsets += [record.offset for record in polled]
+            assert all(isinstance(record, UnreadableRecord) == (not 2 < record.offset < bad) for record in polled)
+    assert offsets == [2, *range(3, 24)]
+
+
 async def test_client_that_stopped_fetching_is_an_error(open_source: OpenSource) -> None:
     source = await open_source(fresh_name("group"))
     await wait_until_member(source)
@@ -157,7 +212,7 @@ async def test_client_that_stopped_fetching_is_an_error(open_source: OpenSource)
     fetch_task.cancel()
     await asyncio.gather(fetch_task, return_exceptions=True)
     with pytest.raises(DependencyError, match="stopped fetching"):
-        await source.poll(1, 0.2)
+        await source.poll(1, 1, 0.2)
 
 
 async def test_member_without_a_coordinator_is_not_reported_as_member(open_source: OpenSource) -> None:

@@ -48,7 +48,7 @@ async def test_commit_to_a_silent_broker_is_bounded_and_succeeds_later(
             proxy.silent = False
             async with asyncio.timeout(20):
                 while not await source.commit({Partition("events", 0): 2}):
-                    await source.poll(1, 0.2)
+                    await source.poll(1, 1, 0.2)
             assert await committed(broker.bootstrap_servers, "events", "group", 1) == {0: 2}
             await source.stop()
 
@@ -81,7 +81,7 @@ async def test_spare_member_takes_over_after_a_long_wait(
     ]
 
     async def settled() -> bool:
-        await asyncio.gather(owner.poll(1, 0.2), spare.poll(1, 0.2))
+        await asyncio.gather(owner.poll(1, 1, 0.2), spare.poll(1, 1, 0.2))
         return (
             owner.is_group_member()
             and spare.is_group_member()
@@ -95,7 +95,7 @@ async def test_spare_member_takes_over_after_a_long_wait(
         owner, spare = spare, owner
     spare._consumer._coordinator._max_poll_interval = 1.0  # seconds; 300 by default
     for _ in range(10):
-        await asyncio.gather(owner.poll(1, 0.3), spare.poll(1, 0.3))
+        await asyncio.gather(owner.poll(1, 1, 0.3), spare.poll(1, 1, 0.3))
     await owner.stop()
     await send(broker.bootstrap_servers, topic, [b"0"])
     assert [record.value for record in await poll_records(spare, 1)] == [b"0"]

@@ -54,7 +54,7 @@ async def poll_records(source: KafkaEventSource, count: int) -> list[Record]:
     records: list[Record] = []
     async with asyncio.timeout(20):
         while len(records) < count:
-            records += await source.poll(count - len(records), 0.5)
+            records += await source.poll(count - len(records), 2**30, 0.5)
     return records
 
 
@@ -62,4 +62,4 @@ async def wait_until_member(source: KafkaEventSource) -> None:
     """Poll until the event source is a member of its group."""
     async with asyncio.timeout(20):
         while not source.is_group_member():
-            await source.poll(1, 0.2)
+            await source.poll(1, 1, 0.2)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from worker.core.model import Record
+from worker.core.model import Record, size_of
 from worker.ports import EventSource, Partition, RevokeListener
 
 
@@ -45,7 +45,7 @@ class MemoryEventSource(EventSource):
         """See `EventSource`."""
         self._listener = listener
 
-    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
         """See `EventSource`. Without records it waits 10 ms at most."""
         self.asked.append(max_records)
         polled: list[Record] = []
@@ -53,9 +53,12 @@ class MemoryEventSource(EventSource):
             for partition, records in self._records.items():
                 begin = self._position.get(partition, self.committed.get(partition, 0))
                 some = [record for record in records if record.offset >= begin][: max_records - len(polled)]
-                if some:
-                    self._position[partition] = some[-1].offset + 1
-                    polled += some
+                for record in some:
+                    if max_bytes <= 0:
+                        break
+                    self._position[partition] = record.offset + 1
+                    polled.append(record)
+                    max_bytes -= size_of(record)
         await asyncio.sleep(0 if polled else min(timeout_seconds, 0.01))
         return polled
 

@@ -323,13 +323,22 @@ async def test_revoke_cancels_a_running_commit() -> None:
         assert source.commits == []
 
 
-async def test_batches_of_large_records_stay_near_max_bytes() -> None:
+async def test_record_that_reaches_max_bytes_is_the_last_of_its_batch() -> None:
     policy = BatchPolicy(max_events=5_000, max_bytes=1_000_000, linger_seconds=0)
     async with running(records(2_000, padding=10_000), policy=policy) as consumer:
         await consumer.wait_until_committed({FIRST: 2_000})
-    # The first poll cannot know; after it no batch is much more than 100 records of 10 kB.
-    sizes = [after[FIRST] - before[FIRST] for before, after in pairwise(consumer.source.commits)]
-    assert max(sizes) <= 110
+    sizes = [after[FIRST] - before[FIRST] for before, after in pairwise([{FIRST: 0}, *consumer.source.commits])]
+    assert max(sizes) <= 100
+
+
+async def test_record_larger_than_all_batches_delays_the_next_batch() -> None:
+    policy = BatchPolicy(max_events=100, max_bytes=1_000, linger_seconds=0)
+    sent = [*records(1, padding=2_000), *records(1, start=1)]
+    async with running(sent, store := BlockingStore(), policy=policy) as consumer:
+        await consumer.wait_until(lambda: consumer.source.idles > 1)
+        assert consumer.source._position == {FIRST: 1}
+        store.unblocked.set()
+        await consumer.wait_until_committed({FIRST: 2})
 
 
 async def test_unexpected_exception_ends_the_consumer_and_commits_nothing() -> None:

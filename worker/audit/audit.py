@@ -69,7 +69,7 @@ class Audit:
             existing = 0
             async with aclosing(self.read(partition, offsets)) as batches:
                 async for records in batches:
-                    existing += len(records)
+                    existing += sum(record.records if isinstance(record, UnreadableRecord) else 1 for record in records)
                     for chunk in _split_chunks([record for record in records if time_range.contains(record)]):
                         await self._audit_chunk(chunk)
             self.counts.gone += len(offsets) - existing

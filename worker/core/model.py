@@ -31,8 +31,24 @@ class Record(Protocol):
     def headers(self) -> Headers: ...
 
 
+def size_of(record: Record) -> int:
+    """Bytes of key, value and headers."""
+    size = len(record.value or b"") + len(record.key or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
+
+
+UNREADABLE_RECORD, UNREADABLE_BATCH = "UnreadableRecord", "UnreadableBatch"
+"""The `error_type` of the dead letter of an `UnreadableRecord`."""
+
+
 class UnreadableRecord(NamedTuple):
-    """A `Record` that the Kafka client cannot parse. Only its position is known."""
+    """A `Record` that the Kafka client cannot parse, or a whole record batch. Only its position is known.
+
+    Attributes:
+        offset: for a record batch the last one, so that what follows is behind it.
+        reason: a sentence for the dead letter.
+        first_offset: of the record batch, if this stands for all its records.
+    """
 
     topic: str
     partition: int
@@ -41,6 +57,18 @@ class UnreadableRecord(NamedTuple):
     key: None = None
     value: bytes = b""
     headers: tuple[()] = ()
+    reason: str = "the Kafka client cannot parse the record, or one before it in its record batch"
+    first_offset: int | None = None
+
+    @property
+    def error_type(self) -> str:
+        """The type of the failure."""
+        return UNREADABLE_RECORD if self.first_offset is None else UNREADABLE_BATCH
+
+    @property
+    def records(self) -> int:
+        """How many records it stands for, at most."""
+        return 1 if self.first_offset is None else self.offset - self.first_offset + 1
 
 
 class RecordPosition(NamedTuple):

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failure, Headers, Record, RecordPosition, UnreadableRecord
+from worker.core.model import UNREADABLE_BATCH, UNREADABLE_RECORD, Failure, Headers, Record, RecordPosition
 
 
 class WorkerInfo(NamedTuple):
@@ -81,4 +81,9 @@ class DeadLetter(NamedTuple):
     @property
     def has_unreadable_source(self) -> bool:
         """Whether the Kafka client could not parse the source record, so that only its position is known."""
-        return self.kind == "event" and self.failure.error_type == UnreadableRecord.__name__
+        return self.kind == "event" and self.failure.error_type in (UNREADABLE_RECORD, UNREADABLE_BATCH)
+
+    @property
+    def stands_for_batch(self) -> bool:
+        """Whether it stands for all records of a record batch, which was too large once inflated."""
+        return self.kind == "event" and self.failure.error_type == UNREADABLE_BATCH

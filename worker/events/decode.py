@@ -48,9 +48,7 @@ def decode(record: Record) -> Event | None:
 
 def _require_tombstone(record: Record) -> None:
     if isinstance(record, UnreadableRecord):
-        raise InvalidEvent(
-            "UnreadableRecord", "the Kafka client cannot parse the record, or one before it in its record batch"
-        )
+        raise InvalidEvent(record.error_type, record.reason)
     if record.value is not None:
         raise InvalidEvent("InvalidJSON", "the value is empty")
 

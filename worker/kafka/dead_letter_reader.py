@@ -9,8 +9,7 @@ is only the name under which Kafka keeps the progress.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TypeVar
 
@@ -20,11 +19,11 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from worker.core.errors import DependencyError
-from worker.core.model import Record, UnreadableRecord
+from worker.core.model import Record
 from worker.dead_letters.progress import ReplayProgress, merge_progress
+from worker.kafka.bounded_consumer import create_consumer, poll_bounded
 from worker.kafka.connection import CONNECT_SECONDS, require_topics, start_clients, stop_client
 from worker.kafka.target import KafkaTarget
-from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +35,7 @@ _SILENCE_SECONDS = 30.0
 _FETCH_BYTES = 4 * 1024 * 1024
 _POLL_RECORDS = 2_000
 """Records per poll, so that the event loop is not blocked for long."""
+_POLL_BYTES = 4 * 1024 * 1024
 
 
 class KafkaDeadLetterReader:
@@ -56,8 +56,8 @@ class KafkaDeadLetterReader:
         """Connect. Raises DependencyError if no broker answers, or the topic is missing."""
         count = (await require_topics(self._target, [self._topic]))[self._topic]
         # Created only now: a consumer that is created and not stopped logs an error.
-        self._consumer = AIOKafkaConsumer(
-            **self._target.options(),
+        self._consumer = create_consumer(
+            self._target,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,
@@ -85,8 +85,7 @@ class KafkaDeadLetterReader:
         self._consumer.assign(partitions)
         async with self._timeout(self._silence_seconds, "end of the topic"):
             while any(self._consumer.highwater(partition) is None for partition in partitions):
-                with suppress(*UNREADABLE):  # the fetch has brought the end
-                    await self._poll(1)
+                await self._poll(1)
         self._consumer.pause(*partitions)
         return {
             number: range(first_offsets[partition], max(first_offsets[partition], self._end(partition)))
@@ -124,26 +123,17 @@ class KafkaDeadLetterReader:
 
     async def _read_some(self, partition: TopicPartition, next_offset: int) -> tuple[Sequence[Record], int]:
         """The next records, and the next offset, which is not the one after the last record where there are gaps."""
-        try:
-            polled = await self._poll(_POLL_RECORDS, partition)
-        except UNREADABLE:
-            self._consumer.seek(partition, next_offset)
-            poll, skip = partial(self._poll, 1, partition), partial(self._skip_unreadable, partition)
-            polled = await poll_one_by_one(poll, skip, _POLL_RECORDS)
-            return polled, polled[-1].offset + 1 if polled else next_offset
+        polled = await self._poll(_POLL_RECORDS, partition)
         # After a seek, a poll of a paused partition may return records of the previous position.
         polled = [record for record in polled if record.offset >= next_offset]
         position: int = await self._request(self._consumer.position(partition))
         return polled, max(next_offset, position)
 
-    async def _skip_unreadable(self, partition: TopicPartition) -> UnreadableRecord:
-        return await self._request(skip_unreadable(self._consumer, partition))
-
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> list[Record]:
         try:
-            polled = await self._consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=max_records)
-        except UNREADABLE:
-            raise  # one of them is a KafkaError
+            polled = await poll_bounded(
+                self._consumer, *partitions, timeout_ms=_POLL_MS, max_records=max_records, max_bytes=_POLL_BYTES
+            )
         except KafkaError as error:
             raise self._refused_error(error) from error
         return [record for records in polled.values() for record in records]

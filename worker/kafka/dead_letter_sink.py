@@ -102,7 +102,8 @@ class KafkaDeadLetterSink:
                         pending = self._pending.pop(_pending_key(item), None)
                         sent[at] = pending or await self._send(item, now, alone=alone)
                 except (KafkaError, DependencyError) as error:  # the topic cannot be written to
-                    outcomes = dict.fromkeys(failed, _Outcome(error))
+                    # Its traceback would keep these dead letters, and itself, until Python collects garbage.
+                    outcomes = dict.fromkeys(failed, _Outcome(error.with_traceback(None)))
                 if sent:
                     await asyncio.wait([future for future, _ in sent.values()])
         except TimeoutError:

@@ -5,23 +5,22 @@ Two defaults of aiokafka would lose data and are changed: a new group starts at 
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from worker.core.errors import DependencyError
-from worker.core.model import Record, UnreadableRecord
+from worker.core.model import Record
+from worker.kafka.bounded_consumer import create_consumer, poll_bounded
 from worker.kafka.connection import start_clients, stop_client
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
 from worker.kafka.offset_reset import NO_POSITION, reset_positions, restart_logs
 from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_monitor import TopicMonitor
-from worker.kafka.unreadable import UNREADABLE, poll_one_by_one, skip_unreadable
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
 from worker.ports import Partition, RevokeListener
@@ -29,9 +28,6 @@ from worker.ports import Partition, RevokeListener
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 10.0
-_ONE_RECORD_SECONDS = 1.5
-"""While records are read one by one: how long to wait for a record of a partition before reading the next partition.
-Longer than the broker may take for fetches of others (0.5 s), else no record would ever arrive."""
 
 
 class KafkaEventSource:
@@ -46,9 +42,8 @@ class KafkaEventSource:
         self._telemetry = telemetry
         self._tracing = tracing
         self._membership: Membership | None = None
-        self._next_offsets: dict[TopicPartition, int] = {}
-        self._consumer = AIOKafkaConsumer(
-            **target.options(),
+        self._consumer = create_consumer(
+            target,
             group_id=group.group_id,
             group_instance_id=group.instance_id,
             enable_auto_commit=False,
@@ -75,7 +70,6 @@ class KafkaEventSource:
         self.topic_monitor.start()
 
     def _reset_positions(self) -> None:
-        self._next_offsets.clear()
         self.lag.reset()
         self.topic_monitor.reset()
 
@@ -98,28 +92,23 @@ class KafkaEventSource:
         await self.topic_monitor.stop()
         await stop_client(self._consumer.stop())
 
-    async def poll(self, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
         """See `worker.ports.EventSource`."""
-        try:
-            with self._tracing.span("poll", topic=self._topic):
-                polled = await self._getmany(timeout_seconds, max_records)
-        except UNREADABLE:
-            return await self._poll_one_by_one(max_records)
+        with self._tracing.span("poll", topic=self._topic):
+            polled = await self._getmany(timeout_seconds, max_records, max_bytes)
         return list(chain.from_iterable(polled.values()))
 
     async def _getmany(
-        self, timeout_seconds: float, max_records: int, *partitions: TopicPartition
-    ) -> dict[TopicPartition, list[Record]]:
+        self, timeout_seconds: float, max_records: int, max_bytes: int
+    ) -> Mapping[TopicPartition, list[Record]]:
         self._check_client()
         if self.topic_monitor.replaced:
             restarted = await self._continue_at(await restart_logs(self._consumer, self._telemetry))
             self.topic_monitor.replaced = not restarted
         try:
-            polled: dict[TopicPartition, list[Record]] = await self._consumer.getmany(
-                *partitions, timeout_ms=int(timeout_seconds * 1000), max_records=max_records
+            polled = await poll_bounded(
+                self._consumer, timeout_ms=int(timeout_seconds * 1000), max_records=max_records, max_bytes=max_bytes
             )
-        except UNREADABLE:
-            raise  # one of them is a KafkaError
         except NO_POSITION as error:
             await self._continue_at(await reset_positions(self._consumer, error, self._telemetry))
             return {}
@@ -128,7 +117,6 @@ class KafkaEventSource:
                 raise fenced from error
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         for partition, records in polled.items():
-            self._next_offsets[partition] = records[-1].offset + 1
             self.lag.record_poll(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
         return polled
 
@@ -145,7 +133,6 @@ class KafkaEventSource:
     async def _continue_at(self, positions: Mapping[TopicPartition, int]) -> bool:
         """Note positions that were reset; whether there are any."""
         for partition, offset in positions.items():
-            self._next_offsets[partition] = offset
             # Committed at once: after a restart the group knows where it was, and finds each loss once. But not before
             # what is in flight, which a crash would lose.
             committed = self.lag.is_committed(partition)
@@ -154,55 +141,12 @@ class KafkaEventSource:
                 await self.commit({Partition(*partition): offset})
         return bool(positions)
 
-    async def _poll_one_by_one(self, max_records: int) -> Sequence[Record]:
-        """Read one record at a time, and skip those that aiokafka cannot parse: see `worker.kafka.unreadable`."""
-        partitions = self._consumer.assignment()
-        await self._seek_to_next_offsets(partitions)
-        records: list[Record] = []
-        for partition in partitions:
-            poll, skip = partial(self._poll_one, partition), partial(self._skip_unreadable, partition)
-            records += await poll_one_by_one(poll, skip, max_records - len(records))
-        return records
-
-    async def _poll_one(self, partition: TopicPartition) -> Sequence[Record]:
-        return (await self._getmany(_ONE_RECORD_SECONDS, 1, partition)).get(partition, ())
-
-    async def _skip_unreadable(self, partition: TopicPartition) -> UnreadableRecord:
-        skipped = await skip_unreadable(self._consumer, partition)
-        self._next_offsets[partition] = skipped.offset + 1
-        self.lag.record_poll(partition, skipped.offset, -1, skipped.offset + 1)
-        log.warning("skipped a record that cannot be parsed", partition=partition.partition, offset=skipped.offset)
-        return skipped
-
-    async def _seek_to_next_offsets(self, partitions: Collection[TopicPartition]) -> None:
-        for partition in partitions:
-            # Not seek_to_committed: in aiokafka 0.14 it does nothing if nothing, or offset 0, is committed.
-            offset = self._next_offsets.get(partition)
-            if offset is None:
-                offset = await self._committed(partition)
-            if offset is None:
-                await self._consumer.seek_to_beginning(partition)
-            else:
-                self._consumer.seek(partition, offset)
-
-    async def _committed(self, partition: TopicPartition) -> int | None:
-        try:
-            offset: int | None = await self._consumer.committed(partition)
-        except KafkaError as error:
-            raise DependencyError(f"Kafka does not return the committed offset: {error}") from error
-        return offset
-
     async def pause(self) -> None:
         """See `worker.ports.EventSource`."""
         self._consumer.pause(*self._consumer.assignment())
-        try:
-            polled = await self._getmany(0, 1)
-        except UNREADABLE:
-            await self._seek_to_next_offsets(self._consumer.assignment())
-            return
+        polled = await self._getmany(0, 1, 1)
         for partition, records in polled.items():
             # A rebalance in between has assigned a partition that is not paused: read its record again later.
-            self._next_offsets[partition] = records[0].offset
             self._consumer.seek(partition, records[0].offset)
 
     def resume(self) -> None:

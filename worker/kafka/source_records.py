@@ -6,10 +6,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
-from worker.core.model import Record
+from worker.core.model import Record, UnreadableRecord
+from worker.kafka.bounded_consumer import create_consumer, poll_bounded
 from worker.kafka.connection import require_topics, start_clients, stop_client, unreachable_error
 from worker.kafka.target import KafkaTarget
-from worker.kafka.unreadable import UNREADABLE
 
 _POLL_MS = 500
 _READ_SECONDS = 15.0
@@ -35,8 +35,6 @@ class KafkaSourceRecordFetcher:
         consumer = await self._connect()
         try:
             return await self._read_at(consumer, TopicPartition(topic, partition), offset)
-        except UNREADABLE:
-            return None
         except KafkaError as error:
             raise unreachable_error(error) from error
 
@@ -45,10 +43,10 @@ class KafkaSourceRecordFetcher:
         consumer.seek(partition, offset)
         deadline = monotonic() + _READ_SECONDS
         while monotonic() < deadline:
-            polled = await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)
+            polled = await poll_bounded(consumer, partition, timeout_ms=_POLL_MS, max_records=1, max_bytes=1)
             for record in polled.get(partition, ()):
                 # For a deleted offset Kafka returns the first record after it.
-                return record if record.offset == offset else None
+                return record if record.offset == offset and not isinstance(record, UnreadableRecord) else None
             end = consumer.highwater(partition)
             if end is not None and end <= offset:
                 return None
@@ -68,9 +66,7 @@ class KafkaSourceRecordFetcher:
     async def _connect(self) -> AIOKafkaConsumer:
         if self._consumer is not None:
             return self._consumer
-        consumer = AIOKafkaConsumer(
-            **self._target.options(), auto_offset_reset="earliest", isolation_level="read_committed"
-        )
+        consumer = create_consumer(self._target, auto_offset_reset="earliest", isolation_level="read_committed")
         await start_clients(self._target, consumer)
         self._consumer = consumer
         return consumer

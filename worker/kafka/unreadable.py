@@ -1,55 +1,118 @@
-"""Reads past records that aiokafka cannot parse.
+"""Reads on behind records that aiokafka cannot parse.
 
-At such a record aiokafka discards the records that it read before, advances its position all the same, and fails again
-at every poll. So the caller seeks back to the last returned records, and `poll_one_by_one` polls until it fails with
-nothing else read: then the position is that of the record. The records after it in the same record batch are lost too,
-because aiokafka parses a batch from its start.
+At such a record aiokafka raises an error, which discards the records that it read before, and at every later poll
+again. `ReadablePartitionRecords` returns an `UnreadableRecord` in its place. The records after it in the same record
+batch are unreadable too, because aiokafka parses a batch from its start.
 """
 
+import struct
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterator
 from gzip import BadGzipFile
+from typing import Any
 
 import cramjam
-from aiokafka import AIOKafkaConsumer, TopicPartition
+import structlog
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
 
 from worker.core.model import Record, UnreadableRecord
+from worker.kafka.decompression import InflatedTooLarge
+
+log = structlog.get_logger(__name__)
 
 UNREADABLE = (
+    InflatedTooLarge,
     UnicodeDecodeError,
     CorruptRecordException,
     cramjam.DecompressionError,
     BadGzipFile,
     EOFError,
     zlib.error,
+    struct.error,
 )
 """aiokafka raises these on a record, or a record batch, that it cannot parse. Of such records Apache Kafka accepts only
-those with header names that are not UTF-8; other brokers store any bytes."""
+those with header names that are not UTF-8, and batches that inflate to any size; other brokers store any bytes."""
 
 
-async def poll_one_by_one(
-    poll: Callable[[], Awaitable[Sequence[Record]]], skip: Callable[[], Awaitable[UnreadableRecord]], max_records: int
-) -> list[Record]:
-    """Poll until there are `max_records`, or a poll is empty.
+class _RecordBatches:
+    """The record batches of one partition in the answer to a fetch.
 
-    `poll` reads one record of one partition; `skip` moves behind the record at the position, which cannot be parsed.
+    Attributes:
+        current: the last that was returned; None if it has no valid header.
     """
-    records: list[Record] = []
-    while len(records) < max_records:
-        try:
-            polled = await poll()
-        except UNREADABLE:
-            records.append(await skip())
-            continue
-        if not polled:
-            break
-        records += polled
-    return records
+
+    def __init__(self, batches: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
+        self._batches = batches
+        self.has_next = batches.has_next
+        self.current: Any = None
+
+    def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka ships no types
+        self.current = None
+        batch = self._batches.next_batch()
+        if not batch.validate_crc():
+            raise CorruptRecordException("the checksum of the record batch is wrong")
+        self.current = batch
+        return batch
 
 
-async def skip_unreadable(consumer: AIOKafkaConsumer, partition: TopicPartition) -> UnreadableRecord:
-    """Seek behind the record at the position."""
-    offset: int = await consumer.position(partition)
-    consumer.seek(partition, offset + 1)
-    return UnreadableRecord(partition.topic, partition.partition, offset)
+class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
+    """The records of one partition in the answer to a fetch; never raises one of `UNREADABLE`."""
+
+    next_fetch_offset: int
+
+    def __init__(self, partition: Any, batches: Any, *others: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
+        super().__init__(partition, _RecordBatches(batches), *others)
+        self._check_crcs = False  # `_RecordBatches` does: behind a wrong checksum no offset of the header is true
+        self._records_iterator = self._read()
+
+    def _read(self) -> Iterator[Record]:
+        while True:
+            try:
+                yield from self._unpack_records()
+            except UNREADABLE as error:
+                too_large, message = isinstance(error, InflatedTooLarge), f"{type(error).__name__}: {error}"
+            else:
+                return
+            # Not in `except`: the error would keep what was inflated while a record is yielded.
+            batch = self._records.current
+            self._log_unreadable(batch, message)
+            if too_large:
+                yield self._stand_for_batch(batch)
+            elif batch is None:  # it is fetched again, from the next offset on
+                yield self._stand_for_record()
+                return
+            else:
+                # The offsets before it may be gaps.
+                self.next_fetch_offset = max(self.next_fetch_offset, _first_offset(batch))
+                while self.next_fetch_offset < batch.next_offset:
+                    yield self._stand_for_record()
+
+    def _log_unreadable(self, batch: Any, message: str) -> None:  # noqa: ANN401 - aiokafka ships no types
+        log.warning(
+            "a record batch cannot be read",
+            topic=self._tp.topic,
+            partition=self._tp.partition,
+            offset=self.next_fetch_offset,
+            records=batch.next_offset - self.next_fetch_offset if batch else 1,
+            error=message,
+        )
+
+    def _stand_for_record(self) -> UnreadableRecord:
+        offset = self.next_fetch_offset
+        self.next_fetch_offset += 1
+        return UnreadableRecord(self._tp.topic, self._tp.partition, offset)
+
+    def _stand_for_batch(self, batch: Any) -> UnreadableRecord:  # noqa: ANN401 - aiokafka ships no types
+        """One for all records: a batch of 20 kB can hold a hundred million."""
+        first, last = _first_offset(batch), batch.next_offset - 1
+        self.next_fetch_offset = batch.next_offset
+        reason = f"none of the records at {first} to {last} can be read: {InflatedTooLarge()}"
+        return UnreadableRecord(self._tp.topic, self._tp.partition, last, reason=reason, first_offset=first)
+
+
+def _first_offset(batch: Any) -> int:  # noqa: ANN401 - aiokafka ships no types
+    """The offset of the first record of a batch; of the last one in the formats before, whose headers have no other."""
+    first: int = batch.base_offset if isinstance(batch, DefaultRecordBatch) else batch.next_offset - 1
+    return first

@@ -37,6 +37,8 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
         SourceRecordMissing: the source record is gone, or is another one.
         DependencyError: Kafka does not answer.
     """
+    if letter.stands_for_batch:
+        raise SourceRecordMissing("it stands for a whole record batch: read its offsets by hand, as the RUNBOOK says")
     pointer = parse_pointer(letter) if letter.is_pointer else None
     found = await sources.fetch(*letter.source)
     if found is None:

@@ -178,3 +178,8 @@ async def test_time_range_limits_records_but_not_unparseable_ones() -> None:
     unreadable = UnreadableRecord(SOURCE.topic, 0, 3)
     _, counts = await run_audit(*records, unreadable, time_range=TimeRange(JANUARY_2026 + 1, JANUARY_2026 + 2))
     assert counts.records == 2
+
+
+async def test_unreadable_record_batch_is_no_gap() -> None:
+    _, counts = await run_audit(UnreadableRecord(SOURCE.topic, 0, 9, first_offset=0), SOURCE._replace(offset=10))
+    assert (counts.gone, counts.missing) == (0, 1)

@@ -103,6 +103,7 @@ class TestEvents:
         [
             (Record(b"{"), "InvalidJSON"),
             (UnreadableRecord("execution-completed", 3, 41), "UnreadableRecord"),
+            (UnreadableRecord("execution-completed", 3, 41, first_offset=7), "UnreadableBatch"),
             (RecordThatRaises(encoded(event())), "ZeroDivisionError"),
         ],
     )
@@ -117,7 +118,6 @@ class TestEvents:
         is_unexpected = error_type == "ZeroDivisionError"
         assert [entry["event"] for entry in logs] == ["decode failed unexpectedly"] * is_unexpected
 
-    @pytest.mark.parametrize("metrics", [{}, {"a": "text"}, {"": 1}])
     def test_values_without_a_row_are_released(self) -> None:
         """An array of a megabyte takes 28 once parsed, and the event lives as long as its rows."""
         fanned = fan_out_metrics({"a": 1, "b": [[]], "c": float("nan"), "": 2})
@@ -125,6 +125,7 @@ class TestEvents:
         assert [event.metrics for event in block.events] == [{}]
         assert [failed.event.metrics for failed in fanned.failed if isinstance(failed, FailedMetric)] == [{}, {}]
 
+    @pytest.mark.parametrize("metrics", [{}, {"a": "text"}, {"": 1}])
     def test_event_without_a_row_makes_no_block(self, metrics: dict[str, object]) -> None:
         fanned = fan_out_metrics(metrics)
         assert fanned.blocks == {}

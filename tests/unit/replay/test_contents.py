@@ -44,6 +44,14 @@ async def test_missing_source_record_is_reported() -> None:
     assert await replay_one(EVENT) == ([], reasons)
 
 
+async def test_dead_letter_of_a_record_batch_is_not_replayed_as_one_record() -> None:
+    source = UnreadableRecord(SOURCE.topic, SOURCE.partition, SOURCE.offset, first_offset=SOURCE.offset - 1)
+    failure = Failure(ErrorClass.INVALID_EVENT, source.error_type, source.reason)
+    written, unreplayable = await replay_one(FailedEvent(source, failure), SOURCE, is_pointer=False)
+    assert (written, [*unreplayable.values()]) == ([], [1])
+    assert next(iter(unreplayable)).startswith("it stands for a whole record batch")
+
+
 async def test_record_that_could_not_be_parsed_is_written_without_a_digest() -> None:
     failure = Failure(ErrorClass.INVALID_EVENT, UnreadableRecord.__name__, "the client cannot parse it")
     unreadable = UnreadableRecord(SOURCE.topic, SOURCE.partition, SOURCE.offset)

@@ -1,0 +1,90 @@
+"""Record batches of spaces: small on the topic, large once inflated. Each is built in little memory."""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cramjam
+from aiokafka import AIOKafkaProducer
+
+from tests.support.hostile import corrupt_batch
+
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+"""As the attributes of a record batch have them."""
+CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
+_CHUNK = 1 << 20
+_XERIAL_BLOCK = 32 * 1024
+_XERIAL_HEADER = b"\x82SNAPPY\0" + struct.pack(">ii", 1, 1)
+
+
+async def send_inflating(
+    servers: str, topic: str, partition: int, codec: int, value_bytes: int, count: int = 1
+) -> None:
+    """Send a batch of `count` records; the value of each is `value_bytes` spaces. Apache Kafka stores it."""
+    async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
+        batch = corrupt_batch(producer, count, codec, compress(codec, record_chunks(value_bytes, count)))
+        await (await producer.send_batch(batch, topic, partition=partition))
+
+
+def record_chunks(value_bytes: int, count: int) -> Iterator[bytes]:
+    """The records of a batch as they are before compression, in chunks."""
+    for number in range(count):
+        head = b"\0" + _varint(0) + _varint(number) + _varint(-1) + _varint(value_bytes)
+        yield _varint(len(head) + value_bytes + 1) + head
+        for _ in range(value_bytes // _CHUNK):
+            yield b" " * _CHUNK
+        yield b" " * (value_bytes % _CHUNK) + b"\0"  # no headers
+
+
+def compress(codec: int, chunks: Iterator[bytes]) -> bytes:
+    """Compress as a Kafka client does."""
+    return _COMPRESS[codec](chunks)
+
+
+def _gzip(chunks: Iterator[bytes]) -> bytes:
+    stream = zlib.compressobj(wbits=31)
+    return b"".join(map(stream.compress, chunks)) + stream.flush()
+
+
+def _xerial_snappy(chunks: Iterator[bytes]) -> bytes:
+    blocks = [_XERIAL_HEADER]
+    for chunk in chunks:
+        for start in range(0, len(chunk), _XERIAL_BLOCK):
+            block = bytes(cramjam.snappy.compress_raw(chunk[start : start + _XERIAL_BLOCK]))
+            blocks += (struct.pack(">i", len(block)), block)
+    return b"".join(blocks)
+
+
+def _stream(stream: Any, chunks: Iterator[bytes]) -> bytes:
+    for chunk in chunks:
+        stream.compress(chunk)
+    return bytes(stream.finish())
+
+
+def _lz4(chunks: Iterator[bytes]) -> bytes:
+    # Kafka's brokers read frames of independent blocks only.
+    return _stream(cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False), chunks)
+
+
+def _zstd(chunks: Iterator[bytes]) -> bytes:
+    return _stream(cramjam.zstd.Compressor(level=3), chunks)
+
+
+def _varint(number: int) -> bytes:
+    """`number` in zigzag encoding, seven bits a byte."""
+    encoded = bytearray()
+    rest = 2 * number if number >= 0 else -2 * number - 1
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded)
+
+
+_COMPRESS: dict[int, Callable[[Iterator[bytes]], bytes]] = {
+    GZIP: _gzip,
+    SNAPPY: _xerial_snappy,
+    LZ4: _lz4,
+    ZSTD: _zstd,
+}
