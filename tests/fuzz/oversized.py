@@ -1,6 +1,7 @@
 """Records that are large, deep, have many metrics, or are small only while they are compressed."""
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from tests.fuzz.document import Document, build_event, make_valid_document, quoted
@@ -55,10 +56,18 @@ _VALUES: dict[str, Callable[[Random], bytes]] = {
     "100,000 levels beside a NaN": _with_metric("[NaN," + "[" * 100_000 + "]" * 100_001),
     "5,000,000 levels of objects, not closed": lambda _: b'{"":' * 1_250_000,
     "10 MB of opening brackets": lambda _: b"[" * 10 * _MB,
-    "300,000 brackets side by side": _with_field("trace", "[" + "[]," * 300_000 + "NaN]"),
+    "120,000 arrays side by side": _with_field("trace", "[" + "[]," * 120_000 + "NaN]"),
+    "120,000 arrays as a metric": _with_metric("[" + "[]," * 120_000 + "0]"),
+    "350,000 arrays as a metric, too many": _with_metric("[" + "[]," * 350_000 + "0]"),
+    "60,000 objects as a metric": _with_metric("[" + '{"k":1},' * 60_000 + "0]"),
     "60 dead letters of 100 kB": _with_metrics(60, value="NaN", user_characters=100_000),
     "60 dead letters of 1.2 MB": _with_metrics(60, value="NaN", user_characters=1_200_000),
 }
+
+
+def _inflating(name: str, size: int, codec: str, _: Random) -> FuzzRecord:
+    """A record of spaces; its batch inflates beyond the bound of the worker."""
+    return FuzzRecord(name, b" " * size, codec=codec, unreadable=True)
 
 
 def _name(name: str, make_record: Callable[[Random], bytes]) -> Callable[[Random], FuzzRecord]:
@@ -75,6 +84,10 @@ OVERSIZED: tuple[Callable[[Random], FuzzRecord], ...] = (
     lambda _: FuzzRecord("a key of 2 MB on no event", b"{", key=b"k" * 2 * _MB),
     lambda _: FuzzRecord("10 MB of nothing in 10 kB of gzip", bytes(10 * _MB), codec="gzip"),
     lambda _: FuzzRecord("30 MB of nothing in a few kB of zstd", bytes(30 * _MB), codec="zstd"),
+    *(
+        partial(_inflating, f"{megabytes} MB of spaces in {codec}", megabytes * _MB, codec)
+        for codec, megabytes in (("gzip", 60), ("lz4", 60), ("zstd", 60))
+    ),
     lambda random: FuzzRecord("an event of 10 MB in lz4", _VALUES["10 MB of blanks around"](random), codec="lz4"),
     lambda random: FuzzRecord("any bytes, 10 MB, in snappy", random.randbytes(10 * _MB), codec="snappy"),
 )

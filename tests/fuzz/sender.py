@@ -105,7 +105,10 @@ class Sender:
             raise ValueError(f"the broker has acknowledged two records at {position}")
         self.numbers[position] = number
         if record.unreadable:
-            self.expectations.add_unparsable(position)
+            # The others are alone in a batch that inflates beyond the bound.
+            self.expectations.add_unparsable(
+                position, "UnreadableBatch" if record.batch is None else "UnreadableRecord"
+            )
         else:
             message = Message(record.key, record.value, record.headers)
             self.expectations.add_record(message, position, record.timestamp)

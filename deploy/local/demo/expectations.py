@@ -139,11 +139,11 @@ class Expectations:
         else:
             self._add_event(reading, reading.owner, position, source)
 
-    def add_unparsable(self, position: RecordPosition) -> None:
-        """Add a record that no Kafka client can parse: its dead letter has its position and nothing else."""
+    def add_unparsable(self, position: RecordPosition, error_type: str = "UnreadableRecord") -> None:
+        """Add a record that the Kafka client cannot parse: its dead letter has its position and nothing else."""
         self._count_record(position)
         source = SourceRecord(-1, 0, None, ())
-        self.letters[position, None] = ExpectedDeadLetter("invalid_event", _NOTHING, source, None, "UnreadableRecord")
+        self.letters[position, None] = ExpectedDeadLetter("invalid_event", _NOTHING, source, None, error_type)
 
     def expire(self, partition: int, offsets: range) -> None:
         """Expect nothing of these records: they were deleted before anybody read them. One range for each partition."""
