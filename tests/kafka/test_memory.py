@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import count_dead_letters, read_dead_letters
 from tests.support.events import encoded, event
-from tests.support.inflating import GZIP, LZ4, SNAPPY, ZSTD, send_inflating
+from tests.support.inflating import GZIP, LZ4, SNAPPY, ZSTD, send_headers, send_inflating
 from tests.support.local import wait_until
 from tests.support.topic import send
 
@@ -66,6 +66,16 @@ async def test_many_records_below_the_bound_fit_in_memory(
     for number in range(20):
         await send_inflating(workload.servers, workload.topic, number % 4, ZSTD, size)
     assert await write_dead_letters(start_worker, workload, environment, 20) < _MAX_PEAK_BYTES
+
+
+@pytest.mark.parametrize(("headers", "count"), [(16_000_000, 4), (520_000, 20)])
+async def test_headers_fit_in_memory(
+    start_worker: StartWorker, workload: Workload, environment: dict[str, str], headers: int, count: int
+) -> None:
+    """Of 520,000 headers the record batch is small enough to be read; its value is empty, which is no event."""
+    for number in range(count):
+        await send_headers(workload.servers, workload.topic, number % 4, headers)
+    assert await write_dead_letters(start_worker, workload, environment, count) < _MAX_PEAK_BYTES
 
 
 async def test_arrays_of_a_megabyte_fit_in_memory(

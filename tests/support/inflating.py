@@ -22,16 +22,33 @@ async def send_inflating(
     servers: str, topic: str, partition: int, codec: int, value_bytes: int, count: int = 1
 ) -> None:
     """Send a batch of `count` records; the value of each is `value_bytes` spaces. Apache Kafka stores it."""
+    await _send_batch(servers, topic, partition, codec, record_chunks(value_bytes, count), count)
+
+
+async def send_headers(servers: str, topic: str, partition: int, headers: int) -> None:
+    """Send a batch of one record with so many headers, which have neither a name nor a value."""
+    await _send_batch(servers, topic, partition, ZSTD, iter([record_with_headers(0, headers)]), 1)
+
+
+async def _send_batch(
+    servers: str, topic: str, partition: int, codec: int, records: Iterator[bytes], count: int
+) -> None:
     async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
-        batch = corrupt_batch(producer, count, codec, compress(codec, record_chunks(value_bytes, count)))
+        batch = corrupt_batch(producer, count, codec, compress(codec, records))
         await (await producer.send_batch(batch, topic, partition=partition))
+
+
+def record_with_headers(value_bytes: int, headers: int) -> bytes:
+    """A record as it is before compression, of spaces and so many empty headers."""
+    body = b"\0\0\0\x01" + varint(value_bytes) + b" " * value_bytes + varint(headers) + b"\0\x01" * headers
+    return varint(len(body)) + body
 
 
 def record_chunks(value_bytes: int, count: int) -> Iterator[bytes]:
     """The records of a batch as they are before compression, in chunks."""
     for number in range(count):
-        head = b"\0" + _varint(0) + _varint(number) + _varint(-1) + _varint(value_bytes)
-        yield _varint(len(head) + value_bytes + 1) + head
+        head = b"\0" + varint(0) + varint(number) + varint(-1) + varint(value_bytes)
+        yield varint(len(head) + value_bytes + 1) + head
         for _ in range(value_bytes // _CHUNK):
             yield b" " * _CHUNK
         yield b" " * (value_bytes % _CHUNK) + b"\0"  # no headers
@@ -71,7 +88,7 @@ def _zstd(chunks: Iterator[bytes]) -> bytes:
     return _stream(cramjam.zstd.Compressor(level=3), chunks)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """`number` in zigzag encoding, seven bits a byte."""
     encoded = bytearray()
     rest = 2 * number if number >= 0 else -2 * number - 1

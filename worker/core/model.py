@@ -31,10 +31,16 @@ class Record(Protocol):
     def headers(self) -> Headers: ...
 
 
+_HEADER_BYTES = 80
+"""What a header takes beside its name and its value."""
+
+
 def size_of(record: Record) -> int:
-    """Bytes of key, value and headers."""
+    """Bytes of key, value and headers, as they are in memory."""
     size = len(record.value or b"") + len(record.key or b"")
-    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
+    if record.headers:
+        size += sum(_HEADER_BYTES + len(name) + len(value or b"") for name, value in record.headers)
+    return size
 
 
 UNREADABLE_RECORD, UNREADABLE_BATCH = "UnreadableRecord", "UnreadableBatch"

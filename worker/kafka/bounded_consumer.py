@@ -14,6 +14,7 @@ from aiokafka.consumer import fetcher
 
 from worker.core.model import Record, size_of
 from worker.kafka.decompression import bound_decompression
+from worker.kafka.record_headers import check_records
 from worker.kafka.target import KafkaTarget
 from worker.kafka.unreadable import ReadablePartitionRecords
 
@@ -64,7 +65,7 @@ def create_consumer(target: KafkaTarget, **options: Any) -> AIOKafkaConsumer:  #
     Raises:
         ImportError: this version of aiokafka cannot be bounded in this way.
     """
-    bound_decompression()
+    bound_decompression(check_records)
     for name, replacement in (("PartitionRecords", ReadablePartitionRecords), ("FetchResult", BoundedFetchResult)):
         if not hasattr(fetcher, name):
             raise ImportError(f"aiokafka.consumer.fetcher has no {name}: the memory of a consumer cannot be bounded")

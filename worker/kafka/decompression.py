@@ -8,6 +8,7 @@ record modules inflate.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from gzip import GzipFile
 from io import BytesIO
 from mmap import mmap
@@ -28,29 +29,40 @@ _USUAL_RATIO = 16
 _SMALLEST_BUFFER = 64 * 1024
 _XERIAL_HEADER_BYTES = 16
 
-
-class InflatedTooLarge(WorkerError):
-    """A record batch inflates to more than `MAX_INFLATED_BYTES`."""
-
-    def __init__(self) -> None:
-        super().__init__(f"their record batch inflates to more than {MAX_INFLATED_BYTES // 1024**2} MiB")
+_Inflate = Callable[[bytes], bytes | memoryview]
 
 
-def bound_decompression() -> None:
-    """Let aiokafka raise `InflatedTooLarge` instead of inflating more. To be called before records are read.
+class RecordBatchTooLarge(WorkerError):
+    """A record batch takes too much memory once inflated, or parsed. The message says of its records why."""
+
+
+def bound_decompression(check: Callable[[bytes | memoryview], None]) -> None:
+    """Let aiokafka raise `RecordBatchTooLarge` instead of inflating more. To be called before records are read.
+
+    Args:
+        check: called with what a batch of format 2 inflates to, before it is parsed.
 
     Raises:
         ImportError: this version of aiokafka inflates in another way.
     """
-    for batch_class, codecs in ((DefaultRecordBatch, _CODECS), (LegacyRecordBatch, _CODECS - {"zstd_decode"})):
+
+    def checked(inflate: _Inflate, payload: bytes) -> bytes | memoryview:
+        inflated = inflate(payload)
+        check(inflated)
+        return inflated
+
+    legacy = {name: inflate for name, inflate in _CODECS.items() if name != "zstd_decode"}
+    current = {name: partial(checked, inflate) for name, inflate in _CODECS.items()}
+    for batch_class, codecs in ((LegacyRecordBatch, legacy), (DefaultRecordBatch, current)):
         module = sys.modules[batch_class.__module__]  # the compiled module, where there is one
-        for name in codecs:
+        for name, inflate in codecs.items():
             if not hasattr(module, name):
                 raise ImportError(f"{module.__name__} has no {name}: the size of record batches cannot be bounded")
-            setattr(module, name, globals()[f"_{name}"])
+            setattr(module, name, inflate)
 
 
-_CODECS = frozenset({"gzip_decode", "snappy_decode", "lz4_decode", "zstd_decode"})
+def _too_large() -> RecordBatchTooLarge:
+    return RecordBatchTooLarge(f"their record batch inflates to more than {MAX_INFLATED_BYTES // 1024**2} MiB")
 
 
 def _usual_size(payload: bytes | memoryview) -> int:
@@ -64,14 +76,14 @@ def _gzip_decode(payload: bytes | memoryview) -> bytes:
         if len(inflated) == usual:
             inflated += stream.read(MAX_INFLATED_BYTES + 1 - usual)
     if len(inflated) > MAX_INFLATED_BYTES:
-        raise InflatedTooLarge
+        raise _too_large()
     return inflated
 
 
 def _snappy_decode(payload: bytes) -> bytes:
     # Each block begins with its inflated size, and cannot inflate to another one.
     if sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload))) > MAX_INFLATED_BYTES:
-        raise InflatedTooLarge
+        raise _too_large()
     inflated: bytes = snappy_decode(payload)
     return inflated
 
@@ -110,4 +122,13 @@ def _inflate_into_buffer(inflate: Callable[[bytes, bytearray | mmap], int], payl
         largest.close()
         if "whole buffer" not in str(error):
             raise
-    raise InflatedTooLarge
+    raise _too_large()
+
+
+_CODECS: dict[str, _Inflate] = {
+    "gzip_decode": _gzip_decode,
+    "snappy_decode": _snappy_decode,
+    "lz4_decode": _lz4_decode,
+    "zstd_decode": _zstd_decode,
+}
+"""By the names that aiokafka's record modules give them."""

@@ -18,12 +18,12 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from worker.core.model import Record, UnreadableRecord
-from worker.kafka.decompression import InflatedTooLarge
+from worker.kafka.decompression import RecordBatchTooLarge
 
 log = structlog.get_logger(__name__)
 
 UNREADABLE = (
-    InflatedTooLarge,
+    RecordBatchTooLarge,
     UnicodeDecodeError,
     CorruptRecordException,
     cramjam.DecompressionError,
@@ -72,14 +72,14 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
             try:
                 yield from self._unpack_records()
             except UNREADABLE as error:
-                too_large, message = isinstance(error, InflatedTooLarge), f"{type(error).__name__}: {error}"
+                too_large, why = isinstance(error, RecordBatchTooLarge), f"{error}"
+                self._log_unreadable(type(error).__name__, why)
             else:
                 return
             # Not in `except`: the error would keep what was inflated while a record is yielded.
             batch = self._records.current
-            self._log_unreadable(batch, message)
             if too_large:
-                yield self._stand_for_batch(batch)
+                yield self._stand_for_batch(batch, why)
             elif batch is None:  # it is fetched again, from the next offset on
                 yield self._stand_for_record()
                 return
@@ -89,14 +89,15 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
                 while self.next_fetch_offset < batch.next_offset:
                     yield self._stand_for_record()
 
-    def _log_unreadable(self, batch: Any, message: str) -> None:  # noqa: ANN401 - aiokafka ships no types
+    def _log_unreadable(self, error: str, why: str) -> None:
+        batch = self._records.current
         log.warning(
             "a record batch cannot be read",
             topic=self._tp.topic,
             partition=self._tp.partition,
             offset=self.next_fetch_offset,
             records=batch.next_offset - self.next_fetch_offset if batch else 1,
-            error=message,
+            error=f"{error}: {why}",
         )
 
     def _stand_for_record(self) -> UnreadableRecord:
@@ -104,11 +105,11 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
         self.next_fetch_offset += 1
         return UnreadableRecord(self._tp.topic, self._tp.partition, offset)
 
-    def _stand_for_batch(self, batch: Any) -> UnreadableRecord:  # noqa: ANN401 - aiokafka ships no types
+    def _stand_for_batch(self, batch: Any, why: str) -> UnreadableRecord:  # noqa: ANN401 - aiokafka ships no types
         """One for all records: a batch of 20 kB can hold a hundred million."""
         first, last = _first_offset(batch), batch.next_offset - 1
         self.next_fetch_offset = batch.next_offset
-        reason = f"none of the records at {first} to {last} can be read: {InflatedTooLarge()}"
+        reason = f"none of the records at {first} to {last} can be read: {why}"
         return UnreadableRecord(self._tp.topic, self._tp.partition, last, reason=reason, first_offset=first)
 
 

@@ -1,6 +1,6 @@
 """What a record batch may inflate to, with aiokafka's own parser and every codec."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cramjam
 import pytest
@@ -8,17 +8,19 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from tests.support.inflating import CODECS, GZIP, LZ4, SNAPPY, ZSTD, compress, record_chunks
+from tests.support.inflating import CODECS, GZIP, LZ4, SNAPPY, ZSTD, compress, record_chunks, record_with_headers
 from worker.kafka import decompression
-from worker.kafka.decompression import MAX_INFLATED_BYTES, InflatedTooLarge, bound_decompression
+from worker.kafka.decompression import MAX_INFLATED_BYTES, RecordBatchTooLarge, bound_decompression
+from worker.kafka.record_headers import MAX_HEADERS, MAX_RECORDS, UNCHECKED_BYTES, check_records
+from worker.kafka.unreadable import UNREADABLE
 
 each_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
-_HEADER_BYTES, _CODEC_AT = 61, 22
+_HEADER_BYTES, _CODEC_AT, _COUNT_AT = 61, 22, 57
 
 
 @pytest.fixture(autouse=True)
 def _bounded() -> None:
-    bound_decompression()
+    bound_decompression(check_records)
 
 
 def read_values(batch: bytes | bytearray) -> list[bytes | None]:
@@ -35,14 +37,19 @@ def batch_of(codec: int, values: Sequence[bytes]) -> bytearray:
     return bytearray(builder.build())
 
 
+def compressed_batch(codec: int, records: Iterator[bytes], count: int) -> bytearray:
+    """A batch of encoded records."""
+    batch = batch_of(0, [b""])[:_HEADER_BYTES] + compress(codec, records)
+    batch[_CODEC_AT] = codec
+    batch[8:12] = (len(batch) - 12).to_bytes(4)
+    batch[_COUNT_AT:_HEADER_BYTES] = count.to_bytes(4)
+    return batch
+
+
 def inflating_batch(codec: int, inflated: int) -> bytearray:
     """A batch of one record that inflates to so many bytes."""
     record_overhead = sum(map(len, record_chunks(inflated, 1))) - inflated
-    payload = compress(codec, record_chunks(inflated - record_overhead, 1))
-    batch = batch_of(0, [b""])[:_HEADER_BYTES] + payload
-    batch[_CODEC_AT] = codec
-    batch[8:12] = (len(batch) - 12).to_bytes(4)
-    return batch
+    return compressed_batch(codec, record_chunks(inflated - record_overhead, 1), count=1)
 
 
 @each_codec
@@ -58,7 +65,7 @@ def test_batch_that_inflates_to_the_bound_is_read_and_one_byte_more_is_not(codec
     assert value is not None
     assert value.isspace()
     assert MAX_INFLATED_BYTES - 20 < len(value) < MAX_INFLATED_BYTES
-    with pytest.raises(InflatedTooLarge, match="more than 32 MiB"):
+    with pytest.raises(RecordBatchTooLarge, match="more than 32 MiB"):
         read_values(inflating_batch(codec, MAX_INFLATED_BYTES + 1))
 
 
@@ -70,13 +77,13 @@ def test_batches_of_the_format_before_are_bounded(codec: int) -> None:
         return bytearray(builder.build())
 
     assert read_values(legacy(1_000_000)) == [b" " * 1_000_000]
-    with pytest.raises(InflatedTooLarge):
+    with pytest.raises(RecordBatchTooLarge):
         read_values(legacy(MAX_INFLATED_BYTES))
 
 
 def test_raw_snappy_is_bounded() -> None:
     assert bytes(decompression._snappy_decode(bytes(cramjam.snappy.compress_raw(b"abc")))) == b"abc"
-    with pytest.raises(InflatedTooLarge):
+    with pytest.raises(RecordBatchTooLarge):
         decompression._snappy_decode(bytes(cramjam.snappy.compress_raw(b" " * (MAX_INFLATED_BYTES + 1))))
 
 
@@ -94,7 +101,34 @@ def test_snappy_block_with_an_impossible_size_is_an_error(size: int) -> None:
         decompression._snappy_decode(header + size.to_bytes(4, signed=True) + b"\xff" * 8)
 
 
+@each_codec
+@pytest.mark.parametrize(("headers", "is_read"), [(MAX_HEADERS, True), (MAX_HEADERS + 1, False), (16_000_000, False)])
+def test_headers_of_a_large_record_are_counted_before_they_are_parsed(codec: int, headers: int, is_read: bool) -> None:
+    before, large = b"\x0e\0\0\0\x01\x02{\0", record_with_headers(UNCHECKED_BYTES, headers)
+    batch = compressed_batch(codec, iter([before, large]), count=2)
+    if is_read:
+        assert read_values(batch) == [b"{", b" " * UNCHECKED_BYTES]
+    else:
+        with pytest.raises(RecordBatchTooLarge, match=f"has {headers} headers"):
+            read_values(batch)
+
+
+@each_codec
+def test_records_of_a_large_batch_are_counted_before_they_are_parsed(codec: int) -> None:
+    record = b"\x0c\0\0\0\x01\x01\0"
+    assert len(read_values(compressed_batch(codec, iter([record * MAX_RECORDS]), count=MAX_RECORDS))) == MAX_RECORDS
+    with pytest.raises(RecordBatchTooLarge, match="more than 500000 records"):
+        read_values(compressed_batch(codec, iter([record * (MAX_RECORDS + 1)]), count=MAX_RECORDS + 1))
+
+
+@pytest.mark.parametrize("tail", [b"\xff", b"\xff" * 20, b"\x01", b"\x80\x80\x80\x10", b"\xfe\xff\x0f"])
+def test_large_corrupt_batch_is_unreadable(tail: bytes) -> None:
+    record = b"\x0c\0\0\0\x01\x01\0"
+    with pytest.raises(UNREADABLE):
+        read_values(compressed_batch(ZSTD, iter([record * 200_000 + tail]), count=200_001))
+
+
 def test_version_of_aiokafka_that_inflates_in_another_way_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decompression, "_CODECS", decompression._CODECS | {"brotli_decode"})
+    monkeypatch.setattr(decompression, "_CODECS", decompression._CODECS | {"brotli_decode": bytes})
     with pytest.raises(ImportError, match="has no brotli_decode"):
-        bound_decompression()
+        bound_decompression(check_records)
