@@ -69,7 +69,7 @@ async def test_expired_records_are_counted_once_though_nothing_follows(
     first = await sources.open(servers, topic, group)
     async with asyncio.timeout(20):
         while not count_expired(first, 1):
-            await first.poll(1, 0.2)
+            await first.poll(1, 1, 0.2)
     assert count_expired(first, 1) == 75
     await first.stop()
     assert (await committed(servers, topic, group, 2))[1] == 100

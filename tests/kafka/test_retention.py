@@ -56,5 +56,5 @@ async def test_retained_records_are_those_from_the_start_of_the_log_to_the_commi
         await source.commit({Partition(topic, 1): 80})
         async with asyncio.timeout(20):
             while not (lags := [lag for lag in source.lag if lag.partition == 1]) or lags[0].retained is None:
-                await source.poll(1, 0.2)
+                await source.poll(1, 1, 0.2)
     assert (lags[0].records, lags[0].log_start, lags[0].retained) == (20, 30, 50)

@@ -110,9 +110,9 @@ async def test_worker_does_not_create_its_topic_again(tmp_path: Path, sources: E
         await delete_topic(servers, topic)
         async with asyncio.timeout(30):
             while source.topic_monitor.problem is None:
-                await source.poll(1, 0.2)
+                await source.poll(1, 1, 0.2)
         for _ in range(30):
-            await source.poll(1, 0.2)
+            await source.poll(1, 1, 0.2)
         assert source.topic_monitor.problem
         with pytest.raises(DependencyError, match="does not exist"):
             await require_topics(KafkaTarget(servers), [topic])

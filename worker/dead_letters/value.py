@@ -12,8 +12,8 @@ from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, Failed, FailedEvent, Record, UnrepresentableNumber
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter
-from worker.events.times import MAX_TIME
 from worker.events.parsing_cost import check_parsing_cost
+from worker.events.times import MAX_TIME
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
