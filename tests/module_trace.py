@@ -7,7 +7,7 @@ Modules of `worker.observability` are counted apart: what is measured and logged
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -56,19 +56,21 @@ class _Tracer:
         if what != "call" or not (module := _module(frame)) or any(frame is seen for seen in self._seen):
             return  # a coroutine that goes on is no new entry
         self._seen.append(frame)
-        caller = frame.f_back
-        while caller is not None and not _is_of_repository(caller):
-            caller = caller.f_back
-        if caller is None or (_module(caller) != module and not _is_fake(caller)):
+        callers = [*_callers(frame)]
+        # What a store in memory asks of a block is not the worker's path.
+        if any(map(_is_fake, callers)):
+            return
+        if next(filter(None, map(_module, callers)), None) != module:
             self.entries.append((module, frame.f_code.co_qualname))
 
 
-def _is_of_repository(frame: FrameType) -> bool:
-    return _module(frame) is not None or _is_fake(frame)
+def _callers(frame: FrameType) -> Iterator[FrameType]:
+    while (caller := frame.f_back) is not None:
+        yield caller
+        frame = caller
 
 
 def _is_fake(frame: FrameType) -> bool:
-    """What a store in memory asks of a block is not the worker's path."""
     return str(frame.f_globals.get("__name__")) == "tests.support.fakes"
 
 

@@ -9,7 +9,7 @@ import orjson
 from worker.core.errors import InvalidEvent
 from worker.core.model import Event, Record, UnreadableRecord
 from worker.events.cloudevents import unwrap_cloudevent
-from worker.events.parsing_cost import check_parsing_cost
+from worker.events.parsing_cost import CHEAP_BYTES, check_parsing_cost
 from worker.events.times import MAX_TIME, parse_completed_at
 from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_tolerantly
 
@@ -36,7 +36,8 @@ def decode(record: Record) -> Event | None:
     if not value:
         _require_tombstone(record)
         return None
-    check_parsing_cost(value)
+    if len(value) > CHEAP_BYTES:
+        check_parsing_cost(value)
     try:
         document = orjson.loads(value)
     except orjson.JSONDecodeError as error:

@@ -10,7 +10,7 @@ MAX_BYTES = 16 * 1024 * 1024
 """Size of the largest value that is parsed. A string takes up to four times the memory of its text."""
 MAX_VALUES = 250_000
 """Commas and opening brackets in the largest value that is parsed: 30 MiB of memory at most."""
-_CHEAP_BYTES = 64 * 1024
+CHEAP_BYTES = 64 * 1024
 """A value of this size need not be counted."""
 
 
@@ -20,7 +20,7 @@ def check_parsing_cost(value: bytes) -> None:
     Raises:
         InvalidEvent: `value` has too many bytes or values.
     """
-    if len(value) <= _CHEAP_BYTES:
+    if len(value) <= CHEAP_BYTES:
         return
     if len(value) > MAX_BYTES:
         raise InvalidEvent("TooLarge", f"an event has at most {MAX_BYTES} bytes, not {len(value)}")
