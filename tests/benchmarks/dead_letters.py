@@ -52,8 +52,8 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
 
 
 def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
-    for number, value in enumerate(generate_events(Shape(), sys.maxsize, seed=20260902)):
-        record = Record(value, offset=number, timestamp=1_788_220_800_000 + number)
+    for number, generated in enumerate(generate_events(Shape(), sys.maxsize, seed=20260902)):
+        record = Record(generated.value, offset=number, timestamp=generated.timestamp)
         if whole:
             yield encode_dead_letter(FailedEvent(record, INVALID), HEAD, record.timestamp)
         else:

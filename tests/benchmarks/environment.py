@@ -27,14 +27,14 @@ class Topic:
     """A topic with a backlog.
 
     Attributes:
-        rows: number of metrics of all events.
+        results: number of rows and dead letters that the events become.
         event_bytes: mean size of a record's value.
     """
 
     name: str
     shape: Shape
     events: int
-    rows: int
+    results: int
     event_bytes: int
 
 
@@ -62,8 +62,8 @@ class BenchmarkEnvironment:
         key = (shape, count, partitions, codec)
         if key not in self._topics:
             name = self.create_empty_topic(partitions)
-            rows, size = self._fill(name, shape, count, partitions, codec)
-            self._topics[key] = Topic(name, shape, count, rows, size // count)
+            results, size = self._fill(name, shape, count, partitions, codec)
+            self._topics[key] = Topic(name, shape, count, results, size // count)
         return self._topics[key]
 
     def create_empty_topic(self, partitions: int = 4) -> str:
@@ -103,17 +103,17 @@ class BenchmarkEnvironment:
             if error is not None:
                 failed.append(error)
 
-        rows = size = 0
+        results = size = 0
         click.echo(f"a topic is filled with {count:,} events", err=True)
-        for number, value in enumerate(generate_events(shape, count)):
-            size += len(value)
-            rows += shape.metrics + (b'"refused":' in value)
-            produce(producer, name, value, number % partitions, on_delivery)
+        for number, event in enumerate(generate_events(shape, count)):
+            size += len(event.value)
+            results += event.results
+            produce(producer, name, event.value, number % partitions, on_delivery, event.timestamp)
             if number % _POLL_EVERY == 0:
                 producer.poll(0)
         if producer.flush(60) or failed:
             raise click.ClickException(f"the topic could not be filled: {failed[:1]}")
-        return rows, size
+        return results, size
 
 
 def create_producer(servers: str, codec: str = "none") -> Producer:
@@ -130,11 +130,13 @@ def create_producer(servers: str, codec: str = "none") -> Producer:
     )
 
 
-def produce(producer: Producer, topic: str, value: bytes, partition: int, on_delivery: object = None) -> None:
-    """Produce a record; wait while the producer's queue is full."""
+def produce(
+    producer: Producer, topic: str, value: bytes, partition: int, on_delivery: object = None, timestamp: int = 0
+) -> None:
+    """Produce a record; wait while the producer's queue is full. `timestamp` is in milliseconds; 0 is now."""
     while True:
         try:
-            producer.produce(topic, value, partition=partition, on_delivery=on_delivery)  # type: ignore[arg-type]
+            producer.produce(topic, value, partition=partition, on_delivery=on_delivery, timestamp=timestamp)  # type: ignore[arg-type]
         except BufferError:
             producer.poll(0.1)
         else:

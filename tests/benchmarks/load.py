@@ -26,7 +26,8 @@ def send_load(servers: str, topic: str, partitions: int, rate: float, seconds: f
         due = min(int((time.time() - began) * rate) + 1, count)
         while sent < due:
             planned = datetime.fromtimestamp(began + sent / rate, UTC).isoformat(timespec="milliseconds")
-            produce(producer, topic, build_event(shape, random, sent, planned), sent % partitions)
+            value, _ = build_event(shape, random, sent, planned)
+            produce(producer, topic, value, sent % partitions)
             sent += 1
         producer.poll(0)
         time.sleep(_TICK_SECONDS)

@@ -11,6 +11,8 @@ from tests.benchmarks.worker import consume_backlog
 _BATCHES = (100, 500, 1_000, 2_500, 5_000, 10_000, 20_000)
 _METRICS = (1, 10, 100)
 _PLAIN = "10 metrics, 4 partitions"
+_TEN_YEARS = 3_650
+"""Days."""
 
 
 def measure_shapes(env: BenchmarkEnvironment, count: int, runs: int, like: str = "") -> list[Figures]:
@@ -38,6 +40,19 @@ def _topics(env: BenchmarkEnvironment, count: int) -> Iterator[tuple[str, Callab
         "a metric always refused, in 0.1 % of the events": Shape(refused=0.001),
         "a metric always refused, in 1 % of the events": Shape(refused=0.01),
         "a metric always refused, in every event": Shape(refused=1.0),
+        "2 % at random times of 400 days": Shape(random_times=0.02),
+        "2 % at random times of ten years, all accepted": Shape(
+            random_times=0.02, time_range_days=_TEN_YEARS, max_age_days=0
+        ),
+        "2 % with random names": Shape(random_names=0.02),
+        "2 % with 1,000 metrics": Shape(wide=0.02),
+        "a careless producer: all three": Shape(random_times=0.02, random_names=0.02, wide=0.02),
+        "a careless producer, times of ten years": Shape(
+            random_times=0.02, time_range_days=_TEN_YEARS, random_names=0.02, wide=0.02
+        ),
+        "a careless producer, times of ten years, all accepted": Shape(
+            random_times=0.02, time_range_days=_TEN_YEARS, random_names=0.02, wide=0.02, max_age_days=0
+        ),
     }
     fewer = {"100 metrics": 10, "events of 10 KB": 4, "a metric always refused, in every event": 5}
     for name, shape in shapes.items():

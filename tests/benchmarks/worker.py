@@ -20,6 +20,7 @@ def consume_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) ->
     is, until the last row is in the table. The CPU is user and system time of the worker process alone.
     """
     table = env.create_table(constrained=topic.shape.poisoned)
+    settings = {"EVENT_MAX_AGE_DAYS": str(topic.shape.max_age_days), **settings}
     environment = env.worker_environment(topic.name, table, **settings)
     with WorkerProcess(env.directory, environment, env.new_name()) as worker:
         wait_until_ready(worker)
@@ -32,17 +33,17 @@ def consume_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) ->
             f"SELECT count(), toUnixTimestamp64Milli(max(ingested_at)), uniqExact(execution_id) FROM {table}"  # noqa: S608
         )
         parts = _count_parts(client, table)
-    if rows + dead != topic.rows or (not topic.shape.poisoned and agreed != topic.events):
-        raise click.ClickException(f"{rows} rows and {dead} dead letters of {topic.rows} metrics")
+    if rows + dead != topic.results or (not topic.shape.has_dead_letters and agreed != topic.events):
+        raise click.ClickException(f"{rows} rows and {dead} dead letters instead of {topic.results}")
     seconds = ended / 1000 - began
     return {
         "events": topic.events,
         "metrics_per_event": topic.shape.metrics,
         "seconds": round(seconds, 3),
         "events_per_second": round(topic.events / seconds),
-        "rows_per_second": round(topic.rows / seconds),
+        "rows_per_second": round(rows / seconds),
         "cpu_us_per_event": round(cpu / topic.events * 1e6, 2),
-        "cpu_us_per_row": round(cpu / topic.rows * 1e6, 3),
+        "cpu_us_per_row": round(cpu / rows * 1e6, 3),
         "events_per_cpu_second": round(topic.events / cpu),
         "usual_memory_mb": round(median(memory[len(memory) // 2 :]) / 1e6, 1),
         "peak_memory_mb": round(peak / 1e6, 1),
@@ -67,12 +68,12 @@ def _wait_until_consumed(env: BenchmarkEnvironment, worker: WorkerProcess, topic
     memory: list[int] = []
     click.echo(f"a worker consumes {topic.events:,} events", err=True)
     with env.client() as client:
-        while rows + dead < topic.rows:
+        while rows + dead < topic.results:
             time.sleep(_POLL_SECONDS)
             memory.append(worker.memory_bytes())
             before = rows, dead
             ((rows,),) = client.execute(f"SELECT count() FROM {table}")  # noqa: S608
-            if topic.shape.poisoned and rows == before[0]:  # the rest may be dead letters
+            if topic.shape.has_dead_letters and rows == before[0]:  # the rest may be dead letters
                 dead = int(sum(worker.telemetry().get("metrics_worker_dead_letters_total", {}).values()))
             if (rows, dead) != before:
                 moved = time.monotonic()
