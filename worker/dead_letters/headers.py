@@ -16,7 +16,7 @@ MAX_MESSAGE_LENGTH = 2_000
 MAX_METRIC_HEADER = 256
 """Characters of the metric name in the header. Every valid name fits; the value contains longer ones completely."""
 _MAX_TEXT = 4_096
-"""Bytes of text that are kept from a header, so that records of others cannot use up memory."""
+"""Bytes of a header's text; the cache of shared headers keeps it, and others can write to the topic too."""
 _MAX_DIGITS = 20
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
@@ -159,7 +159,9 @@ def _parse_shared_headers(
 
 
 def _parse_text(value: bytes) -> str:
-    return value[:_MAX_TEXT].decode("utf-8")
+    if len(value) > _MAX_TEXT:
+        raise ValueError(f"a text of {len(value)} bytes is too long")  # an error is not cached
+    return value.decode("utf-8")
 
 
 def _parse_integer(value: bytes) -> int:

@@ -27,13 +27,20 @@ from worker.dead_letters.value import encode_pointer_value, encode_value
 
 _MAX_POINTER_KEY = 1_024
 """Bytes."""
+_MAX_REPEATED = 16_384
+"""Bytes of key and headers that the dead letter of each metric repeats: a thousand metrics of one record can fail."""
 
 
 def encode_dead_letter(failed: Failed, worker: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
-    """Encode a failed metric or event. `failed_at` is in milliseconds since 1970."""
+    """Encode a failed metric or event. `failed_at` is in milliseconds since 1970.
+
+    Key and headers of the source record are left out for a metric if they are larger than 16,384 bytes together.
+    """
     record = failed.record
-    headers = [*record.headers, *encode_headers(failed, record, worker, failed_at)]
-    return EncodedDeadLetter(record.key, encode_value(failed), headers, failed_at)
+    added = encode_headers(failed, record, worker, failed_at)
+    if failed.metric is not None and _size_around(record) > _MAX_REPEATED:
+        return EncodedDeadLetter(None, encode_value(failed), added, failed_at)
+    return EncodedDeadLetter(record.key, encode_value(failed), [*record.headers, *added], failed_at)
 
 
 def encode_pointer(failed: Failed, worker: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
@@ -68,6 +75,11 @@ def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
         return ForeignRecord(record, f"it has no header {error.args[0]}")
     except (ValueError, TypeError, AttributeError) as error:
         return ForeignRecord(record, f"a header is invalid: {error}")
+
+
+def _size_around(record: Record) -> int:
+    """Bytes of key and headers."""
+    return len(record.key or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
 
 
 def _find_added_headers(headers: Headers) -> int:

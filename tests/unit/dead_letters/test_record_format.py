@@ -92,6 +92,24 @@ def test_headers_are_added_after_those_of_the_source(failed: Failed, headers: di
     assert added_headers(letter) == headers
 
 
+def test_metric_does_not_repeat_a_large_key_or_large_headers() -> None:
+    for source in (SOURCE._replace(key=b"k" * 20_000), SOURCE._replace(headers=(("h", b"v" * 20_000),))):
+        metric, whole = (
+            encode_dead_letter(failed, WORKER, FAILED_AT)
+            for failed in (failed_metric(source=source), FailedEvent(source, INVALID))
+        )
+        assert (metric.key, next(name for name, _ in metric.headers)) == (None, "dlq.kind")
+        assert parse(metric).source == (source.topic, source.partition, source.offset)
+        assert (whole.key, tuple(whole.headers[: len(source.headers)])) == (source.key, source.headers)
+
+
+def test_dead_letter_with_a_header_that_is_too_long_is_foreign() -> None:
+    """It would be kept in the cache of shared headers."""
+    letter = encode_dead_letter(failed_metric(), WORKER, FAILED_AT)
+    headers = [(name, b"x" * 4_097 if name == "dlq.error.type" else value) for name, value in letter.headers]
+    assert isinstance(parse_dead_letter(keep(letter._replace(headers=headers))), ForeignRecord)
+
+
 def test_record_that_the_client_cannot_parse_is_identified_by_its_position() -> None:
     letter = encode_dead_letter(FailedEvent(UnreadableRecord("t", 3, 42), INVALID), WORKER, FAILED_AT)
     assert (letter.key, letter.value) == (None, b"")
