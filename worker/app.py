@@ -98,7 +98,9 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
     stack.push_async_callback(writer.close)
     failure_log = FailureLog(users=settings.log_user_ids)
-    pipeline = Pipeline(writer, dead_letters, hold, telemetry, failure_log, tracing=traces)
+    pipeline = Pipeline(
+        writer, dead_letters, hold, telemetry, failure_log, tracing=traces, max_age_days=settings.event_max_age_days
+    )
 
     group = GroupPolicy(
         settings.kafka_group_id,

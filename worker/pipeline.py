@@ -17,6 +17,7 @@ from worker.core.hold import Cause, Hold
 from worker.core.model import Failed, FailedMetric, Record
 from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
@@ -25,9 +26,9 @@ from worker.ports import DeadLetterSink
 from worker.writing.splitting import SplitBudget
 from worker.writing.writer import Writer
 
-MAX_ROWS = 200_000
-"""Rows and failures in memory at once. Also keeps a block below 1,048,576 rows, where the driver would split it and the
-insert would no longer be atomic."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Estimated memory of the rows and failures that are written at once, by `FanOut.bytes`: at most 210,000 rows. Also
+keeps a block below 1,048,576 rows, where the driver would split it and the insert would no longer be atomic."""
 _RECORDS_BEFORE_YIELD = 250
 """Records decoded before other tasks run, so that heartbeats to Kafka are not late."""
 _MAX_DEAD_LETTERS = 1_000
@@ -39,6 +40,7 @@ class Pipeline:
 
     Args:
         hold: entered while the dead-letter topic does not acknowledge.
+        max_age_days: see `decode`.
         backoff: the waits between writes of unacknowledged dead letters; they are repeated without a limit.
     """
 
@@ -52,6 +54,8 @@ class Pipeline:
         backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
         tracing: Tracing = NO_TRACING,
+        *,
+        max_age_days: int = DEFAULT_MAX_AGE_DAYS,
     ) -> None:
         self._writer = writer
         self._dead_letters = dead_letters
@@ -61,6 +65,7 @@ class Pipeline:
         self._backoff = backoff
         self._sleep = sleep
         self._tracing = tracing
+        self._max_age_days = max_age_days
 
     async def process(self, records: Sequence[Record]) -> None:
         """Write, dead-letter or skip every metric of `records`. They may be committed when this returns."""
@@ -78,7 +83,7 @@ class Pipeline:
         return failed
 
     async def _write_blocks(self, blocks: Sequence[Block]) -> list[FailedMetric]:
-        """Write all blocks at once, so that a month that the store does not accept does not delay the others."""
+        """Write all blocks at once, so that one that the store does not accept does not delay the others."""
         budget = SplitBudget()
         writing = [
             asyncio.create_task(self._write_block(block, budget), name=f"write-{block.month}") for block in blocks
@@ -95,12 +100,12 @@ class Pipeline:
 
     async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
         """Fan out as many records as may be in memory at once; None if no record is left."""
-        fan_out = FanOut()
+        fan_out = FanOut(self._max_age_days)
         count = 0
         for record in records:
             fan_out.add_record(record)
             count += 1
-            if len(fan_out) >= MAX_ROWS:
+            if fan_out.bytes >= MAX_BYTES:
                 break
             if count % _RECORDS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)

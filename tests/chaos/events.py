@@ -14,8 +14,10 @@ METRICS = ("execution_time_ms", "memory_usage_mb", "cost_usd", "output_tokens", 
 REFUSED_METRIC = "execution_time_ms"
 """The metric that a constraint of the table refuses below 0; see `deploy.local.demo.reference`."""
 FILE_BYTES = 40_000
-_FIRST = datetime(2026, 9, 1, tzinfo=UTC)
+_FIRST = (datetime.now(UTC) - timedelta(days=100)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+"""The first of a month, not long before the timestamps of the records, which are those of the run."""
 _OTHER_MONTH = timedelta(days=40)
+_ANY_TIME_SECONDS = 250 * 86_400
 _OTHER_MONTH_SHARE = 0.1
 """Some events belong to another month, so that a batch is two inserts, and a kill can come between them."""
 
@@ -29,12 +31,14 @@ class EventMix:
         refused: share of the events with a metric that the table refuses.
         files: share of the records that are a file of `FILE_BYTES` in place of an event.
         metrics: the names of the metrics of each event.
+        random_times: share of the events that were completed at any time of the year before.
     """
 
     careless: float = 0.01
     refused: float = 0.0
     files: float = 0.0
     metrics: tuple[str, ...] = METRICS
+    random_times: float = 0.0
 
 
 VALID_ONLY = EventMix(careless=0.0)
@@ -56,6 +60,8 @@ def _build_event(random: Random, number: int, mix: EventMix) -> dict[str, Any]:
     at = _FIRST + timedelta(milliseconds=number)
     if random.random() < _OTHER_MONTH_SHARE:
         at += _OTHER_MONTH
+    if mix.random_times and random.random() < mix.random_times:
+        at -= timedelta(seconds=random.randrange(_ANY_TIME_SECONDS))
     metrics: dict[str, Any] = {name: round(random.uniform(0, 10_000), 3) for name in mix.metrics}
     if "result_success" in metrics:
         metrics["result_success"] = random.random() < 0.9

@@ -169,7 +169,7 @@ class TestEveryStore:
         self, subject: Subject, order: tuple[int, int]
     ) -> None:
         for number in order:
-            event = read_event(JANUARY_2026 + number, completed_at="2026-01-31T12:00:00Z")
+            event = read_event(JANUARY_2026 + number, completed_at="2026-01-01T12:00:00Z")
             assert await subject.store.insert(block(("a", number), event=event)) == WRITTEN
         assert subject.view() == [("a", 2.0)]
 
@@ -214,7 +214,7 @@ class TestClickHouse:
     async def test_first_and_last_instant_are_written(
         self, clickhouse: Client, store: ClickHouseStore, month: int, instant: str, written: str
     ) -> None:
-        assert await store.insert(block(("a", 1), event=read_event(completed_at=instant), month=month)) == WRITTEN
+        assert await store.insert(block(("a", 1), event=read_event(-1, completed_at=instant), month=month)) == WRITTEN
         answer = clickhouse.execute(
             "SELECT toString(completed_at), toUInt32(_partition_id) FROM execution_metrics FINAL"
         )

@@ -103,7 +103,7 @@ def _choose_number(random: Random) -> str:
 
 
 def _choose_time(random: Random) -> str:
-    seconds = BASE_TIME // 1_000 + random.randrange(40 * 86_400)
+    seconds = BASE_TIME // 1_000 - random.randrange(40 * 86_400)
     fraction = random.choice(("", ".5", ".123", ".123456789"))
     offset = random.choice(("Z", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+23:59"))
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + fraction + offset

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from random import Random
+from time import gmtime, strftime
 
 from tests.fuzz import edge_values, mutate_bytes, mutate_structure
 from tests.fuzz.corpus import CORPUS, fill_envelope
-from tests.fuzz.document import make_valid_document
+from tests.fuzz.document import make_valid_document, quoted
 from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord
 from tests.fuzz.oversized import OVERSIZED
 
@@ -39,6 +40,22 @@ def make_record(seed: int, number: int) -> FuzzRecord:
             random, number, FuzzRecord("the same event again", make_valid_document(block).encoded())
         )
     return _add_surroundings(random, number, _make_value(random))
+
+
+def _make_careless(random: Random) -> FuzzRecord:
+    """One of the records that cost more than others: a time of any month, names that occur once, or many metrics."""
+    document = make_valid_document(random)
+    match random.randrange(3):
+        case 0:
+            seconds = BASE_TIME // 1_000 - random.randrange(random.choice((400, 3_650)) * 86_400)
+            document.set('"completed_at"', strftime('"%Y-%m-%dT%H:%M:%SZ"', gmtime(seconds)))
+            return FuzzRecord("a time of any month", document.encoded())
+        case 1:
+            document.metrics = [(quoted(f"request_{random.getrandbits(64):x}"), "1") for _ in range(10)]
+            return FuzzRecord("names that occur once", document.encoded())
+        case _:
+            document.metrics = [(f'"detail_{number}"', str(number)) for number in range(1_000)]
+            return FuzzRecord("1,000 metrics", document.encoded())
 
 
 def _set_timestamp(record: FuzzRecord, number: int) -> FuzzRecord:
@@ -133,6 +150,7 @@ _SMALL = [(name, build) for name, build in CORPUS if not name.startswith("oversi
 _SOURCES: tuple[tuple[float, Callable[[Random], FuzzRecord]], ...] = (
     (0.34, _mutate_structure), (0.14, _mutate_bytes), (0.06, _mutate_both), (0.04, _make_noise),
     (0.02, _make_other_json), (0.03, _make_empty), (0.06, _make_cloudevent), (0.05, _repeat_corpus),
+    (0.02, _make_careless),
 )  # fmt: skip
 """The rest are valid events."""
 

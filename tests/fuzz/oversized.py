@@ -24,13 +24,10 @@ def _with_metric(value: str) -> Callable[[Random], bytes]:
     return build_event(lambda document: document.add_metric('"odd"', value))
 
 
-def _with_metrics(
-    count: int, name: str = '"m{}"', value: str = "{}", user_characters: int = 0
-) -> Callable[[Random], bytes]:
+def _with_metrics(count: int, name: str = '"m{}"', value: str = "{}", user: str = "u") -> Callable[[Random], bytes]:
     def edit(document: Document) -> None:
         document.metrics = [(name.format(number), value.format(number)) for number in range(count)]
-        if user_characters:  # every dead letter repeats it
-            document.set('"user_id"', f'"{"u" * user_characters}"')
+        document.set('"user_id"', quoted(user))  # every row and every dead letter repeats it
 
     return build_event(edit)
 
@@ -60,8 +57,9 @@ _VALUES: dict[str, Callable[[Random], bytes]] = {
     "120,000 arrays as a metric": _with_metric("[" + "[]," * 120_000 + "0]"),
     "350,000 arrays as a metric, too many": _with_metric("[" + "[]," * 350_000 + "0]"),
     "60,000 objects as a metric": _with_metric("[" + '{"k":1},' * 60_000 + "0]"),
-    "60 dead letters of 100 kB": _with_metrics(60, value="NaN", user_characters=100_000),
-    "60 dead letters of 1.2 MB": _with_metrics(60, value="NaN", user_characters=1_200_000),
+    "900 rows of the longest user": _with_metrics(900, user="🦀" * 256),
+    "900 dead letters of the longest user": _with_metrics(900, value="NaN", user="🦀" * 256),
+    "900 metrics of a user of 900 kB": _with_metrics(900, user="u" * 900_000),
 }
 
 
@@ -82,6 +80,9 @@ OVERSIZED: tuple[Callable[[Random], FuzzRecord], ...] = (
     lambda _: FuzzRecord("headers of 2 MB on no event", b"{", headers=(("h", b"v" * 2 * _MB),)),
     lambda random: FuzzRecord("a key of 2 MB", make_valid_document(random).encoded(), key=b"k" * 2 * _MB),
     lambda _: FuzzRecord("a key of 2 MB on no event", b"{", key=b"k" * 2 * _MB),
+    lambda random: FuzzRecord(
+        "900 dead letters of a key of 900 kB", _VALUES["900 dead letters of the longest user"](random), b"k" * 900_000
+    ),
     lambda _: FuzzRecord("10 MB of nothing in 10 kB of gzip", bytes(10 * _MB), codec="gzip"),
     lambda _: FuzzRecord("30 MB of nothing in a few kB of zstd", bytes(30 * _MB), codec="zstd"),
     *(

@@ -33,6 +33,7 @@ def environment(broker: KafkaServer, engine: EngineProcess, topics: Topics, data
         "KAFKA_DLQ_TOPIC": topics.dead_letters,
         "KAFKA_GROUP_ID": fresh_name("group"),
         "KAFKA_PRODUCER_IDEMPOTENCE": str(broker.idempotence).lower(),
+        "EVENT_MAX_AGE_DAYS": "0",  # the events of the tests have fixed times, and their records the time of the test
         "KAFKA_SESSION_TIMEOUT_SECONDS": "2",  # Tansu lets the first member in after half of it
         "CLICKHOUSE_HOST": engine.host,
         "CLICKHOUSE_PORT": str(engine.port),

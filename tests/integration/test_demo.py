@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,12 @@ def run_demo(tmp_path: Path, *options: str, **environment: str) -> subprocess.Co
     return finished
 
 
+NOON = f"{datetime.now(UTC):%Y-%m-%d}T12:00:00Z"
+
+
 def build_line(execution_id: str, metrics: str, **fields: object) -> bytes:
     """An event with `metrics` as JSON text."""
-    document = {"execution_id": execution_id, "agent_name": "triage", "completed_at": "2026-01-31T12:00:00Z"} | fields
+    document = {"execution_id": execution_id, "agent_name": "triage", "completed_at": NOON} | fields
     return json.dumps(document | {"metrics": "here"}).replace('"here"', metrics).encode()
 
 

@@ -32,7 +32,7 @@ def event(**fields: object) -> dict[str, object]:
         "agent_name": "triage",
         "user_id": "u-1",
         "metrics": {"execution_time_ms": 1840, "cost_usd": 0.5},
-        "completed_at": "2026-01-31T23:59:59.5Z",
+        "completed_at": "2026-01-01T23:59:59.5Z",
     } | fields
 
 

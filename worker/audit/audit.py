@@ -21,6 +21,7 @@ from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding
 from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecord
 from worker.core.times import DAY, EPOCH
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
 from worker.ports import DeduplicatedRows, ViewRow
 
@@ -53,6 +54,7 @@ class Audit:
     Attributes:
         read: reads some offsets of a partition, as `worker.ports.DeadLetterReader.read`.
         dead_letters: the dead letters of the range that are not settled.
+        max_age_days: of events, see `worker.events.decode.decode`.
         on_progress: called with the number of records that are done.
     """
 
@@ -61,6 +63,7 @@ class Audit:
     dead_letters: DeadLetterIndex
     on_finding: Callable[[AuditFinding], object]
     on_progress: Callable[[int], object]
+    max_age_days: int = DEFAULT_MAX_AGE_DAYS
     counts: AuditCounts = field(default_factory=AuditCounts, init=False)
 
     async def run(self, ranges: Mapping[int, range], time_range: TimeRange) -> AuditCounts:
@@ -76,7 +79,7 @@ class Audit:
         return self.counts
 
     async def _audit_chunk(self, records: Sequence[Record]) -> None:
-        fan_out = FanOut()
+        fan_out = FanOut(self.max_age_days)
         for record in records:
             fan_out.add_record(record)
         expected: dict[_Key, list[Row]] = defaultdict(list)

@@ -94,7 +94,8 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         async with connections.open_dead_letters(settings) as scan:
             dead_letters = await scan.scan(new_index)
         on_progress = _progress_printer(sum(map(len, ranges.values())))
-        counts = await Audit(reader.read, view, dead_letters, on_finding, on_progress).run(ranges, scope.time_range)
+        audit = Audit(reader.read, view, dead_letters, on_finding, on_progress, settings.event_max_age_days)
+        counts = await audit.run(ranges, scope.time_range)
         counts.expired = expired
         return counts
 

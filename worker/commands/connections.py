@@ -67,7 +67,8 @@ async def open_replay(
         writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
         stack.push_async_callback(writer.close)
         failure_log = FailureLog(users=settings.log_user_ids)
-        pipeline = Pipeline(writer, PartDeduplicator(sink, scan.supersessions), hold, telemetry, failure_log)
+        dead_letters = PartDeduplicator(sink, scan.supersessions)
+        pipeline = Pipeline(writer, dead_letters, hold, telemetry, failure_log)  # the replay fans out
         sources = KafkaSourceRecordFetcher(kafka_target(settings))
         stack.push_async_callback(sources.stop)
         yield Replayer(

@@ -83,7 +83,14 @@ def replay(
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
     if not (yes or dry_run or sys.stdin.isatty()):
         raise click.UsageError("stdin is not a terminal, so the replay cannot be confirmed: add --yes (or --dry-run)")
-    policy = ReplayPolicy(selection, max_replays, limit, rate, max_bytes=settings.batch_max_bytes)
+    policy = ReplayPolicy(
+        selection,
+        max_replays,
+        limit,
+        rate,
+        max_bytes=settings.batch_max_bytes,
+        max_age_days=settings.event_max_age_days,
+    )
     raise SystemExit(asyncio.run(_replay(settings, policy, dry_run=dry_run, confirm=not yes, as_json=as_json)))
 
 

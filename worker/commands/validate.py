@@ -1,4 +1,4 @@
-"""`metrics-worker validate`: predict the result of events before they are sent. Needs no settings and no servers."""
+"""`metrics-worker validate`: predict the result of events before they are sent. Needs no servers."""
 
 from contextlib import suppress
 from time import time
@@ -9,6 +9,7 @@ import click
 from worker.commands.command_line import print_json, print_stderr
 from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.validation.line_reader import read_lines
 from worker.validation.validator import TOO_LARGE, ValidationResult, Validator
 
@@ -31,13 +32,24 @@ _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
     type=click.IntRange(1, 2**30),
     help="The longest value that the topic takes.",
 )
-def validate(file: IO[bytes], *, as_json: bool, verbose: bool, cloudevents: bool, max_bytes: int) -> None:
+@click.option(
+    "--max-age-days",
+    envvar="EVENT_MAX_AGE_DAYS",
+    default=DEFAULT_MAX_AGE_DAYS,
+    show_default=True,
+    type=click.IntRange(0, 36_500),
+    help="How many days ago the worker lets an event be completed; 0: at any time. EVENT_MAX_AGE_DAYS sets it too.",
+)
+def validate(
+    file: IO[bytes], *, as_json: bool, verbose: bool, cloudevents: bool, max_bytes: int, max_age_days: int
+) -> None:
     """Predict what the worker would do with the events in FILE (- for standard input), JSON lines.
 
     Reads them with the worker's own code, but without the constraints of the table. Exit code 1 when a metric or an
     event would be refused.
     """
-    validator = Validator(int(time() * 1000), _CLOUDEVENTS_HEADERS if cloudevents else ())
+    headers = _CLOUDEVENTS_HEADERS if cloudevents else ()
+    validator = Validator(int(time() * 1000), headers, max_age_days=max_age_days)
     print_result = _print_json_result if as_json else _print_result
     with suppress(KeyboardInterrupt):  # ends an endless input
         for result in validator.validate(read_lines(file, max_bytes), include_valid=as_json or verbose):

@@ -1,16 +1,15 @@
 """From records to blocks: each number becomes a row; anything else is skipped by a documented rule, or has failed."""
 
 from collections import Counter
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, UnrepresentableNumber
-from worker.core.times import DAY, EPOCH
 from worker.events.block import Block
-from worker.events.decode import MAX_NAME_LENGTH, decode
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS, MAX_NAME_LENGTH, decode
+from worker.events.times import month_of
 from worker.events.tolerant_json import is_encodable, json_type
 
 log = structlog.get_logger(__name__)
@@ -20,12 +19,17 @@ _NAME_RULE = f"the name of a metric has 1 to {MAX_NAME_LENGTH} characters that c
 _VALID_NAMES: set[str] = set()
 """Cache: producers send the same names again and again, and this lookup takes a tenth of the time of the checks."""
 _MAX_VALID_NAMES = 10_000
-_MONTHS: dict[int, int] = {}
-"""Cache: day since 1970 -> month. It has at most as many entries as DateTime64 has days, 146,097."""
+_ROW_BYTES = 80
+"""Memory of a row in an INSERT, without its texts: 60 to 66 bytes encoded, and its places in the lists of a block."""
+_FAILED_BYTES = 500
+"""Memory of a failed metric or event, with its message and what the dead letter adds while it is written."""
 
 
 class FanOut:
     """The metrics of some records, each in exactly one of these.
+
+    Args:
+        max_age_days: see `decode`.
 
     Attributes:
         blocks: the rows, by month of `completed_at`.
@@ -34,15 +38,18 @@ class FanOut:
         skipped: how many metrics were skipped, by JSON type.
         tombstones: how many records had no value.
         events: how many records were events.
+        bytes: estimated memory of the rows, when they are encoded, and of the failures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> None:
+        self._max_age_days = max_age_days
         self.blocks: dict[int, Block] = {}
         self.rows = 0
         self.failed: list[Failed] = []
         self.skipped: Counter[str] = Counter()
         self.tombstones = 0
         self.events = 0
+        self.bytes = 0
 
     def __len__(self) -> int:
         """Rows and failures, which is what is held in memory."""
@@ -51,7 +58,7 @@ class FanOut:
     def add_record(self, record: Record) -> None:
         """Decode a record and add its metrics. Never raises, whatever the bytes."""
         try:
-            event = decode(record)
+            event = decode(record, self._max_age_days)
         except InvalidEvent as error:
             self._fail_event(record, error.reason, str(error))
             return
@@ -71,16 +78,14 @@ class FanOut:
         if not metrics:
             return  # no row, hence no block either
         # The ordinary event has only numbers with valid names: a tenth of the time of checking each metric in turn.
-        if _NUMBERS.issuperset(map(type, metrics.values())) and (
-            _VALID_NAMES.issuperset(metrics) or _all_names_valid(metrics)
-        ):
-            self.rows += len(metrics)
-            self._block_of(event).add_rows(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
+        if _NUMBERS.issuperset(map(type, metrics.values())) and self._are_valid(metrics):
+            self._add_rows(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
         else:
             self._add_one_by_one(event)
 
     def _fail_event(self, record: Record, error_type: str, message: str) -> None:
         self.failed.append(FailedEvent(record, Failure(ErrorClass.INVALID_EVENT, error_type, message)))
+        self.bytes += _FAILED_BYTES
 
     def _add_one_by_one(self, event: Event) -> None:
         names: list[str] = []
@@ -94,23 +99,36 @@ class FanOut:
                 self._fail_metric(event, name, value, "UnrepresentableNumber", message)
             elif not isinstance(value, int | float):
                 self.skipped[json_type(value)] += 1
-            elif not _all_names_valid((name,)):
+            elif not self._are_valid((name,)):
                 self._fail_metric(event, name, value, "InvalidName", _NAME_RULE)
             else:
                 names.append(name)
                 values.append(value)
         if names:
-            self.rows += len(names)
-            self._block_of(event).add_rows(event, names, values)
+            self._add_rows(event, names, values)
+
+    def _add_rows(self, event: Event, names: Collection[str], values: Iterable[float]) -> None:
+        self.rows += len(names)
+        user = event.user_id
+        self.bytes += len(names) * (_ROW_BYTES + _size_of(user))
+        self._block_of(event).add_rows(event, names, values)
+
+    def _are_valid(self, names: Collection[str]) -> bool:
+        """Whether all `names` are valid; those that are not cached take space in the dictionary of the block."""
+        if _VALID_NAMES.issuperset(names):
+            return True
+        self.bytes += sum(map(len, names))
+        return _all_names_valid(names)
 
     def _fail_metric(
         self, event: Event, name: str, value: float | UnrepresentableNumber, error_type: str, message: str
     ) -> None:
         failure = Failure(ErrorClass.INVALID_METRIC, error_type, message)
         self.failed.append(FailedMetric(event, name, value, failure, attempts=0))
+        self.bytes += _FAILED_BYTES
 
     def _block_of(self, event: Event) -> Block:
-        month = _month_of(event.completed_at)
+        month = month_of(event.completed_at)
         block = self.blocks.get(month)
         if block is None:
             block = self.blocks[month] = Block(month)
@@ -124,20 +142,20 @@ def _all_names_valid(names: Collection[str]) -> bool:
         and max(map(len, names)) <= MAX_NAME_LENGTH
         and (joined.isascii() or is_encodable(joined))
     )
-    if valid and len(_VALID_NAMES) < _MAX_VALID_NAMES:
+    if valid:
+        # Emptied when it is full: names that occur once must not keep those out that occur in every event.
+        if len(_VALID_NAMES) >= _MAX_VALID_NAMES:
+            _VALID_NAMES.clear()
         _VALID_NAMES.update(names)
     return valid
 
 
+def _size_of(user_id: str | None) -> int:
+    """Bytes of a user id in UTF-8."""
+    if user_id is None:
+        return 0
+    return len(user_id) if user_id.isascii() else len(user_id.encode())
+
+
 def _shorten(literal: str) -> str:
     return literal if len(literal) <= 40 else f"{literal[:40]}…"
-
-
-def _month_of(milliseconds: int) -> int:
-    """`YYYYMM` in UTC, as ClickHouse's `toYYYYMM` returns it."""
-    day = milliseconds // DAY
-    month = _MONTHS.get(day)
-    if month is None:
-        date_ = EPOCH + timedelta(days=day)
-        month = _MONTHS[day] = date_.year * 100 + date_.month
-    return month

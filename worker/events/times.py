@@ -1,10 +1,11 @@
 """Times of events, in milliseconds since 1970 UTC, within what DateTime64 can hold."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 from worker.core.errors import InvalidEvent
-from worker.core.times import EPOCH, MILLISECOND
+from worker.core.times import DAY, EPOCH, MILLISECOND, format_rfc3339
 from worker.events.tolerant_json import abbreviate
 
 MAX_TIME = 10_413_791_999_999
@@ -43,6 +44,38 @@ def parse_completed_at(value: object) -> int:
             _SECONDS.clear()
         _SECONDS[text[:19]] = milliseconds - fraction
     return milliseconds
+
+
+def check_age(completed_at: int, recorded_at: int, max_age_days: int) -> None:
+    """Check that `completed_at` is at most `max_age_days` before and one day after the timestamp of its record.
+
+    A producer with a wrong clock would scatter its rows over many months, each of which is a part in ClickHouse. If
+    `max_age_days` is 0, any time is right.
+
+    Raises:
+        InvalidEvent: it is not.
+    """
+    age = recorded_at - completed_at
+    if not max_age_days or -DAY <= age <= max_age_days * DAY:
+        return
+    if age < 0:
+        reason, distance = "InFuture", "a day after"
+    else:
+        reason, distance = "TooOld", f"{max_age_days} days (EVENT_MAX_AGE_DAYS) before"
+    completed, recorded = map(format_rfc3339, (completed_at, recorded_at))
+    message = f"completed_at {completed} is more than {distance} the timestamp of its record, {recorded}"
+    raise InvalidEvent(reason, message)
+
+
+def month_of(milliseconds: int) -> int:
+    """`YYYYMM` in UTC, as ClickHouse's `toYYYYMM` returns it."""
+    return _month_of_day(milliseconds // DAY)
+
+
+@lru_cache(maxsize=4_096)
+def _month_of_day(day: int) -> int:
+    at = EPOCH + timedelta(days=day)
+    return at.year * 100 + at.month
 
 
 def _parse_rfc3339(value: object) -> int:

@@ -57,7 +57,8 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
 def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
     """Return the event with only the metric whose dead letter has the digest of the pointer."""
     try:
-        event = decode(to_replayed_record(letter, found.value, found))
+        # Of any age: the metric has a dead letter, so its event was accepted.
+        event = decode(to_replayed_record(letter, found.value, found), max_age_days=0)
     except InvalidEvent as error:
         raise SourceRecordMissing(f"the source record is not an event: {error}") from error
     for name, value in event.metrics.items() if event else ():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.value import InvalidDeadLetter
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
 from worker.replay.contents import fan_out_contents
 
@@ -23,6 +24,7 @@ class ReplayPolicy:
         limit: at most so many dead letters; None for all.
         metrics_per_second: at most so many metrics, on average; None for no limit.
         max_metrics, max_bytes: size of a batch. A larger dead letter is a batch of its own.
+        max_age_days: of events, see `worker.events.decode.decode`; the timestamp is that of the source record.
     """
 
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -31,6 +33,7 @@ class ReplayPolicy:
     metrics_per_second: float | None = None
     max_metrics: int = 20_000
     max_bytes: int = 8 * 1024 * 1024
+    max_age_days: int = DEFAULT_MAX_AGE_DAYS
 
     @property
     def batch_metrics(self) -> int:
@@ -101,7 +104,7 @@ class ReplayPreview:
         if letter.needs_source_record:
             self.at_source[error_class] += 1
             return
-        fan_out = FanOut()
+        fan_out = FanOut(self._policy.max_age_days)
         try:
             fan_out_contents(letter, fan_out)
         except InvalidDeadLetter:

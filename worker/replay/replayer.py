@@ -40,7 +40,7 @@ from worker.replay.stop_conditions import StopConditions, WatchedHold
 class _ReplayBatch:
     """Dead letters that are processed together."""
 
-    fan_out: FanOut = field(default_factory=FanOut)
+    fan_out: FanOut
     letters: list[tuple[RecordPosition, ErrorClass]] = field(default_factory=list)
     bytes: int = 0
 
@@ -99,7 +99,7 @@ class Replayer:
 
     async def _read_batches(self) -> AsyncGenerator[_ReplayBatch, None]:
         policy = self.policy
-        batch, count = _ReplayBatch(), 0
+        batch, count = self._new_batch(), 0
         async with aclosing(self.scan.read_batches()) as batches:
             async for items in batches:
                 await asyncio.sleep(0)  # lets a stop interrupt a long topic of which nothing is chosen
@@ -109,11 +109,14 @@ class Replayer:
                     is_last = count == policy.limit
                     if is_last or len(batch.fan_out) >= policy.batch_metrics or batch.bytes >= policy.max_bytes:
                         yield batch
-                        batch = _ReplayBatch()
+                        batch = self._new_batch()
                     if is_last:
                         return
         if batch.letters:
             yield batch
+
+    def _new_batch(self) -> _ReplayBatch:
+        return _ReplayBatch(FanOut(self.policy.max_age_days))
 
     def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
         return isinstance(item, DeadLetter) and self.policy.filter.matches(item) and not self.policy.is_exhausted(item)

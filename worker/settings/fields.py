@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from worker.batch_reader import BatchPolicy
 from worker.core.retry import RetryPolicy
 from worker.core.secrets import Secret
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.settings.types import (
     Host,
     Identifier,
@@ -144,6 +145,14 @@ class Settings(BaseModel):
         True,
         description="If false, events are consumed, validated and counted, but neither rows nor dead letters are "
         "written.",
+    )
+    event_max_age_days: int = Field(
+        DEFAULT_MAX_AGE_DAYS,
+        ge=0,
+        le=36_500,
+        description="How many days before the timestamp of its record the `completed_at` of an event may be; it may be "
+        "one day after it. Any other event is invalid: each month is a part in ClickHouse. 0 accepts any time. Records "
+        "without a timestamp are not judged.",
     )
     batch_max_events: int = Field(
         BatchPolicy.max_events,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from worker.core.model import Failed, Headers
+from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
 from worker.validation.line_reader import Line
 
@@ -45,15 +46,18 @@ class ValidationResult(NamedTuple):
 class Validator:
     """Validates lines, and counts the results; `timestamp` (of the records) is in milliseconds since 1970.
 
+    `max_age_days` is as in `worker.events.decode.decode`.
+
     Attributes:
         lines, refused: number of lines so far, and of those that would be refused, wholly or in part.
         failed: dead letters, by error type.
         skipped: metrics, by JSON type.
     """
 
-    def __init__(self, timestamp: int, headers: Headers = ()) -> None:
+    def __init__(self, timestamp: int, headers: Headers = (), *, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> None:
         self._timestamp = timestamp
         self._headers = headers
+        self._max_age_days = max_age_days
         self.lines = self.refused = self.rows = 0
         self.failed: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
@@ -72,7 +76,7 @@ class Validator:
                 yield result
 
     def _predict(self, number: int, content: bytes) -> ValidationResult:
-        fan_out = FanOut()
+        fan_out = FanOut(self._max_age_days)
         fan_out.add_record(LineRecord(content, number, self._timestamp, self._headers))
         self.rows += fan_out.rows
         self.skipped += fan_out.skipped

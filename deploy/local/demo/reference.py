@@ -2,7 +2,8 @@
 
 It is slow and short on purpose. It must share no code with the worker: demo, `make chaos` and `make fuzz` compare the
 two. Beyond the schema these rules hold: the last header of a name counts; a document has at most 1,024 levels; the
-timestamp of a record is limited to the range from 1970 to the last instant of the table.
+timestamp of a record is limited to the range from 1970 to the last instant of the table; an event was completed at most
+400 days before its record and a day after it, unless the record has no timestamp.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ MAX_BYTES, MAX_VALUES = 16 * 1024 * 1024, 250_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_DAY = 86_400_000
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC) - _MILLISECOND
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VERSION = re.compile(r"1(\.[0-9]+)*")
@@ -163,12 +165,13 @@ def _read_fields(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
     execution_id, agent, metrics = document["execution_id"], document["agent_name"], document["metrics"]
     user, time, version = map(document.get, ("user_id", "completed_at", "schema_version"), (None, None, "1"))
     _require(_UUID.fullmatch(execution_id) and _is_text(agent, least=1, most=256))
-    _require(user is None or _is_text(user))
+    _require(user is None or _is_text(user, most=256))
     _require(float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
     _require(isinstance(metrics, dict) and len(metrics) <= 1_000)
     recorded_at = max(0, min(timestamp, (_LAST - _EPOCH) // _MILLISECOND))
     completed_at = recorded_at if time is None else parse_time(time)
-    owner = execution_id.lower(), agent, completed_at // 86_400_000
+    _require(timestamp < 0 or -_DAY <= recorded_at - completed_at <= 400 * _DAY)
+    owner = execution_id.lower(), agent, completed_at // _DAY
     return Reading(owner, user, completed_at, recorded_at)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -58,7 +59,7 @@ def run(*command: str) -> Execution:
 
 
 def metrics_of(execution: Execution) -> dict[str, Any]:
-    event = decode(Record(orjson.dumps(execution.event)))
+    event = decode(Record(orjson.dumps(execution.event), timestamp=int(time() * 1000)))
     assert event is not None
     return event.metrics
 
@@ -68,7 +69,7 @@ def metrics_of(execution: Execution) -> dict[str, Any]:
 
 def test_event_can_be_decoded_by_the_worker() -> None:
     execution = run(*PYTHON, "pass")
-    event = decode(Record(orjson.dumps(execution.event)))
+    event = decode(Record(orjson.dumps(execution.event), timestamp=int(time() * 1000)))
     assert event is not None
     assert str(event.execution_id) == execution.event["execution_id"] != run("true").event["execution_id"]
     assert (event.agent_name, event.user_id) == ("agent", "user")

@@ -12,8 +12,10 @@ from tests.support.events import encoded, event
 from worker.cli import cli
 
 
-def run(lines: list[bytes], *options: str) -> Result:
-    return CliRunner().invoke(cli, ["validate", "-", *options], input=b"\n".join(lines))
+def run(lines: list[bytes], *options: str, **environment: str) -> Result:
+    """Validate `lines`; by default of any age, because the events of the tests have fixed times."""
+    environment = {"EVENT_MAX_AGE_DAYS": "0"} | environment
+    return CliRunner().invoke(cli, ["validate", "-", *options], input=b"\n".join(lines), env=environment)
 
 
 def documents(*lines: bytes) -> list[dict[str, Any]]:
@@ -69,6 +71,17 @@ def test_output_contains_no_control_sequence() -> None:
     json_output = run([encoded(event(metrics={"\x9b31m\x7f\u202e" + "n" * 300: 1}))], "--json").stdout
     assert json_output.isascii()
     assert json_output.replace("\n", "").isprintable()
+
+
+def test_age_is_limited_by_the_option_or_else_by_the_variable_of_the_worker() -> None:
+    old = [encoded(event(completed_at="2001-01-01T00:00:00Z"))]
+    assert "the whole event would be a dead letter, TooOld: completed_at 2001-01-01T00:00:00.000Z" in (
+        run(old, "--max-age-days", "400").stdout
+    )
+    assert run(old, EVENT_MAX_AGE_DAYS="36500").exit_code == 0
+    assert run(old, EVENT_MAX_AGE_DAYS="1").exit_code == 1
+    assert run(old, "--max-age-days", "0", EVENT_MAX_AGE_DAYS="1").exit_code == 0
+    assert run(old, EVENT_MAX_AGE_DAYS="x").exit_code == 2
 
 
 @pytest.mark.parametrize("arguments", [[], ["/no/such/file"]])

@@ -29,7 +29,7 @@ def test_metric_is_encoded_as_its_row() -> None:
         "user_id": "u-1",
         "metric_type": "m",
         "metric_value": "1.5",
-        "completed_at": "2026-01-31T23:59:59.500Z",
+        "completed_at": "2026-01-01T23:59:59.500Z",
         "recorded_at": "2026-01-01T00:00:00.000Z",
         "source_topic": "execution-completed",
         "source_partition": 3,

@@ -9,6 +9,7 @@ import pytest
 from tests.support.events import EXECUTION_ID, JANUARY_2026, encoded, event, event_without, read, record
 from tests.unit.events.refusal import refusal_of
 from worker.core.errors import InvalidEvent
+from worker.core.times import DAY, format_rfc3339
 from worker.events.decode import MAX_METRICS, decode
 from worker.events.parsing_cost import MAX_BYTES, MAX_VALUES
 from worker.events.times import MAX_TIME
@@ -19,12 +20,12 @@ def metrics(count: int) -> dict[str, int]:
 
 
 def test_valid_event_gives_every_field() -> None:
-    source = record(event(completed_at="2026-01-31T23:59:59.5Z"), offset=7)
+    source = record(event(completed_at="2026-01-01T23:59:59.5Z"), offset=7)
     assert decode(source) == (
         UUID(EXECUTION_ID),
         "triage",
         "u-1",
-        1_769_903_999_500,
+        JANUARY_2026 + DAY - 500,
         JANUARY_2026,
         {"execution_time_ms": 1840, "cost_usd": 0.5},
         source,
@@ -34,7 +35,7 @@ def test_valid_event_gives_every_field() -> None:
 VALID: dict[str, list[object]] = {
     "execution_id": [EXECUTION_ID.upper(), "00000000-0000-0000-0000-000000000000"],
     "agent_name": ["a", "a" * 256, "ä" * 256, "\U0001f980" * 256, " ", "\0", "-"],
-    "user_id": [None, "", "größe", "u" * 10_000],
+    "user_id": [None, "", "größe", "u" * 256, "\U0001f980" * 256],
     "metrics": [{}, metrics(1), metrics(MAX_METRICS)],
     "schema_version": [1, 1.0, "1", "1.0", "1.2", "1.10.3"],
 }
@@ -48,7 +49,7 @@ REFUSED: dict[str, list[object]] = {
         "0b2d3c4e5-f60-4718-9a2b-3c4d5e6f7081",
     ],
     "agent_name": ["", "a" * 257, 5, float("nan"), "a\ud800"],
-    "user_id": [5, float("nan"), ["u"], "\udfff"],
+    "user_id": [5, float("nan"), ["u"], "\udfff", "u" * 257],
     "metrics": [[], "{}", float("nan")],
     "completed_at": [float("nan"), 1_767_225_600, False],
     "schema_version": [
@@ -91,6 +92,45 @@ def test_last_of_two_equal_names_counts() -> None:
     decoded = read(text)
     assert decoded.agent_name == "second"
     assert decoded.metrics["cost_usd"] == 0.5
+
+
+def test_message_about_a_long_user_id_does_not_contain_it() -> None:
+    with pytest.raises(InvalidEvent, match="user_id has at most 256 characters, not 257"):
+        read(event(user_id="s" * 257))
+
+
+AGES = {"TooOld": (-400, -1), "InFuture": (1, 1)}
+"""Days after the timestamp of the record, and a step in milliseconds beyond them."""
+
+
+@pytest.mark.parametrize("reason", AGES)
+class TestAge:
+    def test_limit_is_accepted_and_a_millisecond_beyond_is_not(self, reason: str) -> None:
+        days, step = AGES[reason]
+        limit = JANUARY_2026 + days * DAY
+        assert read(event(completed_at=format_rfc3339(limit))).completed_at == limit
+        with pytest.raises(InvalidEvent) as refused:
+            read(event(completed_at=format_rfc3339(limit + step)))
+        assert refused.value.reason == reason
+        for time in (limit + step, JANUARY_2026):
+            assert format_rfc3339(time) in str(refused.value)
+
+    @pytest.mark.parametrize(("timestamp", "max_age_days"), [(-1, 400), (JANUARY_2026, 0)])
+    def test_any_time_is_accepted_without_a_timestamp_or_a_limit(
+        self, reason: str, timestamp: int, max_age_days: int
+    ) -> None:
+        days, _ = AGES[reason]
+        time = JANUARY_2026 + 2 * days * DAY
+        found = decode(record(event(completed_at=format_rfc3339(time)), timestamp=timestamp), max_age_days)
+        assert found is not None
+        assert found.completed_at == time
+
+
+def test_limit_of_the_age_can_be_set() -> None:
+    source = record(event(completed_at=format_rfc3339(JANUARY_2026 - 2 * DAY)))
+    assert decode(source, max_age_days=2) is not None
+    with pytest.raises(InvalidEvent, match="more than 1 days \\(EVENT_MAX_AGE_DAYS\\) before"):
+        decode(source, max_age_days=1)
 
 
 @pytest.mark.parametrize("document", [event(completed_at=None), event_without("completed_at", "user_id")])

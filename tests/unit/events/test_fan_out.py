@@ -11,8 +11,11 @@ from tests.support import strategies
 from tests.support.events import Record, encoded, event, event_without, read, record
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, UnreadableRecord, UnrepresentableNumber
-from worker.events.fan_out import FanOut, _month_of
-from worker.events.times import MAX_TIME
+from worker.events.fan_out import _MAX_VALID_NAMES, _VALID_NAMES, FanOut
+from worker.events.times import MAX_TIME, month_of
+
+FEBRUARY_2026 = 1_769_904_000_000
+"""2026-02-01T00:00:00Z in milliseconds."""
 
 
 def fan_out(*records: Record) -> FanOut:
@@ -138,6 +141,24 @@ class TestEvents:
         assert fanned.events + fanned.tombstones + invalid == 1
 
 
+class TestBytes:
+    def test_longest_user_of_many_metrics_counts_in_every_row(self) -> None:
+        metrics = {str(number): number for number in range(1_000)}
+        fanned = fan_out(record(event(user_id="\U0001f980" * 256, metrics=metrics)))
+        assert 1_000 * 1_024 < fanned.bytes < 1_000 * 1_200
+
+    def test_failures_count(self) -> None:
+        fanned = fan_out_metrics({"a": float("nan"), "b": float("nan")})
+        assert fanned.bytes >= 2 * 100
+
+    def test_names_that_occur_once_do_not_keep_later_names_out_of_the_cache(self) -> None:
+        for number in range(_MAX_VALID_NAMES // 100 + 1):
+            fan_out_metrics({f"once_{number}_{at}": 1 for at in range(100)})
+        fan_out_metrics({"usual": 1})
+        assert "usual" in _VALID_NAMES
+        assert len(_VALID_NAMES) <= _MAX_VALID_NAMES + 1_000
+
+
 class TestMonths:
     @pytest.mark.parametrize(
         ("time", "month"),
@@ -148,7 +169,7 @@ class TestMonths:
         ],
     )
     def test_month_is_that_of_completed_at_in_utc(self, time: str, month: int) -> None:
-        assert list(fan_out(record(event(completed_at=time))).blocks) == [month]
+        assert list(fan_out(record(event(completed_at=time), timestamp=FEBRUARY_2026)).blocks) == [month]
 
     def test_month_is_that_of_the_record_if_the_event_has_no_time(self) -> None:
         assert list(fan_out(record(event_without("completed_at"), timestamp=-1)).blocks) == [197001]
@@ -156,7 +177,7 @@ class TestMonths:
     @given(st.integers(-2_208_988_800_000, MAX_TIME))
     def test_month_is_that_of_datetime(self, milliseconds: int) -> None:
         instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-        assert _month_of(milliseconds) == instant.year * 100 + instant.month
+        assert month_of(milliseconds) == instant.year * 100 + instant.month
 
 
 class TestTheTwoPaths:

@@ -7,6 +7,7 @@ from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
 from tests.unit.replay.harness import UNKNOWN_VERSION, replay
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
+from worker.replay.plan import ReplayPolicy
 
 SOURCE = record(event(metrics={"a": 1, "b": 2.5}), offset=5)
 METRIC = FailedMetric(read(event(metrics={"a": 1, "b": 2.5}))._replace(record=SOURCE), "b", 2.5, UNKNOWN_VERSION, 1)
@@ -37,6 +38,18 @@ async def test_another_record_at_the_offset_is_not_written(failed: Failed) -> No
 async def test_metric_of_a_record_that_is_no_event_any_more_is_not_written() -> None:
     _, reasons = await replay_one(METRIC, SOURCE._replace(value=b"{"))
     assert [reason.partition(":")[0] for reason in reasons] == ["the source record is not an event"]
+
+
+async def test_event_that_was_too_old_is_replayed_when_the_limit_is_raised() -> None:
+    """It is judged by the timestamp of its source record, not by the time of the replay."""
+    old = record(event(completed_at="2024-11-01T00:00:00Z", metrics={"a": 1}), offset=5)  # 426 days before
+    topic, store = MemoryTopic(), MemoryStore()
+    await topic.write([FailedEvent(old, UNKNOWN_VERSION)])
+    _, result = await replay(topic, store)
+    assert (store.table, result.failed_again.total()) == ([], 1)
+    assert topic.letters[-1].failure.error_type == "TooOld"
+    await replay(topic, store, policy=ReplayPolicy(max_age_days=430))
+    assert [row.metric_type for row in store.table] == ["a"]
 
 
 async def test_missing_source_record_is_reported() -> None:

@@ -94,7 +94,7 @@ def test_example_becomes_rows(name: str) -> None:
     value = example.get("value", example)
     headers = tuple((key, text.encode()) for key, text in example.get("headers", {}).items())
     fan_out = FanOut()
-    fan_out.add_record(Record(encoded(value), headers=headers))
+    fan_out.add_record(Record(encoded(value), headers=headers, timestamp=-1))
     assert (fan_out.rows, fan_out.skipped, fan_out.failed) == (3, {"string": 1}, [])
     assert Draft202012Validator(EVENT).is_valid(value.get("data", value))
 
