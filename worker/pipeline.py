@@ -16,7 +16,7 @@ from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import Failed, FailedMetric, Record
 from worker.core.retry import FOREVER, RetryPolicy, Sleep
-from worker.events.block import Block
+from worker.events.block import Block, merge_rare_months
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
 from worker.observability.failure_log import FailureLog
@@ -76,7 +76,9 @@ class Pipeline:
 
     async def write_fan_out(self, fan_out: FanOut) -> list[Failed]:
         """Do steps 2 and 3; returns what has become dead letters."""
-        unwritten = await self._write_blocks([*fan_out.blocks.values()])
+        if fan_out.blocks:
+            self._telemetry.batch_months.observe(len(fan_out.blocks))
+        unwritten = await self._write_blocks(merge_rare_months(fan_out.blocks.values()))
         failed = [*fan_out.failed, *unwritten]
         await self._write_dead_letters(failed)
         self._count(fan_out, fan_out.rows - len(unwritten))

@@ -22,7 +22,7 @@ class Store(Protocol):
     """The table that rows are written to."""
 
     async def insert(self, block: Block) -> Outcome:
-        """Insert the rows of `block`, all or none.
+        """Insert the rows of `block`; of each month all or none.
 
         Inserting the same block again changes nothing, whatever the outcome of the first insert.
         """

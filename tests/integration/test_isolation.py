@@ -8,34 +8,13 @@ from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
 from tests.support.events import JANUARY_2026, Record, encoded, event
-from tests.support.fakes import MemoryDeadLetters
+from tests.support.store_harness import StoreHarness
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import ErrorClass
-from worker.core.hold import Hold
 from worker.core.model import FailedMetric
-from worker.core.retry import RetryPolicy
-from worker.observability.telemetry import Telemetry
-from worker.pipeline import Pipeline
-from worker.writing.writer import Writer
 
 METRICS = [f"metric_{number}" for number in range(10)]
-
-
-class StoreHarness:
-    """A pipeline on the real store; dead letters are kept in memory."""
-
-    def __init__(self, target: ClickHouseTarget) -> None:
-        self.telemetry = Telemetry()
-        self.store = ClickHouseStore(target, 2, self.telemetry)
-        self.dead_letters = MemoryDeadLetters()
-        self.hold = Hold()
-        writer = Writer(self.store, self.hold, RetryPolicy(attempts=5, first_wait_seconds=0.01))
-        self.pipeline = Pipeline(writer, self.dead_letters, self.hold, self.telemetry)
-
-    def inserts(self) -> float:
-        return self.telemetry.registry.get_sample_value("metrics_worker_insert_seconds_count") or 0
 
 
 @pytest.fixture
@@ -102,13 +81,15 @@ async def test_three_invalid_rows_among_100_000_are_the_only_dead_letters(
     assert table == [(99_997, 0.0) if rule != "view" else (100_000, -1.0)]
 
 
-async def test_events_of_400_months_are_written_in_400_blocks(clickhouse: Client, harness: StoreHarness) -> None:
+async def test_events_of_400_months_are_written_in_four_inserts(clickhouse: Client, harness: StoreHarness) -> None:
     records = [
         Record(
-            encoded(event(execution_id=f"00000000-0000-0000-0000-{year:012}", completed_at=f"{year}-06-01T00:00:00Z"))
+            encoded(event(execution_id=f"00000000-0000-0000-0000-{year:012}", completed_at=f"{year}-06-01T00:00:00Z")),
+            timestamp=-1,  # any time is accepted
         )
         for year in range(1900, 2300)
     ]
     await harness.pipeline.process(records)
     assert clickhouse.execute("SELECT count() FROM execution_metrics_deduplicated") == [(800,)]
+    assert harness.inserts() == 4
     assert harness.dead_letters.letters == []

@@ -21,7 +21,7 @@ from tests.integration.conftest import (
     read_dead_letters,
     write_some_blocks,
 )
-from tests.support.commands import Commands, write_dead_letters
+from tests.support.commands import Commands, write_dead_letters, write_pointers
 from tests.support.events import JANUARY_2026, encoded, event
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
@@ -30,6 +30,7 @@ from tests.support.topic import committed, headers_of, read
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure
+from worker.events.decode import decode
 
 VIEW = "SELECT metric_type, metric_value, recorded_at, source_partition, source_offset FROM {} ORDER BY ALL"
 OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
@@ -209,23 +210,18 @@ async def test_outage_is_replayed_after_its_end_and_makes_no_new_dead_letters(
 
 
 async def test_pointers_are_replayed_from_their_source_records(
-    environment: Environment, start_worker: StartWorker, clickhouse: Client, commands: Commands
+    environment: Environment, clickhouse: Client, commands: Commands
 ) -> None:
-    clickhouse.execute("ALTER TABLE execution_metrics ADD CONSTRAINT never CHECK metric_type != 'below'")
-    start_worker()
-    large = event(metrics=EDGE_VALUES, user_id="u" * 1_100_000, completed_at=None)
-    await produce(environment, encoded(large), key=b"k", partition=1, **COMPRESSED)
-    await produce(environment, b"x" * 1_500_000, partition=1, **COMPRESSED)
-    await wait_for_dead_letters(environment, 2)
+    await produce(environment, encoded(event(metrics=EDGE_VALUES, completed_at=None)), b"x", partition=1)
+    source, invalid = await read(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 2)
+    found = decode(source)
+    assert found is not None
+    await write_pointers(environment, FailedMetric(found, "below", -1.5, OUTAGE, 1), FailedEvent(invalid, OUTAGE))
     assert commands.json("dlq", "stats")[0]["by_class"]["top"] == [{"value": "too_large", "count": 2}]
-    clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT never")
     report = commands.replay(code=1)["classes"]["too_large"]
     assert (report["written"], report["failed_again"]) == (1, 1), "the invalid event fails again"
-    rows = clickhouse.execute(
-        "SELECT metric_value, length(user_id), source_offset FROM execution_metrics_deduplicated"
-        " WHERE metric_type = 'below'"
-    )
-    assert rows == [(-1.5, 1_100_000, 0)]
+    rows = clickhouse.execute("SELECT metric_type, metric_value, source_offset FROM execution_metrics_deduplicated")
+    assert rows == [("below", -1.5, 0)]
     assert [entry["replays"] for entry in commands.json("dlq", "list")] == [1]
 
 

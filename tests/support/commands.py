@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from time import time
 from typing import Any
 
 from deploy.local.environment import environment_without_settings
 from worker.core.model import Failed
 from worker.dead_letters.dead_letter import WorkerInfo
+from worker.dead_letters.record_format import encode_pointer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_producer import open_producer
@@ -57,6 +59,17 @@ class Commands:
         """The number of open dead letters by `dlq stats`."""
         count: int = self.json("dlq", "stats")[0]["total"]
         return count
+
+
+async def write_pointers(environment: dict[str, str], *failed: Failed) -> None:
+    """Write dead letters as the worker does where the topic takes only small records."""
+    worker = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
+    async with open_producer(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
+        for item in failed:
+            letter = encode_pointer(item, worker, int(time() * 1000))
+            await producer.send_and_wait(
+                environment["KAFKA_DLQ_TOPIC"], letter.value, letter.key, headers=list(letter.headers)
+            )
 
 
 async def write_dead_letters(environment: dict[str, str], *failed: Failed) -> None:

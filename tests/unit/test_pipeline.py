@@ -21,6 +21,8 @@ from worker.core.model import Failed, FailedMetric, Row, UnrepresentableNumber
 from worker.core.outcome import Outcome
 from worker.events.block import Block
 from worker.events.decode import decode
+from worker.events.fan_out import FanOut
+from worker.pipeline import MAX_BYTES
 from worker.writing.writer import OnUnavailable
 
 MetricId = tuple[int, str | None]
@@ -167,11 +169,14 @@ class TestResults:
 
 
 class TestBlocks:
-    async def test_max_rows_bounds_blocks_and_dead_letters_of_a_large_batch(
+    async def test_max_bytes_bounds_blocks_and_dead_letters_of_a_large_batch(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.pipeline.MAX_ROWS", 10)
         records = [record(event(metrics={"good": 1, "bad": float("nan")}), offset=offset) for offset in range(50)]
+        five = FanOut()
+        for item in records[:5]:
+            five.add_record(item)
+        monkeypatch.setattr("worker.pipeline.MAX_BYTES", five.bytes)
         async with open_worker_harness() as worker:
             await worker.pipeline.process(records)
             assert worker.store.inserts == [5] * 10
@@ -186,22 +191,42 @@ class TestBlocks:
                 await asyncio.sleep(0)
         assert turns >= 2_000 / 250
 
+    async def test_long_users_of_many_metrics_make_small_blocks(self) -> None:
+        metrics = {str(number): number for number in range(1_000)}
+        records = [record(event(user_id="\U0001f980" * 256, metrics=metrics), offset=offset) for offset in range(40)]
+        async with open_worker_harness() as worker:
+            await worker.pipeline.process(records)
+            assert sum(worker.store.inserts) == 40_000
+            assert max(worker.store.inserts) * 1_024 <= MAX_BYTES
+
+    async def test_months_with_few_rows_share_an_insert(self) -> None:
+        records = [
+            record(event(metrics={"m": 1}, completed_at=f"2025-{month:02}-15T12:00:00Z"), offset=month)
+            for month in range(1, 13)
+        ]
+        records += [record(event(metrics={str(number): 1 for number in range(1_000)}), offset=13)]
+        async with open_worker_harness() as worker:
+            await worker.pipeline.process(records)
+            assert sorted(worker.store.inserts) == [12, 1_000]
+            assert len({row.completed_at for row in worker.store.table}) == 13
+
     @pytest.mark.parametrize("on_unavailable", OnUnavailable)
     async def test_month_that_the_store_does_not_accept_does_not_delay_others(
         self, on_unavailable: OnUnavailable
     ) -> None:
+        thousand_metrics = {str(number): number for number in range(1_000)}  # with fewer the months share an INSERT
         records = [
-            record(event(metrics={"good": 1}, completed_at=f"2026-0{month}-15T12:00:00Z"), offset=month)
+            record(event(metrics=thousand_metrics, completed_at=f"2025-0{month}-15T12:00:00Z"), offset=month)
             for month in (1, 2, 3)
         ]
         async with open_worker_harness(on_unavailable=on_unavailable) as worker:
-            worker.store.outcome_of = lambda block: MISCONFIGURED if block.month == 202601 else None
+            worker.store.outcome_of = lambda block: MISCONFIGURED if block.month == 202501 else None
             batch = asyncio.create_task(worker.pipeline.process(records))
-            await until(lambda: len(worker.store.table) == 2)
+            await until(lambda: len(worker.store.table) == 2_000)
             assert not batch.done()
             worker.store.outcome_of = lambda _: None
             await batch
-            assert len(worker.store.table) == 3
+            assert len(worker.store.table) == 3_000
 
 
 class TestUnacknowledgedDeadLetters:

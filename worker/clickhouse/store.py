@@ -33,6 +33,7 @@ Result = TypeVar("Result")
 
 _TABLE_CHECK_SECONDS = 5.0
 _ACCESS_DENIED = 497
+_TOO_MANY_PARTS = 252
 
 
 class ClickHouseStore:
@@ -130,7 +131,12 @@ class ClickHouseStore:
             with self._connection().use() as client:
                 client.insert(self._insert_statement, rows, _INSERT_SETTINGS | settings)
         except (StoreError, *FAILURES) as error:
-            return self._outcome_of(error, started)
+            outcome = self._outcome_of(error, started)
+            # "Too many partitions for single INSERT block": the limit of this server, or of a view, is lower. It is a
+            # mistake in the view if even the rows of a single month are too many.
+            if (outcome.code, outcome.kind) == (_TOO_MANY_PARTS, OutcomeKind.MISCONFIGURED) and rows.has_several_months:
+                return outcome._replace(kind=OutcomeKind.TOO_LARGE)
+            return outcome
         return WRITTEN
 
     def _evaluate(self, expression: str, block: Block) -> Sequence[int] | Outcome:

@@ -12,8 +12,8 @@ class OutcomeKind(StrEnum):
     REFUSED = "refused"
     """Some of the rows are invalid: bisect until each is the only row of its INSERT; it becomes a dead letter."""
     TOO_LARGE = "too_large"
-    """The rows are too many at once: insert halves. A block of at most 1,000 rows counts as
-    unclassified. Not `ErrorClass.TOO_LARGE`, which is a dead letter that does not fit its topic."""
+    """The rows, or their months, are too many at once: insert halves. A block of at most 1,000 rows of one month counts
+    as unclassified. Not `ErrorClass.TOO_LARGE`, which is a dead letter that does not fit its topic."""
     UNAVAILABLE = "unavailable"
     """Nothing is known of the rows: insert the same block again, with the same token; never bisect."""
     MISCONFIGURED = "misconfigured"

@@ -1,4 +1,4 @@
-"""A block: the rows of one INSERT, all of one partition of the table."""
+"""A block: the rows of one INSERT, of one partition of the table or of several with few rows each."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +10,8 @@ from typing import Any
 import orjson
 
 from worker.core.model import Event, Row
+from worker.core.times import DAY
+from worker.events.times import month_of_day
 
 COLUMNS = (
     "execution_id",
@@ -24,14 +26,21 @@ COLUMNS = (
 )
 """The columns of an INSERT, in the order of `Block.columns`."""
 
+SEVERAL_MONTHS = 0
+"""The `Block.month` of rows of several months."""
+_FEW_ROWS = 1_000
+"""Below this number the fixed cost of an INSERT is the larger part."""
+_MAX_MONTHS = 100
+"""In one INSERT: the default of ClickHouse's `max_partitions_per_insert_block`."""
+
 
 class Block:
-    """Rows for one partition of the table.
+    """Rows for one partition of the table, or for several.
 
     The fields that the rows of an event share are kept once for each event; `columns` repeats them for each row.
 
     Attributes (read only):
-        month: the partition, `YYYYMM` of `completed_at` in UTC.
+        month: the partition, `YYYYMM` of `completed_at` in UTC; `SEVERAL_MONTHS` of a shared block and of its parts.
         events: the events of the rows, in order; an event is here twice only if rows of others are in between.
         counts: how many rows each of `events` has, at least 1.
         metrics, values: of each row.
@@ -55,8 +64,26 @@ class Block:
             block.add_rows(events[0], metrics, values)
         return block
 
+    @classmethod
+    def concatenate(cls, month: int, blocks: Iterable["Block"]) -> "Block":
+        """Build a block from the rows of others, which have no event in common."""
+        joined = cls(month)
+        for block in blocks:
+            joined.events += block.events
+            joined.counts += block.counts
+            joined.metrics += block.metrics
+            joined.values += block.values
+        return joined
+
     def __len__(self) -> int:
         return len(self.metrics)
+
+    @property
+    def has_several_months(self) -> bool:
+        """Whether the rows are of more than one month, so that a part of them can be written without the others."""
+        return (
+            self.month == SEVERAL_MONTHS and len({month_of_day(event.completed_at // DAY) for event in self.events}) > 1
+        )
 
     def add_rows(self, event: Event, metrics: Iterable[str], values: Iterable[float]) -> None:
         """Add one row for each of `metrics` of `event`; `values` has the same length."""
@@ -151,3 +178,21 @@ class Block:
             [record.offset for record in records],
             self.counts,
         ]
+
+
+def merge_rare_months(blocks: Iterable[Block]) -> list[Block]:
+    """Merge `blocks` of less than a thousand rows, each of another month; leave the others as they are.
+
+    A producer that sends old or wrong times scatters a few rows over many months, and an INSERT of one row costs as
+    much as one of a thousand. An INSERT of several months is atomic for each month, not as a whole. That does no harm
+    when it fails half way: ClickHouse keeps the deduplication token for each month, so that a retry writes the missing
+    ones. A month with many rows has an INSERT of its own, so that an ordinary batch stays atomic.
+    """
+    merged: list[Block] = []
+    rare: list[Block] = []
+    for block in blocks:
+        (rare if len(block.metrics) < _FEW_ROWS else merged).append(block)
+    for start in range(0, len(rare), _MAX_MONTHS):
+        shared = rare[start : start + _MAX_MONTHS]
+        merged.append(Block.concatenate(SEVERAL_MONTHS, shared) if len(shared) > 1 else shared[0])
+    return merged

@@ -7,9 +7,10 @@ import structlog
 
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, UnrepresentableNumber
+from worker.core.times import DAY
 from worker.events.block import Block
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS, MAX_NAME_LENGTH, decode
-from worker.events.times import month_of
+from worker.events.times import month_of_day
 from worker.events.tolerant_json import is_encodable, json_type
 
 log = structlog.get_logger(__name__)
@@ -78,7 +79,9 @@ class FanOut:
         if not metrics:
             return  # no row, hence no block either
         # The ordinary event has only numbers with valid names: a tenth of the time of checking each metric in turn.
-        if _NUMBERS.issuperset(map(type, metrics.values())) and self._are_valid(metrics):
+        if _NUMBERS.issuperset(map(type, metrics.values())) and (
+            _VALID_NAMES.issuperset(metrics) or self._are_valid(metrics)
+        ):
             self._add_rows(event, metrics, metrics.values())  # type: ignore[arg-type]  # just checked
         else:
             self._add_one_by_one(event)
@@ -109,14 +112,12 @@ class FanOut:
 
     def _add_rows(self, event: Event, names: Collection[str], values: Iterable[float]) -> None:
         self.rows += len(names)
-        user = event.user_id
-        self.bytes += len(names) * (_ROW_BYTES + _size_of(user))
+        user = event.user_id or ""
+        self.bytes += len(names) * (_ROW_BYTES + (len(user) if user.isascii() else len(user.encode())))
         self._block_of(event).add_rows(event, names, values)
 
     def _are_valid(self, names: Collection[str]) -> bool:
-        """Whether all `names` are valid; those that are not cached take space in the dictionary of the block."""
-        if _VALID_NAMES.issuperset(names):
-            return True
+        """Whether all `names` are valid; they are counted, because a new name takes space in a block's dictionary."""
         self.bytes += sum(map(len, names))
         return _all_names_valid(names)
 
@@ -128,7 +129,7 @@ class FanOut:
         self.bytes += _FAILED_BYTES
 
     def _block_of(self, event: Event) -> Block:
-        month = month_of(event.completed_at)
+        month = month_of_day(event.completed_at // DAY)
         block = self.blocks.get(month)
         if block is None:
             block = self.blocks[month] = Block(month)
@@ -148,13 +149,6 @@ def _all_names_valid(names: Collection[str]) -> bool:
             _VALID_NAMES.clear()
         _VALID_NAMES.update(names)
     return valid
-
-
-def _size_of(user_id: str | None) -> int:
-    """Bytes of a user id in UTF-8."""
-    if user_id is None:
-        return 0
-    return len(user_id) if user_id.isascii() else len(user_id.encode())
 
 
 def _shorten(literal: str) -> str:

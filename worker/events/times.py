@@ -67,13 +67,9 @@ def check_age(completed_at: int, recorded_at: int, max_age_days: int) -> None:
     raise InvalidEvent(reason, message)
 
 
-def month_of(milliseconds: int) -> int:
-    """`YYYYMM` in UTC, as ClickHouse's `toYYYYMM` returns it."""
-    return _month_of_day(milliseconds // DAY)
-
-
 @lru_cache(maxsize=4_096)
-def _month_of_day(day: int) -> int:
+def month_of_day(day: int) -> int:
+    """`YYYYMM` of a day since 1970 in UTC, as ClickHouse's `toYYYYMM` returns it."""
     at = EPOCH + timedelta(days=day)
     return at.year * 100 + at.month
 

@@ -24,6 +24,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _LATENCY_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
 _SIZES = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 200_000)
+_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200)
 _AGES = (1, 5, 15, 60, 300, 900, 1_800, 3_600)
 _ERROR_CLASSES = {
     "event": (ErrorClass.INVALID_EVENT, ErrorClass.TOO_LARGE),
@@ -127,6 +128,11 @@ class Telemetry:
         for outcome in ("done", "dropped"):
             self.batch_seconds.labels(outcome)
         self.batch_events = self._histogram("batch_events", "Records of each batch.", _SIZES)
+        self.batch_months = self._histogram(
+            "batch_months",
+            "Months of `completed_at` of the rows of each batch; ClickHouse writes a part for each.",
+            _MONTHS,
+        )
         self.dead_letter_seconds = self._histogram(
             "dead_letter_put_seconds",
             "Duration of writing dead letters until all are acknowledged, failed attempts included.",

@@ -4,7 +4,8 @@ closed  a block has the whole retry budget
 open    a block is a trial: one attempt, then a wait with backoff, until the store accepts or refuses its rows
 
 The breaker opens for all months, because a failure may be of the whole store. It closes for one month at a time, when
-rows of it are written, because the store may accept one partition of the table and not another; and only when three
+rows of it are written, because the store may accept one partition of the table and not another (the months that share
+INSERTs count as one); and only when three
 blocks in a row were written at the first attempt, because the store may fail every second INSERT.
 
 The worker holds from a failure on, until rows are written or an INSERT of no rows (the probe) succeeds, and as long as

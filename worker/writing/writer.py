@@ -6,7 +6,7 @@ outcome of each error):
 written        the rows are done
 refused        dead-letter the invalid rows: those that violate the constraint that the outcome names, found by one
                query (`constraints`), or else those that are refused alone (`bisection`)
-too_large      insert halves, each with a retry budget of its own; a small block counts as unclassified
+too_large      insert halves, each with a retry budget of its own; a small block of one month counts as unclassified
 unavailable    retry the same rows, with the same deduplication token, within the retry budget; then hold
                (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the outage had
                begun before them; otherwise they wait, and are inserted again
@@ -87,7 +87,7 @@ class Writer:
         It waits as long as the store is misconfigured, and with `ON_UNAVAILABLE=hold` as long as it is unavailable.
 
         Args:
-            block: rows of one month.
+            block: rows of one month, or of several with few rows each.
             budget: of the batch that `block` belongs to.
         """
         budget = budget or SplitBudget()
@@ -203,7 +203,7 @@ class _BlockInserts:
         self._telemetry.in_flight.record(piece, sent, "no answer yet")
         try:
             outcome = await self._store.insert(piece.block)
-            if outcome.kind is OutcomeKind.TOO_LARGE and len(piece.block) <= _MAX_ROWS_NOT_TOO_LARGE:
+            if outcome.kind is OutcomeKind.TOO_LARGE and _is_small(piece.block):
                 outcome = outcome._replace(kind=OutcomeKind.UNCLASSIFIED)
             return outcome
         finally:
@@ -221,3 +221,8 @@ class _BlockInserts:
         labels = (outcome.kind.value, str(outcome.code or "")) if outcome else ("dropped", "")
         self._telemetry.insert_retries.labels(*labels).inc()
         self._telemetry.insert_retry_age.observe(age_seconds)
+
+
+def _is_small(block: Block) -> bool:
+    """Whether neither the rows nor the months of `block` can be too many."""
+    return len(block) <= _MAX_ROWS_NOT_TOO_LARGE and not block.has_several_months

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from tests.chaos.environment import LONG_RETRIES, Environment
+from tests.chaos.events import EventMix
 from tests.chaos.scenario import scenario
+from tests.chaos.workers import Worker
 from tests.support.connection import Side
 
 _FAULTS = 12
@@ -16,6 +18,10 @@ _ANSWER_BYTES = 500
 @scenario("answer-lost", environment=LONG_RETRIES, repeats=False, short=True)
 def lose_answers(env: Environment) -> None:
     """The connection breaks between ClickHouse's commit and its answer; not even the table has a row twice."""
+    _lose_answers(env)
+
+
+def _lose_answers(env: Environment) -> Worker:
     proxy = env.engine_proxy
 
     def cause_fault() -> None:
@@ -23,7 +29,18 @@ def lose_answers(env: Environment) -> None:
         proxy.lose_answer_after(env.random.randrange(1, _REQUEST_BYTES))
         env.wait_until(lambda: proxy.cuts > before or not env.load.left, "an answer is lost")
 
-    _repeat_under_load(env, cause_fault)
+    return _repeat_under_load(env, cause_fault)
+
+
+@scenario("months-answer-lost", mix=EventMix(random_times=0.3), environment=LONG_RETRIES, repeats=False)
+def lose_answers_of_several_months(env: Environment) -> None:
+    """The same while a third of the events are of any time of the year before, so that INSERTs have many months."""
+    telemetry = _lose_answers(env).telemetry()
+    batches, inserts = (
+        sum(telemetry[f"metrics_worker_{name}"].values()) for name in ("batch_events_count", "inserts_total")
+    )
+    env.figures["inserts per batch"] = round(inserts / batches, 1)
+    env.check(inserts <= 4 * batches, f"{inserts:g} INSERTs for {batches:g} batches")
 
 
 @scenario("connection-cut", environment=LONG_RETRIES, repeats=False)
@@ -55,12 +72,13 @@ def half_open(env: Environment) -> None:
     _repeat_under_load(env, cause_fault)
 
 
-def _repeat_under_load(env: Environment, cause_fault: Callable[[], None]) -> None:
+def _repeat_under_load(env: Environment, cause_fault: Callable[[], None]) -> Worker:
     faults = 0
-    env.workers.start()
+    worker = env.workers.start()
     with env.load.send_in_background(per_second=env.events / _FAULTS):
         while env.load.left:
             cause_fault()
             faults += 1
             env.sleep_between(0.0, 0.5)
     env.figures["faults"] = faults
+    return worker

@@ -11,8 +11,9 @@ from tests.support import strategies
 from tests.support.events import Record, encoded, event, event_without, read, record
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, UnreadableRecord, UnrepresentableNumber
+from worker.core.times import DAY
 from worker.events.fan_out import _MAX_VALID_NAMES, _VALID_NAMES, FanOut
-from worker.events.times import MAX_TIME, month_of
+from worker.events.times import MAX_TIME, month_of_day
 
 FEBRUARY_2026 = 1_769_904_000_000
 """2026-02-01T00:00:00Z in milliseconds."""
@@ -177,7 +178,7 @@ class TestMonths:
     @given(st.integers(-2_208_988_800_000, MAX_TIME))
     def test_month_is_that_of_datetime(self, milliseconds: int) -> None:
         instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-        assert month_of(milliseconds) == instant.year * 100 + instant.month
+        assert month_of_day(milliseconds // DAY) == instant.year * 100 + instant.month
 
 
 class TestTheTwoPaths:

@@ -20,7 +20,8 @@ from worker.core.hold import Cause, Hold
 from worker.core.model import FailedMetric, Failure, Row
 from worker.core.outcome import WRITTEN, Outcome
 from worker.core.retry import RetryPolicy
-from worker.events.block import Block
+from worker.core.times import DAY
+from worker.events.block import SEVERAL_MONTHS, Block
 from worker.writing.writer import OnUnavailable, Writer
 
 BLOCK = block_of(many_events(4), ["a", "b"])
@@ -313,6 +314,17 @@ async def test_block_that_is_too_large_is_halved_until_it_fits(on_unavailable: O
         assert Counter(worker.store.acknowledged) == Counter(stored_rows(block))
         assert "holding" not in [entry["event"] for entry in logs]
         assert worker.counted("splits", reason="too_large") == 3
+
+
+async def test_small_block_of_several_months_that_is_too_large_is_halved_at_once() -> None:
+    """Its months may be too many for a view, although its rows are few."""
+    parts = [block_of(many_events(3), ["m"])]
+    later = [item._replace(completed_at=item.completed_at + 40 * DAY) for item in many_events(3)]
+    block = Block.concatenate(SEVERAL_MONTHS, [*parts, block_of(later, ["m"])])
+    async with open_worker_harness() as worker:
+        worker.store.outcome_of = lambda block: TOO_LARGE if block.has_several_months else None
+        assert await worker.writer.write(block) == []
+        assert worker.store.inserts == [6, 3, 3]
 
 
 @BOTH_POLICIES
