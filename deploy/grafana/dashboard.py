@@ -194,13 +194,24 @@ def _clickhouse_panels() -> list[TimeseriesPanel]:
             threshold=0.5,
         ),
         timeseries_panel(
-            "Insert duration", "Failed inserts included.", quantiles("metrics_worker_insert_seconds"), "s"
+            "Insert duration", "Failed inserts included.", quantiles("metrics_worker_insert_seconds"), "s", width=8
         ),
         timeseries_panel(
             "Rows per insert",
             "Small inserts create many parts that ClickHouse must merge.",
             quantiles("metrics_worker_insert_rows"),
             "short",
+            width=8,
+        ),
+        timeseries_panel(
+            "Inserts and months per batch",
+            "On average. Each month of a batch is a part; months with few rows share an insert.",
+            {
+                "inserts": f"{rate(_INSERTS)} / {rate('metrics_worker_batch_events_count')}",
+                "months": f"{rate('metrics_worker_batch_months_sum')} / {rate('metrics_worker_batch_months_count')}",
+            },
+            "short",
+            width=8,
         ),
     ]
 

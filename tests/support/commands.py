@@ -64,12 +64,11 @@ class Commands:
 async def write_pointers(environment: dict[str, str], *failed: Failed) -> None:
     """Write dead letters as the worker does where the topic takes only small records."""
     worker = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
-    async with open_producer(KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), idempotent=False) as producer:
+    target, topic = KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), environment["KAFKA_DLQ_TOPIC"]
+    async with open_producer(target, topic, idempotent=False) as producer:
         for item in failed:
             letter = encode_pointer(item, worker, int(time() * 1000))
-            await producer.send_and_wait(
-                environment["KAFKA_DLQ_TOPIC"], letter.value, letter.key, headers=list(letter.headers)
-            )
+            await (await producer.send(letter.value, letter.key, headers=letter.headers))
 
 
 async def write_dead_letters(environment: dict[str, str], *failed: Failed) -> None:
