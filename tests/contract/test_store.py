@@ -95,7 +95,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def read_event(timestamp: int = JANUARY_2026, offset: int = 0, **fields: object) -> Event:
     document = {"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}}
-    event = decode(record(document | fields, timestamp=timestamp, offset=offset))
+    event = decode(record(document | fields, timestamp=timestamp, offset=offset), max_age_days=0)
     assert event is not None
     return event
 
