@@ -3,6 +3,8 @@
 An entry is a call from one module of `worker` into another, or from outside into one. Stores and topics are those in
 memory, so what is counted is the own path of the worker, without the adapters: the modules that a reader has to know.
 Modules of `worker.observability` are counted apart: what is measured and logged there changes nothing of what follows.
+Calls into the modules of values (`_VALUES`) are left out: properties of a value, and what reads one from text, are no
+steps of the path; what becomes of the event is decided by the module that asks.
 """
 
 import asyncio
@@ -23,6 +25,8 @@ from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
 from worker.writing.writer import OnUnavailable
+
+_VALUES = frozenset({"core.model", "core.times", "core.uuids"})
 
 
 class Trace(NamedTuple):
@@ -53,7 +57,9 @@ class _Tracer:
         self._seen: list[FrameType] = []  # kept alive, so that no identity is used twice
 
     def __call__(self, frame: FrameType, what: str, _: object) -> None:
-        if what != "call" or not (module := _module(frame)) or any(frame is seen for seen in self._seen):
+        if what != "call" or not (module := _module(frame)) or module in _VALUES:
+            return
+        if any(frame is seen for seen in self._seen):
             return  # a coroutine that goes on is no new entry
         self._seen.append(frame)
         callers = [*_callers(frame)]

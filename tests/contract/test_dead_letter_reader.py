@@ -14,7 +14,7 @@ from tests.support.inflating import ZSTD, send_inflating
 from tests.support.local import Topics, fresh_name
 from tests.support.topic import committed, send
 from worker.core.errors import DependencyError, ErrorClass
-from worker.core.model import FailedMetric, Failure, Record, RecordPosition, UnreadableRecord
+from worker.core.model import DeadLetterPosition, FailedMetric, Failure, Record, UnreadableRecord
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord, WorkerInfo
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
@@ -127,7 +127,7 @@ async def test_reads_everything_again_after_a_single_record(sink: DeadLetterSink
     scan = await DeadLetterScan.begin(reader)
     partition, offsets = max(scan.offset_ranges.items(), key=lambda item: len(item[1]))
     for _ in range(3):
-        assert await scan.find(RecordPosition(partition, offsets.start + 1)) is not None
+        assert await scan.find(DeadLetterPosition(partition, offsets.start + 1)) is not None
         assert (await scan.scan(DeadLetterStatistics)).total == 20
 
 

@@ -22,8 +22,8 @@ from worker.core.errors import StoreError
 from worker.core.model import Event, Row
 from worker.core.outcome import WRITTEN, Constraint, OutcomeKind
 from worker.events.block import Block
+from worker.events.completed_at import MAX_TIME
 from worker.events.decode import decode
-from worker.events.times import MAX_TIME
 from worker.observability.telemetry import Telemetry
 
 TABLE = f"""

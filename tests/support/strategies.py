@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tests.support.events import Record, encoded, event
 from worker.core.errors import ErrorClass
 from worker.core.model import (
+    DeadLetterPosition,
     Event,
     FailedEvent,
     FailedMetric,
     Failure,
-    RecordPosition,
     ReplayedRecord,
     Row,
     UnrepresentableNumber,
@@ -250,7 +250,7 @@ def replayed(failed: FailedMetric, *, whole: bool = False) -> FailedMetric:
     """`failed` as after its third replay."""
     source = failed.event.record
     history = (source.topic, source.partition, source.offset, source.timestamp, source.key, None, source.headers)
-    again = ReplayedRecord(*history, replays=3, attempts=7, replaces=RecordPosition(0, 42), whole=whole)
+    again = ReplayedRecord(*history, replays=3, attempts=7, replaces=DeadLetterPosition(0, 42), whole=whole)
     return failed._replace(event=failed.event._replace(record=again))
 
 

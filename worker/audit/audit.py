@@ -18,7 +18,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from worker.audit.dead_letter_index import DeadLetterIndex
-from worker.audit.findings import AuditCounts, AuditFinding
+from worker.audit.findings import AuditCounts, AuditFinding, FindingKind
 from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecord
 from worker.core.times import DAY, EPOCH
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS
@@ -142,7 +142,9 @@ class Audit:
             self.counts.missing += 1
             self._report("missing", record, execution_id, metric, detail)
 
-    def _report(self, kind: str, record: Record, execution_id: UUID | None, metric: str | None, detail: str) -> None:
+    def _report(
+        self, kind: FindingKind, record: Record, execution_id: UUID | None, metric: str | None, detail: str
+    ) -> None:
         self.on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
 
 

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
+
+FindingKind = Literal["missing", "different"]
+"""Missing: neither in the view nor a dead letter. Different: in the view with other contents."""
 
 
 class AuditFinding(NamedTuple):
     """A metric of a source record, or (`metric` is None) the whole record, that is not where it must be.
 
-    `kind` is `missing` (neither in the view nor a dead letter) or `different` (in the view with other contents).
     `execution_id` is None where the record is not an event.
     """
 
-    kind: str
+    kind: FindingKind
     partition: int
     offset: int
     execution_id: UUID | None

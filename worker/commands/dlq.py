@@ -9,7 +9,7 @@ import click
 from worker.commands import connections, dlq_json, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.options import dead_letter_filter_options, parse_position
-from worker.core.model import RecordPosition
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import DeadLetterStatistics
@@ -70,7 +70,7 @@ def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_j
 @dlq.command()
 @click.argument("position", type=parse_position, metavar="PARTITION:OFFSET")
 @json_option("Print one JSON object with every byte, on a terminal too.")
-def show(position: RecordPosition, as_json: bool) -> None:
+def show(position: DeadLetterPosition, as_json: bool) -> None:
     """Show the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
     found = asyncio.run(_find(load_settings(RequiredVariable.KAFKA), position))
     if found is None:
@@ -117,7 +117,7 @@ async def _read_selected(
     return False
 
 
-async def _find(settings: Settings, position: RecordPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
+async def _find(settings: Settings, position: DeadLetterPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
     """The record at `position`, and whether it is settled; None where there is none."""
     async with connections.open_dead_letters(settings) as scan:
         item = await scan.find(position)

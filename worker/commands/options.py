@@ -12,7 +12,7 @@ import click
 
 from worker.commands.command_line import Command
 from worker.core.errors import ErrorClass
-from worker.core.model import RecordPosition
+from worker.core.model import DeadLetterPosition
 from worker.core.times import to_milliseconds
 from worker.dead_letters.filters import DeadLetterFilter
 
@@ -38,12 +38,12 @@ def instant_option(name: str, description: str) -> Callable[[Command], Command]:
     return click.option(name, type=parse_instant, metavar="INSTANT", help=description)
 
 
-def parse_position(text: str) -> RecordPosition:
+def parse_position(text: str) -> DeadLetterPosition:
     """Parse PARTITION:OFFSET."""
     match = re.fullmatch(r"(\d{1,9}):(\d{1,18})", text, re.ASCII)
     if match is None:
         raise click.BadParameter(f"{text!a} is not PARTITION:OFFSET, for example 0:42")
-    return RecordPosition(int(match[1]), int(match[2]))
+    return DeadLetterPosition(int(match[1]), int(match[2]))
 
 
 def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,12 +1,14 @@
 """The values that pass through the worker; none of them changes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from worker.core.errors import ErrorClass
 
 Headers = Sequence[tuple[str, bytes | None]]
+DeadLetterKind = Literal["event", "metric"]
+"""What has failed: a whole event, or one metric."""
 
 
 class Record(Protocol):
@@ -77,7 +79,7 @@ class UnreadableRecord(NamedTuple):
         return 1 if self.first_offset is None else self.offset - self.first_offset + 1
 
 
-class RecordPosition(NamedTuple):
+class DeadLetterPosition(NamedTuple):
     """The position of a dead letter in its topic."""
 
     partition: int
@@ -110,9 +112,9 @@ class ReplayedRecord(NamedTuple):
     headers: Headers
     replays: int
     attempts: int
-    replaces: RecordPosition
+    replaces: DeadLetterPosition
     whole: bool
-    part_of: RecordPosition | None = None
+    part_of: DeadLetterPosition | None = None
 
 
 class UnrepresentableNumber(NamedTuple):
@@ -179,7 +181,7 @@ class FailedMetric(NamedTuple):
     attempts: int
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> DeadLetterKind:
         """The `dlq.kind` of its dead letter."""
         return "metric"
 
@@ -196,7 +198,7 @@ class FailedEvent(NamedTuple):
     failure: Failure
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> DeadLetterKind:
         """The `dlq.kind` of its dead letter."""
         return "event"
 

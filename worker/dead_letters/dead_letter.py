@@ -3,7 +3,15 @@
 from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import UNREADABLE_BATCH, UNREADABLE_RECORD, Failure, Headers, Record, RecordPosition
+from worker.core.model import (
+    UNREADABLE_BATCH,
+    UNREADABLE_RECORD,
+    DeadLetterKind,
+    DeadLetterPosition,
+    Failure,
+    Headers,
+    Record,
+)
 
 
 class WorkerInfo(NamedTuple):
@@ -29,9 +37,9 @@ class ForeignRecord(NamedTuple):
     reason: str
 
     @property
-    def position(self) -> RecordPosition:
+    def position(self) -> DeadLetterPosition:
         """Partition and offset on the dead-letter topic."""
-        return RecordPosition(self.record.partition, self.record.offset)
+        return DeadLetterPosition(self.record.partition, self.record.offset)
 
 
 class DeadLetter(NamedTuple):
@@ -39,7 +47,7 @@ class DeadLetter(NamedTuple):
 
     Attributes:
         record: the record on the dead-letter topic.
-        kind: `event` or `metric`.
+        kind: what has failed.
         failure: the most recent one.
         attempts: number of INSERTs that contained the metric, over all replays.
         metric: its name, as far as the header holds it; None for an event.
@@ -52,7 +60,7 @@ class DeadLetter(NamedTuple):
     """
 
     record: Record
-    kind: str
+    kind: DeadLetterKind
     failure: Failure
     attempts: int
     metric: str | None
@@ -62,10 +70,10 @@ class DeadLetter(NamedTuple):
     source_timestamp: int
     failed_at: int
     replays: int
-    replaces: RecordPosition | None
-    part_of: RecordPosition | None
+    replaces: DeadLetterPosition | None
+    part_of: DeadLetterPosition | None
     worker_version: str
-    position: RecordPosition
+    position: DeadLetterPosition
     source_headers: Headers
 
     @property

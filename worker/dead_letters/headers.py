@@ -5,7 +5,16 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedMetric, Failure, Headers, Record, RecordPosition, ReplayedRecord
+from worker.core.model import (
+    DeadLetterKind,
+    DeadLetterPosition,
+    Failed,
+    FailedMetric,
+    Failure,
+    Headers,
+    Record,
+    ReplayedRecord,
+)
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter, WorkerInfo
 
@@ -19,6 +28,7 @@ _MAX_TEXT = 4_096
 """Bytes of a header's text; the cache of shared headers keeps it, and others can write to the topic too."""
 _MAX_DIGITS = 20
 _MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
+_KINDS: Mapping[bytes, DeadLetterKind] = {b"event": "event", b"metric": "metric"}
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
 
 
@@ -100,7 +110,7 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         None if replaces is None else _parse_position(replaces),
         None if part_of is None else _parse_position(part_of),
         shared.worker_version,
-        RecordPosition(record.partition, record.offset),
+        DeadLetterPosition(record.partition, record.offset),
         source_headers,
     )
 
@@ -108,7 +118,7 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
 class _SharedHeaders(NamedTuple):
     """Headers that the dead letters of one outage have in common."""
 
-    kind: str
+    kind: DeadLetterKind
     error_class: ErrorClass
     error_type: str
     code: int | None
@@ -135,7 +145,7 @@ def _parse_shared_headers(
     replays: bytes,
     worker: bytes,
 ) -> _SharedHeaders:
-    if kind not in (b"event", b"metric"):
+    if kind not in _KINDS:
         raise ValueError(f"{KIND} is neither event nor metric")
     if error_class not in _CLASSES:
         raise ValueError("dlq.error.class is unknown to this version")
@@ -144,7 +154,7 @@ def _parse_shared_headers(
     elif metric is None:
         raise KeyError("dlq.metric")
     return _SharedHeaders(
-        kind.decode("utf-8"),
+        _KINDS[kind],
         _CLASSES[error_class],
         _parse_text(error_type),
         None if code is None else _parse_integer(code),
@@ -177,6 +187,6 @@ def _parse_natural(value: bytes, largest: int) -> int:
     return number
 
 
-def _parse_position(value: bytes) -> RecordPosition:
+def _parse_position(value: bytes) -> DeadLetterPosition:
     partition, _, offset = value.partition(b":")
-    return RecordPosition(_parse_natural(partition, _MAX_INT32), _parse_natural(offset, _MAX_INT64))
+    return DeadLetterPosition(_parse_natural(partition, _MAX_INT32), _parse_natural(offset, _MAX_INT64))

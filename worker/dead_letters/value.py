@@ -1,19 +1,18 @@
 """The value of a dead letter: a metric as JSON, a pointer as JSON, or the bytes of an event."""
 
 import json
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import orjson
 
 from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, Failed, FailedEvent, Record, UnrepresentableNumber
 from worker.core.times import format_rfc3339, parse_rfc3339
+from worker.core.uuids import parse_uuid
 from worker.dead_letters.dead_letter import DeadLetter
+from worker.events.completed_at import MAX_TIME
 from worker.events.parsing_cost import check_parsing_cost
-from worker.events.times import MAX_TIME
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -59,19 +58,16 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
     try:
         row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
         name, agent, user, execution = row["metric_type"], row["agent_name"], row["user_id"], row["execution_id"]
-        if not (
-            isinstance(name, str)
-            and isinstance(agent, str)
-            and (user is None or isinstance(user, str))
-            and isinstance(execution, str)
-        ):
+        if not (isinstance(name, str) and isinstance(agent, str) and (user is None or isinstance(user, str))):
             raise TypeError("a field is not text")
+        if (execution_id := parse_uuid(execution)) is None:
+            raise ValueError("execution_id is not a UUID")
         if not 0 <= (recorded_at := parse_rfc3339(row["recorded_at"])) <= MAX_TIME:
             raise ValueError("recorded_at is outside of 1970 to 2299")  # `decode` gives no event such a time
         if not is_encodable(agent + (user or "")):  # the fan-out checks the metric name
             raise ValueError("agent_name or user_id contains a lone surrogate, which is not a character")
         return Event(
-            _parse_uuid(execution),
+            execution_id,
             agent,
             user,
             parse_rfc3339(row["completed_at"]),
@@ -128,10 +124,3 @@ def format_number(value: float | UnrepresentableNumber) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)
-
-
-@lru_cache(maxsize=1_024)  # the metrics of one event mostly follow one another
-def _parse_uuid(text: str) -> UUID:
-    if len(text) != 36:
-        raise ValueError("execution_id is not a UUID")
-    return UUID(int=int(text.replace("-", ""), 16))

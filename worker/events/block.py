@@ -11,7 +11,7 @@ import orjson
 
 from worker.core.model import Event, Row
 from worker.core.times import DAY
-from worker.events.times import month_of_day
+from worker.events.completed_at import month_of_day
 
 COLUMNS = (
     "execution_id",

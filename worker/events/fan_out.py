@@ -9,8 +9,8 @@ from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Record, UnrepresentableNumber
 from worker.core.times import DAY
 from worker.events.block import Block
+from worker.events.completed_at import month_of_day
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS, MAX_NAME_LENGTH, decode
-from worker.events.times import month_of_day
 from worker.events.tolerant_json import is_encodable, json_type
 
 log = structlog.get_logger(__name__)

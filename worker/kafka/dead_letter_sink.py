@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.core.errors import DeadLetterUnavailable, DependencyError
-from worker.core.model import Failed, FailedMetric, Headers
+from worker.core.model import Failed, Headers
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.kafka.topic_producer import BATCH_REFUSED, TopicProducer
@@ -143,7 +143,6 @@ class KafkaDeadLetterSink:
 
 def _pending_key(failed: Failed) -> _Key:
     """The key of a dead letter: there is one for each failed metric of a record, or for the record."""
-    record = failed.event.record if isinstance(failed, FailedMetric) else failed.record
-    metric = failed.metric if isinstance(failed, FailedMetric) else None
+    record = failed.record
     # With the timestamp: a topic that is deleted and created again starts at offset 0.
-    return record.topic, record.partition, record.offset, record.timestamp, metric
+    return record.topic, record.partition, record.offset, record.timestamp, failed.metric

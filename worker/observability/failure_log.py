@@ -27,7 +27,7 @@ class FailureLog:
         """Log one line for each of `failed`; the rate limiter may withhold it."""
         for item in failed:
             failure = item.failure
-            record = item.event.record if isinstance(item, FailedMetric) else item.record
+            record = item.record
             log.warning(
                 "dead letter",
                 error_class=failure.error_class.value,
@@ -40,10 +40,10 @@ class FailureLog:
 
     def _describe(self, item: Failed) -> dict[str, str | None]:
         if not isinstance(item, FailedMetric):
-            return {"kind": "event"}
+            return {"kind": item.kind}
         user = item.event.user_id
         return {
-            "kind": "metric",
+            "kind": item.kind,
             "metric": item.metric[:_MAX_CHARACTERS],
             "execution_id": str(item.event.execution_id),
             **({"user_id": user and user[:_MAX_CHARACTERS]} if self._users else {}),

@@ -12,7 +12,7 @@ from time import monotonic, perf_counter, time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedMetric, Record
+from worker.core.model import DeadLetterKind, Failed, Record
 from worker.core.outcome import OutcomeKind
 from worker.observability.activity import RecentActivity
 from worker.observability.instruments import BulkHistogram, OpenInserts
@@ -26,7 +26,7 @@ _LATENCY_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 2160
 _SIZES = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 200_000)
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200)
 _AGES = (1, 5, 15, 60, 300, 900, 1_800, 3_600)
-_ERROR_CLASSES = {
+_ERROR_CLASSES: dict[DeadLetterKind, tuple[ErrorClass, ...]] = {
     "event": (ErrorClass.INVALID_EVENT, ErrorClass.TOO_LARGE),
     "metric": (ErrorClass.INVALID_METRIC, ErrorClass.ROW_REFUSED, ErrorClass.STORE_UNAVAILABLE, ErrorClass.TOO_LARGE),
 }
@@ -210,8 +210,7 @@ class Telemetry:
         """Count acknowledged dead letters, each with its class."""
         dead_letters = list(dead_letters)
         for item, error_class in dead_letters:
-            kind = "metric" if isinstance(item, FailedMetric) else "event"
-            self.dead_letters.labels(kind, error_class.value).inc()
+            self.dead_letters.labels(item.kind, error_class.value).inc()
         self.activity.count_dead_letters(dead_letters)
 
     @contextmanager

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import TypeGuard
 
 from worker.core.errors import DependencyError, ErrorClass
-from worker.core.model import RecordPosition, ReplayedRecord
+from worker.core.model import DeadLetterPosition, ReplayedRecord
 from worker.core.process import cancel_tasks
 from worker.core.retry import Sleep
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -41,7 +41,7 @@ class _ReplayBatch:
     """Dead letters that are processed together."""
 
     fan_out: FanOut
-    letters: list[tuple[RecordPosition, ErrorClass]] = field(default_factory=list)
+    letters: list[tuple[DeadLetterPosition, ErrorClass]] = field(default_factory=list)
     bytes: int = 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.core.model import RecordPosition
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
@@ -104,7 +104,7 @@ class DeadLetterScan:
                     yield letters
             done.mark_range_done(following, offsets.stop)
 
-    async def find(self, position: RecordPosition) -> DeadLetter | ForeignRecord | None:
+    async def find(self, position: DeadLetterPosition) -> DeadLetter | ForeignRecord | None:
         """Return the record at `position`, settled or not; None if there is none."""
         if position.offset in self.offset_ranges.get(position.partition, range(0)):
             offsets = range(position.offset, position.offset + 1)

@@ -12,7 +12,7 @@ the topic the offsets differ.
 
 from collections.abc import Mapping
 
-from worker.core.model import RecordPosition
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_METRIC_HEADER, format_metric_header
 from worker.dead_letters.progress import ReplayProgress
@@ -23,7 +23,7 @@ MAX_SUPERSESSIONS = 100_000
 Source = tuple[str, int, int]
 Identity = tuple[Source, str | None]
 """The source record and the name of the metric, None for the whole event."""
-EventLetter = tuple[RecordPosition, Source]
+EventLetter = tuple[DeadLetterPosition, Source]
 """The dead letter of an event: its position, and the source record."""
 
 
@@ -46,8 +46,8 @@ class Supersessions:
 
     def __init__(self, progress: Mapping[int, ReplayProgress]) -> None:
         self._progress = progress
-        self._replaced: dict[RecordPosition, Identity] = {}
-        self._first: dict[int, RecordPosition] = {}
+        self._replaced: dict[DeadLetterPosition, Identity] = {}
+        self._first: dict[int, DeadLetterPosition] = {}
         self._parts: dict[EventLetter, set[str | None]] = {}
         self._open_events: set[EventLetter] = set()
         self._replaced_events: set[EventLetter] = set()
@@ -57,12 +57,12 @@ class Supersessions:
         """Whether any dead letter may be superseded."""
         return bool(self._replaced or self._parts)
 
-    def is_settled(self, position: RecordPosition) -> bool:
+    def is_settled(self, position: DeadLetterPosition) -> bool:
         """Whether the dead letter at `position` is done."""
         done = self._progress.get(position.partition)
         return done is not None and position.offset in done
 
-    def mark_settled(self, position: RecordPosition) -> None:
+    def mark_settled(self, position: DeadLetterPosition) -> None:
         """Mark the dead letter at `position` as done."""
         self._progress[position.partition].mark_done(position.offset)
 
@@ -130,7 +130,7 @@ class Supersessions:
         self._replaced_events.add(event)
         return event in self._parts
 
-    def _register_replaced(self, position: RecordPosition, letter: DeadLetter) -> bool:
+    def _register_replaced(self, position: DeadLetterPosition, letter: DeadLetter) -> bool:
         is_known = position in self._replaced
         self._replaced[position] = identify(letter)
         return not is_known

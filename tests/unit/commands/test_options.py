@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from worker.commands.options import dead_letter_filter_options, parse_instant, parse_position
 from worker.core.errors import ErrorClass
-from worker.core.model import RecordPosition
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.filters import DeadLetterFilter
 
 SELECTIONS: list[DeadLetterFilter] = []
@@ -69,8 +69,8 @@ def test_other_instants_are_wrong_usage(text: str) -> None:
 
 
 def test_position_is_partition_and_offset() -> None:
-    assert parse_position("3:42") == RecordPosition(3, 42)
-    assert str(RecordPosition(3, 42)) == "3:42"
+    assert parse_position("3:42") == DeadLetterPosition(3, 42)
+    assert str(DeadLetterPosition(3, 42)) == "3:42"
 
 
 @pytest.mark.parametrize("text", ["3", "3:", ":42", "3:-1", "a:b", "3:42:1"])

@@ -3,7 +3,7 @@
 from tests.support.events import JANUARY_2026, Record, event, read, record
 from tests.support.fakes import KeptRecord
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedMetric, Failure, RecordPosition, UnrepresentableNumber
+from worker.core.model import DeadLetterPosition, FailedMetric, Failure, UnrepresentableNumber
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import parse_dead_letter
 
@@ -14,7 +14,7 @@ INVALID = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "the value is not JSO
 SOURCE = record(
     event(), partition=3, offset=42, timestamp=JANUARY_2026, key=b"k", headers=(("trace", b"\xff\0"), ("empty", None))
 )
-POSITION = RecordPosition(2, 17)
+POSITION = DeadLetterPosition(2, 17)
 
 
 def failed_metric(

@@ -10,9 +10,9 @@ from tests.support.events import EXECUTION_ID, JANUARY_2026, encoded, event, eve
 from tests.unit.events.refusal import refusal_of
 from worker.core.errors import InvalidEvent
 from worker.core.times import DAY, format_rfc3339
+from worker.events.completed_at import MAX_TIME
 from worker.events.decode import MAX_METRICS, decode
 from worker.events.parsing_cost import MAX_BYTES, MAX_VALUES
-from worker.events.times import MAX_TIME
 
 
 def metrics(count: int) -> dict[str, int]:

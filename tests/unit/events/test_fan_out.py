@@ -12,8 +12,8 @@ from tests.support.events import Record, encoded, event, event_without, read, re
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, UnreadableRecord, UnrepresentableNumber
 from worker.core.times import DAY
+from worker.events.completed_at import MAX_TIME, month_of_day
 from worker.events.fan_out import _MAX_VALID_NAMES, _VALID_NAMES, FanOut
-from worker.events.times import MAX_TIME, month_of_day
 
 FEBRUARY_2026 = 1_769_904_000_000
 """2026-02-01T00:00:00Z in milliseconds."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import count_open, failed_metric, replay, topic_of
-from worker.core.model import RecordPosition
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.statistics import DeadLetterStatistics
@@ -55,8 +55,8 @@ async def test_progress_of_a_concurrent_replay_is_not_that_of_a_deleted_topic() 
 
 async def test_find_returns_the_record_at_a_position_or_none() -> None:
     scan = await DeadLetterScan.begin(await topic_of(failed_metric("a"), failed_metric("b")))
-    found = await scan.find(RecordPosition(0, 1))
+    found = await scan.find(DeadLetterPosition(0, 1))
     assert isinstance(found, DeadLetter)
     assert found.metric == "b"
-    assert await scan.find(RecordPosition(0, 2)) is None
-    assert await scan.find(RecordPosition(1, 0)) is None
+    assert await scan.find(DeadLetterPosition(0, 2)) is None
+    assert await scan.find(DeadLetterPosition(1, 0)) is None

@@ -5,21 +5,21 @@ import pytest
 from tests.support.events import event, read, record
 from tests.support.fakes import MemoryTopic
 from tests.unit.replay.harness import REFUSED, UNKNOWN_VERSION
-from worker.core.model import FailedEvent, FailedMetric, RecordPosition, ReplayedRecord
+from worker.core.model import DeadLetterPosition, FailedEvent, FailedMetric, ReplayedRecord
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import encode_dead_letter
 from worker.replay import supersessions
 from worker.replay.scan import DeadLetterScan
 
-FIRST = RecordPosition(0, 0)
+FIRST = DeadLetterPosition(0, 0)
 
 
 class Positions:
     """The positions of all open dead letters."""
 
     def __init__(self) -> None:
-        self.found: set[RecordPosition] = set()
+        self.found: set[DeadLetterPosition] = set()
 
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
         self.found.add(item.position)
@@ -31,24 +31,33 @@ class TopicBuilder:
     def __init__(self, partitions: int = 1) -> None:
         self.topic = MemoryTopic(partitions)
 
-    def metric(self, name: str = "m") -> RecordPosition:
+    def metric(self, name: str = "m") -> DeadLetterPosition:
         return self._keep(FailedMetric(read(event()), name, 1, REFUSED, 1))
 
-    def event(self) -> RecordPosition:
+    def event(self) -> DeadLetterPosition:
         return self._keep(FailedEvent(record(event()), UNKNOWN_VERSION))
 
     def metric_replacing(
-        self, replaced: RecordPosition, name: str = "m", *, source: int = 0, part_of: RecordPosition | None = None
-    ) -> RecordPosition:
+        self,
+        replaced: DeadLetterPosition,
+        name: str = "m",
+        *,
+        source: int = 0,
+        part_of: DeadLetterPosition | None = None,
+    ) -> DeadLetterPosition:
         return self._keep_metric(_replayed(replaced, source, part_of=part_of), name)
 
-    def part_of(self, event: RecordPosition, name: str = "m", *, source: int = 0, partition: int = 0) -> RecordPosition:
+    def part_of(
+        self, event: DeadLetterPosition, name: str = "m", *, source: int = 0, partition: int = 0
+    ) -> DeadLetterPosition:
         return self._keep_metric(_replayed(event, source, whole=True), name, partition)
 
-    def event_replacing(self, replaced: RecordPosition, *, source: int = 0, partition: int = 0) -> RecordPosition:
+    def event_replacing(
+        self, replaced: DeadLetterPosition, *, source: int = 0, partition: int = 0
+    ) -> DeadLetterPosition:
         return self._keep(FailedEvent(_replayed(replaced, source, whole=True), UNKNOWN_VERSION), partition)
 
-    async def mark_done(self, *positions: RecordPosition) -> None:
+    async def mark_done(self, *positions: DeadLetterPosition) -> None:
         done = ReplayProgress()
         for position in positions:
             done.mark_done(position.offset)
@@ -59,7 +68,7 @@ class TopicBuilder:
         await scan.scan(Positions)
         return scan
 
-    async def find_open(self) -> set[RecordPosition]:
+    async def find_open(self) -> set[DeadLetterPosition]:
         scan = await DeadLetterScan.begin(self.topic)
         found = (await scan.scan(Positions)).found
         read_again = {item.position async for items in scan.read_batches() for item in items}
@@ -68,16 +77,16 @@ class TopicBuilder:
         assert (await (await DeadLetterScan.begin(self.topic)).scan(Positions)).found == found, "so does the next scan"
         return found
 
-    def _keep_metric(self, replayed: ReplayedRecord, name: str, partition: int = 0) -> RecordPosition:
+    def _keep_metric(self, replayed: ReplayedRecord, name: str, partition: int = 0) -> DeadLetterPosition:
         return self._keep(FailedMetric(read(event())._replace(record=replayed), name, 1, REFUSED, 1), partition)
 
-    def _keep(self, failed: FailedMetric | FailedEvent, partition: int = 0) -> RecordPosition:
+    def _keep(self, failed: FailedMetric | FailedEvent, partition: int = 0) -> DeadLetterPosition:
         kept = self.topic.keep(encode_dead_letter(failed, self.topic.HEAD, 0), partition)
-        return RecordPosition(kept.partition, kept.offset)
+        return DeadLetterPosition(kept.partition, kept.offset)
 
 
 def _replayed(
-    replaces: RecordPosition, source: int, *, whole: bool = False, part_of: RecordPosition | None = None
+    replaces: DeadLetterPosition, source: int, *, whole: bool = False, part_of: DeadLetterPosition | None = None
 ) -> ReplayedRecord:
     of = record(event(), offset=source)
     return ReplayedRecord(
@@ -115,7 +124,7 @@ async def test_event_supersedes_only_its_own_parts(topic: TopicBuilder) -> None:
 
 
 async def test_replaced_event_does_not_settle_parts_of_another_event(topic: TopicBuilder) -> None:
-    absent = RecordPosition(0, 7)
+    absent = DeadLetterPosition(0, 7)
     part, event = topic.part_of(absent, source=1), topic.event_replacing(absent, source=2)
     assert await topic.find_open() == {event, part}
 
@@ -177,7 +186,7 @@ async def test_replacements_in_memory_are_bounded(topic: TopicBuilder, monkeypat
 async def test_parts_in_memory_are_bounded(topic: TopicBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supersessions, "MAX_SUPERSESSIONS", 10)
     for number in range(30):
-        topic.part_of(RecordPosition(0, 500), f"\\{number}")
+        topic.part_of(DeadLetterPosition(0, 500), f"\\{number}")
     assert (await topic.scan()).supersessions._count <= 10
 
 

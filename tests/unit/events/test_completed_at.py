@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401  # sets the profile
 from worker.core.errors import InvalidEvent
-from worker.events import times
-from worker.events.times import parse_completed_at
+from worker.events import completed_at
+from worker.events.completed_at import parse_completed_at
 
 
 def milliseconds(text: str) -> int:
@@ -57,11 +57,11 @@ def test_cached_and_uncached_seconds_give_the_same_time(instant: datetime) -> No
 
 
 def test_cache_of_seconds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(times, "_MAX_SECONDS", 3)
+    monkeypatch.setattr(completed_at, "_MAX_SECONDS", 3)
     for second in [*range(10), *range(10)]:
         text = f"2031-01-31T23:59:{second:02}.001Z"
         assert parse_completed_at(text) == milliseconds(text)
-    assert len(times._SECONDS) <= 3
+    assert len(completed_at._SECONDS) <= 3
 
 
 @pytest.mark.parametrize("fraction", ["5 0", "+50", "\u0665\u0660\u0660", "5e1", "1_0", "..5"])

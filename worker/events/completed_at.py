@@ -1,4 +1,4 @@
-"""Times of events, in milliseconds since 1970 UTC, within what DateTime64 can hold."""
+"""`completed_at` of an event, in milliseconds since 1970 UTC: what DateTime64 can hold, its age, and its month."""
 
 import re
 from datetime import datetime, timedelta
