@@ -104,8 +104,8 @@ class EventSource(Protocol):
         """Commit the next offset of each partition that is still owned; False if Kafka refuses."""
 
 
-class DeadLetterReader(Protocol):
-    """The dead-letter topic, to read from, with the progress of replays.
+class TopicReader(Protocol):
+    """A topic, to read from without a consumer group; but it knows the offsets that one group has committed.
 
     Every method raises DependencyError when Kafka cannot be reached, or refuses.
     """
@@ -118,6 +118,13 @@ class DeadLetterReader(Protocol):
 
         Offsets that retention has deleted are left out. Close the generator before the next read, unless it has ended.
         """
+
+    async def fetch_committed_offsets(self) -> Mapping[int, int]:
+        """The committed offset of each partition; a partition without one is left out."""
+
+
+class DeadLetterReader(TopicReader, Protocol):
+    """The dead-letter topic, to read from, with the progress of replays. Raises what a `TopicReader` does."""
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """The saved progress of replays, by partition; a copy."""

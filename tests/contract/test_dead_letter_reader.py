@@ -138,6 +138,7 @@ async def test_progress_of_each_partition_never_goes_back(reader: DeadLetterRead
     await reader.save_progress({1: ReplayProgress(3), 0: older}, {})
     assert await first_open(reader) == {0: 7, 1: 3}
     assert older == ReplayProgress(5), "what is merged is not written into the argument"
+    assert dict(await reader.fetch_committed_offsets()) == {0: 7, 1: 3}
 
 
 async def test_progress_after_a_gap_is_kept_or_known_to_be_forgotten(reader: DeadLetterReader) -> None:

@@ -282,15 +282,19 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         return kept
 
     async def fetch_offset_ranges(self) -> Mapping[int, range]:
-        """See `DeadLetterReader`."""
+        """See `TopicReader`."""
         return {partition: range(len(records)) for partition, records in enumerate(self.records)}
 
     async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
-        """See `DeadLetterReader`; three at a time, so that there are several batches."""
+        """See `TopicReader`; three at a time, so that there are several batches."""
         for start in range(offsets.start, offsets.stop, 3):
             some = self.records[partition][start : min(start + 3, offsets.stop)]
             self.handed_out += len(some)
             yield some
+
+    async def fetch_committed_offsets(self) -> Mapping[int, int]:
+        """See `TopicReader`."""
+        return {partition: offset for partition, (offset, _) in self._kept.items()}
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:
         """See `DeadLetterReader`."""

@@ -52,7 +52,7 @@ class Audit:
     """Reconciles a range of records.
 
     Attributes:
-        read: reads some offsets of a partition, as `worker.ports.DeadLetterReader.read`.
+        read: reads some offsets of a partition, as `worker.ports.TopicReader.read`.
         dead_letters: the dead letters of the range that are not settled.
         max_age_days: of events, see `worker.events.decode.decode`.
         on_progress: called with the number of records that are done.

@@ -22,9 +22,9 @@ from worker.commands.command_line import (
 )
 from worker.commands.options import instant_option
 from worker.core.escaping import escape_control_characters
-from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
+from worker.kafka.topic_reader import KafkaTopicReader
 from worker.settings.fields import Settings
-from worker.settings.targets import clickhouse_target
+from worker.settings.targets import clickhouse_target, kafka_target
 
 _PROGRESS_SECONDS = 5.0
 _MAX_NAME_CHARACTERS = 80
@@ -79,9 +79,8 @@ def audit(
 
 async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[AuditFinding], object]) -> AuditCounts:
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(
-            connections.open_reader(settings, settings.kafka_topic, settings.kafka_group_id)
-        )
+        topic = KafkaTopicReader(kafka_target(settings), settings.kafka_topic, settings.kafka_group_id)
+        reader = await stack.enter_async_context(connections.open_reader(topic))
         ranges, expired = await _offset_ranges(reader, scope)
 
         def new_index() -> DeadLetterIndex:
@@ -100,25 +99,25 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         return counts
 
 
-async def _offset_ranges(reader: KafkaDeadLetterReader, scope: AuditScope) -> tuple[dict[int, range], int]:
+async def _offset_ranges(reader: KafkaTopicReader, scope: AuditScope) -> tuple[dict[int, range], int]:
     """The offsets of each partition in the scope that exist, and how many have expired."""
     # First the committed offsets: so none of them is beyond the end of its partition.
-    committed = await reader.load_progress()
+    committed = await reader.fetch_committed_offsets()
     extent = await reader.fetch_offset_ranges()
     for partition in scope.partitions:
         if partition not in extent:
             raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")
     ranges, expired = {}, 0
     for partition in scope.partitions or extent:
-        offsets, progress = extent[partition], committed.get(partition)
+        offsets, next_offset = extent[partition], committed.get(partition)
         ends = [offsets.stop]
         if not scope.to_end:
-            ends.append(progress.first_open if progress else 0)
+            ends.append(next_offset or 0)
         if scope.to_offset is not None:
             ends.append(scope.to_offset)
         start = max(offsets.start, scope.from_offset or 0)
         ranges[partition] = range(start, max(start, min(ends)))
-        first = progress.first_open if progress and scope.from_offset is None else scope.from_offset
+        first = next_offset if scope.from_offset is None else scope.from_offset
         if first is not None:
             last = offsets.start if scope.to_offset is None else min(offsets.start, scope.to_offset)
             expired += len(range(first, last))

@@ -5,6 +5,7 @@ Each function raises DependencyError if one of them cannot be reached, or is not
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
 from worker.app import open_outputs
 from worker.core.errors import DependencyError
@@ -12,6 +13,7 @@ from worker.core.outcome import OutcomeKind
 from worker.core.process import relax_garbage_collection
 from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.source_records import KafkaSourceRecordFetcher
+from worker.kafka.topic_reader import KafkaTopicReader
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
@@ -24,15 +26,16 @@ from worker.settings.fields import Settings
 from worker.settings.targets import kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
+Reader = TypeVar("Reader", bound=KafkaTopicReader)
+
 _GC_THRESHOLD = 1_000_000
 """New objects between two garbage collections. A dead letter is about forty short-lived objects, most of them headers;
 with the threshold of the worker, collecting cycles took a third of the CPU of reading it."""
 
 
 @asynccontextmanager
-async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIterator[KafkaDeadLetterReader]:
-    """Connect a reader of `topic` that knows the committed offsets of `group_id`."""
-    reader = KafkaDeadLetterReader(kafka_target(settings), topic, group_id)
+async def open_reader(reader: Reader) -> AsyncIterator[Reader]:
+    """Connect `reader`."""
     await reader.start()
     try:
         yield reader
@@ -44,7 +47,8 @@ async def open_reader(settings: Settings, topic: str, group_id: str) -> AsyncIte
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
     """Connect to the dead-letter topic; a consumer group beside that of the workers keeps the progress of replays."""
     relax_garbage_collection(_GC_THRESHOLD)
-    async with open_reader(settings, settings.kafka_dlq_topic, f"{settings.kafka_group_id}.replay") as reader:
+    group_id = f"{settings.kafka_group_id}.replay"
+    async with open_reader(KafkaDeadLetterReader(kafka_target(settings), settings.kafka_dlq_topic, group_id)) as reader:
         yield await DeadLetterScan.begin(reader)
 
 
