@@ -6,7 +6,7 @@ import time
 import traceback
 from pathlib import Path
 
-from deploy.local.demo.dead_letters import OUTAGE
+from deploy.local.demo.dead_letters import OUTAGE_CLASSES
 from deploy.local.demo.verification import Tolerance, Verification
 from tests.chaos.environment import Environment, StalledError, open_environment
 from tests.chaos.result import MAX_PEAK_BYTES, RunResult, Verdict
@@ -85,7 +85,7 @@ def _execute(scenario: Scenario, env: Environment, result: RunResult) -> None:
 def _check_results(scenario: Scenario, env: Environment, found: Verification, result: RunResult) -> None:
     result.rows = found.counts.rows_in_view
     result.dead_letters = sum(count for count, _ in found.dead_letters.values())
-    result.outage_letters = found.dead_letters.get(OUTAGE, (0, None))[0]
+    result.outage_letters = sum(count for name, (count, _) in found.dead_letters.items() if name in OUTAGE_CLASSES)
     differences = found.differences
     result.lost, result.duplicates, result.wrong = differences.lost, differences.duplicates, differences.wrong
     result.raw_duplicates = differences.repeats["rows"]

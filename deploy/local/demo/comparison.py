@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.local.demo.dead_letters import OUTAGE
+from deploy.local.demo.dead_letters import OUTAGE_CLASSES
 from deploy.local.demo.expectations import EventFields, RecordPosition
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _resolve(
         required = is_required(position)
         for metric, value in item.rows.items():
             letter = unexpected.pop((position, metric), None) if unexpected else None
-            if letter is not None and letter.error_class != OUTAGE:
+            if letter is not None and letter.error_class not in OUTAGE_CLASSES:
                 example = f"a dead letter, {letter.error_class}, in place of the row {metric[:60]!a}"
                 differences.add("wrong", 1, example, position)
             candidate = _Candidate(FoundRow(metric, value, item.event), required and not letter, bool(letter))

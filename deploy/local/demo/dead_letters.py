@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from deploy.local.demo.comparison import Differences, IsRequired
     from deploy.local.demo.expectations import ExpectedDeadLetter, LetterKey
 
-OUTAGE = "store_unavailable"
+OUTAGE_CLASSES = frozenset({"store_unavailable"})
+"""The error classes that a valid row can get."""
 MAX_RECORD_BYTES = 2**20
 """The worker's producer sends no larger record. What is larger must be a pointer; what is a bit smaller may be."""
 _MARGIN_BYTES = 4_096
@@ -203,7 +204,7 @@ def _find_faults(letter: FoundDeadLetter, expected: ExpectedDeadLetter, pointer_
 
 def _check_payload(letter: FoundDeadLetter, expected: ExpectedDeadLetter) -> dict[str, bool]:
     # A row that ClickHouse would refuse may be in flight when an outage begins.
-    classes = (expected.error_class, OUTAGE) if expected.error_class == "row_refused" else (expected.error_class,)
+    classes = {expected.error_class, *(OUTAGE_CLASSES if expected.error_class == "row_refused" else ())}
     same_content = letter.content == expected.content or (
         letter.metric is not None and canonical_number(letter.content) == canonical_number(expected.content)
     )
