@@ -48,7 +48,7 @@ def describe_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> Do
         "part_of": None if letter.part_of is None else str(letter.part_of),
         "settled": settled,
         "meaning": advice.meaning,
-        "to_do": advice.to_do,
+        "to_do": advice.instructions,
         "key": _encode_bytes(letter.record.key),
         "value": _encode_bytes(letter.record.value),
         "source_headers": [[name, _encode_bytes(value)] for name, value in letter.source_headers],

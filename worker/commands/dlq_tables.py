@@ -93,7 +93,7 @@ def print_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> None:
         _facts_table(
             {
                 "what it means": advice.meaning,
-                "what to do": advice.to_do,
+                "what to do": advice.instructions,
                 "to replay it": f"metrics-worker replay --partition {position.partition} --offset {position.offset}",
             }
         )

@@ -20,7 +20,7 @@ from worker.core.outcome import Outcome
 class ErrorClass(StrEnum):
     """The `dlq.error.class` of a dead letter. Each class is for an operator to handle in its own way.
 
-    `worker.dead_letters.record_format` lists the files that a new class must be added to.
+    CONTRIBUTING.md, "Add an error class", lists the places that a new class needs.
     """
 
     INVALID_EVENT = "invalid_event"

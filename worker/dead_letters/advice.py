@@ -7,10 +7,19 @@ from worker.core.errors import ErrorClass
 
 
 class Advice(NamedTuple):
-    """Meaning of an error class, and what an operator should do."""
+    """Meaning of an error class, and what an operator should do.
+
+    `is_automatic`: a scheduled replay may do it without an operator, because nothing is wrong with the metric.
+    """
 
     meaning: str
     to_do: str
+    is_automatic: bool = False
+
+    @property
+    def instructions(self) -> str:
+        """What to do, and whether it is safe to automate."""
+        return f"{self.to_do} It is safe to automate." if self.is_automatic else self.to_do
 
 
 ADVICE = MappingProxyType(
@@ -35,7 +44,8 @@ ADVICE = MappingProxyType(
         ErrorClass.STORE_UNAVAILABLE: Advice(
             "ClickHouse was unreachable, overloaded or silent for longer than the retries lasted. Nothing is wrong "
             "with the metric.",
-            "Wait until the worker is ready again, then replay; it is safe to automate.",
+            "Wait until the worker is ready again, then replay.",
+            is_automatic=True,
         ),
         ErrorClass.TOO_LARGE: Advice(
             "The dead letter did not fit its topic, so that only the position of the source record and a digest are "

@@ -3,20 +3,7 @@
 The value is in `worker.dead_letters.value`. The added headers follow those of the source record, and `dlq.kind` is the
 first of them. A reader takes the last `dlq.kind` and what follows, so that headers of a producer cannot imitate ours.
 
-A new error class (`worker.core.errors.ErrorClass`) must also be added here:
-
-| file | what |
-|---|---|
-| schemas/dead_letter.schema.json | the enum and the description of `dlq.error.class`, in a new version of the schema |
-| worker/dead_letters/advice.py | its meaning and what to do |
-| worker/observability/telemetry.py | the kinds that can have it, so that their counters start at 0 |
-| schemas/README.md | a row in the table of what becomes of each failure |
-| deploy/RUNBOOK.md | a section of that name, which begins with the meaning in advice.py; the rows that name its codes |
-| deploy/kubernetes/base/replay.yaml | an `--error-class`, if the advice is that a replay is safe to automate |
-| deploy/kubernetes/components/prometheus/rules.yaml | the same classes are excluded from the alert on dead letters |
-
-`tests/unit/dead_letters/test_error_classes.py` fails as long as one is missing. Options of the commands, statistics,
-reports, the status page and the dashboards follow the enum.
+CONTRIBUTING.md, "Add an error class", lists the places that a new `ErrorClass` needs.
 """
 
 from worker.core.errors import ErrorClass

@@ -102,7 +102,10 @@ class Bisection:
                 self.must_wait = True
 
     def give_up(self, outcome: Outcome) -> None:
-        """Fail every row that is left with the class `store_unavailable`."""
+        """Fail every row that is left, as `store_unavailable` and with the error of `outcome`, the latest one.
+
+        Pieces that failed before, with other errors, get the same one: `outcome` says that the store is at fault.
+        """
         while self._pieces:
             piece = self._pieces.popleft()
             self._add_failed(piece.block, piece, ErrorClass.STORE_UNAVAILABLE, outcome)

@@ -1,4 +1,4 @@
-"""The class of each error code of ClickHouse."""
+"""The outcome of each error code of ClickHouse, and the reason."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -29,24 +29,27 @@ REQUIRED = {
     OutcomeKind.MISCONFIGURED: {16, 47, 60, 62, 80, 81, 115, 164, 192, 193, 194, 195, 452, 471, 472, 497, 516, 720},
     OutcomeKind.UNCLASSIFIED: {12, 36, 43, 44, 49, 53, 1001},
 }  # fmt: skip
-"""Codes whose class is a promise. ClickHouse 24.8 or 26.9 raises those that are unclassified here for a value, but also
-for a wrong schema, a state of the server or a bug of its own."""
+"""Codes whose outcome is a promise. ClickHouse 24.8 or 26.9 raises those that are unclassified here for a value, but
+also for a wrong schema, a state of the server or a bug of its own."""
 
 
-def test_every_code_of_clickhouse_has_one_class_under_its_name() -> None:
+def test_every_code_of_clickhouse_has_one_outcome_under_its_name() -> None:
     assert len(CLICKHOUSE_NAMES) == len(LISTED) > 680
     assert {code: classified.name for code, classified in CODES.items()} == CLICKHOUSE_NAMES
     text = (files("worker.clickhouse") / "error_codes.txt").read_text("utf-8")
     assert len(list(parse_codes(text))) == len(CODES)
 
 
-def test_every_code_has_a_sentence_as_its_reason() -> None:
-    reasons = {classified.reason for classified in CODES.values()}
-    assert [reason for reason in reasons if not (reason[0].isupper() and reason.endswith("."))] == []
+def test_every_code_has_a_sentence_as_its_reason_that_belongs_to_one_outcome() -> None:
+    kinds: dict[str, set[OutcomeKind]] = {}
+    for classified in CODES.values():
+        kinds.setdefault(classified.reason, set()).add(classified.kind)
+    assert [reason for reason in kinds if not (reason[:1].isupper() and reason.endswith("."))] == []
+    assert [reason for reason, of_reason in kinds.items() if len(of_reason) > 1] == []
 
 
 @pytest.mark.parametrize("kind", REQUIRED)
-def test_code_has_its_required_class_and_no_other_code_splits_a_block_at_once(kind: OutcomeKind) -> None:
+def test_code_has_its_required_outcome_and_no_other_code_splits_a_block_at_once(kind: OutcomeKind) -> None:
     of_kind = {code for code, classified in CODES.items() if classified.kind is kind}
     assert REQUIRED[kind] <= of_kind
     assert of_kind == REQUIRED[kind] or kind not in (OutcomeKind.REFUSED, OutcomeKind.TOO_LARGE)
