@@ -8,8 +8,11 @@ from worker.core.model import Row
 from worker.events.block import Block
 
 _MAX_GROUPS = 16
+"""One split takes 1.6 % of the pieces of a batch at most, and an event mostly has fewer metrics."""
 _MAX_RESERVED_ROWS = 8
+"""Each is one write at the end, as evidence; a row that is refused needs two of them, between its three failures."""
 _SPLITS_BEFORE_SAMPLES = 4
+"""With few invalid rows some part is written by then: it has a sixteenth of the rows."""
 
 Rows = Sequence[Row]
 
@@ -23,20 +26,31 @@ class Piece:
         attempts: how many INSERTs have held these rows, in this piece or in those that it was split from.
         first_sent: when this piece was first sent, on the monotonic clock in seconds; None before.
         is_reserved: whether it is kept back; a write of it proves that the store accepts rows.
-        counted_failures: unclassified failures; consecutive ones without a successful write count once.
-        writes_at_failure: how many pieces had been written when the last failure was counted.
     """
 
     block: Block
     attempts: int = 0
     first_sent: float | None = None
     is_reserved: bool = False
-    counted_failures: int = 0
-    writes_at_failure: int = 0
 
     def part(self, rows: Rows, *, is_reserved: bool = False) -> "Piece":
         """A piece of some `rows` of this one."""
         return Piece(Block.from_rows(self.block.month, rows), self.attempts, is_reserved=is_reserved)
+
+
+class WriteCounter:
+    """Counts the pieces that one writer has written, of all blocks: evidence that the store accepts rows.
+
+    Attributes:
+        pieces: their number.
+    """
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def record_write(self) -> None:
+        """Count one piece."""
+        self.pieces += 1
 
 
 def split_by_metric(rows: Rows) -> list[Rows]:
@@ -92,11 +106,11 @@ class SplitBudget:
     max_pieces: int = 1_000
     max_pieces_in_doubt: int = 300
     max_single_refusals: int = 8
-    spent: int = 0
-    _splits: Counter[str] = field(default_factory=Counter)
-    _refused_alone: Counter[str] = field(default_factory=Counter)
-    _written_blocks: list[Block] = field(default_factory=list)
-    _written_metrics: set[str] = field(default_factory=set)
+    spent: int = field(init=False, default=0)
+    _splits: Counter[str] = field(init=False, default_factory=Counter)
+    _refused_alone: Counter[str] = field(init=False, default_factory=Counter)
+    _written_blocks: list[Block] = field(init=False, default_factory=list)
+    _written_metrics: set[str] = field(init=False, default_factory=set)
 
     def record_written(self, block: Block) -> None:
         """Take account of `block`, whose rows were written."""
@@ -111,6 +125,10 @@ class SplitBudget:
         self.spent += parts
         if len(metrics := set(block.metrics)) == 1:
             self._splits.update(metrics)
+
+    def record_sample(self) -> None:
+        """Take account of a row that was split off, to be inserted alone."""
+        self.spent += 1
 
     def may_split(self, block: Block, failed_alone: Counter[str] | None = None) -> bool:
         """Whether a piece with the rows of `block` may be split further.
@@ -127,7 +145,7 @@ class SplitBudget:
             return True
         return self._count_failed_alone(metrics.pop(), failed_alone) < self.max_single_refusals
 
-    def should_sample(self, block: Block, failed_alone: Counter[str]) -> bool:
+    def should_sample(self, block: Block, failed_alone: Counter[str] | None = None) -> bool:
         """Whether one row of `block` should be inserted alone, to find out soon whether all of a metric is refused.
 
         Only after four splits: with few invalid rows one part is written anyway.

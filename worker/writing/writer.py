@@ -27,10 +27,10 @@ from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block
 from worker.observability.telemetry import Telemetry
 from worker.ports import Store
-from worker.writing.bisection import Bisection, WriteCounter
+from worker.writing.bisection import Bisection
 from worker.writing.circuit_breaker import CircuitBreaker
 from worker.writing.constraints import ConstraintChecker
-from worker.writing.splitting import Piece, SplitBudget
+from worker.writing.splitting import Piece, SplitBudget, WriteCounter
 
 _ONCE = RetryPolicy(attempts=1)
 _RETRY_UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
@@ -95,7 +95,7 @@ class Writer:
             return await self._write(block, budget)
         # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
         violating, others = await self._constraints.split_known_violations(block)
-        failed = await self._write(others, budget)
+        failed = await self._write(others, budget) if others else []
         if violating:
             refused = await self._write(violating, budget)
             if len(refused) < len(violating):
@@ -108,8 +108,6 @@ class Writer:
         await self._breaker.stop()
 
     async def _write(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
-        if not block:
-            return []
         inserts = _BlockInserts(self._store, self._retry, self._sleep, self._telemetry)
         try:
             piece = Piece(block)
@@ -119,7 +117,7 @@ class Writer:
                 bisection = Bisection(piece, budget, self._writes)
                 return await self._bisect(bisection, inserts, piece, outcome, is_trial=is_trial)
             budget.record_written(block)
-            self._writes.pieces += 1
+            self._writes.record_write()
             self._breaker.record_success(block.month, at_first_attempt=piece.attempts == 1)
             return []
         finally:
@@ -144,11 +142,12 @@ class Writer:
         self, bisection: Bisection, inserts: "_BlockInserts", piece: Piece, outcome: Outcome, *, is_trial: bool
     ) -> None:
         """Report `outcome` to the bisection and to the breaker; wait where no INSERT can succeed now."""
-        bisection.report(piece, outcome, await self._constraints.locate_violations(outcome, piece.block))
-        if bisection.has_split:
+        violating = await self._constraints.locate_violations(outcome, piece.block)
+        has_split, must_wait = bisection.report(piece, outcome, violating)
+        if has_split:
             inserts.forget(piece)
             self._telemetry.splits.labels(outcome.kind.value).inc()
-        if bisection.must_wait:
+        if must_wait:
             may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
             if may_give_up and outcome.kind is OutcomeKind.UNAVAILABLE:
                 self._breaker.open(outcome)

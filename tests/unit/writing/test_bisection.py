@@ -17,8 +17,8 @@ from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Row
 from worker.core.outcome import WRITTEN, Outcome, OutcomeKind
 from worker.events.block import Block
-from worker.writing.bisection import Bisection, WriteCounter
-from worker.writing.splitting import Piece, SplitBudget
+from worker.writing.bisection import Bisection
+from worker.writing.splitting import Piece, SplitBudget, WriteCounter
 
 Store = Callable[[Block], Outcome]
 RowRule = Callable[[Row], bool]
@@ -51,8 +51,7 @@ class Run:
             self.inserts.append(len(piece.block))
             if outcome.kind is OutcomeKind.WRITTEN:
                 self.written += piece.block.rows()
-            self.bisection.report(piece, outcome)
-            if self.bisection.must_wait:
+            if self.bisection.report(piece, outcome).must_wait:
                 self.waits += 1
                 (on_wait or self.bisection.give_up)(outcome)
         return self
@@ -220,7 +219,7 @@ def test_many_failing_rows_take_a_few_hundred_inserts_when_other_blocks_are_writ
     run = Run(block, refusing(lambda row: row.value in invalid, UNCLASSIFIED))
 
     def write_another_block(_: Outcome) -> None:
-        run.writes.pieces += 1
+        run.writes.record_write()
 
     run.to_end(write_another_block)
     assert len(run.inserts) < 1_000
