@@ -13,7 +13,7 @@ What guards a commit: a batch is committed after `Pipeline.process` has returned
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from time import monotonic
 
 import structlog
@@ -46,29 +46,37 @@ class _RunningBatch:
     bytes: int
 
 
-@dataclass(eq=False)
 class Consumer:
     """Reads batches from an event source, runs them through a pipeline, and commits them.
 
-    Attributes:
+    Args:
         hold: while it is active unfinished batches cannot end, so that neither a stop nor a revoke waits for them.
         concurrency: batches that are processed at once.
         revoke_seconds: how long a revoke waits for unfinished batches; less than the rebalance time-out.
         stop_seconds: how long a stop waits for them.
     """
 
-    source: EventSource
-    pipeline: Pipeline
-    hold: Hold
-    policy: BatchPolicy
-    heartbeat: Heartbeat
-    _: KW_ONLY
-    concurrency: int
-    revoke_seconds: float
-    stop_seconds: float
-
-    def __post_init__(self) -> None:
-        self._reader = BatchReader(self.source, self.policy, self.heartbeat)
+    def __init__(
+        self,
+        source: EventSource,
+        pipeline: Pipeline,
+        hold: Hold,
+        policy: BatchPolicy,
+        heartbeat: Heartbeat,
+        *,
+        concurrency: int,
+        revoke_seconds: float,
+        stop_seconds: float,
+    ) -> None:
+        self._source = source
+        self._pipeline = pipeline
+        self._hold = hold
+        self._policy = policy
+        self._heartbeat = heartbeat
+        self._concurrency = concurrency
+        self._revoke_seconds = revoke_seconds
+        self._stop_seconds = stop_seconds
+        self._reader = BatchReader(source, policy, heartbeat)
         self._batches: deque[_RunningBatch] = deque()
         self._uncommitted: dict[Partition, int] = {}
         self._commit_task: asyncio.Task[bool] | None = None
@@ -81,7 +89,7 @@ class Consumer:
 
         Raises what intake, a batch or a commit has raised unexpectedly; no unfinished batch has been committed.
         """
-        self.source.subscribe(self)
+        self._source.subscribe(self)
         intake = asyncio.create_task(self._read_and_start_batches(), name="intake")
         commits = asyncio.create_task(self._commit_finished_batches(), name="commits")
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -89,7 +97,7 @@ class Consumer:
             await asyncio.wait([intake, commits, stopping], return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 intake.cancel()
-                await self._wait_for_batches(self.stop_seconds)
+                await self._wait_for_batches(self._stop_seconds)
         finally:
             self._drop_batches()
             await cancel_tasks(intake, commits, stopping)
@@ -104,7 +112,7 @@ class Consumer:
         self._revoking = True
         try:
             self._reader.interrupt()
-            await self._wait_for_batches(self.revoke_seconds)
+            await self._wait_for_batches(self._revoke_seconds)
             self._drop_batches()
             await self._end_commit()
         finally:
@@ -119,7 +127,7 @@ class Consumer:
     async def _wait_for_capacity(self) -> None:
         """Wait until another batch may start. The polls meanwhile keep the membership of the group."""
         while self._revoking or not self._has_capacity():
-            self.heartbeat.beat()
+            self._heartbeat.beat()
             if not await self._wait_for_change(_TICK_SECONDS):
                 await self._reader.pause()
 
@@ -134,20 +142,20 @@ class Consumer:
         done = len(self._batches) - len(running)
         if done >= _MAX_UNCOMMITTED_BATCHES and monotonic() - self._last_start < _TRICKLE_SECONDS:
             return False
-        if sum(batch.bytes for batch in running) >= self.concurrency * self.policy.max_bytes:
+        if sum(batch.bytes for batch in running) >= self._concurrency * self._policy.max_bytes:
             return False  # a record larger than a batch is among them
-        if len(running) < self.concurrency:
+        if len(running) < self._concurrency:
             return True
-        full = self.concurrency - 1  # the one that starts may be full
+        full = self._concurrency - 1  # the one that starts may be full
         fits = (
-            sum(batch.records for batch in running) <= full * self.policy.max_events
-            and sum(batch.bytes for batch in running) <= full * self.policy.max_bytes
+            sum(batch.records for batch in running) <= full * self._policy.max_events
+            and sum(batch.bytes for batch in running) <= full * self._policy.max_bytes
         )
-        return self.hold.is_in_doubt and fits and len(running) < _MAX_HELD_BATCHES
+        return self._hold.is_in_doubt and fits and len(running) < _MAX_HELD_BATCHES
 
     def _start(self, batch: RecordBatch) -> None:
         self._last_start = monotonic()
-        task = asyncio.create_task(self.pipeline.process(batch.records), name="batch")
+        task = asyncio.create_task(self._pipeline.process(batch.records), name="batch")
         task.add_done_callback(self._notify)
         self._batches.append(_RunningBatch(task, _next_offsets_of(batch.records), len(batch.records), batch.bytes))
 
@@ -167,7 +175,7 @@ class Consumer:
         """Commit the offsets of finished batches. Refused offsets stay, for the next batch or tick."""
         if not self._uncommitted:
             return
-        self._commit_task = asyncio.create_task(self.source.commit(self._uncommitted.copy()), name="commit")
+        self._commit_task = asyncio.create_task(self._source.commit(self._uncommitted.copy()), name="commit")
         try:
             await asyncio.wait([self._commit_task])
         finally:
@@ -184,7 +192,7 @@ class Consumer:
     async def _wait_for_batches(self, seconds: float) -> None:
         """Wait for unfinished batches. While holding they cannot end, so it does not wait."""
         deadline = monotonic() + seconds
-        while self._batches and not self.hold.active and (left := deadline - monotonic()) > 0:
+        while self._batches and not self._hold.active and (left := deadline - monotonic()) > 0:
             await self._wait_for_change(min(left, _TICK_SECONDS))
         if self._batches:
             log.warning("dropping unfinished batches, uncommitted", batches=len(self._batches))

@@ -41,7 +41,9 @@ def records(count: int, partition: int = 0, start: int = 0, padding: int = 0) ->
 class RunningConsumer:
     """A consumer that runs in a task of its own."""
 
-    def __init__(self, worker: WorkerHarness, source: MemoryEventSource, policy: BatchPolicy) -> None:
+    def __init__(
+        self, worker: WorkerHarness, source: MemoryEventSource, policy: BatchPolicy, revoke_seconds: float
+    ) -> None:
         self.source = source
         self.store = worker.store
         self.hold = worker.hold
@@ -54,7 +56,7 @@ class RunningConsumer:
             policy,
             self.heartbeat,
             concurrency=2,
-            revoke_seconds=5,
+            revoke_seconds=revoke_seconds,
             stop_seconds=5,
         )
         self.stop = asyncio.Event()
@@ -98,12 +100,13 @@ async def running(
     policy: BatchPolicy | None = None,
     on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
     down: Outcome | None = None,
+    revoke_seconds: float = 5,
 ) -> AsyncIterator[RunningConsumer]:
     """Run a consumer of a source, or of some records; while `down` is set the store has that outcome."""
     async with open_worker_harness(store, on_unavailable) as worker:
         worker.store.down = down
         source = MemoryEventSource(source) if isinstance(source, list) else source
-        consumer = RunningConsumer(worker, source, policy or BatchPolicy(linger_seconds=0))
+        consumer = RunningConsumer(worker, source, policy or BatchPolicy(linger_seconds=0), revoke_seconds)
         try:
             yield consumer
         finally:
@@ -235,9 +238,10 @@ async def test_stop_drops_held_batches_uncommitted() -> None:
 
 
 async def test_revoke_drops_held_batches_uncommitted_and_at_once() -> None:
-    async with running(records(5), on_unavailable=OnUnavailable.HOLD, down=UNAVAILABLE) as consumer:
+    async with running(
+        records(5), on_unavailable=OnUnavailable.HOLD, down=UNAVAILABLE, revoke_seconds=1_000
+    ) as consumer:
         await consumer.wait_for_hold()
-        consumer.tested.revoke_seconds = 1_000.0
         async with asyncio.timeout(5):
             await consumer.source.rebalance()
         assert consumer.source.commits == []
@@ -314,9 +318,8 @@ async def test_revoke_cancels_a_running_commit() -> None:
             return await super().commit(offsets)
 
     source = SlowCommits(records(5))
-    async with running(source) as consumer:
+    async with running(source, revoke_seconds=0.1) as consumer:
         await source.started.wait()
-        consumer.tested.revoke_seconds = 0.1
         await consumer.tested.on_revoke()
         source.unblocked.set()
         await asyncio.sleep(0.05)

@@ -12,7 +12,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -47,39 +46,47 @@ class TimeRange(NamedTuple):
 _Key = tuple[str, str, int, UUID]
 
 
-@dataclass
 class Audit:
     """Reconciles a range of records.
 
-    Attributes:
+    Args:
         read: reads some offsets of a partition, as `worker.ports.TopicReader.read`.
         dead_letters: the dead letters of the range that are not settled.
         max_age_days: of events, see `worker.events.decode.decode`.
         on_progress: called with the number of records that are done.
     """
 
-    read: Callable[[int, range], AsyncGenerator[Sequence[Record], None]]
-    view: DeduplicatedRows
-    dead_letters: DeadLetterIndex
-    on_finding: Callable[[AuditFinding], object]
-    on_progress: Callable[[int], object]
-    max_age_days: int = DEFAULT_MAX_AGE_DAYS
-    counts: AuditCounts = field(default_factory=AuditCounts, init=False)
+    def __init__(
+        self,
+        read: Callable[[int, range], AsyncGenerator[Sequence[Record], None]],
+        view: DeduplicatedRows,
+        dead_letters: DeadLetterIndex,
+        on_finding: Callable[[AuditFinding], object],
+        on_progress: Callable[[int], object],
+        max_age_days: int = DEFAULT_MAX_AGE_DAYS,
+    ) -> None:
+        self._read = read
+        self._view = view
+        self._dead_letters = dead_letters
+        self._on_finding = on_finding
+        self._on_progress = on_progress
+        self._max_age_days = max_age_days
+        self._counts = AuditCounts()
 
     async def run(self, ranges: Mapping[int, range], time_range: TimeRange) -> AuditCounts:
         """Audit the offsets of each partition. Raises DependencyError if Kafka or ClickHouse cannot be read."""
         for partition, offsets in sorted(ranges.items()):
             existing = 0
-            async with aclosing(self.read(partition, offsets)) as batches:
+            async with aclosing(self._read(partition, offsets)) as batches:
                 async for records in batches:
                     existing += sum(record.records if isinstance(record, UnreadableRecord) else 1 for record in records)
                     for chunk in _split_chunks([record for record in records if time_range.contains(record)]):
                         await self._audit_chunk(chunk)
-            self.counts.gone += len(offsets) - existing
-        return self.counts
+            self._counts.gone += len(offsets) - existing
+        return self._counts
 
     async def _audit_chunk(self, records: Sequence[Record]) -> None:
-        fan_out = FanOut(self.max_age_days)
+        fan_out = FanOut(self._max_age_days)
         for record in records:
             fan_out.add_record(record)
         expected: dict[_Key, list[Row]] = defaultdict(list)
@@ -92,12 +99,12 @@ class Audit:
                 self._check_row(row, view_rows.get(key))
         for failed in fan_out.failed:
             self._check_failed(failed)
-        counts = self.counts
+        counts = self._counts
         counts.records += len(records)
         counts.events += fan_out.events
         counts.tombstones += fan_out.tombstones
         counts.skipped += fan_out.skipped
-        self.on_progress(counts.records)
+        self._on_progress(counts.records)
 
     async def _read_view(self, keys: Collection[_Key]) -> dict[_Key, ViewRow]:
         """The rows of the view under `keys`."""
@@ -112,7 +119,7 @@ class Audit:
 
         days = [day for _, _, day, _ in keys]
         first, last = (EPOCH.date() + timedelta(days=day) for day in (min(days), max(days)))
-        await asyncio.to_thread(self.view.read_rows, {execution for *_, execution in keys}, first, last, collect)
+        await asyncio.to_thread(self._view.read_rows, {execution for *_, execution in keys}, first, last, collect)
         return rows
 
     def _check_row(self, row: Row, view_row: ViewRow | None) -> None:
@@ -123,12 +130,12 @@ class Audit:
             self._check_dead_letter(record, event.execution_id, row.metric, detail)
         elif view_row.version > event.version or _source(view_row) != _source(record):
             # Of two records with one version, in two partitions or topics, either row may stay.
-            self.counts.superseded += 1
+            self._counts.superseded += 1
         elif difference := _difference(row, view_row):
-            self.counts.different += 1
+            self._counts.different += 1
             self._report("different", record, event.execution_id, row.metric, difference)
         else:
-            self.counts.in_view += 1
+            self._counts.in_view += 1
 
     def _check_failed(self, failed: Failed) -> None:
         detail = f"{failed.failure.error_class.value}, {failed.failure.error_type}, and no dead letter"
@@ -136,16 +143,16 @@ class Audit:
         self._check_dead_letter(failed.record, execution_id, failed.metric, detail)
 
     def _check_dead_letter(self, record: Record, execution_id: UUID | None, metric: str | None, detail: str) -> None:
-        if self.dead_letters.contains(record.partition, record.offset, metric):
-            self.counts.dead_lettered += 1
+        if self._dead_letters.contains(record.partition, record.offset, metric):
+            self._counts.dead_lettered += 1
         else:
-            self.counts.missing += 1
+            self._counts.missing += 1
             self._report("missing", record, execution_id, metric, detail)
 
     def _report(
         self, kind: FindingKind, record: Record, execution_id: UUID | None, metric: str | None, detail: str
     ) -> None:
-        self.on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
+        self._on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
 
 
 def _split_chunks(records: Sequence[Record]) -> list[list[Record]]:

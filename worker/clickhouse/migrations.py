@@ -7,7 +7,7 @@ where it was done before. For the same reason several runs at once leave the sam
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from importlib.resources import files
@@ -63,17 +63,19 @@ class _Step(NamedTuple):
     statements: Sequence[str]
 
 
-@dataclass(frozen=True)
 class Migrations:
     """The migrations of the program for one server or cluster.
 
     Every method raises DependencyError where ClickHouse refuses or cannot be reached. Rows are kept `retention_days`:
-    0 for ever, and None leaves the table as it is.
+    0 for ever, and None leaves the table as it is. `known` replaces the migrations of the program.
     """
 
-    target: ClickHouseTarget
-    retention_days: int | None = None
-    known: Sequence[Migration] = field(default_factory=load_migrations)
+    def __init__(
+        self, target: ClickHouseTarget, retention_days: int | None = None, known: Sequence[Migration] | None = None
+    ) -> None:
+        self._target = target
+        self._retention_days = retention_days
+        self._known = load_migrations() if known is None else known
 
     def apply(self, on_progress: Callable[[str], None]) -> int:
         """Run every pending step, and call `on_progress` with a line for each. Returns their number.
@@ -83,7 +85,7 @@ class Migrations:
         done = 0
         with self._dependency_errors():
             for step in self._pending():
-                if step.name in load_checksums(self.target):
+                if step.name in load_checksums(self._target):
                     continue  # another run has applied it meanwhile; running it later could undo a newer migration
                 for statement in step.statements:
                     self._run(step, statement)
@@ -99,34 +101,34 @@ class Migrations:
     def status(self) -> dict[str, MigrationState]:
         """The state of every migration that is known or was applied, in the order of their numbers."""
         with self._dependency_errors():
-            applied = load_checksums(self.target)
-        known = {migration.name: migration for migration in self.known}
+            applied = load_checksums(self._target)
+        known = {migration.name: migration for migration in self._known}
         return {name: _state(known.get(name), applied.get(name)) for name in sorted(known | applied)}
 
     def _pending(self) -> list[_Step]:
-        steps = list(self._pending_migrations(load_checksums(self.target)))
-        if statement := plan_retention(self.target, self.retention_days):
-            kept = f"{self.retention_days} days" if self.retention_days else "for ever"
+        steps = list(self._pending_migrations(load_checksums(self._target)))
+        if statement := plan_retention(self._target, self._retention_days):
+            kept = f"{self._retention_days} days" if self._retention_days else "for ever"
             steps.append(_Step(f"retention: rows are kept {kept}", [statement]))
         return steps
 
     def _pending_migrations(self, applied: Mapping[str, str]) -> Iterator[_Step]:
-        for migration in self.known:
+        for migration in self._known:
             match _state(migration, applied.get(migration.name)):
                 case MigrationState.CHANGED:
                     raise MigrationChanged(
                         f"{migration.name} was changed after it was applied to "
-                        f"{self.target.database}.{self.target.table}, which does not have the change.\n"
+                        f"{self._target.database}.{self._target.table}, which does not have the change.\n"
                         "Put the old text back (it is in the release that applied it), and write a new migration with "
                         "the next number."
                     )
                 case MigrationState.PENDING:
-                    record = statements_to_record(self.target, migration.name, migration.checksum)
-                    yield _Step(migration.name, [*migration.statements(self.target.topology), *record])
+                    record = statements_to_record(self._target, migration.name, migration.checksum)
+                    yield _Step(migration.name, [*migration.statements(self._target.topology), *record])
 
     def _run(self, step: _Step, statement: str) -> None:
         try:
-            run_statement(self.target, statement)
+            run_statement(self._target, statement)
         except StoreError as error:
             error.args = (f"{error}\nin {step.name}:\n{statement}",)
             raise
@@ -136,7 +138,9 @@ class Migrations:
         try:
             yield
         except StoreError as error:
-            raise DependencyError(f"ClickHouse {self.target.host}:{self.target.port}: {error.name}: {error}") from error
+            raise DependencyError(
+                f"ClickHouse {self._target.host}:{self._target.port}: {error.name}: {error}"
+            ) from error
 
 
 def _state(known: Migration | None, applied_checksum: str | None) -> MigrationState:

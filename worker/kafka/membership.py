@@ -27,7 +27,6 @@ class GroupPolicy:
     metadata_max_age_seconds: float = 60.0
 
 
-@dataclass(eq=False)
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Handles rebalances.
 
@@ -43,14 +42,21 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         fenced: the error to stop with, if another member has this member's name.
     """
 
-    consumer: AIOKafkaConsumer
-    target: KafkaTarget
-    group: GroupPolicy
-    listener: RevokeListener
-    telemetry: Telemetry
-    reset_positions: Callable[[], object]
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        target: KafkaTarget,
+        group: GroupPolicy,
+        listener: RevokeListener,
+        telemetry: Telemetry,
+        reset_positions: Callable[[], object],
+    ) -> None:
+        self._consumer = consumer
+        self._target = target
+        self._group = group
+        self._listener = listener
+        self._telemetry = telemetry
+        self._reset_positions = reset_positions
         self._last_member_id: str | None = None
         self.is_member = self.has_been_group_member = False
         self.fenced: DependencyError | None = None
@@ -61,11 +67,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         if not self._member_id():  # the coordinator no longer knows this member
             self.fenced = await self.find_fencing_error()
         if revoked:
-            self.telemetry.rebalances.inc()
+            self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
-            await self.listener.on_revoke()
-        self.reset_positions()
-        self.telemetry.assigned.set(0)
+            await self._listener.on_revoke()
+        self._reset_positions()
+        self._telemetry.assigned.set(0)
         if self.fenced:
             # This ends aiokafka's task, which would join again. aiokafka would log any other error, and join.
             raise asyncio.CancelledError
@@ -74,27 +80,27 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         """Keep the member id, and report the partitions."""
         self.is_member = self.has_been_group_member = True
         self._last_member_id = self._member_id()
-        self.telemetry.assigned.set(len(assigned))
+        self._telemetry.assigned.set(len(assigned))
         for partition in assigned:
-            self.telemetry.start_counters_of(*partition)
+            self._telemetry.start_counters_of(*partition)
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))
 
     async def find_fencing_error(self) -> DependencyError | None:
         """The error to stop with if another member has this member's name; None also if Kafka gives no answer."""
-        name = self.group.instance_id
+        name = self._group.instance_id
         if name is None or self._last_member_id is None:
             return None
         try:
-            member_id = await find_static_member_id(self.target, self.group.group_id, name)
+            member_id = await find_static_member_id(self._target, self._group.group_id, name)
         except DependencyError as error:
             log.warning("cannot check whether another member has our name in the group", error=str(error))
             return None
         if member_id in (None, self._last_member_id):
             return None
         return DependencyError(
-            f"another member of group {self.group.group_id} has joined as {name}, and this one must end: "
+            f"another member of group {self._group.group_id} has joined as {name}, and this one must end: "
             "KAFKA_GROUP_INSTANCE_ID must be different for each worker"
         )
 
     def _member_id(self) -> str:
-        return str(self.consumer._coordinator.member_id)  # noqa: SLF001 - there is no public way
+        return str(self._consumer._coordinator.member_id)  # noqa: SLF001 - there is no public way

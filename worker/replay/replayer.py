@@ -16,7 +16,7 @@ again.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TypeGuard
 
@@ -35,6 +35,9 @@ from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import StopConditions, WatchedHold
 
+_MAX_REASON = 200
+"""Characters."""
+
 
 @dataclass
 class _ReplayBatch:
@@ -45,11 +48,10 @@ class _ReplayBatch:
     bytes: int = 0
 
 
-@dataclass
 class Replayer:
     """One replay.
 
-    Attributes:
+    Args:
         scan: the open dead letters, already scanned; saves the progress.
         pipeline: processes batches. Its writer holds during an outage, so that an outage makes no new dead letters.
         on_progress: called with the number of processed dead letters.
@@ -57,27 +59,37 @@ class Replayer:
         on_finishing: called with `stop_seconds` when this waiting begins.
     """
 
-    scan: DeadLetterScan
-    sources: SourceRecordFetcher
-    pipeline: Pipeline
-    hold: WatchedHold
-    policy: ReplayPolicy
-    _: KW_ONLY
-    on_progress: Callable[[int], object] = lambda _: None
-    stop_seconds: float = 15.0
-    on_finishing: Callable[[float], object] = lambda _: None
-    sleep: Sleep = asyncio.sleep
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        scan: DeadLetterScan,
+        sources: SourceRecordFetcher,
+        pipeline: Pipeline,
+        hold: WatchedHold,
+        policy: ReplayPolicy,
+        *,
+        on_progress: Callable[[int], object] = lambda _: None,
+        stop_seconds: float = 15.0,
+        on_finishing: Callable[[float], object] = lambda _: None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._scan = scan
+        self._sources = sources
+        self._pipeline = pipeline
+        self._hold = hold
+        self._policy = policy
+        self._on_progress = on_progress
+        self._stop_seconds = stop_seconds
+        self._on_finishing = on_finishing
+        self._sleep = sleep
         self._result = ReplayResult()
         self._next_batch_at = monotonic()
 
     async def run(self, stop: asyncio.Event) -> ReplayResult:
         """Replay until all is done, `stop` is set, or a dependency is unavailable. To be called once."""
-        conditions = StopConditions(stop, self.hold, self.stop_seconds, self.on_finishing)
+        conditions = StopConditions(stop, self._hold, self._stop_seconds, self._on_finishing)
         in_flight: asyncio.Task[None] | None = None
         try:
-            await self.scan.save_progress()  # what the scan has settled
+            await self._scan.save_progress()  # what the scan has settled
             async with aclosing(self._read_batches()) as batches:
                 # One batch is processed while the next is read.
                 while (batch := await conditions.run_unless_stopped(_next(batches))) is not None:
@@ -98,9 +110,9 @@ class Replayer:
         return self._result
 
     async def _read_batches(self) -> AsyncGenerator[_ReplayBatch, None]:
-        policy = self.policy
+        policy = self._policy
         batch, count = self._new_batch(), 0
-        async with aclosing(self.scan.read_batches()) as batches:
+        async with aclosing(self._scan.read_batches()) as batches:
             async for items in batches:
                 await asyncio.sleep(0)  # lets a stop interrupt a long topic of which nothing is chosen
                 for letter in filter(self._is_chosen, items):
@@ -116,17 +128,19 @@ class Replayer:
             yield batch
 
     def _new_batch(self) -> _ReplayBatch:
-        return _ReplayBatch(FanOut(self.policy.max_age_days))
+        return _ReplayBatch(FanOut(self._policy.max_age_days))
 
     def _is_chosen(self, item: DeadLetter | ForeignRecord) -> TypeGuard[DeadLetter]:
-        return isinstance(item, DeadLetter) and self.policy.filter.matches(item) and not self.policy.is_exhausted(item)
+        return (
+            isinstance(item, DeadLetter) and self._policy.filter.matches(item) and not self._policy.is_exhausted(item)
+        )
 
     async def _add_to_batch(self, letter: DeadLetter, batch: _ReplayBatch) -> bool:
         """Add `letter` to `batch`, or count it as unreplayable and return False."""
         error_class = letter.failure.error_class
         try:
             if letter.needs_source_record:
-                batch.bytes += await fan_out_source_record(letter, batch.fan_out, self.sources)
+                batch.bytes += await fan_out_source_record(letter, batch.fan_out, self._sources)
             else:
                 batch.bytes += fan_out_contents(letter, batch.fan_out)
         except (InvalidDeadLetter, SourceRecordMissing) as error:
@@ -136,28 +150,24 @@ class Replayer:
         return True
 
     async def _process(self, batch: _ReplayBatch) -> None:
-        failed = await self.pipeline.write_fan_out(batch.fan_out)
+        failed = await self._pipeline.write_fan_out(batch.fan_out)
         failed_again = {item.record.replaces for item in failed if isinstance(item.record, ReplayedRecord)}
         for position, error_class in batch.letters:
-            self.scan.supersessions.mark_settled(position)
+            self._scan.supersessions.mark_settled(position)
             (self._result.failed_again if position in failed_again else self._result.written)[error_class] += 1
         self._result.failed_as.update(item.failure.error_class for item in failed)
         self._result.metrics_written += len(batch.fan_out) - len(failed)
-        await self.scan.save_progress({position.partition for position, _ in batch.letters})
-        self.on_progress(self._result.by_class.total())
+        await self._scan.save_progress({position.partition for position, _ in batch.letters})
+        self._on_progress(self._result.by_class.total())
 
     async def _wait_for_rate(self) -> None:
         if (seconds := self._next_batch_at - monotonic()) > 0:
-            await self.sleep(seconds)
+            await self._sleep(seconds)
 
     def _schedule_next_batch(self, metrics: int) -> None:
-        rate = self.policy.metrics_per_second
+        rate = self._policy.metrics_per_second
         if rate is not None:
             self._next_batch_at = max(self._next_batch_at, monotonic() - 1.0) + metrics / rate
-
-
-_MAX_REASON = 200
-"""Characters."""
 
 
 async def _next(batches: AsyncGenerator[_ReplayBatch, None]) -> _ReplayBatch | None:

@@ -33,11 +33,12 @@ def test_store_is_down_after_twenty_failures_of_new_pieces_until_a_write() -> No
     fail(failures, *suspects)
     for _ in range(19):
         failures.record_failure()
-    assert not failures.is_store_down, "three of the 22 failures are of suspects"
+    states = [failures.is_store_down]  # three of the 22 failures are of suspects
     failures.record_failure()
-    assert failures.is_store_down
+    states.append(failures.is_store_down)
     writes.record_write()
-    assert not failures.is_store_down
+    states.append(failures.is_store_down)
+    assert states == [False, True, False]
 
 
 def test_reserved_piece_is_next_when_the_store_seems_down() -> None:
