@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
-from tests.support.worker_harness import open_worker_harness
+from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.pipeline import Pipeline
@@ -106,7 +106,7 @@ async def trace_replayed_letter() -> Trace:
             scan = await DeadLetterScan.begin(topic)
             await scan.scan(lambda: ReplayPreview(ReplayPolicy(), "default.execution_metrics"))
             sink = PartDeduplicator(topic, scan.supersessions)
-            pipeline = Pipeline(worker.writer, sink, hold, worker.telemetry, sleep=worker.clock.sleep)
+            pipeline = Pipeline(worker.writer, sink, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
             await Replayer(scan, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())
 
         return await _trace(replay())

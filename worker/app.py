@@ -95,7 +95,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     traces = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
     stack.push_async_callback(_export_last_spans, traces)
     store, dead_letters, checks = await _build_outputs(settings, telemetry, traces, stack)
-    writer = Writer(store, hold, settings.retry, settings.on_unavailable, telemetry=telemetry, starts_open=True)
+    writer = Writer(store, hold, telemetry, settings.retry, settings.on_unavailable, starts_open=True)
     stack.push_async_callback(writer.close)
     failure_log = FailureLog(users=settings.log_user_ids)
     pipeline = Pipeline(
@@ -110,7 +110,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         settings.kafka_metadata_max_age_seconds,
     )
     source = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, traces)
-    stack.push_async_callback(source.stop)
+    stack.push_async_callback(source.close)
     consumer = Consumer(
         source,
         pipeline,
@@ -182,7 +182,7 @@ def _build_status(
         reasons[Cause.STORE.value] = reason
     if problem := source.topic_monitor.problem:
         reasons[TOPIC] = problem
-    if not source.is_group_member():
+    if not source.is_group_member:
         reasons[GROUP] = "not a member of the consumer group: it waits for ClickHouse or the coordinator of the group"
     return Status(
         version=VERSION,

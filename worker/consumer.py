@@ -192,7 +192,7 @@ class Consumer:
     async def _wait_for_batches(self, seconds: float) -> None:
         """Wait for unfinished batches. While holding they cannot end, so it does not wait."""
         deadline = monotonic() + seconds
-        while self._batches and not self._hold.active and (left := deadline - monotonic()) > 0:
+        while self._batches and not self._hold.is_active and (left := deadline - monotonic()) > 0:
             await self._wait_for_change(min(left, _TICK_SECONDS))
         if self._batches:
             log.warning("dropping unfinished batches, uncommitted", batches=len(self._batches))

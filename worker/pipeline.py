@@ -15,6 +15,7 @@ from time import perf_counter
 from worker.core.errors import DeadLetterUnavailable, ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import Failed, FailedMetric, Record
+from worker.core.process import cancel_tasks
 from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block, merge_rare_months
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS
@@ -50,7 +51,7 @@ class Pipeline:
         dead_letters: DeadLetterSink,
         hold: Hold,
         telemetry: Telemetry,
-        log: FailureLog | None = None,
+        log: FailureLog,
         backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
         tracing: Tracing = NO_TRACING,
@@ -61,7 +62,7 @@ class Pipeline:
         self._dead_letters = dead_letters
         self._hold = hold
         self._telemetry = telemetry
-        self._log = log or FailureLog(users=False)
+        self._log = log
         self._backoff = backoff
         self._sleep = sleep
         self._tracing = tracing
@@ -92,9 +93,9 @@ class Pipeline:
         ]
         try:
             return [*chain.from_iterable(await asyncio.gather(*writing))]
-        finally:
-            for task in writing:
-                task.cancel()
+        except BaseException:
+            await cancel_tasks(*writing)
+            raise
 
     async def _write_block(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
         with self._tracing.span("write", rows=len(block), month=block.month):

@@ -55,7 +55,7 @@ async def _write_blocks() -> list[Figures]:
             refuses = number < _REFUSED_BLOCKS
             events = [event._replace(completed_at=event.completed_at + number) for event in many_events(100)]
             before = len(store.inserts)
-            failed = await worker.writer.write(block_of(events, _METRICS))
+            failed = await worker.write(block_of(events, _METRICS))
             inserts = store.inserts[before:]
             sent = {"inserts": len(inserts), "rows_sent": sum(inserts)}
             lines.append({"block": number + 1, "refused_rows": len(failed), **sent})
@@ -66,7 +66,7 @@ async def _count_inserts(events: list[Event], invalid: frozenset[int], refusal: 
     """Number of INSERTs, and of valid rows refused with invalid ones. A row's value is its position."""
     store = MemoryStore(lambda row: row.value in invalid, names_constraint=refusal == "constraint")
     async with open_worker_harness(store) as worker:
-        failed = await worker.writer.write(block_of(events, _METRICS))
+        failed = await worker.write(block_of(events, _METRICS))
     refused = {item.value for item in failed}
     if not invalid <= refused:
         raise AssertionError(f"of {len(invalid)} invalid rows {len(invalid - refused)} were written")

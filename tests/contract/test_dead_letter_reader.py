@@ -67,7 +67,7 @@ async def open_reader(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
 
     yield open_one
     for reader in opened:
-        await reader.stop()
+        await reader.close()
 
 
 # Both readers
@@ -196,7 +196,7 @@ async def test_batch_that_inflates_beyond_the_bound_is_read_as_one_unreadable_re
     try:
         assert await fetcher.fetch(topic, 0, 1) is None
     finally:
-        await fetcher.stop()
+        await fetcher.close()
 
 
 @pytest.mark.parametrize("codec", range(5), ids=["plain", "gzip", "snappy", "lz4", "zstd"])
@@ -214,7 +214,7 @@ async def test_batches_that_cannot_be_decompressed_are_unreadable(
     try:
         assert await fetcher.fetch(topic, 0, 1) is None
     finally:
-        await fetcher.stop()
+        await fetcher.close()
 
 
 async def test_broker_that_sends_nothing_is_named(broker: TansuBroker, topic: str, open_reader: Open) -> None:
@@ -241,7 +241,7 @@ async def sources(
         await send(broker.bootstrap_servers, topics.events, [value], partition=1)
     fetcher = KafkaSourceRecordFetcher(KafkaTarget(broker.bootstrap_servers))
     yield fetcher
-    await fetcher.stop()
+    await fetcher.close()
 
 
 async def test_fetches_single_records_in_any_order(

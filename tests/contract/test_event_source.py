@@ -44,7 +44,7 @@ async def test_new_group_reads_from_the_first_record(
     source = await open_source(fresh_name("group"))
     records = await poll_records(source, 51)
     assert sorted(record.value or b"" for record in records) == sorted([b"%d" % number for number in range(50)] + [b""])
-    assert source.is_group_member()
+    assert source.is_group_member
 
 
 async def test_group_continues_after_its_committed_offset(
@@ -55,7 +55,7 @@ async def test_group_continues_after_its_committed_offset(
     first = await open_source(group)
     await poll_records(first, 4)
     assert await first.commit({Partition(topics.events, 1): 3})
-    await first.stop()
+    await first.close()
     second = await open_source(group)
     assert [record.offset for record in await poll_records(second, 1)] == [3]
     assert await committed(broker.bootstrap_servers, topics.events, group, 4) == {0: 0, 1: 3, 2: 0, 3: 0}
@@ -219,7 +219,7 @@ async def test_member_without_a_coordinator_is_not_reported_as_member(open_sourc
     source = await open_source(fresh_name("group"))
     await wait_until_member(source)
     source._consumer._coordinator.coordinator_dead()  # as aiokafka does when a heartbeat has no answer
-    assert not source.is_group_member()
+    assert not source.is_group_member
     await wait_until_member(source)
     assert source.has_been_group_member
 

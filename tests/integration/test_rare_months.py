@@ -116,7 +116,7 @@ async def test_view_with_more_partitions_than_one_insert_may_have_takes_fewer_mo
     assert (outcome.kind, outcome.code) == (OutcomeKind.TOO_LARGE, 252)
     await harness.pipeline.process(records_of(MONTHS, dict.fromkeys(METRICS, 2.0)))
     assert harness.dead_letters.letters == []
-    assert not harness.hold.active
+    assert not harness.hold.is_active
     assert clickhouse.execute("SELECT uniqExact(toYYYYMM(completed_at)), uniqExact(metric_type) FROM many") == [
         (12, 10)
     ]

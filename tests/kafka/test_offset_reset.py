@@ -71,7 +71,7 @@ async def test_expired_records_are_counted_once_though_nothing_follows(
         while not count_expired(first, 1):
             await first.poll(1, 1, 0.2)
     assert count_expired(first, 1) == 75
-    await first.stop()
+    await first.close()
     assert (await committed(servers, topic, group, 2))[1] == 100
     second = await sources.open(servers, topic, group)
     await wait_until_member(second)

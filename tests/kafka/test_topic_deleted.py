@@ -116,4 +116,4 @@ async def test_worker_does_not_create_its_topic_again(tmp_path: Path, sources: E
         assert source.topic_monitor.problem
         with pytest.raises(DependencyError, match="does not exist"):
             await require_topics(KafkaTarget(servers), [topic])
-        await source.stop()
+        await source.close()

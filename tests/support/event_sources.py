@@ -36,8 +36,8 @@ class EventSources:
         source.subscribe(IgnoreRevokes())
         return source
 
-    async def stop(self) -> None:
-        await asyncio.gather(*(source.stop() for source in self._opened))
+    async def close(self) -> None:
+        await asyncio.gather(*(source.close() for source in self._opened))
 
 
 @asynccontextmanager
@@ -46,7 +46,7 @@ async def open_event_sources() -> AsyncIterator[EventSources]:
     try:
         yield sources
     finally:
-        await sources.stop()
+        await sources.close()
 
 
 async def poll_records(source: KafkaEventSource, count: int) -> list[Record]:
@@ -61,5 +61,5 @@ async def poll_records(source: KafkaEventSource, count: int) -> list[Record]:
 async def wait_until_member(source: KafkaEventSource) -> None:
     """Poll until the event source is a member of its group."""
     async with asyncio.timeout(20):
-        while not source.is_group_member():
+        while not source.is_group_member:
             await source.poll(1, 1, 0.2)

@@ -77,7 +77,7 @@ class RunningConsumer:
         await self.wait_until(lambda: self.committed == committed)
 
     async def wait_for_hold(self) -> None:
-        await self.wait_until(lambda: self.hold.active)
+        await self.wait_until(lambda: self.hold.is_active)
 
     async def wait_until_read(self, end: int) -> None:
         """Wait until the offsets before `end` of the first partition are read."""
@@ -192,7 +192,7 @@ async def test_hold_stops_intake_at_the_concurrency_and_polling_goes_on(
     async with running(records(5 * size), None, batches_of(size), on_unavailable, down=outcome) as consumer:
         source = consumer.source
         await consumer.wait_until(lambda: source.idles > 1)
-        assert consumer.hold.active
+        assert consumer.hold.is_active
         assert source._position == {FIRST: 2 * size}, "as many full batches as the concurrency"
         asked, last_beat = len(source.asked), consumer.heartbeat.last
         await consumer.wait_until(lambda: source.idles > 2)
@@ -202,7 +202,7 @@ async def test_hold_stops_intake_at_the_concurrency_and_polling_goes_on(
         consumer.store.down = None
         await consumer.wait_until_committed({FIRST: 5 * size})
         assert consumer.dead_letters == []
-        assert not consumer.hold.active
+        assert not consumer.hold.is_active
 
 
 async def test_hold_lets_small_batches_start_up_to_the_concurrency() -> None:
@@ -219,14 +219,14 @@ async def test_hold_lets_small_batches_start_up_to_the_concurrency() -> None:
 async def test_outage_dead_letters_only_what_was_in_flight_when_it_began() -> None:
     async with running(records(20), None, batches_of(1), down=UNAVAILABLE) as consumer:
         await consumer.wait_until(lambda: consumer.source.idles > 1)
-        assert consumer.hold.active
+        assert consumer.hold.is_active
         lost = len(consumer.dead_letters)
         assert lost in (2, 4), "two metrics of each event; at most two batches were in flight"
         consumer.store.down = None
         await consumer.wait_until_committed({FIRST: 20})
         assert len(consumer.dead_letters) == lost
         assert len(consumer.store.table) == 40 - lost
-        assert not consumer.hold.active
+        assert not consumer.hold.is_active
 
 
 async def test_stop_drops_held_batches_uncommitted() -> None:

@@ -112,14 +112,14 @@ async def test_dropped_batches_are_freed(waits_for: str) -> None:
             store.called = 0
             store.down = UNAVAILABLE if waits_for == "store that is unavailable" else None
             task = asyncio.create_task(worker.pipeline.process(batch(number)))
-            await until(lambda: store.called > 0 and (store.hanging or worker.hold.active))
+            await until(lambda: store.called > 0 and (store.hanging or worker.hold.is_active))
             assert count_living_events() >= before + 50
             task.cancel()
             await asyncio.wait([task])
             del task
             assert count_living_events() <= before
             store.down = None
-            await until(lambda: not worker.hold.active)
+            await until(lambda: not worker.hold.is_active)
 
 
 async def test_batches_dropped_by_a_revoke_are_freed() -> None:

@@ -238,7 +238,7 @@ class TestUnacknowledgedDeadLetters:
             store.down = UNAVAILABLE
             for _ in range(3):  # as when a worker is restarted in an outage
                 batch = asyncio.create_task(worker.pipeline.process(records))
-                await until(lambda: worker.hold.active)
+                await until(lambda: worker.hold.is_active)
                 batch.cancel()
                 await asyncio.wait([batch])
             store.down = None
@@ -252,7 +252,7 @@ class TestUnacknowledgedDeadLetters:
             worker.dead_letters.fail_writes(*[None] * 7)
             await worker.pipeline.process([record(b"{")])
             assert seen == [{Cause.DEAD_LETTERS: "not acknowledged in time"}] * 7
-            assert not worker.hold.active
+            assert not worker.hold.is_active
             assert len(worker.dead_letters.letters) == 1
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1
 
@@ -266,7 +266,7 @@ class TestUnacknowledgedDeadLetters:
             batch.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await batch
-            assert not worker.hold.active
+            assert not worker.hold.is_active
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 0
 
     async def test_only_unacknowledged_dead_letters_are_written_again(self) -> None:

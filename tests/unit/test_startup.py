@@ -24,7 +24,7 @@ async def test_start_does_not_hold_or_wait_without_a_problem() -> None:
     clock, hold = FakeClock(), Hold()
     await hold_until_ready({Cause.STORE: finding()}, hold, BACKOFF, clock.sleep)
     assert clock.slept == []
-    assert not hold.active
+    assert not hold.is_active
 
 
 async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> None:
@@ -35,7 +35,7 @@ async def test_start_holds_with_every_reason_until_each_problem_is_gone() -> Non
     await hold_until_ready(checks, hold, BACKOFF, clock.sleep)
     assert {Cause.STORE: "away", Cause.DEAD_LETTERS: "no leader"} in seen
     assert seen[-1] == {Cause.STORE: "no table"}
-    assert not hold.active
+    assert not hold.is_active
 
 
 async def test_waits_between_checks_grow_to_a_maximum() -> None:

@@ -40,7 +40,7 @@ async def open_reader(reader: Reader) -> AsyncIterator[Reader]:
     try:
         yield reader
     finally:
-        await reader.stop()
+        await reader.close()
 
 
 @asynccontextmanager
@@ -68,13 +68,13 @@ async def open_replay(
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.
-        writer = Writer(store, hold, settings.retry, OnUnavailable.HOLD, telemetry=telemetry)
+        writer = Writer(store, hold, telemetry, settings.retry, OnUnavailable.HOLD)
         stack.push_async_callback(writer.close)
         failure_log = FailureLog(users=settings.log_user_ids)
         dead_letters = PartDeduplicator(sink, scan.supersessions)
         pipeline = Pipeline(writer, dead_letters, hold, telemetry, failure_log)  # the replay fans out
         sources = KafkaSourceRecordFetcher(kafka_target(settings))
-        stack.push_async_callback(sources.stop)
+        stack.push_async_callback(sources.close)
         yield Replayer(
             scan,
             sources,

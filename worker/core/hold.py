@@ -31,7 +31,7 @@ class Hold:
         self._in_doubt: set[Cause] = set()
 
     @property
-    def active(self) -> bool:
+    def is_active(self) -> bool:
         """Whether consumption is paused."""
         return bool(self._reasons)
 

@@ -48,9 +48,7 @@ async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[None, None, T]
     try:
         await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopping.cancel()
-        if not task.done():
-            await cancel_tasks(task)
+        await cancel_tasks(task, stopping)
     return None if task.cancelled() else task.result()
 
 

@@ -73,6 +73,7 @@ class KafkaEventSource:
         self.lag.reset()
         self.topic_monitor.reset()
 
+    @property
     def is_group_member(self) -> bool:
         """Whether this is a member of the group, no rebalance is in progress, and the coordinator answers.
 
@@ -87,9 +88,9 @@ class KafkaEventSource:
         """Whether this has ever been a member of the group."""
         return self._membership is not None and self._membership.has_been_group_member
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Leave the group and disconnect."""
-        await self.topic_monitor.stop()
+        await self.topic_monitor.close()
         await stop_client(self._consumer.stop())
 
     async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
@@ -113,16 +114,16 @@ class KafkaEventSource:
             await self._continue_at(await reset_positions(self._consumer, error, self._telemetry))
             return {}
         except KafkaError as error:
-            if self._membership and (fenced := await self._membership.find_fencing_error()):
-                raise fenced from error
+            if self._membership and (fencing_error := await self._membership.find_fencing_error()):
+                raise fencing_error from error
             raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
         for partition, records in polled.items():
             self.lag.record_poll(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
         return polled
 
     def _check_client(self) -> None:
-        if self._membership and self._membership.fenced:
-            raise self._membership.fenced
+        if self._membership and self._membership.fencing_error:
+            raise self._membership.fencing_error
         if self.has_been_group_member:
             self.topic_monitor.check()
         # aiokafka does not check this task: if it ends, every poll is empty for ever, without an error.
@@ -152,10 +153,6 @@ class KafkaEventSource:
     def resume(self) -> None:
         """See `worker.ports.EventSource`."""
         self._consumer.resume(*self._consumer.paused())
-
-    def assignment(self) -> set[Partition]:
-        """The partitions owned now."""
-        return {Partition(tp.topic, tp.partition) for tp in self._consumer.assignment()}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See `worker.ports.EventSource`. Without a time-out aiokafka would retry for ever."""

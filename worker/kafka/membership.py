@@ -39,7 +39,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     Attributes:
         is_member: the last rebalance has finished; also true for a member without partitions.
-        fenced: the error to stop with, if another member has this member's name.
+        fencing_error: the error to stop with, if another member has this member's name.
     """
 
     def __init__(
@@ -59,20 +59,20 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._reset_positions = reset_positions
         self._last_member_id: str | None = None
         self.is_member = self.has_been_group_member = False
-        self.fenced: DependencyError | None = None
+        self.fencing_error: DependencyError | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Finish what is in flight; a fenced member does not join again."""
         self.is_member = False
         if not self._member_id():  # the coordinator no longer knows this member
-            self.fenced = await self.find_fencing_error()
+            self.fencing_error = await self.find_fencing_error()
         if revoked:
             self._telemetry.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
             await self._listener.on_revoke()
         self._reset_positions()
         self._telemetry.assigned.set(0)
-        if self.fenced:
+        if self.fencing_error:
             # This ends aiokafka's task, which would join again. aiokafka would log any other error, and join.
             raise asyncio.CancelledError
 

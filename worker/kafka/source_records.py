@@ -23,7 +23,7 @@ class KafkaSourceRecordFetcher:
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: dict[str, int] = {}
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Disconnect."""
         if self._consumer is not None:
             await stop_client(self._consumer.stop())

@@ -57,10 +57,10 @@ class TopicMonitor:
         self.retention_seconds: float | None = None
 
     def start(self) -> None:
-        """Begin to ask, until `stop`."""
+        """Begin to ask, until `close`."""
         self._task = asyncio.create_task(self._run(), name="topic monitor")
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Ask no more; harmless before `start`."""
         if self._task is not None:
             await cancel_tasks(self._task)

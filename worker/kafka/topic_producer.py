@@ -57,7 +57,7 @@ class TopicProducer:
         """Connect. Raises DependencyError if no broker answers."""
         await self._current_producer()
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Deliver what is queued, for at most 3 s, and disconnect."""
         if self._producer is not None:
             self._retire(self._producer)
@@ -196,4 +196,4 @@ async def open_producer(target: KafkaTarget, topic: str, *, idempotent: bool) ->
     try:
         yield producer
     finally:
-        await producer.stop()
+        await producer.close()

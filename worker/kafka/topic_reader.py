@@ -71,7 +71,7 @@ class KafkaTopicReader:
             consumer.assign(list(self._partitions.values()))
             consumer.pause(*self._partitions.values())
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """Disconnect; to be called after `start`."""
         await stop_client(self._consumer.stop())
         await stop_client(self._group_consumer.stop())

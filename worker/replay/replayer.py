@@ -92,9 +92,9 @@ class Replayer:
             await self._scan.save_progress()  # what the scan has settled
             async with aclosing(self._read_batches()) as batches:
                 # One batch is processed while the next is read.
-                while (batch := await conditions.run_unless_stopped(_next(batches))) is not None:
+                while (batch := await conditions.run_interruptibly(_next(batches))) is not None:
                     await conditions.wait_for_batch(in_flight)
-                    await conditions.run_unless_stopped(self._wait_for_rate())
+                    await conditions.run_interruptibly(self._wait_for_rate())
                     if stop.is_set():
                         break
                     self._schedule_next_batch(len(batch.fan_out))

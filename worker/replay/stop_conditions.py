@@ -52,7 +52,7 @@ class StopConditions:
         """Cancel the waiting tasks."""
         await cancel_tasks(self._stopping, self._held)
 
-    async def run_unless_stopped(self, work: Coroutine[object, object, T]) -> T | None:
+    async def run_interruptibly(self, work: Coroutine[object, object, T]) -> T | None:
         """Return the result of `work`; None if a stop comes first, which cancels it."""
         task = asyncio.create_task(work)
         try:

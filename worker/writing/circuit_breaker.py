@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 
 from worker.core.hold import Cause, Hold
 from worker.core.outcome import Outcome, OutcomeKind
+from worker.core.process import cancel_tasks
 from worker.core.retry import FOREVER, RetryPolicy, Sleep
 
 _MAX_REASON_LENGTH = 500
@@ -91,11 +92,10 @@ class CircuitBreaker:
         if self._failed_trials.pop(waiter, None):
             self._leave_hold_when_over()
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
         """End the probe."""
         if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+            await cancel_tasks(self._probing)
 
     async def _back_off(self, failures: int) -> None:
         await self._sleep(self._backoff.backoff_seconds(failures))

@@ -64,24 +64,24 @@ class Writer:
         self,
         store: Store,
         hold: Hold,
+        telemetry: Telemetry,
         retry: RetryPolicy,
-        on_unavailable: OnUnavailable = OnUnavailable.DEAD_LETTER,
+        on_unavailable: OnUnavailable,
         *,
         backoff: RetryPolicy = FOREVER,
         sleep: Sleep = asyncio.sleep,
-        telemetry: Telemetry | None = None,
         starts_open: bool = False,
     ) -> None:
         self._store = store
         self._retry = retry
         self._on_unavailable = on_unavailable
         self._sleep = sleep
-        self._telemetry = telemetry or Telemetry()
+        self._telemetry = telemetry
         self._breaker = CircuitBreaker(store.probe, hold, backoff, sleep, starts_open=starts_open)
-        self._constraints = ConstraintChecker(store, self._telemetry)
+        self._constraints = ConstraintChecker(store, telemetry)
         self._writes = WriteCounter()
 
-    async def write(self, block: Block, budget: SplitBudget | None = None) -> list[FailedMetric]:
+    async def write(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
         """Write `block`; return the rows that failed. The store has acknowledged all others.
 
         It waits as long as the store is misconfigured, and with `ON_UNAVAILABLE=hold` as long as it is unavailable.
@@ -90,7 +90,6 @@ class Writer:
             block: rows of one month, or of several with few rows each.
             budget: of the batch that `block` belongs to.
         """
-        budget = budget or SplitBudget()
         if self._breaker.is_failing or not self._constraints.is_needed:
             return await self._write(block, budget)
         # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
@@ -105,7 +104,7 @@ class Writer:
 
     async def close(self) -> None:
         """End the probe of the store."""
-        await self._breaker.stop()
+        await self._breaker.close()
 
     async def _write(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
         inserts = _BlockInserts(self._store, self._retry, self._sleep, self._telemetry)

@@ -10,7 +10,7 @@ from worker.core.hold import Cause, Hold
 
 def test_hold_is_active_until_every_cause_has_left() -> None:
     hold = Hold()
-    assert not hold.active
+    assert not hold.is_active
     hold.enter(Cause.STORE, "connection refused")
     hold.leave(Cause.DEAD_LETTERS)  # it does not hold for that
     hold.enter(Cause.STORE, "table is missing")

@@ -79,7 +79,7 @@ def test_counters_start_at_0_so_that_the_first_increment_is_visible() -> None:
 async def test_retries_are_counted_with_their_outcome_and_the_age_of_the_first_insert() -> None:
     async with open_worker_harness() as worker:
         worker.store.fail_inserts(UNAVAILABLE, UNAVAILABLE)
-        await worker.writer.write(BLOCK)
+        await worker.write(BLOCK)
         assert value(worker.telemetry, "insert_retries_total", outcome="unavailable", code="210") == 1
         assert value(worker.telemetry, "insert_retries_total", outcome="written", code="") == 1
         assert value(worker.telemetry, "insert_retry_age_seconds_count") == 2
@@ -97,7 +97,7 @@ async def test_insert_is_unanswered_until_its_rows_are_written(outcome: Outcome)
 
         worker.store.fail_inserts(outcome, outcome)
         worker.store.watch = look
-        await worker.writer.write(BLOCK)
+        await worker.write(BLOCK)
         assert seen == [("", 0, False), (str(outcome), 1, True), (str(outcome), 1, True)]
         assert value(worker.telemetry, "unanswered_inserts") == len(worker.telemetry.in_flight) == 0
         assert value(worker.telemetry, "oldest_unanswered_insert_seconds") == 0
@@ -113,14 +113,14 @@ async def test_insert_is_unanswered_until_its_rows_are_written(outcome: Outcome)
 )
 async def test_split_blocks_are_counted_by_reason(store: MemoryStore, reason: str, splits: int) -> None:
     async with open_worker_harness(store) as worker:
-        assert len(await worker.writer.write(BLOCK)) == 1
+        assert len(await worker.write(BLOCK)) == 1
         assert value(worker.telemetry, "splits_total", reason=reason) == total(worker, "splits_total") == splits
 
 
 async def test_split_of_a_small_block_that_is_too_large_counts_as_unclassified() -> None:
     async with open_worker_harness() as worker:
         worker.store.fail_inserts(*[TOO_LARGE] * 20)
-        assert await worker.writer.write(BLOCK) == []
+        assert await worker.write(BLOCK) == []
         assert value(worker.telemetry, "splits_total", reason="unclassified") == total(worker, "splits_total") > 0
 
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
-from tests.support.worker_harness import WorkerHarness, open_worker_harness
+from tests.support.worker_harness import FAILURE_LOG, WorkerHarness, open_worker_harness
 from worker.observability.tracing import NO_TRACING, OpenTelemetryTracing, create_tracing
 from worker.pipeline import Pipeline
 
@@ -35,6 +35,7 @@ class MemoryTraces:
             worker.dead_letters,
             worker.hold,
             worker.telemetry,
+            FAILURE_LOG,
             sleep=worker.clock.sleep,
             tracing=self.tracing,
         )

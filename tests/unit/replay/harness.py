@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.events import event, read, record
 from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
-from tests.support.worker_harness import open_worker_harness
+from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.statistics import DeadLetterStatistics
@@ -62,6 +62,6 @@ async def replay(
     found = await scan.scan(lambda: ReplayPreview(policy, TABLE, dry_run=True))
     async with open_worker_harness(store, OnUnavailable.HOLD, hold=hold) as worker:
         dead_letters = PartDeduplicator(topic, scan.supersessions)
-        pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, sleep=worker.clock.sleep)
+        pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
         replayer = Replayer(scan, sources or MemorySources(), pipeline, hold, policy, **options)
         return found, await replayer.run(stop or asyncio.Event())

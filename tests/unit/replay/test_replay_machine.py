@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.support.events import JANUARY_2026, Record, event, record
 from tests.support.fakes import MISCONFIGURED, UNAVAILABLE, MemorySources, MemoryStore, MemoryTopic, StoredRow
-from tests.support.worker_harness import open_worker_harness
+from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from tests.unit.replay.harness import TABLE, UNKNOWN_VERSION
 from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Event, Failed, FailedEvent, FailedMetric
@@ -254,7 +254,9 @@ class Replays(RuleBasedStateMachine):
                 self.store
             ) as worker:  # a new one each: its circuit breaker does not know of the outage
                 clock = worker.clock
-                pipeline = Pipeline(worker.writer, self.topic, worker.hold, worker.telemetry, sleep=clock.sleep)
+                pipeline = Pipeline(
+                    worker.writer, self.topic, worker.hold, worker.telemetry, FAILURE_LOG, sleep=clock.sleep
+                )
                 await pipeline.process([item])
         self.store.down = None
 
@@ -276,7 +278,9 @@ class Replays(RuleBasedStateMachine):
         hold = WatchedHold()
         async with open_worker_harness(self.store, OnUnavailable.HOLD, hold=hold) as worker:
             dead_letters = PartDeduplicator(self.topic, scan.supersessions)
-            pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, sleep=worker.clock.sleep)
+            pipeline = Pipeline(
+                worker.writer, dead_letters, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep
+            )
             replayer = Replayer(scan, self.sources, pipeline, hold, policy)
             return await replayer.run(stop)
 

@@ -43,7 +43,7 @@ class BreakerHarness:
 async def bench() -> AsyncIterator[BreakerHarness]:
     built = BreakerHarness()
     yield built
-    await built.breaker.stop()
+    await built.breaker.close()
 
 
 async def test_breaker_closes_only_for_the_month_that_is_written(bench: BreakerHarness) -> None:
@@ -59,7 +59,7 @@ async def test_breaker_closes_after_three_successes_in_a_row_at_the_first_attemp
     """A store that fails every second INSERT would close and open it, and each time a block would be dead-lettered."""
     bench.breaker.open(UNAVAILABLE)
     bench.succeed(JANUARY, True, True, False, True, True)
-    assert not bench.hold.active
+    assert not bench.hold.is_active
     assert bench.breaker.is_open_for(JANUARY)
     bench.succeed(JANUARY, True)
     assert not bench.breaker.is_open_for(JANUARY)
@@ -69,12 +69,12 @@ async def test_breaker_closes_after_three_successes_in_a_row_at_the_first_attemp
 async def test_hold_lasts_until_rows_are_written_and_no_block_waits(bench: BreakerHarness, order: list[str]) -> None:
     await bench.breaker.wait(BLOCK, UNAVAILABLE)
     for step in order:
-        assert bench.hold.active
+        assert bench.hold.is_active
         if step == "write":
             bench.succeed(FEBRUARY, True)
         else:
             bench.breaker.end_wait(BLOCK)
-    assert not bench.hold.active
+    assert not bench.hold.is_active
 
 
 async def test_hold_shows_the_last_reason(bench: BreakerHarness) -> None:
@@ -105,7 +105,7 @@ async def test_successful_probe_ends_the_hold_and_does_not_close(bench: BreakerH
     """An INSERT of no rows can succeed where rows fail: block after block would be dead-lettered."""
     bench.breaker.open(UNAVAILABLE)
     await until(lambda: bench.probes >= 5)
-    assert bench.hold.active
+    assert bench.hold.is_active
     bench.probe_outcome = WRITTEN
     await until(lambda: not bench.breaker.is_failing)
     assert bench.probes == 6
@@ -130,7 +130,7 @@ async def test_probe_that_fails_after_a_success_does_not_hold_again(bench: Break
     bench.may_answer.set()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not bench.hold.active
+    assert not bench.hold.is_active
 
 
 async def test_no_probe_while_a_block_waits(bench: BreakerHarness) -> None:
@@ -146,4 +146,4 @@ async def test_second_outage_is_probed_too(bench: BreakerHarness) -> None:
         bench.breaker.open(UNAVAILABLE)
         await until(lambda outage=outage: bench.probes >= 5 * outage)  # type: ignore[misc]
         bench.probe_outcome = WRITTEN
-        await until(lambda: not bench.hold.active)
+        await until(lambda: not bench.hold.is_active)

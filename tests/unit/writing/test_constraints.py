@@ -61,7 +61,7 @@ POSITIONS_OF_LOW = [position for position, row in enumerate(block().rows()) if l
 async def write(worker: WorkerHarness, block: Block) -> tuple[list[int], list[FailedMetric]]:
     """How many rows each insert had that the block took, and what failed."""
     before = len(worker.store.inserts)
-    failed = await worker.writer.write(block)
+    failed = await worker.write(block)
     return worker.store.inserts[before:], failed
 
 
@@ -87,7 +87,7 @@ class TestViolatedConstraint:
 
     async def test_single_row_is_refused_without_evaluating_it(self) -> None:
         async with open_worker_harness(store := Table(lambda _: True)) as worker:
-            assert len(await worker.writer.write(block_of(EVENTS[:1], ["b"]))) == 1
+            assert len(await worker.write(block_of(EVENTS[:1], ["b"]))) == 1
             assert store.asked == []
 
     async def test_evaluated_though_the_refusal_names_no_row(self) -> None:
@@ -204,10 +204,10 @@ class TestConstraintThatCannotBeEvaluated:
         async with open_worker_harness(store := Table(low), OnUnavailable.HOLD) as worker:
             await write(worker, block())
             store.broken = UNAVAILABLE
-            first = asyncio.create_task(worker.writer.write(block(1)))
-            await until(lambda: worker.hold.active)
+            first = asyncio.create_task(worker.write(block(1)))
+            await until(lambda: worker.hold.is_active)
             before = len(store.asked)
-            second = asyncio.create_task(worker.writer.write(block(2)))
+            second = asyncio.create_task(worker.write(block(2)))
             for _ in range(20):
                 await asyncio.sleep(0)
             assert len(store.asked) == before

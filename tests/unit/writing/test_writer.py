@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.support import strategies
-from tests.support.clock import FakeClock, until
+from tests.support.clock import until
 from tests.support.events import block_of, many_events, rows_of
 from tests.support.fakes import MISCONFIGURED, REFUSED, TOO_LARGE, UNAVAILABLE, UNCLASSIFIED, MemoryStore, stored_rows
-from tests.support.worker_harness import PACE, RETRY, open_worker_harness
+from tests.support.worker_harness import RETRY, open_worker_harness
 from worker.core.errors import ErrorClass
-from worker.core.hold import Cause, Hold
+from worker.core.hold import Cause
 from worker.core.model import FailedMetric, Failure, Row
 from worker.core.outcome import WRITTEN, Outcome
 from worker.core.retry import RetryPolicy
 from worker.core.times import DAY
 from worker.events.block import SEVERAL_MONTHS, Block
-from worker.writing.writer import OnUnavailable, Writer
+from worker.writing.writer import OnUnavailable
 
 BLOCK = block_of(many_events(4), ["a", "b"])
 """Eight rows, values 0 to 7; those of metric b are odd."""
@@ -52,10 +52,10 @@ def block_of_failed(failed: list[FailedMetric]) -> Block:
 async def test_failure_within_the_retry_budget_is_only_retried(outcome: Outcome, failures: int) -> None:
     async with open_worker_harness() as worker:
         worker.store.fail_inserts(*[outcome] * failures)
-        assert await worker.writer.write(BLOCK) == []
+        assert await worker.write(BLOCK) == []
         assert worker.store.inserts == [8] * (1 + failures)
         assert worker.store.table == stored_rows(BLOCK)
-        assert not worker.hold.active
+        assert not worker.hold.is_active
         first_retries_at_once = outcome is UNCLASSIFIED
         assert len(worker.clock.slept) == failures - first_retries_at_once
 
@@ -63,7 +63,7 @@ async def test_failure_within_the_retry_budget_is_only_retried(outcome: Outcome,
 async def test_outage_beyond_the_budget_dead_letters_every_row_and_holds() -> None:
     async with open_worker_harness() as worker:
         worker.store.down = UNAVAILABLE
-        failed = await worker.writer.write(BLOCK)
+        failed = await worker.write(BLOCK)
         assert rows_of(block_of_failed(failed)) == rows_of(BLOCK)
         expected = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
         assert {item.failure for item in failed} == {expected}
@@ -82,11 +82,11 @@ async def test_other_outages_hold_until_every_row_is_written(outcome: Outcome, o
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.clock.watch = lambda: reasons.append(dict(worker.hold.reasons))
         worker.store.fail_inserts(*[outcome] * 10)
-        assert await worker.writer.write(BLOCK) == []
+        assert await worker.write(BLOCK) == []
         assert reasons[-1] == {Cause.STORE: str(outcome)}
         holds_at_once = outcome is MISCONFIGURED
         assert reasons.count({}) == (0 if holds_at_once else RETRY.attempts - 1)
-        assert not worker.hold.active
+        assert not worker.hold.is_active
         assert worker.store.inserts == [8] * 11, "one attempt at a time, never split"
         assert worker.store.table == stored_rows(BLOCK)
 
@@ -97,18 +97,18 @@ async def test_block_that_comes_after_the_start_of_an_outage_is_not_dead_lettere
 ) -> None:
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.fail_inserts(*[UNAVAILABLE] * 30)
-        first = asyncio.create_task(worker.writer.write(BLOCK))
-        await until(lambda: worker.hold.active)
-        later = [asyncio.create_task(worker.writer.write(block_of(many_events(n), ["c"]))) for n in (1, 2)]
+        first = asyncio.create_task(worker.write(BLOCK))
+        await until(lambda: worker.hold.is_active)
+        later = [asyncio.create_task(worker.write(block_of(many_events(n), ["c"]))) for n in (1, 2)]
         assert await asyncio.gather(*later) == [[], []]
         assert len(await first) == (8 if on_unavailable is OnUnavailable.DEAD_LETTER else 0)
-        assert not worker.hold.active
+        assert not worker.hold.is_active
 
 
 async def test_lost_answers_make_no_duplicate() -> None:
     async with open_worker_harness() as worker:
         worker.store.lose_answers(RETRY.attempts - 1)
-        assert await worker.writer.write(BLOCK) == []
+        assert await worker.write(BLOCK) == []
         assert len(worker.store.inserts) == RETRY.attempts
         assert worker.store.table == stored_rows(BLOCK)
 
@@ -118,8 +118,8 @@ async def test_rows_written_before_an_outage_are_not_dead_lettered() -> None:
     async with open_worker_harness(store) as worker:
         # The whole and metric a are refused, metric b is written; then comes the outage.
         store.fail_inserts(None, None, None, *[UNAVAILABLE] * RETRY.attempts)
-        failed = await worker.writer.write(BLOCK)
-        assert worker.hold.active
+        failed = await worker.write(BLOCK)
+        assert worker.hold.is_active
     assert values(failed) == [0, 2, 4, 6]
     assert classes(failed) == {ErrorClass.STORE_UNAVAILABLE}
     assert values_in_table(store) == [1, 3, 5, 7]
@@ -130,13 +130,13 @@ async def test_outage_of_one_month_does_not_stop_other_months(on_unavailable: On
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.outcome_of = lambda block: UNAVAILABLE if block.month == 202501 else None
         old = Block.from_rows(202501, BLOCK.rows())
-        waiting = asyncio.create_task(worker.writer.write(old))
-        await until(lambda: worker.hold.active)
+        waiting = asyncio.create_task(worker.write(old))
+        await until(lambda: worker.hold.is_active)
         if on_unavailable is OnUnavailable.DEAD_LETTER:
             assert classes(await waiting) == {ErrorClass.STORE_UNAVAILABLE}
-            waiting = asyncio.create_task(worker.writer.write(old))
+            waiting = asyncio.create_task(worker.write(old))
         for number in range(1, 20):
-            assert await worker.writer.write(block_of(many_events(number), ["c"])) == []
+            assert await worker.write(block_of(many_events(number), ["c"])) == []
             await asyncio.sleep(0)
         assert not waiting.done(), "blocks after the first are kept"
         waiting.cancel()
@@ -144,15 +144,13 @@ async def test_outage_of_one_month_does_not_stop_other_months(on_unavailable: On
 
 
 async def test_worker_that_starts_in_an_outage_dead_letters_nothing() -> None:
-    store, hold = MemoryStore(), Hold()
-    writer = Writer(store, hold, RETRY, backoff=PACE, sleep=FakeClock().sleep, starts_open=True)
-    store.fail_inserts(*[UNAVAILABLE] * 50)
-    for number in (1, 2, 3, 4):
-        assert await writer.write(block_of(many_events(number), ["a"])) == []
-    assert not hold.active
-    store.down = UNAVAILABLE
-    assert len(await writer.write(block_of(many_events(2), ["c"]))) == 2, "the store was available meanwhile"
-    await writer.close()
+    async with open_worker_harness(starts_open=True) as worker:
+        worker.store.fail_inserts(*[UNAVAILABLE] * 50)
+        for number in (1, 2, 3, 4):
+            assert await worker.write(block_of(many_events(number), ["a"])) == []
+        assert not worker.hold.is_active
+        worker.store.down = UNAVAILABLE
+        assert len(await worker.write(block_of(many_events(2), ["c"]))) == 2, "the store was available meanwhile"
 
 
 async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() -> None:
@@ -166,7 +164,7 @@ async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() 
 
         worker.store.watch = cancel_the_second
         with pytest.raises(asyncio.CancelledError):
-            await worker.writer.write(BLOCK)
+            await worker.write(BLOCK)
         assert worker.counted("insert_retries", outcome="dropped", code="") == 1
         assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
 
@@ -179,8 +177,8 @@ async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() 
 async def test_refusal_fails_the_invalid_rows_and_no_other(invalid: set[int], names_constraint: bool) -> None:
     store = MemoryStore(lambda row: row.value in invalid, names_constraint=names_constraint)
     async with open_worker_harness(store) as worker:
-        failed = await worker.writer.write(BLOCK)
-        assert not worker.hold.active
+        failed = await worker.write(BLOCK)
+        assert not worker.hold.is_active
     assert values(failed) == sorted(invalid)
     expected = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "constraint is violated", 469)
     assert {item.failure for item in failed} == {expected}
@@ -195,11 +193,11 @@ async def test_refusals_in_an_outage_do_not_close_the_breaker() -> None:
 
     async with open_worker_harness(MemoryStore(is_invalid, names_constraint=True)) as worker:
         worker.store.outcome_of = lambda block: None if any(map(is_invalid, block.rows())) else UNAVAILABLE
-        assert len(await worker.writer.write(BLOCK)) == 8
-        later = [asyncio.create_task(worker.writer.write(block_of(many_events(4), [name]))) for name in "cdef"]
+        assert len(await worker.write(BLOCK)) == 8
+        later = [asyncio.create_task(worker.write(block_of(many_events(4), [name]))) for name in "cdef"]
         for _ in range(1_000):
             await asyncio.sleep(0)
-        assert worker.hold.active
+        assert worker.hold.is_active
         assert not any(task.done() for task in later), "they are kept"
         for task in later:
             task.cancel()
@@ -222,14 +220,14 @@ async def test_attempts_are_the_inserts_that_held_the_row_whatever_the_outcomes(
     store.outcome_of = lambda block: held.update((row.event.execution_id, row.metric) for row in block.rows())
     async with open_worker_harness(store, on_unavailable) as worker:
         store.fail_inserts(*script)
-        failed = await worker.writer.write(BLOCK)
+        failed = await worker.write(BLOCK)
     assert all(item.attempts == held[item.event.execution_id, item.metric] for item in failed)
 
 
 async def test_rows_that_are_refused_together_are_counted_as_not_isolated() -> None:
     store = MemoryStore(lambda row: row.metric == "b")
     async with open_worker_harness(store) as worker:
-        failed = await worker.writer.write(block_of(many_events(600), ["a", "b"]))
+        failed = await worker.write(block_of(many_events(600), ["a", "b"]))
         together = [item for item in failed if not item.failure.isolated]
         assert len(failed) == 600
         assert worker.counted("rows_not_isolated") == len(together) > 0
@@ -245,8 +243,8 @@ async def test_rows_that_fail_while_others_are_written_are_refused(
 ) -> None:
     store = MemoryStore(fails=lambda row: row.value in invalid)
     async with open_worker_harness(store, on_unavailable) as worker:
-        failed = await worker.writer.write(block_of(many_events(20), ["a", "b"]))
-        assert not worker.hold.active
+        failed = await worker.write(block_of(many_events(20), ["a", "b"]))
+        assert not worker.hold.is_active
     assert values(failed) == sorted(invalid)
     assert {item.failure for item in failed} == {Failure(ErrorClass.ROW_REFUSED, "CODE_4711", "something new", 4711)}
     assert values_in_table(store) == sorted(set(range(40)) - invalid)
@@ -257,21 +255,21 @@ async def test_rows_that_fail_while_others_are_written_are_refused(
 async def test_unclassified_failure_of_every_insert_is_an_outage(events: int, on_unavailable: OnUnavailable) -> None:
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.broken = UNCLASSIFIED
-        writing = asyncio.create_task(worker.writer.write(block_of(many_events(events), ["a", "b"])))
-        await until(lambda: worker.hold.active)
+        writing = asyncio.create_task(worker.write(block_of(many_events(events), ["a", "b"])))
+        await until(lambda: worker.hold.is_active)
         assert worker.hold.reasons == {Cause.STORE: "CODE_4711: something new"}
         assert len(worker.store.inserts) <= 6 * 50, "each of few pieces is retried"
         worker.clock.watch = lambda: setattr(worker.store, "broken", None)
         assert await writing == []
         assert len(worker.store.acknowledged) == 2 * events
-        assert not worker.hold.active
+        assert not worker.hold.is_active
 
 
 @pytest.mark.parametrize("failures", [*range(1, 40, 2), 500])
 async def test_unclassified_failures_that_end_fail_no_row(failures: int) -> None:
     async with open_worker_harness(on_unavailable=OnUnavailable.HOLD) as worker:
         worker.store.fail_inserts(*[UNCLASSIFIED] * failures)
-        assert await worker.writer.write(BLOCK) == []
+        assert await worker.write(BLOCK) == []
         assert values_in_table(worker.store) == list(range(8))
 
 
@@ -279,8 +277,8 @@ async def test_outage_between_unclassified_failures_has_a_retry_budget_of_its_ow
     store = MemoryStore(fails=lambda row: row.value == 20)
     async with open_worker_harness(store, retry=RetryPolicy(attempts=8)) as worker:
         store.watch = lambda: setattr(store, "down", UNAVAILABLE if 12 <= len(store.inserts) < 18 else None)
-        failed = await worker.writer.write(block_of(many_events(100), ["a"]))
-        assert not worker.hold.active
+        failed = await worker.write(block_of(many_events(100), ["a"]))
+        assert not worker.hold.is_active
     assert values(failed) == [20]
     assert classes(failed) == {ErrorClass.ROW_REFUSED}
 
@@ -295,7 +293,7 @@ async def test_store_that_fails_half_of_all_inserts_refuses_fewer_than_one_row_i
     async with open_worker_harness(retry=RetryPolicy()) as worker:
         worker.store.outcome_of = lambda _: UNCLASSIFIED if random.random() < 0.5 else WRITTEN
         for _ in range(blocks):
-            failed += await worker.writer.write(block)
+            failed += await worker.write(block)
     refused = [item for item in failed if item.failure.error_class is ErrorClass.ROW_REFUSED]
     assert len(refused) * 100_000 < blocks * rows
 
@@ -309,7 +307,7 @@ async def test_block_that_is_too_large_is_halved_until_it_fits(on_unavailable: O
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.outcome_of = lambda block: TOO_LARGE if len(block) > 2_500 else None
         with capture_logs() as logs:
-            assert await worker.writer.write(block) == []
+            assert await worker.write(block) == []
         assert worker.store.inserts == [8_000, 4_000, 4_000, 2_000, 2_000, 2_000, 2_000]
         assert Counter(worker.store.acknowledged) == Counter(stored_rows(block))
         assert "holding" not in [entry["event"] for entry in logs]
@@ -323,7 +321,7 @@ async def test_small_block_of_several_months_that_is_too_large_is_halved_at_once
     block = Block.concatenate(SEVERAL_MONTHS, [*parts, block_of(later, ["m"])])
     async with open_worker_harness() as worker:
         worker.store.outcome_of = lambda block: TOO_LARGE if block.has_several_months else None
-        assert await worker.writer.write(block) == []
+        assert await worker.write(block) == []
         assert worker.store.inserts == [6, 3, 3]
 
 
@@ -332,7 +330,7 @@ async def test_single_row_that_is_too_large_is_refused_and_others_are_written(on
     """A view that makes very many rows of one: the others must not wait for it."""
     async with open_worker_harness(on_unavailable=on_unavailable) as worker:
         worker.store.outcome_of = lambda block: TOO_LARGE if 700.0 in block.values else None
-        failed = await worker.writer.write(block_of(many_events(900), ["a"]))
+        failed = await worker.write(block_of(many_events(900), ["a"]))
         assert values(failed) == [700]
         assert classes(failed) == {ErrorClass.ROW_REFUSED}
 
@@ -367,7 +365,7 @@ async def test_each_row_is_acknowledged_or_failed_whatever_the_outcomes(
     )
     async with open_worker_harness(store, on_unavailable) as worker:
         store.follow(steps)
-        failed = await worker.writer.write(block)
+        failed = await worker.write(block)
     returned = stored_rows(block_of_failed(failed))
     assert Counter(store.acknowledged) + Counter(returned) == Counter(stored_rows(block))
     for item in failed:
@@ -385,8 +383,8 @@ async def test_blocks_written_at_once_do_not_mix_their_rows(
     store = MemoryStore(lambda row: row.metric == "b" and row.value == 3)
     async with open_worker_harness(store, on_unavailable) as worker:
         store.follow(steps)
-        failed = await asyncio.gather(*(worker.writer.write(block) for block in blocks))
-        await until(lambda: not worker.hold.active)  # the probe ends it
+        failed = await asyncio.gather(*(worker.write(block) for block in blocks))
+        await until(lambda: not worker.hold.is_active)  # the probe ends it
     for block, items in zip(blocks, failed, strict=True):
         expected = Counter(stored_rows(block))
         acknowledged = Counter(row for row in store.acknowledged if row in expected)
