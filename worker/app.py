@@ -123,8 +123,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     )
 
     for cause in Cause:
-        telemetry.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
-    telemetry.holding.labels(TOPIC).set_function(lambda: float(source.topic_monitor.problem is not None))
+        telemetry.state.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
+    telemetry.state.holding.labels(TOPIC).set_function(lambda: float(source.topic_monitor.problem is not None))
     telemetry.set_sources(
         VERSION,
         lambda: heartbeat.last,

@@ -78,7 +78,7 @@ class Pipeline:
     async def write_fan_out(self, fan_out: FanOut) -> list[Failed]:
         """Do steps 2 and 3; returns what has become dead letters."""
         if fan_out.blocks:
-            self._telemetry.batch_months.observe(len(fan_out.blocks))
+            self._telemetry.batches.months.observe(len(fan_out.blocks))
         unwritten = await self._write_blocks(merge_rare_months(fan_out.blocks.values()))
         failed = [*fan_out.failed, *unwritten]
         await self._write_dead_letters(failed)
@@ -140,7 +140,7 @@ class Pipeline:
                     self._hold.enter(Cause.DEAD_LETTERS, str(error))
                     raise
                 finally:
-                    self._telemetry.dead_letter_seconds.observe(perf_counter() - started)
+                    self._telemetry.batches.dead_letter_seconds.observe(perf_counter() - started)
         self._hold.leave(Cause.DEAD_LETTERS)
 
     def _count_dead_letters(

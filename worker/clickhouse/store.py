@@ -114,15 +114,15 @@ class ClickHouseStore:
 
     def _measured_insert(self, block: Block) -> Outcome:
         started = perf_counter()
-        self._telemetry.insert_rows.observe(len(block))
+        self._telemetry.inserts.rows.observe(len(block))
         outcome: Outcome | None = None
         try:
             token = f"{self._token_prefix}-{block.deduplication_token()}"
             outcome = self._insert(block, {"insert_deduplication_token": token})
         finally:
             label = (outcome.kind.value, str(outcome.code or "")) if outcome else ("exception", "")
-            self._telemetry.insert_seconds.observe(perf_counter() - started)
-            self._telemetry.inserts.labels(*label).inc()
+            self._telemetry.inserts.seconds.observe(perf_counter() - started)
+            self._telemetry.inserts.statements.labels(*label).inc()
         return outcome
 
     def _insert(self, rows: Block, settings: dict[str, object]) -> Outcome:

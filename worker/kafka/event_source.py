@@ -166,10 +166,10 @@ class KafkaEventSource:
                     await self._consumer.commit(owned)
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             # No record is lost: it is read again, or a later commit covers these offsets as well.
-            self._telemetry.commit_failures.inc()
+            self._telemetry.kafka.commit_failures.inc()
             log.warning("commit refused", error=f"{type(error).__name__}: {error}", partitions=len(owned))
             return False
-        self._telemetry.commits.inc()
+        self._telemetry.kafka.commits.inc()
         for partition, offset in owned.items():
             self.lag.record_commit(partition, offset)
         return True

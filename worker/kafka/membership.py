@@ -67,11 +67,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         if not self._member_id():  # the coordinator no longer knows this member
             self.fencing_error = await self.find_fencing_error()
         if revoked:
-            self._telemetry.rebalances.inc()
+            self._telemetry.kafka.rebalances.inc()
             log.info("partitions revoked", partitions=sorted(tp.partition for tp in revoked))
             await self._listener.on_revoke()
         self._reset_positions()
-        self._telemetry.assigned.set(0)
+        self._telemetry.kafka.assigned.set(0)
         if self.fencing_error:
             # This ends aiokafka's task, which would join again. aiokafka would log any other error, and join.
             raise asyncio.CancelledError
@@ -80,7 +80,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         """Keep the member id, and report the partitions."""
         self.is_member = self.has_been_group_member = True
         self._last_member_id = self._member_id()
-        self._telemetry.assigned.set(len(assigned))
+        self._telemetry.kafka.assigned.set(len(assigned))
         for partition in assigned:
             self._telemetry.start_counters_of(*partition)
         log.info("partitions assigned", partitions=sorted(tp.partition for tp in assigned))

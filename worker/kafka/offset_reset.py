@@ -67,7 +67,7 @@ async def restart_logs(consumer: AIOKafkaConsumer, telemetry: Telemetry) -> Mapp
             to_offset=bounds[partition].start,
             records=bounds[partition].end - bounds[partition].start,
         )
-        telemetry.logs_replaced.labels(partition.topic, str(partition.partition)).inc()
+        telemetry.kafka.logs_replaced.labels(partition.topic, str(partition.partition)).inc()
     return _seek_to_start(consumer, bounds)
 
 
@@ -112,7 +112,7 @@ def _report(partition: TopicPartition, position: int | None, bounds: LogBounds, 
     if position < bounds.start:
         expired = bounds.start - position
         log.warning("records expired before they were read", **moved, records=expired)
-        telemetry.records_expired.labels(partition.topic, str(partition.partition)).inc(expired)
+        telemetry.kafka.records_expired.labels(partition.topic, str(partition.partition)).inc(expired)
     else:
         log.warning(
             "the log ends before the position, reading all of it again: it was truncated, or the topic created again",
@@ -120,4 +120,4 @@ def _report(partition: TopicPartition, position: int | None, bounds: LogBounds, 
             end_offset=bounds.end,
             records=bounds.end - bounds.start,
         )
-        telemetry.logs_replaced.labels(partition.topic, str(partition.partition)).inc()
+        telemetry.kafka.logs_replaced.labels(partition.topic, str(partition.partition)).inc()

@@ -1,7 +1,11 @@
-"""What the worker has done since its start and in the last minute, for the status page, which keeps no history."""
+"""What the worker does now, and what it has done since its start and in the last minute.
+
+For readiness and for the status page, which keeps no history.
+"""
 
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
+from math import inf
 from threading import Lock
 from time import monotonic, time
 from typing import NamedTuple
@@ -92,3 +96,26 @@ class RecentActivity:
     def _drop_before(self, second: int) -> None:
         while self._by_second and self._by_second[0][0] <= second:
             self._by_second.popleft()
+
+
+class OpenInserts:
+    """Pieces of blocks whose INSERT has no answer yet, or failed with an error that says nothing about the rows."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[object, tuple[float, str]] = {}  # by identity
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def record(self, piece: object, first_sent: float, error: str) -> None:
+        """Keep the last error of a piece, and when it was first sent (`time.monotonic`)."""
+        self._pieces[piece] = (min(first_sent, self._pieces.get(piece, (first_sent, ""))[0]), error)
+
+    def remove(self, piece: object) -> None:
+        """Remove a piece that was answered or abandoned; it may be unknown."""
+        self._pieces.pop(piece, None)
+
+    def oldest(self) -> tuple[float, str]:
+        """Seconds since the oldest piece was first sent, and its last error; 0 and "" if there is none."""
+        first_sent, error = min(tuple(self._pieces.values()), default=(inf, ""))
+        return max(monotonic() - first_sent, 0.0), error

@@ -1,11 +1,9 @@
-"""Instruments that `prometheus_client` does not have."""
+"""A histogram that `prometheus_client` does not have."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from math import inf
 from threading import Lock
-from time import monotonic
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -46,26 +44,3 @@ class BulkHistogram(Collector):
         yield HistogramMetricFamily(
             self._name, self._documentation, buckets=list(zip(names, counts, strict=True)), sum_value=total
         )
-
-
-class OpenInserts:
-    """Blocks whose INSERT has no answer yet, or failed with an error that says nothing about the rows; by identity."""
-
-    def __init__(self) -> None:
-        self._blocks: dict[object, tuple[float, str]] = {}
-
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    def record(self, block: object, first_sent: float, error: str) -> None:
-        """Keep the last error of a block, and when it was first sent (`time.monotonic`)."""
-        self._blocks[block] = (min(first_sent, self._blocks.get(block, (first_sent, ""))[0]), error)
-
-    def remove(self, block: object) -> None:
-        """Remove a block that was answered or abandoned; it may be unknown."""
-        self._blocks.pop(block, None)
-
-    def oldest(self) -> tuple[float, str]:
-        """Seconds since the oldest block was first sent, and its last error; 0 and "" if there is none."""
-        first_sent, error = min(tuple(self._blocks.values()), default=(inf, ""))
-        return max(monotonic() - first_sent, 0.0), error

@@ -102,7 +102,7 @@ class ConstraintChecker:
         else:
             return positions
         finally:
-            self._telemetry.constraint_questions.labels(result).inc()
+            self._telemetry.isolation.constraint_queries.labels(result).inc()
 
     def _skip_unevaluable(self, constraint: Constraint, why: str) -> None:
         expression = constraint.expression

@@ -134,7 +134,7 @@ class Writer:
                 await self._handle(bisection, inserts, next_piece, outcome, is_trial=is_trial)
         finally:
             self._breaker.end_wait(bisection)
-        self._telemetry.not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
+        self._telemetry.isolation.rows_not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
         return bisection.failed
 
     async def _handle(
@@ -145,7 +145,7 @@ class Writer:
         has_split, must_wait = bisection.report(piece, outcome, violating)
         if has_split:
             inserts.forget(piece)
-            self._telemetry.splits.labels(outcome.kind.value).inc()
+            self._telemetry.isolation.splits.labels(outcome.kind.value).inc()
         if must_wait:
             may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
             if may_give_up and outcome.kind is OutcomeKind.UNAVAILABLE:
@@ -217,8 +217,8 @@ class _BlockInserts:
     def _count_retry(self, outcome: Outcome | None, age_seconds: float) -> None:
         """Count an INSERT that repeats an earlier one; without an outcome it was dropped by a revoke or a stop."""
         labels = (outcome.kind.value, str(outcome.code or "")) if outcome else ("dropped", "")
-        self._telemetry.insert_retries.labels(*labels).inc()
-        self._telemetry.insert_retry_age.observe(age_seconds)
+        self._telemetry.inserts.retries.labels(*labels).inc()
+        self._telemetry.inserts.retry_age.observe(age_seconds)
 
 
 def _is_small(block: Block) -> bool:

@@ -83,7 +83,7 @@ def test_counter_of_the_class_starts_at_zero(error_class: ErrorClass) -> None:
         for kind in ("event", "metric")
     ]
     assert 0 in counts, (
-        f"worker/observability/telemetry.py: add {error_class} to _ERROR_CLASSES, under each kind that can have it"
+        f"worker/observability/metrics.py: add {error_class} to _ERROR_CLASSES, under each kind that can have it"
     )
 
 

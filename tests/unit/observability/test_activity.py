@@ -1,11 +1,13 @@
-"""The numbers of the last minute that the status page shows."""
+"""The numbers of the last minute that the status page shows, and the INSERTs that have no answer."""
+
+from time import monotonic
 
 import pytest
 
 from tests.support.events import event, read
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
-from worker.observability.activity import Rates, RecentActivity
+from worker.observability.activity import OpenInserts, Rates, RecentActivity
 
 
 @pytest.fixture
@@ -45,3 +47,17 @@ def test_last_dead_letter_of_each_class_is_kept_with_their_number(activity: Rece
     assert latest.metric == "x" * 256, "a long name is shortened"
     assert (earlier.number, earlier.metric) == (1, "other")
     assert activity.totals["dead_letters"] == 3
+
+
+def test_oldest_unanswered_insert_keeps_its_first_time_and_its_last_error() -> None:
+    unanswered = OpenInserts()
+    assert unanswered.oldest() == (0, "")
+    now = monotonic()
+    unanswered.record(1, now - 10, "first")
+    unanswered.record(2, now - 5, "newer")
+    unanswered.record(1, now - 1, "last")
+    seconds, error = unanswered.oldest()
+    assert 10 <= seconds < 60
+    assert error == "last"
+    unanswered.remove(1)
+    assert unanswered.oldest()[1] == "newer"

@@ -1,13 +1,11 @@
-"""Instruments that `prometheus_client` does not have."""
-
-from time import monotonic
+"""A histogram that `prometheus_client` does not have."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from worker.observability.instruments import BulkHistogram, OpenInserts
+from worker.observability.instruments import BulkHistogram
 
 BOUNDS = (0.5, 1.0, 10.0)
 
@@ -36,17 +34,3 @@ def test_negative_values_do_not_decrease_the_sum() -> None:
     bulk.observe_all([-100.0, 0.25])
     assert registry.get_sample_value("h_sum") == 2.25
     assert registry.get_sample_value("h_bucket", {"le": "0.5"}) == 2
-
-
-def test_oldest_unanswered_insert_keeps_its_first_time_and_its_last_error() -> None:
-    unanswered = OpenInserts()
-    assert unanswered.oldest() == (0, "")
-    now = monotonic()
-    unanswered.record(1, now - 10, "first")
-    unanswered.record(2, now - 5, "newer")
-    unanswered.record(1, now - 1, "last")
-    seconds, error = unanswered.oldest()
-    assert 10 <= seconds < 60
-    assert error == "last"
-    unanswered.remove(1)
-    assert unanswered.oldest()[1] == "newer"
