@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from os import getpid
-from time import monotonic, time
 
 import structlog
 
 from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
-from worker.core.hold import TOPIC, Cause, Hold
+from worker.core.hold import Cause, Hold
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import require_acls, require_topics
@@ -24,7 +22,7 @@ from worker.kafka.membership import GroupPolicy
 from worker.kafka.topic_producer import open_producer
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthServer
-from worker.observability.status import GROUP, Status
+from worker.observability.status_reporter import StatusReporter
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing, create_tracing
 from worker.pipeline import Pipeline
@@ -40,9 +38,6 @@ VERSION = version("execution-metrics-worker")
 
 _SPANS_SECONDS = 3.0
 """How long a stop waits for the export of the last spans. OpenTelemetry would wait 30 s for a collector that hangs."""
-
-FAILING_SECONDS = 10.0
-"""A worker whose INSERT has failed for so long is not ready, whatever is left of the retry budget."""
 
 
 async def run(settings: Settings) -> None:
@@ -92,14 +87,14 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     await require_acls(kafka, *kafka_acls(settings))
     await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
 
-    traces = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
-    stack.push_async_callback(_export_last_spans, traces)
-    store, dead_letters, checks = await _build_outputs(settings, telemetry, traces, stack)
+    tracing = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
+    stack.push_async_callback(_export_last_spans, tracing)
+    store, dead_letters, checks = await _build_outputs(settings, telemetry, tracing, stack)
     writer = Writer(store, hold, telemetry, settings.retry, settings.on_unavailable, starts_open=True)
     stack.push_async_callback(writer.close)
     failure_log = FailureLog(users=settings.log_user_ids)
     pipeline = Pipeline(
-        writer, dead_letters, hold, telemetry, failure_log, tracing=traces, max_age_days=settings.event_max_age_days
+        writer, dead_letters, hold, telemetry, failure_log, tracing=tracing, max_age_days=settings.event_max_age_days
     )
 
     group = GroupPolicy(
@@ -109,7 +104,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         settings.kafka_rebalance_timeout_seconds,
         settings.kafka_metadata_max_age_seconds,
     )
-    source = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, traces)
+    source = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, tracing)
     stack.push_async_callback(source.close)
     consumer = Consumer(
         source,
@@ -122,28 +117,20 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         stop_seconds=settings.drain_seconds_on_stop,
     )
 
-    for cause in Cause:
-        telemetry.state.holding.labels(cause.value).set_function(partial(_is_held, hold, cause))
-    telemetry.state.holding.labels(TOPIC).set_function(lambda: float(source.topic_monitor.problem is not None))
-    telemetry.set_sources(
-        VERSION,
-        lambda: heartbeat.last,
-        lambda: source.lag,
-        lambda: (settings.kafka_topic, source.topic_monitor.retention_seconds),
-    )
-    status = partial(_build_status, settings, telemetry, hold, source, heartbeat, time())
-    server = HealthServer(status, telemetry.registry, settings.http_host, settings.http_port)
+    reporter = StatusReporter(VERSION, settings.kafka_group_id, source, telemetry, hold, heartbeat)
+    reporter.set_gauges()
+    server = HealthServer(reporter.report, telemetry.registry, settings.http_host, settings.http_port)
     stack.callback(server.close)
     return _Worker(source, consumer, hold, heartbeat, checks, server.port)
 
 
 async def _build_outputs(
-    settings: Settings, telemetry: Telemetry, traces: Tracing, stack: AsyncExitStack
+    settings: Settings, telemetry: Telemetry, tracing: Tracing, stack: AsyncExitStack
 ) -> tuple[Store, DeadLetterSink, Mapping[Cause, FindProblem]]:
     if not settings.persistence_enabled:
         log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
         return NullStore(), NullDeadLetterSink(), {}
-    store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, traces)
+    store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, tracing)
     return store, dead_letters, {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
 
 
@@ -162,45 +149,9 @@ async def open_outputs(
     return store, sink
 
 
-async def _export_last_spans(traces: Tracing) -> None:
+async def _export_last_spans(tracing: Tracing) -> None:
     try:
         async with asyncio.timeout(_SPANS_SECONDS):
-            await asyncio.to_thread(traces.close)
+            await asyncio.to_thread(tracing.close)
     except TimeoutError:
         log.warning("the last spans were not exported in time", seconds=_SPANS_SECONDS)
-
-
-def _is_held(hold: Hold, cause: Cause) -> float:
-    return float(cause in hold.reasons)
-
-
-def _build_status(
-    settings: Settings, telemetry: Telemetry, hold: Hold, source: KafkaEventSource, heartbeat: Heartbeat, started: float
-) -> Status:
-    reasons = {cause.value: reason for cause, reason in hold.reasons.items()}
-    if Cause.STORE.value not in reasons and (reason := _find_failing_insert(telemetry)):
-        reasons[Cause.STORE.value] = reason
-    if problem := source.topic_monitor.problem:
-        reasons[TOPIC] = problem
-    if not source.is_group_member:
-        reasons[GROUP] = "not a member of the consumer group: it waits for ClickHouse or the coordinator of the group"
-    return Status(
-        version=VERSION,
-        topic=settings.kafka_topic,
-        group=settings.kafka_group_id,
-        started=started,
-        now=time(),
-        reasons=reasons,
-        silence_seconds=monotonic() - heartbeat.last,
-        has_been_group_member=source.has_been_group_member,
-        lags=tuple(source.lag),
-        rates=telemetry.activity.rates,
-        totals=telemetry.activity.totals,
-        last_dead_letters=telemetry.activity.last_dead_letters,
-    )
-
-
-def _find_failing_insert(telemetry: Telemetry) -> str | None:
-    """Why the worker is not ready though it does not hold: an INSERT fails, or has no answer, within its budget."""
-    seconds, error = max(telemetry.unanswered.oldest(), telemetry.in_flight.oldest())
-    return f"an INSERT has been failing for {seconds:.0f} s: {error}"[:500] if seconds >= FAILING_SECONDS else None

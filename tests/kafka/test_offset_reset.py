@@ -28,7 +28,7 @@ async def sources() -> AsyncIterator[EventSources]:
 
 
 def count_expired(source: KafkaEventSource, partition: int) -> float | None:
-    labels = {"topic": source._topic, "partition": str(partition)}
+    labels = {"topic": source.topic, "partition": str(partition)}
     return source._telemetry.registry.get_sample_value("metrics_worker_records_expired_total", labels)
 
 

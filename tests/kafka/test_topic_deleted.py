@@ -92,7 +92,7 @@ async def test_topic_created_again_while_paused_is_read_from_its_start(
     await create_topic_again(servers, topic)
     await send(servers, topic, numbers, partition=1)
     async with asyncio.timeout(20):
-        while not source.topic_monitor.replaced:
+        while not source._topic_monitor.replaced:
             await source.pause()
             await asyncio.sleep(0.1)
     source.resume()
@@ -109,11 +109,11 @@ async def test_worker_does_not_create_its_topic_again(tmp_path: Path, sources: E
         await wait_until_member(source)
         await delete_topic(servers, topic)
         async with asyncio.timeout(30):
-            while source.topic_monitor.problem is None:
+            while source.topic_problem is None:
                 await source.poll(1, 1, 0.2)
         for _ in range(30):
             await source.poll(1, 1, 0.2)
-        assert source.topic_monitor.problem
+        assert source.topic_problem
         with pytest.raises(DependencyError, match="does not exist"):
             await require_topics(KafkaTarget(servers), [topic])
         await source.close()

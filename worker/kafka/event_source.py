@@ -31,14 +31,19 @@ _COMMIT_SECONDS = 10.0
 
 
 class KafkaEventSource:
-    """The `EventSource` of `worker.ports` on one topic."""
+    """The `EventSource` of `worker.ports` on one topic.
+
+    Attributes:
+        topic: its name.
+        lag: of the owned partitions.
+    """
 
     def __init__(
         self, target: KafkaTarget, topic: str, group: GroupPolicy, telemetry: Telemetry, tracing: Tracing = NO_TRACING
     ) -> None:
         self._target = target
         self._group = group
-        self._topic = topic
+        self.topic = topic
         self._telemetry = telemetry
         self._tracing = tracing
         self._membership: Membership | None = None
@@ -55,7 +60,7 @@ class KafkaEventSource:
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
         self.lag = LagTracker(self._consumer)
-        self.topic_monitor = TopicMonitor(self._consumer, target, topic, self.lag)
+        self._topic_monitor = TopicMonitor(self._consumer, target, topic, self.lag)
 
     async def start(self) -> None:
         """Connect; `subscribe` joins the group."""
@@ -66,12 +71,12 @@ class KafkaEventSource:
         self._membership = Membership(
             self._consumer, self._target, self._group, listener, self._telemetry, self._reset_positions
         )
-        self._consumer.subscribe([self._topic], listener=self._membership)
-        self.topic_monitor.start()
+        self._consumer.subscribe([self.topic], listener=self._membership)
+        self._topic_monitor.start()
 
     def _reset_positions(self) -> None:
         self.lag.reset()
-        self.topic_monitor.reset()
+        self._topic_monitor.reset()
 
     @property
     def is_group_member(self) -> bool:
@@ -88,14 +93,24 @@ class KafkaEventSource:
         """Whether this has ever been a member of the group."""
         return self._membership is not None and self._membership.has_been_group_member
 
+    @property
+    def topic_problem(self) -> str | None:
+        """Why the topic cannot be read; None while it exists."""
+        return self._topic_monitor.problem
+
+    @property
+    def retention_seconds(self) -> float | None:
+        """The retention time of the topic, see `TopicMonitor`."""
+        return self._topic_monitor.retention_seconds
+
     async def close(self) -> None:
         """Leave the group and disconnect."""
-        await self.topic_monitor.close()
+        await self._topic_monitor.close()
         await stop_client(self._consumer.stop())
 
     async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
         """See `worker.ports.EventSource`."""
-        with self._tracing.span("poll", topic=self._topic):
+        with self._tracing.span("poll", topic=self.topic):
             polled = await self._getmany(timeout_seconds, max_records, max_bytes)
         return list(chain.from_iterable(polled.values()))
 
@@ -103,9 +118,9 @@ class KafkaEventSource:
         self, timeout_seconds: float, max_records: int, max_bytes: int
     ) -> Mapping[TopicPartition, list[Record]]:
         self._check_client()
-        if self.topic_monitor.replaced:
+        if self._topic_monitor.replaced:
             restarted = await self._continue_at(await restart_logs(self._consumer, self._telemetry))
-            self.topic_monitor.replaced = not restarted
+            self._topic_monitor.replaced = not restarted
         try:
             polled = await poll_bounded(
                 self._consumer, timeout_ms=int(timeout_seconds * 1000), max_records=max_records, max_bytes=max_bytes
@@ -116,7 +131,7 @@ class KafkaEventSource:
         except KafkaError as error:
             if self._membership and (fencing_error := await self._membership.find_fencing_error()):
                 raise fencing_error from error
-            raise DependencyError(f"Kafka refuses {self._topic}: {type(error).__name__}: {error}") from error
+            raise DependencyError(f"Kafka refuses {self.topic}: {type(error).__name__}: {error}") from error
         for partition, records in polled.items():
             self.lag.record_poll(partition, records[0].offset, records[0].timestamp, records[-1].offset + 1)
         return polled
@@ -125,7 +140,7 @@ class KafkaEventSource:
         if self._membership and self._membership.fencing_error:
             raise self._membership.fencing_error
         if self.has_been_group_member:
-            self.topic_monitor.check()
+            self._topic_monitor.check()
         # aiokafka does not check this task: if it ends, every poll is empty for ever, without an error.
         fetch_task = self._consumer._fetcher.error_future  # noqa: SLF001 - there is no public way
         if fetch_task.done():

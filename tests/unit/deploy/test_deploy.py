@@ -14,7 +14,7 @@ from deploy.checks import __main__ as checks
 from deploy.checks import rules, tools
 from deploy.grafana.dashboard import dashboard_json
 from tests.support.markdown import sections
-from worker.app import FAILING_SECONDS
+from worker.observability.status_reporter import FAILING_SECONDS
 from worker.observability.telemetry import Telemetry
 from worker.settings.environment import secret_fields
 from worker.settings.fields import Settings
