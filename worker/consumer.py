@@ -28,8 +28,14 @@ from worker.ports import EventSource, Partition
 
 log = structlog.get_logger(__name__)
 
-_TICK_SECONDS = 1.0
-"""How often a paused consumer polls, and a refused commit is tried again."""
+_POLL_SECONDS = 1.0
+"""How often a paused consumer polls, to stay a member of its group."""
+_COMMIT_RETRY_SECONDS = 1.0
+"""How often a refused commit is tried again."""
+_COMMIT_GRACE_SECONDS = 1.0
+"""How long a revoke waits for a commit under way."""
+_HOLD_CHECK_SECONDS = 1.0
+"""How soon a revoke or a stop that waits for batches notices that the worker holds."""
 _MAX_UNCOMMITTED_BATCHES = 50
 """Batches that are done but wait for an older one to be committed; after a restart they are written again."""
 _TRICKLE_SECONDS = 15.0
@@ -128,7 +134,7 @@ class Consumer:
         """Wait until another batch may start. The polls meanwhile keep the membership of the group."""
         while self._revoking or not self._has_capacity():
             self._heartbeat.beat()
-            if not await self._wait_for_change(_TICK_SECONDS):
+            if not await self._wait_for_change(_POLL_SECONDS):
                 await self._reader.pause()
 
     def _has_capacity(self) -> bool:
@@ -168,11 +174,11 @@ class Consumer:
                 if self._batches and self._batches[0] is oldest:  # no revoke has dropped it meanwhile
                     self._batches.popleft()
                     self._notify()
-            if not await self._wait_for_change(_TICK_SECONDS):
+            if not await self._wait_for_change(_COMMIT_RETRY_SECONDS):
                 await self._commit()
 
     async def _commit(self) -> None:
-        """Commit the offsets of finished batches. Refused offsets stay, for the next batch or tick."""
+        """Commit the offsets of finished batches. Refused offsets stay, for the next batch or retry."""
         if not self._uncommitted:
             return
         self._commit_task = asyncio.create_task(self._source.commit(self._uncommitted.copy()), name="commit")
@@ -186,14 +192,14 @@ class Consumer:
     async def _end_commit(self) -> None:
         """Let a commit under way end within a second, else cancel it: later the partition may have another owner."""
         if self._commit_task is not None and not self._commit_task.done():
-            await asyncio.wait([self._commit_task], timeout=_TICK_SECONDS)
+            await asyncio.wait([self._commit_task], timeout=_COMMIT_GRACE_SECONDS)
             await cancel_tasks(self._commit_task)
 
     async def _wait_for_batches(self, seconds: float) -> None:
         """Wait for unfinished batches. While holding they cannot end, so it does not wait."""
         deadline = monotonic() + seconds
         while self._batches and not self._hold.is_active and (left := deadline - monotonic()) > 0:
-            await self._wait_for_change(min(left, _TICK_SECONDS))
+            await self._wait_for_change(min(left, _HOLD_CHECK_SECONDS))
         if self._batches:
             log.warning("dropping unfinished batches, uncommitted", batches=len(self._batches))
 

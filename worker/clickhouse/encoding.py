@@ -24,6 +24,10 @@ _LOW_64_BITS = 2**64 - 1
 _DICTIONARY_VERSION = _INT64(1)  # SharedDictionariesWithAdditionalKeys
 _OWN_DICTIONARY = (1 << 9) | (1 << 10)  # HasAdditionalKeysBit, NeedUpdateDictionary
 _INDEX_CODES = ((1 << 8, "B"), (1 << 16, "H"), (1 << 32, "I"))
+_BYTES = [bytes((number,)) for number in range(256)]
+_IS_NULL = _BYTES[:2]
+ROW_NUMBER = ("__metrics_worker_row_number", "UInt32")
+"""Name and type of an additional column, which no table has: the position of a row in its block, from 0."""
 
 
 def find_encoder(name: str, type_name: str) -> Encoder | None:
@@ -131,10 +135,6 @@ def _encode_string(text: str) -> bytes:
     return prefix + _BYTES[size] + data
 
 
-_BYTES = [bytes((number,)) for number in range(256)]
-_IS_NULL = _BYTES[:2]
-
-
 ENCODERS: dict[str, tuple[str, Encoder]] = {
     "execution_id": ("UUID", _encode_execution_ids),
     "agent_name": ("LowCardinality(String)", _encode_agent_names),
@@ -147,6 +147,3 @@ ENCODERS: dict[str, tuple[str, Encoder]] = {
     "source_partition": ("Int32", _encode_partitions),
 }
 """The type that each column must have, and its encoder."""
-
-ROW_NUMBER = ("__metrics_worker_row_number", "UInt32")
-"""Name and type of an additional column, which no table has: the position of a row in its block, from 0."""

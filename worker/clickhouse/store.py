@@ -34,6 +34,20 @@ Result = TypeVar("Result")
 _TABLE_CHECK_SECONDS = 5.0
 _ACCESS_DENIED = 497
 _TOO_MANY_PARTS = 252
+# Set, whatever the profile of the user has. The query cache has the text of a query as its key, not the rows that are
+# sent with it; the other settings add rows to the answer or remove some.
+_EVALUATION_SETTINGS: dict[str, object] = {"use_query_cache": 0, "extremes": 0, "limit": 0, "offset": 0}
+_INSERT_SETTINGS: dict[str, object] = {
+    # Since 26.3 the default of servers is an asynchronous INSERT, which has other errors and tokens.
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    # Since 26.2 this setting decides, and the one above is ignored; older servers ignore this one.
+    "deduplicate_insert": "enable",
+    # When a connection breaks after the table is written and before its views are, the retry must write the views.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # A Distributed table acknowledges when the shards have the rows, not when the connected server has them.
+    "distributed_foreground_insert": 1,
+}
 
 
 class ClickHouseStore:
@@ -178,20 +192,3 @@ class ClickHouseStore:
             connection = self._thread_local.connection = WorkerConnection(self._target)
             self._connections.append(connection)
         return connection
-
-
-# Set, whatever the profile of the user has. The query cache has the text of a query as its key, not the rows that are
-# sent with it; the other settings add rows to the answer or remove some.
-_EVALUATION_SETTINGS: dict[str, object] = {"use_query_cache": 0, "extremes": 0, "limit": 0, "offset": 0}
-
-_INSERT_SETTINGS: dict[str, object] = {
-    # Since 26.3 the default of servers is an asynchronous INSERT, which has other errors and tokens.
-    "async_insert": 0,
-    "insert_deduplicate": 1,
-    # Since 26.2 this setting decides, and the one above is ignored; older servers ignore this one.
-    "deduplicate_insert": "enable",
-    # When a connection breaks after the table is written and before its views are, the retry must write the views.
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
-    # A Distributed table acknowledges when the shards have the rows, not when the connected server has them.
-    "distributed_foreground_insert": 1,
-}

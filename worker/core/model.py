@@ -9,6 +9,8 @@ from worker.core.errors import ErrorClass
 Headers = Sequence[tuple[str, bytes | None]]
 DeadLetterKind = Literal["event", "metric"]
 """What has failed: a whole event, or one metric."""
+_HEADER_BYTES = 80
+"""What a header takes beside its name and its value."""
 
 
 class Record(Protocol):
@@ -31,10 +33,6 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
     @property
     def headers(self) -> Headers: ...
-
-
-_HEADER_BYTES = 80
-"""What a header takes beside its name and its value."""
 
 
 def size_of(record: Record) -> int:

@@ -11,6 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def relax_garbage_collection(objects: int = 100_000) -> None:
@@ -21,9 +22,6 @@ def relax_garbage_collection(objects: int = 100_000) -> None:
     """
     gc.freeze()
     gc.set_threshold(objects, 20, 100)
-
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -21,6 +21,8 @@ from tenacity.stop import stop_base
 
 Sleep = Callable[[float], Awaitable[None]]
 Result = TypeVar("Result")
+_MAX_DOUBLINGS = 30
+"""The wait is beyond any limit by then, and an ever larger power would not fit a float."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,6 @@ class RetryPolicy:
             sleep=sleep,
             retry_error_callback=_last_result,
         )
-
-
-_MAX_DOUBLINGS = 30
 
 
 def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 - the result of any function

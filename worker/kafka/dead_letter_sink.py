@@ -19,6 +19,8 @@ from worker.observability.tracing import NO_TRACING, Tracing
 log = structlog.get_logger(__name__)
 
 _MAX_PENDING = 10_000
+"""Dead letters whose acknowledgement may still come. A batch that waits sends the same ones again, a thousand at once;
+more are left only by batches that a rebalance has dropped."""
 
 _Encode = Callable[[Failed, WorkerInfo, int], EncodedDeadLetter]
 _Key = tuple[str, int, int, int, str | None]

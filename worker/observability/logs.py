@@ -25,6 +25,7 @@ _SHARED: list[Processor] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+_MULTILINE_KEYS = frozenset({"exception", "stack"})
 
 
 def configure(level: str, form: str) -> None:
@@ -108,6 +109,3 @@ def _escape(_logger: object, _method: str, entry: EventDict) -> EventDict:
         else value
         for key, value in entry.items()
     }
-
-
-_MULTILINE_KEYS = frozenset({"exception", "stack"})

@@ -16,6 +16,7 @@ _LATE_SECONDS = 60.0
 """A record that waits this long is shown in red."""
 _FOLDER = files("worker.observability")
 _STYLE = _FOLDER.joinpath("status.css").read_text("utf-8")
+_UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1))
 
 
 def _format_duration(seconds: float) -> str:
@@ -27,9 +28,6 @@ def _format_duration(seconds: float) -> str:
             rest = int(seconds % length // part)
             return f"{int(seconds // length)} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{seconds:.0f} s"
-
-
-_UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1))
 
 
 def _format_number(value: float) -> str:

@@ -9,6 +9,7 @@ from worker.core.hold import Cause, Hold
 from worker.core.process import cancel_tasks
 
 T = TypeVar("T")
+_NAMES = {Cause.STORE: "ClickHouse", Cause.DEAD_LETTERS: "the dead-letter topic"}
 
 
 class WatchedHold(Hold):
@@ -80,6 +81,3 @@ class StopConditions:
             batch.result()
         elif self._held.done():
             raise DependencyError(self._hold.description)
-
-
-_NAMES = {Cause.STORE: "ClickHouse", Cause.DEAD_LETTERS: "the dead-letter topic"}

@@ -34,8 +34,8 @@ from worker.writing.splitting import Piece, SplitBudget, WriteCounter
 
 _ONCE = RetryPolicy(attempts=1)
 _RETRY_UNCLASSIFIED = RetryPolicy(attempts=5, max_seconds=30.0)
-"""Extra attempts after an unclassified failure. A piece is refused after three rounds of failed attempts; a store that
-fails half of all INSERTs at random refuses 1 of 2^18 valid rows."""
+"""Extra attempts after an unclassified failure. A row is refused after three failures of (1 first + 5 extra attempts):
+with a store that fails half of all INSERTs at random, all 18 fail by chance for 1 of 262,144 valid rows."""
 _MAX_ROUNDS = 3
 """Changes between the two retry budgets of one piece, where an outage and unclassified failures alternate."""
 _MAX_ROWS_NOT_TOO_LARGE = 1_000
@@ -91,12 +91,12 @@ class Writer:
             budget: of the batch that `block` belongs to.
         """
         if self._breaker.is_failing or not self._constraints.is_needed:
-            return await self._write(block, budget)
+            return await self._insert_or_bisect(block, budget)
         # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
         violating, others = await self._constraints.split_known_violations(block)
-        failed = await self._write(others, budget) if others else []
+        failed = await self._insert_or_bisect(others, budget) if others else []
         if violating:
-            refused = await self._write(violating, budget)
+            refused = await self._insert_or_bisect(violating, budget)
             if len(refused) < len(violating):
                 self._constraints.forget()
             failed += refused
@@ -106,8 +106,8 @@ class Writer:
         """End the probe of the store."""
         await self._breaker.close()
 
-    async def _write(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
-        inserts = _BlockInserts(self._store, self._retry, self._sleep, self._telemetry)
+    async def _insert_or_bisect(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
+        inserts = _InsertAttempts(self._store, self._retry, self._sleep, self._telemetry)
         try:
             piece = Piece(block)
             is_trial = self._breaker.is_open_for(block.month)
@@ -123,22 +123,22 @@ class Writer:
             inserts.close()
 
     async def _bisect(
-        self, bisection: Bisection, inserts: "_BlockInserts", piece: Piece, outcome: Outcome, *, is_trial: bool
+        self, bisection: Bisection, inserts: "_InsertAttempts", piece: Piece, outcome: Outcome, *, is_trial: bool
     ) -> list[FailedMetric]:
         """Write or fail each row of a block, which has failed as one `piece` with `outcome`; return the failed rows."""
         try:
-            await self._handle(bisection, inserts, piece, outcome, is_trial=is_trial)
+            await self._report_outcome(bisection, inserts, piece, outcome, is_trial=is_trial)
             while (next_piece := bisection.next_piece()) is not None:
                 is_trial = self._breaker.is_open_for(next_piece.block.month)
                 outcome = await inserts.insert(next_piece, is_trial=is_trial)
-                await self._handle(bisection, inserts, next_piece, outcome, is_trial=is_trial)
+                await self._report_outcome(bisection, inserts, next_piece, outcome, is_trial=is_trial)
         finally:
             self._breaker.end_wait(bisection)
         self._telemetry.isolation.rows_not_isolated.inc(sum(not metric.failure.isolated for metric in bisection.failed))
         return bisection.failed
 
-    async def _handle(
-        self, bisection: Bisection, inserts: "_BlockInserts", piece: Piece, outcome: Outcome, *, is_trial: bool
+    async def _report_outcome(
+        self, bisection: Bisection, inserts: "_InsertAttempts", piece: Piece, outcome: Outcome, *, is_trial: bool
     ) -> None:
         """Report `outcome` to the bisection and to the breaker; wait where no INSERT can succeed now."""
         violating = await self._constraints.locate_violations(outcome, piece.block)
@@ -160,7 +160,7 @@ class Writer:
             self._breaker.end_wait(bisection)
 
 
-class _BlockInserts:
+class _InsertAttempts:
     """The INSERTs of one block: repeats them within the retry budgets, and keeps the pieces that have no answer."""
 
     def __init__(self, store: Store, retry: RetryPolicy, sleep: Sleep, telemetry: Telemetry) -> None:
