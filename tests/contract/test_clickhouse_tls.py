@@ -72,7 +72,7 @@ def target(server: EngineProcess, files: Path) -> ClickHouseTarget:
 def refusal(target: ClickHouseTarget) -> StoreError:
     with pytest.raises(StoreError) as refused:
         run_statement(target, "SELECT 1")
-    assert PASSWORD not in f"{refused.value} {refused.value.name} {target!r}"
+    assert PASSWORD not in f"{refused.value} {refused.value.outcome.name} {target!r}"
     return refused.value
 
 
@@ -102,21 +102,21 @@ def test_wrong_setting_is_misconfigured_and_names_the_variable(
     error = refusal(replace(target, **changed))  # type: ignore[arg-type]
     assert variable in str(error)
     # With TLS 1.3 a server that misses a certificate may close the connection before its alert is read.
-    is_closed = variable == "CLICKHOUSE_CERT_FILE" and error.kind is OutcomeKind.UNAVAILABLE
-    assert error.kind is OutcomeKind.MISCONFIGURED or is_closed
+    is_closed = variable == "CLICKHOUSE_CERT_FILE" and error.outcome.kind is OutcomeKind.UNAVAILABLE
+    assert error.outcome.kind is OutcomeKind.MISCONFIGURED or is_closed
 
 
 def test_certificate_of_another_host_is_misconfigured(target: ClickHouseTarget, files: Path, tmp_path: Path) -> None:
     with EngineProcess(tmp_path, tls=["--certificate", str(files / "elsewhere.pem")]) as engine:
         error = refusal(replace(target, port=engine.port))
     assert "another host; see CLICKHOUSE_HOST" in str(error)
-    assert error.kind is OutcomeKind.MISCONFIGURED
+    assert error.outcome.kind is OutcomeKind.MISCONFIGURED
 
 
 def test_tls_on_one_side_only_names_the_setting(target: ClickHouseTarget, engine: EngineProcess) -> None:
     error = refusal(replace(target, port=engine.port))
     assert "CLICKHOUSE_SECURE" in str(error)
-    assert error.kind is OutcomeKind.MISCONFIGURED
+    assert error.outcome.kind is OutcomeKind.MISCONFIGURED
     plain = replace(target, secure=False, ca_file=None, cert_file=None, key_file=None)
     assert "CLICKHOUSE_SECURE" in str(refusal(plain))
 

@@ -149,7 +149,7 @@ class TestEveryStore:
         other = Constraint("metrics.another", "metric_value >= 0", "no")
         with pytest.raises(StoreError) as refused:
             await subject.store.find_violating_rows(other, block(("a", -1)))
-        assert refused.value.kind is OutcomeKind.UNCLASSIFIED
+        assert refused.value.outcome.kind is OutcomeKind.UNCLASSIFIED
 
     async def test_unreachable_store_cannot_evaluate_a_constraint(self, subject: Subject) -> None:
         constraint = (await subject.store.insert(block(("b", -1)))).constraint
@@ -157,7 +157,7 @@ class TestEveryStore:
         subject.become_unreachable()
         with pytest.raises(StoreError) as failed:
             await subject.store.find_violating_rows(constraint, block(("a", -1)))
-        assert failed.value.kind is OutcomeKind.UNAVAILABLE
+        assert failed.value.outcome.kind is OutcomeKind.UNAVAILABLE
 
     async def test_insert_after_a_refusal_is_written(self, subject: Subject) -> None:
         assert (await subject.store.insert(block(("a", -1)))).kind is OutcomeKind.REFUSED
@@ -274,7 +274,7 @@ class TestClickHouse:
         assert list(await clustered.find_violating_rows(own, rows)) == [0, 2]
         with pytest.raises(StoreError) as refused:
             await stores(target).find_violating_rows(constraint, rows)
-        assert (refused.value.kind, refused.value.name) == (OutcomeKind.UNCLASSIFIED, "OtherTable")
+        assert refused.value.outcome[:2] == (OutcomeKind.UNCLASSIFIED, "OtherTable")
 
     async def test_row_is_not_known_when_the_target_of_a_view_has_the_constraint(
         self, clickhouse: Client, store: ClickHouseStore, database: str
@@ -294,7 +294,7 @@ class TestClickHouse:
         assert outcome.constraint.table == f"{database}.positive"
         with pytest.raises(StoreError) as refused:
             await store.find_violating_rows(outcome.constraint, block(("b", 1)))
-        assert refused.value.name == "OtherTable"
+        assert refused.value.outcome.name == "OtherTable"
 
     async def test_values_and_names_are_kept_exactly(self, clickhouse: Client, store: ClickHouseStore) -> None:
         rows = [("tiny", 5e-324), ("large", 1.7976931348623157e308), ("2^53+1", 2**53 + 1), ("naïve\0 ✓", 0.1)]

@@ -32,7 +32,7 @@ def test_missing_table_has_no_differences(target: ClickHouseTarget) -> None:
 def test_unreachable_server_is_unavailable() -> None:
     with pytest.raises(StoreError) as failed:
         find_schema_differences(ClickHouseTarget("127.0.0.1", 1))
-    assert failed.value.kind is OutcomeKind.UNAVAILABLE
+    assert failed.value.outcome.kind is OutcomeKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ class Migrations:
             yield
         except StoreError as error:
             raise DependencyError(
-                f"ClickHouse {self._target.host}:{self._target.port}: {error.name}: {error}"
+                f"ClickHouse {self._target.host}:{self._target.port}: {error.outcome.name}: {error}"
             ) from error
 
 

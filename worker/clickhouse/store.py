@@ -91,10 +91,7 @@ class ClickHouseStore:
         if constraint.table.replace("`", "") not in self._tables_of_worker:
             message = f"{constraint.table} is not the table of the worker"
             raise StoreError(Outcome(OutcomeKind.UNCLASSIFIED, "OtherTable", message))
-        found = await self._in_thread(lambda: self._evaluate(constraint.expression, block))
-        if isinstance(found, Outcome):
-            raise StoreError(found)
-        return found
+        return await self._in_thread(lambda: self._evaluate(constraint.expression, block))
 
     async def find_problem(self) -> str | None:
         """Why the table cannot be written, or does not fit what the worker writes; None if neither."""
@@ -108,7 +105,7 @@ class ClickHouseStore:
         try:
             differences = await asyncio.to_thread(find_schema_differences, quick_target)
         except StoreError as error:
-            if error.code != _ACCESS_DENIED:
+            if error.outcome.code != _ACCESS_DENIED:
                 return str(error.outcome)
             # The table accepts inserts; that this user may not read its description is no reason to hold.
             log.warning("could not check whether the table fits", table=table, error=str(error.outcome))
@@ -153,8 +150,8 @@ class ClickHouseStore:
             return outcome
         return WRITTEN
 
-    def _evaluate(self, expression: str, block: Block) -> Sequence[int] | Outcome:
-        """Positions of the rows of `block` for which `expression` is not true."""
+    def _evaluate(self, expression: str, block: Block) -> Sequence[int]:
+        """Positions of the rows of `block` for which `expression` is not true. Raises StoreError."""
         started, named = perf_counter(), frozenset(re.findall(r"\w+", expression))
         try:
             with self._connection().use() as client:
@@ -169,11 +166,11 @@ class ClickHouseStore:
                     query, ExternalBlock("block", [ROW_NUMBER, *columns], block), _EVALUATION_SETTINGS
                 )
         except (StoreError, *FAILURES) as error:
-            return self._outcome_of(error, started)
+            raise StoreError(self._outcome_of(error, started)) from error
         positions = [position for (position,) in answer]
         if positions and positions[-1] >= len(block):
             message = f"row {positions[-1]} of {len(block)} violates {expression}"
-            return Outcome(OutcomeKind.UNCLASSIFIED, "UnexpectedAnswer", message)
+            raise StoreError(Outcome(OutcomeKind.UNCLASSIFIED, "UnexpectedAnswer", message))
         return positions
 
     def _outcome_of(self, error: Exception, started: float) -> Outcome:

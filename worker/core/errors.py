@@ -73,4 +73,3 @@ class StoreError(WorkerError):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
-        self.kind, self.name, self.code = outcome.kind, outcome.name, outcome.code

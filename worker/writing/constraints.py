@@ -94,7 +94,7 @@ class ConstraintChecker:
             positions = await self._store.find_violating_rows(constraint, block)
             result = "violated" if positions else "fulfilled"
         except StoreError as error:
-            if error.kind in _INSERT_FAILS_TOO:  # the outcome of the INSERT decides what follows
+            if error.outcome.kind in _INSERT_FAILS_TOO:  # the outcome of the INSERT decides what follows
                 self._skip(constraint, _BLOCKS_TO_SKIP_UNANSWERED)
             else:
                 self._skip_unevaluable(constraint, str(error))
