@@ -8,11 +8,11 @@ Only then may the caller commit: every metric is a row, a dead letter, or was sk
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from time import perf_counter
 
-from worker.core.errors import DeadLetterUnavailable, ErrorClass
+from worker.core.errors import ErrorClass
 from worker.core.hold import Cause, Hold
 from worker.core.model import Failed, FailedMetric, Record
 from worker.core.process import cancel_tasks
@@ -23,7 +23,7 @@ from worker.events.fan_out import FanOut
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
-from worker.ports import DeadLetterSink
+from worker.ports import DeadLetterOutcome, DeadLetterSink
 from worker.writing.splitting import SplitBudget
 from worker.writing.writer import Writer
 
@@ -34,6 +34,7 @@ _RECORDS_BEFORE_YIELD = 250
 """Records decoded before other tasks run, so that heartbeats to Kafka are not late."""
 _MAX_DEAD_LETTERS = 1_000
 """Dead letters in one write."""
+_MAX_REASON_LENGTH = 500
 
 
 class Pipeline:
@@ -128,29 +129,28 @@ class Pipeline:
             self._hold.leave(Cause.DEAD_LETTERS)
 
     async def _write_until_acknowledged(self, failed: Sequence[Failed]) -> None:
-        unacknowledged = failed
-        async for attempt in self._backoff.retry_forever(DeadLetterUnavailable, self._sleep):
-            with attempt:
-                started = perf_counter()
-                try:
-                    self._count_dead_letters(unacknowledged, (), await self._dead_letters.write(unacknowledged))
-                except DeadLetterUnavailable as error:
-                    self._count_dead_letters(unacknowledged, error.unacknowledged, error.pointers)
-                    unacknowledged = [unacknowledged[position] for position in error.unacknowledged]
-                    self._hold.enter(Cause.DEAD_LETTERS, str(error))
-                    raise
-                finally:
-                    self._telemetry.batches.dead_letter_seconds.observe(perf_counter() - started)
+        failures = 0
+        while failed:
+            started = perf_counter()
+            try:
+                outcomes = await self._dead_letters.write(failed)
+            finally:
+                self._telemetry.batches.dead_letter_seconds.observe(perf_counter() - started)
+            written = list(zip(failed, outcomes, strict=True))
+            self._count_dead_letters(written)
+            failed = [item for item, outcome in written if outcome.problem is not None]
+            if failed:
+                problems = {outcome.problem for outcome in outcomes if outcome.problem is not None}
+                self._hold.enter(Cause.DEAD_LETTERS, "; ".join(sorted(problems))[:_MAX_REASON_LENGTH])
+                failures += 1
+                await self._sleep(self._backoff.backoff_seconds(failures))
         self._hold.leave(Cause.DEAD_LETTERS)
 
-    def _count_dead_letters(
-        self, written: Sequence[Failed], unacknowledged: Collection[int], pointers: Collection[int]
-    ) -> None:
-        unacknowledged, pointers = frozenset(unacknowledged), frozenset(pointers)
+    def _count_dead_letters(self, written: Sequence[tuple[Failed, DeadLetterOutcome]]) -> None:
         self._telemetry.count_dead_letters(
-            (item, ErrorClass.TOO_LARGE if position in pointers else item.failure.error_class)
-            for position, item in enumerate(written)
-            if position not in unacknowledged
+            (item, ErrorClass.TOO_LARGE if outcome.is_pointer else item.failure.error_class)
+            for item, outcome in written
+            if outcome.problem is None
         )
 
     def _count(self, fan_out: FanOut, written: int) -> None:

@@ -53,23 +53,37 @@ class NullStore(Store):
         return ()
 
 
+class DeadLetterOutcome(NamedTuple):
+    """What has become of a dead letter.
+
+    Attributes:
+        problem: why it is not acknowledged, so that it must be written again; None if it is acknowledged.
+        is_pointer: it is too large, and was written as a pointer with the class `too_large`.
+    """
+
+    problem: str | None = None
+    is_pointer: bool = False
+
+
+ACKNOWLEDGED = DeadLetterOutcome()
+
+
 class DeadLetterSink(Protocol):
     """The dead-letter topic, to write to."""
 
-    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
-        """Write one dead letter for each of `failed`; when this returns all are acknowledged.
+    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
+        """Write one dead letter for each of `failed`; returns the outcome of each, in order.
 
-        Returns the positions of those that are too large, and were written as pointers with the class `too_large`.
-        Raises DeadLetterUnavailable if at least one is not acknowledged. To write all of them again is harmless.
+        To write one again that is acknowledged is harmless.
         """
 
 
 class NullDeadLetterSink(DeadLetterSink):
     """For PERSISTENCE_ENABLED=false: discards every dead letter."""
 
-    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:  # noqa: ARG002 - the port's signature
-        """Discard the dead letters; none is too large."""
-        return ()
+    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
+        """Discard the dead letters."""
+        return [ACKNOWLEDGED] * len(failed)
 
 
 class RevokeListener(Protocol):

@@ -12,14 +12,14 @@ from tests.support.fakes import MemoryDeadLetters
 from tests.support.local import Topics
 from tests.support.topic import headers_of, size
 from tests.support.topic import read as read_topic
-from worker.core.errors import DeadLetterUnavailable, ErrorClass
+from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_producer import open_producer
-from worker.ports import DeadLetterSink
+from worker.ports import ACKNOWLEDGED, DeadLetterOutcome, DeadLetterSink
 
 WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
@@ -67,7 +67,7 @@ async def count(sink: DeadLetterSink, broker: KafkaServer, topics: Topics) -> in
 async def test_writes_one_dead_letter_each(
     sink: DeadLetterSink, broker: KafkaServer, topics: Topics, number: int
 ) -> None:
-    await sink.write([metric(f"m{number}") for number in range(number)])
+    assert await sink.write([metric(f"m{number}") for number in range(number)]) == [ACKNOWLEDGED] * number
     assert await count(sink, broker, topics) == number
 
 
@@ -94,7 +94,9 @@ async def test_too_large_dead_letter_becomes_a_pointer_and_its_neighbours_do_not
     topic: KafkaDeadLetterSink, broker: KafkaServer, topics: Topics
 ) -> None:
     large = unreadable(b"x" * 2_000_000, key=b"k" * 5_000)
-    assert await topic.write([metric(), large, metric()]) == [1]
+    outcomes = await topic.write([metric(), large, metric()])
+    assert [outcome.is_pointer for outcome in outcomes] == [False, True, False]
+    assert all(outcome.problem is None for outcome in outcomes)
     found = await read_topic(broker.bootstrap_servers, topics.dead_letters, 3)
     by_class = {headers_of(record)["dlq.error.class"]: record for record in found}
     assert set(by_class) == {"row_refused", "too_large"}
@@ -103,7 +105,7 @@ async def test_too_large_dead_letter_becomes_a_pointer_and_its_neighbours_do_not
     assert (pointer.key, pointer.value, pointer.headers) == (None, expected.value, tuple(expected.headers))
 
 
-async def test_error_names_the_unacknowledged_dead_letters(
+async def test_outcome_of_each_unacknowledged_dead_letter_has_the_problem(
     new_broker: Callable[[Path], KafkaServer], tmp_path: Path
 ) -> None:
     with new_broker(tmp_path) as broker:
@@ -111,10 +113,9 @@ async def test_error_names_the_unacknowledged_dead_letters(
         async with open_sink(broker, "dlq", timeout_seconds=1.0) as sink:
             await sink.write([metric()])
             broker.process.pause()
-            with pytest.raises(DeadLetterUnavailable, match="dlq: TimeoutError: not acknowledged") as unavailable:
-                await sink.write([metric(), metric()])
+            outcomes = await sink.write([metric(), metric()])
             broker.process.resume()
-    assert unavailable.value.unacknowledged == [0, 1]
+    assert outcomes == [DeadLetterOutcome("dlq: TimeoutError: not acknowledged")] * 2
 
 
 async def test_dead_letter_in_flight_is_not_sent_again(
@@ -127,8 +128,7 @@ async def test_dead_letter_in_flight_is_not_sent_again(
             await sink.write(failed)
             broker.process.pause()
             for _ in range(3):
-                with pytest.raises(DeadLetterUnavailable):
-                    await sink.write(failed)
+                assert all(outcome.problem for outcome in await sink.write(failed))
             broker.process.resume()
             await sink.write(failed)
             assert await size(broker.bootstrap_servers, "dlq") == 2 * len(failed)

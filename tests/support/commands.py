@@ -76,4 +76,5 @@ async def write_dead_letters(environment: dict[str, str], *failed: Failed) -> No
     worker = WorkerInfo("0.0.1", f"{environment['CLICKHOUSE_DATABASE']}.execution_metrics")
     target, topic = KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), environment["KAFKA_DLQ_TOPIC"]
     async with open_producer(target, topic, idempotent=False) as producer:
-        await KafkaDeadLetterSink(producer, worker, timeout_seconds=10.0).write(failed)
+        outcomes = await KafkaDeadLetterSink(producer, worker, timeout_seconds=10.0).write(failed)
+    assert not any(outcome.problem for outcome in outcomes)

@@ -5,14 +5,14 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from itertools import count
 from typing import NamedTuple, cast
 
-from worker.core.errors import DeadLetterUnavailable, StoreError
+from worker.core.errors import StoreError
 from worker.core.model import Failed, Record, Row
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.progress import ReplayProgress, merge_progress
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.events.block import Block
-from worker.ports import DeadLetterReader, DeadLetterSink, SourceRecordFetcher, Store
+from worker.ports import DeadLetterOutcome, DeadLetterReader, DeadLetterSink, SourceRecordFetcher, Store
 
 RowRule = Callable[[Row], bool]
 UNAVAILABLE = Outcome(OutcomeKind.UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
@@ -202,7 +202,7 @@ class MemoryDeadLetters(DeadLetterSink):
         """Let the next writes fail at these positions; None means all of them. Positions beyond the end are ignored."""
         self._next_writes += unacknowledged
 
-    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
         """See `DeadLetterSink`."""
         self.write_sizes.append(len(failed))
         missing: list[int] = []
@@ -211,10 +211,11 @@ class MemoryDeadLetters(DeadLetterSink):
             positions = range(len(failed))
             missing = [at for at in positions if scripted is None or at in scripted]
         self.letters += [item for at, item in enumerate(failed) if at not in missing]
-        pointers = [at for at, item in enumerate(failed) if at not in missing and self.too_large(item)]
-        if missing:
-            raise DeadLetterUnavailable("not acknowledged in time", missing, pointers)
-        return pointers
+        unacknowledged = DeadLetterOutcome("not acknowledged in time")
+        return [
+            unacknowledged if at in missing else DeadLetterOutcome(is_pointer=self.too_large(item))
+            for at, item in enumerate(failed)
+        ]
 
 
 class KeptRecord(NamedTuple):
@@ -253,7 +254,7 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         self._kept: dict[int, tuple[int, str]] = {}
         self._times = count(1_767_225_600_000)
 
-    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
         """See `DeadLetterSink`. Keeps only what is acknowledged; `watch` may raise after any number of records."""
         before = len(self.letters)
         try:

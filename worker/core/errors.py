@@ -5,13 +5,11 @@ WorkerError
 ├── DependencyError          Kafka or ClickHouse cannot be reached, or lacks a topic, table or right (exit 3)
 ├── MigrationChanged         a migration file has changed since it was applied (exit 2)
 ├── InvalidEvent             a record is not a valid event: it is dead-lettered as a whole
-├── DeadLetterUnavailable    the dead-letter topic did not acknowledge: hold, commit nothing
 ├── InvalidDeadLetter        the value of a dead letter cannot be parsed: it stays open (`worker.dead_letters.value`)
 ├── SourceRecordMissing      a replay needs a source record that is gone: it stays open (`worker.replay.contents`)
 └── StoreError               a statement failed in ClickHouse or in the connection: see its `outcome`
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
 
 from worker.core.outcome import Outcome
@@ -52,19 +50,6 @@ class InvalidEvent(WorkerError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-class DeadLetterUnavailable(WorkerError):
-    """The dead-letter topic did not acknowledge in time.
-
-    `unacknowledged` are positions of the dead letters that must be written again; `pointers` are those of the ones that
-    were acknowledged as a pointer, because they are too large.
-    """
-
-    def __init__(self, message: str, unacknowledged: Sequence[int], pointers: Sequence[int] = ()) -> None:
-        super().__init__(message)
-        self.unacknowledged = unacknowledged
-        self.pointers = pointers
 
 
 class StoreError(WorkerError):

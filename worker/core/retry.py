@@ -10,14 +10,10 @@ from typing import Any, TypeVar
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
     retry_if_result,
     stop_after_attempt,
     stop_before_delay,
-    stop_never,
 )
-from tenacity.retry import retry_base
-from tenacity.stop import stop_base
 
 Sleep = Callable[[float], Awaitable[None]]
 Result = TypeVar("Result")
@@ -51,31 +47,20 @@ class RetryPolicy:
         sleep: Sleep = asyncio.sleep,
     ) -> Result:
         """Call `function` until its result needs no retry or the budget is spent; returns the last result."""
-        retrying = self._retrying(
-            retry_if_result(should_retry),
-            sleep,
-            stop_after_attempt(self.attempts) | stop_before_delay(self.max_seconds),
+        retrying = _Retrying(
+            retry=retry_if_result(should_retry),
+            stop=stop_after_attempt(self.attempts) | stop_before_delay(self.max_seconds),
+            wait=lambda state: self.backoff_seconds(state.attempt_number),
+            sleep=sleep,
+            retry_error_callback=_last_result,
         )
         result: Result = await retrying(function)
         return result
-
-    def retry_forever(self, on: type[Exception], sleep: Sleep = asyncio.sleep) -> AsyncRetrying:
-        """Iterate over attempts while they raise `on`, with the waits of this policy but without its budget."""
-        return self._retrying(retry_if_exception_type(on), sleep, stop_never)
 
     def backoff_seconds(self, failures: int) -> float:
         """How long to wait after `failures` failed attempts, of which there is at least one."""
         longest = self.first_wait_seconds * 2 ** min(failures - 1, _MAX_DOUBLINGS)
         return uniform(0, min(longest, self.max_wait_seconds))  # noqa: S311 # nosec B311
-
-    def _retrying(self, retry: retry_base, sleep: Sleep, stop: stop_base) -> AsyncRetrying:
-        return _Retrying(
-            retry=retry,
-            stop=stop,
-            wait=lambda state: self.backoff_seconds(state.attempt_number),
-            sleep=sleep,
-            retry_error_callback=_last_result,
-        )
 
 
 def _last_result(state: RetryCallState) -> Any:  # noqa: ANN401 - the result of any function

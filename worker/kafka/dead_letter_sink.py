@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from worker.core.errors import DeadLetterUnavailable, DependencyError
+from worker.core.errors import DependencyError
 from worker.core.model import Failed, Headers
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.kafka.topic_producer import BATCH_REFUSED, TopicProducer
 from worker.observability.tracing import NO_TRACING, Tracing
+from worker.ports import DeadLetterOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,7 @@ class KafkaDeadLetterSink:
             return f"{topic}: {type(error).__name__}: {error}"
         return f"{topic}: partitions {leaderless} have no leader" if leaderless else None
 
-    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
         """See `worker.ports.DeadLetterSink`. A dead letter that is still being sent is not sent again."""
         now = int(time() * 1000)
         outcomes = await self._send_all(dict(enumerate(failed)), now)
@@ -76,13 +77,12 @@ class KafkaDeadLetterSink:
             outcomes[position] = await self._send_alone(failed[position], now)
             if outcomes[position].error is not None:
                 break  # not because of others of its batch: the next would fail too
-        pointers = [at for at, outcome in outcomes.items() if outcome.is_pointer and outcome.error is None]
-        errors = {at: outcome.error for at, outcome in outcomes.items() if outcome.error is not None}
-        if errors:
-            reasons = {f"{type(error).__name__}: {error}" for error in errors.values()}
-            message = f"{self._producer.topic}: {'; '.join(sorted(reasons))[:500]}"
-            raise DeadLetterUnavailable(message, sorted(errors), pointers)
-        return pointers
+        return [self._describe(outcomes[at]) for at in range(len(failed))]
+
+    def _describe(self, outcome: _Outcome) -> DeadLetterOutcome:
+        if (error := outcome.error) is None:
+            return DeadLetterOutcome(is_pointer=outcome.is_pointer)
+        return DeadLetterOutcome(f"{self._producer.topic}: {type(error).__name__}: {error}")
 
     async def _send_alone(self, failed: Failed, now: int) -> _Outcome:
         """Send it as a batch of its own, and as a pointer if that is refused because of its size."""

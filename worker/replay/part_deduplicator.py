@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from worker.core.errors import DeadLetterUnavailable
 from worker.core.model import Failed, ReplayedRecord
-from worker.ports import DeadLetterSink
+from worker.ports import ACKNOWLEDGED, DeadLetterOutcome, DeadLetterSink
 from worker.replay.supersessions import Supersessions, fits_header
 
 
@@ -19,15 +18,12 @@ class PartDeduplicator:
         self._dead_letters = dead_letters
         self._supersessions = supersessions
 
-    async def write(self, failed: Sequence[Failed]) -> Sequence[int]:
+    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
         """See `worker.ports.DeadLetterSink`."""
-        due = [index for index, item in enumerate(failed) if not self._is_written(item)]
-        try:
-            pointers = await self._dead_letters.write([failed[index] for index in due])
-        except DeadLetterUnavailable as error:
-            unacknowledged, pointers = ([due[at] for at in some] for some in (error.unacknowledged, error.pointers))
-            raise DeadLetterUnavailable(str(error), unacknowledged, pointers) from error
-        return [due[index] for index in pointers]
+        is_written = [*map(self._is_written, failed)]
+        due = [item for item, written in zip(failed, is_written, strict=True) if not written]
+        outcomes = iter(await self._dead_letters.write(due))
+        return [ACKNOWLEDGED if written else next(outcomes) for written in is_written]
 
     def _is_written(self, item: Failed) -> bool:
         if not self._supersessions or item.metric is None:

@@ -6,8 +6,6 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support import strategies  # noqa: F401  # sets the profile
 from tests.support.clock import FakeClock
@@ -89,31 +87,6 @@ async def test_waits_are_random_below_a_bound_that_doubles() -> None:
     assert all(0 <= wait <= bound for wait, bound in zip(clock.slept, bounds, strict=True))
     assert len(set(clock.slept)) > 150
     assert max(clock.slept) > 6
-
-
-@given(st.integers(1, 20), st.floats(0, 60))
-async def test_retry_forever_ignores_the_budget(attempts: int, max_seconds: float) -> None:
-    clock = FakeClock()
-    server = Server(clock, failures=50)
-    policy = RetryPolicy(attempts, max_seconds, first_wait_seconds=1.0, max_wait_seconds=2.0)
-    async for attempt in policy.retry_forever(Trouble, clock.sleep):
-        with attempt:
-            await server.ask_or_raise()
-    assert len(server.asked_at) == 51
-    assert max(clock.slept) <= 2.0
-
-
-async def test_retry_forever_raises_other_exceptions(clock: FakeClock) -> None:
-    server = Server(clock, failures=1_000)
-
-    async def retry() -> None:
-        async for attempt in RetryPolicy().retry_forever(KeyError, clock.sleep):
-            with attempt:
-                await server.ask_or_raise()
-
-    with pytest.raises(Trouble, match="failure 1"):
-        await retry()
-    assert len(server.asked_at) == 1
 
 
 class Rows:
