@@ -26,10 +26,11 @@ from worker.observability.status_reporter import StatusReporter
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing, create_tracing
 from worker.pipeline import Pipeline
-from worker.ports import DeadLetterSink, NullDeadLetterSink, NullStore, Store
+from worker.ports import DeadLetterSink, Store
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
 from worker.startup import FindProblem, hold_until_ready
+from worker.writing.null_outputs import NullDeadLetterSink, NullStore
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)

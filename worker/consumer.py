@@ -24,7 +24,7 @@ from worker.core.hold import Hold
 from worker.core.model import Record
 from worker.core.process import cancel_tasks
 from worker.pipeline import Pipeline
-from worker.ports import EventSource, Partition
+from worker.ports import EventSource, Partition, RevokeListener
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class _RunningBatch:
     bytes: int
 
 
-class Consumer:
+class Consumer(RevokeListener):
     """Reads batches from an event source, runs them through a pipeline, and commits them.
 
     Args:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from worker.core.model import Failed, Record
-from worker.core.outcome import WRITTEN, Constraint, Outcome
+from worker.core.outcome import Constraint, Outcome
 from worker.dead_letters.progress import ReplayProgress
 from worker.events.block import Block
 
@@ -37,22 +37,6 @@ class Store(Protocol):
         """
 
 
-class NullStore(Store):
-    """For PERSISTENCE_ENABLED=false: accepts every block and discards it."""
-
-    async def insert(self, block: Block) -> Outcome:  # noqa: ARG002 - the port's signature
-        """Discard the rows."""
-        return WRITTEN
-
-    async def probe(self) -> Outcome:
-        """Report that inserts are accepted."""
-        return WRITTEN
-
-    async def find_violating_rows(self, constraint: Constraint, block: Block) -> Sequence[int]:  # noqa: ARG002 - the port's signature
-        """Find none: there is no constraint."""
-        return ()
-
-
 class DeadLetterOutcome(NamedTuple):
     """What has become of a dead letter.
 
@@ -76,14 +60,6 @@ class DeadLetterSink(Protocol):
 
         To write one again that is acknowledged is harmless.
         """
-
-
-class NullDeadLetterSink(DeadLetterSink):
-    """For PERSISTENCE_ENABLED=false: discards every dead letter."""
-
-    async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
-        """Discard the dead letters."""
-        return [ACKNOWLEDGED] * len(failed)
 
 
 class RevokeListener(Protocol):

@@ -9,9 +9,10 @@ from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
+from worker.ports import RevokeListener
 
 
-class IgnoreRevokes:
+class IgnoreRevokes(RevokeListener):
     """A `RevokeListener` with nothing in flight."""
 
     async def on_revoke(self) -> None:

@@ -26,6 +26,7 @@ from worker.core.errors import StoreError
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
 from worker.events.block import COLUMNS, Block
 from worker.observability.telemetry import Telemetry
+from worker.ports import Store
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ _INSERT_SETTINGS: dict[str, object] = {
 }
 
 
-class ClickHouseStore:
+class ClickHouseStore(Store):
     """The `Store` of `worker.ports`, on ClickHouse.
 
     At most `writers` INSERTs are under way at once; each has a thread and a connection.

@@ -6,9 +6,10 @@ from aiokafka.structs import OffsetAndMetadata
 
 from worker.dead_letters.progress import ReplayProgress, merge_progress
 from worker.kafka.topic_reader import KafkaTopicReader
+from worker.ports import DeadLetterReader
 
 
-class KafkaDeadLetterReader(KafkaTopicReader):
+class KafkaDeadLetterReader(KafkaTopicReader, DeadLetterReader):
     """The `DeadLetterReader` of `worker.ports`; what `group_id` has committed, with its metadata, is the progress."""
 
     async def load_progress(self) -> Mapping[int, ReplayProgress]:

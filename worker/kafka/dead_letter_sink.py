@@ -15,7 +15,7 @@ from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.kafka.topic_producer import BATCH_REFUSED, TopicProducer
 from worker.observability.tracing import NO_TRACING, Tracing
-from worker.ports import DeadLetterOutcome
+from worker.ports import DeadLetterOutcome, DeadLetterSink
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class _Outcome(NamedTuple):
 _NOT_ACKNOWLEDGED = _Outcome(TimeoutError("not acknowledged"))
 
 
-class KafkaDeadLetterSink:
+class KafkaDeadLetterSink(DeadLetterSink):
     """The `DeadLetterSink` of `worker.ports` on the topic of a producer.
 
     `tracing` adds the current trace to the dead letter of a record without one.

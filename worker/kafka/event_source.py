@@ -23,14 +23,14 @@ from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_monitor import TopicMonitor
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
-from worker.ports import Partition, RevokeListener
+from worker.ports import EventSource, Partition, RevokeListener
 
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 10.0
 
 
-class KafkaEventSource:
+class KafkaEventSource(EventSource):
     """The `EventSource` of `worker.ports` on one topic.
 
     Attributes:

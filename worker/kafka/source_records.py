@@ -10,12 +10,13 @@ from worker.core.model import Record, UnreadableRecord
 from worker.kafka.bounded_consumer import create_consumer, poll_bounded
 from worker.kafka.connection import require_topics, start_clients, stop_client, unreachable_error
 from worker.kafka.target import KafkaTarget
+from worker.ports import SourceRecordFetcher
 
 _POLL_MS = 500
 _READ_SECONDS = 15.0
 
 
-class KafkaSourceRecordFetcher:
+class KafkaSourceRecordFetcher(SourceRecordFetcher):
     """The `SourceRecordFetcher` of `worker.ports`. It connects when the first record is fetched."""
 
     def __init__(self, target: KafkaTarget) -> None:

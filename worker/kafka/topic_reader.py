@@ -23,6 +23,7 @@ from worker.core.model import Record
 from worker.kafka.bounded_consumer import create_consumer, poll_bounded
 from worker.kafka.connection import CONNECT_SECONDS, require_topics, start_clients, stop_client
 from worker.kafka.target import KafkaTarget
+from worker.ports import TopicReader
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ _POLL_RECORDS = 2_000
 _POLL_BYTES = 4 * 1024 * 1024
 
 
-class KafkaTopicReader:
+class KafkaTopicReader(TopicReader):
     """The `TopicReader` of `worker.ports`; the committed offsets are those of `group_id`."""
 
     def __init__(

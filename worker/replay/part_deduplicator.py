@@ -7,7 +7,7 @@ from worker.ports import ACKNOWLEDGED, DeadLetterOutcome, DeadLetterSink
 from worker.replay.supersessions import Supersessions, fits_header
 
 
-class PartDeduplicator:
+class PartDeduplicator(DeadLetterSink):
     """The `DeadLetterSink` of a replay.
 
     Only metrics of a replayed event are deduplicated. A repeated dead letter of a single metric does no harm: both
