@@ -12,7 +12,7 @@ Document = dict[str, object]
 
 
 def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
-    """Return what `dlq list` prints: everything but the contents of a dead letter."""
+    """What `dlq list` prints: everything but the contents of a dead letter."""
     if isinstance(letter, ForeignRecord):
         return _describe_foreign_record(letter)
     topic, partition, offset = letter.source
@@ -36,7 +36,7 @@ def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
 
 
 def describe_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> Document:
-    """Return what `dlq show` prints: everything."""
+    """What `dlq show` prints: everything."""
     if isinstance(letter, ForeignRecord):
         return _describe_foreign_record(letter)
     advice = ADVICE[letter.failure.error_class]
@@ -56,7 +56,7 @@ def describe_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> Do
 
 
 def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
-    """Return what `dlq stats` prints: of each dimension the `top` values, and how many dead letters have others."""
+    """What `dlq stats` prints: of each dimension the `top` values, and how many dead letters have others."""
     return {
         "total": statistics.total,
         "foreign": statistics.foreign,
@@ -90,7 +90,7 @@ def _convert(dimension: str, value: str | None) -> str | int | None:
 
 
 def _encode_bytes(value: bytes | None) -> Document | None:
-    """Return UTF-8 as text and other bytes in base64, so that no byte is lost."""
+    """UTF-8 as text and other bytes in base64, so that no byte is lost."""
     if value is None:
         return None
     try:

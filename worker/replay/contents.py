@@ -55,7 +55,7 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
 
 
 def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
-    """Return the event with only the metric whose dead letter has the digest of the pointer."""
+    """The event with only the metric whose dead letter has the digest of the pointer."""
     try:
         # Of any age: the metric has a dead letter, so its event was accepted.
         event = decode(to_replayed_record(letter, found.value, found), max_age_days=0)

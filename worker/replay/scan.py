@@ -105,7 +105,7 @@ class DeadLetterScan:
             done.mark_range_done(following, offsets.stop)
 
     async def find(self, position: DeadLetterPosition) -> DeadLetter | ForeignRecord | None:
-        """Return the record at `position`, settled or not; None if there is none."""
+        """The record at `position`, settled or not; None if there is none."""
         if position.offset in self.offset_ranges.get(position.partition, range(0)):
             offsets = range(position.offset, position.offset + 1)
             async with aclosing(self._reader.read(position.partition, offsets)) as batches:

@@ -54,7 +54,7 @@ class StopConditions:
         await cancel_tasks(self._stopping, self._held)
 
     async def run_interruptibly(self, work: Coroutine[object, object, T]) -> T | None:
-        """Return the result of `work`; None if a stop comes first, which cancels it."""
+        """The result of `work`; None if a stop comes first, which cancels it."""
         task = asyncio.create_task(work)
         try:
             await asyncio.wait([task, self._stopping, self._held], return_when=asyncio.FIRST_COMPLETED)

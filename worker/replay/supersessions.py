@@ -28,7 +28,7 @@ EventLetter = tuple[DeadLetterPosition, Source]
 
 
 def identify(letter: DeadLetter) -> Identity:
-    """Return what failed. It is the same for a dead letter and for the one that replaces it."""
+    """What failed. It is the same for a dead letter and for the one that replaces it."""
     return letter.source, letter.metric
 
 

@@ -75,13 +75,13 @@ def split_in_half(rows: Rows) -> list[Rows]:
 
 
 def split_off_middle(rows: Rows) -> tuple[Row, Rows]:
-    """Return the row in the middle, and the other rows."""
+    """The row in the middle, and the other rows."""
     middle = len(rows) // 2
     return rows[middle], [*rows[:middle], *rows[middle + 1 :]]
 
 
 def split_off_reserve(rows: Rows) -> tuple[Rows, Rows]:
-    """Return up to eight rows, of different metrics where possible, and the others, at least one."""
+    """Up to eight rows, of different metrics where possible, and the others, at least one."""
     last_of_metric = {row.metric: position for position, row in enumerate(rows)}
     candidates = [*last_of_metric.values(), *range(len(rows) - 1, -1, -1)]
     reserved = list(dict.fromkeys(candidates))[: min(_MAX_RESERVED_ROWS, len(rows) - 1)]
