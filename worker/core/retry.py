@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import uniform
 from traceback import clear_frames
 from typing import Any, TypeVar
@@ -56,6 +56,22 @@ class RetryPolicy:
         )
         result: Result = await retrying(function)
         return result
+
+    async def call_again(
+        self,
+        first: Result,
+        seconds: float,
+        function: Callable[[], Awaitable[Result]],
+        should_retry: Callable[[Result], bool],
+        sleep: Sleep = asyncio.sleep,
+    ) -> Result:
+        """Do as `call`, after a first attempt that has taken `seconds` and returned `first`: both count."""
+        known = [first]
+
+        async def attempt() -> Result:
+            return known.pop() if known else await function()
+
+        return await replace(self, max_seconds=self.max_seconds - seconds).call(attempt, should_retry, sleep)
 
     def backoff_seconds(self, failures: int) -> float:
         """How long to wait after `failures` failed attempts, of which there is at least one."""

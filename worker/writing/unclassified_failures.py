@@ -12,7 +12,7 @@ from typing import NamedTuple
 from worker.writing.splitting import Piece, WriteCounter
 
 _FAILURES_TO_REFUSE = 3
-"""With the attempts of the writer for each failure (`_RETRY_UNCLASSIFIED`), hardly a store fails so often by chance."""
+"""Each after the attempts that `insert_attempts` makes, so that hardly any store fails so often by chance."""
 _FAILURES_TO_SAMPLE = 5
 """Beside one invalid row the other parts are written. After so many failures in a row most parts have an invalid row,
 or the store is down, and one row shows that sooner than another part."""

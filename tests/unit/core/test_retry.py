@@ -71,6 +71,25 @@ async def test_no_attempt_begins_after_max_seconds(clock: FakeClock, seconds: fl
         assert server.asked_at[-1] - server.asked_at[0] < 10.0
 
 
+@pytest.mark.parametrize(("attempts", "calls"), [(1, 0), (4, 3)])
+async def test_first_attempt_of_the_caller_counts(clock: FakeClock, attempts: int, calls: int) -> None:
+    server = Server(clock, failures=1_000)
+    policy = RetryPolicy(attempts, max_seconds=1e9)
+    assert (await policy.call_again("failure 0", 0.0, server.ask, is_failure, clock.sleep)) == f"failure {calls}"
+    assert len(server.asked_at) == calls
+    assert len(clock.slept) == calls
+
+
+async def test_time_of_the_first_attempt_counts(clock: FakeClock) -> None:
+    policy = RetryPolicy(attempts=1_000, max_seconds=10.0, first_wait_seconds=1.0, max_wait_seconds=8.0)
+    for _ in range(20):  # the waits are random
+        server, begin = Server(clock, failures=1_000, seconds=1.0), clock.monotonic()
+        await policy.call_again("failure 0", 6.0, server.ask, is_failure, clock.sleep)
+        assert all(at - begin < 4.0 for at in server.asked_at)
+    server = Server(clock, failures=1_000)
+    assert await policy.call_again("failure 0", 10.0, server.ask, is_failure, clock.sleep) == "failure 0"
+
+
 async def test_exception_is_raised_at_once_and_not_retried(clock: FakeClock) -> None:
     server = Server(clock, failures=1_000)
     with pytest.raises(Trouble, match="failure 1"):
