@@ -32,7 +32,7 @@ def loopback_addresses() -> list[str]:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+        with urlopen(url, timeout=30) as answer:  # noqa: S310 - our own server
             return answer.status, answer.read().decode()
     except HTTPError as refused:
         with refused:
