@@ -14,18 +14,19 @@ from worker.dead_letters.value import encode_pointer_value, encode_value
 
 _MAX_POINTER_KEY = 1_024
 """Bytes."""
-_MAX_REPEATED = 16_384
-"""Bytes of key and headers that the dead letter of each metric repeats: a thousand metrics of one record can fail."""
+_MAX_REPEATED_BYTES, _MAX_REPEATED_HEADERS = 16_384, 100
+"""Of key and headers that the dead letter of each metric repeats: a thousand metrics of one record can fail."""
 
 
 def encode_dead_letter(failed: Failed, worker: WorkerInfo, failed_at: int) -> EncodedDeadLetter:
     """Encode a failed metric or event. `failed_at` is in milliseconds since 1970.
 
-    Key and headers of the source record are left out for a metric if they are larger than 16,384 bytes together.
+    Key and headers of the source record are left out for a metric if they are larger than 16,384 bytes together, or if
+    there are more than 100 headers.
     """
     record = failed.record
     added = encode_headers(failed, record, worker, failed_at)
-    if failed.metric is not None and _size_around(record) > _MAX_REPEATED:
+    if failed.metric is not None and not _may_repeat_surroundings(record):
         return EncodedDeadLetter(None, encode_value(failed), added, failed_at)
     return EncodedDeadLetter(record.key, encode_value(failed), [*record.headers, *added], failed_at)
 
@@ -64,9 +65,12 @@ def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
         return ForeignRecord(record, f"a header is invalid: {error}")
 
 
-def _size_around(record: Record) -> int:
-    """Bytes of key and headers."""
-    return len(record.key or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
+def _may_repeat_surroundings(record: Record) -> bool:
+    """Whether the dead letter of a metric may repeat key and headers."""
+    if len(record.headers) > _MAX_REPEATED_HEADERS:  # first, because even to count 400,000 headers takes long
+        return False
+    size = len(record.key or b"") + sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size <= _MAX_REPEATED_BYTES
 
 
 def _find_added_headers(headers: Headers) -> int:

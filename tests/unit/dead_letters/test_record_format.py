@@ -92,8 +92,12 @@ def test_headers_are_added_after_those_of_the_source(failed: Failed, headers: di
     assert added_headers(letter) == headers
 
 
-def test_metric_does_not_repeat_a_large_key_or_large_headers() -> None:
-    for source in (SOURCE._replace(key=b"k" * 20_000), SOURCE._replace(headers=(("h", b"v" * 20_000),))):
+def test_metric_does_not_repeat_a_large_key_or_large_or_many_headers() -> None:
+    for source in (
+        SOURCE._replace(key=b"k" * 20_000),
+        SOURCE._replace(headers=(("h", b"v" * 20_000),)),
+        SOURCE._replace(headers=(("", b""),) * 101),
+    ):
         metric, whole = (
             encode_dead_letter(failed, WORKER, FAILED_AT)
             for failed in (failed_metric(source=source), FailedEvent(source, INVALID))
