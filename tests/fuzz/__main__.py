@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.fuzz.corpus import CORPUS
+from tests.fuzz.generate import ORDINARY
 from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.session import Plan, StartStep, run
 
 SHORT_SEED = 20260901
-SHORT_RECORDS, SHORT_IN_PROCESS = 25_000, 50_000
+SHORT_RECORDS, SHORT_IN_PROCESS = 30_000, 32_000
 _MOST_SHOWN = 20
 
 
@@ -57,7 +58,7 @@ def main(
     command = f"python -m tests.fuzz --seed {seed} --first {first} --records {records} --in-process {in_process}"
     until = float("inf") if minutes is None else time.monotonic() + minutes * 60
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"seed {seed}; the corpus has {len(CORPUS)} records")
+    console.print(f"seed {seed}; {ORDINARY:,} ordinary events, then the corpus, {len(CORPUS):,} records")
     with tempfile.TemporaryDirectory(prefix="execution-metrics-fuzz-") as folder, _show_progress(console) as start_step:
         disagreed, figures = _in_process(Plan(seed, range(first, first + in_process), until), start_step)
         problems = [f"record {one.number} ({one.record.name}): {one.problem}" for one in disagreed]
@@ -115,7 +116,10 @@ def _print(figures: dict[str, object], as_json: bool) -> None:
         click.echo(json.dumps(figures))
         return
     for name, value in figures.items():
-        if name not in ("examples", "guilty"):
+        if name in ("kinds", "clients") and isinstance(value, dict):
+            for what, count in value.items():
+                click.echo(f"{count:>22,}  {what}")
+        elif name not in ("examples", "guilty"):
             click.echo(f"{name:>22}  {value}")
 
 

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from tests.fuzz import edge_values
+from tests.fuzz.amplified import AMPLIFIED
 from tests.fuzz.document import Document, build_event, make_valid_document
 from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord, Headers
 from tests.fuzz.oversized import OVERSIZED
 
 Builder = Callable[[Random], FuzzRecord]
 Entry = tuple[str, Builder]
+LARGE = "large"
+"""The name of the entries whose records have names of their own."""
 _ID = '"execution_id"'
 
 # Found by fuzzing or by review.
@@ -37,8 +40,8 @@ def _with_metric(event: Document, text: str) -> bytes:
 def _entries() -> Iterator[Entry]:
     for name, make in _FOUND.items():
         yield name, _record(make)
-    for position, make_oversized in enumerate(OVERSIZED):
-        yield f"oversized {position}", make_oversized
+    for make_large in (*OVERSIZED, *AMPLIFIED):
+        yield LARGE, make_large
     yield from _values()
     yield from _surroundings()
 

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from random import Random
-from time import gmtime, strftime
 
 from tests.fuzz import edge_values, mutate_bytes, mutate_structure
-from tests.fuzz.corpus import CORPUS, fill_envelope
-from tests.fuzz.document import make_valid_document, quoted
+from tests.fuzz.amplified import AMPLIFIED, make_careless
+from tests.fuzz.corpus import CORPUS, LARGE, fill_envelope
+from tests.fuzz.document import make_valid_document
 from tests.fuzz.fuzz_record import BASE_TIME, FuzzRecord
+from tests.fuzz.librdkafka import can_send
 from tests.fuzz.oversized import OVERSIZED
 
+ORDINARY = 10_000
+"""The first records: ordinary events, so that their memory is measured before that of the others."""
 OVERSIZED_EVERY = 10_000
+AMPLIFIED_EVERY = 1_000
 HOSTILE_EVERY = 25_000
 HOSTILE_BATCH = 7
 """Records of a batch of which the Kafka client can parse only the first half."""
-_HOSTILE_FROM = 9_000
+_HOSTILE_FROM = 12_000
 _REPEATED_SHARE, _REPEATED_BLOCK = 0.001, 5_000
 """One record in a thousand repeats the event of its block of records: the latest of them gives the row."""
 _CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -22,40 +26,36 @@ _MANY_RECORDS = 10_000_000
 
 
 def make_record(seed: int, number: int) -> FuzzRecord:
-    """Record `number` of the run `seed`: first the corpus, then mutations, oversized records and unparsable batches."""
+    """Record `number` of the run `seed`."""
     random = Random(seed * _MANY_RECORDS + number)
-    if number < len(CORPUS):
-        name, build = CORPUS[number]
+    return _choose_client(random, _set_timestamp(_make(random, seed, number), number))
+
+
+def _make(random: Random, seed: int, number: int) -> FuzzRecord:
+    """First ordinary events, then the corpus, then mutations, large records and unparsable batches."""
+    if number < ORDINARY:
+        return _make_valid(random)._replace(name="ordinary", codec=random.choice((None, *_CODECS)))
+    if number < ORDINARY + len(CORPUS):
+        name, build = CORPUS[number - ORDINARY]
         built = build(random)
-        return _set_timestamp(built._replace(name=f"corpus: {name or built.name}"), number)
+        return built._replace(name=built.name or f"corpus: {name}")
     within = number % HOSTILE_EVERY - _HOSTILE_FROM
     if 0 <= within < HOSTILE_BATCH:
         return _make_hostile(random, number, within)
     if number % OVERSIZED_EVERY == 0:
-        built = OVERSIZED[number // OVERSIZED_EVERY % len(OVERSIZED)](random)
-        return _set_timestamp(built._replace(name=f"oversized: {built.name}"), number)
+        return OVERSIZED[number // OVERSIZED_EVERY % len(OVERSIZED)](random)
+    if number % AMPLIFIED_EVERY == 0:
+        return AMPLIFIED[number // AMPLIFIED_EVERY % len(AMPLIFIED)](random)
     if random.random() < _REPEATED_SHARE:
         block = Random(2**80 + seed * _MANY_RECORDS + number // _REPEATED_BLOCK)
-        return _add_surroundings(
-            random, number, FuzzRecord("the same event again", make_valid_document(block).encoded())
-        )
-    return _add_surroundings(random, number, _make_value(random))
+        return _add_surroundings(random, FuzzRecord("the same event again", make_valid_document(block).encoded()))
+    return _add_surroundings(random, _make_value(random))
 
 
-def _make_careless(random: Random) -> FuzzRecord:
-    """One of the records that cost more than others: a time of any month, names that occur once, or many metrics."""
-    document = make_valid_document(random)
-    match random.randrange(3):
-        case 0:
-            seconds = BASE_TIME // 1_000 - random.randrange(random.choice((400, 3_650)) * 86_400)
-            document.set('"completed_at"', strftime('"%Y-%m-%dT%H:%M:%SZ"', gmtime(seconds)))
-            return FuzzRecord("a time of any month", document.encoded())
-        case 1:
-            document.metrics = [(quoted(f"request_{random.getrandbits(64):x}"), "1") for _ in range(10)]
-            return FuzzRecord("names that occur once", document.encoded())
-        case _:
-            document.metrics = [(f'"detail_{number}"', str(number)) for number in range(1_000)]
-            return FuzzRecord("1,000 metrics", document.encoded())
+def _choose_client(random: Random, record: FuzzRecord) -> FuzzRecord:
+    if random.random() < 0.5 and can_send(record):
+        return record._replace(librdkafka=True, codec=record.codec or random.choice((None, *_CODECS)))
+    return record
 
 
 def _set_timestamp(record: FuzzRecord, number: int) -> FuzzRecord:
@@ -141,21 +141,21 @@ def _make_cloudevent(random: Random) -> FuzzRecord:
 
 
 def _repeat_corpus(random: Random) -> FuzzRecord:
-    """A record of the corpus that is not oversized."""
+    """A record of the corpus that is not large."""
     name, build = random.choice(_SMALL)
     return build(random)._replace(name=f"corpus: {name}")
 
 
-_SMALL = [(name, build) for name, build in CORPUS if not name.startswith("oversized")]
+_SMALL = [(name, build) for name, build in CORPUS if name != LARGE]
 _SOURCES: tuple[tuple[float, Callable[[Random], FuzzRecord]], ...] = (
     (0.34, _mutate_structure), (0.14, _mutate_bytes), (0.06, _mutate_both), (0.04, _make_noise),
     (0.02, _make_other_json), (0.03, _make_empty), (0.06, _make_cloudevent), (0.05, _repeat_corpus),
-    (0.02, _make_careless),
+    (0.02, make_careless),
 )  # fmt: skip
 """The rest are valid events."""
 
 
-def _add_surroundings(random: Random, number: int, record: FuzzRecord) -> FuzzRecord:
+def _add_surroundings(random: Random, record: FuzzRecord) -> FuzzRecord:
     """Sometimes add unusual headers, an unusual key or timestamp, or a codec."""
     key, headers, timestamp, codec = record.key, record.headers, record.timestamp, None
     if random.random() < 0.1:
@@ -170,4 +170,4 @@ def _add_surroundings(random: Random, number: int, record: FuzzRecord) -> FuzzRe
         )
     if random.random() < 0.4:
         codec = random.choice(_CODECS)
-    return _set_timestamp(record._replace(key=key, headers=headers, timestamp=timestamp, codec=codec), number)
+    return record._replace(key=key, headers=headers, timestamp=timestamp, codec=codec)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from deploy.local.demo.dead_letters import OUTAGE_CLASSES
 from deploy.local.demo.expectations import Expectations, RecordPosition
 from deploy.local.demo.verification import Verification
+from tests.fuzz.sender import Sender
 
 
 @dataclass
@@ -14,6 +15,8 @@ class FuzzReport:
 
     Attributes:
         records, megabytes: sent and acknowledged.
+        kinds: how many records of each kind were sent.
+        clients: how many records each client has sent with each codec.
         events, tombstones, no_events: kinds of the records, according to the reference.
         rows: of the de-duplicated view.
         replaced: rows that a later event of the same execution has replaced.
@@ -22,14 +25,17 @@ class FuzzReport:
         problems: number of differences.
         examples: descriptions of the first of them.
         guilty: numbers of the records that they are about.
-        peak_memory_mb: of the worker.
-        seconds: from the first record sent to the last one settled.
+        ordinary_peak_memory_mb: of the worker after the ordinary events.
+        peak_memory_mb: of the worker after all records.
+        seconds: from the first record sent after the ordinary ones to the last one settled.
         exit_code: of the worker after SIGTERM.
     """
 
     seed: int
     records: int = 0
     megabytes: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    clients: dict[str, int] = field(default_factory=dict)
     events: int = 0
     tombstones: int = 0
     no_events: int = 0
@@ -39,6 +45,7 @@ class FuzzReport:
     skipped: dict[str, int] = field(default_factory=dict)
     commit_failures: int = 0
     rebalances: int = 0
+    ordinary_peak_memory_mb: int = 0
     peak_memory_mb: int = 0
     seconds: float = 0.0
     records_per_second: int = 0
@@ -52,6 +59,12 @@ class FuzzReport:
         if not holds:
             self.problems += 1
             self.examples.append(otherwise)
+
+    def add_sent(self, sender: Sender, seconds: float, records: int) -> None:
+        """Add what was sent; `records` of it in so many seconds."""
+        self.records, self.megabytes = sender.expectations.records, sender.bytes // 1_000_000
+        self.kinds, self.clients = dict(sorted(sender.kinds.items())), dict(sorted(sender.clients.items()))
+        self.seconds, self.records_per_second = round(seconds, 1), round(records / seconds)
 
     def add_results(
         self, expectations: Expectations, found: Verification, numbers: Mapping[RecordPosition, int]

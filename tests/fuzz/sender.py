@@ -1,8 +1,9 @@
-"""Sends records, with one producer for each codec, and some of them in batches that cannot be parsed."""
+"""Sends records by two clients, in each codec, and some of them in batches that cannot be parsed."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.demo.careless import Message
 from deploy.local.demo.expectations import Expectations, RecordPosition
 from tests.fuzz.fuzz_record import FuzzRecord
+from tests.fuzz.librdkafka import LibrdkafkaSender
 from tests.support.hostile import unreadable_batch
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
@@ -29,15 +31,20 @@ class Sender:
     Attributes:
         numbers: of the records that were acknowledged, by position.
         bytes: of the values that were sent.
+        kinds: how many records of each kind were acknowledged.
+        clients: how many records each client has sent with each codec.
     """
 
     def __init__(self, servers: str, topic: str, partitions: int, expectations: Expectations) -> None:
         self.expectations = expectations
         self.numbers: dict[RecordPosition, int] = {}
         self.bytes = 0
+        self.kinds: Counter[str] = Counter()
+        self.clients: Counter[str] = Counter()
         self._servers = servers
         self._topic = topic
         self._partitions = partitions
+        self._librdkafka = LibrdkafkaSender(servers, topic, CODECS, _BATCH_BYTES, _MAX_REQUEST_BYTES)
         self._producers: dict[str | None, AIOKafkaProducer] = {}
         self._in_flight: deque[tuple[int, FuzzRecord, Any]] = deque()
         self._hostile: list[tuple[int, FuzzRecord]] = []
@@ -62,6 +69,7 @@ class Sender:
             await self._send_hostile()
             while self._in_flight:
                 await self._await_oldest()
+            self._librdkafka.flush()
 
     async def _send(self, number: int, record: FuzzRecord) -> None:
         self.bytes += len(record.value or b"")
@@ -70,12 +78,16 @@ class Sender:
         if record.batch is not None:
             self._hostile.append((number, record))
             return
+        partition = number % self._partitions
+        if record.librdkafka:
+            self._librdkafka.send(record, partition, partial(self._acknowledge, number, record))
+            return
         producer = self._producers[_ALONE if _needs_own_batch(record.timestamp) else record.codec]
         acknowledgement = await producer.send(
             self._topic,
             record.value,
             record.key,
-            partition=number % self._partitions,
+            partition=partition,
             timestamp_ms=record.timestamp,
             headers=list(record.headers),
         )
@@ -86,7 +98,7 @@ class Sender:
     async def _await_oldest(self) -> None:
         number, record, acknowledgement = self._in_flight.popleft()
         at = await acknowledgement
-        self._add(RecordPosition(at.partition, at.offset), number, record)
+        self._acknowledge(number, record, at.partition, at.offset)
 
     async def _send_hostile(self) -> None:
         batch, self._hostile = self._hostile, []
@@ -98,12 +110,15 @@ class Sender:
         partition = batch[0][0] % self._partitions
         at = await (await producer.send_batch(built, self._topic, partition=partition))
         for place, (number, record) in enumerate(batch):
-            self._add(RecordPosition(partition, at.offset + place), number, record)
+            self._acknowledge(number, record, partition, at.offset + place)
 
-    def _add(self, position: RecordPosition, number: int, record: FuzzRecord) -> None:
+    def _acknowledge(self, number: int, record: FuzzRecord, partition: int, offset: int) -> None:
+        position = RecordPosition(partition, offset)
         if position in self.numbers:
             raise ValueError(f"the broker has acknowledged two records at {position}")
         self.numbers[position] = number
+        self.kinds[record.kind] += 1
+        self.clients[f"{'librdkafka' if record.librdkafka else 'aiokafka'}, {record.codec or 'not compressed'}"] += 1
         if record.unreadable:
             # The others are alone in a batch that inflates beyond the bound.
             self.expectations.add_unparsable(

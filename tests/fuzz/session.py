@@ -1,9 +1,10 @@
 """A run through the real broker, the real engine and a real worker.
 
 1. Start the stack and the worker.
-2. Send the records while the worker consumes them.
-3. When all are settled, check that the worker is ready and within its memory, and terminate it.
-4. Compare rows, dead letters and offsets with the expected ones.
+2. Send the ordinary events; when they are settled, check the memory of the worker.
+3. Send the other records while the worker consumes them.
+4. When all are settled, check that the worker is ready and within its memory, and terminate it.
+5. Compare rows, dead letters and offsets with the expected ones.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from deploy.local.demo.worker_progress import WorkerProgress, terminate, wait_un
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess
 from tests.fuzz.fuzz_record import FuzzRecord
-from tests.fuzz.generate import make_record
+from tests.fuzz.generate import ORDINARY, make_record
 from tests.fuzz.in_process import find_disagreement
 from tests.fuzz.report import FuzzReport
 from tests.fuzz.sender import Sender
@@ -29,10 +30,8 @@ GROUP = "metrics-worker-fuzz"
 PARTITIONS = 4
 _WORKER = {"KAFKA_GROUP_ID": GROUP, "KAFKA_SESSION_TIMEOUT_SECONDS": "20"}
 """On a busy machine a short session expires, and the rows that are then inserted twice are not the worker's fault."""
-BOUND_MB = 250
-"""Peak memory of a worker with ordinary records (design, promise 7)."""
-HOSTILE_ALLOWANCE_MB = 350
-"""More than that for oversized records, and documents that are much larger parsed than written: see README.md."""
+ORDINARY_PEAK_MB, PEAK_MB = 250, 400
+"""Peak memory (VmHWM) of a worker after ordinary events, and whatever is sent."""
 STALLED_SECONDS = 90.0
 _MOST_SUSPECTS = 2_000
 _CHECK_EVERY = 1_000
@@ -49,6 +48,12 @@ class Plan(NamedTuple):
     numbers: range
     until: float
 
+    def divide(self) -> tuple["Plan", "Plan"]:
+        """The ordinary events, and the other records."""
+        first, end = self.numbers.start, self.numbers.stop
+        middle = min(max(first, ORDINARY), end)
+        return self._replace(numbers=range(first, middle)), self._replace(numbers=range(middle, end))
+
 
 def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
     """Send the records of `plan` through a stack in `directory`.
@@ -61,9 +66,13 @@ def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
         with stack.engine.client(stack.database) as client:
             add_constraint(client)
         sender = Sender(stack.broker.bootstrap_servers, stack.topic, PARTITIONS, expectations)
+        ordinary, hostile = plan.divide()
         with WorkerProcess(directory, {**stack.environment(), **_WORKER}) as worker:
+            # Not before it is ready: of a partition whose first batches arrive together, Tansu may name the second one
+            # as the start of the log.
             wait_until_ready(worker)
-            progress = _feed_worker(plan, worker, sender, report, start_step)
+            asyncio.run(sender.send(_make_records(ordinary), start_step("events sent", len(ordinary.numbers))))
+            progress = _feed_worker(hostile, worker, sender, report, start_step)
             report.exit_code = terminate(worker)
             report.check(report.exit_code == 0, f"the worker ended with {report.exit_code}")
             for line in worker.process.output().splitlines():
@@ -81,15 +90,17 @@ def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
 def _feed_worker(
     plan: Plan, worker: WorkerProcess, sender: Sender, report: FuzzReport, start_step: StartStep
 ) -> WorkerProgress:
-    """Send the records, wait until they are settled, and check the worker."""
-    started, expected = time.perf_counter(), sender.expectations
-    asyncio.run(sender.send(_make_records(plan, worker), start_step("records sent", len(plan.numbers))))
-    on_progress = start_step("metrics settled", expected.metrics)
-    progress = wait_until_settled(worker, expected, on_progress, STALLED_SECONDS)
-    report.records, report.megabytes = expected.records, sender.bytes // 1_000_000
-    report.seconds = round(time.perf_counter() - started, 1)
-    report.records_per_second = round(report.records / report.seconds)
-    report.check(not progress.stalled, f"the worker has ended or stalled; the end of its log:\n{worker.process.tail()}")
+    """Let the worker settle the ordinary events that were sent, send the other records, and check the worker."""
+    expected = sender.expectations
+    progress = _wait_until_settled(worker, expected, report, start_step)
+    if progress.stalled:
+        return progress
+    report.ordinary_peak_memory_mb = _check_memory(worker, ORDINARY_PEAK_MB, report)
+    started, before = time.perf_counter(), expected.records
+    records = _make_records(plan, lambda: worker.process.running)
+    asyncio.run(sender.send(records, start_step("records sent", len(plan.numbers))))
+    progress = _wait_until_settled(worker, expected, report, start_step)
+    report.add_sent(sender, time.perf_counter() - started, expected.records - before)
     if progress.stalled:
         return progress
     settled = progress.metrics, progress.records
@@ -99,14 +110,28 @@ def _feed_worker(
     report.skipped = progress.skipped
     report.commit_failures = int(telemetry["metrics_worker_commit_failures_total"][()])
     report.rebalances = int(telemetry["metrics_worker_rebalances_total"][()])
-    peak = report.peak_memory_mb = worker.peak_memory_bytes() // 1_000_000
-    report.check(peak <= BOUND_MB + HOSTILE_ALLOWANCE_MB, f"{peak} MB, more than {BOUND_MB} + {HOSTILE_ALLOWANCE_MB}")
+    report.peak_memory_mb = _check_memory(worker, PEAK_MB, report)
     return progress
 
 
-def _make_records(plan: Plan, worker: WorkerProcess) -> Iterator[tuple[int, FuzzRecord]]:
+def _wait_until_settled(
+    worker: WorkerProcess, expected: Expectations, report: FuzzReport, start_step: StartStep
+) -> WorkerProgress:
+    on_progress = start_step("metrics settled", expected.metrics)
+    progress = wait_until_settled(worker, expected, on_progress, STALLED_SECONDS)
+    report.check(not progress.stalled, f"the worker has ended or stalled; the end of its log:\n{worker.process.tail()}")
+    return progress
+
+
+def _check_memory(worker: WorkerProcess, bound_mb: int, report: FuzzReport) -> int:
+    peak_mb = worker.peak_memory_bytes() // 1_000_000
+    report.check(peak_mb <= bound_mb, f"the worker has taken {peak_mb} MB, more than {bound_mb}")
+    return peak_mb
+
+
+def _make_records(plan: Plan, may_send: Callable[[], bool] = lambda: True) -> Iterator[tuple[int, FuzzRecord]]:
     for sent, number in enumerate(plan.numbers):
-        if sent % _CHECK_EVERY == 0 and (time.monotonic() > plan.until or not worker.process.running):
+        if sent % _CHECK_EVERY == 0 and (time.monotonic() > plan.until or not may_send()):
             return
         yield number, make_record(plan.seed, number)
 

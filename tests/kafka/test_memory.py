@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import count_dead_letters, read_dead_letters
 from tests.support.events import encoded, event
-from tests.support.inflating import GZIP, LZ4, SNAPPY, ZSTD, send_headers, send_inflating
+from tests.support.inflating import LARGEST_BYTES, SNAPPY, ZSTD, send_headers, send_inflating
 from tests.support.local import wait_until
 from tests.support.topic import send
 
@@ -40,18 +40,13 @@ async def write_dead_letters(
     return peak
 
 
-@pytest.mark.parametrize(
-    ("codec", "size"),
-    [(GZIP, 700 * _MIB), (SNAPPY, 20 * _MIB), (LZ4, 230 * _MIB), (ZSTD, 700 * _MIB)],
-    ids=["gzip", "snappy", "lz4", "zstd"],
-)
+@pytest.mark.parametrize("codec", LARGEST_BYTES, ids=["gzip", "snappy", "lz4", "zstd"])
 async def test_record_of_spaces_costs_one_dead_letter_and_little_memory(
-    start_worker: StartWorker, workload: Workload, environment: dict[str, str], codec: int, size: int
+    start_worker: StartWorker, workload: Workload, environment: dict[str, str], codec: int
 ) -> None:
-    """The largest that one batch of 1 MiB can hold, or, as gzip and zstd, much less than that."""
     await workload.send(40)
     for partition in range(4):
-        await send_inflating(workload.servers, workload.topic, partition, codec, size)
+        await send_inflating(workload.servers, workload.topic, partition, codec, LARGEST_BYTES[codec])
     peak = await write_dead_letters(start_worker, workload, environment, 4)
     letters = await read_dead_letters(environment, 4)
     types = {dict(letter.headers)["dlq.error.type"] for letter in letters}

@@ -13,7 +13,10 @@ from tests.support.hostile import corrupt_batch
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 """As the attributes of a record batch have them."""
 CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
-_CHUNK = 1 << 20
+_MIB = 1024 * 1024
+LARGEST_BYTES = {GZIP: 700 * _MIB, SNAPPY: 20 * _MIB, LZ4: 230 * _MIB, ZSTD: 700 * _MIB}
+"""The size of a record of spaces that Apache Kafka takes by its defaults; gzip and zstd could hold much more."""
+_CHUNK = _MIB
 _XERIAL_BLOCK = 32 * 1024
 _XERIAL_HEADER = b"\x82SNAPPY\0" + struct.pack(">ii", 1, 1)
 

@@ -11,8 +11,8 @@ from deploy.local.demo.expectations import Expectations, RecordPosition
 from deploy.local.demo.reference import Reading
 from deploy.local.demo.table import Counts
 from deploy.local.demo.verification import Verification
-from tests.fuzz.corpus import CORPUS
-from tests.fuzz.generate import make_record
+from tests.fuzz.corpus import CORPUS, LARGE
+from tests.fuzz.generate import ORDINARY, make_record
 from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.report import FuzzReport
 from tests.support.readings import read_with_worker
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.fuzz.in_process import Reader
     from tests.support.events import Record
 
-MUTATIONS = range(len(CORPUS), len(CORPUS) + 300)
+MUTATIONS = range(ORDINARY + len(CORPUS), ORDINARY + len(CORPUS) + 300)
 
 
 def disagreements(numbers: Sequence[int], reader: Reader = read_with_worker) -> list[Disagreement]:
@@ -45,7 +45,7 @@ def fail_to_read(_: Record) -> Reading:
 
 
 def test_worker_and_reference_agree_on_the_corpus_and_the_first_mutations() -> None:
-    small = [number for number, (name, _) in enumerate(CORPUS) if not name.startswith("oversized")]
+    small = [number for number, (name, _) in enumerate(CORPUS, ORDINARY) if name != LARGE]
 
     assert disagreements([*small, *MUTATIONS]) == []
 
