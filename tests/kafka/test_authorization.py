@@ -26,7 +26,7 @@ from deploy.local.broker import create_topics
 from tests.integration.conftest import StartWorker
 from tests.kafka.workload import Workload, count_dead_letters
 from tests.support.local import wait_until
-from tests.support.topic import headers_of, limit_batches, read, send, size
+from tests.support.topic import configure, headers_of, limit_batches, read, send, size
 
 USER, PASSWORD = "alice", "correct-horse-battery-staple"
 _SECONDS = 60
@@ -249,3 +249,16 @@ async def test_worker_runs_and_warns_without_the_right_to_see_the_retention(
     workload.wait_until_written()
     wait_until(lambda: "grant DESCRIBE_CONFIGS" in worker.process.output(), "the warning", 30)
     assert "metrics_worker_retention_seconds" not in worker.telemetry()
+
+
+async def test_worker_runs_with_a_compacted_dead_letter_topic_that_it_may_not_describe(
+    broker_with_acls: ApacheKafka, workload: Workload, start_worker: StartWorker, run_command: RunCommand
+) -> None:
+    acls = required_acls(workload)
+    del acls["KAFKA_DLQ_TOPIC DESCRIBE_CONFIGS"]
+    allow(broker_with_acls, *acls.values())
+    await configure(workload.servers, workload.dlq_topic, {"cleanup.policy": "compact"})
+    assert run_command("check").returncode == 0
+    start_worker()
+    await workload.send(50)
+    workload.wait_until_written()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import DependencyError
 from worker.kafka.connection import require_acls, require_topics
+from worker.kafka.retention import find_compaction_problem
 from worker.observability.telemetry import Telemetry
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
@@ -29,7 +30,7 @@ async def check_dependencies(settings: Settings) -> list[CheckResult]:
     return [
         CheckResult("configuration", True, "every variable is valid"),
         await _check("topic", _describe_topic(settings, settings.kafka_topic)),
-        await _check("dead-letter topic", _describe_topic(settings, settings.kafka_dlq_topic)),
+        await _check("dead-letter topic", _describe_dead_letter_topic(settings)),
         await _check("consumer group", _describe_group(settings)),
         await _check("ClickHouse", _describe_table(settings)),
     ]
@@ -47,6 +48,14 @@ async def _describe_topic(settings: Settings, topic: str) -> str:
     await require_acls(target, [acl for acl in acls if acl.name == topic])
     partitions = (await require_topics(target, [topic]))[topic]
     return f"{topic}, {partitions} partition{'s' * (partitions != 1)}"
+
+
+async def _describe_dead_letter_topic(settings: Settings) -> str:
+    topic = settings.kafka_dlq_topic
+    description = await _describe_topic(settings, topic)
+    if problem := await find_compaction_problem(kafka_target(settings), topic):
+        raise DependencyError(problem)
+    return description
 
 
 async def _describe_group(settings: Settings) -> str:

@@ -67,6 +67,8 @@ async def open_replay(
         store, sink = await open_outputs(settings, 1, telemetry, stack)
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
+        if problem := await sink.find_problem():
+            raise DependencyError(problem)
         # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.
         writer = Writer(store, hold, telemetry, settings.retry, OnUnavailable.HOLD)
         stack.push_async_callback(writer.close)

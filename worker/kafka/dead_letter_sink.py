@@ -60,14 +60,16 @@ class KafkaDeadLetterSink(DeadLetterSink):
         self._pending: dict[_Key, _Sent] = {}
 
     async def find_problem(self) -> str | None:
-        """Why dead letters cannot be acknowledged now, in words; None if each partition has a leader."""
+        """Why dead letters cannot be acknowledged now, or would not be kept, in words; None if nothing is wrong."""
         topic = self._producer.topic
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 leaderless = await self._producer.find_leaderless_partitions()
         except (KafkaError, DependencyError, TimeoutError) as error:
             return f"{topic}: {type(error).__name__}: {error}"
-        return f"{topic}: partitions {leaderless} have no leader" if leaderless else None
+        if leaderless:
+            return f"{topic}: partitions {leaderless} have no leader"
+        return await self._producer.find_compaction_problem()
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
         """See `worker.ports.DeadLetterSink`. A dead letter that is still being sent is not sent again."""

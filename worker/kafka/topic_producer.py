@@ -24,6 +24,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from worker.core.model import Headers
 from worker.kafka.connection import start_clients, stop_client
+from worker.kafka.retention import find_compaction_problem
 from worker.kafka.size_limit import SizeLimit
 from worker.kafka.target import KafkaTarget
 
@@ -71,6 +72,10 @@ class TopicProducer:
         partitions = await producer.partitions_for(self.topic)
         leader_of = producer.client.cluster.leader_for_partition
         return [number for number in sorted(partitions) if leader_of(TopicPartition(self.topic, number)) in (None, -1)]
+
+    async def find_compaction_problem(self) -> str | None:
+        """Why the topic does not keep every record; see `worker.kafka.retention`."""
+        return await find_compaction_problem(self._target, self.topic)
 
     async def send(
         self, value: bytes, key: bytes | None, *, timestamp: int | None = None, headers: Headers = ()
