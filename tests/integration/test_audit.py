@@ -99,12 +99,44 @@ async def test_replayed_metric_is_in_the_view_and_its_settled_letter_does_not_co
     assert audit(commands, code=1)[1]["missing"] == 2
 
 
-async def test_records_that_are_not_committed_are_audited_only_to_the_end(
+async def test_group_without_committed_offsets_is_an_error_that_names_it_except_with_to_end(
     environment: Environment, commands: Commands
 ) -> None:
     await produce(environment, numbered(1), partition=1)
-    assert audit(commands)[1]["records"] == 0
+    done = commands.run("audit")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"group {environment['KAFKA_GROUP_ID']} has committed no offset" in done.stderr
+    assert "KAFKA_GROUP_ID" in done.stderr
+    assert "--to-end" in done.stderr
     assert audit(commands, "--to-end", code=1)[1]["missing"] == 2
+
+
+def test_audit_of_an_empty_topic_says_that_nothing_was_compared(commands: Commands) -> None:
+    done = commands.run("audit")
+    assert done.returncode == 0
+    assert "no record was compared" in done.stderr
+
+
+@pytest.mark.usefixtures("written")
+def test_audit_says_when_the_options_leave_no_record_to_compare(commands: Commands) -> None:
+    for option, value in (("--partition", "0"), ("--until", "1h")):
+        done = commands.run("audit", option, value)
+        assert done.returncode == 0
+        assert "no record was compared" in done.stderr, option
+    assert "no record was compared" not in commands.run("audit").stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--since", "1h", "--until", "2h"], "--since is not before --until"),
+        (["--from-offset", "7", "--to-offset", "7"], "--from-offset is not before --to-offset"),
+    ],
+)
+def test_contradictory_ranges_are_a_usage_error(commands: Commands, options: list[str], message: str) -> None:
+    done = commands.run("audit", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
 
 
 def is_sendable(record: FuzzRecord) -> bool:

@@ -20,7 +20,8 @@ from worker.commands.command_line import (
     print_json,
     print_stderr,
 )
-from worker.commands.options import instant_option
+from worker.commands.options import instant_option, require_time_order
+from worker.core.errors import DependencyError
 from worker.core.escaping import escape_control_characters
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.settings.fields import Settings
@@ -65,6 +66,9 @@ def audit(
     them from there on are counted as expired, without it only those that the workers have not committed. Exit code 1
     when a metric is missing or different.
     """
+    require_time_order(since, until)
+    if from_offset is not None and to_offset is not None and from_offset >= to_offset:
+        raise click.UsageError("--from-offset is not before --to-offset, so there is nothing to audit")
     settings = load_settings()
     scope = AuditScope(partition, from_offset, to_offset, TimeRange(since, until), to_end)
     counts = asyncio.run(_audit(settings, scope, _print_json_finding if as_json else _print_finding))
@@ -72,6 +76,8 @@ def audit(
         print_json({"finding": None, "sums": vars(counts)})
     else:
         _print_counts(counts)
+    if not counts.records:
+        print_stderr("no record was compared: the range has none, or the workers have committed none of it (--to-end)")
     code = 0 if counts.all_found else 1
     exit_without_joining_threads(code)
     raise SystemExit(code)
@@ -81,7 +87,7 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
     async with AsyncExitStack() as stack:
         topic = KafkaTopicReader(kafka_target(settings), settings.kafka_topic, settings.kafka_group_id)
         reader = await stack.enter_async_context(connections.open_reader(topic))
-        ranges, expired = await _offset_ranges(reader, scope)
+        ranges, expired = await _offset_ranges(reader, scope, settings)
 
         def new_index() -> DeadLetterIndex:
             index = DeadLetterIndex(settings.kafka_topic, ranges)
@@ -99,14 +105,24 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         return counts
 
 
-async def _offset_ranges(reader: KafkaTopicReader, scope: AuditScope) -> tuple[dict[int, range], int]:
-    """The offsets of each partition in the scope that exist, and how many have expired."""
+async def _offset_ranges(
+    reader: KafkaTopicReader, scope: AuditScope, settings: Settings
+) -> tuple[dict[int, range], int]:
+    """The offsets of each partition in the scope that exist, and how many have expired.
+
+    Raises DependencyError if the scope ends at committed offsets, and the group has none of a topic that is not empty.
+    """
     # First the committed offsets: so none of them is beyond the end of its partition.
     committed = await reader.fetch_committed_offsets()
     extent = await reader.fetch_offset_ranges()
     for partition in scope.partitions:
         if partition not in extent:
             raise click.UsageError(f"the topic has no partition {partition}; it has {len(extent)}")
+    if not (scope.to_end or committed) and any(offsets.stop for offsets in extent.values()):
+        raise DependencyError(
+            f"the consumer group {settings.kafka_group_id} has committed no offset of {settings.kafka_topic}: correct "
+            "KAFKA_GROUP_ID, or audit with --to-end what is not committed"
+        )
     ranges, expired = {}, 0
     for partition in scope.partitions or extent:
         offsets, next_offset = extent[partition], committed.get(partition)

@@ -38,6 +38,12 @@ def instant_option(name: str, description: str) -> Callable[[Command], Command]:
     return click.option(name, type=parse_instant, metavar="INSTANT", help=description)
 
 
+def require_time_order(since: int | None, until: int | None) -> None:
+    """Raise UsageError if no instant is between the two."""
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since is not before --until, so nothing can match: 2h ago is before 1h ago")
+
+
 def parse_position(text: str) -> DeadLetterPosition:
     """Parse PARTITION:OFFSET."""
     match = re.fullmatch(r"(\d{1,9}):(\d{1,18})", text, re.ASCII)
@@ -54,8 +60,7 @@ def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., No
         values = {field.name: arguments.pop(field.name) for field in fields(DeadLetterFilter)}
         if values["offset"] is not None and values["partition"] is None:
             raise click.UsageError("--offset needs --partition: each partition counts its offsets from 0")
-        if None not in (values["since"], values["until"]) and values["since"] >= values["until"]:
-            raise click.UsageError("--since is not before --until, so nothing can match: 2h ago is before 1h ago")
+        require_time_order(values["since"], values["until"])
         for name in ("error_classes", "error_codes", "metrics", "agents"):
             values[name] = frozenset(values[name])
         command(selection=DeadLetterFilter(**values), **arguments)
