@@ -9,6 +9,7 @@ from deploy.checks.manifests import OVERLAYS, Manifest, name_of, pod_templates
 from worker.settings.loading import load
 
 Rendered = dict[str, list[Manifest]]
+_TEMPORARY = "/tmp"  # noqa: S108 - a path in the pod
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
@@ -64,6 +65,17 @@ class TestWorker:
         for template in pod_templates(rendered[overlay]).values():
             assert template["spec"]["automountServiceAccountToken"] is False
             assert template["spec"]["enableServiceLinks"] is False
+
+    def test_audit_can_write_temporary_files_of_bounded_size_where_an_operator_runs_it(
+        self, rendered: Rendered, overlay: str
+    ) -> None:
+        templates = pod_templates(rendered[overlay])
+        for name in ("StatefulSet/metrics-worker", "CronJob/metrics-worker-replay"):
+            spec = templates[name]["spec"]
+            (container,) = spec["containers"]
+            (volume,) = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == _TEMPORARY]
+            (folder,) = [entry["emptyDir"] for entry in spec["volumes"] if entry["name"] == volume]
+            assert folder["sizeLimit"]
 
     def test_policies_select_their_pods(self, rendered: Rendered, overlay: str) -> None:
         (rule,) = find_one(rendered[overlay], "NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]

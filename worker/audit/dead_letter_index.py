@@ -3,7 +3,9 @@
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
+from worker.core.errors import DependencyError
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_METRIC_HEADER, format_metric_header
 from worker.dead_letters.value import InvalidDeadLetter, parse_metric_event
@@ -14,7 +16,10 @@ _CACHE_KIB = 16_384
 
 
 class DeadLetterIndex:
-    """Dead letters by source record, those of `ranges` of `topic` only, in a temporary database that spills to disk."""
+    """Dead letters by source record, those of `ranges` of `topic` only, in a temporary database that spills to disk.
+
+    Raises DependencyError where it cannot be written.
+    """
 
     def __init__(self, topic: str, ranges: Mapping[int, range]) -> None:
         self._topic = topic
@@ -27,7 +32,7 @@ class DeadLetterIndex:
             "CREATE TABLE letters (at INTEGER, source INTEGER, what BLOB, PRIMARY KEY (at, source, what)) STRICT",
             "BEGIN",  # never committed: the data is temporary
         ):
-            self._database.execute(statement)
+            self._execute(statement)
 
     def close(self) -> None:
         """Delete the database."""
@@ -39,7 +44,7 @@ class DeadLetterIndex:
             return
         topic, partition, offset = item.source
         if topic == self._topic and offset in self._ranges.get(partition, range(0)):
-            self._database.execute("INSERT OR IGNORE INTO letters VALUES (?, ?, ?)", (partition, offset, _entry(item)))
+            self._execute("INSERT OR IGNORE INTO letters VALUES (?, ?, ?)", (partition, offset, _entry(item)))
 
     def contains(self, partition: int, offset: int, metric: str | None) -> bool:
         """Whether there is a dead letter of `metric`, or of the whole record; None asks only for the whole record."""
@@ -48,7 +53,15 @@ class DeadLetterIndex:
             # The header of a pointer holds only the beginning of a long name.
             entries += [_METRIC + _encode(metric), _METRIC + format_metric_header(metric).encode()]
         query = f"SELECT 1 FROM letters WHERE at = ? AND source = ? AND what IN ({', '.join('?' * len(entries))})"  # noqa: S608 # nosec B608
-        return self._database.execute(query, (partition, offset, *entries)).fetchone() is not None
+        return self._execute(query, (partition, offset, *entries)).fetchone() is not None
+
+    def _execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, parameters)
+        except sqlite3.OperationalError as error:
+            raise DependencyError(
+                f"no temporary folder can be written ({error}): set TMPDIR to one that has room for the dead letters"
+            ) from error
 
 
 def _entry(letter: DeadLetter) -> bytes:

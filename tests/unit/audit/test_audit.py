@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,14 +12,14 @@ from tests.support.events import JANUARY_2026, Record, encoded, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
 from worker.audit.audit import Audit, TimeRange
 from worker.audit.dead_letter_index import DeadLetterIndex
-from worker.core.errors import ErrorClass
+from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.core.model import Record as AnyRecord
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.ports import ViewRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
     from datetime import date
     from uuid import UUID
 
@@ -183,3 +185,27 @@ async def test_time_range_limits_records_but_not_unparseable_ones() -> None:
 async def test_unreadable_record_batch_is_no_gap() -> None:
     _, counts = await run_audit(UnreadableRecord(SOURCE.topic, 0, 9, first_offset=0), SOURCE._replace(offset=10))
     assert (counts.gone, counts.missing) == (0, 1)
+
+
+@contextmanager
+def no_room_for_files() -> Iterator[None]:
+    """No file of this process can grow, as where no folder can be written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_dead_letters_that_can_be_neither_in_memory_nor_in_a_file_are_an_error_that_names_the_folder() -> None:
+    index = DeadLetterIndex(SOURCE.topic, {0: range(10)})
+    letter = parse(encode_pointer(failed_metric(SOURCE, "m"), WORKER, 0))
+
+    def visit_30_megabytes() -> None:
+        for number in range(300):
+            index.visit(letter._replace(metric=f"{number:0100000}"))
+
+    with no_room_for_files(), pytest.raises(DependencyError, match="TMPDIR"):
+        visit_30_megabytes()
+    index.close()
