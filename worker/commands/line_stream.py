@@ -4,17 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from io import BufferedIOBase
 
+from worker.core.line_splitter import Line, LineSplitter
+
 _CHUNK_BYTES = 65_536
 
 
-async def stream_lines(file: BufferedIOBase) -> AsyncIterator[bytes]:
-    """Yield each line of `file` without its line feed, as soon as it arrives."""
-    rest = b""
+async def stream_lines(file: BufferedIOBase, max_bytes: int) -> AsyncIterator[Line]:
+    """Yield each line of `file` as soon as it arrives, also blank ones; without the content of longer lines."""
+    splitter = LineSplitter(max_bytes)
     while chunk := await _read_chunk(file):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        for line in splitter.split(chunk):
             yield line
-    yield rest
+    for line in splitter.finish():
+        yield line
 
 
 async def _read_chunk(file: BufferedIOBase) -> bytes:

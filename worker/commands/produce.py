@@ -8,6 +8,7 @@ import orjson
 from worker.commands.line_stream import stream_lines
 from worker.core.errors import DependencyError
 from worker.kafka.line_sender import Line, LineSender, Producer
+from worker.kafka.size_limit import MAX_RECORD_BYTES
 
 ACKNOWLEDGE_SECONDS = 30.0
 
@@ -28,19 +29,22 @@ async def produce_lines(
     The key is the event's `execution_id`, so that the events of one execution stay in order; a line without a readable
     one has no key. Nothing is validated: the worker does that. `file` may be a pipe or a terminal.
 
+    Of a line that is longer than any record, only the number is kept.
+
     Raises DependencyError if Kafka does not acknowledge a record in time. Sending the whole file again is harmless.
     """
     sender = LineSender(producer, topic, timeout_seconds)
+    too_long: list[int] = []
     try:
-        number = 0
-        async for line in stream_lines(file):
-            number += 1
-            if line.strip():
-                await sender.send(Line(number, line))
+        async for number, content, _ in stream_lines(file, MAX_RECORD_BYTES):
+            if content is None:
+                too_long.append(number)
+            elif content.strip():
+                await sender.send(Line(number, content))
         await sender.flush()
     finally:
         sender.cancel()
-    return ProduceResult(sender.acknowledged, tuple(sorted(sender.too_large)))
+    return ProduceResult(sender.acknowledged, tuple(sorted([*too_long, *sender.too_large])))
 
 
 async def produce_event(

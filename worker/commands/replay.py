@@ -30,6 +30,8 @@ from worker.settings.fields import Settings
 if TYPE_CHECKING:
     from io import BufferedIOBase
 
+_MAX_ANSWER_BYTES = 100
+
 
 def _require_finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
     if value is not None and not isfinite(value):
@@ -161,7 +163,9 @@ async def _is_confirmed(stop: asyncio.Event) -> bool:
 
 
 async def _read_answer() -> bytes:
-    return await anext(stream_lines(cast("BufferedIOBase", sys.stdin.buffer)))
+    async for line in stream_lines(cast("BufferedIOBase", sys.stdin.buffer), _MAX_ANSWER_BYTES):
+        return line.content or b""
+    return b""
 
 
 def _print_report(report: replay_report.Report, *, as_json: bool) -> None:

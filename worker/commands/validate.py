@@ -1,8 +1,8 @@
 """`metrics-worker validate`: predict the result of events before they are sent. Needs no servers."""
 
 from contextlib import suppress
+from io import BufferedIOBase
 from time import time
-from typing import IO
 
 import click
 
@@ -41,7 +41,7 @@ _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
     help="How many days ago the worker lets an event be completed; 0: at any time. EVENT_MAX_AGE_DAYS sets it too.",
 )
 def validate(
-    file: IO[bytes], *, as_json: bool, verbose: bool, cloudevents: bool, max_bytes: int, max_age_days: int
+    file: BufferedIOBase, *, as_json: bool, verbose: bool, cloudevents: bool, max_bytes: int, max_age_days: int
 ) -> None:
     """Predict what the worker would do with the events in FILE (- for standard input), JSON lines.
 

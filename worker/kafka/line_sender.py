@@ -15,6 +15,7 @@ from worker.kafka.topic_producer import BATCH_REFUSED
 
 _MAX_IN_FLIGHT = 1_000
 """Records that wait for their acknowledgement at the same time."""
+_MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024
 _Errors = tuple[type[KafkaError], ...]
 _TOO_LARGE: _Errors = (MessageSizeTooLargeError,)
 
@@ -47,13 +48,15 @@ class LineSender:
         self._topic = topic
         self._timeout_seconds = timeout_seconds
         self._in_flight: deque[tuple[Line, asyncio.Future[object]]] = deque()
+        self._bytes_in_flight = 0
         self.acknowledged = 0
         self.too_large: list[int] = []
 
     async def send(self, line: Line) -> None:
-        """Send `line`; when too many lines are in flight, wait for all of them first."""
-        if len(self._in_flight) >= _MAX_IN_FLIGHT:
+        """Send `line`; when too many lines or bytes are in flight, wait for all of them first."""
+        if len(self._in_flight) >= _MAX_IN_FLIGHT or self._bytes_in_flight >= _MAX_BYTES_IN_FLIGHT:
             await self.flush()
+        self._bytes_in_flight += len(line.value)
         await self._enqueue(line, self._producer.send)
 
     async def flush(self) -> None:
@@ -63,6 +66,7 @@ class LineSender:
             line, acknowledgement = self._in_flight.popleft()
             if not await self._is_acknowledged(line, acknowledgement, BATCH_REFUSED):
                 refused.append(line)
+        self._bytes_in_flight = 0
         for line in refused:
             await self._enqueue(line, self._producer.send_alone)
             if self._in_flight and not await self._is_acknowledged(*self._in_flight.popleft(), _TOO_LARGE):

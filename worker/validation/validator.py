@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from worker.core.line_splitter import Line
 from worker.core.model import Failed, Headers
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
-from worker.validation.line_reader import Line
 
 TOO_LARGE = "TooLarge"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,6 +104,55 @@ class MemoryProducer:
 
 
 # Lines
+
+MEBIBYTE = 2**20
+
+
+class LongLines(BytesIO):
+    """Lines of `sizes` bytes, of which only the current chunk exists."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self._sizes = list(sizes)
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        if not self._sizes:
+            return b""
+        count = min(size or 0, self._sizes[0])
+        if count == 0:
+            self._sizes.pop(0)
+            return b"\n"
+        self._sizes[0] -= count
+        return b"x" * count
+
+
+async def peak_memory(lines: LongLines, producer: MemoryProducer) -> tuple[ProduceResult, int]:
+    tracemalloc.start()
+    try:
+        result = await produce_lines(lines, producer, "events")
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+async def test_line_of_any_length_takes_bounded_memory_and_is_reported_as_too_large() -> None:
+    producer = MemoryProducer()
+    result, peak = await peak_memory(LongLines(2, 48 * MEBIBYTE, 3, 2 * MEBIBYTE), producer)
+    assert producer.values == [b"xx", b"xxx"]
+    assert result == ProduceResult(sent=2, too_large=(2, 4))
+    assert peak < 8 * MEBIBYTE
+
+
+async def test_large_lines_in_flight_take_bounded_memory() -> None:
+    class ForgetfulProducer(MemoryProducer):
+        async def send(self, value: bytes, key: bytes | None) -> Awaitable[object]:
+            acknowledgement = await super().send(value, key)
+            self._batch[-1] = (Sent(b"", None), self._batch[-1][1])
+            return acknowledgement
+
+    result, peak = await peak_memory(LongLines(*[MEBIBYTE // 2] * 200), ForgetfulProducer())
+    assert result == ProduceResult(sent=200)
+    assert peak < 40 * MEBIBYTE
 
 
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"", b" ", b"\xff not JSON \r", b"x" * 200_000]))))

@@ -6,8 +6,9 @@ import pytest
 
 from tests.fuzz.generate import make_record
 from tests.support.events import Record, encoded, event
+from worker.core.line_splitter import Line
 from worker.events.fan_out import FanOut
-from worker.validation.line_reader import Line, read_lines
+from worker.validation.line_reader import read_lines
 from worker.validation.validator import Validator
 
 
