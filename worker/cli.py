@@ -1,6 +1,7 @@
 """`metrics-worker`: data on stdout, everything else on stderr.
 
-Exit codes: 0 done, 1 something is left to do, 2 wrong usage or configuration, 3 a dependency is unreachable.
+Exit codes: 0 done, 1 something is left to do, 2 wrong usage or configuration, 3 a dependency is unreachable, or
+stdout cannot be written.
 """
 
 import asyncio
@@ -23,6 +24,12 @@ from worker.commands.execution import measure
 from worker.commands.migrate import migrate
 from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.commands.replay import replay
+from worker.commands.standard_streams import (
+    InputFile,
+    discard_output,
+    is_unwritable_output,
+    let_writes_to_closed_stdout_fail,
+)
 from worker.commands.validate import validate
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import require_topics
@@ -63,7 +70,7 @@ def check(as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=InputFile())
 def produce(file: BufferedReader) -> None:
     """Send the JSON lines of FILE (- for standard input) to the topic, unchanged."""
     settings = load_settings(RequiredVariable.KAFKA)
@@ -121,6 +128,7 @@ async def _run(settings: Settings) -> None:
 
 def main() -> None:
     """Run a command. An expected error ends it with one message and an exit code."""
+    let_writes_to_closed_stdout_fail()
     try:
         cli.main(prog_name="metrics-worker", standalone_mode=True)
     except SettingsError as error:
@@ -128,4 +136,10 @@ def main() -> None:
         sys.exit(2)
     except DependencyError as error:
         print_stderr(str(error))
+        sys.exit(3)
+    except OSError as error:
+        if not is_unwritable_output(error):
+            raise
+        discard_output()
+        print_stderr(f"the output cannot be written ({error.strerror}); what the command has done stays done")
         sys.exit(3)

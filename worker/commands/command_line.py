@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from worker.commands.standard_streams import is_terminal
 from worker.observability import logs
 from worker.settings.environment import find_misspelt_variables
 from worker.settings.fields import Settings
@@ -40,7 +41,7 @@ def json_option(description: str) -> Callable[[Command], Command]:
     """The option `--json`, as the argument `as_json`; it is always on where stdout is not a terminal."""
 
     def is_on(_context: click.Context, _option: click.Parameter, requested: bool) -> bool:
-        return requested or not sys.stdout.isatty()
+        return requested or not is_terminal(sys.stdout)
 
     return click.option("--json", "as_json", is_flag=True, callback=is_on, help=description)
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+import click
+
 from worker.app import open_outputs
 from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
@@ -44,12 +46,19 @@ async def open_reader(reader: Reader) -> AsyncIterator[Reader]:
 
 
 @asynccontextmanager
-async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterScan]:
-    """Connect to the dead-letter topic; a consumer group beside that of the workers keeps the progress of replays."""
+async def open_dead_letters(settings: Settings, partition: int | None = None) -> AsyncIterator[DeadLetterScan]:
+    """Connect to the dead-letter topic; a consumer group beside that of the workers keeps the progress of replays.
+
+    Raises UsageError if the topic lacks `partition`.
+    """
     relax_garbage_collection(_GC_THRESHOLD)
     group_id = f"{settings.kafka_group_id}.replay"
     async with open_reader(KafkaDeadLetterReader(kafka_target(settings), settings.kafka_dlq_topic, group_id)) as reader:
-        yield await DeadLetterScan.begin(reader)
+        scan = await DeadLetterScan.begin(reader)
+        if partition is not None and partition not in scan.offset_ranges:
+            count = len(scan.offset_ranges)
+            raise click.UsageError(f"the dead-letter topic has no partition {partition}; it has {count}")
+        yield scan
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ async def _read_selected(
 ) -> bool:
     """Call `on_item` with each selected record, up to `limit`. Returns whether there are more than `limit`."""
     count = 0
-    async with connections.open_dead_letters(settings) as scan:
+    async with connections.open_dead_letters(settings, selection.partition) as scan:
         if not settled:
             await scan.find_supersessions()
         async with aclosing(scan.read_batches(include_settled=settled)) as batches:

@@ -19,6 +19,7 @@ from worker.commands.command_line import (
 )
 from worker.commands.line_stream import stream_lines
 from worker.commands.options import dead_letter_filter_options
+from worker.commands.standard_streams import is_terminal
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
@@ -83,7 +84,7 @@ def replay(
     settings = load_settings()
     if not settings.persistence_enabled:
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
-    if not (yes or dry_run or sys.stdin.isatty()):
+    if not (yes or dry_run or is_terminal(sys.stdin)):
         raise click.UsageError("stdin is not a terminal, so the replay cannot be confirmed: add --yes (or --dry-run)")
     policy = ReplayPolicy(
         selection,
@@ -125,7 +126,8 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
 async def _scan(
     stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
 ) -> tuple[DeadLetterScan, ReplayPreview]:
-    scan = await stack.enter_async_context(connections.open_dead_letters(settings))
+    opening = connections.open_dead_letters(settings, policy.filter.partition)
+    scan = await stack.enter_async_context(opening)
     table = settings.qualified_table
     return scan, await scan.scan(partial(ReplayPreview, policy, table, dry_run=dry_run))
 

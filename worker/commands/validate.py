@@ -7,6 +7,7 @@ from time import time
 import click
 
 from worker.commands.command_line import print_json, print_stderr
+from worker.commands.standard_streams import InputFile
 from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS
@@ -21,7 +22,7 @@ _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=InputFile())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line of FILE.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every line of FILE, not only refused ones.")
 @click.option("--cloudevents", is_flag=True, help="Each line is a structured CloudEvent.")
