@@ -93,23 +93,25 @@ def produce(file: BufferedReader) -> None:
 def execute(agent: str | None, user: str | None, command: tuple[str, ...]) -> None:
     """Run COMMAND, measure it, emit its event, and exit with its code.
 
-    COMMAND runs also if Kafka cannot be reached. Its exit code is returned then too, and the event goes to stderr.
+    COMMAND runs also if Kafka cannot be reached, or a variable is wrong. Its exit code is returned then too, and the
+    event goes to stderr.
     """
-    settings = load_settings(RequiredVariable.KAFKA)
     with ignore_signals():
         execution = measure(command, agent_name=agent or Path(command[0]).name or "command", user_id=user)
         if execution.problem:
             print_stderr(execution.problem)
-
-        async def send() -> None:
-            async with _connect_producer(settings) as producer:
-                await produce_event(execution.event, producer, settings.kafka_topic)
-
         try:
-            asyncio.run(send())
-        except DependencyError as error:
+            asyncio.run(_emit(execution.event))
+        except (DependencyError, SettingsError) as error:
             print_stderr(f"the event was not emitted: {error}\n{json.dumps(execution.event)}")
     raise SystemExit(execution.exit_code)
+
+
+async def _emit(event: dict[str, object]) -> None:
+    # Any wrong variable counts: without a valid KAFKA_TOPIC the event must not go to the default topic.
+    settings = load_settings(RequiredVariable.KAFKA)
+    async with _connect_producer(settings) as producer:
+        await produce_event(event, producer, settings.kafka_topic)
 
 
 @asynccontextmanager

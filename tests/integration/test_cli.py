@@ -12,7 +12,7 @@ from clickhouse_driver import Client
 from deploy.local.process import free_port
 from tests.integration.conftest import Environment
 from tests.support.commands import Commands
-from tests.support.topic import read
+from tests.support.topic import read, size
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -150,3 +150,19 @@ def test_exec_runs_the_command_and_prints_the_event_without_kafka(run: Run) -> N
     assert done.returncode == 5
     assert "not emitted" in done.stderr
     assert '"exit_code": 5' in done.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"BATCH_MAX_EVENTS": "0"}, {"CLICKHOUSE_PASSWORD_FILE": "/absent"}, {"KAFKA_TOPIC": "a topic"}],
+    ids=["not read by exec", "missing secret file", "read by exec"],
+)
+async def test_exec_runs_the_command_and_prints_the_event_with_a_wrong_setting(
+    run: Run, environment: Environment, changes: dict[str, str]
+) -> None:
+    done = run("exec", "--", "sh", "-c", "echo out; exit 5", **changes)
+    assert (done.returncode, done.stdout) == (5, "out\n")
+    assert "the event was not emitted: " in done.stderr
+    assert next(iter(changes)) in done.stderr
+    assert '"exit_code": 5' in done.stderr
+    assert await size(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"]) == 0
