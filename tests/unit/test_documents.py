@@ -72,3 +72,27 @@ def test_files_named_in_a_document_exist(document: Path) -> None:
         if not (REPOSITORY / name).exists() and not (document.parent / name).exists()
     }
     assert missing - {"schemas/clickhouse/NNNN_name.sql"} == set()
+
+
+def kafka_commands(document: Path) -> list[str]:
+    """The commands of Kafka with arguments that a document prints, each on one line."""
+    text = document.read_text("utf-8")
+    blocks = re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(text))]
+    return [code for code in [*lines, *spans] if re.match(r"kafka-[a-z-]+\.sh ", code)]
+
+
+@documents
+def test_commands_of_kafka_can_run_as_printed(document: Path) -> None:
+    for command in kafka_commands(document):
+        needed = ["--bootstrap-server"]
+        if re.search("--reset-offsets|--delete-offsets", command):
+            needed += ["--group", "--topic"]
+        if command.startswith("kafka-console-consumer.sh"):
+            needed += ["--topic"]
+        assert [option for option in needed if f"{option} " not in command] == [], command
+
+
+def test_documents_have_commands_of_kafka() -> None:
+    assert len([command for document in DOCUMENTS for command in kafka_commands(document)]) > 15
