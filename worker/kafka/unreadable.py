@@ -14,7 +14,8 @@ from typing import Any
 import cramjam
 import structlog
 from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from worker.core.model import Record, UnreadableRecord
@@ -26,6 +27,9 @@ UNREADABLE = (
     RecordBatchTooLarge,
     UnicodeDecodeError,
     CorruptRecordException,
+    UnsupportedCodecError,
+    AssertionError,
+    SystemError,
     cramjam.DecompressionError,
     BadGzipFile,
     EOFError,
@@ -33,7 +37,9 @@ UNREADABLE = (
     struct.error,
 )
 """aiokafka raises these on a record, or a record batch, that it cannot parse. Of such records Apache Kafka accepts only
-those with header names that are not UTF-8, and batches that inflate to any size; other brokers store any bytes."""
+those with header names that are not UTF-8, and batches that inflate to any size; other brokers store any bytes, and old
+logs hold what old brokers accepted. AssertionError: a message set is compressed twice. SystemError: a size is below -1.
+"""
 
 
 class _RecordBatches:
@@ -85,7 +91,7 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
                 return
             else:
                 # The offsets before it may be gaps.
-                self.next_fetch_offset = max(self.next_fetch_offset, _first_offset(batch))
+                self.next_fetch_offset = max(self.next_fetch_offset, self._first_offset(batch))
                 while self.next_fetch_offset < batch.next_offset:
                     yield self._stand_for_record()
 
@@ -107,13 +113,17 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
 
     def _stand_for_batch(self, batch: Any, why: str) -> UnreadableRecord:  # noqa: ANN401 - aiokafka ships no types
         """One for all records: a batch of 20 kB can hold a hundred million."""
-        first, last = _first_offset(batch), batch.next_offset - 1
+        first, last = self._first_offset(batch), batch.next_offset - 1
         self.next_fetch_offset = batch.next_offset
         reason = f"none of the records at {first} to {last} can be read: {why}"
         return UnreadableRecord(self._tp.topic, self._tp.partition, last, reason=reason, first_offset=first)
 
+    def _first_offset(self, batch: Any) -> int:  # noqa: ANN401 - aiokafka ships no types
+        """The offset of the first record of a batch; of the last one before format 2, whose headers have no other."""
+        first: int = batch.base_offset if isinstance(batch, DefaultRecordBatch) else batch.next_offset - 1
+        return first
 
-def _first_offset(batch: Any) -> int:  # noqa: ANN401 - aiokafka ships no types
-    """The offset of the first record of a batch; of the last one in the formats before, whose headers have no other."""
-    first: int = batch.base_offset if isinstance(batch, DefaultRecordBatch) else batch.next_offset - 1
-    return first
+    def _contains_abort_marker(self, next_batch: Any) -> bool:  # noqa: ANN401 - aiokafka ships no types
+        """Whether a control batch aborts its transaction; compaction removes the record and leaves the header."""
+        marker = next(next_batch, None)
+        return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER

@@ -1,10 +1,13 @@
 """What is read of a fetch with record batches that aiokafka cannot parse."""
 
+import gzip
 import struct
+import zlib
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
@@ -14,7 +17,9 @@ from worker.kafka.decompression import MAX_INFLATED_BYTES, bound_decompression
 from worker.kafka.record_headers import check_records
 from worker.kafka.unreadable import ReadablePartitionRecords
 
-_LENGTH_AT, _CRC_AT, _CODEC_AT, _RECORDS_AT = 8, 17, 21, 61
+_CRC_AT, _CODEC_AT, _PRODUCER_AT, _COUNT_AT, _RECORDS_AT = 17, 21, 43, 57, 61
+_TRANSACTIONAL, _CONTROL, _UNKNOWN_CODEC = 0x10, 0x20, 5
+_GZIP_SET = 1
 _NAME = "~~~~"
 
 
@@ -34,19 +39,60 @@ def batch(first: int, values: list[bytes], bad: int | None = None) -> bytearray:
 def inflating_batch(first: int, count: int) -> bytearray:
     written = bytes(batch(first, [b""] * count)[:_RECORDS_AT])
     written += compress(ZSTD, record_chunks(MAX_INFLATED_BYTES // count, count))
-    return finish(written[:_CODEC_AT] + struct.pack(">h", ZSTD) + written[_CODEC_AT + 2 :], first)
+    return with_attributes(written, ZSTD, first)
 
 
-def finish(written: bytes, first: int) -> bytearray:
+def with_attributes(written: bytes | bytearray, attributes: int, first: int) -> bytearray:
+    return finish(written[:_CODEC_AT] + struct.pack(">h", attributes) + written[_CODEC_AT + 2 :], first)
+
+
+def emptied(first: int, attributes: int) -> bytearray:
+    """A batch as the log cleaner leaves it when it has removed its last record: the header alone."""
+    header = batch(first, [b""])[:_RECORDS_AT]
+    struct.pack_into(">i", header, _COUNT_AT, 0)
+    return of_transaction(header, attributes, first)
+
+
+def of_transaction(written: bytearray, attributes: int, first: int) -> bytearray:
+    """A batch of the transactional producer 7."""
+    struct.pack_into(">qh", written, _PRODUCER_AT, 7, 0)
+    return with_attributes(written, attributes, first)
+
+
+def abort_marker(first: int) -> bytearray:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    builder.append(0, 0, b"\0\0\0\0", b"\0\0\0\0\0\0", [])
+    return of_transaction(bytearray(builder.build()), _TRANSACTIONAL | _CONTROL, first)
+
+
+def old_set(magic: int, values: list[bytes], codec: int = 0, first: int = 0) -> bytes:
+    """A message set of a format before 2, of records with the timestamp 7 where the format has one."""
+    builder = LegacyRecordBatchBuilder(magic, codec, 1 << 30)
+    for number, value in enumerate(values):
+        builder.append(first + number, 7, None, value)
+    return bytes(builder.build())
+
+
+def compressed_set(last: int, payload: bytes, codec: int = _GZIP_SET) -> bytearray:
+    """A compressed message set of format 1: one record at the offset of its last, which contains the others."""
+    fields = struct.pack(">bbq", 1, codec, 7) + struct.pack(">ii", -1, len(payload)) + payload
+    checked = struct.pack(">I", zlib.crc32(fields)) + fields
+    return bytearray(struct.pack(">qi", last, len(checked)) + checked)
+
+
+def finish(written: bytes | bytearray, first: int) -> bytearray:
     finished = bytearray(written)
     struct.pack_into(">qi", finished, 0, first, len(finished) - 12)
     struct.pack_into(">I", finished, _CRC_AT, calc_crc32c(bytes(finished[_CODEC_AT:])))
     return finished
 
 
-def fetched(*batches: bytearray, position: int) -> ReadablePartitionRecords:
+def fetched(
+    *batches: bytes | bytearray, position: int, aborted: list[tuple[int, int]] | None = None
+) -> ReadablePartitionRecords:
+    """What is read of `batches`; `aborted` are producers and the first offsets of their aborted transactions."""
     records = MemoryRecords(b"".join(batches))
-    return ReadablePartitionRecords(TopicPartition("t", 3), records, None, position, None, None, True, 1)
+    return ReadablePartitionRecords(TopicPartition("t", 3), records, aborted, position, None, None, True, 1)
 
 
 def described(records: list[Record]) -> list[int | str]:
@@ -93,3 +139,34 @@ def test_header_behind_a_wrong_checksum_is_not_trusted() -> None:
     records = fetched(corrupt, batch(8, [b"b"]), position=4)
     assert described([*records]) == ["UnreadableRecord 4"]
     assert records.next_fetch_offset == 5, "the batch is fetched again, from here on"
+
+
+@pytest.mark.parametrize("attributes", [_TRANSACTIONAL | _CONTROL, _TRANSACTIONAL])
+def test_batch_that_compaction_has_emptied_is_passed_over(attributes: int) -> None:
+    records = fetched(emptied(4, attributes), batch(5, [b"a"]), position=4)
+    assert described([*records]) == [5]
+
+
+def test_abort_marker_ends_the_transaction() -> None:
+    first, second = (of_transaction(batch(offset, [b"a"]), _TRANSACTIONAL, offset) for offset in (4, 6))
+    assert described([*fetched(first, abort_marker(5), second, position=4, aborted=[(7, 4)])]) == [6]
+
+
+def test_batch_of_an_unknown_codec_is_unreadable() -> None:
+    unknown = with_attributes(batch(4, [b"a", b"b"]), _UNKNOWN_CODEC, 4)
+    assert described([*fetched(unknown, batch(6, [b"c"]), position=4)]) == [
+        "UnreadableRecord 4",
+        "UnreadableRecord 5",
+        6,
+    ]
+
+
+def test_set_that_is_compressed_twice_is_unreadable() -> None:
+    inner = compressed_set(1, gzip.compress(old_set(1, [b"a", b"b"])))
+    twice = compressed_set(4, gzip.compress(inner))
+    assert described([*fetched(twice, old_set(1, [b"c"], first=5), position=4)]) == ["UnreadableRecord 4", 5]
+
+
+def test_record_of_an_old_format_with_a_negative_size_is_unreadable() -> None:
+    corrupt = old_set(1, [b"a"], first=4).replace(b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe")
+    assert described([*fetched(corrupt, position=4)]) == ["UnreadableRecord 4"]
