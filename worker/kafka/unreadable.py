@@ -8,6 +8,7 @@ batch are unreadable too, because aiokafka parses a batch from its start.
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from gzip import BadGzipFile
 from typing import Any
 
@@ -127,3 +128,9 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
         """Whether a control batch aborts its transaction; compaction removes the record and leaves the header."""
         marker = next(next_batch, None)
         return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:  # noqa: ANN401 - aiokafka ships no types
+        consumer_record = super()._consumer_record(tp, record)
+        if consumer_record.timestamp is None:  # format 0 has none
+            return replace(consumer_record, timestamp=-1)
+        return consumer_record

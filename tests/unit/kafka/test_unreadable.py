@@ -170,3 +170,12 @@ def test_set_that_is_compressed_twice_is_unreadable() -> None:
 def test_record_of_an_old_format_with_a_negative_size_is_unreadable() -> None:
     corrupt = old_set(1, [b"a"], first=4).replace(b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe")
     assert described([*fetched(corrupt, position=4)]) == ["UnreadableRecord 4"]
+
+
+@pytest.mark.parametrize(("magic", "timestamp"), [(0, -1), (1, 7)])
+def test_record_of_an_old_format_has_its_timestamp_or_none(magic: int, timestamp: int) -> None:
+    records = fetched(old_set(magic, [b"a", b"b"], first=4), position=4)
+    assert [(record.offset, record.timestamp, record.value) for record in records] == [
+        (4, timestamp, b"a"),
+        (5, timestamp, b"b"),
+    ]
