@@ -120,8 +120,8 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
         return UnreadableRecord(self._tp.topic, self._tp.partition, last, reason=reason, first_offset=first)
 
     def _first_offset(self, batch: Any) -> int:  # noqa: ANN401 - aiokafka ships no types
-        """The offset of the first record of a batch; of the last one before format 2, whose headers have no other."""
-        first: int = batch.base_offset if isinstance(batch, DefaultRecordBatch) else batch.next_offset - 1
+        """The offset of the first record of a batch, or the next one: headers before format 2 have only the last."""
+        first: int = batch.base_offset if isinstance(batch, DefaultRecordBatch) else self.next_fetch_offset
         return first
 
     def _contains_abort_marker(self, next_batch: Any) -> bool:  # noqa: ANN401 - aiokafka ships no types

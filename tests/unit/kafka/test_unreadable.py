@@ -163,13 +163,12 @@ def test_batch_of_an_unknown_codec_is_unreadable() -> None:
 
 def test_set_that_is_compressed_twice_is_unreadable() -> None:
     inner = compressed_set(1, gzip.compress(old_set(1, [b"a", b"b"])))
-    twice = compressed_set(4, gzip.compress(inner))
-    assert described([*fetched(twice, old_set(1, [b"c"], first=5), position=4)]) == ["UnreadableRecord 4", 5]
-
-
-def test_record_of_an_old_format_with_a_negative_size_is_unreadable() -> None:
-    corrupt = old_set(1, [b"a"], first=4).replace(b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe")
-    assert described([*fetched(corrupt, position=4)]) == ["UnreadableRecord 4"]
+    twice = compressed_set(5, gzip.compress(inner))
+    assert described([*fetched(twice, old_set(1, [b"c"], first=6), position=4)]) == [
+        "UnreadableRecord 4",
+        "UnreadableRecord 5",
+        6,
+    ]
 
 
 @pytest.mark.parametrize(("magic", "timestamp"), [(0, -1), (1, 7)])
@@ -179,3 +178,27 @@ def test_record_of_an_old_format_has_its_timestamp_or_none(magic: int, timestamp
         (4, timestamp, b"a"),
         (5, timestamp, b"b"),
     ]
+
+
+def test_old_set_that_is_too_large_stands_for_all_offsets_from_the_position_on() -> None:
+    """Its header has only the last offset."""
+    values = [b" " * (MAX_INFLATED_BYTES // 4)] * 5
+    too_large = compressed_set(8, gzip.compress(old_set(1, values), compresslevel=1))
+    unreadable, following = fetched(too_large, old_set(1, [b"a"], first=9), position=4)
+    assert isinstance(unreadable, UnreadableRecord)
+    assert (unreadable.first_offset, unreadable.offset, unreadable.records) == (4, 8, 5)
+    assert "records at 4 to 8" in unreadable.reason
+    assert following.offset == 9
+
+
+def test_records_of_an_old_set_that_cannot_be_inflated_are_all_unreadable() -> None:
+    corrupt = compressed_set(6, b"not gzip")
+    assert described([*fetched(corrupt, old_set(1, [b"a"], first=7), position=4)]) == [
+        *(f"UnreadableRecord {offset}" for offset in (4, 5, 6)),
+        7,
+    ]
+
+
+def test_record_of_an_old_format_with_a_negative_size_is_unreadable() -> None:
+    corrupt = old_set(1, [b"a"], first=4).replace(b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe")
+    assert described([*fetched(corrupt, position=4)]) == ["UnreadableRecord 4"]
