@@ -48,12 +48,14 @@ class _RecordBatches:
 
     Attributes:
         current: the last that was returned; None if it has no valid header.
+        returned: how many were returned.
     """
 
     def __init__(self, batches: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
         self._batches = batches
         self.has_next = batches.has_next
         self.current: Any = None
+        self.returned = 0
 
     def next_batch(self) -> Any:  # noqa: ANN401 - aiokafka ships no types
         self.current = None
@@ -61,6 +63,7 @@ class _RecordBatches:
         if not batch.validate_crc():
             raise CorruptRecordException("the checksum of the record batch is wrong")
         self.current = batch
+        self.returned += 1
         return batch
 
 
@@ -79,6 +82,9 @@ class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aioka
             try:
                 yield from self._unpack_records()
             except UNREADABLE as error:
+                if self._records.current is None and self._records.returned:
+                    # aiokafka parses every batch in the format of the first one, and a log can begin in an old format.
+                    return  # it is fetched again, as the first one
                 too_large, why = isinstance(error, RecordBatchTooLarge), f"{error}"
                 self._log_unreadable(type(error).__name__, why)
             else:

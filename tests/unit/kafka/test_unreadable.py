@@ -180,6 +180,15 @@ def test_record_of_an_old_format_has_its_timestamp_or_none(magic: int, timestamp
     ]
 
 
+@pytest.mark.parametrize("value", [b"", b"a", b"a" * 1_000])
+def test_log_that_changes_its_format_is_read(value: bytes) -> None:
+    """aiokafka would parse what follows in the format of the first batch."""
+    following = batch(6, [value] * 2)
+    records = fetched(old_set(1, [b"a", b"b"], first=4), following, position=4)
+    assert described([*records]) == [4, 5]
+    assert described([*fetched(following, position=records.next_fetch_offset)]) == [6, 7]
+
+
 def test_old_set_that_is_too_large_stands_for_all_offsets_from_the_position_on() -> None:
     """Its header has only the last offset."""
     values = [b" " * (MAX_INFLATED_BYTES // 4)] * 5
