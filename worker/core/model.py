@@ -77,6 +77,13 @@ class UnreadableRecord(NamedTuple):
         return 1 if self.first_offset is None else self.offset - self.first_offset + 1
 
 
+def first_offset_of(record: Record) -> int:
+    """The offset of `record`, or of the first one that it stands for."""
+    if isinstance(record, UnreadableRecord) and record.first_offset is not None:
+        return record.first_offset
+    return record.offset
+
+
 class DeadLetterPosition(NamedTuple):
     """The position of a dead letter in its topic."""
 

@@ -11,6 +11,7 @@ from worker.core.model import (
     Failure,
     Headers,
     Record,
+    first_offset_of,
 )
 
 
@@ -31,15 +32,20 @@ class EncodedDeadLetter(NamedTuple):
 
 
 class ForeignRecord(NamedTuple):
-    """A record on the dead-letter topic that is not a dead letter, and the reason."""
+    """A record on the dead-letter topic that is not a dead letter or cannot be read, and the reason."""
 
     record: Record
     reason: str
 
     @property
     def position(self) -> DeadLetterPosition:
-        """Partition and offset on the dead-letter topic."""
+        """Partition and offset on the dead-letter topic; of an unreadable record batch the last offset."""
         return DeadLetterPosition(self.record.partition, self.record.offset)
+
+    @property
+    def records(self) -> int:
+        """How many records it stands for, at most: all of an unreadable record batch."""
+        return self.record.offset - first_offset_of(self.record) + 1
 
 
 class DeadLetter(NamedTuple):

@@ -51,7 +51,7 @@ def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
     Anybody can write to a topic, and a later version may write what this one does not know.
     """
     if isinstance(record, UnreadableRecord):
-        return ForeignRecord(record, "the Kafka client cannot parse it")
+        return ForeignRecord(record, record.reason)
     start, headers = 0, dict(record.headers)
     if not headers or record.headers[0][0] != KIND or len(headers) < len(record.headers):
         # The source record had headers of its own.

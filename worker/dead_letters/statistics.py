@@ -58,7 +58,7 @@ class DeadLetterStatistics:
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Count one record."""
         if isinstance(item, ForeignRecord):
-            self.foreign += 1
+            self.foreign += item.records
             return
         self.total += 1
         self.replayed += item.replays > 0

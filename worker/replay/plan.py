@@ -80,7 +80,7 @@ class ReplayPreview:
         if not policy.filter.matches(item):
             return
         if isinstance(item, ForeignRecord):
-            self.foreign += 1
+            self.foreign += item.records
             return
         error_class = item.failure.error_class
         if policy.is_exhausted(item):

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.core.model import DeadLetterPosition
+from worker.core.model import DeadLetterPosition, first_offset_of
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
@@ -95,7 +95,7 @@ class DeadLetterScan:
                     for record in records:
                         offset = record.offset
                         if offset != following:  # gaps are left by compaction and aborted transactions
-                            done.mark_range_done(following, offset)
+                            done.mark_range_done(following, first_offset_of(record))
                         following = offset + 1
                         if include_settled or not (some_are_done and offset in done):
                             letters.append(parse_dead_letter(record))
