@@ -11,7 +11,8 @@ from worker.core.model import Event, Failed, FailedEvent, Record, Unrepresentabl
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.core.uuids import parse_uuid
 from worker.dead_letters.dead_letter import DeadLetter
-from worker.events.completed_at import MAX_TIME
+from worker.events.completed_at import MAX_TIME, MIN_TIME
+from worker.events.decode import MAX_NAME_LENGTH
 from worker.events.parsing_cost import check_parsing_cost
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
@@ -53,7 +54,7 @@ def encode_value(failed: Failed) -> bytes:
 def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Event:
     """Return the event with only the failed metric; its record is `record`, or the dead letter itself.
 
-    Raises InvalidDeadLetter if the value cannot be parsed.
+    Raises InvalidDeadLetter if the value cannot be parsed, or `decode` gives no event such a field.
     """
     try:
         row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
@@ -62,21 +63,33 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
             raise TypeError("a field is not text")
         if (execution_id := parse_uuid(execution)) is None:
             raise ValueError("execution_id is not a UUID")
-        if not 0 <= (recorded_at := parse_rfc3339(row["recorded_at"])) <= MAX_TIME:
-            raise ValueError("recorded_at is outside of 1970 to 2299")  # `decode` gives no event such a time
-        if not is_encodable(agent + (user or "")):  # the fan-out checks the metric name
-            raise ValueError("agent_name or user_id contains a lone surrogate, which is not a character")
+        _check_names(agent, user or "")
         return Event(
             execution_id,
             agent,
             user,
-            parse_rfc3339(row["completed_at"]),
-            recorded_at,
+            _parse_time(row, "completed_at", MIN_TIME),
+            _parse_time(row, "recorded_at", 0),
             {name: parse_number(row["metric_value"])},
             record or letter.record,
         )
     except (InvalidEvent, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidDeadLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
+
+
+def _check_names(agent: str, user: str) -> None:
+    """Raise ValueError if an event cannot have these names; the fan-out checks that of the metric."""
+    if not (1 <= len(agent) <= MAX_NAME_LENGTH and len(user) <= MAX_NAME_LENGTH):
+        raise ValueError(f"agent_name is empty, or agent_name or user_id longer than {MAX_NAME_LENGTH} characters")
+    if not is_encodable(agent + user):
+        raise ValueError("agent_name or user_id contains a lone surrogate, which is not a character")
+
+
+def _parse_time(row: Any, field: str, earliest: int) -> int:  # noqa: ANN401 - parsed JSON
+    """The time in `field`. Raises ValueError if it is no time, or outside of `earliest` to the last of the table."""
+    if not earliest <= (milliseconds := parse_rfc3339(row[field])) <= MAX_TIME:
+        raise ValueError(f"{field} is outside of {format_rfc3339(earliest)} to {format_rfc3339(MAX_TIME)}")
+    return milliseconds
 
 
 def encode_pointer_value(failed: Failed) -> bytes:

@@ -10,7 +10,8 @@ from worker.events.tolerant_json import abbreviate
 
 MAX_TIME = 10_413_791_999_999
 """2299-12-31T23:59:59.999Z in milliseconds, the last instant of DateTime64."""
-_MIN_TIME = -2_208_988_800_000  # 1900-01-01T00:00:00Z, the first instant of DateTime64
+MIN_TIME = -2_208_988_800_000
+"""1900-01-01T00:00:00Z in milliseconds, the first instant of DateTime64."""
 
 # RFC 3339, section 5.6; datetime.fromisoformat alone would accept weeks, basic forms and times without an offset.
 _RFC3339 = re.compile(
@@ -84,7 +85,7 @@ def _parse_rfc3339(value: object) -> int:
         milliseconds = (datetime.fromisoformat(text.upper()) - EPOCH) // MILLISECOND + 1_000 * is_leap
     except (ValueError, OverflowError) as error:
         raise _invalid("is not a date and time that exists", value) from error
-    if not _MIN_TIME <= milliseconds <= MAX_TIME:
+    if not MIN_TIME <= milliseconds <= MAX_TIME:
         raise _invalid("must be between 1900 and 2299", value)
     return milliseconds
 

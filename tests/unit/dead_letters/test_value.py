@@ -79,6 +79,10 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
         ("metric_value", "[" * 9_999),
         ("completed_at", "yesterday"),
         ("completed_at", "2026-02-30T00:00:00.000Z"),
+        ("completed_at", "1899-12-31T23:59:59.999Z"),
+        ("completed_at", "2300-01-01T00:00:00.000Z"),
+        ("completed_at", "9999-12-31T23:59:59.999Z"),
+        ("completed_at", "0001-01-01T00:00:00.000Z"),
         ("recorded_at", "1969-12-31T23:59:59.999Z"),
         ("recorded_at", "2300-01-01T00:00:00.000Z"),
         ("execution_id", "0b2d"),
@@ -87,7 +91,10 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
         ("execution_id", "0b2d3c4e5-f60-4718-9a2b-3c4d5e6f7081"),
         ("agent_name", 7),
         ("agent_name", "a\ud800"),
+        ("agent_name", ""),
+        ("agent_name", "a" * 257),
         ("user_id", 7),
+        ("user_id", "u" * 257),
         ("user_id", "\udfff"),
         ("metric_type", None),
         pytest.param("more", [[]] * MAX_VALUES, id="too many values"),
@@ -98,6 +105,24 @@ def test_metric_with_an_invalid_field_is_refused(field: str, value: object) -> N
     document = json.loads(letter.value) | {field: value}
     with pytest.raises(InvalidDeadLetter):
         parse_metric_event(parse(letter._replace(value=json.dumps(document).encode())))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("completed_at", "1900-01-01T00:00:00.000Z"),
+        ("completed_at", "2299-12-31T23:59:59.999Z"),
+        ("agent_name", "é" * 256),
+        ("user_id", "u" * 256),
+        ("user_id", ""),
+        ("user_id", None),
+    ],
+)
+def test_metric_at_the_limits_of_an_event_is_parsed(field: str, value: str | None) -> None:
+    letter = encode_dead_letter(failed_metric(), WORKER, 0)
+    document = json.loads(letter.value) | {field: value}
+    parsed = parse_metric_event(parse(letter._replace(value=json.dumps(document).encode())))
+    assert json.loads(encode_value(failed_metric()._replace(event=parsed)))[field] == value
 
 
 @pytest.mark.parametrize(
