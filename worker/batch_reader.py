@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from worker.core.heartbeat import Heartbeat
 from worker.core.model import Record, size_of
 from worker.core.process import cancel_tasks
-from worker.ports import EventSource
+from worker.ports import EventSource, Partition
 
 T = TypeVar("T")
 
@@ -31,14 +31,24 @@ class BatchPolicy:
 
 
 class RecordBatch(NamedTuple):
-    """Records that are processed and committed together, and the bytes of their keys, values and headers."""
+    """Records that are processed and committed together.
+
+    Attributes:
+        bytes: of their keys, values and headers.
+        next_offsets: what to commit when they are processed; it changes when positions are moved.
+    """
 
     records: Sequence[Record]
     bytes: int
+    next_offsets: dict[Partition, int]
 
 
 class BatchReader:
-    """Reads batches from an event source, and keeps polling it while none may be read; a poll may last a rebalance."""
+    """Reads batches from an event source, and keeps polling it while none may be read; a poll may last a rebalance.
+
+    Attributes:
+        next_offsets: of the batch that is being read.
+    """
 
     def __init__(self, source: EventSource, policy: BatchPolicy, heartbeat: Heartbeat) -> None:
         self._source = source
@@ -47,9 +57,16 @@ class BatchReader:
         self._call: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._paused = False
+        self.next_offsets: dict[Partition, int] = {}
 
     async def read_batch(self) -> RecordBatch | None:
         """Poll until a batch is full or has lingered; None if `interrupt` has ended that."""
+        try:
+            return await self._read_batch()
+        finally:
+            self.next_offsets = {}
+
+    async def _read_batch(self) -> RecordBatch | None:
         policy = self._policy
         self._interrupted = False
         if self._paused:
@@ -71,8 +88,9 @@ class BatchReader:
             if not records:
                 deadline = monotonic() + policy.linger_seconds
             records += polled
+            self.next_offsets |= {Partition(record.topic, record.partition): record.offset + 1 for record in polled}
             size += sum(map(size_of, polled))
-        return RecordBatch(records, size)
+        return RecordBatch(records, size, self.next_offsets)
 
     async def pause(self) -> None:
         """Poll without reading records, so that the group sees a live member."""

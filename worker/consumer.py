@@ -7,12 +7,13 @@
    dropped uncommitted. Kafka delivers it again to the next owner, which changes nothing in the de-duplicated view.
 
 What guards a commit: a batch is committed after `Pipeline.process` has returned, never before an older one, never after
-`on_revoke` has returned, and, in the `EventSource`, only for partitions that are still owned.
+`on_revoke` has returned, never with offsets of a log that is gone (`on_reset`), and, in the `EventSource`, only for
+partitions that are still owned.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -21,10 +22,9 @@ import structlog
 from worker.batch_reader import BatchPolicy, BatchReader, RecordBatch
 from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Hold
-from worker.core.model import Record
 from worker.core.process import cancel_tasks
 from worker.pipeline import Pipeline
-from worker.ports import EventSource, Partition, RevokeListener
+from worker.ports import EventSource, EventSourceListener, Partition
 
 log = structlog.get_logger(__name__)
 
@@ -47,12 +47,12 @@ _MAX_HELD_BATCHES = 50
 @dataclass(frozen=True)
 class _RunningBatch:
     task: asyncio.Task[None]
-    next_offsets: Mapping[Partition, int]
+    next_offsets: dict[Partition, int]
     records: int
     bytes: int
 
 
-class Consumer(RevokeListener):
+class Consumer(EventSourceListener):
     """Reads batches from an event source, runs them through a pipeline, and commits them.
 
     Args:
@@ -87,7 +87,7 @@ class Consumer(RevokeListener):
         self._uncommitted: dict[Partition, int] = {}
         self._commit_task: asyncio.Task[bool] | None = None
         self._changed = asyncio.Event()
-        self._revoking = False
+        self._revoking = self._has_reset = False
         self._last_start = monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -123,6 +123,20 @@ class Consumer(RevokeListener):
             await self._end_commit()
         finally:
             self._revoking = False
+
+    async def on_reset(self, starts: Mapping[Partition, int]) -> None:
+        """See `worker.ports.EventSourceListener`."""
+        for partition, start in starts.items():
+            unfinished = [batch.next_offsets for batch in self._batches] + [self._reader.next_offsets]
+            unfinished = [offsets for offsets in unfinished if partition in offsets]
+            if any(offsets[partition] > start for offsets in unfinished):
+                # The new log may grow up to them. Committed, they would let a restart skip its records before them.
+                for offsets in unfinished:
+                    del offsets[partition]
+                unfinished.clear()
+            (unfinished[-1] if unfinished else self._uncommitted)[partition] = start
+        self._has_reset = True
+        self._notify()
 
     async def _read_and_start_batches(self) -> None:
         while True:
@@ -163,31 +177,37 @@ class Consumer(RevokeListener):
         self._last_start = monotonic()
         task = asyncio.create_task(self._pipeline.process(batch.records), name="batch")
         task.add_done_callback(self._notify)
-        self._batches.append(_RunningBatch(task, _next_offsets_of(batch.records), len(batch.records), batch.bytes))
+        self._batches.append(_RunningBatch(task, batch.next_offsets, len(batch.records), batch.bytes))
 
     async def _commit_finished_batches(self) -> None:
         while True:
             while self._batches and (oldest := self._batches[0]).task.done():
                 oldest.task.result()  # an exception is a bug: it ends the worker, and nothing is committed
                 self._uncommitted |= oldest.next_offsets
+                oldest.next_offsets.clear()
                 await self._commit()
                 if self._batches and self._batches[0] is oldest:  # no revoke has dropped it meanwhile
                     self._batches.popleft()
                     self._notify()
-            if not await self._wait_for_change(_COMMIT_RETRY_SECONDS):
+            has_changed = await self._wait_for_change(_COMMIT_RETRY_SECONDS)
+            if self._has_reset or not has_changed:
+                self._has_reset = False
                 await self._commit()
 
     async def _commit(self) -> None:
         """Commit the offsets of finished batches. Refused offsets stay, for the next batch or retry."""
         if not self._uncommitted:
             return
-        self._commit_task = asyncio.create_task(self._source.commit(self._uncommitted.copy()), name="commit")
+        offsets = self._uncommitted.copy()
+        self._commit_task = asyncio.create_task(self._source.commit(offsets), name="commit")
         try:
             await asyncio.wait([self._commit_task])
         finally:
             await cancel_tasks(self._commit_task)
         if not self._commit_task.cancelled() and self._commit_task.result():
-            self._uncommitted.clear()
+            for partition, offset in offsets.items():
+                if self._uncommitted.get(partition) == offset:  # else `on_reset` has moved it meanwhile
+                    del self._uncommitted[partition]
 
     async def _end_commit(self) -> None:
         """Let a commit under way end within a second, else cancel it: later the partition may have another owner."""
@@ -223,8 +243,3 @@ class Consumer(RevokeListener):
         except TimeoutError:
             return False
         return True
-
-
-def _next_offsets_of(records: Sequence[Record]) -> dict[Partition, int]:
-    last = {(record.topic, record.partition): record.offset for record in records}
-    return {Partition(*partition): offset + 1 for partition, offset in last.items()}

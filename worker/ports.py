@@ -62,18 +62,25 @@ class DeadLetterSink(Protocol):
         """
 
 
-class RevokeListener(Protocol):
-    """What is called when a rebalance takes partitions away."""
+class EventSourceListener(Protocol):
+    """What is called when a rebalance takes partitions away, and when positions are moved."""
 
     async def on_revoke(self) -> None:
         """Finish or drop unfinished work. The partitions are owned until this returns."""
+
+    async def on_reset(self, starts: Mapping[Partition, int]) -> None:
+        """Commit `starts`, to which positions were moved, but not before unfinished records of lower offsets.
+
+        Where a higher offset than the start was read, it is one of a log that is gone: it must not be committed any
+        more, and the start may be committed at once.
+        """
 
 
 class EventSource(Protocol):
     """A topic that is read as a member of a consumer group."""
 
-    def subscribe(self, listener: RevokeListener) -> None:
-        """Join the group, before the first poll; `listener` is called when partitions are revoked."""
+    def subscribe(self, listener: EventSourceListener) -> None:
+        """Join the group, before the first poll. `listener` is called in a poll, or by a rebalance."""
 
     async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
         """Some records, in the order of each partition; none if the time is over.

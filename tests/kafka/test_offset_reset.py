@@ -114,6 +114,7 @@ async def test_position_beyond_the_end_reads_the_whole_log_again(
     (line,) = warnings(logs)
     assert (line["partition"], line["from_offset"], line["to_offset"], line["end_offset"]) == (1, 150, 0, 100)
     assert count_expired(source, 1) == 0
+    assert (await committed(servers, topic, group, 2))[1] == 0, "the listener was called with the start"
     assert await source.commit({Partition(topic, 1): 100})
     assert (await committed(servers, topic, group, 2))[1] == 100
 

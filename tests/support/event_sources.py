@@ -1,7 +1,7 @@
 """Event sources of a test: opened on a real broker, read, and stopped after the test."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from worker.core.model import Record
@@ -9,14 +9,26 @@ from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
 from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
-from worker.ports import RevokeListener
+from worker.ports import EventSourceListener, Partition
 
 
-class IgnoreRevokes(RevokeListener):
-    """A `RevokeListener` with nothing in flight."""
+class CommitResets(EventSourceListener):
+    """A listener with nothing in flight.
+
+    Attributes:
+        resets: the starts of each reset.
+    """
+
+    def __init__(self, source: KafkaEventSource) -> None:
+        self.resets: list[Mapping[Partition, int]] = []
+        self._source = source
 
     async def on_revoke(self) -> None:
         pass
+
+    async def on_reset(self, starts: Mapping[Partition, int]) -> None:
+        self.resets.append(starts)
+        await self._source.commit(starts)
 
 
 class EventSources:
@@ -34,7 +46,7 @@ class EventSources:
         source = KafkaEventSource(KafkaTarget(servers), topic, policy, Telemetry())
         self._opened.append(source)
         await source.start()
-        source.subscribe(IgnoreRevokes())
+        source.subscribe(CommitResets(source))
         return source
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from worker.core.model import Record, size_of
-from worker.ports import EventSource, Partition, RevokeListener
+from worker.ports import EventSource, EventSourceListener, Partition
 
 
 class MemoryEventSource(EventSource):
@@ -25,9 +25,10 @@ class MemoryEventSource(EventSource):
         self.asked: list[int] = []
         self.idles = 0
         self._records: dict[Partition, list[Record]] = {}
-        self._listener: RevokeListener | None = None
+        self._listener: EventSourceListener | None = None
         self._position: dict[Partition, int] = {}
         self._paused = False
+        self._moved: dict[Partition, int] = {}
         self.put(*records)
 
     def put(self, *records: Record) -> None:
@@ -35,19 +36,26 @@ class MemoryEventSource(EventSource):
         for record in records:
             self._records.setdefault(Partition(record.topic, record.partition), []).append(record)
 
+    def replace_log(self, partition: Partition, start: int, *records: Record) -> None:
+        """Replace the log of `partition` by one that begins at `start`; the next poll moves the position there."""
+        self._records[partition] = list(records)
+        self._moved[partition] = start
+
     async def rebalance(self) -> None:
         """Revoke and assign every partition."""
         if self._listener:
             await self._listener.on_revoke()
         self._position.clear()
 
-    def subscribe(self, listener: RevokeListener) -> None:
+    def subscribe(self, listener: EventSourceListener) -> None:
         """See `EventSource`."""
         self._listener = listener
 
     async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
         """See `EventSource`. Without records it waits 10 ms at most."""
         self.asked.append(max_records)
+        if await self._move():
+            return ()
         polled: list[Record] = []
         if not self._paused:
             for partition, records in self._records.items():
@@ -75,6 +83,15 @@ class MemoryEventSource(EventSource):
         """See `EventSource`."""
         self.idles += 1
         self._paused = True
+        await self._move()
+
+    async def _move(self) -> bool:
+        """Move positions to the start of the logs that were replaced; whether there are any."""
+        moved, self._moved = self._moved, {}
+        self._position |= moved
+        if moved and self._listener:
+            await self._listener.on_reset(moved)
+        return bool(moved)
 
     def resume(self) -> None:
         """See `EventSource`."""

@@ -307,16 +307,6 @@ async def test_uncommitted_batches_behind_a_waiting_one_are_bounded_and_then_sta
 
 async def test_revoke_cancels_a_running_commit() -> None:
     """After the revoke it could move the offset of another member's partition back."""
-
-    class SlowCommits(MemoryEventSource):
-        unblocked = asyncio.Event()
-        started = asyncio.Event()
-
-        async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-            self.started.set()
-            await self.unblocked.wait()
-            return await super().commit(offsets)
-
     source = SlowCommits(records(5))
     async with running(source, revoke_seconds=0.1) as consumer:
         await source.started.wait()
@@ -324,6 +314,90 @@ async def test_revoke_cancels_a_running_commit() -> None:
         source.unblocked.set()
         await asyncio.sleep(0.05)
         assert source.commits == []
+
+
+async def test_offset_in_a_log_that_is_gone_is_not_committed() -> None:
+    """After a restart the new log, which has grown beyond it, would be read from there on."""
+    source = MemoryEventSource([*records(5), *records(2, partition=1)])
+    async with running(source, store := BlockingStore()) as consumer:
+        await consumer.wait_until(lambda: source._position == {FIRST: 5, SECOND: 2})
+        source.replace_log(FIRST, 0)
+        await consumer.wait_until_committed({FIRST: 0})
+        assert store.table == [], "the start is committed at once: no record of the new log is before it"
+        store.unblocked.set()
+        await consumer.wait_until_committed({FIRST: 0, SECOND: 2})
+        source.put(*records(3))
+        await consumer.wait_until_committed({FIRST: 3, SECOND: 2})
+    assert source.commits == [{FIRST: 0}, {SECOND: 2}, {FIRST: 3}]
+
+
+async def test_offset_of_a_batch_that_is_read_while_its_log_is_replaced_is_not_committed() -> None:
+    policy = BatchPolicy(max_events=5, linger_seconds=1_000)
+    async with running(records(3), policy=policy) as consumer:
+        await consumer.wait_until_read(3)
+        consumer.source.replace_log(FIRST, 0)
+        await consumer.wait_until_committed({FIRST: 0})
+        consumer.source.put(*records(2, partition=1))
+        await consumer.wait_until_committed({FIRST: 0, SECOND: 2})
+        assert len(consumer.store.table) == 10, "records that were read of the log are written"
+
+
+async def test_batch_of_two_logs_commits_the_offset_in_the_new_one() -> None:
+    policy = BatchPolicy(max_events=5, linger_seconds=1_000)
+    async with running(records(3), policy=policy) as consumer:
+        await consumer.wait_until_read(3)
+        consumer.source.replace_log(FIRST, 0, *records(2))
+        await consumer.wait_until_committed({FIRST: 2})
+    assert consumer.source.commits == [{FIRST: 0}, {FIRST: 2}]
+
+
+async def test_refused_commit_is_forgotten_when_its_log_is_gone() -> None:
+    source = MemoryEventSource([*records(5), *records(2, partition=1)])
+    source.refuse_commits = True
+    async with running(source) as consumer:
+        await consumer.wait_until(lambda: len(source.commits) > 0)
+        source.replace_log(FIRST, 0)
+        await consumer.wait_until(lambda: source.commits[-1] == {FIRST: 0, SECOND: 2})
+        source.refuse_commits = False
+        await consumer.wait_until_committed({FIRST: 0, SECOND: 2})
+
+
+class SlowCommits(MemoryEventSource):
+    """Does not commit before `unblocked` is set."""
+
+    def __init__(self, records: list[Record]) -> None:
+        super().__init__(records)
+        self.unblocked = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        self.started.set()
+        await self.unblocked.wait()
+        return await super().commit(offsets)
+
+
+@pytest.mark.parametrize("start", [0, 40])
+async def test_start_of_a_log_is_committed_after_a_running_commit(start: int) -> None:
+    async with running(source := SlowCommits(records(5))) as consumer:
+        await source.started.wait()
+        source.replace_log(FIRST, start)
+        await consumer.wait_until_read(start)
+        source.unblocked.set()
+        await consumer.wait_until(lambda: len(source.commits) == 2)
+    assert source.commits == [{FIRST: 5}, {FIRST: start}]
+
+
+async def test_start_after_expired_records_is_committed_when_what_was_read_before_is_done() -> None:
+    """A crash would lose it, and a committed start would hide that."""
+    async with running(records(10), store := BlockingStore(), batches_of(5)) as consumer:
+        await consumer.wait_until_read(10)
+        consumer.source.replace_log(FIRST, 40)
+        await consumer.wait_until_read(40)
+        await consumer.wait_until(lambda: consumer.source.idles > 1)
+        assert consumer.source.commits == []
+        store.unblocked.set()
+        await consumer.wait_until_committed({FIRST: 40})
+    assert consumer.source.commits == [{FIRST: 5}, {FIRST: 40}]
 
 
 async def test_record_that_reaches_max_bytes_is_the_last_of_its_batch() -> None:

@@ -23,7 +23,7 @@ from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_monitor import TopicMonitor
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
-from worker.ports import EventSource, Partition, RevokeListener
+from worker.ports import EventSource, EventSourceListener, Partition
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,7 @@ class KafkaEventSource(EventSource):
         self.topic = topic
         self._telemetry = telemetry
         self._tracing = tracing
+        self._listener: EventSourceListener | None = None
         self._membership: Membership | None = None
         self._consumer = create_consumer(
             target,
@@ -66,8 +67,9 @@ class KafkaEventSource(EventSource):
         """Connect; `subscribe` joins the group."""
         await start_clients(self._target, self._consumer)
 
-    def subscribe(self, listener: RevokeListener) -> None:
-        """Join the group, and notify `listener` of rebalances."""
+    def subscribe(self, listener: EventSourceListener) -> None:
+        """Join the group, and notify `listener` of rebalances and of positions that are moved."""
+        self._listener = listener
         self._membership = Membership(
             self._consumer, self._target, self._group, listener, self._telemetry, self._reset_positions
         )
@@ -146,16 +148,14 @@ class KafkaEventSource(EventSource):
         if fetch_task.done():
             raise DependencyError(f"the Kafka client has stopped fetching: {fetch_task}")
 
-    async def _continue_at(self, positions: Mapping[TopicPartition, int]) -> bool:
-        """Note positions that were reset; whether there are any."""
-        for partition, offset in positions.items():
-            # Committed at once: after a restart the group knows where it was, and finds each loss once. But not before
-            # what is in flight, which a crash would lose.
-            committed = self.lag.is_committed(partition)
-            self.lag.forget(partition)
-            if committed:
-                await self.commit({Partition(*partition): offset})
-        return bool(positions)
+    async def _continue_at(self, starts: Mapping[TopicPartition, int]) -> bool:
+        """Report positions that were moved to the start of their logs; whether there are any."""
+        for partition, start in starts.items():
+            self.lag.restart(partition, start)
+        if starts and self._listener:
+            # To be committed: after a restart the group knows where it was, and finds each loss once.
+            await self._listener.on_reset({Partition(*partition): start for partition, start in starts.items()})
+        return bool(starts)
 
     async def pause(self) -> None:
         """See `worker.ports.EventSource`."""

@@ -61,17 +61,13 @@ class LagTracker:
             self._starts |= await self._consumer.beginning_offsets(partitions)
             self._ends |= await self._consumer.end_offsets(partitions)
 
-    def is_committed(self, partition: TopicPartition) -> bool:
-        """Whether everything that was polled is committed."""
-        state = self._states.get(partition)
-        return state is None or not state.polls
-
-    def forget(self, partition: TopicPartition) -> None:
-        """Forget what is known about the log of a partition, which may be a new one; what is in flight stays."""
+    def restart(self, partition: TopicPartition, start: int) -> None:
+        """Forget the log of a partition, whose position was moved to `start`; what is in flight before it stays."""
         self._starts.pop(partition, None)
         self._ends.pop(partition, None)
-        if self.is_committed(partition):
-            self._states.pop(partition, None)
+        state = self._states.get(partition)
+        if state is not None and (not state.polls or state.polls[-1].end > start):
+            del self._states[partition]
 
     def reset(self) -> None:
         """Forget everything: the partitions may belong to another member now."""

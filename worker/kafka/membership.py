@@ -11,7 +11,7 @@ from worker.core.errors import DependencyError
 from worker.kafka.connection import find_static_member_id
 from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
-from worker.ports import RevokeListener
+from worker.ports import EventSourceListener
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         consumer: AIOKafkaConsumer,
         target: KafkaTarget,
         group: GroupPolicy,
-        listener: RevokeListener,
+        listener: EventSourceListener,
         telemetry: Telemetry,
         reset_positions: Callable[[], object],
     ) -> None:
