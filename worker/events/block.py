@@ -184,9 +184,10 @@ def merge_rare_months(blocks: Iterable[Block]) -> list[Block]:
     """Merge `blocks` of less than a thousand rows, each of another month; leave the others as they are.
 
     A producer that sends old or wrong times scatters a few rows over many months, and an INSERT of one row costs as
-    much as one of a thousand. An INSERT of several months is atomic for each month, not as a whole. That does no harm
-    when it fails half way: ClickHouse keeps the deduplication token for each month, so that a retry writes the missing
-    ones. A month with many rows has an INSERT of its own, so that an ordinary batch stays atomic.
+    much as one of a thousand. An INSERT of several months is atomic for each month, not as a whole. When it fails half
+    way, a retry writes the months that are missing, because ClickHouse keeps the deduplication token for each month.
+    When the storage of one month is away, no retry succeeds; the writer then inserts each month alone. A month with
+    many rows has an INSERT of its own, so that an ordinary batch stays atomic.
     """
     merged: list[Block] = []
     rare: list[Block] = []

@@ -5,9 +5,9 @@ is no piece left; `failed` then holds the rows that were not written.
 
 - A refused piece is split: by metric first, because a rule mostly concerns one metric, then in halves. A row that is
   refused alone is invalid. k invalid rows among n of one metric cost about 2·k·log2(n) INSERTs.
-- A piece that fails with an unclassified code is split as well. Its rows may be invalid, or the store may be failing:
-  `unclassified_failures` tells the two apart. Up to eight rows are reserved and inserted last: a later write of them
-  proves that the store accepts rows.
+- A piece that fails with an unclassified code is split as well, by month first: ClickHouse stores each apart. Its rows
+  may be invalid, or the store may be failing: `unclassified_failures` tells the two apart. Up to eight rows are
+  reserved and inserted last: a later write of them proves that the store accepts rows.
 - `SplitBudget` bounds the INSERTs. When it is spent, the rows of a piece are refused together.
 """
 
@@ -18,13 +18,14 @@ from typing import NamedTuple
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.core.outcome import Outcome, OutcomeKind
-from worker.events.block import Block
+from worker.events.block import SEVERAL_MONTHS, Block
 from worker.writing.splitting import (
     Piece,
     Rows,
     SplitBudget,
     WriteCounter,
     split_by_metric,
+    split_by_month,
     split_in_half,
     split_off_middle,
     split_off_reserve,
@@ -48,15 +49,21 @@ class Bisection:
     """Splits `piece` until each of its rows is written or has failed.
 
     Attributes:
-        failed: the rows that were not written, with the reason.
+        failed: the rows that were not written, with the reason; `budget` is that of the batch.
     """
 
     def __init__(self, piece: Piece, budget: SplitBudget, writes: WriteCounter) -> None:
         self._pieces: deque[Piece] = deque([piece])
-        self._budget = budget
+        self.budget = budget
         self._writes = writes
         self._unclassified: UnclassifiedFailures | None = None
         self.failed: list[FailedMetric] = []
+
+    @property
+    def has_several_months(self) -> bool:
+        """Whether the rows that are left are of more than one month."""
+        shared = (piece.block for piece in self._pieces if piece.block.month == SEVERAL_MONTHS)
+        return Block.concatenate(SEVERAL_MONTHS, shared).has_several_months
 
     def next_piece(self) -> Piece | None:
         """The piece to insert next; None when every row is written or has failed."""
@@ -75,7 +82,7 @@ class Bisection:
                 self._accept(piece)
             case OutcomeKind.REFUSED if violating:
                 has_split = self._refuse_violating(piece, outcome, violating)
-            case OutcomeKind.REFUSED if self._budget.may_split(piece.block):
+            case OutcomeKind.REFUSED if self.budget.may_split(piece.block):
                 has_split = True
                 self._split(piece, [*piece.block.rows()])
             case OutcomeKind.REFUSED:
@@ -88,6 +95,13 @@ class Bisection:
             case OutcomeKind.UNAVAILABLE | OutcomeKind.MISCONFIGURED:
                 must_wait = True
         return Consequence(has_split, must_wait)
+
+    def take_months(self) -> list[Piece]:
+        """Remove every row that is left, of which there is at least one; return those of each month as one piece."""
+        pieces, self._pieces = self._pieces, deque()
+        months = split_by_month(row for piece in pieces for row in piece.block.rows())
+        attempts = max(piece.attempts for piece in pieces)
+        return [Piece(Block.from_rows(month, rows), attempts) for month, rows in months.items()]
 
     def give_up(self, outcome: Outcome) -> None:
         """Fail every row that is left, as `store_unavailable` and with the error of `outcome`, the latest one.
@@ -102,7 +116,7 @@ class Bisection:
         if self._unclassified:
             self._unclassified.record_write()
         self._remove(piece)
-        self._budget.record_written(piece.block)
+        self.budget.record_written(piece.block)
         self._writes.record_write()
 
     def _refuse_violating(self, piece: Piece, outcome: Outcome, violating: Sequence[int]) -> bool:
@@ -120,7 +134,7 @@ class Bisection:
         self._remove(piece)
         is_isolated = len(piece.block) == 1
         if is_isolated:
-            self._budget.record_refused_alone(piece.block.metrics[0])
+            self.budget.record_refused_alone(piece.block.metrics[0])
         self._add_failed(piece.block, piece, ErrorClass.ROW_REFUSED, outcome, is_isolated=is_isolated)
 
     def _handle_unclassified(self, piece: Piece, outcome: Outcome) -> Consequence:
@@ -130,7 +144,7 @@ class Bisection:
         has_split = False
         if failures.is_store_down:
             self._move_to_end(piece)
-        elif self._budget.may_split(piece.block, failures.failed_alone):
+        elif self.budget.may_split(piece.block, failures.failed_alone):
             has_split = True
             self._split_after_unclassified(piece, keeps_reserve=is_first)
         else:
@@ -153,15 +167,16 @@ class Bisection:
         if self._should_sample(piece):
             row, rows = split_off_middle(rows)
             self._pieces.appendleft(piece.part([row]))
-            self._budget.record_sample()
-        parts = split_by_metric(rows) if rows else []
-        self._budget.record_split(piece.block, len(parts))
+            self.budget.record_sample()
+        is_shared = self._unclassified is not None and piece.block.has_several_months
+        parts = [*split_by_month(rows).values()] if is_shared else split_by_metric(rows)
+        self.budget.record_split(piece.block, len(parts))
         self._replace(piece, parts)
 
     def _should_sample(self, piece: Piece) -> bool:
         if self._unclassified is None:
-            return self._budget.should_sample(piece.block)
-        return self._unclassified.are_many or self._budget.should_sample(piece.block, self._unclassified.failed_alone)
+            return self.budget.should_sample(piece.block)
+        return self._unclassified.are_many or self.budget.should_sample(piece.block, self._unclassified.failed_alone)
 
     def _replace(self, piece: Piece, parts: Sequence[Rows]) -> None:
         """Queue `parts` behind the other pieces, so that no part of the block waits for the isolation of another."""

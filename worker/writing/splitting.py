@@ -1,11 +1,14 @@
 """Splitting refused rows: the pieces, where to split them, and how many there may be."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 
 from worker.core.model import Row
+from worker.core.times import DAY
 from worker.events.block import Block
+from worker.events.completed_at import month_of_day
 
 _MAX_GROUPS = 16
 """One split takes 1.6 % of the pieces of a batch at most, and an event mostly has fewer metrics."""
@@ -68,6 +71,14 @@ def split_by_metric(rows: Rows) -> list[Rows]:
     return [*groups]
 
 
+def split_by_month(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    """The `rows` of each month of `completed_at`, by `Block.month`."""
+    months: dict[int, list[Row]] = {}
+    for row in rows:
+        months.setdefault(_month_of(row), []).append(row)
+    return months
+
+
 def split_in_half(rows: Rows) -> list[Rows]:
     """Split `rows` in the middle; a single row stays one part."""
     middle = len(rows) // 2
@@ -81,12 +92,26 @@ def split_off_middle(rows: Rows) -> tuple[Row, Rows]:
 
 
 def split_off_reserve(rows: Rows) -> tuple[Rows, Rows]:
-    """Up to eight rows, of different metrics where possible, and the others, at least one."""
-    last_of_metric = {row.metric: position for position, row in enumerate(rows)}
-    candidates = [*last_of_metric.values(), *range(len(rows) - 1, -1, -1)]
-    reserved = list(dict.fromkeys(candidates))[: min(_MAX_RESERVED_ROWS, len(rows) - 1)]
+    """Up to eight rows, of different months and metrics where possible, and the others, at least one."""
+    positions_of: dict[int, list[int]] = {}
+    for position, row in enumerate(rows):
+        positions_of.setdefault(_month_of(row), []).append(position)
+    of_months = (_reserve_candidates(rows, positions) for positions in positions_of.values())
+    in_turn = chain.from_iterable(zip_longest(*of_months))
+    candidates = [position for position in in_turn if position is not None]
+    reserved = candidates[: min(_MAX_RESERVED_ROWS, len(rows) - 1)]
     chosen = frozenset(reserved)
     return [rows[position] for position in reserved], [row for at, row in enumerate(rows) if at not in chosen]
+
+
+def _reserve_candidates(rows: Rows, positions: Sequence[int]) -> Iterable[int]:
+    """The `positions`, the last one of each metric first."""
+    last_of_metric = {rows[position].metric: position for position in positions}
+    return dict.fromkeys([*last_of_metric.values(), *reversed(positions)])
+
+
+def _month_of(row: Row) -> int:
+    return month_of_day(row.event.completed_at // DAY)
 
 
 @dataclass

@@ -9,14 +9,17 @@ refused        dead-letter the invalid rows: those that violate the constraint t
 too_large      insert halves, each with a retry budget of its own; a small block of one month counts as unclassified
 unavailable    retry the same rows, with the same deduplication token, within the retry budget; then hold
                (`circuit_breaker`). With ON_UNAVAILABLE=dead_letter the rows become dead letters, unless the outage had
-               begun before them; otherwise they wait, and are inserted again
+               begun before them; otherwise they wait, and are inserted again. A block of several months is first
+               split into its months once, if the store accepts an INSERT of no rows: the storage of one may be away
 misconfigured  hold at once, and wait
-unclassified   retry for some seconds; then split, and wait until other rows that are written show which rows are
-               invalid (`bisection`)
+unclassified   retry for some seconds; then split, by month first, and wait until other rows that are written show
+               which rows are invalid (`bisection`)
 """
 
 import asyncio
+from collections.abc import Sequence
 from enum import StrEnum
+from itertools import chain
 
 from worker.core.hold import Hold
 from worker.core.model import FailedMetric
@@ -79,12 +82,12 @@ class Writer:
             budget: of the batch that `block` belongs to.
         """
         if self._breaker.is_failing or not self._constraints.is_needed:
-            return await self._insert_or_bisect(block, budget)
+            return await self._insert_or_bisect(Piece(block), budget)
         # Rows that a constraint is known to refuse go into an INSERT of their own, so that the others need only one.
         violating, others = await self._constraints.split_known_violations(block)
-        failed = await self._insert_or_bisect(others, budget) if others else []
+        failed = await self._insert_or_bisect(Piece(others), budget) if others else []
         if violating:
-            refused = await self._insert_or_bisect(violating, budget)
+            refused = await self._insert_or_bisect(Piece(violating), budget)
             if len(refused) < len(violating):
                 self._constraints.forget()
             failed += refused
@@ -94,18 +97,19 @@ class Writer:
         """End the probe of the store."""
         await self._breaker.close()
 
-    async def _insert_or_bisect(self, block: Block, budget: SplitBudget) -> list[FailedMetric]:
+    async def _insert_or_bisect(
+        self, piece: Piece, budget: SplitBudget, *, may_be_trial: bool = True
+    ) -> list[FailedMetric]:
         inserts = InsertAttempts(self._store, self._retry, self._sleep, self._telemetry)
         try:
-            piece = Piece(block)
-            is_trial = self._breaker.is_open_for(block.month)
+            is_trial = may_be_trial and self._breaker.is_open_for(piece.block.month)
             outcome = await inserts.insert(piece, is_trial=is_trial)
             if outcome.kind is not OutcomeKind.WRITTEN:
                 bisection = Bisection(piece, budget, self._writes)
                 return await self._bisect(bisection, inserts, piece, outcome, is_trial=is_trial)
-            budget.record_written(block)
+            budget.record_written(piece.block)
             self._writes.record_write()
-            self._breaker.record_success(block.month, at_first_attempt=piece.attempts == 1)
+            self._breaker.record_success(piece.block.month, at_first_attempt=piece.attempts == 1)
             return []
         finally:
             inserts.close()
@@ -135,8 +139,12 @@ class Writer:
             inserts.forget(piece)
             self._telemetry.isolation.splits.labels(outcome.kind.value).inc()
         if must_wait:
-            may_give_up = self._on_unavailable is OnUnavailable.DEAD_LETTER and not is_trial
-            if may_give_up and outcome.kind is OutcomeKind.UNAVAILABLE:
+            is_budget_spent = outcome.kind is OutcomeKind.UNAVAILABLE and not is_trial
+            if is_budget_spent and (months := await self._split_months(bisection)):
+                inserts.close()
+                self._breaker.end_wait(bisection)
+                bisection.failed += await self._write_months(months, bisection.budget)
+            elif is_budget_spent and self._on_unavailable is OnUnavailable.DEAD_LETTER:
                 self._breaker.open(outcome)
                 bisection.give_up(outcome)
             else:
@@ -146,3 +154,22 @@ class Writer:
             self._breaker.record_success(piece.block.month, at_first_attempt=piece.attempts == 1)
         elif outcome.kind is OutcomeKind.REFUSED:
             self._breaker.end_wait(bisection)
+
+    async def _split_months(self, bisection: Bisection) -> list[Piece]:
+        """Take the rows that are left as one piece for each month, if the outage may be of some of these only.
+
+        ClickHouse stores each month apart, so that one can be away. If the store accepts not even an INSERT of no rows,
+        the outage is of all months, and there is nothing to split.
+        """
+        if not bisection.has_several_months or (await self._store.probe()).kind is not OutcomeKind.WRITTEN:
+            return []
+        return bisection.take_months()
+
+    async def _write_months(self, months: Sequence[Piece], budget: SplitBudget) -> list[FailedMetric]:
+        """Write all `months` at once, each with a retry budget of its own; return the rows that failed.
+
+        None is a trial, because the block that they are of was none.
+        """
+        async with asyncio.TaskGroup() as group:
+            writing = [group.create_task(self._insert_or_bisect(piece, budget, may_be_trial=False)) for piece in months]
+        return [*chain.from_iterable(task.result() for task in writing)]

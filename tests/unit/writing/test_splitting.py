@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.events import block_of, many_events
 from worker.core.model import Row
+from worker.core.times import DAY
 from worker.writing.splitting import split_by_metric, split_in_half, split_off_middle, split_off_reserve
 
 
@@ -35,3 +36,13 @@ def test_reserved_rows_are_few_of_different_metrics_and_leave_at_least_one(event
     assert len(reserved) == min(8, len(rows) - 1)
     assert len({row.metric for row in reserved}) == min(len(reserved), metrics)
     assert Counter(map(id, [*reserved, *others])) == Counter(map(id, rows))
+
+
+def test_reserved_rows_are_of_as_many_months_as_possible() -> None:
+    """A write of the others is the evidence that one month alone fails."""
+    old = [
+        row._replace(event=row.event._replace(completed_at=row.event.completed_at - 40 * DAY)) for row in rows_of(20, 1)
+    ]
+    new = rows_of(20, 1)
+    reserved, _ = split_off_reserve([*new, *old])
+    assert reserved == [new[-1], old[-1], new[-2], old[-2], new[-3], old[-3], new[-4], old[-4]]
