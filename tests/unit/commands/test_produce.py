@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.core.errors import DependencyError
+from worker.kafka.line_sender import Line, LineSender
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -27,6 +28,7 @@ EVENT = b'{"execution_id": "%b", "agent_name": "a", "metrics": {}}' % ID.encode(
 class Sent(NamedTuple):
     value: bytes
     key: bytes | None
+    timestamp: int = 0
 
 
 class MemoryProducer:
@@ -59,7 +61,7 @@ class MemoryProducer:
         self._calls = 0
         self._batch: list[tuple[Sent, asyncio.Future[None]]] = []
 
-    async def send(self, value: bytes, key: bytes | None) -> Awaitable[object]:
+    async def send(self, value: bytes, key: bytes | None, *, timestamp: int) -> Awaitable[object]:
         if len(value) > self._max_bytes:
             raise MessageSizeTooLargeError("too large for the client")
         failing = self._calls >= self._fails_at
@@ -72,13 +74,13 @@ class MemoryProducer:
             if self._error:
                 acknowledgement.set_exception(self._error)
             return acknowledgement
-        self._batch.append((Sent(value, key), acknowledgement))
+        self._batch.append((Sent(value, key, timestamp), acknowledgement))
         self.max_in_flight = max(self.max_in_flight, len(self._batch))
         loop.call_soon(self._deliver)
         return acknowledgement
 
-    async def send_alone(self, value: bytes, key: bytes | None) -> Awaitable[object]:
-        acknowledgement = await self.send(value, key)
+    async def send_alone(self, value: bytes, key: bytes | None, *, timestamp: int) -> Awaitable[object]:
+        acknowledgement = await self.send(value, key, timestamp=timestamp)
         self._deliver()
         return acknowledgement
 
@@ -189,7 +191,7 @@ def test_each_line_is_sent_byte_for_byte_and_blank_lines_are_not(
 async def test_key_is_the_execution_id_where_it_can_be_read(line: bytes, key: bytes | None) -> None:
     producer = MemoryProducer()
     await produce_lines(BytesIO(line), producer, "events")
-    assert producer.sent == [Sent(line, key)]
+    assert [(sent.value, sent.key) for sent in producer.sent] == [(line, key)]
 
 
 async def test_records_in_flight_are_bounded() -> None:
@@ -235,6 +237,52 @@ async def test_only_lines_that_are_too_large_alone_are_not_sent(limits: dict[str
     result = await produce_lines(BytesIO(b"one\ntwo\n" + b"x" * 11 + b"\n\nfive\n" + b"y" * 11), producer, "events")
     assert result == ProduceResult(sent=3, too_large=(3, 6))
     assert producer.values == [b"one", b"two", b"five"]
+
+
+# The order of an event and its correction
+
+
+def event_of(number: int, padding: int = 0) -> bytes:
+    return orjson.dumps({"execution_id": ID, "metrics": {"m": number}, "padding": "x" * padding})
+
+
+async def test_line_that_is_sent_again_keeps_the_time_of_its_first_sending() -> None:
+    """So that it does not replace a later line of its execution, whose batch was not refused."""
+    producer = MemoryProducer(max_batch_bytes=1_000)
+    now = iter(range(1_000_000, 2_000_000))
+    sender = LineSender(producer, "events", 30.0, lambda: next(now))
+    await sender.send(Line(1, event_of(1)))
+    await sender.send(Line(2, b"x" * 1_000))
+    await asyncio.sleep(0)  # this batch is refused
+    await asyncio.sleep(0)
+    await sender.send(Line(3, event_of(2)))
+    await sender.flush()
+    assert [sent.value for sent in producer.sent] == [event_of(2), event_of(1), b"x" * 1_000]
+    correction, first, _ = producer.sent
+    assert first.timestamp < correction.timestamp
+
+
+@pytest.mark.parametrize("clock", [[5.0] * 9_999, [5.0, 4.0, 3.0] * 3_333], ids=["one millisecond", "set back"])
+async def test_timestamps_of_an_execution_are_in_the_order_of_its_lines(clock: list[float]) -> None:
+    producer = MemoryProducer()
+    now = iter(clock)
+    sender = LineSender(producer, "events", 30.0, lambda: next(now))
+    for number in range(2_500):
+        await sender.send(Line(number, event_of(number)))
+    await sender.flush()
+    timestamps = [sent.timestamp for sent in producer.sent]
+    assert timestamps == sorted(set(timestamps))
+
+
+@pytest.mark.parametrize("line", ['{"execution_id": "%d"}', "no key %d"])
+async def test_lines_of_different_executions_have_the_time_of_sending(line: str) -> None:
+    """However many there are in a millisecond: a time in the future would beat later corrections."""
+    producer = MemoryProducer()
+    sender = LineSender(producer, "events", 30.0, lambda: 5.0)
+    for number in range(2_500):
+        await sender.send(Line(number, (line % number).encode()))
+    await sender.flush()
+    assert {sent.timestamp for sent in producer.sent} == {5_000}
 
 
 # Kafka is unavailable
