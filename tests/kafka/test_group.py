@@ -34,6 +34,31 @@ async def test_rebalances_during_a_batch_lose_nothing(start_worker: StartWorker,
     await workload.assert_each_once()
 
 
+def test_members_join_although_their_session_is_long_and_the_rebalance_short(start_worker: StartWorker) -> None:
+    """A member learns of a rebalance from the answer to a heartbeat."""
+    changes = {
+        "KAFKA_SESSION_TIMEOUT_SECONDS": "300",
+        "KAFKA_REBALANCE_TIMEOUT_SECONDS": "5",
+        "CLICKHOUSE_TIMEOUT_SECONDS": "4",
+    }
+    workers = [start_worker(**changes)]
+    wait_until(lambda: is_group_member(workers[0]), "the first member is a member", 30)
+    workers.append(start_worker(**changes))
+    wait_until(lambda: _all_partitions(workers) == {0, 1, 2, 3}, "every partition has a member", 15)
+    wait_until(lambda: all(map(is_group_member, workers)), "both are members", 15)
+    assert all(map(_partitions, workers))
+    assert count_revokes(workers[0]) == 1
+
+
+def test_session_that_the_broker_refuses_is_named(start_worker: StartWorker) -> None:
+    worker = start_worker(KAFKA_SESSION_TIMEOUT_SECONDS="301")
+    wait_until(lambda: not worker.process.running, "it ends")
+    assert (
+        "KAFKA_SESSION_TIMEOUT_SECONDS=301 is not between the broker's group.min.session.timeout.ms and "
+        "group.max.session.timeout.ms"
+    ) in worker.process.output()
+
+
 async def test_rolling_restart_of_static_members_causes_no_rebalance(
     environment: Environment, tmp_path: Path, workload: Workload
 ) -> None:

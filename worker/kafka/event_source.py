@@ -10,7 +10,7 @@ from itertools import chain
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, InvalidSessionTimeoutError, KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
@@ -28,6 +28,10 @@ from worker.ports import EventSource, EventSourceListener, Partition
 log = structlog.get_logger(__name__)
 
 _COMMIT_SECONDS = 10.0
+_SESSION_REFUSED = (
+    "KAFKA_SESSION_TIMEOUT_SECONDS={:g} is not between the broker's group.min.session.timeout.ms and "
+    "group.max.session.timeout.ms"
+)
 
 
 class KafkaEventSource(EventSource):
@@ -56,7 +60,7 @@ class KafkaEventSource(EventSource):
             auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=int(group.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(group.session_timeout_seconds * 1000 / 15),
+            heartbeat_interval_ms=int(group.heartbeat_seconds * 1000),
             metadata_max_age_ms=int(group.metadata_max_age_seconds * 1000),
             rebalance_timeout_ms=int(group.rebalance_timeout_seconds * 1000),
         )
@@ -131,6 +135,8 @@ class KafkaEventSource(EventSource):
             await self._continue_at(await reset_positions(self._consumer, error, self._telemetry))
             return {}
         except KafkaError as error:
+            if isinstance(error, InvalidSessionTimeoutError):
+                raise DependencyError(_SESSION_REFUSED.format(self._group.session_timeout_seconds)) from error
             if self._membership and (fencing_error := await self._membership.find_fencing_error()):
                 raise fencing_error from error
             raise DependencyError(f"Kafka refuses {self.topic}: {type(error).__name__}: {error}") from error

@@ -26,6 +26,15 @@ class GroupPolicy:
     rebalance_timeout_seconds: float = 60.0
     metadata_max_age_seconds: float = 60.0
 
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often the member sends a heartbeat.
+
+        Its answer is how a member learns of a rebalance. If that comes later than the rebalance time-out, the group has
+        gone on without the member, whose joining begins the next rebalance, and so on.
+        """
+        return min(self.session_timeout_seconds / 15, self.rebalance_timeout_seconds / 5)
+
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Handles rebalances.

@@ -38,6 +38,7 @@ _ONE_NODE = {
     "broker.session.timeout.ms": "2000",  # a restart after SIGKILL waits this long for the old session to expire
     "broker.heartbeat.interval.ms": "500",
     "group.min.session.timeout.ms": "1000",
+    "group.max.session.timeout.ms": "300000",
     "group.initial.rebalance.delay.ms": "0",
 }
 _AUTHORIZER = {
