@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 import structlog
@@ -34,10 +36,18 @@ def stop_on_signals() -> asyncio.Event:
         stop.set()
         for each in _STOP_SIGNALS:
             loop.remove_signal_handler(each)
+            signal.signal(each, _end_process)
 
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, request_stop, number)
     return stop
+
+
+def _end_process(number: int, _frame: FrameType | None) -> None:
+    """End at once, by the signal itself; as PID 1 of a container, which the kernel does not end, with its exit code."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(128 + number)
 
 
 async def run_unless_stopped(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import pytest
@@ -20,17 +22,66 @@ async def main():
 
 asyncio.run(main())
 """
+_AS_PID_1 = "import signal; signal.raise_signal = lambda number: None  # as the kernel does for PID 1\n"
+_IMPORT_SLOWLY = """
+import sys, time
+
+class SlowImport:
+    def find_spec(self, name, path, target=None):
+        if name == "worker.cli":
+            print("importing", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, SlowImport())
+from worker.__main__ import main
+main()
+"""
+
+
+@contextmanager
+def python(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(  # noqa: S603 - the interpreter of this test
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        yield process
+
+
+def wait_for_line(process: subprocess.Popen[str], expected: str) -> None:
+    assert process.stdout is not None
+    assert any(line == f"{expected}\n" for line in process.stdout)
+
+
+def second_signal_ends(process: subprocess.Popen[str], first: signal.Signals, second: signal.Signals) -> int:
+    wait_for_line(process, "ready")
+    process.send_signal(first)
+    wait_for_line(process, "stopping")
+    process.send_signal(second)
+    return process.wait(timeout=10)
 
 
 @pytest.mark.parametrize(("first", "second"), [*product((signal.SIGTERM, signal.SIGINT), repeat=2)])
 def test_second_signal_of_either_kind_ends_a_slow_stop(first: signal.Signals, second: signal.Signals) -> None:
-    with subprocess.Popen(  # noqa: S603 - the interpreter of this test
-        [sys.executable, "-c", _STOP_SLOWLY], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(first)
-        while process.stdout.readline() != "stopping\n":
-            pass
-        process.send_signal(second)
-        assert process.wait(timeout=10) == -second
+    with python(_STOP_SLOWLY) as process:
+        assert second_signal_ends(process, first, second) == -second
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_pid_1_of_a_container(second: signal.Signals) -> None:
+    """Which the default action of a signal does not end."""
+    with python(_AS_PID_1 + _STOP_SLOWLY) as process:
+        assert second_signal_ends(process, signal.SIGTERM, second) == 128 + second
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_during_the_imports_of_run_ends_it_with_0(number: signal.Signals) -> None:
+    with python(_IMPORT_SLOWLY, "run") as process:
+        wait_for_line(process, "importing")
+        process.send_signal(number)
+        assert process.wait(timeout=10) == 0
+
+
+def test_signal_during_the_imports_of_another_command_ends_it_by_the_signal() -> None:
+    with python(_IMPORT_SLOWLY, "replay") as process:
+        wait_for_line(process, "importing")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == -signal.SIGTERM
