@@ -30,7 +30,7 @@ from worker.ports import DeadLetterSink, Store
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
 from worker.startup import FindProblem, hold_until_ready
-from worker.writing.null_outputs import NullDeadLetterSink, NullStore
+from worker.writing.null_outputs import NOTICE, NullDeadLetterSink, NullStore
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,14 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     stack.push_async_callback(writer.close)
     failure_log = FailureLog(users=settings.log_user_ids)
     pipeline = Pipeline(
-        writer, dead_letters, hold, telemetry, failure_log, tracing=tracing, max_age_days=settings.event_max_age_days
+        writer,
+        dead_letters,
+        hold,
+        telemetry,
+        failure_log,
+        tracing=tracing,
+        max_age_days=settings.event_max_age_days,
+        counts_rows=settings.persistence_enabled,
     )
 
     group = GroupPolicy(
@@ -104,6 +111,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         settings.kafka_session_timeout_seconds,
         settings.kafka_rebalance_timeout_seconds,
         settings.kafka_metadata_max_age_seconds,
+        commits=settings.persistence_enabled,
     )
     source = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, tracing)
     stack.push_async_callback(source.close)
@@ -118,7 +126,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         stop_seconds=settings.drain_seconds_on_stop,
     )
 
-    reporter = StatusReporter(VERSION, settings.kafka_group_id, source, telemetry, hold, heartbeat)
+    notice = None if settings.persistence_enabled else NOTICE
+    reporter = StatusReporter(VERSION, settings.kafka_group_id, source, telemetry, hold, heartbeat, notice)
     reporter.set_gauges()
     server = HealthServer(reporter.report, telemetry.registry, settings.http_host, settings.http_port)
     stack.callback(server.close)
@@ -129,7 +138,7 @@ async def _build_outputs(
     settings: Settings, telemetry: Telemetry, tracing: Tracing, stack: AsyncExitStack
 ) -> tuple[Store, DeadLetterSink, Mapping[Cause, FindProblem]]:
     if not settings.persistence_enabled:
-        log.warning("PERSISTENCE_ENABLED is false: events are read and counted, nothing is written")
+        log.warning(NOTICE)
         return NullStore(), NullDeadLetterSink(), {}
     store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, tracing)
     return store, dead_letters, {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}

@@ -43,6 +43,7 @@ class Pipeline:
     Args:
         hold: entered while the dead-letter topic does not acknowledge.
         max_age_days: see `decode`.
+        counts_rows: whether a row that the store accepts is counted as written; not if the store discards it.
         backoff: the waits between writes of unacknowledged dead letters; they are repeated without a limit.
     """
 
@@ -58,6 +59,7 @@ class Pipeline:
         tracing: Tracing = NO_TRACING,
         *,
         max_age_days: int = DEFAULT_MAX_AGE_DAYS,
+        counts_rows: bool = True,
     ) -> None:
         self._writer = writer
         self._dead_letters = dead_letters
@@ -68,6 +70,7 @@ class Pipeline:
         self._sleep = sleep
         self._tracing = tracing
         self._max_age_days = max_age_days
+        self._counts_rows = counts_rows
 
     async def process(self, records: Sequence[Record]) -> None:
         """Write, dead-letter or skip every metric of `records`. They may be committed when this returns."""
@@ -83,7 +86,7 @@ class Pipeline:
         unwritten = await self._write_blocks(merge_rare_months(fan_out.blocks.values()))
         failed = [*fan_out.failed, *unwritten]
         await self._write_dead_letters(failed)
-        self._count(fan_out, fan_out.rows - len(unwritten))
+        self._count(fan_out, fan_out.rows - len(unwritten) if self._counts_rows else 0)
         return failed
 
     async def _write_blocks(self, blocks: Sequence[Block]) -> list[FailedMetric]:

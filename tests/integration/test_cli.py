@@ -32,6 +32,12 @@ def test_check_prints_a_line_for_each_dependency(run: Run) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
 
 
+def test_check_without_persistence_says_so_and_needs_no_clickhouse(run: Run) -> None:
+    done = run("check", PERSISTENCE_ENABLED="false", CLICKHOUSE_HOST="")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    persistence         PERSISTENCE_ENABLED is false" in done.stdout
+
+
 def test_check_fails_only_for_missing_dependencies(run: Run) -> None:
     done = run("check", "--json", KAFKA_DLQ_TOPIC="absent", CLICKHOUSE_PORT=str(free_port()))
     results = [json.loads(line) for line in done.stdout.splitlines()]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from clickhouse_driver import Client
@@ -13,6 +14,7 @@ from deploy.local.broker import KafkaServer
 from deploy.local.demo.worker_progress import terminate
 from deploy.local.engine_process import EngineProcess
 from deploy.local.environment import environment_without_settings
+from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import (
     Environment,
     StartWorker,
@@ -141,11 +143,33 @@ async def test_missing_table_dead_letters_nothing_and_an_outage_only_what_was_in
         assert await count_dead_letters(environment) == dead
 
 
+def fetch(worker: WorkerProcess, path: str) -> str:
+    with urlopen(f"http://127.0.0.1:{worker.http_port}/{path}", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
 async def test_persistence_disabled_counts_and_writes_nothing(
     environment: Environment, start_worker: StartWorker, clickhouse: Client
 ) -> None:
     worker = start_worker(PERSISTENCE_ENABLED="false")
     await produce(environment, *events(20), b"garbage")
     wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == 20, "every event counted")
+    wait_until(lambda: not worker.readiness(), "it is ready")
+    assert worker.telemetry()["metrics_worker_rows_written_total"][()] == 0
+    for path in ("", "readyz"):
+        assert "PERSISTENCE_ENABLED is false" in fetch(worker, path)
+    assert terminate(worker) == 0
     assert rows(clickhouse) == (0, 0)
     assert await count_dead_letters(environment) == 0
+
+
+async def test_events_of_the_time_without_persistence_are_written_when_it_is_enabled(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client
+) -> None:
+    worker = start_worker(PERSISTENCE_ENABLED="false")
+    await produce(environment, *events(20))
+    wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == 20, "every event counted")
+    assert terminate(worker) == 0
+    start_worker()
+    wait_for_rows(clickhouse, 40)

@@ -11,6 +11,7 @@ from worker.kafka.retention import find_compaction_problem
 from worker.observability.telemetry import Telemetry
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
+from worker.writing.null_outputs import NOTICE
 
 
 class CheckResult(NamedTuple):
@@ -32,7 +33,9 @@ async def check_dependencies(settings: Settings) -> list[CheckResult]:
         await _check("topic", _describe_topic(settings, settings.kafka_topic)),
         await _check("dead-letter topic", _describe_dead_letter_topic(settings)),
         await _check("consumer group", _describe_group(settings)),
-        await _check("ClickHouse", _describe_table(settings)),
+        await _check("ClickHouse", _describe_table(settings))
+        if settings.persistence_enabled
+        else CheckResult("persistence", True, NOTICE),
     ]
 
 

@@ -176,14 +176,24 @@ class KafkaEventSource(EventSource):
         self._consumer.resume(*self._consumer.paused())
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """See `worker.ports.EventSource`. Without a time-out aiokafka would retry for ever."""
+        """See `worker.ports.EventSource`.
+
+        If the member does not commit (`GroupPolicy.commits`), only the lag takes account of it.
+        """
         assignment = self._consumer.assignment()
         owned = {tp: offset for p, offset in offsets.items() if (tp := TopicPartition(*p)) in assignment}
         if not owned:
             return False
+        if self._group.commits and not await self._try_commit(owned):
+            return False
+        for partition, offset in owned.items():
+            self.lag.record_commit(partition, offset)
+        return True
+
+    async def _try_commit(self, owned: Mapping[TopicPartition, int]) -> bool:
         try:
             with self._tracing.span("commit", partitions=len(owned)):
-                async with asyncio.timeout(_COMMIT_SECONDS):
+                async with asyncio.timeout(_COMMIT_SECONDS):  # without it aiokafka would retry for ever
                     await self._consumer.commit(owned)
         except (KafkaError, IllegalStateError, TimeoutError) as error:
             # No record is lost: it is read again, or a later commit covers these offsets as well.
@@ -191,6 +201,4 @@ class KafkaEventSource(EventSource):
             log.warning("commit refused", error=f"{type(error).__name__}: {error}", partitions=len(owned))
             return False
         self._telemetry.kafka.commits.inc()
-        for partition, offset in owned.items():
-            self.lag.record_commit(partition, offset)
         return True

@@ -18,13 +18,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class GroupPolicy:
-    """How a member of the consumer group behaves. Times in seconds."""
+    """How a member of the consumer group behaves. Times in seconds.
+
+    Attributes:
+        commits: whether it commits offsets; otherwise the group does not move, and its next member reads all again.
+    """
 
     group_id: str
     instance_id: str | None = None
     session_timeout_seconds: float = 45.0
     rebalance_timeout_seconds: float = 60.0
     metadata_max_age_seconds: float = 60.0
+    commits: bool = True
 
     @property
     def heartbeat_seconds(self) -> float:

@@ -62,8 +62,10 @@ class _HealthApp:
                 body = {"seconds_since_progress": round(silence, 1)}
                 return _json(start_response, silence < MAX_SILENCE_SECONDS, body)
             case "/readyz":
-                reasons = dict(self._status().reasons)
-                return _json(start_response, not reasons, {"ready": not reasons, "reasons": reasons})
+                status = self._status()
+                reasons = dict(status.reasons)
+                notice = {"notice": status.notice} if status.notice else {}
+                return _json(start_response, not reasons, {"ready": not reasons, "reasons": reasons} | notice)
             case _:
                 return _text(start_response, "404 Not Found", "/ /livez /readyz /metrics\n")
 

@@ -35,6 +35,7 @@ class Status:
         lags: of each owned partition whose lag is known.
         totals: the number of `events`, `rows` and `dead_letters` since the start; may be empty.
         last_dead_letters: the last dead letter of each class, and how many there were since the start.
+        notice: what an operator must know of this worker, whatever its state.
     """
 
     version: str
@@ -49,6 +50,7 @@ class Status:
     rates: Rates = field(default_factory=Rates)
     totals: Mapping[str, float] = field(default_factory=dict)
     last_dead_letters: Sequence[LastDeadLetter] = ()
+    notice: str | None = None
 
     @property
     def state(self) -> WorkerState:

@@ -45,10 +45,20 @@ class ObservedTopic(Protocol):
 
 
 class StatusReporter:
-    """Reports what the parts of a worker say of themselves. `group` is the name of the consumer group."""
+    """Reports what the parts of a worker say of themselves. `group` is the name of the consumer group.
+
+    `notice` is what an operator must know of this worker, whatever its state.
+    """
 
     def __init__(
-        self, version: str, group: str, source: ObservedTopic, telemetry: Telemetry, hold: Hold, heartbeat: Heartbeat
+        self,
+        version: str,
+        group: str,
+        source: ObservedTopic,
+        telemetry: Telemetry,
+        hold: Hold,
+        heartbeat: Heartbeat,
+        notice: str | None = None,
     ) -> None:
         self._version = version
         self._group = group
@@ -56,6 +66,7 @@ class StatusReporter:
         self._telemetry = telemetry
         self._hold = hold
         self._heartbeat = heartbeat
+        self._notice = notice
         self._started = time()
 
     def report(self) -> Status:
@@ -74,6 +85,7 @@ class StatusReporter:
             rates=activity.rates,
             totals=activity.totals,
             last_dead_letters=activity.last_dead_letters,
+            notice=self._notice,
         )
 
     def set_gauges(self) -> None:

@@ -143,8 +143,9 @@ class Settings(BaseModel):
 
     persistence_enabled: bool = Field(
         True,
-        description="If false, events are consumed, validated and counted, but neither rows nor dead letters are "
-        "written.",
+        description="If false, events are read, validated and counted, but no rows, dead letters or offsets are "
+        "written: `rows_written` stays 0, `dead_letters` counts what would be dead-lettered, and the same events are "
+        "read again by the next worker of the group, or by this one after a rebalance.",
     )
     event_max_age_days: int = Field(
         DEFAULT_MAX_AGE_DAYS,

@@ -1,4 +1,7 @@
-"""The outputs of a worker that writes nothing, `PERSISTENCE_ENABLED=false`: events are read, decoded and counted."""
+"""The outputs of a worker that writes nothing, `PERSISTENCE_ENABLED=false`: events are read, decoded and counted.
+
+It commits no offsets either, so that a worker of the same group that writes loses nothing.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +9,12 @@ from worker.core.model import Failed
 from worker.core.outcome import WRITTEN, Constraint, Outcome
 from worker.events.block import Block
 from worker.ports import ACKNOWLEDGED, DeadLetterOutcome, DeadLetterSink, Store
+
+NOTICE = (
+    "PERSISTENCE_ENABLED is false: events are read and counted; no rows, dead letters or offsets are written, so that "
+    "a worker that writes reads the same events again"
+)
+"""What an operator must know of such a worker."""
 
 
 class NullStore(Store):
