@@ -147,8 +147,8 @@ async def test_line_of_any_length_takes_bounded_memory_and_is_reported_as_too_la
 
 async def test_large_lines_in_flight_take_bounded_memory() -> None:
     class ForgetfulProducer(MemoryProducer):
-        async def send(self, value: bytes, key: bytes | None) -> Awaitable[object]:
-            acknowledgement = await super().send(value, key)
+        async def send(self, value: bytes, key: bytes | None, *, timestamp: int) -> Awaitable[object]:
+            acknowledgement = await super().send(value, key, timestamp=timestamp)
             self._batch[-1] = (Sent(b"", None), self._batch[-1][1])
             return acknowledgement
 
