@@ -10,7 +10,7 @@ from clickhouse_driver import Client
 
 from deploy.local.process import free_port
 from tests.fuzz.fuzz_record import FuzzRecord
-from tests.fuzz.generate import make_record
+from tests.fuzz.generate import ORDINARY, make_record
 from tests.integration.conftest import Environment, StartWorker, committed_offsets, count_dead_letters, produce
 from tests.support.commands import Commands
 from tests.support.events import encoded, event
@@ -148,7 +148,9 @@ async def test_audit_agrees_with_the_worker_on_hostile_records(
     environment: Environment, start_worker: StartWorker, commands: Commands, clickhouse: Client
 ) -> None:
     start_worker()
-    records = [record for record in (make_record(11, number) for number in range(600)) if is_sendable(record)]
+    records = [
+        record for record in (make_record(11, ORDINARY + number) for number in range(600)) if is_sendable(record)
+    ]
     servers, topic, sent = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], len(records)
     async with AIOKafkaProducer(bootstrap_servers=servers, acks="all") as producer:
         for record in records:
