@@ -36,8 +36,8 @@ class SizeLimit:
         """The size of the largest batch of several records."""
         return min(self._batch_bytes, self.record_bytes)
 
-    async def lower(self) -> None:
-        """Read the configuration again; what refusals have shown still counts."""
+    async def apply_topic_limit(self) -> None:
+        """Lower the limits to those of the topic as it is configured now; what refusals have shown still counts."""
         self.record_bytes = min(self.record_bytes, await self._read())
 
     async def allows(self, size: int) -> bool:

@@ -151,7 +151,7 @@ class TopicProducer:
             return self._producer
 
     async def _start_producer(self) -> AIOKafkaProducer:
-        await self._limit.lower()
+        await self._limit.apply_topic_limit()
         producer = AIOKafkaProducer(
             **self._target.options(),
             acks="all",

@@ -27,8 +27,8 @@ _ERROR_CLASSES: dict[DeadLetterKind, tuple[ErrorClass, ...]] = {
 """The classes of each kind of dead letters."""
 
 
-class Declarations:
-    """Declares metrics in a registry."""
+class MetricFactory:
+    """Creates metrics in a registry, with the prefix of the worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -49,7 +49,7 @@ class Declarations:
 class EventMetrics:
     """What has become of events and their metrics."""
 
-    def __init__(self, declare: Declarations) -> None:
+    def __init__(self, declare: MetricFactory) -> None:
         self.events = declare.counter("events", "Records read as events.")
         self.tombstones = declare.counter("tombstones", "Records without a value, skipped.")
         self.metrics = declare.counter("metrics", "Metrics of processed events: rows, dead letters and skipped ones.")
@@ -66,7 +66,7 @@ class EventMetrics:
 class InsertMetrics:
     """INSERT statements."""
 
-    def __init__(self, declare: Declarations, unanswered: OpenInserts) -> None:
+    def __init__(self, declare: MetricFactory, unanswered: OpenInserts) -> None:
         self._declare_unanswered(declare, unanswered)
         self.statements = declare.counter(
             "inserts",
@@ -94,7 +94,7 @@ class InsertMetrics:
         )
 
     @staticmethod
-    def _declare_unanswered(declare: Declarations, unanswered: OpenInserts) -> None:
+    def _declare_unanswered(declare: MetricFactory, unanswered: OpenInserts) -> None:
         declare.gauge(
             "unanswered_inserts", "Blocks sent at least once without an answer, to be sent again."
         ).set_function(lambda: len(unanswered))
@@ -108,7 +108,7 @@ class InsertMetrics:
 class IsolationMetrics:
     """How invalid rows are found."""
 
-    def __init__(self, declare: Declarations) -> None:
+    def __init__(self, declare: MetricFactory) -> None:
         self.splits = declare.counter(
             "splits", "Blocks that were split: refused, too large, or failed with an unclassified code.", "reason"
         )
@@ -132,7 +132,7 @@ class IsolationMetrics:
 class BatchMetrics:
     """Batches of records, and their dead letters."""
 
-    def __init__(self, declare: Declarations) -> None:
+    def __init__(self, declare: MetricFactory) -> None:
         self.seconds = declare.histogram(
             "batch_seconds",
             "Duration of a batch from decoding to its last acknowledgement, by outcome: done, or dropped (because of a "
@@ -164,7 +164,7 @@ class BatchMetrics:
 class KafkaMetrics:
     """Offsets, rebalances and logs."""
 
-    def __init__(self, declare: Declarations) -> None:
+    def __init__(self, declare: MetricFactory) -> None:
         self.commits = declare.counter("commits", "Commits of offsets that Kafka acknowledged.")
         self.commit_failures = declare.counter("commit_failures", "Commits of offsets that Kafka did not acknowledge.")
         self.rebalances = declare.counter("rebalances", "Rebalances that revoked the partitions.")
@@ -186,7 +186,7 @@ class KafkaMetrics:
 class StateMetrics:
     """The state of the worker now."""
 
-    def __init__(self, declare: Declarations) -> None:
+    def __init__(self, declare: MetricFactory) -> None:
         self.holding = declare.gauge("holding", "1 while consumption is paused (held), by cause.", "cause")
         self.progress = declare.gauge(
             "last_progress_timestamp_seconds", "When the event loop last made progress, idle or not (Unix time)."

@@ -14,11 +14,11 @@ from worker.observability.lag import LagCollector, PartitionLag
 from worker.observability.metrics import (
     PREFIX,
     BatchMetrics,
-    Declarations,
     EventMetrics,
     InsertMetrics,
     IsolationMetrics,
     KafkaMetrics,
+    MetricFactory,
     StateMetrics,
 )
 
@@ -34,7 +34,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        declare = Declarations(self.registry)
+        declare = MetricFactory(self.registry)
         self.activity = RecentActivity()
         self.in_flight = OpenInserts()
         self.unanswered = OpenInserts()

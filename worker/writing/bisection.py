@@ -176,7 +176,9 @@ class Bisection:
     def _should_sample(self, piece: Piece) -> bool:
         if self._unclassified is None:
             return self.budget.should_sample(piece.block)
-        return self._unclassified.are_many or self.budget.should_sample(piece.block, self._unclassified.failed_alone)
+        return self._unclassified.should_try_one_row or self.budget.should_sample(
+            piece.block, self._unclassified.failed_alone
+        )
 
     def _replace(self, piece: Piece, parts: Sequence[Rows]) -> None:
         """Queue `parts` behind the other pieces, so that no part of the block waits for the isolation of another."""

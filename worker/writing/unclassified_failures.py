@@ -55,7 +55,7 @@ class UnclassifiedFailures:
         self.failed_alone: Counter[str] = Counter()
 
     @property
-    def are_many(self) -> bool:
+    def should_try_one_row(self) -> bool:
         """Whether so many INSERTs in a row have failed that a single row should be tried next."""
         return self._failures_in_a_row >= _FAILURES_TO_SAMPLE
 
