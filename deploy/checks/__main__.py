@@ -142,7 +142,7 @@ def _test_rules(scratch: Path) -> str:
 
 
 def _run_tests() -> str:
-    parallel = ("-n", "3", "--dist", "loadfile")
+    parallel = ("-n", "5", "--dist", "loadfile")  # the tests of alerts mostly wait
     output = _run_tool((sys.executable, "-m", "pytest", "-q", "--show-capture=no", *parallel, "tests/deploy"))
     return output.strip().splitlines()[-1].strip("= ")
 

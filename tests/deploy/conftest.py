@@ -1,10 +1,12 @@
 """The rendered overlays and Prometheus. These tests need what `make check-deploy` fetches; without it they fail."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.checks import debian, manifests, tools
+from tests.deploy.deployment import Deployment
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +20,10 @@ def rendered() -> dict[str, list[manifests.Manifest]]:
 def prometheus_program() -> Path:
     """The executable of Prometheus."""
     return debian.ensure_prometheus()[0]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, prometheus_program: Path) -> Iterator[Deployment]:
+    """One for all tests of a file; each leaves it without an alert."""
+    with Deployment(tmp_path_factory.mktemp("deployment"), prometheus_program) as deployment:
+        yield deployment
