@@ -80,7 +80,9 @@ def produce(file: BufferedReader) -> None:
             return await produce_lines(file, producer, settings.kafka_topic)
 
     produced = asyncio.run(send())
-    print_stderr(f"{produced.sent} records acknowledged by {settings.kafka_topic}")
+    print_stderr(
+        f"{produced.sent} {'record' if produced.sent == 1 else 'records'} acknowledged by {settings.kafka_topic}"
+    )
     if produced.too_large:
         print_stderr(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
         raise SystemExit(1)

@@ -169,6 +169,14 @@ async def test_insert_dropped_by_a_revoke_is_counted_and_no_longer_unanswered() 
         assert len(worker.telemetry.unanswered) == len(worker.telemetry.in_flight) == 0
 
 
+async def test_insert_that_is_split_is_no_longer_unanswered() -> None:
+    async with open_worker_harness(MemoryStore(fails=lambda row: row.value == 3)) as worker:
+        unanswered: list[int] = []
+        worker.store.watch = lambda: unanswered.append(len(worker.telemetry.unanswered))
+        assert values(await worker.write(BLOCK)) == [3]
+        assert max(unanswered) == 1
+
+
 # Refused
 
 
