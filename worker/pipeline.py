@@ -28,7 +28,7 @@ from worker.writing.splitting import SplitBudget
 from worker.writing.writer import Writer
 
 MAX_BYTES = 16 * 1024 * 1024
-"""Estimated memory of the rows and failures that are written at once, by `FanOut.bytes`: at most 210,000 rows. Also
+"""Estimated memory of the rows and failures that are written at once, by `FanOut.bytes`: at most 220,000 rows. Also
 keeps a block below 1,048,576 rows, where the driver would split it and the insert would no longer be atomic."""
 _RECORDS_BEFORE_YIELD = 250
 """Records decoded before other tasks run, so that heartbeats to Kafka are not late."""
@@ -160,3 +160,4 @@ class Pipeline:
         invalid = sum(isinstance(item, FailedMetric) for item in fan_out.failed)
         metrics = fan_out.rows + invalid + fan_out.skipped.total()
         self._telemetry.count_events(fan_out.events, metrics, written, fan_out.skipped, fan_out.tombstones)
+        self._telemetry.count_skipped_labels(fan_out.skipped_labels)

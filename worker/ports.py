@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple, Protocol
-from uuid import UUID
 
 from worker.core.model import Failed, Record
 from worker.core.outcome import Constraint, Outcome
@@ -151,7 +150,7 @@ class ViewRow(NamedTuple):
 
     metric: str
     agent_name: str
-    execution_id: UUID
+    execution_id: str
     value: float
     user_id: str | None
     completed_at: int
@@ -165,6 +164,6 @@ class DeduplicatedRows(Protocol):
     """The de-duplicated view of the table. Raises DependencyError if the view cannot be read."""
 
     def read_rows(
-        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+        self, executions: Collection[str], first: date, last: date, on_row: Callable[[ViewRow], None]
     ) -> None:
         """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`."""

@@ -23,9 +23,11 @@
 -- that is retried after a broken connection would store its rows twice until the next merge.
 CREATE TABLE IF NOT EXISTS {table}
 (
-    execution_id     UUID,
+    execution_id     String                 COMMENT 'a UUID in lower case with hyphens, or any other text as it was sent',
     agent_name       LowCardinality(String),
     user_id          Nullable(String),
+    labels           Map(LowCardinality(String), LowCardinality(String))
+                                            COMMENT 'texts to group and filter by, sorted by name; each row of an event has the same',
     metric_type      LowCardinality(String),
     metric_value     Float64,
     completed_at     DateTime64(3, 'UTC')   COMMENT 'of the event, or else the timestamp of its Kafka record',

@@ -82,7 +82,7 @@ def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
             _name_suspects(stack, sender, report)
         else:
             on_progress = start_step("rows compared", expectations.rows)
-            found = verify_results(stack, GROUP, expectations, progress.skipped, (), on_progress)
+            found = verify_results(stack, GROUP, expectations, progress, (), on_progress)
             report.add_results(expectations, found, sender.numbers)
     return report
 

@@ -70,7 +70,8 @@ def test_each_line_of_a_file_becomes_what_the_contract_says(tmp_path: Path) -> N
                 build_line(SECOND, '{"score": NaN, "cost_usd": 1e400, "tokens": 5, "execution_time_ms": -1}'),
                 build_line(THIRD, "{}"),
                 build_line(THIRD, '{"tokens": 1}', schema_version=2),
-                build_line("no-uuid", '{"tokens": 1}'),
+                build_line("run_1", '{"tokens": 1}', labels={"model": "m-1", "bad": 1}, status="ok", user_id=42),
+                build_line("", '{"tokens": 1}'),
                 b"\xff\xfe garbage \x00",
                 b'{"execution_id": "',
                 b"  ",  # blank: not sent
@@ -84,14 +85,14 @@ def test_each_line_of_a_file_becomes_what_the_contract_says(tmp_path: Path) -> N
     assert finished.returncode == 0, finished.stderr
     result = json.loads(finished.stdout)
     expected = {
-        "events": 9,
-        "events_read": 4,
+        "events": 10,
+        "events_read": 5,
         "events_unreadable": 5,
         "tombstones": 0,
-        "metrics": 10,
-        "rows": 4,
+        "metrics": 11,
+        "rows": 5,
         "rows_replaced": 1,
-        "executions": 2,
+        "executions": 3,
         "executions_measured": 0,
         "dead_letters": {"invalid_event": 5, "invalid_metric": 2, "row_refused": 1},
         "skipped": 2,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from random import Random
+from uuid import UUID
 
 import pytest
 from clickhouse_driver import Client
@@ -70,7 +71,7 @@ async def test_three_invalid_rows_among_100_000_are_the_only_dead_letters(
     invalid = {(random.randrange(10_000), random.randrange(10)) for _ in range(3)}
     await harness.pipeline.process(batch(10_000, lambda number, at: (number, at) in invalid))
     failed = [letter for letter in harness.dead_letters.letters if isinstance(letter, FailedMetric)]
-    assert {(letter.event.execution_id.int, letter.metric) for letter in failed} == {
+    assert {(UUID(letter.event.execution_id).int, letter.metric) for letter in failed} == {
         (int(str(number), 16), METRICS[at]) for number, at in invalid
     }
     assert len(harness.dead_letters.letters) == 3

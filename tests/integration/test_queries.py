@@ -31,7 +31,7 @@ source_partition, ingested_at"""
 class Row(NamedTuple):
     """A row of the table, in the order of `COLUMNS`."""
 
-    execution_id: UUID
+    execution_id: str
     agent_name: str
     user_id: str | None
     metric_type: str
@@ -58,7 +58,7 @@ def generate() -> list[Row]:
     random = Random(20260901)
     rows = []
     for number in range(EXECUTIONS):
-        execution, agent = UUID(int=random.getrandbits(128)), f"agent-{random.randrange(20):02}"
+        execution, agent = str(UUID(int=random.getrandbits(128))), f"agent-{random.randrange(20):02}"
         user = f"user-{random.randrange(30)}" if random.random() < 0.9 else None
         completed = FIRST + timedelta(milliseconds=random.randrange(90 * 86_400_000))
         recorded = completed + timedelta(milliseconds=random.randrange(5_000) + (random.random() < 0.05) * 7_200_000)
@@ -94,7 +94,7 @@ def insert(client: Client, rows: Iterable[Row]) -> None:
 LETTERS = [
     # Of a metric that was written too, of two that were not, and of an event that cannot be parsed.
     ("0:1", "metric", "row_refused", "cost_usd", ROWS[0].agent_name, ROWS[0].execution_id),
-    ("0:2", "metric", "row_refused", "cost_usd", "agent-00", UUID(int=1)),
+    ("0:2", "metric", "row_refused", "cost_usd", "agent-00", str(UUID(int=1))),
     ("0:3", "metric", "invalid_metric", "no_such_metric", ROWS[0].agent_name, ROWS[0].execution_id),
     ("0:4", "event", "invalid_event", None, None, None),
 ]
@@ -202,7 +202,7 @@ def failures_around_a_release() -> Answer:
 
 
 def slowest() -> Answer:
-    rows = sorted(select("execution_time_ms", *WEEK), key=lambda row: (-row.metric_value, row.execution_id.int))
+    rows = sorted(select("execution_time_ms", *WEEK), key=lambda row: (-row.metric_value, row.execution_id))
     return [(row.metric_value, row.execution_id, row.agent_name, row.user_id, row.completed_at) for row in rows[:10]]
 
 
@@ -307,7 +307,7 @@ def test_extreme_values_do_not_stop_the_roll_up(engine: EngineProcess) -> None:
     with migrated_database(engine, "extremes") as client:
         client.execute(
             "INSERT INTO execution_metrics (execution_id, metric_value, completed_at) VALUES",
-            [(UUID(int=number), *row) for number, row in enumerate(rows)],
+            [(str(number), *row) for number, row in enumerate(rows)],
         )
         refresh_roll_up(client)
         errors = client.execute("SELECT exception FROM system.view_refreshes WHERE database = currentDatabase()")

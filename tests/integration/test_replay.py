@@ -267,7 +267,9 @@ async def test_two_replays_at_once_beside_a_worker_change_nothing_in_the_view(
     assert commands.replay()["remaining"] == 0
     assert len(rows_of_view(clickhouse)) == outage
     newest = "SELECT metric_value FROM execution_metrics_deduplicated WHERE execution_id = %(id)s AND metric_type = 'a'"
-    assert clickhouse.execute(newest, {"id": UUID(int=7)}) == [(2.0,)], "an old replay never replaces a newer event"
+    assert clickhouse.execute(newest, {"id": str(UUID(int=7))}) == [(2.0,)], (
+        "an old replay never replaces a newer event"
+    )
 
 
 async def test_filters_and_limit_choose_what_is_replayed(

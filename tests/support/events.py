@@ -70,7 +70,7 @@ def read(document: object, timestamp: int = JANUARY_2026) -> Event:
 def many_events(count: int) -> list[Event]:
     """Different events of one month, built without JSON because that is faster."""
     return [
-        Event(UUID(int=number), "triage", None, JANUARY_2026 + number, JANUARY_2026 + number, {}, Record(None))
+        Event(str(UUID(int=number)), "triage", None, JANUARY_2026 + number, JANUARY_2026 + number, {}, Record(None))
         for number in range(count)
     ]
 

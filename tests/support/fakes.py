@@ -6,7 +6,7 @@ from itertools import count
 from typing import NamedTuple, cast
 
 from worker.core.errors import StoreError
-from worker.core.model import Failed, Record, Row
+from worker.core.model import Failed, Labels, Record, Row
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.progress import ReplayProgress, merge_progress
@@ -34,6 +34,7 @@ class StoredRow(NamedTuple):
     execution_id: object
     agent_name: str
     user_id: str | None
+    labels: Labels
     metric_type: str
     metric_value: float
     completed_at: int
@@ -179,7 +180,8 @@ class MemoryStore(Store):
 def stored_rows(block: Block) -> list[StoredRow]:
     """The rows of `block` as the table holds them, read from the columns that are sent."""
     columns = block.columns()
-    columns[4] = [float(cast("float", value)) for value in columns[4]]
+    columns[3] = [tuple(cast("dict[str, str]", labels).items()) for labels in columns[3]]
+    columns[5] = [float(cast("float", value)) for value in columns[5]]
     return [StoredRow._make(values) for values in zip(*columns, strict=True)]
 
 

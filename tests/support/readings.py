@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from deploy.local.demo.reference import Reading, canonical_number
+from deploy.local.demo.reference import Reading
+from deploy.local.demo.reference_fields import canonical_number
 from worker.core.model import FailedEvent, FailedMetric, Record
 from worker.dead_letters.value import format_number
 from worker.events.decode import decode
@@ -27,11 +28,16 @@ def read_with_worker(record: Record) -> Reading:
     event = decode(record)
     if event is None:
         raise ValueError("an event and a tombstone at once")
-    owner = str(event.execution_id), event.agent_name, event.completed_at // _DAY
-    reading = Reading(owner, event.user_id, event.completed_at, event.recorded_at, skipped=fan_out.skipped)
+    owner = event.execution_id, event.agent_name, event.completed_at // _DAY
+    reading = Reading(
+        owner, event.user_id, event.labels, event.completed_at, event.recorded_at,
+        skipped=fan_out.skipped, skipped_labels=fan_out.skipped_labels,
+    )  # fmt: skip
     for block in fan_out.blocks.values():
         for row in block.rows():
-            if row.event[:5] != event[:5] or block.month != _month(event.completed_at):
+            if (row.event[:5], row.event.labels) != (event[:5], event.labels) or block.month != _month(
+                event.completed_at
+            ):
                 raise ValueError(f"{row.metric!r} is a row of another event, or in the block of another month")
             reading.rows[row.metric] = float(row.value)
     for failed in fan_out.failed:

@@ -19,7 +19,7 @@ _INSERT = """
 INSERT INTO {table} (execution_id, agent_name, user_id, metric_type, metric_value, completed_at, version,
                      source_topic, source_partition, ingested_at)
 SELECT
-    reinterpretAsUUID(sipHash128(n)),
+    toString(reinterpretAsUUID(sipHash128(n))),
     concat('agent-', leftPad(toString(n % {agents}), 2, '0')),
     if(n % 7 = 0, NULL, concat('user-', toString(intHash64(n) % 5000))),
     {metrics}[m + 1],

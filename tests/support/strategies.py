@@ -24,7 +24,7 @@ from worker.core.model import (
 settings.register_profile("worker", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("worker")
 
-FIELDS = ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status")
+FIELDS = ("execution_id", "agent_name", "user_id", "labels", "metrics", "completed_at", "schema_version", "status")
 
 uuids = st.uuids().map(str)
 lone_surrogates = st.characters(categories=["Cs"])
@@ -56,15 +56,17 @@ _times_of_day = st.builds(
     st.one_of(st.just(""), st.text(string.digits, max_size=12).map(".{}".format)),
 )
 _offsets = mostly(
-    st.builds("{}{:02}:{:02}".format, st.sampled_from("+-"), st.integers(0, 23), st.integers(0, 59)),
-    st.sampled_from(["Z", "z", "", "+01", "+0100", "-00:00", "+24:00", "+01:60", " Z", "Z\n"]),
+    st.one_of(
+        st.builds("{}{:02}:{:02}".format, st.sampled_from("+-"), st.integers(0, 23), st.integers(0, 59)), st.just("")
+    ),
+    st.sampled_from(["Z", "z", "+01", "+0100", "-00:00", "+24:00", "+01:60", " Z", "Z\n"]),
 )
 times = st.builds(
     "{:04}-{:02}-{:02}{}{}{}".format,
     mostly(st.integers(1890, 2310), st.integers(0, 9999)),
     mostly(st.integers(1, 12), st.integers(0, 13)),
     mostly(st.integers(1, 31), st.integers(0, 32)),
-    mostly(st.sampled_from("Tt"), st.sampled_from(" _")),
+    mostly(st.sampled_from("Tt "), st.sampled_from("_")),
     _times_of_day,
     _offsets,
 )
@@ -78,18 +80,34 @@ valid_times = st.builds(
     st.integers(0, 23),
     st.integers(0, 59),
     st.integers(0, 60),
-    st.sampled_from(["Z", "z", ".5Z", ".123456789+05:30", "-11:00"]),
+    st.sampled_from(["Z", "z", "", ".5", ".5Z", ".123456789+05:30", "-11:00"]),
 )
+epoch_times = st.one_of(
+    st.integers(-2_208_900_000, 10_413_700_000),
+    st.integers(100_000_000_000, 10_413_700_000_000),
+    st.integers(0, 10_413_700_000_000).map(lambda milliseconds: milliseconds / 1000),
+)
+"""Valid numbers as `completed_at`: seconds, or milliseconds."""
+
+label_sets = st.dictionaries(
+    st.one_of(st.sampled_from(["model", "release", "n" * 64]), st.text(min_size=1, max_size=8)),
+    st.one_of(st.sampled_from(["", "m-1", "ä" * 256, "\U0001f980" * 256]), st.text(max_size=8)),
+    max_size=16,
+)
+"""Valid labels."""
+
+_label_fields = st.one_of(label_sets, st.dictionaries(st.text(max_size=8), json_values, max_size=3), json_values)
 
 documents = st.fixed_dictionaries(
     {
-        "execution_id": uuids,
+        "execution_id": st.one_of(uuids, st.text(min_size=1, max_size=8), st.sampled_from(["x" * 128, "ä" * 128])),
         "agent_name": st.one_of(st.text(min_size=1, max_size=8), st.sampled_from(["a" * 256, "ä" * 256])),
         "metrics": st.dictionaries(metric_names, st.one_of(numbers, json_values), max_size=5),
     },
     optional={
-        "user_id": st.one_of(st.none(), st.text(max_size=8)),
-        "completed_at": st.one_of(st.none(), valid_times),
+        "user_id": st.one_of(st.none(), st.text(max_size=8), integers),
+        "labels": _label_fields,
+        "completed_at": st.one_of(st.none(), valid_times, epoch_times),
         "schema_version": st.sampled_from([1, 1.0, "1", "1.0", "1.2.3"]),
         "started_at": json_values,
         "status": json_values,
@@ -101,17 +119,15 @@ documents = st.fixed_dictionaries(
 
 _NEAR_MISSES: dict[str, st.SearchStrategy[Any]] = {
     "execution_id": st.one_of(
+        st.sampled_from(["", " ", "x" * 128, "x" * 129, "\U0001f980" * 128, 7, None, []]),
         uuids.map(str.upper),
         uuids.map(lambda text: text.replace("-", "")),
-        uuids.map("{{{}}}".format),
-        uuids.map("urn:uuid:{}".format),
-        uuids.map(lambda text: f"{text[:-1]}g"),
-        uuids.map("{}\n".format),
     ),
     "agent_name": st.sampled_from(["", "a" * 257, "ä" * 257, "\U0001f980" * 256]),
-    "user_id": st.sampled_from(["", 0, False, []]),
+    "user_id": st.sampled_from(["", 0, -(2**63), 2**64 - 1, 2**64, 1.5, 42.0, False, []]),
+    "labels": _label_fields,
     "metrics": st.sampled_from([{}, [], {str(n): n for n in range(1_000)}, {str(n): n for n in range(1_001)}]),
-    "completed_at": times,
+    "completed_at": st.one_of(times, epoch_times, st.floats(allow_nan=False, allow_infinity=False)),
     "schema_version": st.sampled_from([2, "2", "2.0", "01", "1.", "1.x", "", "v1", True, None, 1.5, 0, 10, "10"]),
     "status": json_values,
 }
@@ -186,12 +202,14 @@ def batches(draw: st.DrawFn) -> list[Record]:
 
 events = st.builds(
     Event,
-    execution_id=st.integers(0, 3).map(lambda number: UUID(int=number)),
+    execution_id=st.sampled_from(["", "e", "ä", str(UUID(int=1))]),
     agent_name=st.sampled_from(["a", "b"]),
     user_id=st.sampled_from([None, "", "null", "u"]),
     completed_at=st.sampled_from([0, 1_767_225_600_000]),
     recorded_at=st.sampled_from([0, 1]),
     metrics=st.just({}),
+    skipped_labels=st.just(()),
+    labels=st.sampled_from([(), (("model", "m-1"),), (("model", "m-2"),), (("a", ""), ("model", "ü" * 9))]),
     record=st.builds(
         lambda topic, partition, offset: Record(None, topic, partition, offset),
         st.sampled_from(["t", "t2"]),
@@ -204,7 +222,7 @@ events = st.builds(
 @st.composite
 def row_lists(draw: st.DrawFn, max_lists: int = 1) -> list[list[Row]]:
     """Lists of rows over the same few events, so that rows often share an event, and lists are often equal."""
-    pool = draw(st.lists(events, min_size=1, max_size=3, unique_by=lambda item: (item[:5], item.record)))
+    pool = draw(st.lists(events, min_size=1, max_size=3, unique_by=lambda item: (item[:5], item.record, item.labels)))
     row = st.builds(Row, st.sampled_from(pool), st.sampled_from(["a", "b", "ab"]), st.one_of(_few_values, numbers))
     return [draw(st.lists(row, max_size=5)) for _ in range(max_lists)]
 
@@ -223,7 +241,7 @@ failures = st.builds(
 literals = st.sampled_from(["NaN", "Infinity", "-Infinity", "1e400", "-1E+400", "9" * 400, "1.50e999"])
 decoded_events = st.builds(
     Event,
-    st.uuids(),
+    st.one_of(uuids, st.text(min_size=1, max_size=128)),
     st.text(min_size=1, max_size=256),
     st.one_of(st.none(), st.text()),
     st.integers(-2_208_988_800_000, 10_413_791_999_999),
@@ -234,6 +252,8 @@ decoded_events = st.builds(
         st.integers(0, 2**63 - 1),
         st.integers(-1, 2**62),
     ),
+    label_sets.map(lambda labels: tuple(sorted(labels.items()))),
+    st.just(()),
 )
 failed_metrics = st.builds(
     FailedMetric,

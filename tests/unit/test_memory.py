@@ -59,7 +59,7 @@ def frozen() -> Iterator[None]:
 
 
 def is_invalid(row: Row) -> bool:
-    return row.metric == "b" and row.event.execution_id.int % 2**16 in {0x0, 0x3, 0x6, 0x9, 0x12, 0x15}
+    return row.metric == "b" and row.event.execution_id[-2:] in {"00", "03", "06", "09", "12", "15"}
 
 
 STORES: dict[str, Callable[[], Store]] = {

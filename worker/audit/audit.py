@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from contextlib import aclosing
 from datetime import timedelta
 from typing import NamedTuple
-from uuid import UUID
 
 from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding, FindingKind
@@ -43,7 +42,7 @@ class TimeRange(NamedTuple):
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
 
-_Key = tuple[str, str, int, UUID]
+_Key = tuple[str, str, int, str]
 
 
 class Audit:
@@ -142,7 +141,7 @@ class Audit:
         execution_id = failed.event.execution_id if isinstance(failed, FailedMetric) else None
         self._check_dead_letter(failed.record, execution_id, failed.metric, detail)
 
-    def _check_dead_letter(self, record: Record, execution_id: UUID | None, metric: str | None, detail: str) -> None:
+    def _check_dead_letter(self, record: Record, execution_id: str | None, metric: str | None, detail: str) -> None:
         if self._dead_letters.contains(record.partition, record.offset, metric):
             self._counts.dead_lettered += 1
         else:
@@ -150,7 +149,7 @@ class Audit:
             self._report("missing", record, execution_id, metric, detail)
 
     def _report(
-        self, kind: FindingKind, record: Record, execution_id: UUID | None, metric: str | None, detail: str
+        self, kind: FindingKind, record: Record, execution_id: str | None, metric: str | None, detail: str
     ) -> None:
         self._on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
 

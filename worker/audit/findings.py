@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
-from uuid import UUID
 
 FindingKind = Literal["missing", "different"]
 """Missing: neither in the view nor a dead letter. Different: in the view with other contents."""
@@ -18,7 +17,7 @@ class AuditFinding(NamedTuple):
     kind: FindingKind
     partition: int
     offset: int
-    execution_id: UUID | None
+    execution_id: str | None
     metric: str | None
     detail: str
 

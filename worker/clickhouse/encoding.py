@@ -9,7 +9,8 @@ The layouts are those of `serializeBinaryBulk*` in ClickHouse's src/DataTypes/Se
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, chain
+from functools import lru_cache
+from itertools import accumulate, chain, repeat
 from operator import mul
 from struct import Struct, pack
 
@@ -20,9 +21,9 @@ Encoder = Callable[[Block], bytes]
 _INT32 = Struct("<i").pack
 _INT64 = Struct("<q").pack
 _TWO_UINT64 = Struct("<QQ").pack
-_LOW_64_BITS = 2**64 - 1
 _DICTIONARY_VERSION = _INT64(1)  # SharedDictionariesWithAdditionalKeys
 _OWN_DICTIONARY = (1 << 9) | (1 << 10)  # HasAdditionalKeysBit, NeedUpdateDictionary
+_END_BYTES = 8
 _INDEX_CODES = ((1 << 8, "B"), (1 << 16, "H"), (1 << 32, "I"))
 _BYTES = [bytes((number,)) for number in range(256)]
 _IS_NULL = _BYTES[:2]
@@ -39,9 +40,7 @@ def find_encoder(name: str, type_name: str) -> Encoder | None:
 
 
 def _encode_execution_ids(block: Block) -> bytes:
-    # Two numbers of 64 bits, the higher first, each little-endian.
-    numbers = (event.execution_id.int for event in block.events)
-    return _repeat_for_rows((_TWO_UINT64(number >> 64, number & _LOW_64_BITS) for number in numbers), block)
+    return _repeat_for_rows((_encode_string(event.execution_id) for event in block.events), block)
 
 
 def _encode_user_ids(block: Block) -> bytes:
@@ -54,6 +53,41 @@ def _encode_user_ids(block: Block) -> bytes:
     return nulls + _repeat_for_rows(map(strings.__getitem__, users), block)
 
 
+def _encode_labels(block: Block) -> bytes:
+    """The end of each row's labels, then the names of all of them, then the values.
+
+    Each row has the labels of its event, and the events of one producer share few sets: each set is encoded once.
+    """
+    labels = [event.labels for event in block.events]
+    if not any(labels):
+        return 2 * _DICTIONARY_VERSION + bytes(_END_BYTES * len(block))
+    keys = list(map(id, labels))  # faster than to hash them; equal sets are mostly one object
+    sets = dict(zip(keys, labels, strict=True))
+    ends = _encode_ends(list(map(len, labels)), {len(labels) for labels in sets.values()}, block)
+    total = int.from_bytes(ends[-_END_BYTES:], "little")
+    columns = [2 * _DICTIONARY_VERSION, ends]
+    for part in (0, 1):
+        texts = {key: [label[part] for label in labels] for key, labels in sets.items()}
+        head, index = _encode_dictionary(chain.from_iterable(texts.values()), total)
+        code = _index_code(index)
+        packed = {key: _pack(code, list(map(index.__getitem__, of_set))) for key, of_set in texts.items()}
+        columns += (head, _repeat_for_rows(map(packed.__getitem__, keys), block))
+    return b"".join(columns)
+
+
+def _encode_ends(sizes: Sequence[int], distinct: set[int], block: Block) -> bytes:
+    """The end of each row's labels among those of all rows; `sizes` has their number for each event."""
+    if len(distinct) == 1:
+        return _multiples(sizes[0], 1 << len(block).bit_length())[: _END_BYTES * len(block)]
+    return _pack("Q", list(accumulate(chain.from_iterable(map(repeat, sizes, block.counts)))))
+
+
+@lru_cache(maxsize=4)
+def _multiples(number: int, count: int) -> bytes:
+    """`number`, its double and so on as UInt64: cached, because all events of a topic may have as many labels."""
+    return _pack("Q", range(number, number * (count + 1), number))
+
+
 def _encode_metric_types(block: Block) -> bytes:
     # Producers send the same metrics in the same order again and again: 0.2 µs per event for all names of an event at
     # once, 1.0 µs name by name.
@@ -63,7 +97,7 @@ def _encode_metric_types(block: Block) -> bytes:
     head, index = _encode_dictionary(chain.from_iterable(distinct), len(block))
     code = _index_code(index)
     packed = {event_names: _pack(code, list(map(index.__getitem__, event_names))) for event_names in distinct}
-    return head + b"".join(map(packed.__getitem__, names))
+    return _DICTIONARY_VERSION + head + b"".join(map(packed.__getitem__, names))
 
 
 def _encode_agent_names(block: Block) -> bytes:
@@ -79,14 +113,14 @@ def _encode_low_cardinality(values: Sequence[str], block: Block) -> bytes:
     head, index = _encode_dictionary(values, len(block))
     code = _index_code(index)
     packed = {value: _pack(code, (number,)) for value, number in index.items()}
-    return head + _repeat_for_rows(map(packed.__getitem__, values), block)
+    return _DICTIONARY_VERSION + head + _repeat_for_rows(map(packed.__getitem__, values), block)
 
 
 def _encode_dictionary(values: Iterable[str], rows: int) -> tuple[bytes, dict[str, int]]:
-    """The part of a LowCardinality(String) before the indexes, and the index of each distinct value."""
+    """A LowCardinality(String) from behind its version to its indexes, and the index of each distinct value."""
     index = {value: number for number, value in enumerate(dict.fromkeys(values))}
     kind = _OWN_DICTIONARY | [code for _, code in _INDEX_CODES].index(_index_code(index))
-    head = _DICTIONARY_VERSION + _INT64(kind) + _INT64(len(index))
+    head = _INT64(kind) + _INT64(len(index))
     return head + b"".join(map(_encode_string, index)) + _INT64(rows), index
 
 
@@ -128,6 +162,8 @@ def _encode_string(text: str) -> bytes:
     """The length as a varint, then the text as UTF-8."""
     data = text.encode()
     size = len(data)
+    if size < 0x80:
+        return _BYTES[size] + data
     prefix = b""
     while size >= 0x80:
         prefix += _BYTES[size & 0x7F | 0x80]
@@ -136,9 +172,10 @@ def _encode_string(text: str) -> bytes:
 
 
 ENCODERS: dict[str, tuple[str, Encoder]] = {
-    "execution_id": ("UUID", _encode_execution_ids),
+    "execution_id": ("String", _encode_execution_ids),
     "agent_name": ("LowCardinality(String)", _encode_agent_names),
     "user_id": ("Nullable(String)", _encode_user_ids),
+    "labels": ("Map(LowCardinality(String), LowCardinality(String))", _encode_labels),
     "metric_type": ("LowCardinality(String)", _encode_metric_types),
     "metric_value": ("Float64", _encode_values),
     "completed_at": ("DateTime64(3, 'UTC')", _encode_completed_at),

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 COLUMN_TYPES = {
-    "execution_id": "UUID",
+    "execution_id": "String",
     "agent_name": "String",
     "user_id": "Nullable(String)",
+    "labels": "Map(String, String)",
     "metric_type": "String",
     "metric_value": "Float64",
     "completed_at": "DateTime64(3, 'UTC')",
@@ -14,7 +15,7 @@ COLUMN_TYPES = {
     "source_topic": "String",
     "source_partition": "Int32",
 }
-_LOW_CARDINALITY = re.compile(r"LowCardinality\((.*)\)")
+_LOW_CARDINALITY = re.compile(r"LowCardinality\(((?:[^()]|\([^()]*\))*)\)")
 
 
 def type_differences(types: Mapping[str, str]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection
 from datetime import date
 from time import perf_counter
-from uuid import UUID
 
 from clickhouse_driver import errors as driver
 
@@ -33,10 +32,10 @@ class DeduplicatedView(DeduplicatedRows):
         self._client.disconnect()
 
     def read_rows(
-        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+        self, executions: Collection[str], first: date, last: date, on_row: Callable[[ViewRow], None]
     ) -> None:
         """See `worker.ports.DeduplicatedRows`. Rows come block by block: an execution may have any number."""
-        values = {"executions": tuple(map(str, executions)), "first": first.isoformat(), "last": last.isoformat()}
+        values = {"executions": tuple(executions), "first": first.isoformat(), "last": last.isoformat()}
         started = perf_counter()
         try:
             for row in self._client.execute_iter(self._query, values):

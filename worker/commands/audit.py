@@ -158,7 +158,7 @@ def _print_json_finding(finding: AuditFinding) -> None:
         {
             "finding": finding.kind,
             "source": {"partition": finding.partition, "offset": finding.offset},
-            "execution_id": None if finding.execution_id is None else str(finding.execution_id),
+            "execution_id": finding.execution_id,
             "metric": finding.metric,
             "detail": finding.detail,
         }
@@ -168,9 +168,10 @@ def _print_json_finding(finding: AuditFinding) -> None:
 def _print_finding(finding: AuditFinding) -> None:
     metric = finding.metric
     name = "the whole record" if metric is None else f'"{escape_control_characters(metric, _MAX_NAME_CHARACTERS)}"'
-    execution = "" if finding.execution_id is None else f" of {finding.execution_id}"
+    execution = finding.execution_id
+    owner = "" if execution is None else f" of {escape_control_characters(execution, _MAX_NAME_CHARACTERS)}"
     source = f"{finding.partition}:{finding.offset}"
-    click.echo(f"{finding.kind}: {name}{execution} at {source}: {escape_control_characters(finding.detail)}")
+    click.echo(f"{finding.kind}: {name}{owner} at {source}: {escape_control_characters(finding.detail)}")
 
 
 def _print_counts(counts: AuditCounts) -> None:

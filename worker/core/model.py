@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
-from uuid import UUID
 
 from worker.core.errors import ErrorClass
 
 Headers = Sequence[tuple[str, bytes | None]]
 DeadLetterKind = Literal["event", "metric"]
 """What has failed: a whole event, or one metric."""
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name."""
+SkippedLabels = tuple[tuple[str, str], ...]
+"""Names, cut where they are too long, and why each is skipped."""
 _HEADER_BYTES = 80
 """What a header takes beside its name and its value."""
 
@@ -134,16 +137,21 @@ class Event(NamedTuple):
     It is a tuple because one is made for every record: that takes a third of the time of a frozen dataclass.
 
     Attributes:
+        execution_id: in the form in which it is stored.
         recorded_at: timestamp of the record, from 1970 to the last instant of the table; 0 if it has none.
+        labels: those of each row; events with equal ones share a tuple, mostly.
+        skipped_labels: what is no label.
     """
 
-    execution_id: UUID
+    execution_id: str
     agent_name: str
     user_id: str | None
     completed_at: int
     recorded_at: int
     metrics: dict[str, object]
     record: Record
+    labels: Labels = ()
+    skipped_labels: SkippedLabels = ()
 
     @property
     def version(self) -> int:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from worker.core.errors import InvalidEvent, WorkerError
-from worker.core.model import Event, Failed, FailedEvent, Record, UnrepresentableNumber
+from worker.core.model import Event, Failed, FailedEvent, Labels, Record, UnrepresentableNumber
 from worker.core.times import format_rfc3339, parse_rfc3339
-from worker.core.uuids import parse_uuid
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.events.completed_at import MAX_TIME, MIN_TIME
-from worker.events.decode import MAX_NAME_LENGTH
+from worker.events.decode import MAX_ID_LENGTH, MAX_NAME_LENGTH, canonical_id
+from worker.events.labels import read_labels
 from worker.events.parsing_cost import check_parsing_cost
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
@@ -37,9 +37,10 @@ def encode_value(failed: Failed) -> bytes:
         return failed.record.value or b""
     event, record = failed.event, failed.event.record
     row = {
-        "execution_id": str(event.execution_id),
+        "execution_id": event.execution_id,
         "agent_name": event.agent_name,
         "user_id": event.user_id,
+        "labels": dict(event.labels),
         "metric_type": failed.metric,
         "metric_value": format_number(failed.value),
         "completed_at": format_rfc3339(event.completed_at),
@@ -59,30 +60,41 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
     try:
         row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
         name, agent, user, execution = row["metric_type"], row["agent_name"], row["user_id"], row["execution_id"]
-        if not (isinstance(name, str) and isinstance(agent, str) and (user is None or isinstance(user, str))):
+        if not (all(isinstance(text, str) for text in (name, agent, execution)) and isinstance(user, str | None)):
             raise TypeError("a field is not text")
-        if (execution_id := parse_uuid(execution)) is None:
-            raise ValueError("execution_id is not a UUID")
-        _check_names(agent, user or "")
+        _check_names(execution, agent, user or "")
         return Event(
-            execution_id,
+            canonical_id(execution),
             agent,
             user,
             _parse_time(row, "completed_at", MIN_TIME),
             _parse_time(row, "recorded_at", 0),
             {name: parse_number(row["metric_value"])},
             record or letter.record,
+            _parse_labels(row["labels"]),
         )
     except (InvalidEvent, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidDeadLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
 
 
-def _check_names(agent: str, user: str) -> None:
+def _check_names(execution: str, agent: str, user: str) -> None:
     """Raise ValueError if an event cannot have these names; the fan-out checks that of the metric."""
+    if not 1 <= len(execution) <= MAX_ID_LENGTH:
+        raise ValueError(f"execution_id is empty, or longer than {MAX_ID_LENGTH} characters")
     if not (1 <= len(agent) <= MAX_NAME_LENGTH and len(user) <= MAX_NAME_LENGTH):
         raise ValueError(f"agent_name is empty, or agent_name or user_id longer than {MAX_NAME_LENGTH} characters")
-    if not is_encodable(agent + user):
-        raise ValueError("agent_name or user_id contains a lone surrogate, which is not a character")
+    if not is_encodable(execution + agent + user):
+        raise ValueError("execution_id, agent_name or user_id contains a lone surrogate, which is not a character")
+
+
+def _parse_labels(labels: object) -> Labels:
+    """The labels of an event. Raises ValueError if it cannot have them."""
+    if not isinstance(labels, dict):
+        raise TypeError("labels is not an object")
+    read, skipped = read_labels(labels)
+    if skipped:
+        raise ValueError(f"label {skipped[0][0]!a} is none: {skipped[0][1]}")
+    return read
 
 
 def _parse_time(row: Any, field: str, earliest: int) -> int:  # noqa: ANN401 - parsed JSON

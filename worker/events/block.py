@@ -17,6 +17,7 @@ COLUMNS = (
     "execution_id",
     "agent_name",
     "user_id",
+    "labels",
     "metric_type",
     "metric_value",
     "completed_at",
@@ -81,9 +82,7 @@ class Block:
     @property
     def has_several_months(self) -> bool:
         """Whether the rows are of more than one month, so that a part of them can be written without the others."""
-        return (
-            self.month == SEVERAL_MONTHS and len({month_of_day(event.completed_at // DAY) for event in self.events}) > 1
-        )
+        return len({month_of_day(event.completed_at // DAY) for event in self.events}) > 1
 
     def add_rows(self, event: Event, metrics: Iterable[str], values: Iterable[float]) -> None:
         """Add one row for each of `metrics` of `event`; `values` has the same length."""
@@ -137,13 +136,14 @@ class Block:
             [event.execution_id for event in self.events],
             [event.agent_name for event in self.events],
             [event.user_id for event in self.events],
+            [dict(event.labels) for event in self.events],
             [event.completed_at for event in self.events],
             [event.version for event in self.events],
             [record.topic for record in records],
             [record.partition for record in records],
         )
         repeated = [[*chain.from_iterable(map(repeat, column, self.counts))] for column in of_events]
-        return [*repeated[:3], self.metrics, self.values, *repeated[3:]]
+        return [*repeated[:4], self.metrics, self.values, *repeated[4:]]
 
     def deduplication_token(self) -> str:
         """What the `insert_deduplication_token` is made of: equal for equal rows, different for any others.
@@ -171,6 +171,7 @@ class Block:
             [event.execution_id for event in self.events],
             [event.agent_name for event in self.events],
             [event.user_id for event in self.events],
+            [event.labels for event in self.events],
             [event.completed_at for event in self.events],
             [event.recorded_at for event in self.events],
             [record.topic for record in records],

@@ -7,9 +7,9 @@ import orjson
 
 from worker.core.errors import InvalidEvent
 from worker.core.model import Event, Record, UnreadableRecord
-from worker.core.uuids import parse_uuid
 from worker.events.cloudevents import unwrap_cloudevent
 from worker.events.completed_at import MAX_TIME, check_age, parse_completed_at
+from worker.events.labels import read_labels
 from worker.events.parsing_cost import CHEAP_BYTES, check_parsing_cost
 from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_tolerantly
 
@@ -18,9 +18,18 @@ MAX_METRICS = 1_000
 MAX_NAME_LENGTH = 256
 """Characters (Unicode code points) in the name of an agent, a user or a metric. A row and a dead letter for each metric
 repeat them, so that a long one would cost a thousand times its size."""
+MAX_ID_LENGTH = 128
+"""Characters in the id of an execution, for the same reason."""
 DEFAULT_MAX_AGE_DAYS = 400
 SCHEMA_MAJOR = 1
 
+_EXACT_INTEGERS = 2**53
+"""A larger float may be another integer than the producer meant."""
+_HEX_DIGITS = 32
+_UUID_LENGTHS = (_HEX_DIGITS, 36)
+_UUID = re.compile(
+    r"([0-9a-f]{8})(-?)([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{12})", re.IGNORECASE | re.ASCII
+)
 _VERSION = re.compile(r"(\d+)(?:\.\d+)*", re.ASCII)
 
 
@@ -49,6 +58,20 @@ def decode(record: Record, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> Event | 
     return _read_event(document, record, max_age_days)
 
 
+def canonical_id(execution_id: str) -> str:
+    """The form in which the id of an execution is stored.
+
+    A UUID, in upper or lower case, with or without its hyphens, is stored in lower case with hyphens; any other id is
+    stored as it was sent. So a producer that changes the form of its UUIDs does not make two executions of one.
+    """
+    length = len(execution_id)
+    # The usual forms first: what is too short or too long for a UUID, and a UUID in lower case with hyphens.
+    if length not in _UUID_LENGTHS or (length != _HEX_DIGITS and execution_id.islower()):
+        return execution_id
+    match = _UUID.fullmatch(execution_id)
+    return "-".join(match.group(1, 3, 4, 5, 6)).lower() if match else execution_id
+
+
 def _require_tombstone(record: Record) -> None:
     if isinstance(record, UnreadableRecord):
         raise InvalidEvent(record.error_type, record.reason)
@@ -65,19 +88,19 @@ def _read_event(document: object, record: Record, max_age_days: int) -> Event:
     agent_name = get("agent_name")
     if not isinstance(agent_name, str) or not 1 <= len(agent_name) <= MAX_NAME_LENGTH:
         _refuse_field(document, "agent_name", f"a string of 1 to {MAX_NAME_LENGTH} characters")
+    execution_id = get("execution_id")
+    if not isinstance(execution_id, str) or not 1 <= len(execution_id) <= MAX_ID_LENGTH:
+        _refuse_field(document, "execution_id", f"a string of 1 to {MAX_ID_LENGTH} characters")
     user_id = get("user_id")
     if user_id is not None and not (isinstance(user_id, str) and len(user_id) <= MAX_NAME_LENGTH):
-        _refuse_user_id(document, user_id)
+        user_id = _read_other_user_id(document, user_id)
     metrics = get("metrics")
     if not isinstance(metrics, dict):
         _refuse_field(document, "metrics", "an object")
     if len(metrics) > MAX_METRICS:
         raise InvalidEvent("TooManyMetrics", f"an event has at most {MAX_METRICS} metrics, not {len(metrics)}")
-    if not (agent_name.isascii() and (user_id is None or user_id.isascii())):
-        _check_encodable(agent_name, user_id)
-    execution_id = parse_uuid(get("execution_id"))
-    if execution_id is None:
-        _refuse_field(document, "execution_id", "a UUID such as 0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081")
+    if not (agent_name.isascii() and execution_id.isascii() and (user_id is None or user_id.isascii())):
+        _check_encodable(execution_id=execution_id, agent_name=agent_name, user_id=user_id or "")
     recorded_at = record.timestamp
     if not 0 <= recorded_at <= MAX_TIME:
         recorded_at = min(max(recorded_at, 0), MAX_TIME)
@@ -85,7 +108,10 @@ def _read_event(document: object, record: Record, max_age_days: int) -> Event:
     completed_at = recorded_at if text is None else parse_completed_at(text)
     # A record without a timestamp (-1) accepts any time: by the clock of the worker, a replay would judge otherwise.
     check_age(completed_at, recorded_at, max_age_days if record.timestamp >= 0 else 0)
-    return Event(execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record)
+    given, status = get("labels"), get("status")
+    labels, skipped = ((), ()) if given is None and status is None else read_labels(given, status)
+    execution_id = canonical_id(execution_id)
+    return Event(execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record, labels, skipped)
 
 
 def _refuse_field(document: dict[str, object], field: str, expected: str) -> NoReturn:
@@ -94,11 +120,16 @@ def _refuse_field(document: dict[str, object], field: str, expected: str) -> NoR
     raise InvalidEvent("InvalidField", f"{field} must be {expected}; got {abbreviate(document[field])}")
 
 
-def _refuse_user_id(document: dict[str, object], user_id: object) -> NoReturn:
+def _read_other_user_id(document: dict[str, object], user_id: object) -> str:
+    """The text of an integer; any other value is refused."""
+    if type(user_id) is int:  # not a boolean
+        return str(user_id)
+    if isinstance(user_id, float) and user_id.is_integer() and abs(user_id) <= _EXACT_INTEGERS:
+        return str(int(user_id))  # pandas writes integers as 42.0
     if isinstance(user_id, str):
         # Without the text: it may be a credential that was sent by mistake.
         raise InvalidEvent("InvalidField", f"user_id has at most {MAX_NAME_LENGTH} characters, not {len(user_id)}")
-    _refuse_field(document, "user_id", "a string or null")
+    _refuse_field(document, "user_id", "a string, an integer of 64 bits or null")
 
 
 def _check_version(version: object) -> None:
@@ -112,7 +143,7 @@ def _check_version(version: object) -> None:
         )
 
 
-def _check_encodable(agent_name: str, user_id: str | None) -> None:
-    for field, text in (("agent_name", agent_name), ("user_id", user_id or "")):
+def _check_encodable(**texts: str) -> None:
+    for field, text in texts.items():
         if not is_encodable(text):
             raise InvalidEvent("InvalidField", f"{field} holds a lone surrogate, which is not a character")

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from worker.core.errors import DependencyError, InvalidEvent
+from worker.events.decode import canonical_id
 from worker.events.tolerant_json import parse_json
 from worker.kafka.connection import unreachable_error
 from worker.kafka.topic_producer import BATCH_REFUSED
@@ -159,10 +160,10 @@ class LineSender:
 
 
 def _record_key(value: bytes) -> bytes | None:
-    """The `execution_id` of an event; None where it cannot be read."""
+    """The `execution_id` of an event as it is stored; None where it cannot be read."""
     try:
         document = parse_json(value)
         execution_id = document.get("execution_id") if isinstance(document, dict) else None
-        return execution_id.encode() if isinstance(execution_id, str) else None
+        return canonical_id(execution_id).encode() if isinstance(execution_id, str) else None
     except (InvalidEvent, UnicodeEncodeError):
         return None

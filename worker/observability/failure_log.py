@@ -45,7 +45,7 @@ class FailureLog:
         return {
             "kind": item.kind,
             "metric": item.metric[:_MAX_CHARACTERS],
-            "execution_id": str(item.event.execution_id),
+            "execution_id": item.event.execution_id,
             **({"user_id": user and user[:_MAX_CHARACTERS]} if self._users else {}),
         }
 

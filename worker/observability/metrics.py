@@ -55,6 +55,9 @@ class EventMetrics:
         self.metrics = declare.counter("metrics", "Metrics of processed events: rows, dead letters and skipped ones.")
         self.rows = declare.counter("rows_written", "Rows acknowledged by ClickHouse.")
         self.skipped = declare.counter("metrics_skipped", "Metrics that are not numbers, by JSON type.", "json_type")
+        self.skipped_labels = declare.counter(
+            "labels_skipped", "Labels of events that break a rule, by reason; their events lose nothing else.", "reason"
+        )
         self.dead_letters = declare.counter(
             "dead_letters", "Dead letters acknowledged by Kafka, by kind and error class.", "kind", "error_class"
         )

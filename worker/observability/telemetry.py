@@ -76,6 +76,11 @@ class Telemetry:
             self._events.skipped.labels(json_type).inc(number)
         self.activity.count(events=events, rows=written)
 
+    def count_skipped_labels(self, skipped: Mapping[str, int]) -> None:
+        """Count labels that were skipped, by reason."""
+        for reason, number in skipped.items():
+            self._events.skipped_labels.labels(reason).inc(number)
+
     def count_dead_letters(self, dead_letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
         """Count acknowledged dead letters, each with its class."""
         dead_letters = list(dead_letters)

@@ -175,9 +175,11 @@ def _choose(candidates: Sequence[_Candidate]) -> _ExpectedRow:
     return _ExpectedRow(rows, bool(versions), all(candidate.dead_lettered for candidate in candidates))
 
 
-def compare_skipped(expected: Mapping[str, int], counted: Mapping[str, int], differences: Differences) -> None:
-    """Compare the number of skipped metrics, by JSON type, with the worker's own counters."""
-    for json_type in expected.keys() | counted.keys():
-        more = counted.get(json_type, 0) - expected.get(json_type, 0)
-        differences.add("lost", -more, f"{-more} metrics of type {json_type}, not counted as skipped")
-        differences.add("wrong", more, f"{more} metrics of type {json_type}, counted as skipped")
+def compare_skipped(
+    what: str, expected: Mapping[str, int], counted: Mapping[str, int], differences: Differences
+) -> None:
+    """Compare the number of skipped metrics, by JSON type, or labels, by reason, with the worker's own counters."""
+    for kind in expected.keys() | counted.keys():
+        more = counted.get(kind, 0) - expected.get(kind, 0)
+        differences.add("lost", -more, f"{-more} {what}, {kind}, not counted as skipped")
+        differences.add("wrong", more, f"{more} {what}, {kind}, counted as skipped")

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.local.demo.expectations import EventFields, RecordPosition
-from deploy.local.demo.reference import canonical_number, parse_time
+from deploy.local.demo.reference_fields import canonical_number, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +106,7 @@ def _parse_event(document: dict[str, Any]) -> EventFields:
         document["execution_id"],
         document["agent_name"],
         document["user_id"],
+        tuple(document["labels"].items()),
         parse_time(document["completed_at"]),
         parse_time(document["recorded_at"]),
     )

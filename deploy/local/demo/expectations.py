@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import ExitStack
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from deploy.local.demo.reference import Reading, read_event
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from deploy.local.demo.careless import Headers, Message
 
-PAGES = "0123456789abcdef"
-"""There is a page of rows for each first digit of an execution_id."""
+PAGES = range(16)
+"""There is a page of rows for each remainder of the CRC-32 of an execution_id."""
 DAY = 86_400_000
 _NOTHING = sha256(b"").hexdigest()
 
@@ -41,6 +42,7 @@ class EventFields(NamedTuple):
     execution: str
     agent: str
     user: str | None
+    labels: tuple[tuple[str, str], ...]
     completed_at: int
     recorded_at: int
 
@@ -97,6 +99,7 @@ class Expectations:
         metrics: number of metrics of the events; those of an unreadable record cannot be counted.
         rows: number of metrics that must become rows, those that a later event replaces included.
         skipped: number of metrics that must be skipped, by JSON type.
+        skipped_labels: number of labels that must be skipped, by reason.
         ends: the offset after the last record, by partition.
         letters: the expected dead letters.
     """
@@ -104,12 +107,13 @@ class Expectations:
     def __init__(self, directory: Path) -> None:
         self.records = self.events = self.tombstones = self.metrics = self.rows = 0
         self.skipped: Counter[str] = Counter()
+        self.skipped_labels: Counter[str] = Counter()
         self.ends: dict[int, int] = {}
         self.letters: dict[LetterKey, ExpectedDeadLetter] = {}
         self._expired: dict[int, range] = {}
-        self._paths = {digit: directory / f"rows-{digit}" for digit in PAGES}
+        self._paths = {page: directory / f"rows-{page}" for page in PAGES}
         self._open = ExitStack()
-        self._pages = {digit: self._open.enter_context(path.open("wb")) for digit, path in self._paths.items()}
+        self._pages = {page: self._open.enter_context(path.open("wb")) for page, path in self._paths.items()}
 
     def __enter__(self) -> Expectations:
         return self
@@ -163,13 +167,16 @@ class Expectations:
         self.events += 1
         self.metrics += reading.metrics
         self.skipped += reading.skipped
+        self.skipped_labels += reading.skipped_labels
         execution, agent, _ = owner
-        event = EventFields(position, execution, agent, reading.user, reading.completed_at, reading.recorded_at)
+        event = EventFields(
+            position, execution, agent, reading.user, reading.labels, reading.completed_at, reading.recorded_at
+        )
         for metric, (error_class, literal) in reading.refused.items():
             self.letters[position, metric] = ExpectedDeadLetter(error_class, literal, source, event)
         if reading.rows:
             self.rows += len(reading.rows)
-            pickle.dump((tuple(position), event[1:], reading.rows), self._pages[execution[0]])
+            pickle.dump((tuple(position), event[1:], reading.rows), self._pages[crc32(execution.encode()) % len(PAGES)])
 
     @property
     def unreadable(self) -> int:
@@ -181,11 +188,11 @@ class Expectations:
         """How many records are no events, tombstones included."""
         return self.records - self.events
 
-    def read_page(self, digit: str) -> Iterator[ExpectedRows]:
-        """The events of the executions whose id begins with `digit`."""
-        with self._paths[digit].open("rb") as page:
-            while page.peek(1):
-                position, event, rows = pickle.load(page)  # noqa: S301 - written by this process
+    def read_page(self, page: int) -> Iterator[ExpectedRows]:
+        """The events of the executions of one of `PAGES`."""
+        with self._paths[page].open("rb") as file:
+            while file.peek(1):
+                position, event, rows = pickle.load(file)  # noqa: S301 - written by this process
                 expected = ExpectedRows(EventFields(RecordPosition(*position), *event), rows)
                 if not self._has_expired(expected.event.position):
                     yield expected

@@ -16,9 +16,21 @@ from base64 import b64decode
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
+
+from deploy.local.demo.reference_fields import (
+    DAY,
+    LAST_TIME,
+    Labels,
+    Literal,
+    canonical_id,
+    is_text,
+    parse_time,
+    read_integer,
+    read_labels,
+    require,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,27 +44,10 @@ MAX_LEVELS = 1_024
 MAX_BYTES, MAX_VALUES = 16 * 1024 * 1024, 250_000
 """Of a document: bytes, and commas and opening brackets. One of at most 64 KiB is not counted, and cannot have more."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_DAY = 86_400_000
-_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC) - _MILLISECOND
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _VERSION = re.compile(r"1(\.[0-9]+)*")
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]((?:[01][0-9]|2[0-3]):[0-5][0-9]):([0-9]{2})"
-    r"(\.[0-9]+)?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _CLOUDEVENTS = "application/cloudevents"
-
-
-class Literal(str):
-    """A JSON number as it is written."""
-
-    __slots__ = ()
 
 
 @dataclass
@@ -62,20 +57,24 @@ class Reading:
     Attributes:
         owner: execution, agent and day (since 1970) of the event; None if the record is no event.
         user: the user of the event.
+        labels: of each row, sorted by name.
         completed_at: of the event, in milliseconds since 1970.
         recorded_at: the timestamp of the record, in milliseconds since 1970; with its offset the version of the rows.
         rows: the value in ClickHouse, by metric.
         refused: the class of the dead letter and the number as it was written, by metric.
         skipped: number of values that are no numbers, by JSON type.
+        skipped_labels: number of labels that break a rule, by reason.
     """
 
     owner: tuple[str, str, int] | None = None
     user: str | None = None
+    labels: Labels = ()
     completed_at: int = 0
     recorded_at: int = 0
     rows: dict[str, float] = field(default_factory=dict)
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
+    skipped_labels: Counter[str] = field(default_factory=Counter)
 
     @property
     def metrics(self) -> int:
@@ -101,7 +100,7 @@ def read_event(
 
 
 def _parse(value: bytes) -> Any:  # noqa: ANN401 - any JSON at all
-    _require(len(value) <= MAX_BYTES and sum(map(value.count, (b",", b"[", b"{"))) <= MAX_VALUES)
+    require(len(value) <= MAX_BYTES and sum(map(value.count, (b",", b"[", b"{"))) <= MAX_VALUES)
     text = value.decode()
     with _recursion_allowed_for(text):
         return json.loads(text, parse_int=Literal, parse_float=Literal, parse_constant=Literal)
@@ -134,9 +133,9 @@ def _open_envelope(document: Any, headers: Headers) -> Any:  # noqa: ANN401
     named = {name: value.decode("latin-1") for name, value in last.items() if value is not None}
     media_type, _, _ = named.get("content-type", "").lower().partition(";")
     if not media_type.startswith(_CLOUDEVENTS):
-        _require(_is_version_1(named.get("ce_specversion", "1.0")))
+        require(_is_version_1(named.get("ce_specversion", "1.0")))
         return document
-    _require(media_type.rstrip() == f"{_CLOUDEVENTS}+json" and _is_version_1(document["specversion"]))
+    require(media_type.rstrip() == f"{_CLOUDEVENTS}+json" and _is_version_1(document["specversion"]))
     return document["data"] if "data" in document else _parse(b64decode(document["data_base64"], validate=True))
 
 
@@ -152,7 +151,7 @@ def _add_metric(
         reading.skipped[types[type(number)]] += 1
         return
     literal = str(number) if isinstance(number, Literal) else str(number).lower()
-    if not math.isfinite(value := float(number)) or not _is_text(name, least=1, most=256):
+    if not math.isfinite(value := float(number)) or not is_text(name, least=1, most=256):
         reading.refused[name] = ("invalid_metric", literal)
     elif name in refused_by_table and refused_by_table[name](value):
         reading.refused[name] = ("row_refused", literal)
@@ -164,46 +163,15 @@ def _read_fields(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
     """The event without its metrics; raises an error of any type when a field breaks its rule."""
     execution_id, agent, metrics = document["execution_id"], document["agent_name"], document["metrics"]
     user, time, version = map(document.get, ("user_id", "completed_at", "schema_version"), (None, None, "1"))
-    _require(_UUID.fullmatch(execution_id) and _is_text(agent, least=1, most=256))
-    _require(user is None or _is_text(user, most=256))
-    _require(float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
-    _require(isinstance(metrics, dict) and len(metrics) <= 1_000)
-    recorded_at = max(0, min(timestamp, (_LAST - _EPOCH) // _MILLISECOND))
+    require(is_text(execution_id, least=1, most=128) and is_text(agent, least=1, most=256))
+    if isinstance(user, Literal):
+        user = read_integer(user)
+    require(user is None or is_text(user, most=256))
+    require(float(version) == 1 if isinstance(version, Literal) else _VERSION.fullmatch(version))
+    require(isinstance(metrics, dict) and len(metrics) <= 1_000)
+    recorded_at = max(0, min(timestamp, LAST_TIME))
     completed_at = recorded_at if time is None else parse_time(time)
-    _require(timestamp < 0 or -_DAY <= recorded_at - completed_at <= 400 * _DAY)
-    owner = execution_id.lower(), agent, completed_at // _DAY
-    return Reading(owner, user, completed_at, recorded_at)
-
-
-def _require(holds: object) -> None:
-    if not holds:
-        raise ValueError("a rule is broken")
-
-
-def _is_text(text: object, least: int = 0, most: float = math.inf) -> bool:
-    if not isinstance(text, str) or isinstance(text, Literal):
-        return False
-    return least <= len(text) <= most and not _SURROGATE.search(text)
-
-
-def parse_time(text: str) -> int:
-    """Milliseconds since 1970 of an RFC 3339 time with an offset. Raises ValueError for any other text."""
-    parts = _TIME.fullmatch(text)
-    if parts is None or isinstance(text, Literal):
-        raise ValueError("not RFC 3339")
-    day, minute, second, fraction, offset = parts.groups()
-    leap = second == "60"
-    at = datetime.fromisoformat(f"{day}T{minute}:{'59' if leap else second}{offset.upper()}")
-    at = at.astimezone(UTC) + timedelta(seconds=leap, milliseconds=int(f"{fraction or '.'}000"[1:4]))
-    if not _FIRST <= at <= _LAST:
-        raise ValueError("the table cannot hold it")
-    return (at - _EPOCH) // _MILLISECOND
-
-
-def canonical_number(literal: str) -> str:
-    """A number in one form: a 64-bit integer exactly, else a float; what no float can hold verbatim."""
-    if literal in ("true", "false"):
-        return literal
-    if _INTEGER.fullmatch(literal) and -(2**63) <= (number := int(literal)) < 2**64:
-        return str(number)
-    return repr(float(literal)) if math.isfinite(float(literal)) else literal
+    require(timestamp < 0 or -DAY <= recorded_at - completed_at <= 400 * DAY)
+    owner = canonical_id(execution_id), agent, completed_at // DAY
+    labels, skipped = read_labels(document.get("labels"), document.get("status"))
+    return Reading(owner, user, labels, completed_at, recorded_at, skipped_labels=skipped)

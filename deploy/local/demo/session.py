@@ -96,7 +96,7 @@ def run(source: Input, directory: Path, display: Display, broker: KafkaServer) -
         too_large = _send(source, stack, expectations, display)
         progress, exit_code = _run_worker(WorkerProcess(directory, environment), expectations, display)
         with display.step("rows read back", expectations.rows) as on_progress:
-            found = verify_results(stack, GROUP, expectations, progress.skipped, source.sample, on_progress)
+            found = verify_results(stack, GROUP, expectations, progress, source.sample, on_progress)
     sources = replace(source.sources, too_large=too_large)
     return DemoResult(sources, expectations, found, progress, exit_code)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.local.demo.comparison import FoundRow
-from deploy.local.demo.expectations import DAY, EventFields, RecordPosition
+from deploy.local.demo.expectations import DAY, PAGES, EventFields, RecordPosition
 from deploy.local.demo.reference import CONSTRAINT
 
 if TYPE_CHECKING:
@@ -23,22 +23,23 @@ _RAW = f"SELECT count(), uniqExact(source_topic, source_partition, source_offset
 # FINAL is slow in a table of many parts, so the view is read once, not once for each page.
 _COPY_VIEW = f"""
 CREATE TEMPORARY TABLE seen AS
-SELECT toString(execution_id) AS execution, left(execution, 1) AS digit, agent_name AS agent,
-       user_id, toUnixTimestamp64Milli(completed_at) AS completed, toUnixTimestamp64Milli(recorded_at) AS recorded,
+SELECT execution_id AS execution, CRC32(execution_id) % {len(PAGES)} AS page, agent_name AS agent,
+       user_id, CAST(labels, 'Array(Tuple(String, String))') AS pairs,
+       toUnixTimestamp64Milli(completed_at) AS completed, toUnixTimestamp64Milli(recorded_at) AS recorded,
        source_partition, source_offset, metric_type AS metric, metric_value AS value
 FROM {VIEW}
-"""  # noqa: S608 - the name is a constant
+"""  # noqa: S608 - the names are constants
 _IN_VIEW = "SELECT count(), uniqExact(execution) FROM seen"
 _PAGE = """
-SELECT source_partition, source_offset, execution, agent, user_id, completed, recorded,
+SELECT source_partition, source_offset, execution, agent, user_id, pairs, completed, recorded,
        groupArray(toString(metric)), groupArray(value)
-FROM seen WHERE digit = %(digit)s GROUP BY ALL
+FROM seen WHERE page = %(page)s GROUP BY ALL
 """
 _SAMPLE = f"""
-SELECT agent_name, toString(execution_id), metric_type, metric_value, completed_at,
+SELECT agent_name, execution_id, metric_type, metric_value, completed_at,
        concat(toString(source_partition), '/', toString(source_offset))
 FROM {VIEW}
-WHERE %(all)s OR (toString(execution_id) IN %(executions)s AND metric_type IN %(metrics)s)
+WHERE %(all)s OR (execution_id IN %(executions)s AND metric_type IN %(metrics)s)
 ORDER BY version, execution_id, metric_type
 LIMIT 6
 """  # noqa: S608
@@ -76,14 +77,16 @@ def count_rows(client: Client) -> Counts:
     return Counts(rows, rows - distinct, *client.execute(_IN_VIEW)[0])
 
 
-def read_page(client: Client, digit: str) -> dict[RowKey, list[FoundRow]]:
-    """The rows of the executions whose id begins with `digit`, by owner. After `count_rows`."""
-    page: dict[RowKey, list[FoundRow]] = {}
-    for partition, offset, *fields, metrics, values in client.execute(_PAGE, {"digit": digit}):
-        event = EventFields(RecordPosition(partition, offset), *fields)
-        rows = page.setdefault((event.execution, event.agent, event.completed_at // DAY), [])
+def read_page(client: Client, page: int) -> dict[RowKey, list[FoundRow]]:
+    """The rows of the executions of one of `PAGES`, by owner. After `count_rows`."""
+    found: dict[RowKey, list[FoundRow]] = {}
+    for partition, offset, execution, agent, user, labels, *times, metrics, values in client.execute(
+        _PAGE, {"page": page}
+    ):
+        event = EventFields(RecordPosition(partition, offset), execution, agent, user, tuple(labels), *times)
+        rows = found.setdefault((event.execution, event.agent, event.completed_at // DAY), [])
         rows += [FoundRow(metric, value, event) for metric, value in zip(metrics, values, strict=True)]
-    return page
+    return found
 
 
 def read_sample(client: Client, executions: Collection[str], metrics: Collection[str]) -> list[SampleRow]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from deploy.local.demo.expectations import Expectations, RecordPosition
+    from deploy.local.demo.worker_progress import WorkerProgress
     from deploy.local.stack import Stack
 
 SAMPLE_METRICS = ("execution_time_ms", "exit_code", "memory_usage_mb")
@@ -63,7 +64,7 @@ def verify_results(
     stack: Stack,
     group: str,
     expectations: Expectations,
-    skipped: Mapping[str, int] | None,
+    counted: WorkerProgress | None,
     sample_executions: Collection[str],
     on_progress: Callable[[int], None],
     tolerance: Tolerance = STRICT,
@@ -74,7 +75,7 @@ def verify_results(
         stack: still running, without a worker.
         group: the worker's.
         expectations: of all records that were sent.
-        skipped: the worker's counters by JSON type; None when a worker was killed and its counters are lost.
+        counted: the worker's counters of what it skipped; None when a worker was killed and they are lost.
         sample_executions: executions whose rows are sampled; none for any.
         on_progress: called with the number of rows compared so far.
         tolerance: what is allowed.
@@ -94,17 +95,18 @@ def verify_results(
         example = f"{counts.repeated} rows that repeat another's record and metric"
         differences.add_repeats("rows", counts.repeated, example)
         read = replaced = 0
-        for digit in PAGES:  # page by page: a million events do not fit in memory twice
-            page = table.read_page(client, digit)
-            replaced += compare_rows(expectations.read_page(digit), page, letters.unexpected, differences, is_required)
+        for number in PAGES:  # page by page: a million events do not fit in memory twice
+            page = table.read_page(client, number)
+            replaced += compare_rows(expectations.read_page(number), page, letters.unexpected, differences, is_required)
             read += sum(map(len, page.values()))
             on_progress(read + replaced)
         sample = table.read_sample(client, sample_executions, SAMPLE_METRICS)
     for position, metric in letters.unexpected:
         example = f"a dead letter of {metric!a} of record {position.partition}/{position.offset}, not expected"
         differences.add("wrong", 1, example, position)
-    if skipped is not None:
-        compare_skipped(expectations.skipped, skipped, differences)
+    if counted is not None:
+        compare_skipped("metrics", expectations.skipped, counted.skipped, differences)
+        compare_skipped("labels", expectations.skipped_labels, counted.skipped_labels, differences)
     classes = dict(sorted(letters.classes.items(), key=lambda item: item[1][0], reverse=True))
     uncommitted = _count_missed(committed, expectations.ends, tolerance)
     return Verification(counts, replaced, letters.metrics, classes, differences, uncommitted, sample)

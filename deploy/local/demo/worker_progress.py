@@ -34,7 +34,8 @@ class WorkerProgress:
         seconds: from its readiness to the last progress.
         stalled: whether something was missing when progress ended.
         metrics, records: number of settled metrics, and of settled records that are no events.
-        skipped: number of skipped metrics by JSON type, as the worker counts them.
+        skipped, skipped_labels: number of skipped metrics by JSON type, and of skipped labels by reason, as the worker
+            counts them.
     """
 
     seconds: float = 0.0
@@ -42,6 +43,7 @@ class WorkerProgress:
     metrics: int = 0
     records: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    skipped_labels: dict[str, int] = field(default_factory=dict)
 
 
 def wait_until_ready(worker: WorkerProcess) -> None:
@@ -102,16 +104,17 @@ def _read_settled(worker: WorkerProcess) -> WorkerProgress | None:
     except OSError:
         return None
     letters = telemetry.get("metrics_worker_dead_letters_total", {})
-    skipped = {
-        json_type: int(count)
-        for (json_type,), count in telemetry.get("metrics_worker_metrics_skipped_total", {}).items()
-    }
+    skipped, skipped_labels = (
+        {kind: int(count) for (kind,), count in telemetry.get(f"metrics_worker_{what}_skipped_total", {}).items()}
+        for what in ("metrics", "labels")
+    )
     rows = telemetry["metrics_worker_rows_written_total"][()]
     metric_letters = sum(count for labels, count in letters.items() if "metric" in labels)
     return WorkerProgress(
         metrics=int(rows + metric_letters) + sum(skipped.values()),
         records=int(sum(letters.values()) - metric_letters + telemetry["metrics_worker_tombstones_total"][()]),
         skipped=skipped,
+        skipped_labels=skipped_labels,
     )
 
 

@@ -21,7 +21,6 @@ from worker.ports import ViewRow
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
     from datetime import date
-    from uuid import UUID
 
     from worker.audit.findings import AuditCounts, AuditFinding
 
@@ -51,7 +50,7 @@ class MemoryView:
         self._rows = rows
 
     def read_rows(
-        self, executions: Collection[UUID], first: date, last: date, on_row: Callable[[ViewRow], None]
+        self, executions: Collection[str], first: date, last: date, on_row: Callable[[ViewRow], None]
     ) -> None:
         assert first <= last
         for row in self._rows:

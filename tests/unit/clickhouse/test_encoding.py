@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
 from clickhouse_driver import defines
@@ -21,7 +20,7 @@ from worker.events.block import COLUMNS, Block
 
 TYPES = [(name, ENCODERS[name][0]) for name in COLUMNS]
 LATER = defines.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION
-EVENT = Event(UUID(int=1), "a", None, JANUARY_2026, JANUARY_2026 + 1, {}, Record(None, "t", 3, 9))
+EVENT = Event("e-1", "a", None, JANUARY_2026, JANUARY_2026 + 1, {}, Record(None, "t", 3, 9))
 
 
 class Wire:
@@ -66,7 +65,10 @@ def test_dictionaries_of_any_length_are_encoded_as_by_the_driver(different: int)
     """A dictionary's indexes are as wide as it is long."""
     block = Block(202601)
     for number in range(different):
-        agent = EVENT._replace(agent_name=f"agent {number}", record=Record(None, topic=f"topic {number}"))
+        labels = ((f"label {number}", "a"), ("z", f"value {number}"))
+        agent = EVENT._replace(
+            agent_name=f"agent {number}", record=Record(None, topic=f"topic {number}"), labels=labels
+        )
         block.add_rows(agent, (f"metric {number}", "again"), (number, -number))
     assert by_us(block, TYPES, LATER) == by_the_driver(block, TYPES, LATER)
 
@@ -74,7 +76,8 @@ def test_dictionaries_of_any_length_are_encoded_as_by_the_driver(different: int)
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 16_383, 16_384, 300_000])
 @pytest.mark.parametrize("letter", ["a", "é", "😀"])
 def test_strings_of_any_length_are_encoded_as_by_the_driver(length: int, letter: str) -> None:
-    block = Block.from_rows(202601, [Row(EVENT._replace(user_id=letter * length), "m", 1), Row(EVENT, "n", 2)])
+    texts = EVENT._replace(execution_id=letter * length, user_id=letter * length, labels=((letter * length, "v"),))
+    block = Block.from_rows(202601, [Row(texts, "m", 1), Row(EVENT, "n", 2)])
     assert by_us(block, TYPES, LATER) == by_the_driver(block, TYPES, LATER)
 
 
@@ -83,6 +86,8 @@ def test_strings_of_any_length_are_encoded_as_by_the_driver(length: int, letter:
     [
         ("user_id", "LowCardinality(Nullable(String))"),
         ("agent_name", "String"),
+        ("execution_id", "LowCardinality(String)"),
+        ("labels", "Map(String, LowCardinality(String))"),
         ("metric_value", "Nullable(Float64)"),
         ("version", "UInt256"),
         ("completed_at", "DateTime64(3)"),

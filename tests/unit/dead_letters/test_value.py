@@ -27,6 +27,7 @@ def test_metric_is_encoded_as_its_row() -> None:
         "execution_id": EXECUTION_ID,
         "agent_name": "triage",
         "user_id": "u-1",
+        "labels": {},
         "metric_type": "m",
         "metric_value": "1.5",
         "completed_at": "2026-01-01T23:59:59.500Z",
@@ -85,10 +86,18 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
         ("completed_at", "0001-01-01T00:00:00.000Z"),
         ("recorded_at", "1969-12-31T23:59:59.999Z"),
         ("recorded_at", "2300-01-01T00:00:00.000Z"),
-        ("execution_id", "0b2d"),
+        ("execution_id", ""),
         ("execution_id", None),
-        ("execution_id", EXECUTION_ID.replace("-", "_")),
-        ("execution_id", "0b2d3c4e5-f60-4718-9a2b-3c4d5e6f7081"),
+        ("execution_id", "x" * 129),
+        ("execution_id", "\ud800"),
+        ("labels", None),
+        ("labels", ["model"]),
+        ("labels", {"": "empty"}),
+        ("labels", {"n" * 65: "v"}),
+        ("labels", {"model": "v" * 257}),
+        ("labels", {"model": 1}),
+        ("labels", {"model": "\ud800"}),
+        ("labels", {str(number): "v" for number in range(17)}),
         ("agent_name", 7),
         ("agent_name", "a\ud800"),
         ("agent_name", ""),
@@ -112,13 +121,17 @@ def test_metric_with_an_invalid_field_is_refused(field: str, value: object) -> N
     [
         ("completed_at", "1900-01-01T00:00:00.000Z"),
         ("completed_at", "2299-12-31T23:59:59.999Z"),
+        ("execution_id", "run_1"),
+        ("execution_id", "é" * 128),
+        ("labels", {"n" * 64: "é" * 256, "model": ""}),
+        ("labels", {f"{number:02}": "v" for number in range(16)}),
         ("agent_name", "é" * 256),
         ("user_id", "u" * 256),
         ("user_id", ""),
         ("user_id", None),
     ],
 )
-def test_metric_at_the_limits_of_an_event_is_parsed(field: str, value: str | None) -> None:
+def test_metric_at_the_limits_of_an_event_is_parsed(field: str, value: object) -> None:
     letter = encode_dead_letter(failed_metric(), WORKER, 0)
     document = json.loads(letter.value) | {field: value}
     parsed = parse_metric_event(parse(letter._replace(value=json.dumps(document).encode())))

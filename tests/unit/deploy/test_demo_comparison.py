@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081"
-EVENT = EventFields(RecordPosition(0, 0), ID, "compiler", "user-1", 20_454 * DAY, 1_000)
+EVENT = EventFields(RecordPosition(0, 0), ID, "compiler", "user-1", (), 20_454 * DAY, 1_000)
 COST, EXIT_CODE = FoundRow("cost_usd", 0.5, EVENT), FoundRow("exit_code", 0.0, EVENT)
 SENT = [ExpectedRows(EVENT, {"cost_usd": 0.5, "exit_code": 0.0})]
 COST_KEY = (EVENT.position, "cost_usd")
@@ -154,7 +154,7 @@ def test_an_uncommitted_later_event_may_already_have_replaced_the_row() -> None:
 def test_skipped_metrics_are_compared_by_type() -> None:
     differences = Differences()
 
-    compare_skipped({"string": 3, "null": 1}, {"string": 1, "null": 1, "array": 4}, differences)
+    compare_skipped("metrics", {"string": 3, "null": 1}, {"string": 1, "null": 1, "array": 4}, differences)
 
     assert (differences.lost, differences.wrong) == (2, 4)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local.demo.reference import canonical_number, read_event
+from deploy.local.demo.reference import read_event
+from deploy.local.demo.reference_fields import canonical_number
 from tests.support.events import JANUARY_2026, encoded, record
 from tests.support.readings import comparable, read_with_worker
 from tests.support.strategies import any_headers, any_values, damaged_documents, documents

@@ -2,7 +2,6 @@
 
 import struct
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from worker.core.model import Event, Row
 from worker.events.block import COLUMNS, Block
 
 SOURCE = Record(None, topic="t", partition=3, offset=9)
-EVENT = Event(UUID(int=1), "a", None, JANUARY_2026, JANUARY_2026 + 1, {}, SOURCE)
+EVENT = Event("e-1", "a", None, JANUARY_2026, JANUARY_2026 + 1, {}, SOURCE)
 
 
 def block(*rows: Row) -> Block:
@@ -24,7 +23,7 @@ def block(*rows: Row) -> Block:
 
 def identity(made: Block) -> list[tuple[object, ...]]:
     """The rows as ClickHouse sees them: values by their bits."""
-    return [(*row[:4], struct.pack("d", row.metric_value), *row[5:]) for row in stored_rows(made)]
+    return [(*row[:5], struct.pack("d", row.metric_value), *row[6:]) for row in stored_rows(made)]
 
 
 @given(st.data())
@@ -49,6 +48,7 @@ def test_columns_have_a_value_for_each_row(lists: list[list[Row]]) -> None:
             "execution_id": row.event.execution_id,
             "agent_name": row.event.agent_name,
             "user_id": row.event.user_id,
+            "labels": dict(row.event.labels),
             "metric_type": row.metric,
             "metric_value": row.value,
             "completed_at": row.event.completed_at,
@@ -69,7 +69,8 @@ class TestToken:
     @pytest.mark.parametrize(
         "change",
         [
-            *({"execution_id": UUID(int=2)}, {"agent_name": "b"}, {"user_id": ""}, {"user_id": "null"}),
+            *({"execution_id": "e-2"}, {"agent_name": "b"}, {"user_id": ""}, {"user_id": "null"}),
+            *({"labels": (("a", "b"),)}, {"labels": (("a", ""),)}, {"labels": (("a", "b"), ("c", "d"))}),
             *({"completed_at": JANUARY_2026 + 1}, {"recorded_at": JANUARY_2026}),
             *({"record": SOURCE._replace(**change)} for change in ({"topic": "u"}, {"partition": 4}, {"offset": 8})),
         ],

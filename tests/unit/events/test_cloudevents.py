@@ -31,7 +31,7 @@ def cloudevent(**attributes: object) -> dict[str, object]:
 )
 def test_value_is_the_event_in_binary_mode_and_without_cloudevents(headers: Headers) -> None:
     source = record(event(), headers=headers)
-    assert decode(source) == (*read(event())[:6], source)
+    assert decode(source) == read(event())._replace(record=source)
 
 
 @pytest.mark.parametrize("version", [b"2.0", b"0.3", b"10", b"", b"\xff", b"v1"])
@@ -51,7 +51,7 @@ def test_binary_mode_of_another_version_is_refused(version: bytes) -> None:
 @pytest.mark.parametrize("header", ["content-type", "Content-Type"])
 def test_structured_mode_carries_the_event_in_data(header: str, content_type: bytes) -> None:
     source = record(cloudevent(data=event()), headers=((header, content_type),))
-    assert decode(source) == (*read(event())[:6], source)
+    assert decode(source) == read(event())._replace(record=source)
 
 
 @pytest.mark.parametrize("field", ["data", "data_base64"])

@@ -1,4 +1,4 @@
-"""`completed_at`: RFC 3339 with an offset, in milliseconds UTC, from 1900 to 2299."""
+"""`completed_at`: RFC 3339 or a number, in milliseconds UTC, from 1900 to 2299."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support import strategies  # noqa: F401  # sets the profile
 from worker.core.errors import InvalidEvent
 from worker.events import completed_at
-from worker.events.completed_at import parse_completed_at
+from worker.events.completed_at import MAX_TIME, has_offset, parse_completed_at
 
 
 def milliseconds(text: str) -> int:
@@ -20,8 +20,10 @@ def milliseconds(text: str) -> int:
 INSTANTS = {
     "2026-01-31T23:59:59+00:00": [
         *("2026-01-31T23:59:59Z", "2026-01-31t23:59:59z", "2026-01-31T23:59:59-00:00"),
+        *("2026-01-31T23:59:59", "2026-01-31 23:59:59", "2026-01-31 23:59:59Z"),
         *("2026-02-01T00:59:59+01:00", "2026-01-31T12:29:59-11:30", "2026-02-01T23:58:59+23:59"),
     ],
+    "2026-01-31T23:59:59.123+00:00": ["2026-01-31 23:59:59.1239", "2026-01-31T23:59:59.123456"],
     "2024-02-29T00:00:00+00:00": ["2024-02-29T00:00:00Z"],
     "1900-01-01T00:00:00+00:00": ["1900-01-01T00:00:00Z"],
     "1900-01-01T00:30:00+00:00": ["1899-12-31T23:30:00-01:00"],
@@ -74,8 +76,15 @@ def test_fraction_of_other_characters_is_refused_also_when_its_second_is_cached(
 @pytest.mark.parametrize(
     "text",
     [
-        *("2026-01-31T23:59:59", "2026-01-31", "23:59:59Z", "2026-01-31T23:59Z", ""),  # parts are missing
-        *("2026-01-31 23:59:59Z", "20260131T235959Z", "2026-W05-6T23:59:59Z", "2026-031T23:59:59Z"),  # ISO 8601 only
+        *("2026-01-31", "23:59:59Z", "2026-01-31T23:59Z", ""),  # parts are missing
+        *("1795600445", "1795600445.5"),  # a number is no text
+        *(
+            "2026-01-31  23:59:59",
+            "2026-01-31_23:59:59Z",
+            "20260131T235959Z",
+            "2026-W05-6T23:59:59Z",
+            "2026-031T23:59:59Z",
+        ),  # ISO 8601 only
         *("2026-01-31T23:59:59,5Z", "2026-01-31T23:59:59.Z"),
         *(f"2026-01-31T23:59:59{offset}" for offset in ("+0100", "+01", "+24:00", "+01:60", " Z", "Z\n")),
         *("2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z"),  # no such day or month
@@ -90,3 +99,48 @@ def test_time_in_another_form_is_refused(text: str) -> None:
     with pytest.raises(InvalidEvent, match="completed_at") as caught:
         parse_completed_at(text)
     assert caught.value.reason == "InvalidField"
+
+
+NUMBERS: list[tuple[float, int]] = [
+    *((0, 0), (1_795_600_445, 1_795_600_445_000), (1_795_600_445.123, 1_795_600_445_123)),
+    *((1_795_600_445.9996, 1_795_600_446_000), (-1.5, -1_500), (99_999_999.999, 99_999_999_999)),
+    *((1_795_600_445_123, 1_795_600_445_123), (1_795_600_445_123.9, 1_795_600_445_124), (1e11, 100_000_000_000)),
+    *((-2_208_988_800, -2_208_988_800_000), (10_413_791_999, 10_413_791_999_000)),
+    *((10_413_791_999.999, 10_413_791_999_999), (10_413_791_999_999, 10_413_791_999_999)),
+]
+
+
+@pytest.mark.parametrize(("number", "time"), NUMBERS)
+def test_number_is_read_in_seconds_or_milliseconds(number: float, time: int) -> None:
+    assert parse_completed_at(number) == time
+
+
+@given(st.integers(0, MAX_TIME))
+def test_seconds_with_three_decimals_are_read_exactly(time: int) -> None:
+    assert parse_completed_at(time / 1000) == time
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(1_795_600_445_123_456, 1_795_600_445_123_456_789, 1_795_600_445.5e6),  # micro- and nanoseconds
+        *(10_413_792_000, 10_413_791_999.9999, 99_999_999_999, 10_413_792_000_000, -2_208_988_801),  # out of range
+        *(2**64, 1e300, -1e300),
+    ],
+)
+def test_number_of_another_magnitude_is_refused_with_the_units_to_send(number: float) -> None:
+    with pytest.raises(InvalidEvent, match=r"completed_at .*seconds \(below 1e11\) or milliseconds.*got") as caught:
+        parse_completed_at(number)
+    assert caught.value.reason == "InvalidField"
+
+
+@pytest.mark.parametrize(
+    ("value", "has"),
+    [
+        *(("2026-01-31T23:59:59Z", True), ("2026-01-31t23:59:59.5z", True), ("2026-01-31 23:59:59-00:00", True)),
+        *(("2026-01-31T23:59:59", False), ("2026-01-31 23:59:59.1", False), ("2026-01-31T23:59:59.123456789", False)),
+        *((1_795_600_445, True), (None, True)),
+    ],
+)
+def test_time_without_an_offset_is_known(value: object, has: bool) -> None:
+    assert has_offset(value) is has

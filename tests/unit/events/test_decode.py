@@ -2,7 +2,6 @@
 
 import json
 from base64 import b64encode
-from uuid import UUID
 
 import pytest
 
@@ -22,36 +21,31 @@ def metrics(count: int) -> dict[str, int]:
 def test_valid_event_gives_every_field() -> None:
     source = record(event(completed_at="2026-01-01T23:59:59.5Z"), offset=7)
     assert decode(source) == (
-        UUID(EXECUTION_ID),
+        EXECUTION_ID,
         "triage",
         "u-1",
         JANUARY_2026 + DAY - 500,
         JANUARY_2026,
         {"execution_time_ms": 1840, "cost_usd": 0.5},
         source,
+        (),
+        (),
     )
 
 
 VALID: dict[str, list[object]] = {
-    "execution_id": [EXECUTION_ID.upper(), "00000000-0000-0000-0000-000000000000"],
+    "execution_id": ["run_6f1c", "wf/sync#17", "7", " ", "\0", "ü" * 128, "\U0001f980" * 128, "{" + EXECUTION_ID + "}"],
     "agent_name": ["a", "a" * 256, "ä" * 256, "\U0001f980" * 256, " ", "\0", "-"],
-    "user_id": [None, "", "größe", "u" * 256, "\U0001f980" * 256],
+    "user_id": [None, "", "größe", "u" * 256, "\U0001f980" * 256, "42"],
     "metrics": [{}, metrics(1), metrics(MAX_METRICS)],
     "schema_version": [1, 1.0, "1", "1.0", "1.2", "1.10.3"],
 }
 REFUSED: dict[str, list[object]] = {
-    "execution_id": [
-        *("", 12, [EXECUTION_ID], "\ud800" * 36, "{" + EXECUTION_ID + "}", "urn:uuid:" + EXECUTION_ID),
-        *(EXECUTION_ID.replace("-", other) for other in ("", "_", " ")),
-        *(EXECUTION_ID[:-1] + other for other in ("", "_", "\n", "-", "g")),
-        *(EXECUTION_ID[:-2] + other for other in ("  ", "\u00e9\u00e9")),
-        *(" " + EXECUTION_ID, EXECUTION_ID + "\n", EXECUTION_ID.replace("0", "\u0660")),
-        "0b2d3c4e5-f60-4718-9a2b-3c4d5e6f7081",
-    ],
+    "execution_id": ["", 12, [EXECUTION_ID], "\ud800" * 36, "x" * 129, float("nan"), True],
     "agent_name": ["", "a" * 257, 5, float("nan"), "a\ud800"],
-    "user_id": [5, float("nan"), ["u"], "\udfff", "u" * 257],
+    "user_id": [5.5, 1e16, 2**64, -(2**63) - 1, True, float("nan"), ["u"], "\udfff", "u" * 257],
     "metrics": [[], "{}", float("nan")],
-    "completed_at": [float("nan"), 1_767_225_600, False],
+    "completed_at": [float("nan"), True, False, [1_767_225_600], {}, 1_767_225_600_000_000],
     "schema_version": [
         *(0, 2, 10, 1.5, -1, True, None, [1], float("nan")),
         *("2", "2.0", "10", "01", "", "1.", "1.x", "v1", "1\n", "\u0661"),
@@ -67,7 +61,39 @@ def values_of_fields(table: dict[str, list[object]]) -> list[tuple[str, object]]
 def test_valid_value_of_a_field_is_read(field: str, value: object) -> None:
     decoded = read(event(**{field: value}))
     if field != "schema_version":
-        assert getattr(decoded, field) == (UUID(str(value)) if field == "execution_id" else value)
+        assert getattr(decoded, field) == value
+
+
+@pytest.mark.parametrize("number", [42, 0, -1, 2**64 - 1, -(2**63)])
+@pytest.mark.parametrize("metrics", [{"a": 1}, {"a": float("nan")}], ids=["orjson", "tolerant parser"])
+def test_integer_as_user_id_is_read_as_its_text(number: int, metrics: dict[str, float]) -> None:
+    assert read(event(user_id=number, metrics=metrics)).user_id == str(number)
+
+
+@pytest.mark.parametrize(("number", "text"), [(42.0, "42"), (-1e3, "-1000"), (2.0**53, "9007199254740992")])
+def test_integer_that_is_written_as_a_float_is_the_same_user(number: float, text: str) -> None:
+    assert read(event(user_id=number)).user_id == text
+
+
+UUID_FORMS = [EXECUTION_ID, EXECUTION_ID.upper(), EXECUTION_ID.replace("-", ""), EXECUTION_ID.replace("-", "").upper()]
+
+
+@pytest.mark.parametrize("form", UUID_FORMS)
+def test_uuid_is_stored_in_one_form_whatever_its_case_and_with_or_without_hyphens(form: str) -> None:
+    assert read(event(execution_id=form)).execution_id == EXECUTION_ID
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{" + EXECUTION_ID.upper() + "}", "urn:uuid:" + EXECUTION_ID, "RUN_1", "A" * 31, "A" * 33, "Z" * 32),
+        *(EXECUTION_ID.upper().replace("-", other) for other in ("_", " ", "--")),
+        *(EXECUTION_ID.upper()[:-1] + other for other in ("_", "\n", "-", "G", "\u0661")),
+        *("0B2D3C4E5-F60-4718-9A2B-3C4D5E6F7081", "0B2D3C4E5F604718-9A2B-3C4D5E6F7081AA", EXECUTION_ID.upper() + "\n"),
+    ],
+)
+def test_id_that_is_no_uuid_is_stored_as_it_was_sent(text: str) -> None:
+    assert read(event(execution_id=text)).execution_id == text
 
 
 @pytest.mark.parametrize(("field", "value"), values_of_fields(REFUSED))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from deploy.local.demo.comparison import Differences
 from deploy.local.demo.expectations import Expectations, RecordPosition
-from deploy.local.demo.reference import Reading
 from deploy.local.demo.table import Counts
 from deploy.local.demo.verification import Verification
 from tests.fuzz.corpus import CORPUS, LARGE
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from deploy.local.demo.reference import Reading
     from tests.fuzz.in_process import Reader
     from tests.support.events import Record
 
@@ -37,7 +38,7 @@ def read_until_the_first_failure(record: Record) -> Reading:
     names = list(json.loads(record.value or b"{}").get("metrics", ())) if right.refused else []
     first = next((position for position, name in enumerate(names) if name in right.refused), len(names))
     rows = {name: value for name, value in right.rows.items() if name not in names[first:]}
-    return Reading(right.owner, right.user, right.completed_at, right.recorded_at, rows, right.refused, right.skipped)
+    return replace(right, rows=rows)
 
 
 def fail_to_read(_: Record) -> Reading:
