@@ -13,7 +13,7 @@ from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Cause, Hold
-from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
+from worker.core.process import cancel_tasks, relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
@@ -29,7 +29,7 @@ from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, Store
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
-from worker.startup import FindProblem, hold_until_ready
+from worker.startup import FindProblem, hold_until_ready, watch_dependency
 from worker.writing.null_outputs import NOTICE, NullDeadLetterSink, NullStore
 from worker.writing.writer import Writer
 
@@ -61,8 +61,18 @@ async def run(settings: Settings) -> None:
         log.info("worker runs", version=VERSION, topic=settings.kafka_topic, http_port=worker.http_port, pid=getpid())
         await run_unless_stopped(stop, worker.start())
         if not stop.is_set():
-            await worker.consumer.run(stop)
+            await worker.consume(stop)
         log.info("worker stops")
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Where metrics go; `checks` must find no problem at the start, and `watches` none while the worker runs."""
+
+    store: Store
+    dead_letters: DeadLetterSink
+    checks: Mapping[Cause, FindProblem]
+    watches: Mapping[Cause, FindProblem]
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ class _Worker:
     hold: Hold
     heartbeat: Heartbeat
     checks: Mapping[Cause, FindProblem]
+    watches: Mapping[Cause, FindProblem]
     http_port: int
 
     async def start(self) -> None:
@@ -79,6 +90,17 @@ class _Worker:
         with self.heartbeat.keep_beating():
             await hold_until_ready(self.checks, self.hold)
             await self.source.start()
+
+    async def consume(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set, and keep watching the dead-letter topic."""
+        watching = [
+            asyncio.create_task(watch_dependency(cause, find_problem, self.hold), name=f"watch {cause}")
+            for cause, find_problem in self.watches.items()
+        ]
+        try:
+            await self.consumer.run(stop)
+        finally:
+            await cancel_tasks(*watching)
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
@@ -90,13 +112,13 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
 
     tracing = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
     stack.push_async_callback(_export_last_spans, tracing)
-    store, dead_letters, checks = await _build_outputs(settings, telemetry, tracing, stack)
-    writer = Writer(store, hold, telemetry, settings.retry, settings.on_unavailable, starts_open=True)
+    outputs = await _build_outputs(settings, telemetry, tracing, stack)
+    writer = Writer(outputs.store, hold, telemetry, settings.retry, settings.on_unavailable, starts_open=True)
     stack.push_async_callback(writer.close)
     failure_log = FailureLog(users=settings.log_user_ids)
     pipeline = Pipeline(
         writer,
-        dead_letters,
+        outputs.dead_letters,
         hold,
         telemetry,
         failure_log,
@@ -131,17 +153,16 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     reporter.set_gauges()
     server = HealthServer(reporter.report, telemetry.registry, settings.http_host, settings.http_port)
     stack.callback(server.close)
-    return _Worker(source, consumer, hold, heartbeat, checks, server.port)
+    return _Worker(source, consumer, hold, heartbeat, outputs.checks, outputs.watches, server.port)
 
 
-async def _build_outputs(
-    settings: Settings, telemetry: Telemetry, tracing: Tracing, stack: AsyncExitStack
-) -> tuple[Store, DeadLetterSink, Mapping[Cause, FindProblem]]:
+async def _build_outputs(settings: Settings, telemetry: Telemetry, tracing: Tracing, stack: AsyncExitStack) -> _Outputs:
     if not settings.persistence_enabled:
         log.warning(NOTICE)
-        return NullStore(), NullDeadLetterSink(), {}
+        return _Outputs(NullStore(), NullDeadLetterSink(), {}, {})
     store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, tracing)
-    return store, dead_letters, {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
+    checks = {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
+    return _Outputs(store, dead_letters, checks, {Cause.DEAD_LETTERS: dead_letters.find_missing_topic})
 
 
 async def open_outputs(

@@ -7,7 +7,12 @@ from time import time
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from worker.core.errors import DependencyError
 from worker.core.model import Failed, Headers
@@ -61,15 +66,33 @@ class KafkaDeadLetterSink(DeadLetterSink):
 
     async def find_problem(self) -> str | None:
         """Why dead letters cannot be acknowledged now, or would not be kept, in words; None if nothing is wrong."""
-        topic = self._producer.topic
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                leaderless = await self._producer.find_leaderless_partitions()
+            leaderless = await self._find_leaderless_partitions()
         except (KafkaError, DependencyError, TimeoutError) as error:
-            return f"{topic}: {type(error).__name__}: {error}"
+            return self._describe_error(error)
         if leaderless:
-            return f"{topic}: partitions {leaderless} have no leader"
+            return f"{self._producer.topic}: partitions {leaderless} have no leader"
         return await self._producer.find_compaction_problem()
+
+    async def find_missing_topic(self) -> str | None:
+        """That the topic was deleted, or that this user may not see it any more; None otherwise.
+
+        None as well while brokers are away: that ends by itself, and holds the worker once a dead letter waits for it.
+        """
+        try:
+            await self._find_leaderless_partitions()
+        except (UnknownTopicOrPartitionError, TopicAuthorizationFailedError) as error:
+            return self._describe_error(error)
+        except (KafkaError, DependencyError, TimeoutError) as error:
+            log.debug("no broker describes the dead-letter topic", error=str(error))
+        return None
+
+    async def _find_leaderless_partitions(self) -> list[int]:
+        async with asyncio.timeout(self._timeout_seconds):
+            return await self._producer.find_leaderless_partitions()
+
+    def _describe_error(self, error: BaseException) -> str:
+        return f"{self._producer.topic}: {type(error).__name__}: {error}"
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
         """See `worker.ports.DeadLetterSink`. A dead letter that is still being sent is not sent again."""
@@ -84,7 +107,7 @@ class KafkaDeadLetterSink(DeadLetterSink):
     def _describe(self, outcome: _Outcome) -> DeadLetterOutcome:
         if (error := outcome.error) is None:
             return DeadLetterOutcome(is_pointer=outcome.is_pointer)
-        return DeadLetterOutcome(f"{self._producer.topic}: {type(error).__name__}: {error}")
+        return DeadLetterOutcome(self._describe_error(error))
 
     async def _send_alone(self, failed: Failed, now: int) -> _Outcome:
         """Send it as a batch of its own, and as a pointer if that is refused because of its size."""

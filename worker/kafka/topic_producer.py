@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -27,6 +27,7 @@ from worker.kafka.connection import start_clients, stop_client
 from worker.kafka.retention import find_compaction_problem
 from worker.kafka.size_limit import SizeLimit
 from worker.kafka.target import KafkaTarget
+from worker.kafka.topic_leaders import find_leaderless_partitions
 
 log = structlog.get_logger(__name__)
 
@@ -66,12 +67,12 @@ class TopicProducer:
             await stop_client(asyncio.gather(*self._replaced))
 
     async def find_leaderless_partitions(self) -> list[int]:
-        """The partitions of the topic that have no leader now. Raises what `send` raises."""
+        """The partitions of the topic that have no leader now.
+
+        Raises KafkaError if the topic is missing or forbidden, and DependencyError if no broker answers.
+        """
         producer = await self._current_producer()
-        await producer.client.force_metadata_update()
-        partitions = await producer.partitions_for(self.topic)
-        leader_of = producer.client.cluster.leader_for_partition
-        return [number for number in sorted(partitions) if leader_of(TopicPartition(self.topic, number)) in (None, -1)]
+        return await find_leaderless_partitions(producer.client, self.topic)
 
     async def find_compaction_problem(self) -> str | None:
         """Why the topic does not keep every record; see `worker.kafka.retention`."""
