@@ -134,6 +134,7 @@ def test_a_rollout_waits_longer_than_a_failing_insert_needs_to_make_the_worker_u
 
 
 def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
+    """In the spelling of kafka-acls.sh, which takes DescribeConfigs and refuses DESCRIBE_CONFIGS."""
     documented = re.findall(
         r"--operation (\w+) --(topic|group) (\S+)",
         (DEPLOY / "kafka" / "README.md").read_text("utf-8").replace("\\\n", ""),
@@ -141,7 +142,7 @@ def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
     fields = Settings.model_fields
     with (DEPLOY / "kafka" / "acls.csv").open(encoding="utf-8", newline="") as file:
         needed = {
-            (row["operation"], row["resource"].lower(), fields[row["named by"].lower()].default + row["suffix"])
+            (row["operation"].title().replace("_", ""), row["resource"].lower(), fields[row["named by"].lower()].default + row["suffix"])
             for row in csv.DictReader(file)
             if row["who"] in {"run", "dlq", "replay"}
         }
