@@ -142,7 +142,11 @@ def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
     fields = Settings.model_fields
     with (DEPLOY / "kafka" / "acls.csv").open(encoding="utf-8", newline="") as file:
         needed = {
-            (row["operation"].title().replace("_", ""), row["resource"].lower(), fields[row["named by"].lower()].default + row["suffix"])
+            (
+                row["operation"].title().replace("_", ""),
+                row["resource"].lower(),
+                fields[row["named by"].lower()].default + row["suffix"],
+            )
             for row in csv.DictReader(file)
             if row["who"] in {"run", "dlq", "replay"}
         }
