@@ -19,7 +19,7 @@ _MAX_POLL_RECORDS = 500
 
 @dataclass(frozen=True)
 class BatchPolicy:
-    """The limits of one batch; whichever is reached first closes it. One commit covers one batch.
+    """The limits of one batch; whichever is reached first closes it. One commit covers one batch, or part of it.
 
     `max_events` and `max_bytes` (of keys, values and headers) are at least 1; the record that reaches `max_bytes` is
     the last one. A batch that is not full waits `linger_seconds` for more records.
@@ -41,6 +41,18 @@ class RecordBatch(NamedTuple):
     records: Sequence[Record]
     bytes: int
     next_offsets: dict[Partition, int]
+
+    def next_offsets_after(self, count: int) -> dict[Partition, int]:
+        """What to commit when the first `count` records are processed.
+
+        Not of a partition whose log was replaced among the records: later ones are before the offset, in the new log.
+        """
+        done = {Partition(record.topic, record.partition): record.offset + 1 for record in self.records[:count]}
+        left: dict[Partition, int] = {}
+        for record in self.records[count:]:
+            partition = Partition(record.topic, record.partition)
+            left[partition] = min(record.offset, left.get(partition, record.offset))
+        return {partition: offset for partition, offset in done.items() if left.get(partition, offset) >= offset}
 
 
 class BatchReader:

@@ -2,13 +2,15 @@
 
 1. Intake reads a batch and starts to process it, while fewer than `concurrency` are running. Batches that are done and
    wait for an older one to be committed do not count: one row that may be invalid must not delay all others.
-2. The commit loop waits for the oldest batch, and commits the next offset of each of its partitions.
+2. The commit loop waits for the oldest batch, and commits the next offset of each of its partitions. A batch that is
+   processed in parts is committed in parts: a thousand events of a thousand NaN are a million dead letters, more than a
+   worker writes between two deployments or rebalances.
 3. On revoke and on stop, intake ends, and unfinished batches get a deadline to be finished and committed. The rest is
    dropped uncommitted. Kafka delivers it again to the next owner, which changes nothing in the de-duplicated view.
 
-What guards a commit: a batch is committed after `Pipeline.process` has returned, never before an older one, never after
-`on_revoke` has returned, never with offsets of a log that is gone (`on_reset`), and, in the `EventSource`, only for
-partitions that are still owned.
+What guards a commit: records are committed when `Pipeline.process` is done with them, never before older ones, never
+after `on_revoke` has returned, never with offsets of a log that is gone (`on_reset`), and, in the `EventSource`, only
+for partitions that are still owned.
 """
 
 import asyncio
@@ -46,8 +48,16 @@ _MAX_HELD_BATCHES = 50
 
 @dataclass(frozen=True)
 class _RunningBatch:
+    """A batch that is processed, or waits to be committed.
+
+    Attributes:
+        next_offsets: what to commit when it is done.
+        next_offsets_of_parts: what may be committed before.
+    """
+
     task: asyncio.Task[None]
     next_offsets: dict[Partition, int]
+    next_offsets_of_parts: dict[Partition, int]
     records: int
     bytes: int
 
@@ -175,13 +185,22 @@ class Consumer(EventSourceListener):
 
     def _start(self, batch: RecordBatch) -> None:
         self._last_start = monotonic()
-        task = asyncio.create_task(self._pipeline.process(batch.records), name="batch")
+        parts: dict[Partition, int] = {}
+
+        def on_part(done: int) -> None:
+            parts.update(batch.next_offsets_after(done))
+            self._notify()
+
+        task = asyncio.create_task(self._pipeline.process(batch.records, on_part), name="batch")
         task.add_done_callback(self._notify)
-        self._batches.append(_RunningBatch(task, batch.next_offsets, len(batch.records), batch.bytes))
+        self._batches.append(_RunningBatch(task, batch.next_offsets, parts, len(batch.records), batch.bytes))
 
     async def _commit_finished_batches(self) -> None:
         while True:
-            while self._batches and (oldest := self._batches[0]).task.done():
+            while self._batches and ((oldest := self._batches[0]).task.done() or oldest.next_offsets_of_parts):
+                if not oldest.task.done():
+                    await self._commit_parts(oldest)
+                    continue
                 oldest.task.result()  # an exception is a bug: it ends the worker, and nothing is committed
                 self._uncommitted |= oldest.next_offsets
                 oldest.next_offsets.clear()
@@ -193,6 +212,13 @@ class Consumer(EventSourceListener):
             if self._has_reset or not has_changed:
                 self._has_reset = False
                 await self._commit()
+
+    async def _commit_parts(self, batch: _RunningBatch) -> None:
+        """Commit what is done of a batch; not in logs that are gone, whose offsets `on_reset` has deleted."""
+        parts = batch.next_offsets_of_parts
+        self._uncommitted |= {at: parts[at] for at in parts if at in batch.next_offsets}
+        parts.clear()
+        await self._commit()
 
     async def _commit(self) -> None:
         """Commit the offsets of finished batches. Refused offsets stay, for the next batch or retry."""

@@ -4,11 +4,12 @@
 2. Write the blocks; what fails comes back, metric by metric.
 3. Write what failed to the dead-letter topic, and wait until it is acknowledged.
 
-Only then may the caller commit: every metric is a row, a dead letter, or was skipped and counted.
+Only then may the caller commit: every metric is a row, a dead letter, or was skipped and counted. A batch that does not
+fit into memory goes through these steps in parts, each of which may be committed.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from time import perf_counter
 
@@ -35,6 +36,10 @@ _RECORDS_BEFORE_YIELD = 250
 _MAX_DEAD_LETTERS = 1_000
 """Dead letters in one write."""
 _MAX_REASON_LENGTH = 500
+
+
+def ignore(_done: int) -> None:
+    """Do not commit parts of a batch."""
 
 
 class Pipeline:
@@ -72,12 +77,18 @@ class Pipeline:
         self._max_age_days = max_age_days
         self._counts_rows = counts_rows
 
-    async def process(self, records: Sequence[Record]) -> None:
-        """Write, dead-letter or skip every metric of `records`. They may be committed when this returns."""
+    async def process(self, records: Sequence[Record], on_part: Callable[[int], None] = ignore) -> None:
+        """Write, dead-letter or skip every metric of `records`. They may be committed when this returns.
+
+        After each part but the last, `on_part` is called with the number of records that may be committed by then.
+        """
         with self._telemetry.measure_batch(records), self._tracing.span("batch", records, size=len(records)):
-            remaining = iter(records)
+            remaining, done = iter(records), 0
             while (fan_out := await self._fan_out(remaining)) is not None:
                 await self.write_fan_out(fan_out)
+                done += fan_out.records
+                if done < len(records):
+                    on_part(done)
 
     async def write_fan_out(self, fan_out: FanOut) -> list[Failed]:
         """Do steps 2 and 3; returns what has become dead letters."""
@@ -108,15 +119,13 @@ class Pipeline:
     async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
         """Fan out as many records as may be in memory at once; None if no record is left."""
         fan_out = FanOut(self._max_age_days)
-        count = 0
         for record in records:
             fan_out.add_record(record)
-            count += 1
             if fan_out.bytes >= MAX_BYTES:
                 break
-            if count % _RECORDS_BEFORE_YIELD == 0:
+            if fan_out.records % _RECORDS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
-        return fan_out if count else None
+        return fan_out if fan_out.records else None
 
     async def _write_dead_letters(self, failed: Sequence[Failed]) -> None:
         if not failed:

@@ -362,6 +362,59 @@ async def test_refused_commit_is_forgotten_when_its_log_is_gone() -> None:
         await consumer.wait_until_committed({FIRST: 0, SECOND: 2})
 
 
+class HaltingStore(MemoryStore):
+    """Inserts so many blocks; the next ones wait until `unblocked` is set."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.unblocked = asyncio.Event()
+        self.halted = asyncio.Event()
+        self._blocks = blocks
+
+    async def insert(self, block: Block) -> Outcome:
+        if self._blocks <= 0:
+            self.halted.set()
+            await self.unblocked.wait()
+        self._blocks -= 1
+        return await super().insert(block)
+
+
+async def test_batch_that_is_processed_in_parts_is_committed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one that takes longer than the time between two restarts would begin again and again."""
+    monkeypatch.setattr("worker.pipeline.MAX_BYTES", 1)
+    store = HaltingStore(blocks=4)
+    async with running([*records(3), *records(2, partition=1)], store, revoke_seconds=0.05) as consumer:
+        await consumer.wait_until_committed({FIRST: 3, SECOND: 1})
+        await consumer.source.rebalance()
+        store.unblocked.set()
+        await consumer.wait_until_committed({FIRST: 3, SECOND: 2})
+    assert len(store.acknowledged) == 10, "the rows of each record, once"
+
+
+async def test_parts_of_a_later_batch_are_not_committed_before_an_older_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.pipeline.MAX_BYTES", 1)
+    async with running(records(6), store := BlockingStore(end=1), batches_of(3)) as consumer:
+        await consumer.wait_until(lambda: len(store.table) >= 4)
+        assert consumer.source.commits == []
+        store.unblocked.set()
+        await consumer.wait_until_committed({FIRST: 6})
+
+
+async def test_part_of_a_log_that_is_gone_is_not_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of the new log are in the same batch, before that offset."""
+    monkeypatch.setattr("worker.pipeline.MAX_BYTES", 1)
+    store, policy = HaltingStore(blocks=3), BatchPolicy(max_events=8, linger_seconds=1_000)
+    async with running(records(3), store, policy) as consumer:
+        await consumer.wait_until_read(3)
+        consumer.source.replace_log(FIRST, 0, *records(5))
+        await store.halted.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert consumer.source.commits == [{FIRST: 0}]
+        store.unblocked.set()
+        await consumer.wait_until_committed({FIRST: 5})
+
+
 class SlowCommits(MemoryEventSource):
     """Does not commit before `unblocked` is set."""
 

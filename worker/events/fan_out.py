@@ -42,6 +42,7 @@ class FanOut:
         skipped: how many metrics were skipped, by JSON type.
         skipped_labels: how many labels were skipped, by reason.
         tombstones: how many records had no value.
+        records: how many records were added.
         events: how many records were events.
         bytes: estimated memory of the rows, when they are encoded, and of the failures.
     """
@@ -54,6 +55,7 @@ class FanOut:
         self.skipped: Counter[str] = Counter()
         self.skipped_labels: Counter[str] = Counter()
         self.tombstones = 0
+        self.records = 0
         self.events = 0
         self.bytes = 0
         self._labels: dict[int, Labels] = {}
@@ -64,6 +66,7 @@ class FanOut:
 
     def add_record(self, record: Record) -> None:
         """Decode a record and add its metrics. Never raises, whatever the bytes."""
+        self.records += 1
         try:
             event = decode(record, self._max_age_days)
         except InvalidEvent as error:

@@ -159,7 +159,7 @@ class Settings(BaseModel):
         BatchPolicy.max_events,
         ge=1,
         le=1_000_000,
-        description="Maximum number of events in a batch. Offsets are committed by batch.",
+        description="Maximum number of events in a batch. Offsets are committed by batch, or by part of a large one.",
     )
     batch_max_bytes: int = Field(
         BatchPolicy.max_bytes,
