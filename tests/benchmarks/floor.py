@@ -16,15 +16,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from clickhouse_driver.bufferedwriter import CompressedBufferedWriter
 from clickhouse_driver.columns.service import write_column
 
+from worker.clickhouse.encoding import ENCODERS
 from worker.core.model import Record
 from worker.core.process import relax_garbage_collection
+from worker.events.block import COLUMNS
 from worker.events.fan_out import FanOut
 
-TYPES = (
-    "UUID", "LowCardinality(String)", "Nullable(String)", "LowCardinality(String)", "Float64", "DateTime64(3, 'UTC')",
-    "DateTime64(3, 'UTC')", "LowCardinality(String)", "Int32", "Int64",
-)  # fmt: skip
-"""The types of `worker.events.block.COLUMNS` in the table."""
+TYPES = [ENCODERS[name][0] for name in COLUMNS]
+"""The types of `COLUMNS` in the table."""
 _BATCH = 5_000
 _KEPT = 50_000
 """Number of records that are parsed and encoded; the CPU per record does not depend on it."""
