@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.local import resources
 from deploy.local.process import LOOPBACK, Process, Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _STARTED_LOG = re.compile(r"^\{.*\"worker runs\".*\}$", re.MULTILINE)
-_TICKS = os.sysconf("SC_CLK_TCK")
 _SCRAPE_SECONDS = 5.0
 
 
@@ -77,18 +76,13 @@ class WorkerProcess(Server):
         return samples
 
     def cpu_seconds(self) -> float:
-        """User and system CPU time since the start (Linux: /proc/PID/stat, fields 14 and 15)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """User and system CPU time since the start."""
+        return resources.cpu_seconds(self.pid)
 
     def peak_memory_bytes(self) -> int:
-        """Peak resident memory (Linux: VmHWM)."""
-        return self._memory("VmHWM")
+        """Peak resident memory."""
+        return resources.peak_memory_bytes(self.pid)
 
     def memory_bytes(self) -> int:
-        """Resident memory now (Linux: VmRSS)."""
-        return self._memory("VmRSS")
-
-    def _memory(self, name: str) -> int:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]  # always present
+        """Resident memory now."""
+        return resources.memory_bytes(self.pid)

@@ -5,7 +5,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,13 +17,42 @@ from tests.benchmarks.dead_letters import measure_dead_letters
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe_machine
 from tests.benchmarks.isolation import count_bisection_inserts, count_inserts_of_refused_metric
 from tests.benchmarks.latency import measure_latency
+from tests.benchmarks.named_shapes import EVENTS, find_shapes
 from tests.benchmarks.report import print_tables
+from tests.benchmarks.shape import Shape
 from tests.benchmarks.shapes import measure_batches, measure_shapes
 
-COMPARED = ("floor", "worker", "baselines")
+COMPARED = ("floor", "worker")
 OTHERS = ("batches", "shapes", "latency", "dead_letters", "isolation")
 USUAL = (*COMPARED, "isolation")
 Numbers = tuple[int, ...]
+Measure = Callable[[BenchmarkEnvironment], list[Figures]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the command that several measurements use.
+
+    Attributes:
+        events: number of waiting events.
+        runs: whose median is shown.
+        metrics: numbers of metrics per event.
+        rates: events a second.
+        seconds: duration of a load.
+        like: part of the names of events; empty for the usual ones.
+    """
+
+    events: int
+    runs: int
+    metrics: Numbers
+    rates: Numbers
+    seconds: float
+    like: str
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The events to compare, by name."""
+        return find_shapes(self.like) if self.like else EVENTS
 
 
 class _List(click.ParamType["Numbers"]):
@@ -38,55 +69,66 @@ class _List(click.ParamType["Numbers"]):
 @click.argument("what", nargs=-1, type=click.Choice([*COMPARED, *OTHERS, "all"]))
 @click.option("--events", default=100_000, show_default=True, help="Waiting events, of ten metrics each.")
 @click.option("--runs", default=5, show_default=True, help="Runs whose median is shown; ratios are within a run.")
-@click.option("--metrics", type=_List(), default="10,100", show_default=True, help="Numbers of metrics per event.")
+@click.option("--metrics", type=_List(), default="10,100", show_default=True, help="Numbers per event (floor, worker).")
 @click.option("--rates", type=_List(), default="100,1000,10000", show_default=True, help="Events a second (latency).")
 @click.option("--seconds", default=30.0, show_default=True, help="Duration of each load (latency).")
-@click.option("--like", default="", help="Only shapes whose name contains this, and the plain one (shapes).")
+@click.option(
+    "--like",
+    default="",
+    help="Only events whose name contains this (floor, worker: instead of telemetry and plain; shapes).",
+)
 @click.option("--broker", type=click.Choice(list(BROKERS)), default="tansu", show_default=True)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every figure of every run; - is stdout."
 )
-def main(
-    what: tuple[str, ...],
-    events: int,
-    runs: int,
-    metrics: Numbers,
-    rates: Numbers,
-    seconds: float,
-    like: str,
-    broker: str,
-    json_file: Path | None,
-) -> None:
-    """Measure WHAT: by default floor, worker, baselines and isolation, some minutes; `all` takes half an hour."""
+def main(what: tuple[str, ...], broker: str, json_file: Path | None, **values: Any) -> None:
+    """Measure WHAT: by default floor, worker and isolation, some minutes; `all` takes an hour."""
+    options = Options(**values)
     chosen = {*COMPARED, *OTHERS} if "all" in what else set(what or USUAL)
-    raw: list[dict[str, Figures]] = []
-
-    def compare_runs(env: BenchmarkEnvironment) -> list[Figures]:
-        raw.extend(compare(env, metrics, events, runs, chosen))
-        return compute_medians(raw)
-
-    measures: dict[str, Callable[[BenchmarkEnvironment], list[Figures]]] = {
-        "comparison": compare_runs,
-        "batches": lambda env: measure_batches(env, events),
-        "shapes": lambda env: measure_shapes(env, events, runs, like),
-        "latency": lambda env: measure_latency(env, rates, seconds),
-        "dead_letters": lambda env: measure_dead_letters(env, events),
-    }
+    if chosen & {*COMPARED} and not options.shapes:
+        raise click.BadParameter(f"no event has a name with {options.like!r}", param_hint="--like")
     results: dict[str, list[Figures]] = {
         "machine": [describe_machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]
     }
     if "isolation" in chosen:
         results["isolation"] = count_bisection_inserts()
         results["a metric that is always refused"] = count_inserts_of_refused_metric()
-    wanted = [name for name in measures if chosen & (set(COMPARED) if name == "comparison" else {name})]
-    if wanted:
+    every_run: list[dict[str, Figures]] = []
+    measures = _choose_measures(options, chosen, every_run)
+    if measures:
         with _open_environment(broker) as env:
-            for name in wanted:
-                results[name] = measures[name](env)
+            results |= {name: measure(env) for name, measure in measures.items()}
     print_tables(results, stderr=json_file == Path("-"))
     if json_file:
-        text = json.dumps({**results, "runs": raw}, indent=1)
+        text = json.dumps({**results, "runs": every_run}, indent=1)
         click.echo(text) if json_file == Path("-") else json_file.write_text(text + "\n")
+
+
+def _choose_measures(options: Options, chosen: set[str], every_run: list[dict[str, Figures]]) -> dict[str, Measure]:
+    """The measurements that need servers; floor and worker also add to `every_run`."""
+
+    def compare_worker(env: BenchmarkEnvironment) -> list[Figures]:
+        compared = compare(env, _vary_metrics(options), options.events, options.runs, chosen)
+        every_run.extend(compared)
+        return compute_medians(compared)
+
+    measures: dict[str, Measure] = {
+        "batches": lambda env: measure_batches(env, options.events),
+        "shapes": lambda env: measure_shapes(env, options.events, options.runs, options.like),
+        "latency": lambda env: measure_latency(env, options.rates, options.seconds),
+        "dead_letters": lambda env: measure_dead_letters(env, options.events),
+    }
+    others = {name: measure for name, measure in measures.items() if name in chosen}
+    return {"comparison": compare_worker, **others} if chosen & {*COMPARED} else others
+
+
+def _vary_metrics(options: Options) -> dict[str, Shape]:
+    """Each of the events with each of the numbers of metrics."""
+    return {
+        f"{name}, {number} numbers": replace(shape, metrics=number)
+        for name, shape in options.shapes.items()
+        for number in options.metrics
+    }
 
 
 @contextmanager

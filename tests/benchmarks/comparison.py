@@ -1,65 +1,59 @@
-"""Floor, worker and baselines in one run, on the same topic; ratios are computed within each run."""
+"""Floor and worker in one run, on the same topic; ratios are computed within each run."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
 from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
-from tests.benchmarks.events import Shape
+from tests.benchmarks.medians import median_of
+from tests.benchmarks.shape import Shape
 from tests.benchmarks.worker import consume_backlog
 
-_NAIVE_EVENTS = 30
-_BASELINE_EVENTS = 50_000
+_FEWEST_EVENTS = 1_000
 
 
 def compare(
-    env: BenchmarkEnvironment, metrics: Sequence[int], count: int, runs: int, parts: Iterable[str]
+    env: BenchmarkEnvironment, shapes: Mapping[str, Shape], count: int, runs: int, parts: Iterable[str]
 ) -> list[dict[str, Figures]]:
-    """All figures of every run. The numbers of metrics alternate, so that other load affects all of them."""
+    """All figures of every run. The shapes alternate, so that other load affects all of them."""
     wanted = set(parts)
-    topics = [env.topic(Shape(number), max(count // max(number // 10, 1), 1_000)) for number in metrics]
-    return [_run(env, topic, wanted) for _ in range(runs) for topic in topics]
+    topics = {
+        name: env.topic(shape, max(count // max(shape.metrics // 10, 1), _FEWEST_EVENTS))
+        for name, shape in shapes.items()
+    }
+    return [_run(env, name, topic, wanted) for _ in range(runs) for name, topic in topics.items()]
 
 
-def _run(env: BenchmarkEnvironment, topic: Topic, wanted: set[str]) -> dict[str, Figures]:
-    run: dict[str, Figures] = {"topic": _describe_topic(topic)}
+def _run(env: BenchmarkEnvironment, name: str, topic: Topic, wanted: set[str]) -> dict[str, Figures]:
+    run: dict[str, Figures] = {
+        "topic": {
+            "event": name,
+            "metrics_per_event": topic.shape.metrics,
+            "events": topic.events,
+            "event_bytes": topic.event_bytes,
+        }
+    }
     if "floor" in wanted:
-        run["floor"] = _run_module("floor", env.stack.broker.bootstrap_servers, topic.name, str(topic.events))
+        run["floor"] = _measure_floor(env, topic)
     if "worker" in wanted:
         run["worker"] = consume_backlog(env, topic)
-    if "baselines" in wanted:
-        for name, most in (("naive", _NAIVE_EVENTS), ("batching", _BASELINE_EVENTS)):
-            engine = env.stack.engine
-            run[name] = _run_module(
-                *("baselines", name, env.stack.broker.bootstrap_servers, topic.name, str(min(topic.events, most))),
-                *(engine.host, str(engine.port), env.stack.database, env.create_table()),
-            )
     if "floor" in run and "worker" in run:
         ratio = float(run["worker"]["cpu_us_per_event"]) / float(run["floor"]["floor_us_per_event"])
         run["ratios"] = {"worker_to_floor": round(ratio, 3)}
-        for name in ("naive", "batching"):
-            if name in run:
-                rate = float(run["worker"]["rows_per_second"]) / float(run[name]["rows_per_second"])
-                run["ratios"][f"rate_to_{name}"] = round(rate, 2)
-                cpu = float(run[name]["cpu_us_per_event"]) / float(run["worker"]["cpu_us_per_event"])
-                run["ratios"][f"{name}_cpu_to_worker"] = round(cpu, 2)
     return run
 
 
-def _describe_topic(topic: Topic) -> Figures:
-    return {"metrics_per_event": topic.shape.metrics, "events": topic.events, "event_bytes": topic.event_bytes}
-
-
-def _run_module(module: str, *arguments: str) -> Figures:
-    """Run a module of the benchmarks as a process; returns the JSON that it prints."""
+def _measure_floor(env: BenchmarkEnvironment, topic: Topic) -> Figures:
     finished = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments],
+        [
+            *(sys.executable, "-m", "tests.benchmarks.floor"),
+            *(env.stack.broker.bootstrap_servers, topic.name, str(topic.events)),
+        ],
         check=False,
         capture_output=True,
         text=True,
@@ -67,21 +61,21 @@ def _run_module(module: str, *arguments: str) -> Figures:
         env=environment_without_settings(),
     )
     if finished.returncode:
-        raise click.ClickException(f"{module} ended with {finished.returncode}\n{finished.stderr}")
+        raise click.ClickException(f"floor ended with {finished.returncode}\n{finished.stderr}")
     figures: Figures = json.loads(finished.stdout)
     return figures
 
 
 def compute_medians(runs: Sequence[dict[str, Figures]]) -> list[Figures]:
-    """The medians of all figures, one line for each number of metrics; `runs` is the number of runs."""
+    """The medians of all figures, one line for each shape; `runs` is the number of runs."""
     lines = []
-    for metrics in dict.fromkeys(run["topic"]["metrics_per_event"] for run in runs):
-        same = [run for run in runs if run["topic"]["metrics_per_event"] == metrics]
-        line: Figures = {"metrics_per_event": metrics, "runs": len(same)}
-        for part in same[0]:
-            for name in same[0][part]:
-                values = [run[part][name] for run in same]
-                numbers = [value for value in values if not isinstance(value, str)]
-                line[name if part in ("topic", "ratios") else f"{part}_{name}"] = median(numbers)
+    for event in dict.fromkeys(run["topic"]["event"] for run in runs):
+        same = [run for run in runs if run["topic"]["event"] == event]
+        line: Figures = {"event": event, "runs": len(same)}
+        for part, figures in same[0].items():
+            for name in figures:
+                if name != "event":
+                    shown = name if part in ("topic", "ratios") else f"{part}_{name}"
+                    line[shown] = median_of((run[part] for run in same), name)
         lines.append(line)
     return lines

@@ -20,7 +20,9 @@ from aiokafka import AIOKafkaProducer
 
 from deploy.local.environment import environment_without_settings
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures
-from tests.benchmarks.events import METRICS, Shape, generate_events
+from tests.benchmarks.events import EventGenerator
+from tests.benchmarks.metric_maps import PLAIN_NAMES
+from tests.benchmarks.named_shapes import PLAIN
 from tests.benchmarks.worker import consume_backlog
 from tests.support.events import Record
 from worker.core.errors import ErrorClass
@@ -36,8 +38,8 @@ INVALID = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "schema_version mu
 
 def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures]:
     """One line each for `dlq stats`, and for `replay` of dead letters of metrics and of events."""
-    worker = consume_backlog(env, env.topic(Shape(), events))
-    rows = events * len(METRICS)
+    worker = consume_backlog(env, env.topic(PLAIN, events))
+    rows = events * len(PLAIN_NAMES)
     # A topic for each kind: Tansu keeps no metadata of offsets, so that a replay reads all dead letters of its topic.
     of_metrics, of_events = (_create_topic(env, events, whole=whole) for whole in (False, True))
     lines = [
@@ -52,14 +54,14 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
 
 
 def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
-    for number, generated in enumerate(generate_events(Shape(), sys.maxsize, seed=20260902)):
+    for number, generated in enumerate(EventGenerator(PLAIN, seed=20260902).generate(sys.maxsize)):
         record = Record(generated.value, offset=number, timestamp=generated.timestamp)
         if whole:
             yield encode_dead_letter(FailedEvent(record, INVALID), HEAD, record.timestamp)
         else:
             event = decode(record)
             assert event is not None
-            for metric in METRICS:
+            for metric in PLAIN_NAMES:
                 failed = FailedMetric(event, metric, event.metrics[metric], OUTAGE, 8)  # type: ignore[arg-type]
                 yield encode_dead_letter(failed, HEAD, record.timestamp)
 
@@ -67,7 +69,7 @@ def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
 def _create_topic(env: BenchmarkEnvironment, events: int, *, whole: bool) -> str:
     """Create a topic with the dead letters of `events` events; returns its name."""
     topic = env.create_empty_topic(partitions=1)
-    letters = events if whole else events * len(METRICS)
+    letters = events if whole else events * len(PLAIN_NAMES)
 
     async def send() -> None:
         servers = env.stack.broker.bootstrap_servers

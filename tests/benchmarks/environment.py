@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from deploy.local.broker import create_topics
 from deploy.local.stack import Stack
-from tests.benchmarks.events import Shape, generate_events
+from tests.benchmarks.events import EventGenerator, GeneratedEvent
+from tests.benchmarks.shape import Shape
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
 
@@ -105,10 +106,10 @@ class BenchmarkEnvironment:
 
         results = size = 0
         click.echo(f"a topic is filled with {count:,} events", err=True)
-        for number, event in enumerate(generate_events(shape, count)):
+        for number, event in enumerate(EventGenerator(shape).generate(count)):
             size += len(event.value)
             results += event.results
-            produce(producer, name, event.value, number % partitions, on_delivery, event.timestamp)
+            produce(producer, name, event, number % partitions, on_delivery)
             if number % _POLL_EVERY == 0:
                 producer.poll(0)
         if producer.flush(60) or failed:
@@ -130,13 +131,19 @@ def create_producer(servers: str, codec: str = "none") -> Producer:
     )
 
 
-def produce(
-    producer: Producer, topic: str, value: bytes, partition: int, on_delivery: object = None, timestamp: int = 0
-) -> None:
-    """Produce a record; wait while the producer's queue is full. `timestamp` is in milliseconds; 0 is now."""
+def produce(producer: Producer, topic: str, event: GeneratedEvent, partition: int, on_delivery: object = None) -> None:
+    """Produce a record; wait while the producer's queue is full."""
     while True:
         try:
-            producer.produce(topic, value, partition=partition, on_delivery=on_delivery, timestamp=timestamp)  # type: ignore[arg-type]
+            producer.produce(
+                topic,
+                event.value,
+                event.key,
+                partition=partition,
+                on_delivery=on_delivery,  # type: ignore[arg-type]
+                timestamp=event.timestamp,
+                headers=[*event.headers],
+            )
         except BufferError:
             producer.poll(0.1)
         else:

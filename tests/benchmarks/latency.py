@@ -18,7 +18,7 @@ from deploy.local.environment import environment_without_settings
 from deploy.local.process import REPOSITORY
 from deploy.local.worker_process import WorkerProcess
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures
-from tests.benchmarks.events import METRICS
+from tests.benchmarks.load import SHAPE
 from tests.benchmarks.worker import wait_until_ready
 
 LOW_LATENCY = {"BATCH_LINGER_MS": "10"}
@@ -49,7 +49,7 @@ def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dic
             env=environment_without_settings(),
         )
         with load, env.client() as client:
-            seen = _record_visible_rows(client, table, int(rate * lasting) * len(METRICS))
+            seen = _record_visible_rows(client, table, int(rate * lasting) * (SHAPE.metrics + SHAPE.booleans))
             if load.wait():
                 raise click.ClickException("the load has failed")
             cpu, telemetry = worker.cpu_seconds() - cpu, worker.telemetry()

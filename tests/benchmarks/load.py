@@ -7,27 +7,29 @@ without which every event would be a batch of its own, and the broker the bottle
 
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
-from random import Random
 
 from tests.benchmarks.environment import create_producer, produce
-from tests.benchmarks.events import Shape, build_event
+from tests.benchmarks.events import EventGenerator
+from tests.benchmarks.named_shapes import TELEMETRY
 
+SHAPE = replace(TELEMETRY, nulls=0.0)
+"""Without null, so that it is known beforehand how many rows there will be."""
 _TICK_SECONDS = 0.001
 
 
 def send_load(servers: str, topic: str, partitions: int, rate: float, seconds: float) -> None:
     """Send `rate` events a second for so many seconds; return when all are acknowledged."""
     producer = create_producer(servers)
-    shape, random = Shape(), Random(20260903)
+    generator = EventGenerator(SHAPE, seed=20260903)
     count, sent = int(rate * seconds), 0
     began = time.time() + 0.5
     while sent < count:
         due = min(int((time.time() - began) * rate) + 1, count)
         while sent < due:
             planned = datetime.fromtimestamp(began + sent / rate, UTC).isoformat(timespec="milliseconds")
-            value, _ = build_event(shape, random, sent, planned)
-            produce(producer, topic, value, sent % partitions)
+            produce(producer, topic, generator.build(sent, planned), sent % partitions)
             sent += 1
         producer.poll(0)
         time.sleep(_TICK_SECONDS)

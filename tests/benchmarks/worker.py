@@ -6,6 +6,7 @@ from statistics import median
 import click
 from clickhouse_driver import Client
 
+from deploy.local.resources import CPU_RESOLUTION
 from deploy.local.worker_process import WorkerProcess
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, Topic
 
@@ -13,13 +14,13 @@ _POLL_SECONDS = 0.1
 _STALLED_SECONDS = 90.0
 
 
-def consume_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) -> Figures:
-    """Start a worker on `topic` and wait until every event is settled.
+def consume_backlog(env: BenchmarkEnvironment, topic: Topic, table: str = "", **settings: str) -> Figures:
+    """Start a worker on `topic`, which writes to `table` or a new one, and wait until every event is settled.
 
     Time and CPU count from the moment that the worker is a member of its group, because the broker decides when that
     is, until the last row is in the table. The CPU is user and system time of the worker process alone.
     """
-    table = env.create_table(constrained=topic.shape.poisoned)
+    table = table or env.create_table(constrained=topic.shape.poisoned)
     settings = {"EVENT_MAX_AGE_DAYS": str(topic.shape.max_age_days), **settings}
     environment = env.worker_environment(topic.name, table, **settings)
     with WorkerProcess(env.directory, environment, env.new_name()) as worker:
@@ -44,7 +45,7 @@ def consume_backlog(env: BenchmarkEnvironment, topic: Topic, **settings: str) ->
         "rows_per_second": round(rows / seconds),
         "cpu_us_per_event": round(cpu / topic.events * 1e6, 2),
         "cpu_us_per_row": round(cpu / rows * 1e6, 3),
-        "events_per_cpu_second": round(topic.events / cpu),
+        "events_per_cpu_second": round(topic.events / max(cpu, CPU_RESOLUTION)),
         "usual_memory_mb": round(median(memory[len(memory) // 2 :]) / 1e6, 1),
         "peak_memory_mb": round(peak / 1e6, 1),
         "inserts": int(sum(telemetry["metrics_worker_inserts_total"].values())),
