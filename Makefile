@@ -12,6 +12,8 @@ NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_proxy.py test_store.
 # process, and say more plainly what they do; ARGS="-n 4 …" spreads them too.
 PROCESSES ?= 4
 SPREAD := $(if $(ARGS),,-n $(PROCESSES))
+# The peers of the benchmarks in Python: environments of their own, with the worker's versions where both use a package.
+PEERS := $(addprefix tests/benchmarks/peers/,faststream arroyo original)
 # Else every process compiles all modules again, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -46,7 +48,7 @@ format: $(READY)  ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## what the worker costs beside its libraries, and how fast it is; ARGS="shapes latency --json FILE", …
+bench: $(READY)  ## what the worker costs beside its libraries and its peers, and how fast it is; ARGS=peers, ARGS="shapes latency", …
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 chaos: $(READY)  ## break broker, engine and workers on purpose; the books must balance; ARGS=… as --help has them
@@ -60,6 +62,9 @@ lock: $(READY)  ## pin every dependency again, with hashes and without index add
 	    --python-version 3.11 --no-header --upgrade --output-file constraints.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --extra tracing --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/requirements.txt
+	for peer in $(PEERS); do $(BIN)/uv pip compile $$peer/requirements.in --universal --generate-hashes \
+	    --no-emit-index-url --no-annotate --python-version 3.11 --no-header --constraints constraints.txt \
+	    --output-file $$peer/requirements.txt || exit; done
 	echo hatchling | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/build-requirements.txt
 

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deploy.local.apache_kafka.jars import KafkaMissingError
 from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, compute_medians
 from tests.benchmarks.dead_letters import measure_dead_letters
@@ -18,12 +20,14 @@ from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe
 from tests.benchmarks.isolation import count_bisection_inserts, count_inserts_of_refused_metric
 from tests.benchmarks.latency import measure_latency
 from tests.benchmarks.named_shapes import EVENTS, find_shapes
+from tests.benchmarks.peers.catalogue import describe_peers
+from tests.benchmarks.peers.comparison import PeerComparison
 from tests.benchmarks.report import print_tables
 from tests.benchmarks.shape import Shape
 from tests.benchmarks.shapes import measure_batches, measure_shapes
 
 COMPARED = ("floor", "worker")
-OTHERS = ("batches", "shapes", "latency", "dead_letters", "isolation")
+OTHERS = ("peers", "batches", "shapes", "latency", "dead_letters", "isolation")
 USUAL = (*COMPARED, "isolation")
 Numbers = tuple[int, ...]
 Measure = Callable[[BenchmarkEnvironment], list[Figures]]
@@ -75,17 +79,17 @@ class _List(click.ParamType["Numbers"]):
 @click.option(
     "--like",
     default="",
-    help="Only events whose name contains this (floor, worker: instead of telemetry and plain; shapes).",
+    help="Only events whose name contains this (floor, worker, peers: instead of telemetry and plain; shapes).",
 )
-@click.option("--broker", type=click.Choice(list(BROKERS)), default="tansu", show_default=True)
+@click.option("--broker", type=click.Choice(list(BROKERS)), help="By default Apache Kafka with peers, else Tansu.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every figure of every run; - is stdout."
 )
-def main(what: tuple[str, ...], broker: str, json_file: Path | None, **values: Any) -> None:
-    """Measure WHAT: by default floor, worker and isolation, some minutes; `all` takes an hour."""
+def main(what: tuple[str, ...], broker: str | None, json_file: Path | None, **values: Any) -> None:
+    """Measure WHAT: by default floor, worker and isolation, some minutes; `all` takes more than an hour."""
     options = Options(**values)
     chosen = {*COMPARED, *OTHERS} if "all" in what else set(what or USUAL)
-    if chosen & {*COMPARED} and not options.shapes:
+    if chosen & {*COMPARED, "peers"} and not options.shapes:
         raise click.BadParameter(f"no event has a name with {options.like!r}", param_hint="--like")
     results: dict[str, list[Figures]] = {
         "machine": [describe_machine() | {"began": time.strftime("%Y-%m-%d %H:%M:%S")}]
@@ -93,10 +97,12 @@ def main(what: tuple[str, ...], broker: str, json_file: Path | None, **values: A
     if "isolation" in chosen:
         results["isolation"] = count_bisection_inserts()
         results["a metric that is always refused"] = count_inserts_of_refused_metric()
+    if "peers" in chosen:
+        results["what the worker and its peers do"] = describe_peers()
     every_run: list[dict[str, Figures]] = []
     measures = _choose_measures(options, chosen, every_run)
     if measures:
-        with _open_environment(broker) as env:
+        with _open_environment(broker or ("kafka" if "peers" in chosen else "tansu")) as env:
             results |= {name: measure(env) for name, measure in measures.items()}
     print_tables(results, stderr=json_file == Path("-"))
     if json_file:
@@ -105,14 +111,21 @@ def main(what: tuple[str, ...], broker: str, json_file: Path | None, **values: A
 
 
 def _choose_measures(options: Options, chosen: set[str], every_run: list[dict[str, Figures]]) -> dict[str, Measure]:
-    """The measurements that need servers; floor and worker also add to `every_run`."""
+    """The measurements that need servers; floor, worker and peers also add to `every_run`."""
 
     def compare_worker(env: BenchmarkEnvironment) -> list[Figures]:
         compared = compare(env, _vary_metrics(options), options.events, options.runs, chosen)
         every_run.extend(compared)
         return compute_medians(compared)
 
+    def compare_peers(env: BenchmarkEnvironment) -> list[Figures]:
+        comparison = PeerComparison(env, options.events)
+        lines = [comparison.compare(name, shape, options.runs) for name, shape in options.shapes.items()]
+        every_run.extend(comparison.runs)
+        return [*chain.from_iterable(lines)]
+
     measures: dict[str, Measure] = {
+        "peers": compare_peers,
         "batches": lambda env: measure_batches(env, options.events),
         "shapes": lambda env: measure_shapes(env, options.events, options.runs, options.like),
         "latency": lambda env: measure_latency(env, options.rates, options.seconds),
@@ -135,8 +148,11 @@ def _vary_metrics(options: Options) -> dict[str, Shape]:
 def _open_environment(broker: str) -> Iterator[BenchmarkEnvironment]:
     with tempfile.TemporaryDirectory(prefix="execution-metrics-bench-") as folder:
         directory = Path(folder)
-        with Stack(directory, broker=BROKERS[broker](directory)) as stack:
-            yield BenchmarkEnvironment(stack, directory)
+        try:
+            with Stack(directory, broker=BROKERS[broker](directory)) as stack:
+                yield BenchmarkEnvironment(stack, directory)
+        except KafkaMissingError as error:
+            raise click.ClickException(f"{error}\nTo measure without Apache Kafka: --broker tansu") from error
 
 
 if __name__ == "__main__":
