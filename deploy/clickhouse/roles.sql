@@ -35,6 +35,7 @@ GRANT ALTER TABLE, CREATE VIEW, ALTER VIEW, DROP VIEW ON metrics.* TO metrics_mi
 CREATE ROLE IF NOT EXISTS metrics_reader;
 GRANT SELECT ON metrics.execution_metrics TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_deduplicated TO metrics_reader;
+GRANT SELECT ON metrics.execution_metrics_user_days TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_per_minute TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_per_day_states TO metrics_reader;
 GRANT SELECT ON metrics.execution_metrics_per_day TO metrics_reader;

@@ -25,9 +25,10 @@ from tests.benchmarks.peers.comparison import PeerComparison
 from tests.benchmarks.report import print_tables
 from tests.benchmarks.shape import Shape
 from tests.benchmarks.shapes import measure_batches, measure_shapes
+from tests.benchmarks.storage import compare_layouts
 
 COMPARED = ("floor", "worker")
-OTHERS = ("peers", "batches", "shapes", "latency", "dead_letters", "isolation")
+OTHERS = ("peers", "batches", "shapes", "latency", "dead_letters", "isolation", "storage")
 USUAL = (*COMPARED, "isolation")
 Numbers = tuple[int, ...]
 Measure = Callable[[BenchmarkEnvironment], list[Figures]]
@@ -79,7 +80,7 @@ class _List(click.ParamType["Numbers"]):
 @click.option(
     "--like",
     default="",
-    help="Only events whose name contains this (floor, worker, peers: instead of telemetry and plain; shapes).",
+    help="Only events or layouts whose name has this (floor, worker, peers: instead of telemetry and plain).",
 )
 @click.option("--broker", type=click.Choice(list(BROKERS)), help="By default Apache Kafka with peers, else Tansu.")
 @click.option(
@@ -99,6 +100,8 @@ def main(what: tuple[str, ...], broker: str | None, json_file: Path | None, **va
         results["a metric that is always refused"] = count_inserts_of_refused_metric()
     if "peers" in chosen:
         results["what the worker and its peers do"] = describe_peers()
+    if "storage" in chosen:
+        results |= compare_layouts(options.events * 10, options.metrics, options.like)
     every_run: list[dict[str, Figures]] = []
     measures = _choose_measures(options, chosen, every_run)
     if measures:

@@ -94,7 +94,7 @@ def test_roll_up_reads_the_local_table_and_views_read_all_shards(client: Client)
     refresh = queries["execution_metrics_per_day_refresh_local"]
     assert "execution_metrics_local FINAL" in refresh
     assert "execution_metrics_per_day_states_local" in refresh
-    for view in ("deduplicated", "per_minute", "per_day", "success_per_day", "executions"):
+    for view in ("deduplicated", "user_days", "per_minute", "per_day", "success_per_day", "executions"):
         assert "_local" not in queries[f"execution_metrics_{view}"]
         assert client.execute(f"SELECT count() FROM execution_metrics_{view}") == [(0,)]  # noqa: S608 - ours
 
@@ -113,7 +113,7 @@ def test_differences_of_the_local_table_are_found_too(member: EngineProcess) -> 
         client.execute(statements[1].replace(ON_CLUSTER, "").replace("cityHash64(execution_id)", "rand()"))
     sharding, sorting = find_schema_differences(replace(target(member), database="it's other"))
     assert "does not shard by execution_id" in sharding
-    assert sorting.startswith("sorting key is (metric_type, agent_name, toDate32(completed_at), source_partition)")
+    assert sorting.startswith("sorting key is (toDate32(completed_at), metric_type, agent_name, source_partition)")
 
 
 @pytest.mark.parametrize(

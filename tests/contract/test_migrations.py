@@ -171,10 +171,10 @@ class TestRetention:
         apply(empty)
         for days, lines, ttl in (
             (0, [], ""),
-            (90, ["applied retention: rows are kept 90 days"], " TTL completed_at + toIntervalDay(90) "),
-            (90, [], " TTL completed_at + toIntervalDay(90) "),
-            (None, [], " TTL completed_at + toIntervalDay(90) "),
-            (30, ["applied retention: rows are kept 30 days"], " TTL completed_at + toIntervalDay(30) "),
+            (90, ["applied retention: rows are kept 90 days"], " TTL day + toIntervalDay(90) "),
+            (90, [], " TTL day + toIntervalDay(90) "),
+            (None, [], " TTL day + toIntervalDay(90) "),
+            (30, ["applied retention: rows are kept 30 days"], " TTL day + toIntervalDay(30) "),
             (0, ["applied retention: rows are kept for ever"], ""),
         ):
             assert apply(empty, days=days) == lines

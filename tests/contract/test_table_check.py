@@ -51,10 +51,17 @@ def test_allowed_alteration_is_no_difference(clickhouse: Client, target: ClickHo
     assert find_schema_differences(target) == []
 
 
+def test_sorting_key_in_another_order_is_no_difference(clickhouse: Client, target: ClickHouseTarget) -> None:
+    order = "toDate32(completed_at), metric_type, agent_name, execution_id"
+    assert order in ROWS
+    clickhouse.execute(ROWS.replace(order, "agent_name, toDate32(completed_at), execution_id, metric_type"))
+    assert find_schema_differences(target) == []
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "sentence"),
     [
-        ("user_id          Nullable(String),\n", "", "column user_id is missing; it should be Nullable(String)"),
+        ("source_partition Int32                  CODEC(ZSTD(1, 24)),\n", "", "column source_partition is missing"),
         ("metric_value     Float64", "metric_value Float32", "column metric_value is Float32; it should be Float64"),
         (
             "user_id          Nullable(String)",
@@ -70,9 +77,19 @@ def test_allowed_alteration_is_no_difference(clickhouse: Client, target: ClickHo
         ("ReplacingMergeTree(version)", "MergeTree", "engine is MergeTree; it should be ReplacingMergeTree"),
         ("ReplacingMergeTree(version)", "ReplacingMergeTree", "its version should be `version`"),
         ("ReplacingMergeTree(version)", "ReplacingMergeTree(completed_at)", "its version should be `version`"),
-        ("toDate32(completed_at), execution_id)", "completed_at, execution_id)", "sorting key is (metric_type"),
-        ("PARTITION BY toYYYYMM(completed_at)", "", "partition key is none; it should be toYYYYMM(completed_at)"),
-        ("non_replicated_deduplication_window = 10000", "index_granularity = 8192", "deduplication window is 0"),
+        ("ORDER BY (toDate32(completed_at)", "ORDER BY (completed_at", "sorting key is (completed_at, metric_type"),
+        ("PARTITION BY toYYYYMM(day)", "", "partition key is none; it should be toYYYYMM(day)"),
+        (
+            "PARTITION BY toYYYYMM(day)",
+            "PARTITION BY toYYYYMM(completed_at)",
+            "partition key is toYYYYMM(completed_at); it should be toYYYYMM(day)",
+        ),
+        (
+            "MATERIALIZED toDate32(completed_at)",
+            "DEFAULT today()",
+            "column day is DEFAULT today(); it should be Date32",
+        ),
+        ("non_replicated_deduplication_window = 10000,", "", "deduplication window is 0"),
     ],
 )
 def test_difference_is_named(
@@ -87,5 +104,5 @@ def test_difference_is_named(
 def test_every_difference_is_named(clickhouse: Client, target: ClickHouseTarget) -> None:
     clickhouse.execute("CREATE TABLE execution_metrics (execution_id String) ENGINE = Log")
     found = find_schema_differences(target)
-    assert len(found) == 10
+    assert len(found) == 11
     assert any("engine is Log" in sentence for sentence in found)

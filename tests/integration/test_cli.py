@@ -95,7 +95,7 @@ def test_migrate_status_and_dry_run_show_pending_migrations(run: Run, clickhouse
     done = run("migrate", "status", "--json")
     states = {line["migration"]: line["state"] for line in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1
-    assert (states["0001_execution_metrics.sql"], states["0003_views.sql"]) == ("applied", "pending")
+    assert (states["0001_execution_metrics.sql"], states["0002_views.sql"]) == ("applied", "pending")
     done = run("migrate", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     assert "CREATE OR REPLACE VIEW execution_metrics_per_minute" in done.stdout

@@ -10,14 +10,15 @@ _TTL = re.compile(r"\bTTL (.*?)(?: SETTINGS |$)")
 def plan_retention(target: ClickHouseTarget, days: int | None) -> str | None:
     """The ALTER that sets the TTL of the table; None where it is set already.
 
-    Rows are removed `days` after `completed_at`; 0 keeps them for ever; None leaves the table as it is.
+    Rows are removed `days` after the day of `completed_at`, so that all versions of a row expire at once: else an older
+    version with a later instant would be shown for a while. 0 keeps them for ever; None leaves the table as it is.
     Raises StoreError if ClickHouse refuses or cannot be reached.
     """
     if days is None:
         return None
     topology = target.topology
     alter = f"ALTER TABLE {topology.stored_table}{topology.on_cluster}"
-    wanted = f"completed_at + toIntervalDay({days})" if days else ""
+    wanted = f"day + toIntervalDay({days})" if days else ""
     if _find_ttl(target, topology.stored_table) == wanted:
         return None
     return f"{alter} MODIFY TTL {wanted}" if days else f"{alter} REMOVE TTL"

@@ -8,8 +8,9 @@ from worker.clickhouse.connection import ClickHouseTarget, run_statement
 from worker.clickhouse.types import type_differences
 from worker.events.block import COLUMNS
 
-_SORTING_KEY = "metric_type, agent_name, toDate32(completed_at), execution_id"
-_PARTITION_KEY = "toYYYYMM(completed_at)"
+_SORTING_KEY = "toDate32(completed_at), metric_type, agent_name, execution_id"
+_PARTITION_KEY = "toYYYYMM(day)"
+_DAY = "toDate32(completed_at)"
 _LITERAL = r"'((?:[^'\\]|\\.)*)'"
 _DISTRIBUTED = re.compile(rf"Distributed\({_LITERAL}, {_LITERAL}, {_LITERAL}")
 # By default the window of a single server is 0, and that of a replicated table is not.
@@ -56,15 +57,19 @@ def _unescape(literal: str) -> str:
 def _column_differences(target: ClickHouseTarget) -> Iterator[str]:
     rows = run_statement(
         target,
-        "SELECT name, type, default_kind FROM system.columns WHERE database = %(database)s AND table = %(table)s",
+        "SELECT name, type, default_kind, default_expression FROM system.columns "
+        "WHERE database = %(database)s AND table = %(table)s",
         {"database": target.database, "table": target.table},
     )
     if not rows:
         return  # every table has columns: this user has no right to see them
-    yield from type_differences({name: kind for name, kind, _ in rows})
-    for name, _, default in rows:
+    yield from type_differences({name: kind for name, kind, *_ in rows})
+    for name, _, default, _ in rows:
         if name in COLUMNS and default in ("MATERIALIZED", "ALIAS"):
             yield f"column {name} is {default}, and takes no value from an INSERT"
+    day = next((f"{default} {expression}" for name, _, default, expression in rows if name == "day"), "missing")
+    if day not in (f"MATERIALIZED {_DAY}", f"DEFAULT {_DAY}"):
+        yield f"column day is {day.strip()}; it should be Date32 MATERIALIZED {_DAY}, or partitions are wrong"
 
 
 def _sharding_differences(table: _Table) -> Iterator[str]:
@@ -81,8 +86,9 @@ def _storage_differences(table: _Table) -> Iterator[str]:
         return
     if not re.search(r"ReplacingMergeTree\((?:[^()]*, )?version\)", table.engine_full):
         yield f"engine is {table.engine_full.split(' ')[0]}; its version should be `version`, or an old replay wins"
-    if table.sorting_key != _SORTING_KEY:
-        yield f"sorting key is ({table.sorting_key}); it should be ({_SORTING_KEY}), the identity of a row"
+    # The order decides what queries cost, and not what they answer.
+    if sorted(table.sorting_key.split(", ")) != sorted(_SORTING_KEY.split(", ")):
+        yield f"sorting key is ({table.sorting_key}); it should be ({_SORTING_KEY}) in any order, the identity of a row"
     if table.partition_key != _PARTITION_KEY:
         yield f"partition key is {table.partition_key or 'none'}; it should be {_PARTITION_KEY}, as in blocks"
     is_replicated = table.engine != "ReplacingMergeTree"
