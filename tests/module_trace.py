@@ -18,9 +18,10 @@ from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
 from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
+from worker.dead_letters.settlement import Action, Settlement
 from worker.pipeline import Pipeline
-from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import ReplayPolicy, ReplayPreview
+from worker.replay.journal import Journal
+from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
@@ -96,7 +97,7 @@ async def trace_constraint_refusal() -> Trace:
 
 
 async def trace_replayed_letter() -> Trace:
-    """A dead letter of one metric that becomes a row, from the scan of the topic to the progress that is saved."""
+    """A dead letter of one metric that becomes a row, from the scan of the topic to its settlement."""
     topic, hold = MemoryTopic(), WatchedHold()
     failure = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
     await topic.write([FailedMetric(read(event()), "cost_usd", 0.5, failure, 3)])
@@ -104,10 +105,9 @@ async def trace_replayed_letter() -> Trace:
 
         async def replay() -> None:
             scan = await DeadLetterScan.begin(topic)
-            await scan.scan(lambda: ReplayPreview(ReplayPolicy(), "default.execution_metrics"))
-            sink = PartDeduplicator(topic, scan.supersessions)
-            pipeline = Pipeline(worker.writer, sink, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
-            await Replayer(scan, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())
+            pipeline = Pipeline(worker.writer, topic, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
+            journal = Journal(topic, Settlement(Action.REPLAYED, "1", "operator@host", 0, None, ""))
+            await Replayer(scan, journal, MemorySources(), pipeline, hold, ReplayPolicy()).run(asyncio.Event())
 
         return await _trace(replay())
 

@@ -19,7 +19,7 @@ from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.membership import GroupPolicy
-from worker.kafka.topic_producer import open_producer
+from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthServer
 from worker.observability.status_reporter import StatusReporter
@@ -160,15 +160,18 @@ async def _build_outputs(settings: Settings, telemetry: Telemetry, tracing: Trac
     if not settings.persistence_enabled:
         log.warning(NOTICE)
         return _Outputs(NullStore(), NullDeadLetterSink(), {}, {})
-    store, dead_letters = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, tracing)
+    store, dead_letters, _ = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, tracing)
     checks = {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
     return _Outputs(store, dead_letters, checks, {Cause.DEAD_LETTERS: dead_letters.find_missing_topic})
 
 
 async def open_outputs(
     settings: Settings, writers: int, telemetry: Telemetry, stack: AsyncExitStack, tracing: Tracing = NO_TRACING
-) -> tuple[ClickHouseStore, KafkaDeadLetterSink]:
-    """Open the table and the dead-letter topic; `stack` closes them. Raises DependencyError if no broker answers."""
+) -> tuple[ClickHouseStore, KafkaDeadLetterSink, TopicProducer]:
+    """Open the table, and the dead-letter topic with its producer; `stack` closes them.
+
+    Raises DependencyError if no broker answers.
+    """
     producer = await stack.enter_async_context(
         open_producer(kafka_target(settings), settings.kafka_dlq_topic, idempotent=settings.kafka_producer_idempotence)
     )
@@ -177,7 +180,7 @@ async def open_outputs(
     sink = KafkaDeadLetterSink(producer, info, seconds, tracing)
     store = ClickHouseStore(clickhouse_target(settings), writers, telemetry)
     stack.callback(store.close)
-    return store, sink
+    return store, sink, producer
 
 
 async def _export_last_spans(tracing: Tracing) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from worker.core.model import Failed, Record
 from worker.core.outcome import Constraint, Outcome
-from worker.dead_letters.progress import ReplayProgress
+from worker.dead_letters.settlement import Settlement
 from worker.events.block import Block
 
 
@@ -101,7 +101,7 @@ class EventSource(Protocol):
 
 
 class TopicReader(Protocol):
-    """A topic, to read from without a consumer group; but it knows the offsets that one group has committed.
+    """A topic, to read from without a consumer group.
 
     Every method raises DependencyError when Kafka cannot be reached, or refuses.
     """
@@ -115,20 +115,14 @@ class TopicReader(Protocol):
         Offsets that retention has deleted are left out. Close the generator before the next read, unless it has ended.
         """
 
-    async def fetch_committed_offsets(self) -> Mapping[int, int]:
-        """The committed offset of each partition; a partition without one is left out."""
 
+class SettlementSink(Protocol):
+    """The dead-letter topic, to append settlements to."""
 
-class DeadLetterReader(TopicReader, Protocol):
-    """The dead-letter topic, to read from, with the progress of replays. Raises what a `TopicReader` does."""
+    async def append(self, partition: int, settlement: Settlement) -> None:
+        """Append a settlement, or several with a part of its runs each, and wait until they are acknowledged.
 
-    async def load_progress(self) -> Mapping[int, ReplayProgress]:
-        """The saved progress of replays, by partition; a copy."""
-
-    async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
-        """Save progress, by partition, merged with what other replays have saved meanwhile; `progress` stays unchanged.
-
-        `stale` is progress of a deleted topic of this name; it is replaced if nothing else was saved meanwhile.
+        To append one again is harmless. Raises DependencyError if the topic does not acknowledge it.
         """
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from time import monotonic
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from deploy.local.broker import KafkaServer, TansuBroker, create_topics
 from tests.support.events import event, read, record
@@ -12,25 +13,27 @@ from tests.support.fakes import MemorySources, MemoryTopic
 from tests.support.hostile import send_corrupt, send_unreadable
 from tests.support.inflating import ZSTD, send_inflating
 from tests.support.local import Topics, fresh_name
-from tests.support.topic import committed, send
+from tests.support.topic import send
 from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import DeadLetterPosition, FailedMetric, Failure, Record, UnreadableRecord
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord, WorkerInfo
-from worker.dead_letters.progress import ReplayProgress
 from worker.dead_letters.record_format import parse_dead_letter
+from worker.dead_letters.settlement import Action, Settlement, identify, join_runs
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import parse_metric_event
 from worker.kafka.connection import start_clients
-from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.decompression import MAX_INFLATED_BYTES
+from worker.kafka.settlement_sink import KafkaSettlementSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_producer import open_producer
-from worker.ports import DeadLetterReader, DeadLetterSink
+from worker.kafka.topic_reader import KafkaTopicReader
+from worker.ports import DeadLetterSink, SettlementSink, TopicReader
 from worker.replay.scan import DeadLetterScan
 
-Open = Callable[[], Awaitable[KafkaDeadLetterReader]]
+Open = Callable[[], Awaitable[KafkaTopicReader]]
+ENTRY = Settlement(Action.REPLAYED, operation="1", by="operator@host", at=1_767_225_600_000, why=None, command="")
 WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 
 
@@ -39,13 +42,9 @@ def metrics(count: int) -> list[FailedMetric]:
     return [FailedMetric(read(event()), f"m{number}", number, failure, 1) for number in range(count)]
 
 
-async def read_all(reader: DeadLetterReader, ranges: Mapping[int, range] | None = None) -> list[Record]:
+async def read_all(reader: TopicReader, ranges: Mapping[int, range] | None = None) -> list[Record]:
     ranges = await reader.fetch_offset_ranges() if ranges is None else ranges
     return [item for number, offsets in ranges.items() async for some in reader.read(number, offsets) for item in some]
-
-
-async def first_open(reader: DeadLetterReader) -> dict[int, int]:
-    return {partition: done.first_open for partition, done in (await reader.load_progress()).items()}
 
 
 @pytest.fixture
@@ -57,11 +56,10 @@ async def topic(broker: TansuBroker) -> str:
 
 @pytest.fixture
 async def open_reader(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
-    opened: list[KafkaDeadLetterReader] = []
-    group = fresh_name("group")
+    opened: list[KafkaTopicReader] = []
 
-    async def open_one() -> KafkaDeadLetterReader:
-        opened.append(KafkaDeadLetterReader(KafkaTarget(broker.bootstrap_servers), topic, group, silence_seconds=5.0))
+    async def open_one() -> KafkaTopicReader:
+        opened.append(KafkaTopicReader(KafkaTarget(broker.bootstrap_servers), topic, silence_seconds=5.0))
         await opened[-1].start()
         return opened[-1]
 
@@ -76,7 +74,7 @@ async def open_reader(broker: TansuBroker, topic: str) -> AsyncIterator[Open]:
 @pytest.fixture(params=["memory", "kafka"])
 async def topic_and_reader(
     request: pytest.FixtureRequest, broker: TansuBroker, topic: str, open_reader: Open
-) -> AsyncIterator[tuple[DeadLetterSink, DeadLetterReader]]:
+) -> AsyncIterator[tuple[DeadLetterSink, TopicReader]]:
     if request.param == "memory":
         both = MemoryTopic(partitions=2)
         yield both, both
@@ -86,17 +84,29 @@ async def topic_and_reader(
 
 
 @pytest.fixture
-def sink(topic_and_reader: tuple[DeadLetterSink, DeadLetterReader]) -> DeadLetterSink:
+async def settlements(
+    topic_and_reader: tuple[DeadLetterSink, TopicReader], broker: TansuBroker, topic: str
+) -> AsyncIterator[SettlementSink]:
+    sink, _ = topic_and_reader
+    if isinstance(sink, MemoryTopic):
+        yield sink
+        return
+    async with open_producer(KafkaTarget(broker.bootstrap_servers), topic, idempotent=False) as producer:
+        yield KafkaSettlementSink(producer, WORKER.version, timeout_seconds=10.0)
+
+
+@pytest.fixture
+def sink(topic_and_reader: tuple[DeadLetterSink, TopicReader]) -> DeadLetterSink:
     return topic_and_reader[0]
 
 
 @pytest.fixture
-def reader(topic_and_reader: tuple[DeadLetterSink, DeadLetterReader]) -> DeadLetterReader:
+def reader(topic_and_reader: tuple[DeadLetterSink, TopicReader]) -> TopicReader:
     return topic_and_reader[1]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3_000])
-async def test_reads_every_dead_letter(sink: DeadLetterSink, reader: DeadLetterReader, count: int) -> None:
+async def test_reads_every_dead_letter(sink: DeadLetterSink, reader: TopicReader, count: int) -> None:
     await sink.write(metrics(count))
     names: list[str] = []
     for found in await read_all(reader):
@@ -106,7 +116,7 @@ async def test_reads_every_dead_letter(sink: DeadLetterSink, reader: DeadLetterR
     assert sorted(names) == sorted(f"m{number}" for number in range(count))
 
 
-async def test_offset_ranges_do_not_include_later_records(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+async def test_offset_ranges_do_not_include_later_records(sink: DeadLetterSink, reader: TopicReader) -> None:
     await sink.write(metrics(5))
     ranges = await reader.fetch_offset_ranges()
     await sink.write(metrics(50))
@@ -114,7 +124,7 @@ async def test_offset_ranges_do_not_include_later_records(sink: DeadLetterSink, 
     assert sum(len(offsets) for offsets in (await reader.fetch_offset_ranges()).values()) == 55
 
 
-async def test_reads_any_range_in_any_order(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+async def test_reads_any_range_in_any_order(sink: DeadLetterSink, reader: TopicReader) -> None:
     await sink.write(metrics(100))
     ranges = await reader.fetch_offset_ranges()
     partition, offsets = max(ranges.items(), key=lambda item: len(item[1]))
@@ -122,56 +132,33 @@ async def test_reads_any_range_in_any_order(sink: DeadLetterSink, reader: DeadLe
         assert [item.offset for item in await read_all(reader, {partition: part})] == list(part)
 
 
-async def test_reads_everything_again_after_a_single_record(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
+async def test_reads_everything_again_after_a_single_record(sink: DeadLetterSink, reader: TopicReader) -> None:
     await sink.write(metrics(20))
     scan = await DeadLetterScan.begin(reader)
     partition, offsets = max(scan.offset_ranges.items(), key=lambda item: len(item[1]))
     for _ in range(3):
         assert await scan.find(DeadLetterPosition(partition, offsets.start + 1)) is not None
-        assert (await scan.scan(DeadLetterStatistics)).total == 20
+        assert (await scan.scan(DeadLetterStatistics())).total == 20
 
 
-async def test_progress_of_each_partition_never_goes_back(reader: DeadLetterReader) -> None:
-    assert dict(await reader.load_progress()) == {}
-    await reader.save_progress({0: ReplayProgress(7)}, {})
-    older = ReplayProgress(5)
-    await reader.save_progress({1: ReplayProgress(3), 0: older}, {})
-    assert await first_open(reader) == {0: 7, 1: 3}
-    assert older == ReplayProgress(5), "what is merged is not written into the argument"
-    assert dict(await reader.fetch_committed_offsets()) == {0: 7, 1: 3}
-
-
-async def test_progress_after_a_gap_is_kept_or_known_to_be_forgotten(reader: DeadLetterReader) -> None:
-    done = ReplayProgress(3)
-    done.mark_range_done(5, 9)
-    await reader.save_progress({0: done}, {})
-    kept = (await reader.load_progress())[0]
-    assert (kept.first_open, 7 in kept) == (3, not kept.has_forgotten), "Tansu forgets it"
-    assert 4 not in kept
-
-
-async def test_progress_of_a_deleted_topic_is_replaced_once(sink: DeadLetterSink, reader: DeadLetterReader) -> None:
-    await sink.write(metrics(4))
-    await reader.save_progress({0: ReplayProgress(1_000), 1: ReplayProgress(1_000)}, {})
-    one, other = await DeadLetterScan.begin(reader), await DeadLetterScan.begin(reader)
-    assert (await one.scan(DeadLetterStatistics)).total == 4
-    await one.save_progress()
-    assert (await one.scan(DeadLetterStatistics)).total == 4, "saving settles nothing"
-    assert await first_open(reader) == {0: 0, 1: 0}
-    await reader.save_progress({0: ReplayProgress(2)}, {})  # by a third replay
-    await other.save_progress()
-    assert (await reader.load_progress())[0].first_open == 2, "only the progress of the deleted topic is replaced"
+async def test_settlement_is_appended_to_its_partition(
+    topic_and_reader: tuple[DeadLetterSink, TopicReader], settlements: SettlementSink
+) -> None:
+    sink, reader = topic_and_reader
+    await sink.write(metrics(20))
+    for number, offsets in (await reader.fetch_offset_ranges()).items():
+        letters = [(item.offset, identify(item)) for item in await read_all(reader, {number: offsets})]
+        await settlements.append(number, ENTRY._replace(runs=tuple(join_runs(letters))))
+    entries: list[tuple[DeadLetterPosition, int]] = []
+    scan = await DeadLetterScan.begin(reader, lambda position, _, applied: entries.append((position, applied)))
+    assert sum(applied for _, applied in entries) == 20
+    assert (await scan.scan(DeadLetterStatistics())).total == 0
+    assert [position.offset for position, _ in entries] == [
+        offsets.stop - 1 for offsets in scan.offset_ranges.values() if len(offsets)
+    ]
 
 
 # Only Kafka
-
-
-async def test_scan_commits_no_offset(broker: TansuBroker, topic: str, open_reader: Open) -> None:
-    await send(broker.bootstrap_servers, topic, [b"x"] * 10, partition=0)
-    reader = await open_reader()
-    scan = await DeadLetterScan.begin(reader)
-    assert (await scan.scan(DeadLetterStatistics)).foreign == 10
-    assert await committed(broker.bootstrap_servers, topic, reader._group_id, 2) == {0: None, 1: None}
 
 
 async def test_records_that_cannot_be_parsed_are_foreign(broker: TansuBroker, topic: str, open_reader: Open) -> None:
@@ -222,6 +209,35 @@ async def test_broker_that_sends_nothing_is_named(broker: TansuBroker, topic: st
     reader = await open_reader()
     with pytest.raises(DependencyError, match=rf"{topic}/0 from 3 on"):
         await read_all(reader, {0: range(5)})
+
+
+async def test_time_that_the_caller_takes_is_no_silence_of_the_broker(
+    broker: TansuBroker, topic: str, open_reader: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await send(broker.bootstrap_servers, topic, [b"x"] * 3, partition=0)
+    reader = await open_reader()
+    asked_twice, read = asyncio.Event(), 0
+
+    async def send_after_a_poll_without_records() -> None:
+        await asked_twice.wait()
+        await send(broker.bootstrap_servers, topic, [b"y"] * 2, partition=0)
+
+    poll = reader._poll
+
+    async def observe(max_records: int, *partitions: TopicPartition) -> list[Record]:
+        found = await poll(max_records, *partitions)
+        if read and not found:
+            asked_twice.set()
+        return found
+
+    monkeypatch.setattr(reader, "_poll", observe)
+    sending = asyncio.create_task(send_after_a_poll_without_records())
+    async for some in reader.read(0, range(5)):
+        if not read:  # writing a block takes a minute
+            monkeypatch.setattr("worker.kafka.topic_reader.monotonic", lambda: monotonic() + 60.0)
+        read += len(some)
+    await sending
+    assert read == 5
 
 
 # Source records

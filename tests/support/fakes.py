@@ -9,10 +9,10 @@ from worker.core.errors import StoreError
 from worker.core.model import Failed, Labels, Record, Row
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
 from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
-from worker.dead_letters.progress import ReplayProgress, merge_progress
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
+from worker.dead_letters.settlement import Settlement, encode_settlement, is_settlement
 from worker.events.block import Block
-from worker.ports import DeadLetterOutcome, DeadLetterReader, DeadLetterSink, SourceRecordFetcher, Store
+from worker.ports import DeadLetterOutcome, DeadLetterSink, SettlementSink, SourceRecordFetcher, Store, TopicReader
 
 RowRule = Callable[[Row], bool]
 UNAVAILABLE = Outcome(OutcomeKind.UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
@@ -232,28 +232,27 @@ class KeptRecord(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
+class MemoryTopic(MemoryDeadLetters, SettlementSink, TopicReader):
     """A dead-letter topic that encodes and parses as the real one does.
 
     Args:
         partitions: number of partitions, filled in turn.
-        keeps_texts: whether committed offsets keep their metadata, as with Kafka and not with Tansu.
 
     Attributes:
-        records: the records of each partition.
-        watch: called before each record is kept and before progress is saved; it may raise.
+        records: the records of each partition, the deleted ones too.
+        starts: the first offset of each partition that retention has not deleted.
+        watch: called before each record is kept; it may raise.
         handed_out: number of records read; a record that is read twice counts twice.
     """
 
     HEAD = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 
-    def __init__(self, partitions: int = 1, *, keeps_texts: bool = True) -> None:
+    def __init__(self, partitions: int = 1) -> None:
         super().__init__()
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
+        self.starts = [0] * partitions
         self.watch: Callable[[], object] = lambda: None
         self.handed_out = 0
-        self._keeps_texts = keeps_texts
-        self._kept: dict[int, tuple[int, str]] = {}
         self._times = count(1_767_225_600_000)
 
     async def write(self, failed: Sequence[Failed]) -> Sequence[DeadLetterOutcome]:
@@ -284,32 +283,27 @@ class MemoryTopic(MemoryDeadLetters, DeadLetterReader):
         into.append(kept)
         return kept
 
+    def letters_of(self, partition: int) -> list[Record]:
+        """The records of a partition that are no settlements."""
+        return [record for record in self.records[partition] if not is_settlement(record)]
+
     async def fetch_offset_ranges(self) -> Mapping[int, range]:
         """See `TopicReader`."""
-        return {partition: range(len(records)) for partition, records in enumerate(self.records)}
+        return {at: range(self.starts[at], len(records)) for at, records in enumerate(self.records)}
 
     async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
         """See `TopicReader`; three at a time, so that there are several batches."""
         for start in range(offsets.start, offsets.stop, 3):
-            some = self.records[partition][start : min(start + 3, offsets.stop)]
+            some = self.records[partition][max(start, self.starts[partition]) : min(start + 3, offsets.stop)]
+            if not some:
+                continue
             self.handed_out += len(some)
             yield some
 
-    async def fetch_committed_offsets(self) -> Mapping[int, int]:
-        """See `TopicReader`."""
-        return {partition: offset for partition, (offset, _) in self._kept.items()}
-
-    async def load_progress(self) -> Mapping[int, ReplayProgress]:
-        """See `DeadLetterReader`."""
-        return {partition: ReplayProgress.parse(*kept) for partition, kept in self._kept.items()}
-
-    async def save_progress(self, progress: Mapping[int, ReplayProgress], stale: Mapping[int, ReplayProgress]) -> None:
-        """See `DeadLetterReader`."""
+    async def append(self, partition: int, settlement: Settlement) -> None:
+        """See `SettlementSink`."""
         self.watch()
-        kept = await self.load_progress()
-        for partition, done in progress.items():
-            both = merge_progress(done, kept.get(partition), stale.get(partition))
-            self._kept[partition] = (both.first_open, both.encode() if self._keeps_texts else "")
+        self.keep(encode_settlement(settlement, self.HEAD.version), partition)
 
 
 class MemorySources(SourceRecordFetcher):

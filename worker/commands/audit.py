@@ -97,7 +97,7 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         view = DeduplicatedView(clickhouse_target(settings))
         stack.callback(view.close)
         async with connections.open_dead_letters(settings) as scan:
-            dead_letters = await scan.scan(new_index)
+            dead_letters = await scan.scan(new_index())
         on_progress = _progress_printer(sum(map(len, ranges.values())))
         audit = Audit(reader.read, view, dead_letters, on_finding, on_progress, settings.event_max_age_days)
         counts = await audit.run(ranges, scope.time_range)

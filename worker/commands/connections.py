@@ -5,21 +5,21 @@ Each function raises DependencyError if one of them cannot be reached, or is not
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
 
 import click
 
-from worker.app import open_outputs
+from worker.app import VERSION, open_outputs
 from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
 from worker.core.process import relax_garbage_collection
-from worker.kafka.dead_letter_reader import KafkaDeadLetterReader
+from worker.dead_letters.settlement import Settlement
+from worker.kafka.settlement_sink import KafkaSettlementSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.replay.part_deduplicator import PartDeduplicator
+from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
@@ -28,15 +28,13 @@ from worker.settings.fields import Settings
 from worker.settings.targets import kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
-Reader = TypeVar("Reader", bound=KafkaTopicReader)
-
 _GC_THRESHOLD = 1_000_000
 """New objects between two garbage collections. A dead letter is about forty short-lived objects, most of them headers;
 with the threshold of the worker, collecting cycles took a third of the CPU of reading it."""
 
 
 @asynccontextmanager
-async def open_reader(reader: Reader) -> AsyncIterator[Reader]:
+async def open_reader(reader: KafkaTopicReader) -> AsyncIterator[KafkaTopicReader]:
     """Connect `reader`."""
     await reader.start()
     try:
@@ -47,13 +45,12 @@ async def open_reader(reader: Reader) -> AsyncIterator[Reader]:
 
 @asynccontextmanager
 async def open_dead_letters(settings: Settings, partition: int | None = None) -> AsyncIterator[DeadLetterScan]:
-    """Connect to the dead-letter topic; a consumer group beside that of the workers keeps the progress of replays.
+    """Connect to the dead-letter topic, and read its settlements.
 
     Raises UsageError if the topic lacks `partition`.
     """
     relax_garbage_collection(_GC_THRESHOLD)
-    group_id = f"{settings.kafka_group_id}.replay"
-    async with open_reader(KafkaDeadLetterReader(kafka_target(settings), settings.kafka_dlq_topic, group_id)) as reader:
+    async with open_reader(KafkaTopicReader(kafka_target(settings), settings.kafka_dlq_topic)) as reader:
         scan = await DeadLetterScan.begin(reader)
         if partition is not None and partition not in scan.offset_ranges:
             count = len(scan.offset_ranges)
@@ -66,14 +63,15 @@ async def open_replay(
     settings: Settings,
     scan: DeadLetterScan,
     policy: ReplayPolicy,
+    entry: Settlement,
     *,
     on_progress: Callable[[int], object],
     on_finishing: Callable[[float], object],
 ) -> AsyncIterator[Replayer]:
-    """Build a replay, with its own writer, of a topic that was scanned. For the functions see `Replayer`."""
+    """Build a replay, with its own writer. `entry` is that of its journal; for the functions see `Replayer`."""
     telemetry, hold = Telemetry(), WatchedHold()
     async with AsyncExitStack() as stack:
-        store, sink = await open_outputs(settings, 1, telemetry, stack)
+        store, sink, producer = await open_outputs(settings, 1, telemetry, stack)
         if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
             raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
         if problem := await sink.find_problem():
@@ -82,12 +80,13 @@ async def open_replay(
         writer = Writer(store, hold, telemetry, settings.retry, OnUnavailable.HOLD)
         stack.push_async_callback(writer.close)
         failure_log = FailureLog(users=settings.log_user_ids)
-        dead_letters = PartDeduplicator(sink, scan.supersessions)
-        pipeline = Pipeline(writer, dead_letters, hold, telemetry, failure_log)  # the replay fans out
+        pipeline = Pipeline(writer, sink, hold, telemetry, failure_log)  # the replay fans out
         sources = KafkaSourceRecordFetcher(kafka_target(settings))
         stack.push_async_callback(sources.close)
+        settlements = KafkaSettlementSink(producer, VERSION, settings.kafka_dlq_timeout_seconds)
         yield Replayer(
             scan,
+            Journal(settlements, entry),
             sources,
             pipeline,
             hold,

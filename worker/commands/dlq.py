@@ -89,7 +89,7 @@ def _print_in_short(item: DeadLetter | ForeignRecord) -> None:
 
 async def _collect_statistics(settings: Settings) -> DeadLetterStatistics:
     async with connections.open_dead_letters(settings) as scan:
-        return await scan.scan(DeadLetterStatistics)
+        return await scan.scan(DeadLetterStatistics())
 
 
 async def _read_selected(
@@ -102,18 +102,18 @@ async def _read_selected(
 ) -> bool:
     """Call `on_item` with each selected record, up to `limit`. Returns whether there are more than `limit`."""
     count = 0
-    async with connections.open_dead_letters(settings, selection.partition) as scan:
-        if not settled:
-            await scan.find_supersessions()
-        async with aclosing(scan.read_batches(include_settled=settled)) as batches:
-            async for items in batches:
-                for item in items:
-                    if not selection.matches(item):
-                        continue
-                    if count == limit:
-                        return True
-                    count += 1
-                    on_item(item)
+    async with (
+        connections.open_dead_letters(settings, selection.partition) as scan,
+        aclosing(scan.read_batches(include_settled=settled)) as batches,
+    ):
+        async for items in batches:
+            for item in items:
+                if not selection.matches(item):
+                    continue
+                if count == limit:
+                    return True
+                count += 1
+                on_item(item)
     return False
 
 
@@ -121,8 +121,4 @@ async def _find(settings: Settings, position: DeadLetterPosition) -> tuple[DeadL
     """The record at `position`, and whether it is settled; None where there is none."""
     async with connections.open_dead_letters(settings) as scan:
         item = await scan.find(position)
-        if item is None:
-            return None
-        if not scan.supersessions.is_settled(position):
-            await scan.find_supersessions()
-        return item, scan.supersessions.is_superseded(item)
+        return None if item is None else (item, scan.find_action(item) is not None)

@@ -61,7 +61,7 @@ def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., No
         if values["offset"] is not None and values["partition"] is None:
             raise click.UsageError("--offset needs --partition: each partition counts its offsets from 0")
         require_time_order(values["since"], values["until"])
-        for name in ("error_classes", "error_codes", "metrics", "agents"):
+        for name in ("error_classes", "error_types", "error_codes", "metrics", "agents"):
             values[name] = frozenset(values[name])
         command(selection=DeadLetterFilter(**values), **arguments)
 
@@ -77,7 +77,10 @@ _OPTIONS: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
         multiple=True,
         type=click.Choice([item.value for item in ErrorClass]),
         callback=lambda _context, _option, values: map(ErrorClass, values),
-        help="Only this error class. This option and the next three can be repeated.",
+        help="Only this error class. This option and the next four can be repeated.",
+    ),
+    click.option(
+        "--error-type", "error_types", multiple=True, help="Only this type: a rule, or ClickHouse's error name."
     ),
     click.option("--error-code", "error_codes", multiple=True, type=int, help="Only this ClickHouse error code."),
     click.option("--metric", "metrics", multiple=True, help="Only this metric."),

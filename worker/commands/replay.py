@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from contextlib import AsyncExitStack
-from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, cast
 
@@ -17,13 +16,15 @@ from worker.commands.command_line import (
     print_json,
     print_stderr,
 )
+from worker.commands.journal_entry import new_entry
 from worker.commands.line_stream import stream_lines
 from worker.commands.options import dead_letter_filter_options
 from worker.commands.standard_streams import is_terminal
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
-from worker.replay.plan import ReplayPolicy, ReplayPreview
+from worker.dead_letters.settlement import Action, Settlement
+from worker.replay.plan import ReplayPolicy, ReplaySelection
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
@@ -61,6 +62,10 @@ def _require_finite(_context: click.Context, _option: click.Parameter, value: fl
     help="Skip and report dead letters that were replayed this many times.",
 )
 @click.option(
+    "--any-table", is_flag=True, help="Also replay dead letters whose rows were for another table or database."
+)
+@click.option("--reason", help="Why, for the journal.")
+@click.option(
     "--dry-run", is_flag=True, help="Write nothing; report what would be replayed, and what would be refused."
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation; required where stdin is not a terminal.")
@@ -71,6 +76,8 @@ def replay(
     limit: int | None,
     rate: float | None,
     max_replays: int,
+    any_table: bool,
+    reason: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -90,33 +97,41 @@ def replay(
         selection,
         max_replays,
         limit,
+        None if any_table else settings.qualified_table,
         rate,
         max_bytes=settings.batch_max_bytes,
         max_age_days=settings.event_max_age_days,
     )
-    raise SystemExit(asyncio.run(_replay(settings, policy, dry_run=dry_run, confirm=not yes, as_json=as_json)))
+    entry = new_entry(Action.REPLAYED, reason)
+    raise SystemExit(asyncio.run(_replay(settings, policy, entry, dry_run=dry_run, confirm=not yes, as_json=as_json)))
 
 
-async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, confirm: bool, as_json: bool) -> int:
+async def _replay(
+    settings: Settings, policy: ReplayPolicy, entry: Settlement, *, dry_run: bool, confirm: bool, as_json: bool
+) -> int:
     """Scan, confirm, replay, report. Returns the exit code."""
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, dry_run=dry_run))
+        scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, dry_run=dry_run, in_full=confirm))
         if scanned is None:
             return _report_no_replay()
         scan, preview = scanned
         if dry_run:
             _print_report(replay_report.report_preview(preview), as_json=as_json)
             return int(bool(preview.remaining or preview.refused))
-        for line in replay_report.summarize_preview(preview, settings.qualified_table):
-            print_stderr(line)
-        if preview.chosen and confirm and not await _is_confirmed(stop):
-            return _report_no_replay()
-        result = await _run(settings, scan, policy, preview, stop) if preview.chosen else ReplayResult()
-    _print_report(replay_report.report_result(preview, result), as_json=as_json)
+        if confirm:
+            for line in replay_report.summarize_preview(preview, settings.qualified_table):
+                print_stderr(line)
+        result = ReplayResult(preview, complete=True)
+        if preview.chosen:
+            if confirm and not await _is_confirmed(stop):
+                return _report_no_replay()
+            total = preview.chosen.total() if confirm else None
+            result = await _run(settings, scan, policy, entry, total, stop)
+    _print_report(replay_report.report_result(result), as_json=as_json)
     if result.problem is not None:
         print_stderr(f"stopped: {result.problem}")
-    code = replay_report.exit_code(preview, result)
+    code = replay_report.exit_code(result)
     if code and (result.problem is not None or result.interrupted):
         print_stderr("what is done stays done; the same command continues")
     exit_without_joining_threads(code)
@@ -124,26 +139,33 @@ async def _replay(settings: Settings, policy: ReplayPolicy, *, dry_run: bool, co
 
 
 async def _scan(
-    stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool
-) -> tuple[DeadLetterScan, ReplayPreview]:
+    stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool, in_full: bool
+) -> tuple[DeadLetterScan, ReplaySelection]:
+    """The scan, and what the policy selects of it; if not `in_full`, only up to the first one to be replayed."""
     opening = connections.open_dead_letters(settings, policy.filter.partition)
     scan = await stack.enter_async_context(opening)
-    table = settings.qualified_table
-    return scan, await scan.scan(partial(ReplayPreview, policy, table, dry_run=dry_run))
+    preview = ReplaySelection(policy, dry_run=dry_run)
+    await scan.scan(preview, until=lambda: bool(preview.chosen) and not (in_full or dry_run))
+    return scan, preview
 
 
 async def _run(
-    settings: Settings, scan: DeadLetterScan, policy: ReplayPolicy, preview: ReplayPreview, stop: asyncio.Event
+    settings: Settings,
+    scan: DeadLetterScan,
+    policy: ReplayPolicy,
+    entry: Settlement,
+    total: int | None,
+    stop: asyncio.Event,
 ) -> ReplayResult:
-    with replay_report.progress_bar(preview.chosen.total()) as on_progress:
+    with replay_report.progress_bar(total) as on_progress:
         opening = connections.open_replay(
-            settings, scan, policy, on_progress=on_progress, on_finishing=_print_stop_message
+            settings, scan, policy, entry, on_progress=on_progress, on_finishing=_print_stop_message
         )
         try:
             async with opening as ready:
                 return await ready.run(stop)
         except DependencyError as error:
-            return ReplayResult(problem=str(error))  # nothing was written yet
+            return ReplayResult(ReplaySelection(policy), problem=str(error))  # nothing was written yet
 
 
 def _report_no_replay() -> int:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from worker.core.errors import ErrorClass
 from worker.core.escaping import escape_control_characters
-from worker.replay.plan import ReplayPreview
+from worker.replay.plan import ReplaySelection
 from worker.replay.result import ReplayResult
 
 
@@ -25,23 +25,26 @@ class ClassReport(TypedDict):
 
 
 class Report(TypedDict):
-    """The JSON object that a replay prints. `remaining` is 0 where all selected dead letters are done.
+    """The JSON object that a replay prints.
 
+    `remaining` is 0 where all selected dead letters are done, and None where the replay ended before it had read all.
+    `other_tables` counts dead letters that are left alone, because their rows were for another table.
     `failed_as` counts the new dead letters by their own class, which can differ from the class of the replayed one.
     """
 
     dry_run: bool
     classes: dict[str, ClassReport]
     foreign: int
+    other_tables: dict[str, int]
     beyond_limit: int
     metrics_written: int
     failed_as: dict[str, int]
-    remaining: int
+    remaining: int | None
     interrupted: bool
     problem: str | None
 
 
-def report_preview(preview: ReplayPreview) -> Report:
+def report_preview(preview: ReplaySelection) -> Report:
     """The report of a dry run; `written` counts what the worker would try to write."""
     classes = _classes_of(preview)
     for error_class, count in preview.accepted.items():
@@ -52,18 +55,12 @@ def report_preview(preview: ReplayPreview) -> Report:
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
     remaining = preview.remaining + preview.refused.total()
-    return _report(classes, preview, ReplayResult(), preview.beyond_limit.total(), remaining, dry_run=True)
+    return _report(classes, ReplayResult(preview), remaining, dry_run=True)
 
 
-def report_result(preview: ReplayPreview, result: ReplayResult) -> Report:
+def report_result(result: ReplayResult) -> Report:
     """The report of a replay."""
-    classes = _classes_of(preview)
-    beyond_limit = preview.beyond_limit.total()
-    # Dead letters that cannot be replayed do not count towards the limit, so a replay can read more than were chosen.
-    for error_class, count in result.by_class.items():
-        additional = max(0, count - preview.chosen[error_class])
-        classes[error_class.value]["chosen"] += additional
-        beyond_limit -= additional
+    classes = _classes_of(result.selection)
     for error_class, count in result.written.items():
         classes[error_class.value]["written"] = count
     for error_class, count in result.failed_again.items():
@@ -71,21 +68,17 @@ def report_result(preview: ReplayPreview, result: ReplayResult) -> Report:
     for (error_class, reason), count in result.unreplayable.items():
         classes[error_class.value]["left"][reason] = count
     classes = {name: report for name, report in classes.items() if report["chosen"] or report["left"]}
-    return _report(classes, preview, result, beyond_limit, _remaining(preview, result), dry_run=False)
+    return _report(classes, result, result.remaining, dry_run=False)
 
 
-def exit_code(preview: ReplayPreview, result: ReplayResult) -> int:
+def exit_code(result: ReplayResult) -> int:
     """0 done, 1 something is left to do, 3 a dependency is unreachable."""
     if result.problem is not None:
         return 3
-    return int(_remaining(preview, result) > 0)
+    return int(result.remaining != 0)
 
 
-def _remaining(preview: ReplayPreview, result: ReplayResult) -> int:
-    return max(0, preview.chosen.total() - result.written.total()) + preview.remaining
-
-
-def _classes_of(preview: ReplayPreview) -> dict[str, ClassReport]:
+def _classes_of(preview: ReplaySelection) -> dict[str, ClassReport]:
     classes: dict[str, ClassReport] = {}
     for error_class in ErrorClass:
         chosen, exhausted = preview.chosen[error_class], preview.exhausted[error_class]
@@ -95,20 +88,14 @@ def _classes_of(preview: ReplayPreview) -> dict[str, ClassReport]:
     return classes
 
 
-def _report(
-    classes: dict[str, ClassReport],
-    preview: ReplayPreview,
-    result: ReplayResult,
-    beyond_limit: int,
-    remaining: int,
-    *,
-    dry_run: bool,
-) -> Report:
+def _report(classes: dict[str, ClassReport], result: ReplayResult, remaining: int | None, *, dry_run: bool) -> Report:
+    selection = result.selection
     return {
         "dry_run": dry_run,
         "classes": classes,
-        "foreign": preview.foreign,
-        "beyond_limit": beyond_limit,
+        "foreign": selection.foreign,
+        "other_tables": dict(selection.other_tables.most_common()),
+        "beyond_limit": selection.beyond_limit.total(),
         "metrics_written": result.metrics_written,
         "failed_as": {error_class.value: count for error_class, count in result.failed_as.most_common()},
         "remaining": remaining,
@@ -117,7 +104,7 @@ def _report(
     }
 
 
-def summarize_preview(preview: ReplayPreview, table: str) -> Iterator[str]:
+def summarize_preview(preview: ReplaySelection, table: str) -> Iterator[str]:
     """Lines for the person who is about to confirm the replay."""
     chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in preview.chosen.most_common())
     yield f"{preview.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
@@ -128,18 +115,25 @@ def summarize_preview(preview: ReplayPreview, table: str) -> Iterator[str]:
     if preview.foreign:
         yield f"records on the topic that are no dead letters: {preview.foreign:,}"
     for other, count in preview.other_tables.most_common(5):
-        yield f"warning: {count:,} of them were meant for {escape_control_characters(other, 200)}"
+        yield _other_table(other, count)
+
+
+def _other_table(table: str, count: int) -> str:
+    return f"{count:,} were meant for {escape_control_characters(table, 200)} and are left alone (--any-table)"
 
 
 @contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr, where that is a terminal; yields a function that sets how many are done."""
+def progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr, where that is a terminal; yields a function that sets how many are done.
+
+    `total` is None if it is not known.
+    """
     # soft_wrap: log lines pass through this console, and a line of JSON must not be broken.
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
-        yield lambda done: progress.update(task, completed=done, total=max(total, done))
+        yield lambda done: progress.update(task, completed=done)
 
 
 def print_report(report: Report) -> None:
@@ -162,5 +156,10 @@ def print_report(report: Report) -> None:
         console.print(f"{report['beyond_limit']:,} beyond --limit")
     if report["foreign"]:
         console.print(f"records on the topic that are no dead letters (metrics-worker dlq list): {report['foreign']:,}")
-    left = f"{report['remaining']:,} left to do" if report["remaining"] else "nothing left to do"
+    for table_name, count in report["other_tables"].items():
+        console.print(Text(_other_table(table_name, count)))
+    if report["remaining"] is None:
+        left = "not all dead letters were read"
+    else:
+        left = f"{report['remaining']:,} left to do" if report["remaining"] else "nothing left to do"
     console.print("dry run: nothing was written; " * dry_run + left)

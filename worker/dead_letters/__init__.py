@@ -1,1 +1,1 @@
-"""Dead letters: their format, filters, statistics and advice, and the progress of replays."""
+"""Dead letters: their format, filters, statistics and advice, and the settlements that say what became of them."""

@@ -17,6 +17,7 @@ class DeadLetterFilter:
     """
 
     error_classes: frozenset[ErrorClass] = frozenset()
+    error_types: frozenset[str] = frozenset()
     error_codes: frozenset[int] = frozenset()
     metrics: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
@@ -40,6 +41,7 @@ class DeadLetterFilter:
         position = letter.position
         return (
             (not self.error_classes or letter.failure.error_class in self.error_classes)
+            and (not self.error_types or letter.failure.error_type in self.error_types)
             and (not self.error_codes or letter.failure.code in self.error_codes)
             and (not self.metrics or letter.metric in self.metrics)
             and (self.since is None or letter.failed_at >= self.since)

@@ -20,6 +20,7 @@ from worker.dead_letters.dead_letter import DeadLetter, WorkerInfo
 
 KIND = "dlq.kind"
 """The first header."""
+REPLACES = "dlq.replaces"
 MAX_MESSAGE_LENGTH = 2_000
 """Characters of an error message; ClickHouse's can quote the whole statement."""
 MAX_METRIC_HEADER = 256
@@ -64,7 +65,7 @@ def encode_headers(
         "dlq.failed_at": format_rfc3339(failed_at),
         "dlq.replays": replayed.replays if replayed else 0,
         "dlq.worker": worker.version,
-        "dlq.replaces": replayed.replaces if replayed and not is_part else None,
+        REPLACES: replayed.replaces if replayed and not is_part else None,
         "dlq.part_of": (replayed.replaces if is_part else replayed.part_of) if replayed else None,
     }
     # A message can quote a lone surrogate, which UTF-8 cannot encode.
@@ -80,13 +81,14 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         KeyError: a header is missing.
         ValueError, TypeError, AttributeError: a header is invalid, or has no value.
     """
+    kind, metric = headers[KIND], headers.get("dlq.metric")
     shared = _parse_shared_headers(
-        headers[KIND],
+        kind,
         headers["dlq.error.class"],
         headers["dlq.error.type"],
         headers.get("dlq.error.code"),
         headers["dlq.attempts"],
-        headers.get("dlq.metric"),
+        None if kind == b"event" else metric,  # a producer may have set it, to anything; it would be kept
         headers["dlq.table"],
         headers["dlq.source.topic"],
         headers["dlq.source.partition"],
@@ -94,7 +96,7 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         headers["dlq.worker"],
     )
     message = headers["dlq.error.message"].decode("utf-8", "replace")
-    replaces, part_of = headers.get("dlq.replaces"), headers.get("dlq.part_of")
+    replaces, part_of = headers.get(REPLACES), headers.get("dlq.part_of")
     return DeadLetter(
         record,
         shared.kind,

@@ -43,11 +43,11 @@ class DeadLetterStatistics:
         foreign: number of records that are not dead letters.
         replayed, most_replays: dead letters that were replayed before, and the most replays of one of them.
         oldest, newest: first and last time of failure, in milliseconds since 1970; None without dead letters.
-        by: counts by class, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its start);
-            None is counted for a dead letter without such a value.
+        by: counts by class, type, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its
+            start); None is counted for a dead letter without such a value.
     """
 
-    DIMENSIONS = ("class", "code", "metric", "agent", "partition", "hour")
+    DIMENSIONS = ("class", "type", "code", "metric", "agent", "partition", "hour")
 
     def __init__(self) -> None:
         self.total = self.foreign = self.replayed = self.most_replays = 0
@@ -70,6 +70,7 @@ class DeadLetterStatistics:
         agent = parse_agent_name(item)
         by = self.by
         by["class"].count(item.failure.error_class.value)
+        by["type"].count(item.failure.error_type[:_MAX_LENGTH])
         by["code"].count(None if item.failure.code is None else str(item.failure.code))
         by["metric"].count(None if item.metric is None else item.metric[:_MAX_LENGTH])
         by["agent"].count(None if agent is None else agent[:_MAX_LENGTH])

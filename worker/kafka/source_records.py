@@ -49,7 +49,8 @@ class KafkaSourceRecordFetcher(SourceRecordFetcher):
                 # For a deleted offset Kafka returns the first record after it.
                 return record if record.offset == offset and not isinstance(record, UnreadableRecord) else None
             end = consumer.highwater(partition)
-            if end is not None and end <= offset:
+            # The position moves beyond a deleted offset also where no record follows.
+            if (end is not None and end <= offset) or await consumer.position(partition) > offset:
                 return None
         raise DependencyError(f"Kafka does not return {partition.topic}/{partition.partition}/{offset}")
 

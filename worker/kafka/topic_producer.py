@@ -106,11 +106,13 @@ class TopicProducer:
         *,
         timestamp: int | None = None,
         headers: Headers = (),
+        partition: int | None = None,
         check_size: bool = True,
     ) -> _Acknowledgement:
         """Queue a record as a batch of its own. If the broker refuses its size, records of this size are too large.
 
         Without `check_size` it is sent whatever its size: the topic may allow more by now. Otherwise as `send`.
+        Without `partition` the key decides.
         """
         if check_size:
             await self._require_fitting(value, key, headers)
@@ -119,10 +121,12 @@ class TopicProducer:
             batch = producer.create_batch()
             batch.append(timestamp=timestamp, key=key, value=value, headers=list(headers))
             batch.close()
-            partitions = sorted(await producer.partitions_for(self.topic))
-            partition = self._partitioner(key, partitions, partitions)
+            target = partition
+            if target is None:
+                partitions = sorted(await producer.partitions_for(self.topic))
+                target = self._partitioner(key, partitions, partitions)
             size = batch.size()
-            future: _Acknowledgement = await producer.send_batch(batch, self.topic, partition=partition)
+            future: _Acknowledgement = await producer.send_batch(batch, self.topic, partition=target)
             future.add_done_callback(partial(self._check, producer, size))
             return future
 

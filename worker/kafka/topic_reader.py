@@ -1,4 +1,4 @@
-"""Reads a topic from its beginning to its current end, and what a consumer group has committed of it.
+"""Reads a topic from its beginning to its current end, and which offsets a consumer group has committed of it.
 
 The end of a partition is the high watermark of a fetch, not of ListOffsets: Tansu's end offsets stop before the last
 batch. Apache Kafka returns the same with both.
@@ -16,7 +16,6 @@ from typing import TypeVar
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.structs import OffsetAndMetadata
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
@@ -39,10 +38,14 @@ _POLL_BYTES = 4 * 1024 * 1024
 
 
 class KafkaTopicReader(TopicReader):
-    """The `TopicReader` of `worker.ports`; the committed offsets are those of `group_id`."""
+    """The `TopicReader` of `worker.ports`.
+
+    Args:
+        group_id: whose committed offsets can be fetched; without one no right on a group is needed.
+    """
 
     def __init__(
-        self, target: KafkaTarget, topic: str, group_id: str, silence_seconds: float = _SILENCE_SECONDS
+        self, target: KafkaTarget, topic: str, group_id: str | None = None, silence_seconds: float = _SILENCE_SECONDS
     ) -> None:
         self._target = target
         self._topic = topic
@@ -50,7 +53,7 @@ class KafkaTopicReader(TopicReader):
         self._silence_seconds = silence_seconds
         self._partitions: dict[int, TopicPartition] = {}
         self._consumer: AIOKafkaConsumer
-        self._group_consumer: AIOKafkaConsumer
+        self._group_consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
         """Connect. Raises DependencyError if no broker answers, or the topic is missing."""
@@ -62,20 +65,24 @@ class KafkaTopicReader(TopicReader):
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
-        # A consumer of its own, because aiokafka's group coordinator fails when partitions are assigned again.
-        self._group_consumer = AIOKafkaConsumer(
-            **self._target.options(), group_id=self._group_id, enable_auto_commit=False
-        )
-        await start_clients(self._target, self._consumer, self._group_consumer)
+        consumers = [self._consumer]
+        if self._group_id is not None:
+            # A consumer of its own, because aiokafka's group coordinator fails when partitions are assigned again.
+            self._group_consumer = AIOKafkaConsumer(
+                **self._target.options(), group_id=self._group_id, enable_auto_commit=False
+            )
+            consumers.append(self._group_consumer)
+        await start_clients(self._target, *consumers)
         self._partitions = {number: TopicPartition(self._topic, number) for number in range(count)}
-        for consumer in (self._consumer, self._group_consumer):
+        for consumer in consumers:
             consumer.assign(list(self._partitions.values()))
             consumer.pause(*self._partitions.values())
 
     async def close(self) -> None:
         """Disconnect; to be called after `start`."""
         await stop_client(self._consumer.stop())
-        await stop_client(self._group_consumer.stop())
+        if self._group_consumer is not None:
+            await stop_client(self._group_consumer.stop())
 
     async def fetch_offset_ranges(self) -> Mapping[int, range]:
         """See `worker.ports.TopicReader`."""
@@ -118,6 +125,7 @@ class KafkaTopicReader(TopicReader):
                     )
                 if records := [record for record in polled if record.offset < offsets.stop]:
                     yield records
+                    last_progress = monotonic()  # what the caller did meanwhile is no silence of Kafka
         finally:
             self._consumer.pause(topic_partition)
 
@@ -139,21 +147,14 @@ class KafkaTopicReader(TopicReader):
         return [record for records in polled.values() for record in records]
 
     async def fetch_committed_offsets(self) -> Mapping[int, int]:
-        """See `worker.ports.TopicReader`."""
-        return {partition: saved.offset for partition, saved in (await self._fetch_committed()).items()}
-
-    async def _fetch_committed(self) -> Mapping[int, OffsetAndMetadata]:
-        """What the group has committed, by partition."""
-        # The public `committed` returns the offset without its metadata.
-        coordinator = self._group_consumer._coordinator  # noqa: SLF001
-        request = coordinator.fetch_committed_offsets(list(self._partitions.values()))
-        committed: dict[TopicPartition, OffsetAndMetadata] = await self._request(request)
-        return {partition.partition: saved for partition, saved in committed.items() if saved.offset >= 0}
-
-    async def _commit(self, offsets: Mapping[int, OffsetAndMetadata]) -> None:
-        """Commit for the group, by partition."""
-        request = {self._partitions[number]: committed for number, committed in offsets.items()}
-        await self._request(self._group_consumer.commit(request))
+        """The committed offset of each partition; a partition without one is left out."""
+        committed: dict[int, int] = {}
+        if self._group_consumer is not None:
+            for number, partition in self._partitions.items():
+                offset = await self._request(self._group_consumer.committed(partition))
+                if offset is not None:
+                    committed[number] = offset
+        return committed
 
     async def _request(self, answer: Awaitable[T]) -> T:
         async with self._timeout(CONNECT_SECONDS, "answer"):
@@ -163,9 +164,8 @@ class KafkaTopicReader(TopicReader):
                 raise self._refused_error(error) from error
 
     def _refused_error(self, error: KafkaError) -> DependencyError:
-        return DependencyError(
-            f"Kafka refuses {self._topic} or the group {self._group_id}: {type(error).__name__}: {error}"
-        )
+        group = "" if self._group_id is None else f" or the group {self._group_id}"
+        return DependencyError(f"Kafka refuses {self._topic}{group}: {type(error).__name__}: {error}")
 
     @asynccontextmanager
     async def _timeout(self, seconds: float, what: str) -> AsyncIterator[None]:

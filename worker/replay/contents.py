@@ -1,11 +1,13 @@
 """From a dead letter to rows: the contents are in the dead letter or in its source record."""
 
+import asyncio
 from hashlib import sha256
 
 from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, FailedMetric, Record, ReplayedRecord, UnrepresentableNumber
 from worker.dead_letters.dead_letter import DeadLetter
-from worker.dead_letters.value import Pointer, encode_value, parse_metric_event, parse_pointer
+from worker.dead_letters.headers import format_metric_header
+from worker.dead_letters.value import InvalidDeadLetter, Pointer, encode_value, parse_metric_event, parse_pointer
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 from worker.ports import SourceRecordFetcher
@@ -18,10 +20,12 @@ class SourceRecordMissing(WorkerError):
 def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
     """Fan out a dead letter that contains its metric or event; an event is decoded by today's rules.
 
-    Returns the approximate number of bytes added. Raises InvalidDeadLetter if the value cannot be parsed.
+    Returns the approximate number of bytes added. Raises InvalidDeadLetter if the value is missing or cannot be parsed.
     """
     if letter.kind == "metric":
         fan_out.add_event(parse_metric_event(letter, to_replayed_record(letter, None)))
+    elif letter.record.value is None:
+        raise InvalidDeadLetter("it has no value")
     else:
         fan_out.add_record(to_replayed_record(letter, letter.record.value))
     return len(letter.record.value or b"")
@@ -44,7 +48,8 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
     if found is None:
         raise SourceRecordMissing("the source record is gone, or cannot be read")
     if letter.kind == "metric" and pointer is not None:
-        fan_out.add_event(_find_metric(pointer, letter, found))
+        # In a thread, because the event can be large.
+        fan_out.add_event(await asyncio.to_thread(_find_metric, pointer, letter, found))
         return pointer.size
     # A record that the client could not parse has no digest. What is at its offset is an event of that offset, and
     # repeated writes change nothing.
@@ -62,7 +67,8 @@ def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
     except InvalidEvent as error:
         raise SourceRecordMissing(f"the source record is not an event: {error}") from error
     for name, value in event.metrics.items() if event else ():
-        if isinstance(value, int | float | UnrepresentableNumber):
+        # The names first: to encode each of a thousand long ones would take seconds.
+        if isinstance(value, int | float | UnrepresentableNumber) and format_metric_header(name) == letter.metric:
             failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
             if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
                 return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))

@@ -22,6 +22,7 @@ class ReplayPolicy:
     Attributes:
         max_replays: dead letters that were replayed so many times are not replayed again; at least 1.
         limit: at most so many dead letters; None for all.
+        table: only dead letters whose rows were for this table; None for any.
         metrics_per_second: at most so many metrics, on average; None for no limit.
         max_metrics, max_bytes: size of a batch. A larger dead letter is a batch of its own.
         max_age_days: of events, see `worker.events.decode.decode`; the timestamp is that of the source record.
@@ -30,6 +31,7 @@ class ReplayPolicy:
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
     max_replays: int = 5
     limit: int | None = None
+    table: str | None = None
     metrics_per_second: float | None = None
     max_metrics: int = 20_000
     max_bytes: int = 8 * 1024 * 1024
@@ -47,24 +49,24 @@ class ReplayPolicy:
         return letter.replays >= self.max_replays
 
 
-class ReplayPreview:
-    """What a replay would do: counts of the visited dead letters, by class.
+class ReplaySelection:
+    """Which of the visited dead letters a replay chooses: their numbers, by class.
 
     Attributes:
         chosen: to be replayed.
         exhausted: selected, but replayed `max_replays` times already.
         beyond_limit: selected, but more than the limit.
         foreign: records that are not dead letters, if everything is selected.
-        other_tables: chosen, but their rows were for another table; by that table.
+        other_tables: selected, but their rows were for another table; by that table.
         accepted: chosen, and this version would write them; only in a dry run, which decodes the contents.
         refused: chosen, but this version would refuse them, by class and rule; only in a dry run.
         at_source: chosen, but their contents are in the source record, which is not read; only in a dry run.
     """
 
-    def __init__(self, policy: ReplayPolicy, table: str, *, dry_run: bool = False) -> None:
+    def __init__(self, policy: ReplayPolicy, *, dry_run: bool = False) -> None:
         self._policy = policy
-        self._table = table
         self._dry_run = dry_run
+        self._counted = 0
         self.chosen: Counter[ErrorClass] = Counter()
         self.exhausted: Counter[ErrorClass] = Counter()
         self.beyond_limit: Counter[ErrorClass] = Counter()
@@ -74,30 +76,42 @@ class ReplayPreview:
         self.refused: Counter[tuple[ErrorClass, str]] = Counter()
         self.at_source: Counter[ErrorClass] = Counter()
 
-    def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Count one record."""
+    def visit(self, item: DeadLetter | ForeignRecord) -> bool:
+        """Count one record; returns whether it is chosen."""
         policy = self._policy
         if not policy.filter.matches(item):
-            return
+            return False
         if isinstance(item, ForeignRecord):
             self.foreign += item.records
-            return
+            return False
         error_class = item.failure.error_class
         if policy.is_exhausted(item):
             self.exhausted[error_class] += 1
-        elif policy.limit is not None and self.chosen.total() >= policy.limit:
+        elif policy.table not in (None, item.table):
+            self.other_tables[item.table] += 1
+        elif self.has_reached_limit:
             self.beyond_limit[error_class] += 1
         else:
+            self._counted += 1
             self.chosen[error_class] += 1
-            if item.table != self._table:
-                self.other_tables[item.table] += 1
             if self._dry_run:
                 self._decode(item)
+            return True
+        return False
+
+    @property
+    def has_reached_limit(self) -> bool:
+        """Whether no more are chosen."""
+        return self._counted == self._policy.limit
+
+    def discount(self) -> None:
+        """Do not count the last chosen dead letter towards the limit, which could never get beyond it."""
+        self._counted -= 1
 
     @property
     def remaining(self) -> int:
         """Selected records that are not chosen."""
-        return self.exhausted.total() + self.beyond_limit.total() + self.foreign
+        return self.exhausted.total() + self.other_tables.total() + self.beyond_limit.total() + self.foreign
 
     def _decode(self, letter: DeadLetter) -> None:
         error_class = letter.failure.error_class

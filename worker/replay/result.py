@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from worker.core.errors import ErrorClass
+from worker.replay.plan import ReplaySelection
 
 
 @dataclass
@@ -11,6 +12,8 @@ class ReplayResult:
     """What became of the chosen dead letters, counted by class.
 
     Attributes:
+        selection: the dead letters that were read.
+        complete: whether all were read; not if the replay ended early.
         written: everything in them is rows now, or skipped by a documented rule.
         failed_again: something in them failed again and has a new dead letter.
         failed_as: metrics and events with a new dead letter, by the class of the new one.
@@ -18,6 +21,8 @@ class ReplayResult:
         problem: why the replay ended early, or None.
     """
 
+    selection: ReplaySelection
+    complete: bool = False
     written: Counter[ErrorClass] = field(default_factory=Counter)
     failed_again: Counter[ErrorClass] = field(default_factory=Counter)
     failed_as: Counter[ErrorClass] = field(default_factory=Counter)
@@ -25,6 +30,22 @@ class ReplayResult:
     metrics_written: int = 0
     problem: str | None = None
     interrupted: bool = False
+
+    @property
+    def remaining(self) -> int | None:
+        """Selected dead letters that are not done; None if not all were read."""
+        return (
+            self.selection.chosen.total() - self.written.total() + self.selection.remaining if self.complete else None
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The sums, for the journal."""
+        return {
+            "written": self.written.total(),
+            "failed_again": self.failed_again.total(),
+            "not_replayable": self.unreplayable.total(),
+        }
 
     @property
     def by_class(self) -> Counter[ErrorClass]:

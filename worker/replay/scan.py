@@ -1,28 +1,39 @@
 """Reads the open dead letters: those that are not settled.
 
-A dead letter is settled when the progress of replays says so, or when another one supersedes it.
+A settlement is behind the dead letters that it settles. So a scan first reads the whole topic for settlements, without
+parsing dead letters, and then reads it again for the dead letters.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.core.model import DeadLetterPosition, first_offset_of
+from worker.core.model import DeadLetterPosition, Record
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
-from worker.dead_letters.progress import ReplayProgress
-from worker.dead_letters.record_format import parse_dead_letter
-from worker.ports import DeadLetterReader
+from worker.dead_letters.record_format import has_predecessor, parse_dead_letter
+from worker.dead_letters.settlement import (
+    Action,
+    InvalidSettlement,
+    Settlement,
+    identify,
+    is_settlement,
+    parse_settlement,
+)
+from worker.ports import TopicReader
+from worker.replay.settled_offsets import SettledOffsets
 from worker.replay.supersessions import Supersessions
 
 
 class DeadLetterVisitor(Protocol):
     """Is shown the open dead letters, one by one."""
 
-    def visit(self, item: DeadLetter | ForeignRecord) -> None:
+    def visit(self, item: DeadLetter | ForeignRecord) -> object:
         """Process one record."""
 
 
 Visitor = TypeVar("Visitor", bound=DeadLetterVisitor)
+OnSettlement = Callable[[DeadLetterPosition, Settlement, int], object]
+"""Called with the position of a settlement, and with the number of records to which it applies."""
 
 
 class DeadLetterScan:
@@ -32,77 +43,45 @@ class DeadLetterScan:
 
     Attributes:
         offset_ranges: the offsets of each partition at that moment.
-        progress: the settled dead letters, by partition. A scan adds superseded ones, a replay those that it has done.
-        supersessions: known after `scan`.
+        superseded: the identities of dead letters that were read, are not settled, and were replaced by others.
     """
 
-    def __init__(
-        self, reader: DeadLetterReader, offset_ranges: Mapping[int, range], progress: Mapping[int, ReplayProgress]
-    ) -> None:
+    def __init__(self, reader: TopicReader, offset_ranges: Mapping[int, range]) -> None:
         self._reader = reader
         self.offset_ranges = dict(sorted(offset_ranges.items()))
-        # Progress beyond the end of a partition is that of a deleted topic of the same name.
-        self._stale = {
-            partition: done
-            for partition, done in progress.items()
-            if partition in self.offset_ranges and done.end > self.offset_ranges[partition].stop
-        }
-        self.progress = {
-            partition: ReplayProgress() if partition in self._stale else progress.get(partition, ReplayProgress())
-            for partition in self.offset_ranges
-        }
-        self.supersessions = Supersessions(self.progress)
-        for partition, offsets in self.offset_ranges.items():
-            done = self.progress[partition]
-            done.mark_range_done(done.first_open, offsets.start)
+        self.superseded: dict[DeadLetterPosition, int] = {}
+        self._settled = {partition: SettledOffsets(offsets.start) for partition, offsets in self.offset_ranges.items()}
+        self._supersessions = Supersessions()
 
     @classmethod
-    async def begin(cls, reader: DeadLetterReader) -> "DeadLetterScan":
-        """Load the progress, then the offsets, and return the scan."""
-        # In this order: what another replay does meanwhile must not look like progress of a deleted topic.
-        progress = await reader.load_progress()
-        return cls(reader, await reader.fetch_offset_ranges(), progress)
+    async def begin(cls, reader: TopicReader, on_settlement: OnSettlement = lambda *_: None) -> "DeadLetterScan":
+        """Read the settlements, and return the scan."""
+        scan = cls(reader, await reader.fetch_offset_ranges())
+        for partition in scan.offset_ranges:
+            await scan._read_settlements(partition, on_settlement)
+        return scan
 
-    async def scan(self, new_visitor: Callable[[], Visitor]) -> Visitor:
-        """Show every open dead letter to a new visitor. Repeat until a pass finds no new supersession."""
-        # If progress was forgotten, a settled dead letter may be the only one that says that another is superseded.
-        include_settled = any(done.has_forgotten for done in self.progress.values())
-        supersessions = self.supersessions
-        while True:
-            visitor, has_learned = new_visitor(), False
-            async for items in self.read_batches(include_settled=include_settled):
+    async def scan(self, visitor: Visitor, until: Callable[[], bool] = lambda: False) -> Visitor:
+        """Show every open dead letter to `visitor`, or those up to the one after which `until` is true."""
+        async with aclosing(self.read_batches()) as batches:
+            async for items in batches:
                 for item in items:
-                    if isinstance(item, DeadLetter) and (item.replays or supersessions):
-                        has_learned |= supersessions.register(item)
-                    if not ((include_settled or supersessions) and supersessions.is_superseded(item)):
-                        visitor.visit(item)
-            if not has_learned:
-                return visitor
-
-    async def find_supersessions(self) -> None:
-        """Scan only to find out which dead letters others supersede."""
-        await self.scan(_NullVisitor)
+                    visitor.visit(item)
+                    if until():
+                        return visitor
+        return visitor
 
     async def read_batches(self, *, include_settled: bool = False) -> AsyncGenerator[list[DeadLetter | ForeignRecord]]:
         """Yield dead letters in the order of each partition: the open ones, or all."""
         for partition, offsets in self.offset_ranges.items():
-            done = self.progress[partition]
-            following = offsets.start if include_settled else done.first_open
-            async with aclosing(self._reader.read(partition, range(following, offsets.stop))) as batches:
+            settled = self._settled[partition]
+            async with aclosing(self._reader.read(partition, offsets)) as batches:
                 async for records in batches:
-                    letters = []
-                    some_are_done = done.end > records[0].offset
-                    for record in records:
-                        offset = record.offset
-                        if offset != following:  # gaps are left by compaction and aborted transactions
-                            done.mark_range_done(following, first_offset_of(record))
-                        following = offset + 1
-                        if include_settled or not (some_are_done and offset in done):
-                            letters.append(parse_dead_letter(record))
-                    if self.supersessions and not include_settled:
-                        letters = [letter for letter in letters if not self.supersessions.is_superseded(letter)]
-                    yield letters
-            done.mark_range_done(following, offsets.stop)
+                    read = [item for item in records if include_settled or settled.find_action(item.offset) is None]
+                    items = [item for record in read if (item := _parse(record)) is not None]
+                    if not include_settled:
+                        items = [item for item in items if not self._is_superseded(item)]
+                    yield items
 
     async def find(self, position: DeadLetterPosition) -> DeadLetter | ForeignRecord | None:
         """The record at `position`, settled or not; None if there is none."""
@@ -113,12 +92,44 @@ class DeadLetterScan:
                     return parse_dead_letter(records[0])
         return None
 
-    async def save_progress(self, partitions: Collection[int] | None = None) -> None:
-        """Save the progress of some partitions, or of all."""
-        saved = self.progress if partitions is None else partitions
-        await self._reader.save_progress({partition: self.progress[partition] for partition in saved}, self._stale)
+    def find_action(self, item: DeadLetter | ForeignRecord) -> Action | None:
+        """What has settled a dead letter; `REPLAYED` also if another one has replaced it. None if it is open."""
+        partition, offset = item.position
+        action = self._settled[partition].find_action(offset)
+        return Action.REPLAYED if action is None and self._is_superseded(item) else action
+
+    async def _read_settlements(self, partition: int, on_settlement: OnSettlement) -> None:
+        settled, register = self._settled[partition], self._supersessions.register
+        async with aclosing(self._reader.read(partition, self.offset_ranges[partition])) as batches:
+            async for records in batches:
+                for record in records:
+                    if is_settlement(record):
+                        try:
+                            settlement = parse_settlement(record)
+                        except InvalidSettlement:
+                            continue  # `_parse` reports it
+                        on_settlement(
+                            DeadLetterPosition(partition, record.offset), settlement, settled.apply(settlement)
+                        )
+                        continue
+                    settled.add_record(record.offset, identify(record))
+                    if has_predecessor(record) and isinstance(letter := parse_dead_letter(record), DeadLetter):
+                        register(letter)
+        settled.finish()
+
+    def _is_superseded(self, item: DeadLetter | ForeignRecord) -> bool:
+        if isinstance(item, ForeignRecord) or not self._supersessions.contains(item):
+            return False
+        self.superseded[item.position] = identify(item.record)
+        return True
 
 
-class _NullVisitor:
-    def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Ignore `item`."""
+def _parse(record: Record) -> DeadLetter | ForeignRecord | None:
+    """None for a settlement."""
+    if not is_settlement(record):
+        return parse_dead_letter(record)
+    try:
+        parse_settlement(record)
+    except InvalidSettlement as error:
+        return ForeignRecord(record, str(error))
+    return None

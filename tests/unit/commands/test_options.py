@@ -21,11 +21,12 @@ def command(selection: DeadLetterFilter) -> None:
 
 
 def test_options_make_a_selection() -> None:
-    arguments = "--error-class row_refused --error-class too_large --error-code 469 --metric m --agent a"
+    arguments = "--error-class row_refused --error-class too_large --error-type T --error-code 469 --metric m --agent a"
     arguments += " --since 1970-01-01T00:00:01Z --until 1970-01-01T00:00:02Z --partition 3 --offset 42"
     assert CliRunner().invoke(command, arguments).exit_code == 0
     classes = frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})
-    expected = DeadLetterFilter(classes, frozenset({469}), frozenset({"m"}), frozenset({"a"}), 1_000, 2_000, 3, 42)
+    criteria = frozenset({"T"}), frozenset({469}), frozenset({"m"}), frozenset({"a"})
+    expected = DeadLetterFilter(classes, *criteria, 1_000, 2_000, 3, 42)
     assert SELECTIONS.pop() == expected
     assert CliRunner().invoke(command, []).exit_code == 0
     assert SELECTIONS.pop() == DeadLetterFilter()

@@ -8,6 +8,7 @@ REPORT: Report = {
     "dry_run": False,
     "classes": {"row_refused": {"chosen": 1_200, "written": 7, "failed_again": 3, "left": {"damaged \x1b[31m": 2}}},
     "foreign": 1,
+    "other_tables": {"other.table": 2},
     "beyond_limit": 4,
     "metrics_written": 7,
     "failed_as": {"too_large": 3},
@@ -31,8 +32,13 @@ def test_report_has_a_row_for_each_class_and_what_is_left(capsys: pytest.Capture
         "3 failed again: metrics-worker dlq list --error-class too_large",
         "4 beyond --limit",
         "records on the topic that are no dead letters (metrics-worker dlq list): 1",
+        "2 were meant for other.table and are left alone (--any-table)",
         "5 left to do",
     ]
+
+
+def test_report_of_a_replay_that_ended_early_does_not_say_how_many_are_left(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_lines({**REPORT, "remaining": None}, capsys)[-1] == "not all dead letters were read"
 
 
 def test_report_of_a_dry_run_says_that_nothing_was_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,8 @@ PARTITION, OFFSET = POSITION
     [
         (DeadLetterFilter(), True, True),
         (DeadLetterFilter(error_classes=frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})), True, False),
+        (DeadLetterFilter(error_types=frozenset({"VIOLATED_CONSTRAINT", "x"})), True, False),
+        (DeadLetterFilter(error_types=frozenset({"InvalidJSON"})), False, True),
         (DeadLetterFilter(error_codes=frozenset({469})), True, False),
         (DeadLetterFilter(error_codes=frozenset({241})), False, False),
         (DeadLetterFilter(metrics=frozenset({"m", "n"})), True, False),

@@ -1,6 +1,7 @@
 """A dead letter is parsed as it was encoded, and no record on the topic stops the parser."""
 
 import json
+import tracemalloc
 from hashlib import sha256
 from typing import cast
 
@@ -304,6 +305,21 @@ def test_missing_or_invalid_header_makes_the_record_foreign(name: str, value: by
     foreign = parse_dead_letter(keep(letter._replace(headers=tuple(headers.items()))))
     assert isinstance(foreign, ForeignRecord)
     assert reason in foreign.reason
+
+
+def test_nothing_is_kept_of_hostile_headers() -> None:
+    letter = encode_dead_letter(FailedEvent(SOURCE, INVALID), WORKER, FAILED_AT)
+    tracemalloc.start()
+    for number in range(100):
+        hostile = b"%d" % number + b"x" * 500_000
+        parse(letter._replace(headers=[*letter.headers, ("dlq.metric", hostile)]))
+        for name in ("dlq.error.type", "dlq.table"):
+            assert isinstance(
+                parse_dead_letter(keep(letter._replace(headers=[*letter.headers, (name, hostile)]))), ForeignRecord
+            )
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 5_000_000
 
 
 @given(

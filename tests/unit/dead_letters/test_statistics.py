@@ -27,6 +27,7 @@ def test_document_has_the_top_values_and_the_rest() -> None:
         "top": [{"value": "row_refused", "count": 30}, {"value": "invalid_event", "count": 1}],
         "rest": 0,
     }
+    assert document["by_type"] == {"top": [{"value": "E", "count": 31}], "rest": 0}
     assert document["by_code"] == {"top": [{"value": 469, "count": 29}, {"value": None, "count": 2}], "rest": 0}
     by_metric = document["by_metric"]
     assert isinstance(by_metric, dict)

@@ -145,7 +145,7 @@ def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
             (
                 row["operation"].title().replace("_", ""),
                 row["resource"].lower(),
-                fields[row["named by"].lower()].default + row["suffix"],
+                fields[row["named by"].lower()].default,
             )
             for row in csv.DictReader(file)
             if row["who"] in {"run", "dlq", "replay"}

@@ -8,10 +8,11 @@ from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
 from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.dead_letters.settlement import Action, Settlement
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.pipeline import Pipeline
-from worker.replay.part_deduplicator import PartDeduplicator
-from worker.replay.plan import ReplayPolicy, ReplayPreview
+from worker.replay.journal import Journal
+from worker.replay.plan import ReplayPolicy, ReplaySelection
 from worker.replay.replayer import Replayer
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
@@ -22,6 +23,7 @@ UNAVAILABLE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
 UNKNOWN_VERSION = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "an old worker did not know it")
 TABLE = "default.execution_metrics"
+ENTRY = Settlement(Action.REPLAYED, operation="1", by="operator@host", at=0, why=None, command="")
 
 
 def failed_metric(name: str, failure: Failure = UNAVAILABLE) -> FailedMetric:
@@ -39,12 +41,12 @@ async def topic_of(*failed: Failed) -> MemoryTopic:
     return topic
 
 
-async def plan(topic: MemoryTopic, policy: ReplayPolicy, table: str = TABLE, *, dry_run: bool = False) -> ReplayPreview:
-    return await (await DeadLetterScan.begin(topic)).scan(lambda: ReplayPreview(policy, table, dry_run=dry_run))
+async def plan(topic: MemoryTopic, policy: ReplayPolicy, *, dry_run: bool = False) -> ReplaySelection:
+    return await (await DeadLetterScan.begin(topic)).scan(ReplaySelection(policy, dry_run=dry_run))
 
 
 async def count_open(topic: MemoryTopic) -> int:
-    return (await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics)).total
+    return (await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics())).total
 
 
 async def replay(
@@ -55,13 +57,11 @@ async def replay(
     stop: asyncio.Event | None = None,
     sources: MemorySources | None = None,
     **options: Any,
-) -> tuple[ReplayPreview, ReplayResult]:
-    """Scan and replay as the command does; `options` are those of the `Replayer`."""
+) -> ReplayResult:
+    """Replay as the command does; `options` are those of the `Replayer`."""
     policy, hold = policy or ReplayPolicy(), WatchedHold()
     scan = await DeadLetterScan.begin(topic)
-    found = await scan.scan(lambda: ReplayPreview(policy, TABLE, dry_run=True))
     async with open_worker_harness(store, OnUnavailable.HOLD, hold=hold) as worker:
-        dead_letters = PartDeduplicator(topic, scan.supersessions)
-        pipeline = Pipeline(worker.writer, dead_letters, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
-        replayer = Replayer(scan, sources or MemorySources(), pipeline, hold, policy, **options)
-        return found, await replayer.run(stop or asyncio.Event())
+        pipeline = Pipeline(worker.writer, topic, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
+        replayer = Replayer(scan, Journal(topic, ENTRY), sources or MemorySources(), pipeline, hold, policy, **options)
+        return await replayer.run(stop or asyncio.Event())

@@ -7,6 +7,7 @@ from tests.support.fakes import MemorySources, MemoryStore, MemoryTopic
 from tests.unit.replay.harness import UNKNOWN_VERSION, replay
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
+from worker.dead_letters.value import encode_value
 from worker.replay.plan import ReplayPolicy
 
 SOURCE = record(event(metrics={"a": 1, "b": 2.5}), offset=5)
@@ -19,7 +20,7 @@ async def replay_one(failed: Failed, *sources: Record, is_pointer: bool = True) 
     topic, store = MemoryTopic(), MemoryStore()
     topic.too_large = lambda _: is_pointer
     await topic.write([failed])
-    _, result = await replay(topic, store, sources=MemorySources(sources))
+    result = await replay(topic, store, sources=MemorySources(sources))
     reasons = {reason: count for (_, reason), count in result.unreplayable.items()}
     return [row.metric_type for row in store.table], reasons
 
@@ -35,6 +36,25 @@ async def test_another_record_at_the_offset_is_not_written(failed: Failed) -> No
     assert await replay_one(failed, other) == ([], {"another record is at the offset of the source record": 1})
 
 
+async def test_metric_is_found_by_its_name_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To encode a thousand metrics with long names takes seconds."""
+    encodings = list[str]()
+
+    def count(failed: Failed) -> bytes:
+        encodings.append(failed.metric or "")
+        return encode_value(failed)
+
+    metrics = {f"{number}" + "n" * 300: number for number in range(100)}
+    source = record(event(metrics=metrics), offset=5)
+    failed = FailedMetric(read(event(metrics=metrics))._replace(record=source), "7" + "n" * 300, 7, UNKNOWN_VERSION, 1)
+    monkeypatch.setattr("worker.replay.contents.encode_value", count)
+    topic = MemoryTopic()
+    topic.too_large = lambda _: True
+    await topic.write([failed])
+    result = await replay(topic, MemoryStore(), sources=MemorySources([source]))
+    assert (result.failed_again.total(), encodings) == (1, ["7" + "n" * 300]), "the name is too long for a row"
+
+
 async def test_metric_of_a_record_that_is_no_event_any_more_is_not_written() -> None:
     _, reasons = await replay_one(METRIC, SOURCE._replace(value=b"{"))
     assert [reason.partition(":")[0] for reason in reasons] == ["the source record is not an event"]
@@ -45,7 +65,7 @@ async def test_event_that_was_too_old_is_replayed_when_the_limit_is_raised() -> 
     old = record(event(completed_at="2024-11-01T00:00:00Z", metrics={"a": 1}), offset=5)  # 426 days before
     topic, store = MemoryTopic(), MemoryStore()
     await topic.write([FailedEvent(old, UNKNOWN_VERSION)])
-    _, result = await replay(topic, store)
+    result = await replay(topic, store)
     assert (store.table, result.failed_again.total()) == ([], 1)
     assert topic.letters[-1].failure.error_type == "TooOld"
     await replay(topic, store, policy=ReplayPolicy(max_age_days=430))

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.support.events import record
-from tests.unit.replay.harness import UNKNOWN_VERSION, failed_event, failed_metric, plan, topic_of
-from worker.commands.replay_report import report_preview, summarize_preview
+from tests.support.fakes import MemoryStore
+from tests.unit.replay.harness import TABLE, UNKNOWN_VERSION, failed_event, failed_metric, plan, replay, topic_of
+from worker.commands.replay_report import report_preview, report_result, summarize_preview
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent
 from worker.dead_letters.dead_letter import EncodedDeadLetter
@@ -40,6 +41,14 @@ async def test_foreign_records_are_counted_only_if_everything_is_selected() -> N
     assert (await plan(topic, ReplayPolicy(some))).foreign == 0
 
 
-async def test_dead_letters_of_another_table_are_named() -> None:
-    found = await plan(await topic_of(failed_metric("m")), ReplayPolicy(), table="other.table")
+async def test_dead_letters_of_another_table_are_left_alone() -> None:
+    topic = await topic_of(failed_metric("m"))
+    policy = ReplayPolicy(table="other.table")
+    found = await plan(topic, policy)
+    assert (found.chosen.total(), found.remaining) == (0, 1)
     assert any("meant for default.execution_metrics" in line for line in summarize_preview(found, "other.table"))
+    store = MemoryStore()
+    report = report_result(await replay(topic, store, policy))
+    assert (store.table, report["other_tables"], report["remaining"]) == ([], {"default.execution_metrics": 1}, 1)
+    assert (await plan(topic, ReplayPolicy(table=TABLE))).chosen.total() == 1
+    assert (await plan(topic, ReplayPolicy())).chosen.total() == 1, "--any-table"

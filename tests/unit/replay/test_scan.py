@@ -1,14 +1,15 @@
-"""Which dead letters a scan finds open, beside other replays and after the topic was deleted and created again."""
+"""Which dead letters a scan finds open."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from tests.support.fakes import MemoryStore, MemoryTopic
-from tests.unit.replay.harness import count_open, failed_metric, replay, topic_of
+from tests.support.fakes import KeptRecord, MemoryStore, MemoryTopic
+from tests.unit.replay.harness import ENTRY, count_open, failed_event, failed_metric, replay, topic_of
 from worker.core.model import DeadLetterPosition, Record, UnreadableRecord
-from worker.dead_letters.dead_letter import DeadLetter
-from worker.dead_letters.progress import ReplayProgress
+from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter
+from worker.dead_letters.filters import DeadLetterFilter
+from worker.dead_letters.settlement import Action, Run, identify
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.replay.plan import ReplayPolicy
 from worker.replay.scan import DeadLetterScan
@@ -16,41 +17,95 @@ from worker.replay.scan import DeadLetterScan
 TEN = [failed_metric(f"m{number}") for number in range(10)]
 
 
-@pytest.mark.parametrize("keeps_texts", [True, False])
-async def test_topic_that_was_created_again_is_replayed_from_its_beginning(keeps_texts: bool) -> None:
-    topic, store = MemoryTopic(keeps_texts=keeps_texts), MemoryStore()
-    await topic.save_progress({0: ReplayProgress(1_000)}, {})
-    await topic.write(TEN)
-    _, result = await replay(topic, store, ReplayPolicy(max_metrics=4))
-    assert (result.written.total(), len(store.table)) == (10, 10)
-    await topic.write([failed_metric(f"n{number}") for number in range(1_092)])
-    assert await count_open(topic) == 1_092
+async def settle(topic: MemoryTopic, first: int, last: int, action: Action = Action.DISCARDED) -> None:
+    run = Run(first, last, identify(topic.records[0][last]))
+    await topic.append(0, ENTRY._replace(action=action, runs=(run,)))
 
 
-async def test_progress_after_a_gap_beyond_the_end_is_that_of_a_deleted_topic() -> None:
-    done = ReplayProgress()
-    done.mark_range_done(5, 1_000)
-    topic = MemoryTopic()
-    await topic.save_progress({0: done}, {})
-    await topic.write(TEN)
+async def open_metrics(topic: MemoryTopic) -> list[str | None]:
+    scan = await DeadLetterScan.begin(topic)
+    return [item.metric async for items in scan.read_batches() for item in items if isinstance(item, DeadLetter)]
+
+
+async def test_of_several_settlements_the_last_one_decides() -> None:
+    topic = await topic_of(*TEN)
+    await settle(topic, 0, 9)
+    await settle(topic, 2, 6, Action.REOPENED)
+    await settle(topic, 5, 5, Action.EDITED)
+    assert await open_metrics(topic) == ["m2", "m3", "m4", "m6"]
+    await settle(topic, 0, 9, Action.REOPENED)
     assert await count_open(topic) == 10
 
 
-async def test_progress_of_a_concurrent_replay_is_not_that_of_a_deleted_topic() -> None:
-    class TopicWithAnotherReplay(MemoryTopic):
-        async def fetch_offset_ranges(self) -> Mapping[int, range]:
-            found = await super().fetch_offset_ranges()
-            await self.write([failed_metric("later")])
-            await self.save_progress({0: ReplayProgress(3)}, {})
-            return found
+async def test_settlements_are_no_foreign_records() -> None:
+    topic = await topic_of(*TEN)
+    await replay(topic, MemoryStore())
+    statistics = await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics())
+    assert (statistics.total, statistics.foreign) == (0, 0)
+    assert (await replay(topic, MemoryStore())).remaining == 0
 
-    topic = TopicWithAnotherReplay()
-    await topic.write([failed_metric("a"), failed_metric("b")])
-    await topic.save_progress({0: ReplayProgress(2)}, {})
-    scan = await DeadLetterScan.begin(topic)
-    assert (await scan.scan(DeadLetterStatistics)).total == 0
-    await scan.save_progress()
-    assert (await topic.load_progress())[0].first_open == 3
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", b"[]", b'{"runs": [[2, 1, 0]]}', b'{"action":"sold","operation":"1","by":"","runs":[]}']
+)
+async def test_settlement_that_cannot_be_read_is_foreign(value: bytes) -> None:
+    topic = await topic_of(*TEN)
+    topic.keep(EncodedDeadLetter(None, value, (("dlq.kind", b"settlement"),), 0))
+    statistics = await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics())
+    assert (statistics.total, statistics.foreign) == (10, 1)
+
+
+async def test_dead_letter_of_a_producer_that_imitates_a_settlement_is_a_dead_letter() -> None:
+    failed = failed_event("m")
+    record = failed.record._replace(key=None, headers=(("dlq.kind", b"settlement"),))  # type: ignore[attr-defined]
+    assert await count_open(await topic_of(failed._replace(record=record))) == 1
+
+
+async def test_settlement_is_not_believed_in_a_topic_that_was_created_again_or_mirrored() -> None:
+    topic = await topic_of(*TEN)
+    await replay(topic, MemoryStore())
+    mirror = MemoryTopic()
+    for kept in topic.records[0][3:]:  # retention had deleted the first ones
+        assert isinstance(kept, KeptRecord)
+        mirror.keep(EncodedDeadLetter(kept.key, kept.value or b"", kept.headers, kept.timestamp))
+    assert await open_metrics(mirror) == [f"m{number}" for number in range(3, 10)]
+    again = await topic_of(*reversed(TEN))
+    again.records[0] += [kept._replace(offset=at) for at, kept in enumerate(topic.records[0][10:], 10)]  # type: ignore[attr-defined]
+    assert await count_open(again) == 10
+
+
+async def test_settlement_is_believed_after_retention_has_deleted_some_of_its_dead_letters() -> None:
+    topic = await topic_of(*TEN)
+    await settle(topic, 0, 7)
+    topic.starts[0] = 4
+    assert await open_metrics(topic) == ["m8", "m9"]
+
+
+async def test_settled_dead_letters_of_many_causes_stay_settled() -> None:
+    topic = await topic_of(*(failed_metric("ab"[number % 3 == 0]) for number in range(9_000)))
+    policy = ReplayPolicy(DeadLetterFilter(metrics=frozenset("b")), limit=1_000)
+    for runs in range(1, 4):
+        assert (await replay(topic, MemoryStore(), policy)).written.total() == 1_000
+        assert await count_open(topic) == 9_000 - runs * 1_000
+
+
+async def test_replaced_dead_letter_is_settled_without_a_settlement_and_then_with_one() -> None:
+    """As after a replay that was killed between the new dead letter and the settlement."""
+    topic = await topic_of(failed_metric("bad"), failed_metric("good"))
+    await replay(topic, MemoryStore(refuses=lambda row: row.metric == "bad"))
+    topic.records[0] = [kept for kept in topic.records[0] if kept.key is not None or b"runs" not in (kept.value or b"")]
+    topic.records[0] = [kept._replace(offset=at) for at, kept in enumerate(topic.records[0])]  # type: ignore[attr-defined]
+    assert await open_metrics(topic) == ["good", "bad"]
+    await replay(topic, MemoryStore())
+    topic.starts[0] = 0
+    assert await open_metrics(topic) == []
+
+
+async def test_dead_letter_that_says_that_it_replaces_itself_is_open() -> None:
+    topic = await topic_of(failed_metric("m"))
+    kept = topic.records[0][0]
+    topic.records[0][0] = kept._replace(headers=(*kept.headers, ("dlq.replaces", b"0:0")))  # type: ignore[attr-defined]
+    assert await count_open(topic) == 1
 
 
 async def test_find_returns_the_record_at_a_position_or_none() -> None:
@@ -70,24 +125,12 @@ class TopicWithUnreadableBatch(MemoryTopic):
 
 
 @pytest.mark.parametrize("first", [0, 1])
-async def test_dead_letters_of_an_unreadable_batch_stay_open(first: int) -> None:
+async def test_records_of_an_unreadable_batch_are_foreign(first: int) -> None:
     topic, store = TopicWithUnreadableBatch(), MemoryStore()
     await topic.write([failed_metric(f"m{number}") for number in range(first)])
     unreadable = UnreadableRecord("execution-completed.dlq", 0, first + 2, first_offset=first)
     topic.records[0] += [unreadable] * 3
     await topic.write([failed_metric("after")])
-    scan = await DeadLetterScan.begin(topic)
-    statistics = await scan.scan(DeadLetterStatistics)
-    assert (statistics.total, statistics.foreign) == (first + 1, 3)
-    preview, result = await replay(topic, store)
-    assert (preview.foreign, preview.remaining, result.written.total()) == (3, 3, first + 1)
-    progress = (await topic.load_progress())[0]
-    assert [offset for offset in range(first + 4) if offset not in progress] == [*range(first, first + 3)]
-
-
-async def test_gap_before_an_unreadable_batch_is_settled() -> None:
-    topic = TopicWithUnreadableBatch()
-    topic.records[0] += [UnreadableRecord("execution-completed.dlq", 0, 3, first_offset=2)] * 4
-    scan = await DeadLetterScan.begin(topic)
-    await scan.scan(DeadLetterStatistics)
-    assert [offset for offset in range(4) if offset not in scan.progress[0]] == [2, 3]
+    for written in (first + 1, 0):
+        result = await replay(topic, store)
+        assert (result.selection.foreign, result.remaining, result.written.total()) == (3, 3, written)

@@ -31,7 +31,8 @@ def load(name: str) -> Any:
 
 
 DOCUMENT: Schema = yaml.safe_load(files("schemas").joinpath("asyncapi.yaml").read_text("utf-8"))
-EVENT, DEAD_LETTER = load("released/event.1.json"), load("released/dead_letter.1.json")
+EVENT = load("released/event.1.json")
+DEAD_LETTER, SETTLEMENT = load("released/dead_letter.1.json"), load("released/settlement.1.json")
 
 
 def what_to_do(name: str) -> str:
@@ -50,7 +51,11 @@ def test_dead_letter_schema_rejects_all_that_the_released_one_rejects() -> None:
     assert list(find_incompatibilities(DEAD_LETTER, load("dead_letter.schema.json"))) == [], what_to_do("dead_letter")
 
 
-@pytest.mark.parametrize("name", ["event", "dead_letter"])
+def test_settlement_schema_rejects_all_that_the_released_one_rejects() -> None:
+    assert list(find_incompatibilities(SETTLEMENT, load("settlement.schema.json"))) == [], what_to_do("settlement")
+
+
+@pytest.mark.parametrize("name", ["event", "dead_letter", "settlement"])
 def test_schema_is_the_same_as_the_first_version_until_that_is_released(name: str) -> None:
     changelog = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
     is_released = re.search(r"^## 0\.1\.0 .*not yet released$", changelog, re.MULTILINE) is None
@@ -125,7 +130,7 @@ def test_asyncapi_has_the_worker_s_default_topics_and_group() -> None:
 
 def test_asyncapi_references_exist() -> None:
     found = list(references(DOCUMENT))
-    assert {"event.schema.json", "dead_letter.schema.json"} <= set(found)
+    assert {"event.schema.json", "dead_letter.schema.json", "settlement.schema.json"} <= set(found)
     for reference in found:
         name, _, pointer = reference.partition("#")
         target = load(name) if name else DOCUMENT
@@ -177,12 +182,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(600)
 def test_asyncapi_is_valid(validate: Validate) -> None:
     done = validate(REPOSITORY / "schemas" / "asyncapi.yaml")
-    assert (done.returncode, done.stdout) == (0, "2 operations, 4 messages\n")
+    assert (done.returncode, done.stdout) == (0, "3 operations, 5 messages\n")
 
 
 @pytest.mark.timeout(600)
 def test_asyncapi_parser_finds_errors(validate: Validate, tmp_path: Path) -> None:
-    for name in ("event.schema.json", "dead_letter.schema.json"):
+    for name in ("event.schema.json", "dead_letter.schema.json", "settlement.schema.json"):
         (tmp_path / name).write_text(json.dumps(load(name)))
     document = copy.deepcopy(DOCUMENT)
     document["channels"]["deadLetters"]["bindings"]["kafka"]["partitions"] = "many"

@@ -26,6 +26,7 @@ from worker.core.errors import ErrorClass, InvalidEvent
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Headers
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
+from worker.dead_letters.settlement import Action, Settlement, encode_settlement
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 
@@ -44,6 +45,7 @@ def validator(schema: dict[str, Any], definition: str | None = None) -> Draft202
 
 EVENT = schema("event.schema.json")
 DEAD_LETTER = schema("dead_letter.schema.json")
+SETTLEMENT = schema("settlement.schema.json")
 HEADERS = DEAD_LETTER["$defs"]["headers"]
 WORKER = WorkerInfo(version="1.2.3", table="default.execution_metrics")
 event_validator = validator(EVENT)
@@ -78,7 +80,7 @@ def _read(headers: Headers) -> dict[str, str]:
     return {name: (value or b"").decode("utf-8") for name, value in headers}
 
 
-@pytest.mark.parametrize("loaded", [EVENT, DEAD_LETTER], ids=["event", "dead letter"])
+@pytest.mark.parametrize("loaded", [EVENT, DEAD_LETTER, SETTLEMENT], ids=["event", "dead letter", "settlement"])
 def test_schema_is_valid_and_has_a_description(loaded: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(loaded)
     assert loaded["$schema"].endswith("2020-12/schema")
@@ -162,6 +164,16 @@ def test_dead_letter_of_a_metric_is_valid(failed: FailedMetric) -> None:
     value = json.loads(encode_dead_letter(failed, WORKER, 0).value)
     validator(DEAD_LETTER).validate(value)
     validator(DEAD_LETTER, "metric").validate(value)
+
+
+@given(strategies.settlements)
+def test_settlement_is_valid(settlement: Settlement) -> None:
+    encoded_settlement = encode_settlement(settlement, WORKER.version)
+    validator(SETTLEMENT).validate(json.loads(encoded_settlement.value))
+    headers = _read(encoded_settlement.headers)
+    validator(SETTLEMENT, "headers").validate(headers)
+    assert headers.keys() == SETTLEMENT["$defs"]["headers"]["properties"].keys()
+    assert set(SETTLEMENT["properties"]["action"]["enum"]) == set(Action)
 
 
 @given(failed_items)
