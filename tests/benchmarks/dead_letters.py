@@ -40,12 +40,18 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
     """One line each for `dlq stats`, and for `replay` of dead letters of metrics and of events."""
     worker = consume_backlog(env, env.topic(PLAIN, events))
     rows = events * len(PLAIN_NAMES)
-    # A topic for each kind: Tansu keeps no metadata of offsets, so that a replay reads all dead letters of its topic.
+    # A topic for each kind: a replay reads all dead letters of its topic.
     of_metrics, of_events = (_create_topic(env, events, whole=whole) for whole in (False, True))
     lines = [
         {"command": "dlq stats", **_measure_command(env, of_metrics, ["dlq", "stats"], rows, 0)},
-        {"command": "replay, metrics", **_measure_command(env, of_metrics, ["replay", "--yes"], rows, rows)},
-        {"command": "replay, events", **_measure_command(env, of_events, ["replay", "--yes"], events, rows)},
+        {
+            "command": "replay, metrics",
+            **_measure_command(env, of_metrics, ["replay", "--yes", "--any-table"], rows, rows),
+        },
+        {
+            "command": "replay, events",
+            **_measure_command(env, of_events, ["replay", "--yes", "--any-table"], events, rows),
+        },
     ]
     for line in lines:
         for name, of_worker in (("rows", "rows_per_second"), ("letters", "events_per_second")):

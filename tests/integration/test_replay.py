@@ -20,7 +20,7 @@ from tests.integration.conftest import (
     read_dead_letters,
     write_some_blocks,
 )
-from tests.support.commands import Commands, reopen, write_dead_letters, write_pointers
+from tests.support.commands import Commands, write_dead_letters, write_pointers
 from tests.support.events import JANUARY_2026, encoded, event
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
@@ -122,13 +122,14 @@ async def test_replay_does_not_undo_a_correction_of_the_same_millisecond(
     ],
 )
 async def test_replay_writes_rows_again_that_were_deleted(
-    environment: Environment, clickhouse: Client, commands: Commands, outage: int, delete: str
+    clickhouse: Client, commands: Commands, outage: int, delete: str
 ) -> None:
     commands.replay()
     clickhouse.execute(delete)
     assert rows_of_view(clickhouse) == []
     assert commands.replay()["metrics_written"] == 0, "they are settled"
-    await reopen(environment)
+    restored = commands.json("dlq", "restore", "--settled-by", "replayed", "--reason", "deleted by mistake", "--yes")
+    assert restored[0]["dead_letters"] == {"store_unavailable": outage}
     assert commands.replay()["metrics_written"] == len(rows_of_view(clickhouse)) == outage
 
 

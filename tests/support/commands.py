@@ -7,18 +7,12 @@ from time import time
 from typing import Any
 
 from deploy.local.environment import environment_without_settings
-from worker.commands.connections import open_reader
-from worker.commands.journal_entry import new_entry
-from worker.core.model import DeadLetterPosition, Failed
+from worker.core.model import Failed
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_pointer
-from worker.dead_letters.settlement import Action, identify, is_settlement
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
-from worker.kafka.settlement_sink import KafkaSettlementSink
 from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_producer import open_producer
-from worker.kafka.topic_reader import KafkaTopicReader
-from worker.replay.journal import Journal
 
 Json = dict[str, Any]
 
@@ -84,15 +78,3 @@ async def write_dead_letters(environment: dict[str, str], *failed: Failed) -> No
     async with open_producer(target, topic, idempotent=False) as producer:
         outcomes = await KafkaDeadLetterSink(producer, worker, timeout_seconds=10.0).write(failed)
     assert not any(outcome.problem for outcome in outcomes)
-
-
-async def reopen(environment: dict[str, str]) -> None:
-    """Reopen every dead letter of a topic of one partition."""
-    target, topic = KafkaTarget(environment["KAFKA_BOOTSTRAP_SERVERS"]), environment["KAFKA_DLQ_TOPIC"]
-    async with open_reader(KafkaTopicReader(target, topic)) as reader:
-        (offsets,) = (await reader.fetch_offset_ranges()).values()
-        read = [item async for some in reader.read(0, offsets) for item in some if not is_settlement(item)]
-    async with open_producer(target, topic, idempotent=False) as producer:
-        await Journal(KafkaSettlementSink(producer, "0.0.1", 10.0), new_entry(Action.REOPENED, "test")).settle(
-            [(DeadLetterPosition(0, item.offset), identify(item)) for item in read]
-        )

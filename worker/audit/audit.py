@@ -50,7 +50,7 @@ class Audit:
 
     Args:
         read: reads some offsets of a partition, as `worker.ports.TopicReader.read`.
-        dead_letters: the dead letters of the range that are not settled.
+        dead_letters: the dead letters of the range that are open or discarded.
         max_age_days: of events, see `worker.events.decode.decode`.
         on_progress: called with the number of records that are done.
     """
@@ -142,11 +142,14 @@ class Audit:
         self._check_dead_letter(failed.record, execution_id, failed.metric, detail)
 
     def _check_dead_letter(self, record: Record, execution_id: str | None, metric: str | None, detail: str) -> None:
-        if self._dead_letters.contains(record.partition, record.offset, metric):
-            self._counts.dead_lettered += 1
-        else:
+        letter = self._dead_letters.find(record.partition, record.offset, metric)
+        if letter is None:
             self._counts.missing += 1
             self._report("missing", record, execution_id, metric, detail)
+        elif letter.discarded is None:
+            self._counts.dead_lettered += 1
+        else:
+            self._counts.discarded[letter.discarded] += 1
 
     def _report(
         self, kind: FindingKind, record: Record, execution_id: str | None, metric: str | None, detail: str

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.core.errors import DependencyError
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -13,6 +13,22 @@ from worker.dead_letters.value import InvalidDeadLetter, parse_metric_event
 _EVENT = b"e"
 _METRIC = b"m"
 _CACHE_KIB = 16_384
+_TABLE = """
+CREATE TABLE letters (at INTEGER, source INTEGER, what BLOB, discarded TEXT, PRIMARY KEY (at, source, what)) STRICT
+"""
+_ADD = """
+INSERT INTO letters VALUES (?, ?, ?, ?)
+ON CONFLICT (at, source, what) DO UPDATE SET discarded = NULL WHERE excluded.discarded IS NULL
+"""
+_FIND = """
+SELECT min(discarded), count(*), count(discarded) FROM letters WHERE at = ? AND source = ? AND what IN (?, ?, ?)
+"""
+
+
+class IndexedLetter(NamedTuple):
+    """A dead letter; `discarded` is the reason for which it was given up, None if it is open."""
+
+    discarded: str | None
 
 
 class DeadLetterIndex:
@@ -29,7 +45,7 @@ class DeadLetterIndex:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for statement in (
             f"PRAGMA cache_size = -{_CACHE_KIB}",
-            "CREATE TABLE letters (at INTEGER, source INTEGER, what BLOB, PRIMARY KEY (at, source, what)) STRICT",
+            _TABLE,
             "BEGIN",  # never committed: the data is temporary
         ):
             self._execute(statement)
@@ -38,22 +54,22 @@ class DeadLetterIndex:
         """Delete the database."""
         self._database.close()
 
-    def visit(self, item: DeadLetter | ForeignRecord) -> None:
-        """Index a dead letter if its source is in the ranges."""
+    def add(self, item: DeadLetter | ForeignRecord, discarded: str | None = None) -> None:
+        """Index a dead letter if its source is in the ranges; `discarded` is the reason, if it was given up."""
         if isinstance(item, ForeignRecord):
             return
         topic, partition, offset = item.source
         if topic == self._topic and offset in self._ranges.get(partition, range(0)):
-            self._execute("INSERT OR IGNORE INTO letters VALUES (?, ?, ?)", (partition, offset, _entry(item)))
+            self._execute(_ADD, (partition, offset, _entry(item), discarded))
 
-    def contains(self, partition: int, offset: int, metric: str | None) -> bool:
-        """Whether there is a dead letter of `metric`, or of the whole record; None asks only for the whole record."""
-        entries = [_EVENT]
+    def find(self, partition: int, offset: int, metric: str | None) -> IndexedLetter | None:
+        """A dead letter of `metric` or of the whole record, an open one if there is one; None asks for the record."""
+        entries = (_EVENT,) * 3
         if metric is not None:
             # The header of a pointer holds only the beginning of a long name.
-            entries += [_METRIC + _encode(metric), _METRIC + format_metric_header(metric).encode()]
-        query = f"SELECT 1 FROM letters WHERE at = ? AND source = ? AND what IN ({', '.join('?' * len(entries))})"  # noqa: S608 # nosec B608
-        return self._execute(query, (partition, offset, *entries)).fetchone() is not None
+            entries = (_EVENT, _METRIC + _encode(metric), _METRIC + format_metric_header(metric).encode())
+        reason, letters, discarded = self._execute(_FIND, (partition, offset, *entries)).fetchone()
+        return IndexedLetter(reason if letters == discarded else None) if letters else None
 
     def _execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         try:

@@ -35,6 +35,7 @@ class AuditCounts:
         in_view: metrics whose own row is in the view.
         superseded: metrics for which the view has the row of a newer event.
         dead_lettered: metrics and whole records that have a dead letter.
+        discarded: metrics and whole records whose dead letter was given up, by the reason.
         skipped: metrics, by JSON type.
     """
 
@@ -46,6 +47,7 @@ class AuditCounts:
     in_view: int = 0
     superseded: int = 0
     dead_lettered: int = 0
+    discarded: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     different: int = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from time import monotonic
 from typing import NamedTuple
 
@@ -23,12 +23,15 @@ from worker.commands.command_line import (
 from worker.commands.options import instant_option, require_time_order
 from worker.core.errors import DependencyError
 from worker.core.escaping import escape_control_characters
+from worker.dead_letters.settlement import Action
 from worker.kafka.topic_reader import KafkaTopicReader
+from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_target
 
 _PROGRESS_SECONDS = 5.0
 _MAX_NAME_CHARACTERS = 80
+_MAX_REASON_CHARACTERS = 200
 
 
 class AuditScope(NamedTuple):
@@ -89,20 +92,29 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         reader = await stack.enter_async_context(connections.open_reader(topic))
         ranges, expired = await _offset_ranges(reader, scope, settings)
 
-        def new_index() -> DeadLetterIndex:
-            index = DeadLetterIndex(settings.kafka_topic, ranges)
-            stack.callback(index.close)
-            return index
-
+        dead_letters = DeadLetterIndex(settings.kafka_topic, ranges)
+        stack.callback(dead_letters.close)
         view = DeduplicatedView(clickhouse_target(settings))
         stack.callback(view.close)
         async with connections.open_dead_letters(settings) as scan:
-            dead_letters = await scan.scan(new_index())
+            await _index(scan, dead_letters)
         on_progress = _progress_printer(sum(map(len, ranges.values())))
         audit = Audit(reader.read, view, dead_letters, on_finding, on_progress, settings.event_max_age_days)
         counts = await audit.run(ranges, scope.time_range)
         counts.expired = expired
         return counts
+
+
+async def _index(scan: DeadLetterScan, index: DeadLetterIndex) -> None:
+    """Index the dead letters that are open, and those that were discarded."""
+    async with aclosing(scan.read_batches(include_settled=True)) as batches:
+        async for items in batches:
+            for item in items:
+                settlement = scan.find_settlement(item)
+                if settlement is not None and settlement.action is Action.DISCARDED:
+                    index.add(item, discarded=settlement.why or "")
+                elif settlement is None and not scan.is_replaced(item):
+                    index.add(item)
 
 
 async def _offset_ranges(
@@ -183,8 +195,11 @@ def _print_counts(counts: AuditCounts) -> None:
         ("in the view", counts.in_view),
         ("superseded", counts.superseded),
         ("dead letters", counts.dead_lettered),
+        ("discarded", counts.discarded.total()),
         ("skipped", counts.skipped.total()),
         ("missing", counts.missing),
         ("different", counts.different),
     ):
         click.echo(f"{name:<12}  {count:>14,}")
+    for reason, count in counts.discarded.most_common():
+        click.echo(f"{count:,} discarded: {escape_control_characters(reason, _MAX_REASON_CHARACTERS)}")

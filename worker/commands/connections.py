@@ -15,6 +15,7 @@ from worker.core.process import relax_garbage_collection
 from worker.dead_letters.settlement import Settlement
 from worker.kafka.settlement_sink import KafkaSettlementSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
+from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
@@ -22,7 +23,7 @@ from worker.pipeline import Pipeline
 from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
-from worker.replay.scan import DeadLetterScan
+from worker.replay.scan import DeadLetterScan, OnSettlement
 from worker.replay.stop_conditions import WatchedHold
 from worker.settings.fields import Settings
 from worker.settings.targets import kafka_target
@@ -44,18 +45,34 @@ async def open_reader(reader: KafkaTopicReader) -> AsyncIterator[KafkaTopicReade
 
 
 @asynccontextmanager
-async def open_dead_letters(settings: Settings, partition: int | None = None) -> AsyncIterator[DeadLetterScan]:
-    """Connect to the dead-letter topic, and read its settlements.
+async def open_dead_letters(
+    settings: Settings, partition: int | None = None, on_settlement: OnSettlement = lambda *_: None
+) -> AsyncIterator[DeadLetterScan]:
+    """Connect to the dead-letter topic, and read its settlements; `on_settlement` is called with each.
 
     Raises UsageError if the topic lacks `partition`.
     """
     relax_garbage_collection(_GC_THRESHOLD)
     async with open_reader(KafkaTopicReader(kafka_target(settings), settings.kafka_dlq_topic)) as reader:
-        scan = await DeadLetterScan.begin(reader)
+        scan = await DeadLetterScan.begin(reader, on_settlement)
         if partition is not None and partition not in scan.offset_ranges:
             count = len(scan.offset_ranges)
             raise click.UsageError(f"the dead-letter topic has no partition {partition}; it has {count}")
         yield scan
+
+
+@asynccontextmanager
+async def open_journal(settings: Settings, entry: Settlement) -> AsyncIterator[Journal]:
+    """Connect to the dead-letter topic, to append settlements like `entry` to it."""
+    idempotent = settings.kafka_producer_idempotence
+    async with open_producer(kafka_target(settings), settings.kafka_dlq_topic, idempotent=idempotent) as producer:
+        if problem := await producer.find_compaction_problem():
+            raise DependencyError(problem)
+        yield _journal(settings, producer, entry)
+
+
+def _journal(settings: Settings, producer: TopicProducer, entry: Settlement) -> Journal:
+    return Journal(KafkaSettlementSink(producer, VERSION, settings.kafka_dlq_timeout_seconds), entry)
 
 
 @asynccontextmanager
@@ -83,10 +100,9 @@ async def open_replay(
         pipeline = Pipeline(writer, sink, hold, telemetry, failure_log)  # the replay fans out
         sources = KafkaSourceRecordFetcher(kafka_target(settings))
         stack.push_async_callback(sources.close)
-        settlements = KafkaSettlementSink(producer, VERSION, settings.kafka_dlq_timeout_seconds)
         yield Replayer(
             scan,
-            Journal(settlements, entry),
+            _journal(settings, producer, entry),
             sources,
             pipeline,
             hold,

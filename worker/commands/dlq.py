@@ -1,30 +1,36 @@
-"""`metrics-worker dlq`: list and explain dead letters. These commands write nothing, offsets included."""
+"""`metrics-worker dlq`: list and explain dead letters, and what became of them. Only `discard` and `restore` write."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 import click
 
 from worker.commands import connections, dlq_json, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
+from worker.commands.dlq_json import Settled
+from worker.commands.dlq_settle import discard, restore
 from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
+from worker.dead_letters.history import History
 from worker.dead_letters.statistics import DeadLetterStatistics
+from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
 
 _TABLE_ROWS = 100
 """Default limit of a table."""
+OnItem = Callable[[DeadLetter | ForeignRecord, Settled], None]
 
 
 @click.group()
 def dlq() -> None:
-    """List and explain dead letters.
+    """List, explain, discard and restore dead letters.
 
-    Dead letters that a replay has settled are left out. The output is a table on a terminal, else JSON lines.
+    Dead letters that are settled, by a replay or by hand, are left out. The output is a table on a terminal, else JSON
+    lines.
     """
 
 
@@ -51,40 +57,75 @@ def stats(top: int, as_json: bool) -> None:
 @click.option(
     "--limit", type=click.IntRange(1), help=f"List at most this many; default: {_TABLE_ROWS} in a table, else all."
 )
-@click.option("--settled", is_flag=True, help="Include dead letters that a replay has settled.")
+@click.option("--settled", is_flag=True, help="Include dead letters that are settled.")
+@click.option("--whole", is_flag=True, help="With every byte, as `show`.")
 @json_option("Print JSON lines, on a terminal too.")
-def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, as_json: bool) -> None:
+def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, whole: bool, as_json: bool) -> None:
     """List dead letters in the order of the topic. Filters can be combined."""
     settings = load_settings(RequiredVariable.KAFKA)
     rows: list[DeadLetter | ForeignRecord] = []
     if not as_json:
         limit = limit or _TABLE_ROWS
-    on_item = _print_in_short if as_json else rows.append
+    on_item: OnItem = lambda item, _: rows.append(item)  # noqa: E731 - one of three
+    if whole:
+        on_item = _print_json_in_full if as_json else _print_in_full
+    elif as_json:
+        on_item = _print_json_in_short
     has_more = asyncio.run(_read_selected(settings, selection, limit, settled=settled, on_item=on_item))
-    if not as_json:
+    if rows:
         dlq_tables.print_list(rows)
     if has_more:
         print_stderr(f"the first {limit}; there are more (--limit)")
 
 
 @dlq.command()
-@click.argument("position", type=parse_position, metavar="PARTITION:OFFSET")
-@json_option("Print one JSON object with every byte, on a terminal too.")
-def show(position: DeadLetterPosition, as_json: bool) -> None:
-    """Show the dead letter at PARTITION:OFFSET of the dead-letter topic, and what to do about it."""
-    found = asyncio.run(_find(load_settings(RequiredVariable.KAFKA), position))
-    if found is None:
+@dead_letter_filter_options
+@click.option("--settled", is_flag=True, help="Include dead letters that are settled.")
+def export(*, selection: DeadLetterFilter, settled: bool) -> None:
+    """Write whole dead letters as JSON lines, with every byte, in the order of the topic."""
+    settings = load_settings(RequiredVariable.KAFKA)
+    asyncio.run(_read_selected(settings, selection, None, settled=settled, on_item=_print_json_in_full))
+
+
+@dlq.command()
+@click.argument("positions", type=parse_position, metavar="PARTITION:OFFSET…", nargs=-1, required=True)
+@json_option("Print a JSON object for each, with every byte, on a terminal too.")
+def show(positions: tuple[DeadLetterPosition, ...], as_json: bool) -> None:
+    """Show the dead letters at these places of the dead-letter topic, and what to do about them."""
+    on_item = _print_json_in_full if as_json else _print_in_full
+    missing = asyncio.run(_show(load_settings(RequiredVariable.KAFKA), positions, on_item))
+    for position in missing:
         print_stderr(f"the dead-letter topic has no record at {position}")
-        raise SystemExit(1)
-    item, settled = found
-    if as_json:
-        print_json(dlq_json.describe_in_full(item, settled=settled))
-    else:
-        dlq_tables.print_in_full(item, settled=settled)
+    raise SystemExit(int(bool(missing)))
 
 
-def _print_in_short(item: DeadLetter | ForeignRecord) -> None:
+@dlq.command()
+@click.option("--limit", type=click.IntRange(1), help="At most this many, the latest.")
+@json_option("Print JSON lines, on a terminal too.")
+def history(limit: int | None, as_json: bool) -> None:
+    """Show who has replayed, discarded or restored dead letters: when, why, how many, and with which result."""
+    operations = asyncio.run(_collect_history(load_settings(RequiredVariable.KAFKA))).latest(limit)
+    if not as_json:
+        dlq_tables.print_history(operations)
+        return
+    for operation in operations:
+        print_json(dlq_json.describe_operation(operation))
+
+
+dlq.add_command(discard)
+dlq.add_command(restore)
+
+
+def _print_json_in_short(item: DeadLetter | ForeignRecord, _: Settled) -> None:
     print_json(dlq_json.describe_in_short(item))
+
+
+def _print_json_in_full(item: DeadLetter | ForeignRecord, settled: Settled) -> None:
+    print_json(dlq_json.describe_in_full(item, settled))
+
+
+def _print_in_full(item: DeadLetter | ForeignRecord, settled: Settled) -> None:
+    dlq_tables.print_in_full(item, settled)
 
 
 async def _collect_statistics(settings: Settings) -> DeadLetterStatistics:
@@ -98,7 +139,7 @@ async def _read_selected(
     limit: int | None,
     *,
     settled: bool,
-    on_item: Callable[[DeadLetter | ForeignRecord], None],
+    on_item: OnItem,
 ) -> bool:
     """Call `on_item` with each selected record, up to `limit`. Returns whether there are more than `limit`."""
     count = 0
@@ -113,12 +154,29 @@ async def _read_selected(
                 if count == limit:
                     return True
                 count += 1
-                on_item(item)
+                on_item(item, _find_settled(scan, item))
     return False
 
 
-async def _find(settings: Settings, position: DeadLetterPosition) -> tuple[DeadLetter | ForeignRecord, bool] | None:
-    """The record at `position`, and whether it is settled; None where there is none."""
+async def _show(
+    settings: Settings, positions: Sequence[DeadLetterPosition], on_item: OnItem
+) -> list[DeadLetterPosition]:
+    """Call `on_item` with the record at each position; returns those where there is none."""
+    missing: list[DeadLetterPosition] = []
     async with connections.open_dead_letters(settings) as scan:
-        item = await scan.find(position)
-        return None if item is None else (item, scan.find_action(item) is not None)
+        for position in positions:
+            if (item := await scan.find(position)) is None:
+                missing.append(position)
+            else:
+                on_item(item, _find_settled(scan, item))
+    return missing
+
+
+def _find_settled(scan: DeadLetterScan, item: DeadLetter | ForeignRecord) -> Settled:
+    return scan.find_settlement(item) or scan.is_replaced(item)
+
+
+async def _collect_history(settings: Settings) -> History:
+    history = History()
+    async with connections.open_dead_letters(settings, on_settlement=history.add):
+        return history

@@ -5,10 +5,14 @@ from base64 import b64encode
 from worker.core.times import format_rfc3339
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.history import Operation
+from worker.dead_letters.settlement import Settlement
 from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
 from worker.dead_letters.value import parse_agent_name
 
 Document = dict[str, object]
+Settled = Settlement | bool
+"""What has settled a dead letter; True if only another one has replaced it, False if it is open."""
 
 
 def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
@@ -35,8 +39,8 @@ def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
     }
 
 
-def describe_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> Document:
-    """What `dlq show` prints: everything."""
+def describe_in_full(letter: DeadLetter | ForeignRecord, settled: Settled) -> Document:
+    """What `dlq show` and `export` print: everything."""
     if isinstance(letter, ForeignRecord):
         return _describe_foreign_record(letter)
     advice = ADVICE[letter.failure.error_class]
@@ -46,12 +50,33 @@ def describe_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> Do
         "worker": letter.worker_version,
         "replaces": None if letter.replaces is None else str(letter.replaces),
         "part_of": None if letter.part_of is None else str(letter.part_of),
-        "settled": settled,
+        "settled": bool(settled),
+        "settlement": None if isinstance(settled, bool) else _describe_settlement(settled),
         "meaning": advice.meaning,
         "to_do": advice.instructions,
         "key": _encode_bytes(letter.record.key),
         "value": _encode_bytes(letter.record.value),
         "source_headers": [[name, _encode_bytes(value)] for name, value in letter.source_headers],
+    }
+
+
+def describe_operation(operation: Operation) -> Document:
+    """What `dlq history` prints."""
+    return {
+        **_describe_settlement(operation),
+        "dead_letters": operation.letters,
+        "outcome": None if operation.outcome is None else dict(operation.outcome),
+    }
+
+
+def _describe_settlement(entry: Settlement | Operation) -> Document:
+    return {
+        "action": entry.action.value,
+        "operation": entry.operation,
+        "by": entry.by,
+        "at": format_rfc3339(entry.at),
+        "why": entry.why,
+        "command": entry.command,
     }
 
 

@@ -12,6 +12,8 @@ from worker.core.model import Record
 from worker.core.times import format_time
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.history import Operation
+from worker.dead_letters.settlement import Settlement
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.dead_letters.value import parse_agent_name
 
@@ -79,7 +81,7 @@ def _format_name(text: str) -> str:
     return escape_control_characters(text, _MAX_NAME_CHARACTERS) or "(empty)"
 
 
-def print_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> None:
+def print_in_full(letter: DeadLetter | ForeignRecord, settled: Settlement | bool) -> None:
     """Print everything about one record, and what to do about it if it is a dead letter."""
     console = Console(highlight=False)
     if isinstance(letter, ForeignRecord):
@@ -87,7 +89,7 @@ def print_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> None:
         _print_record(console, letter.record, letter.record.headers, "header")
         return
     advice, position = ADVICE[letter.failure.error_class], letter.position
-    console.print(_facts_table(_facts_of(letter, settled=settled)))
+    console.print(_facts_table(_facts_of(letter, settled)))
     console.print()
     console.print(
         _facts_table(
@@ -102,12 +104,13 @@ def print_in_full(letter: DeadLetter | ForeignRecord, *, settled: bool) -> None:
     _print_record(console, letter.record, letter.source_headers, "header of the source")
 
 
-def _facts_of(letter: DeadLetter, *, settled: bool) -> dict[str, str | None]:
+def _facts_of(letter: DeadLetter, settled: Settlement | bool) -> dict[str, str | None]:
     failure = letter.failure
     topic, partition, offset = letter.source
     at = "without a timestamp" if letter.source_timestamp < 0 else f"{format_time(letter.source_timestamp)} UTC"
     return {
-        "place": str(letter.position) + (" (settled: a replay has written or replaced it)" if settled else ""),
+        "place": str(letter.position),
+        "settled": _format_settled(settled),
         "class": failure.error_class.value,
         "error": failure.error_type + ("" if failure.code is None else f" (code {failure.code})"),
         "message": failure.message,
@@ -123,6 +126,27 @@ def _facts_of(letter: DeadLetter, *, settled: bool) -> dict[str, str | None]:
         "source": f"{topic}, partition {partition}, offset {offset}, {at}",
         "worker": letter.worker_version,
     }
+
+
+def _format_settled(settled: Settlement | bool) -> str | None:
+    if isinstance(settled, bool):
+        return "another dead letter has replaced it" if settled else None
+    reason = f": {settled.why}" if settled.why else ""
+    return f"{settled.action.value} by {settled.by} at {format_time(settled.at)} UTC{reason}"
+
+
+def print_history(operations: Sequence[Operation]) -> None:
+    """Print two lines for each operation, and its outcome."""
+    console = Console(highlight=False)
+    for each in operations:
+        outcome = "not ended"
+        if each.outcome is not None:
+            outcome = ", ".join(f"{count:,} {name}" for name, count in each.outcome.items() if count) or "nothing"
+        line = f"{format_time(each.at)}  {each.action.value}  {each.letters:,} dead letters  by {each.by}"
+        console.print(Text(escape_control_characters(line), style="bold"), soft_wrap=True)
+        for detail in (each.why, outcome, each.command):
+            if detail:
+                console.print(Text(f"    {escape_control_characters(detail)}"), soft_wrap=True)
 
 
 def _facts_table(facts: dict[str, str | None]) -> Table:

@@ -1,10 +1,8 @@
 """`metrics-worker replay`: replay dead letters."""
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 from math import isfinite
-from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -16,10 +14,9 @@ from worker.commands.command_line import (
     print_json,
     print_stderr,
 )
+from worker.commands.confirmation import is_confirmed, require_confirmable
 from worker.commands.journal_entry import new_entry
-from worker.commands.line_stream import stream_lines
 from worker.commands.options import dead_letter_filter_options
-from worker.commands.standard_streams import is_terminal
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
@@ -28,11 +25,6 @@ from worker.replay.plan import ReplayPolicy, ReplaySelection
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
-
-if TYPE_CHECKING:
-    from io import BufferedIOBase
-
-_MAX_ANSWER_BYTES = 100
 
 
 def _require_finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
@@ -91,8 +83,8 @@ def replay(
     settings = load_settings()
     if not settings.persistence_enabled:
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
-    if not (yes or dry_run or is_terminal(sys.stdin)):
-        raise click.UsageError("stdin is not a terminal, so the replay cannot be confirmed: add --yes (or --dry-run)")
+    if not (yes or dry_run):
+        require_confirmable("the replay")
     policy = ReplayPolicy(
         selection,
         max_replays,
@@ -124,7 +116,7 @@ async def _replay(
                 print_stderr(line)
         result = ReplayResult(preview, complete=True)
         if preview.chosen:
-            if confirm and not await _is_confirmed(stop):
+            if confirm and not await is_confirmed("Replay them?", stop):
                 return _report_no_replay()
             total = preview.chosen.total() if confirm else None
             result = await _run(settings, scan, policy, entry, total, stop)
@@ -175,21 +167,6 @@ def _report_no_replay() -> int:
 
 def _print_stop_message(seconds: float) -> None:
     print_stderr(f"finishing the current batch, at most {seconds:.0f} s; a second signal ends it at once, without loss")
-
-
-async def _is_confirmed(stop: asyncio.Event) -> bool:
-    # Read with the event loop: a blocking read would miss a signal that arrives just before it.
-    click.echo("Replay them? [y/N]: ", err=True, nl=False)
-    answer = await run_unless_stopped(stop, _read_answer())
-    if not answer:
-        print_stderr("")  # ends the line of the question
-    return answer is not None and answer.strip().lower() in (b"y", b"yes")
-
-
-async def _read_answer() -> bytes:
-    async for line in stream_lines(cast("BufferedIOBase", sys.stdin.buffer), _MAX_ANSWER_BYTES):
-        return line.content or b""
-    return b""
 
 
 def _print_report(report: replay_report.Report, *, as_json: bool) -> None:

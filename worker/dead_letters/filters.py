@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from worker.core.errors import ErrorClass
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import parse_agent_name
 
@@ -31,14 +32,21 @@ class DeadLetterFilter:
         """Whether no criterion is set."""
         return self == DeadLetterFilter()
 
+    @cached_property
+    def _matches_foreign(self) -> bool:
+        """Whether there is no criterion but the position."""
+        return self == DeadLetterFilter(partition=self.partition, offset=self.offset)
+
     def matches(self, letter: DeadLetter | ForeignRecord) -> bool:
-        """Whether `letter` meets all criteria; a foreign record meets none.
+        """Whether `letter` meets all criteria; a foreign record meets only those of the position.
 
         The agent is compared last: for it the value must be parsed.
         """
-        if self.matches_all or isinstance(letter, ForeignRecord):
-            return self.matches_all
+        if self.matches_all:
+            return True
         position = letter.position
+        if isinstance(letter, ForeignRecord):
+            return self._matches_foreign and self._matches_position(position)
         return (
             (not self.error_classes or letter.failure.error_class in self.error_classes)
             and (not self.error_types or letter.failure.error_type in self.error_types)
@@ -46,7 +54,11 @@ class DeadLetterFilter:
             and (not self.metrics or letter.metric in self.metrics)
             and (self.since is None or letter.failed_at >= self.since)
             and (self.until is None or letter.failed_at < self.until)
-            and (self.partition is None or position.partition == self.partition)
-            and (self.offset is None or position.offset == self.offset)
+            and self._matches_position(position)
             and (not self.agents or parse_agent_name(letter) in self.agents)
+        )
+
+    def _matches_position(self, position: DeadLetterPosition) -> bool:
+        return (self.partition is None or position.partition == self.partition) and (
+            self.offset is None or position.offset == self.offset
         )

@@ -70,7 +70,10 @@ def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
 
 def has_predecessor(record: Record) -> bool:
     """Whether `record` names the dead letter that it replaces; fast, because a scan asks it of every record."""
-    return any(name == REPLACES for name, _ in record.headers[-_LAST_HEADERS:])
+    for name, _ in record.headers[-_LAST_HEADERS:]:  # noqa: SIM110 - `any` takes three times as long
+        if name == REPLACES:
+            return True
+    return False
 
 
 def _may_repeat_surroundings(record: Record) -> bool:

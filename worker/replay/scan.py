@@ -12,7 +12,6 @@ from worker.core.model import DeadLetterPosition, Record
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.record_format import has_predecessor, parse_dead_letter
 from worker.dead_letters.settlement import (
-    Action,
     InvalidSettlement,
     Settlement,
     identify,
@@ -20,7 +19,7 @@ from worker.dead_letters.settlement import (
     parse_settlement,
 )
 from worker.ports import TopicReader
-from worker.replay.settled_offsets import SettledOffsets
+from worker.replay.settled_offsets import JournalEntries, SettledOffsets
 from worker.replay.supersessions import Supersessions
 
 
@@ -50,7 +49,8 @@ class DeadLetterScan:
         self._reader = reader
         self.offset_ranges = dict(sorted(offset_ranges.items()))
         self.superseded: dict[DeadLetterPosition, int] = {}
-        self._settled = {partition: SettledOffsets(offsets.start) for partition, offsets in self.offset_ranges.items()}
+        entries = JournalEntries()
+        self._settled = {at: SettledOffsets(offsets.start, entries) for at, offsets in self.offset_ranges.items()}
         self._supersessions = Supersessions()
 
     @classmethod
@@ -77,7 +77,7 @@ class DeadLetterScan:
             settled = self._settled[partition]
             async with aclosing(self._reader.read(partition, offsets)) as batches:
                 async for records in batches:
-                    read = [item for item in records if include_settled or settled.find_action(item.offset) is None]
+                    read = [item for item in records if include_settled or settled.is_open(item.offset)]
                     items = [item for record in read if (item := _parse(record)) is not None]
                     if not include_settled:
                         items = [item for item in items if not self._is_superseded(item)]
@@ -92,11 +92,14 @@ class DeadLetterScan:
                     return parse_dead_letter(records[0])
         return None
 
-    def find_action(self, item: DeadLetter | ForeignRecord) -> Action | None:
-        """What has settled a dead letter; `REPLAYED` also if another one has replaced it. None if it is open."""
+    def find_settlement(self, item: DeadLetter | ForeignRecord) -> Settlement | None:
+        """What has settled a dead letter; None if none has."""
         partition, offset = item.position
-        action = self._settled[partition].find_action(offset)
-        return Action.REPLAYED if action is None and self._is_superseded(item) else action
+        return self._settled[partition].find(offset)
+
+    def is_replaced(self, item: DeadLetter | ForeignRecord) -> bool:
+        """Whether another dead letter has replaced this one, which settles it too."""
+        return isinstance(item, DeadLetter) and self._supersessions.contains(item)
 
     async def _read_settlements(self, partition: int, on_settlement: OnSettlement) -> None:
         settled, register = self._settled[partition], self._supersessions.register
@@ -118,7 +121,7 @@ class DeadLetterScan:
         settled.finish()
 
     def _is_superseded(self, item: DeadLetter | ForeignRecord) -> bool:
-        if isinstance(item, ForeignRecord) or not self._supersessions.contains(item):
+        if not self.is_replaced(item):
             return False
         self.superseded[item.position] = identify(item.record)
         return True

@@ -1,4 +1,4 @@
-"""Which records of a partition are settled, in one byte for each, and four more until all are read."""
+"""Which records of a partition are settled, in four bytes for each, and four more until all are read."""
 
 from array import array
 from typing import TYPE_CHECKING
@@ -10,10 +10,32 @@ if TYPE_CHECKING:
 
 _CHUNK_BITS = 12
 _CHUNK = 1 << _CHUNK_BITS
-_ACTIONS = (None, Action.REPLAYED, Action.DISCARDED, Action.EDITED)
-"""By the number that is kept; to reopen is to keep 0."""
-_NUMBERS = {action: number for number, action in enumerate(_ACTIONS)}
-_NO_IDENTITIES = array("I", [UNIDENTIFIED]) * _CHUNK
+_ZEROS = array("I", [0]) * _CHUNK
+_OPEN = 0
+MAX_ENTRIES = 10_000
+"""Entries of the journal that are kept; anybody can write to the topic. Of others only the action is known."""
+
+
+class JournalEntries:
+    """Entries of the journal without their runs, each once, by number."""
+
+    def __init__(self) -> None:
+        self._entries: list[Settlement | None] = [None]  # the number of what is open
+        self._numbers: dict[tuple[str, Action], int] = {}
+
+    def __getitem__(self, number: int) -> Settlement | None:
+        return self._entries[number]
+
+    def add(self, settlement: Settlement) -> int:
+        """The number of the entry, which all settlements of one operation share."""
+        key = (settlement.operation, settlement.action)
+        if key not in self._numbers and len(self._entries) >= MAX_ENTRIES:
+            settlement = Settlement(settlement.action, operation="", by="", at=0, why=None, command="")
+            key = ("", settlement.action)
+        if key not in self._numbers:
+            self._numbers[key] = len(self._entries)
+            self._entries.append(settlement._replace(runs=()))
+        return self._numbers[key]
 
 
 class SettledOffsets:
@@ -23,24 +45,31 @@ class SettledOffsets:
 
     Args:
         start: the first offset of the partition.
+        entries: those of all partitions.
     """
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, entries: JournalEntries) -> None:
         self._start = start
+        self._entries = entries
         # By chunk, and only where there are records: the offsets of a partition can have gaps of any size.
         self._identities: dict[int, array[int]] = {}
-        self._settled: dict[int, bytearray] = {}
+        self._settled: dict[int, array[int]] = {}
 
-    def find_action(self, offset: int) -> Action | None:
-        """What has settled the record at `offset`; None if it is open."""
-        actions = self._settled.get(offset >> _CHUNK_BITS)
-        return None if actions is None else _ACTIONS[actions[offset & _CHUNK - 1]]
+    def is_open(self, offset: int) -> bool:
+        """Whether the record at `offset` is not settled."""
+        numbers = self._settled.get(offset >> _CHUNK_BITS)
+        return numbers is None or not numbers[offset & _CHUNK - 1]
+
+    def find(self, offset: int) -> Settlement | None:
+        """What has settled the record at `offset`, without runs; None if it is open."""
+        numbers = self._settled.get(offset >> _CHUNK_BITS)
+        return None if numbers is None else self._entries[numbers[offset & _CHUNK - 1]]
 
     def add_record(self, offset: int, identity: int) -> None:
         """Add a record that settlements behind it may name."""
         chunk = self._identities.get(offset >> _CHUNK_BITS)
         if chunk is None:
-            chunk = self._identities[offset >> _CHUNK_BITS] = _NO_IDENTITIES[:]
+            chunk = self._identities[offset >> _CHUNK_BITS] = _ZEROS[:]
         chunk[offset & _CHUNK - 1] = identity
 
     def apply(self, settlement: Settlement) -> int:
@@ -49,11 +78,12 @@ class SettledOffsets:
         A run is believed if its last record is the one that was settled: not in a copy of the topic with other offsets.
         """
         applied = 0
+        number = _OPEN if settlement.action is Action.REOPENED else self._entries.add(settlement)
         for run in settlement.runs:
             if self._is_believed(run):
                 first = max(run.first, self._start)
                 applied += run.last - first + 1
-                self._mark(first, run.last, _NUMBERS.get(settlement.action, 0))
+                self._mark(first, run.last, number)
         return applied
 
     def finish(self) -> None:
@@ -64,13 +94,14 @@ class SettledOffsets:
         chunk = self._identities.get(run.last >> _CHUNK_BITS)
         return run.identity != UNIDENTIFIED and chunk is not None and chunk[run.last & _CHUNK - 1] == run.identity
 
-    def _mark(self, first: int, last: int, action: int) -> None:
-        chunks: Iterable[int] = range(first >> _CHUNK_BITS, (last >> _CHUNK_BITS) + 1)
-        if len(chunks) > len(self._identities):  # type: ignore[arg-type]  # a range
-            chunks = [number for number in self._identities if number in chunks]
-        for number in chunks:
-            actions = self._settled.get(number)
-            if actions is None:
-                actions = self._settled[number] = bytearray(_CHUNK)
-            start, stop = max(first - number * _CHUNK, 0), min(last + 1 - number * _CHUNK, _CHUNK)
-            actions[start:stop] = bytes([action]) * (stop - start)
+    def _mark(self, first: int, last: int, number: int) -> None:
+        among = range(first >> _CHUNK_BITS, (last >> _CHUNK_BITS) + 1)
+        chunks: Iterable[int] = among
+        if len(among) > len(self._identities):
+            chunks = [at for at in self._identities if at in among]
+        for at in chunks:
+            numbers = self._settled.get(at)
+            if numbers is None:
+                numbers = self._settled[at] = _ZEROS[:]
+            start, stop = max(first - at * _CHUNK, 0), min(last + 1 - at * _CHUNK, _CHUNK)
+            numbers[start:stop] = array("I", [number]) * (stop - start)

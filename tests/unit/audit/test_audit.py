@@ -70,7 +70,7 @@ async def run_audit(
     index = DeadLetterIndex(SOURCE.topic, ranges)
     encode = encode_pointer if as_pointer else encode_dead_letter
     for item in failed:
-        index.visit(parse(encode(item, WORKER, 0)))
+        index.add(parse(encode(item, WORKER, 0)))
     findings: list[AuditFinding] = []
     audit = Audit(MemoryTopic(records).read, MemoryView(rows), index, findings.append, lambda _: None)
     counts = await audit.run(ranges, time_range)
@@ -197,13 +197,28 @@ def no_room_for_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_reason_is_that_of_a_discarded_dead_letter_unless_another_one_is_open() -> None:
+    index = DeadLetterIndex(SOURCE.topic, {0: range(10)})
+    gone, back, other = (parse(encode_pointer(failed_metric(SOURCE, name), WORKER, 0)) for name in "gbo")
+    partition, offset = gone.source[1:]
+    index.add(gone, discarded="a typo")
+    index.add(back, discarded="a typo")
+    index.add(back)
+    index.add(back, discarded="again")
+    index.add(other)
+    found = [index.find(partition, offset, name) for name in ("g", "b", "o", "x", None)]
+    assert [each and each.discarded for each in found] == ["a typo", None, None, None, None]
+    assert [each is None for each in found] == [False, False, False, True, True]
+    index.close()
+
+
 def test_dead_letters_that_can_be_neither_in_memory_nor_in_a_file_are_an_error_that_names_the_folder() -> None:
     index = DeadLetterIndex(SOURCE.topic, {0: range(10)})
     letter = parse(encode_pointer(failed_metric(SOURCE, "m"), WORKER, 0))
 
     def visit_30_megabytes() -> None:
         for number in range(300):
-            index.visit(letter._replace(metric=f"{number:0100000}"))
+            index.add(letter._replace(metric=f"{number:0100000}"))
 
     with no_room_for_files(), pytest.raises(DependencyError, match="TMPDIR"):
         visit_30_megabytes()

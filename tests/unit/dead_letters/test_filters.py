@@ -5,6 +5,7 @@ import pytest
 from tests.unit.dead_letters.builders import FAILED_AT, INVALID, POSITION, SOURCE, WORKER, failed_metric, parse
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent
+from worker.dead_letters.dead_letter import ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.record_format import encode_dead_letter
 
@@ -37,3 +38,11 @@ PARTITION, OFFSET = POSITION
 )
 def test_dead_letter_must_meet_every_criterion(criteria: DeadLetterFilter, metric: bool, event: bool) -> None:
     assert (criteria.matches(METRIC), criteria.matches(EVENT)) == (metric, event)
+
+
+def test_foreign_record_is_selected_only_by_its_position() -> None:
+    foreign = ForeignRecord(METRIC.record, "it is none")
+    assert DeadLetterFilter().matches(foreign)
+    assert DeadLetterFilter(partition=PARTITION, offset=OFFSET).matches(foreign)
+    assert not DeadLetterFilter(partition=PARTITION, offset=OFFSET + 1).matches(foreign)
+    assert not DeadLetterFilter(partition=PARTITION, since=0).matches(foreign)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.replay.harness import ENTRY
 from worker.dead_letters.settlement import Action, Run
-from worker.replay.settled_offsets import SettledOffsets
+from worker.replay.settled_offsets import MAX_ENTRIES, JournalEntries, SettledOffsets
 
 NEAR_A_CHUNK = st.integers(4_090, 4_105)
 
@@ -21,7 +21,7 @@ def test_last_believed_settlement_decides(
     existing: set[int], settlements: list[tuple[Action, int, int, bool]], start: int
 ) -> None:
     existing = {offset for offset in existing if offset >= start}
-    settled, expected = SettledOffsets(start), dict[int, Action]()
+    settled, expected = SettledOffsets(start, JournalEntries()), dict[int, Action]()
     for offset in sorted(existing):
         settled.add_record(offset, offset)
     for action, one, other, is_same in settlements:
@@ -33,17 +33,30 @@ def test_last_believed_settlement_decides(
     settled.finish()
     for offset in existing:
         decided = expected.get(offset)
-        assert settled.find_action(offset) == (None if decided is Action.REOPENED else decided)
+        found = settled.find(offset)
+        assert (found and found.action) == (None if decided is Action.REOPENED else decided)
+        assert settled.is_open(offset) == (found is None)
 
 
 def test_memory_depends_on_the_records_and_not_on_the_gaps_between_them() -> None:
     last = 2**60
     tracemalloc.start()
-    settled = SettledOffsets(0)
+    settled = SettledOffsets(0, JournalEntries())
     for offset in (0, last):
         settled.add_record(offset, 1)
     settled.apply(ENTRY._replace(runs=(Run(0, last, 1),)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (settled.find_action(0), settled.find_action(last)) == (Action.REPLAYED, Action.REPLAYED)
+    assert not settled.is_open(0)
+    assert not settled.is_open(last)
     assert peak < 100_000
+
+
+def test_only_so_many_entries_of_the_journal_are_kept() -> None:
+    entries = JournalEntries()
+    numbers = [entries.add(ENTRY._replace(operation=str(at), why="x" * at)) for at in range(MAX_ENTRIES + 10)]
+    assert max(numbers) == MAX_ENTRIES
+    kept, other = entries[numbers[0]], entries[numbers[-1]]
+    assert kept == ENTRY._replace(operation="0", why="")
+    assert other is not None
+    assert (other.action, other.why) == (Action.REPLAYED, None)

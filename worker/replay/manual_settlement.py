@@ -1,0 +1,81 @@
+"""The dead letters that an operator discards or restores."""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import aclosing
+
+from worker.core.model import DeadLetterPosition
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.filters import DeadLetterFilter
+from worker.dead_letters.settlement import UNIDENTIFIED, Action, identify
+from worker.replay.journal import Journal
+from worker.replay.scan import DeadLetterScan
+
+_BLOCK = 20_000
+"""Dead letters of one settlement, as in a replay."""
+FOREIGN = "foreign"
+
+
+class ManualSettlement:
+    """The selected dead letters, in twelve bytes each.
+
+    Args:
+        limit: at most so many; None for all.
+
+    Attributes:
+        selection: the filter.
+        by_class: how many, by error class; `FOREIGN` for records that are no dead letters.
+        beyond_limit: how many more the filter selects.
+        unreadable: how many records were left out because the Kafka client cannot read them.
+    """
+
+    def __init__(self, selection: DeadLetterFilter, limit: int | None) -> None:
+        self.selection = selection
+        self._limit = limit
+        self._offsets: dict[int, array[int]] = defaultdict(lambda: array("q"))
+        self._identities: dict[int, array[int]] = defaultdict(lambda: array("I"))
+        self.by_class: Counter[str] = Counter()
+        self.beyond_limit = 0
+        self.unreadable = 0
+
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
+        """Add one record, if it is selected."""
+        if not self.selection.matches(item):
+            return
+        identity = identify(item.record)
+        if identity == UNIDENTIFIED:
+            self.unreadable += 1
+        elif self._limit is not None and self.by_class.total() >= self._limit:
+            self.beyond_limit += 1
+        else:
+            self.by_class[FOREIGN if isinstance(item, ForeignRecord) else item.failure.error_class.value] += 1
+            self._offsets[item.position.partition].append(item.position.offset)
+            self._identities[item.position.partition].append(identity)
+
+    async def visit_settled(self, scan: DeadLetterScan, action: Action) -> "ManualSettlement":
+        """Add the selected dead letters that are settled by this action, but those that others have replaced.
+
+        Returns itself, as a scan returns its visitor.
+        """
+        async with aclosing(scan.read_batches(include_settled=True)) as batches:
+            async for items in batches:
+                for item in items:
+                    settlement = scan.find_settlement(item)
+                    if settlement is not None and settlement.action is action and not scan.is_replaced(item):
+                        self.visit(item)
+        return self
+
+    async def write(self, journal: Journal) -> None:
+        """Write the settlements. Raises DependencyError if the topic does not acknowledge them."""
+        await journal.begin()
+        for block in self._blocks():
+            await journal.settle(block)
+        await journal.end(dict(self.by_class))
+
+    def _blocks(self) -> Iterator[list[tuple[DeadLetterPosition, int]]]:
+        for partition, offsets in self._offsets.items():
+            identities = self._identities[partition]
+            for start in range(0, len(offsets), _BLOCK):
+                pairs = zip(offsets[start : start + _BLOCK], identities[start : start + _BLOCK], strict=True)
+                yield [(DeadLetterPosition(partition, offset), identity) for offset, identity in pairs]
