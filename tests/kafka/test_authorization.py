@@ -209,6 +209,12 @@ async def test_documented_acls_of_produce_dlq_and_replay_are_enough(
     allow(broker_with_acls, *required_acls(workload, "dlq").values())
     stats = run_command("dlq", "stats", "--json")
     assert json.loads(stats.stdout)["total"] == 1, stats.stderr
+    delete_acls(broker_with_acls)
+    allow(broker_with_acls, *required_acls(workload, "discard").values())
+    for action in (["discard", "--reason", "test"], ["restore"]):
+        settled = run_command("dlq", *action, "--yes", "--json")
+        assert json.loads(settled.stdout)["dead_letters"] == {"invalid_event": 1}, settled.stderr
+    delete_acls(broker_with_acls)
     allow(broker_with_acls, *required_acls(workload, "replay").values())
     replayed = run_command("replay", "--yes", "--json")
     assert replayed.returncode == 1, replayed.stderr  # it fails again, and is replaced by a new dead letter

@@ -33,13 +33,13 @@ ADVICE = MappingProxyType(
         ErrorClass.INVALID_METRIC: Advice(
             "One metric is not a number that ClickHouse can store (NaN, Infinity, 1e400), or its name is not 1 to 256 "
             "characters. The other metrics of the event are rows.",
-            "Correct the producer. A replay helps only after a change of the worker.",
+            "Correct the producer, then discard the dead letters. A replay helps only after a change of the worker.",
         ),
         ErrorClass.ROW_REFUSED: Advice(
             "ClickHouse refused this one row: a constraint, a value, or a materialized view that throws; the message "
             "is ClickHouse's own. The other metrics of the event are rows.",
             "Find out which of the two is wrong. The table or view: alter it, then replay. The value: correct the "
-            "producer and leave the dead letter.",
+            "producer and discard the dead letter.",
         ),
         ErrorClass.STORE_UNAVAILABLE: Advice(
             "ClickHouse was unreachable, overloaded or silent for longer than the retries lasted. Nothing is wrong "
