@@ -1,6 +1,6 @@
 """Fetches single source records, for dead letters that only point to them."""
 
-from time import monotonic
+import asyncio
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -35,15 +35,17 @@ class KafkaSourceRecordFetcher(SourceRecordFetcher):
             return None
         consumer = await self._connect()
         try:
-            return await self._read_at(consumer, TopicPartition(topic, partition), offset)
+            async with asyncio.timeout(_READ_SECONDS):
+                return await self._read_at(consumer, TopicPartition(topic, partition), offset)
         except KafkaError as error:
             raise unreachable_error(error) from error
+        except TimeoutError as error:
+            raise DependencyError(f"Kafka does not return {topic}/{partition}/{offset}") from error
 
     async def _read_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> Record | None:
         consumer.assign([partition])
         consumer.seek(partition, offset)
-        deadline = monotonic() + _READ_SECONDS
-        while monotonic() < deadline:
+        while True:
             polled = await poll_bounded(consumer, partition, timeout_ms=_POLL_MS, max_records=1, max_bytes=1)
             for record in polled.get(partition, ()):
                 # For a deleted offset Kafka returns the first record after it.
@@ -52,7 +54,6 @@ class KafkaSourceRecordFetcher(SourceRecordFetcher):
             # The position moves beyond a deleted offset also where no record follows.
             if (end is not None and end <= offset) or await consumer.position(partition) > offset:
                 return None
-        raise DependencyError(f"Kafka does not return {partition.topic}/{partition.partition}/{offset}")
 
     async def _count_partitions(self, topic: str) -> int:
         """The number of partitions of `topic`; 0 if it does not exist."""

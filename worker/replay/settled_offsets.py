@@ -1,4 +1,4 @@
-"""Which records of a partition are settled, in four bytes for each, and four more until all are read."""
+"""Which records of a partition are settled, in two bytes for each, and four more until all are read."""
 
 from array import array
 from typing import TYPE_CHECKING
@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 _CHUNK_BITS = 12
 _CHUNK = 1 << _CHUNK_BITS
-_ZEROS = array("I", [0]) * _CHUNK
+_NO_IDENTITIES = array("I", [UNIDENTIFIED]) * _CHUNK
 _OPEN = 0
+_ALL_OPEN = array("H", [_OPEN]) * _CHUNK
 MAX_ENTRIES = 10_000
-"""Entries of the journal that are kept; anybody can write to the topic. Of others only the action is known."""
+"""Entries of the journal that are kept; anybody can write to the topic. Of others only the action is known. A number
+has 16 bits."""
 
 
 class JournalEntries:
@@ -69,7 +71,7 @@ class SettledOffsets:
         """Add a record that settlements behind it may name."""
         chunk = self._identities.get(offset >> _CHUNK_BITS)
         if chunk is None:
-            chunk = self._identities[offset >> _CHUNK_BITS] = _ZEROS[:]
+            chunk = self._identities[offset >> _CHUNK_BITS] = _NO_IDENTITIES[:]
         chunk[offset & _CHUNK - 1] = identity
 
     def apply(self, settlement: Settlement) -> int:
@@ -102,6 +104,6 @@ class SettledOffsets:
         for at in chunks:
             numbers = self._settled.get(at)
             if numbers is None:
-                numbers = self._settled[at] = _ZEROS[:]
+                numbers = self._settled[at] = _ALL_OPEN[:]
             start, stop = max(first - at * _CHUNK, 0), min(last + 1 - at * _CHUNK, _CHUNK)
-            numbers[start:stop] = array("I", [number]) * (stop - start)
+            numbers[start:stop] = array("H", [number]) * (stop - start)
