@@ -12,7 +12,7 @@ from worker.audit.audit import Audit, TimeRange
 from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding
 from worker.clickhouse.view import DeduplicatedView
-from worker.commands import connections
+from worker.commands import audit_report, connections
 from worker.commands.command_line import (
     exit_without_joining_threads,
     json_option,
@@ -22,7 +22,6 @@ from worker.commands.command_line import (
 )
 from worker.commands.options import instant_option, require_time_order
 from worker.core.errors import DependencyError
-from worker.core.escaping import escape_control_characters
 from worker.dead_letters.settlement import Action
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.replay.scan import DeadLetterScan
@@ -30,8 +29,6 @@ from worker.settings.fields import Settings
 from worker.settings.targets import clickhouse_target, kafka_target
 
 _PROGRESS_SECONDS = 5.0
-_MAX_NAME_CHARACTERS = 80
-_MAX_REASON_CHARACTERS = 200
 
 
 class AuditScope(NamedTuple):
@@ -74,11 +71,13 @@ def audit(
         raise click.UsageError("--from-offset is not before --to-offset, so there is nothing to audit")
     settings = load_settings()
     scope = AuditScope(partition, from_offset, to_offset, TimeRange(since, until), to_end)
-    counts = asyncio.run(_audit(settings, scope, _print_json_finding if as_json else _print_finding))
+    counts = asyncio.run(
+        _audit(settings, scope, audit_report.print_json_finding if as_json else audit_report.print_finding)
+    )
     if as_json:
         print_json({"finding": None, "sums": vars(counts)})
     else:
-        _print_counts(counts)
+        audit_report.print_counts(counts)
     if not counts.records:
         print_stderr("no record was compared: the range has none, or the workers have committed none of it (--to-end)")
     code = 0 if counts.all_found else 1
@@ -163,43 +162,3 @@ def _progress_printer(total: int) -> Callable[[int], None]:
             print_stderr(f"{records:,} of at most {total:,} records")
 
     return print_progress
-
-
-def _print_json_finding(finding: AuditFinding) -> None:
-    print_json(
-        {
-            "finding": finding.kind,
-            "source": {"partition": finding.partition, "offset": finding.offset},
-            "execution_id": finding.execution_id,
-            "metric": finding.metric,
-            "detail": finding.detail,
-        }
-    )
-
-
-def _print_finding(finding: AuditFinding) -> None:
-    metric = finding.metric
-    name = "the whole record" if metric is None else f'"{escape_control_characters(metric, _MAX_NAME_CHARACTERS)}"'
-    execution = finding.execution_id
-    owner = "" if execution is None else f" of {escape_control_characters(execution, _MAX_NAME_CHARACTERS)}"
-    source = f"{finding.partition}:{finding.offset}"
-    click.echo(f"{finding.kind}: {name}{owner} at {source}: {escape_control_characters(finding.detail)}")
-
-
-def _print_counts(counts: AuditCounts) -> None:
-    click.echo(
-        f"{counts.records:,} records: {counts.events:,} events, {counts.tombstones:,} tombstones; "
-        f"{counts.gone:,} gone, {counts.expired:,} expired"
-    )
-    for name, count in (
-        ("in the view", counts.in_view),
-        ("superseded", counts.superseded),
-        ("dead letters", counts.dead_lettered),
-        ("discarded", counts.discarded.total()),
-        ("skipped", counts.skipped.total()),
-        ("missing", counts.missing),
-        ("different", counts.different),
-    ):
-        click.echo(f"{name:<12}  {count:>14,}")
-    for reason, count in counts.discarded.most_common():
-        click.echo(f"{count:,} discarded: {escape_control_characters(reason, _MAX_REASON_CHARACTERS)}")

@@ -18,7 +18,9 @@ from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Failure
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.history import Operation
 from worker.dead_letters.record_format import encode_dead_letter
+from worker.dead_letters.settlement import Action, Settlement
 from worker.dead_letters.statistics import DeadLetterStatistics
 
 HOSTILE = "\x1b[31m\x9b2J\x07\u202e[bold]\r\n\x00\x7f\ud800"
@@ -37,6 +39,9 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
     failure = Failure(ErrorClass.ROW_REFUSED, "E", HOSTILE, 469)
     letter = parse(encode_dead_letter(FailedMetric(hostile_event, HOSTILE, 1.0, failure, 1), WORKER, 0))
     dlq_tables.print_in_full(letter, settled=True)
+    settlement = Settlement(Action.DISCARDED, "1", HOSTILE, 0, HOSTILE, HOSTILE)
+    dlq_tables.print_in_full(letter, settlement)
+    dlq_tables.print_history([Operation(*settlement[:6]), Operation(*settlement[:6], letters=7, outcome={HOSTILE: 7})])
     dlq_tables.print_list([letter, ForeignRecord(letter.record, HOSTILE)])
     dlq_tables.print_in_full(ForeignRecord(letter.record, HOSTILE), settled=False)
     dlq_tables.print_statistics(collect(letter), 10)
