@@ -75,7 +75,8 @@ class DeadLetterScan:
         """Yield dead letters in the order of each partition: the open ones, or all."""
         for partition, offsets in self.offset_ranges.items():
             settled = self._settled[partition]
-            async with aclosing(self._reader.read(partition, offsets)) as batches:
+            some = offsets if include_settled else settled.open_offsets
+            async with aclosing(self._reader.read(partition, some)) as batches:
                 async for records in batches:
                     read = [item for item in records if include_settled or settled.is_open(item.offset)]
                     items = [item for record in read if (item := _parse(record)) is not None]
@@ -106,14 +107,9 @@ class DeadLetterScan:
         async with aclosing(self._reader.read(partition, self.offset_ranges[partition])) as batches:
             async for records in batches:
                 for record in records:
-                    if is_settlement(record):
-                        try:
-                            settlement = parse_settlement(record)
-                        except InvalidSettlement:
-                            continue  # `_parse` reports it
-                        on_settlement(
-                            DeadLetterPosition(partition, record.offset), settlement, settled.apply(settlement)
-                        )
+                    if (settlement := _parse_settlement(record)) is not None:
+                        applied = settled.apply(settlement)
+                        on_settlement(DeadLetterPosition(partition, record.offset), settlement, applied)
                         continue
                     settled.add_record(record.offset, identify(record))
                     if has_predecessor(record) and isinstance(letter := parse_dead_letter(record), DeadLetter):
@@ -125,6 +121,16 @@ class DeadLetterScan:
             return False
         self.superseded[item.position] = identify(item.record)
         return True
+
+
+def _parse_settlement(record: Record) -> Settlement | None:
+    """None if it is none, or this version cannot read it: then `_parse` makes a foreign record of it."""
+    if not is_settlement(record):
+        return None
+    try:
+        return parse_settlement(record)
+    except InvalidSettlement:
+        return None
 
 
 def _parse(record: Record) -> DeadLetter | ForeignRecord | None:

@@ -1,12 +1,10 @@
 """Which records of a partition are settled, in two bytes for each, and four more until all are read."""
 
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from worker.dead_letters.settlement import UNIDENTIFIED, Action, Run, Settlement
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _CHUNK_BITS = 12
 _CHUNK = 1 << _CHUNK_BITS
@@ -48,6 +46,9 @@ class SettledOffsets:
     Args:
         start: the first offset of the partition.
         entries: those of all partitions.
+
+    Attributes:
+        open_offsets: from the first record that is not settled to the last one; known after `finish`.
     """
 
     def __init__(self, start: int, entries: JournalEntries) -> None:
@@ -56,6 +57,8 @@ class SettledOffsets:
         # By chunk, and only where there are records: the offsets of a partition can have gaps of any size.
         self._identities: dict[int, array[int]] = {}
         self._settled: dict[int, array[int]] = {}
+        self._unidentified: list[int] = []
+        self.open_offsets = range(0)
 
     def is_open(self, offset: int) -> bool:
         """Whether the record at `offset` is not settled."""
@@ -69,6 +72,9 @@ class SettledOffsets:
 
     def add_record(self, offset: int, identity: int) -> None:
         """Add a record that settlements behind it may name."""
+        if identity == UNIDENTIFIED:
+            self._unidentified[1:] = [offset]  # only the first and the last are of use
+            return
         chunk = self._identities.get(offset >> _CHUNK_BITS)
         if chunk is None:
             chunk = self._identities[offset >> _CHUNK_BITS] = _NO_IDENTITIES[:]
@@ -89,8 +95,18 @@ class SettledOffsets:
         return applied
 
     def finish(self) -> None:
-        """Free what only `apply` needs."""
+        """Find the `open_offsets`, and free what only `apply` needs."""
+        ascending = sorted(self._identities)
+        first = islice(self._find_open(ascending, range(_CHUNK)), 1)
+        last = islice(self._find_open(reversed(ascending), range(_CHUNK - 1, -1, -1)), 1)
+        edges = [*self._unidentified, *first, *last]
+        self.open_offsets = range(min(edges), max(edges) + 1) if edges else range(0)
         self._identities.clear()
+
+    def _find_open(self, chunks: Iterable[int], offsets: range) -> Iterator[int]:
+        for at in chunks:
+            identities, numbers = self._identities[at], self._settled.get(at, _ALL_OPEN)
+            yield from (at * _CHUNK + offset for offset in offsets if identities[offset] and not numbers[offset])
 
     def _is_believed(self, run: Run) -> bool:
         chunk = self._identities.get(run.last >> _CHUNK_BITS)

@@ -37,6 +37,16 @@ async def test_of_several_settlements_the_last_one_decides() -> None:
     assert await count_open(topic) == 10
 
 
+async def test_only_the_offsets_from_the_first_open_dead_letter_to_the_last_are_read_twice() -> None:
+    topic = await topic_of(*(failed_metric(f"m{number}") for number in range(300)))
+    await settle(topic, 0, 199)
+    await settle(topic, 220, 299)
+    scan = await DeadLetterScan.begin(topic)
+    before = topic.handed_out
+    assert (await scan.scan(DeadLetterStatistics())).total == 20
+    assert topic.handed_out - before == 20
+
+
 async def test_settlements_are_no_foreign_records() -> None:
     topic = await topic_of(*TEN)
     await replay(topic, MemoryStore())
@@ -51,8 +61,10 @@ async def test_settlements_are_no_foreign_records() -> None:
 async def test_settlement_that_cannot_be_read_is_foreign(value: bytes) -> None:
     topic = await topic_of(*TEN)
     topic.keep(EncodedDeadLetter(None, value, (("dlq.kind", b"settlement"),), 0))
-    statistics = await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics())
-    assert (statistics.total, statistics.foreign) == (10, 1)
+    for foreign in (1, 0):
+        statistics = await (await DeadLetterScan.begin(topic)).scan(DeadLetterStatistics())
+        assert (statistics.total, statistics.foreign) == (10, foreign)
+        await settle(topic, 10, 10)
 
 
 async def test_dead_letter_of_a_producer_that_imitates_a_settlement_is_a_dead_letter() -> None:

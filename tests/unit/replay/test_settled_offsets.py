@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.replay.harness import ENTRY
-from worker.dead_letters.settlement import Action, Run
+from worker.dead_letters.settlement import UNIDENTIFIED, Action, Run
 from worker.replay.settled_offsets import MAX_ENTRIES, JournalEntries, SettledOffsets
 
 NEAR_A_CHUNK = st.integers(4_090, 4_105)
@@ -31,11 +31,23 @@ def test_last_believed_settlement_decides(
         if applied:
             expected |= dict.fromkeys(range(first, last + 1), action)
     settled.finish()
+    left = [offset for offset in existing if settled.is_open(offset)]
+    assert settled.open_offsets == (range(min(left), max(left) + 1) if left else range(0))
     for offset in existing:
         decided = expected.get(offset)
         found = settled.find(offset)
         assert (found and found.action) == (None if decided is Action.REOPENED else decided)
         assert settled.is_open(offset) == (found is None)
+
+
+def test_record_that_cannot_be_identified_is_open() -> None:
+    settled = SettledOffsets(0, JournalEntries())
+    for offset, identity in ((3, UNIDENTIFIED), (4, 7), (5, UNIDENTIFIED), (9, UNIDENTIFIED), (10, 7)):
+        settled.add_record(offset, identity)
+    settled.apply(ENTRY._replace(runs=(Run(4, 4, 7), Run(9, 9, UNIDENTIFIED), Run(10, 10, 7))))
+    settled.finish()
+    assert settled.open_offsets == range(3, 10)
+    assert settled.is_open(9)
 
 
 def test_memory_depends_on_the_records_and_not_on_the_gaps_between_them() -> None:
@@ -45,6 +57,7 @@ def test_memory_depends_on_the_records_and_not_on_the_gaps_between_them() -> Non
     for offset in (0, last):
         settled.add_record(offset, 1)
     settled.apply(ENTRY._replace(runs=(Run(0, last, 1),)))
+    settled.finish()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert not settled.is_open(0)
