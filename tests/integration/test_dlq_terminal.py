@@ -120,3 +120,19 @@ async def test_report_names_the_command_that_lists_what_failed_again(buried: Env
     ]
     (report,) = Commands(buried).json("dlq", "list", "--error-class", "invalid_event")
     assert report["replays"] == 1
+
+
+async def test_discard_shows_what_it_is_about_to_do_and_asks(buried: Environment) -> None:
+    arguments = ("dlq", "discard", "--error-class", "row_refused", "--reason", "typo \x1b[31m")
+    for answer, code in (("n\r", 1), ("y\r", 0)):
+        with Terminal(buried, *arguments) as terminal:
+            terminal.until("Discard them? [y/N]: ")
+            assert "1 dead letters: 1 row_refused" in terminal.written
+            terminal.type(answer)
+            assert terminal.end() == code, terminal.written
+    commands = Commands(buried)
+    assert [each["action"] for each in commands.json("dlq", "history")] == ["discarded"]
+    shown = lines_of(buried, "dlq", "show", "0:0")
+    assert any("discarded by" in line for line in shown), shown
+    assert not any("\x1b[31m" in line for line in lines_of(buried, "dlq", "history"))
+    assert lines_of(buried, *arguments, "--dry-run")[0] == "discarded: 0 dead letters"

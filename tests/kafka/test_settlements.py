@@ -8,7 +8,7 @@ from clickhouse_driver import Client
 from tests.kafka.workload import Workload
 from tests.support.commands import Commands, write_dead_letters, write_pointers
 from tests.support.events import encoded, event, read
-from tests.support.topic import delete_records, limit_batches, send
+from tests.support.topic import configure, delete_records, send
 from tests.support.topic import read as read_topic
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
@@ -49,7 +49,9 @@ async def test_replays_of_one_of_two_causes_in_random_order_advance_and_write_no
 async def test_settlement_that_is_too_large_for_the_topic_is_divided(
     environment: dict[str, str], workload: Workload
 ) -> None:
-    await limit_batches(workload.servers, workload.dlq_topic, 5_000)
+    # With the broker's clock as well, as the documented topic has it.
+    limits = {"max.message.bytes": "5000", "message.timestamp.type": "LogAppendTime"}
+    await configure(workload.servers, workload.dlq_topic, limits)
     await write_letters(environment, [OUTAGE, REFUSED] * 2_000)
     commands = Commands(environment)
     assert commands.replay("--error-class", "store_unavailable")["metrics_written"] == 2_000
