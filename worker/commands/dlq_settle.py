@@ -90,24 +90,23 @@ def _run(selection: DeadLetterFilter, settled_by: Action | None, entry: Settleme
         require_confirmable("this")
     settings = load_settings(RequiredVariable.KAFKA)
     chosen = ManualSettlement(selection, options["limit"])
-    done = asyncio.run(_settle(settings, chosen, settled_by, entry, options))
-    if not done:
+    if not asyncio.run(_settle(settings, chosen, settled_by, entry, options)):
         print_stderr("nothing was written")
-    if done or options["dry_run"]:
-        _report(chosen, entry.action, options)
-    raise SystemExit(int(not (done or options["dry_run"]) or bool(chosen.beyond_limit or chosen.unreadable)))
+        raise SystemExit(1)
+    _report(chosen, entry.action, options)
+    raise SystemExit(int(bool(chosen.beyond_limit or chosen.unreadable)))
 
 
 async def _settle(
     settings: Settings, chosen: ManualSettlement, settled_by: Action | None, entry: Settlement, options: _Options
 ) -> bool:
-    """Whether the settlements are written, or there are none to write."""
+    """Whether the settlements are written, or are not to be written."""
     stop = stop_on_signals()
     async with connections.open_dead_letters(settings, chosen.selection.partition) as scan:
         work = scan.scan(chosen) if settled_by is None else chosen.visit_settled(scan, settled_by)
-        if await run_unless_stopped(stop, work) is None or options["dry_run"]:
+        if await run_unless_stopped(stop, work) is None:
             return False
-    count = chosen.by_class.total()
+    count = 0 if options["dry_run"] else chosen.by_class.total()
     if count and not options["yes"]:
         print_stderr(f"{count:,} dead letters: {_format_counts(chosen)}")
         if not await is_confirmed(f"{_VERBS[entry.action]} them?", stop):

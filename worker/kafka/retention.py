@@ -20,8 +20,8 @@ async def fetch_retention_seconds(target: KafkaTarget, topic: str) -> float | No
 async def find_compaction_problem(target: KafkaTarget, topic: str) -> str | None:
     """Why the topic deletes records before their time, and what to change; None if it does not, or is not described.
 
-    Compaction keeps one record of each key, and all dead letters of a source record have its key. A settlement has none,
-    and is refused.
+    Compaction keeps one record of each key, and all dead letters of a source record have its key. A compacted topic
+    refuses settlements, which have none.
     """
     policy = (await fetch_topic_config(target, topic, _POLICY) or {}).get(_POLICY) or ""
     if "compact" not in policy:
