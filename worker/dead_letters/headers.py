@@ -81,14 +81,13 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         KeyError: a header is missing.
         ValueError, TypeError, AttributeError: a header is invalid, or has no value.
     """
-    kind, metric = headers[KIND], headers.get("dlq.metric")
     shared = _parse_shared_headers(
-        kind,
+        headers[KIND],
         headers["dlq.error.class"],
         headers["dlq.error.type"],
         headers.get("dlq.error.code"),
         headers["dlq.attempts"],
-        None if kind == b"event" else metric,  # a producer may have set it, to anything; it would be kept
+        None if headers[KIND] == b"event" else headers.get("dlq.metric"),  # else the cache would keep any bytes
         headers["dlq.table"],
         headers["dlq.source.topic"],
         headers["dlq.source.partition"],

@@ -121,10 +121,8 @@ class TopicProducer:
             batch = producer.create_batch()
             batch.append(timestamp=timestamp, key=key, value=value, headers=list(headers))
             batch.close()
-            target = partition
-            if target is None:
-                partitions = sorted(await producer.partitions_for(self.topic))
-                target = self._partitioner(key, partitions, partitions)
+            partitions = sorted(await producer.partitions_for(self.topic)) if partition is None else [partition]
+            target = self._partitioner(key, partitions, partitions)
             size = batch.size()
             future: _Acknowledgement = await producer.send_batch(batch, self.topic, partition=target)
             future.add_done_callback(partial(self._check, producer, size))
