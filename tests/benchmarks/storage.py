@@ -14,10 +14,10 @@ from typing import Literal, NamedTuple
 import click
 from clickhouse_driver import Client
 
+from deploy.cookbook import recipes
 from deploy.local.engine_process import EngineProcess
 from tests.benchmarks.environment import Figures
 from tests.benchmarks.storage_layouts import LAYOUTS
-from tests.support.cookbook import recipes
 from tests.support.rows import insert_rows, metric_names
 from tests.support.tables import refresh_roll_up
 from worker.clickhouse.connection import ClickHouseTarget

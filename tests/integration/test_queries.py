@@ -12,10 +12,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from clickhouse_driver import Client
 
+from deploy.cookbook import recipes
 from deploy.local.engine_process import EngineProcess
-from tests.support.cookbook import recipes
-from tests.support.cookbook_answers import EXECUTION, EXPECTED_ANSWERS, LETTERS, Answer, p99_per_agent
-from tests.support.cookbook_rows import RELEASE, ROWS, TODAY, CookbookRow, insert, insert_narrow_parts, older
+from tests.support.cookbook_answers import EXECUTION, EXPECTED_ANSWERS, LETTERS, p99_per_agent
+from tests.support.cookbook_rows import (
+    RELEASE,
+    ROWS,
+    TODAY,
+    CookbookRow,
+    asked_at,
+    insert,
+    insert_narrow_parts,
+    older,
+)
+from tests.support.cookbook_selection import Answer
 from tests.support.tables import migrated_database, refresh_roll_up
 
 RECIPES = recipes()
@@ -80,9 +90,7 @@ def approximate(answer: Answer) -> Answer:
 
 def ask(client: Client, name: str, settings: dict[str, object]) -> Answer:
     text = RECIPES[name].text.replace("{execution_id}", EXECUTION)
-    answer: Answer = client.execute(
-        text.replace("now('UTC')", f"toDateTime('{TODAY:%F %T}', 'UTC')"), settings=settings
-    )
+    answer: Answer = client.execute(asked_at(TODAY, text), settings=settings)
     return answer
 
 

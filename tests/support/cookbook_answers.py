@@ -1,16 +1,15 @@
 """The answers to the queries of schemas/QUERIES.md, computed from `ROWS` without ClickHouse."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
-from tests.support.cookbook_rows import FIRST, RELEASE, ROWS, TODAY, WEEK, CookbookRow
-
-Answer = list[tuple[Any, ...]]
+from tests.support.cookbook_agent_answers import AGENT_ANSWERS
+from tests.support.cookbook_rows import RELEASE, ROWS, TODAY, WEEK, CookbookRow
+from tests.support.cookbook_selection import MONTH, Answer, group, quantile, select, values
 
 HOUR = timedelta(hours=1)
-MONTH = (datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC))
 USER = "user-7"
 EXECUTION = ROWS[0].execution_id
 LETTERS = [
@@ -20,27 +19,6 @@ LETTERS = [
     ("0:3", "metric", "invalid_metric", "no_such_metric", ROWS[0].agent_name, EXECUTION),
     ("0:4", "event", "invalid_event", None, None, None),
 ]
-
-
-def select(metric: str, since: datetime = FIRST, until: datetime | None = None) -> list[CookbookRow]:
-    end = until or datetime.max.replace(tzinfo=UTC)
-    return [row for row in ROWS if row.metric_type == metric and since <= row.completed_at < end]
-
-
-def group(rows: Iterable[CookbookRow], key: Callable[[CookbookRow], Any]) -> list[tuple[Any, list[CookbookRow]]]:
-    groups: defaultdict[Any, list[CookbookRow]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return sorted(groups.items(), key=lambda item: str(item[0]))
-
-
-def values(rows: Iterable[CookbookRow]) -> list[float]:
-    return sorted(row.metric_value for row in rows)
-
-
-def quantile(rows: list[CookbookRow], level: float) -> float:
-    found = values(rows)
-    return found[min(int(level * len(found)), len(found) - 1)]
 
 
 def p99_per_agent() -> Answer:
@@ -169,4 +147,4 @@ EXPECTED_ANSWERS: dict[str, Callable[[], Answer]] = {
         failures_around_a_release, slowest, one_execution, executions_of_user, counted_twice, stopped_arriving, late,
         dead_lettered_against_written,
     )
-}  # fmt: skip
+} | AGENT_ANSWERS  # fmt: skip

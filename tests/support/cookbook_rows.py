@@ -15,8 +15,8 @@ EXECUTIONS = 4_000
 AGENTS = 20
 DAYS = 90
 FIRST = datetime(2026, 7, 1, tzinfo=UTC)
-TODAY = datetime(2026, 9, 29, 8, tzinfo=UTC)
-"""When the queries are asked."""
+TODAY = datetime(2026, 9, 25, 8, tzinfo=UTC)
+"""When the queries are asked; some rows are later."""
 WEEK = (datetime(2026, 9, 7, tzinfo=UTC), datetime(2026, 9, 14, tzinfo=UTC))
 RELEASE = datetime(2026, 9, 15, 12, tzinfo=UTC)
 _NARROW = (datetime(2026, 9, 7, tzinfo=UTC), datetime(2026, 9, 20, tzinfo=UTC))
@@ -85,7 +85,13 @@ def _event(random: Random, number: int, execution: str, agent: str, completed: d
     user = f"user-{random.randrange(30)}" if random.random() < 0.9 else None
     recorded = completed + timedelta(milliseconds=random.randrange(5_000) + (random.random() < 0.05) * 7_200_000)
     ingested = recorded + timedelta(milliseconds=500 + (random.random() < 0.05) * 90_000_000)
-    labels = {"gen_ai.request.model": random.choice(_MODELS), "status": random.choice(("ok", "ok", "error"))}
+    error = random.choice(("", "", "timeout"))
+    labels = {
+        **({"error.type": error} if error else {}),
+        "gen_ai.request.model": random.choice(_MODELS),
+        "service.version": "1.4" if completed < RELEASE else "1.5",
+        "status": "error" if error else "ok",
+    }
     return [
         CookbookRow(execution, agent, user, metric, _value(random, metric), completed, recorded, "events", number % 4,
                     number, ingested, labels)
@@ -119,6 +125,11 @@ def older(row: CookbookRow) -> CookbookRow:
     return _other_instant(row)._replace(
         metric_value=row.metric_value + 1e6, recorded_at=before, user_id="another user", labels={"status": "unknown"}
     )
+
+
+def asked_at(now: datetime, query: str) -> str:
+    """The query as it would be at `now`."""
+    return query.replace("now('UTC')", f"toDateTime('{now:%F %T}', 'UTC')")
 
 
 def insert(client: Client, rows: Iterable[CookbookRow]) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deploy.cookbook import recipes
 from tests.support import strategies
-from tests.support.cookbook import recipes
 from tests.support.events import Record, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
 from worker.commands import dlq_json, dlq_tables
