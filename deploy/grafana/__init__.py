@@ -1,1 +1,1 @@
-"""The Grafana dashboard, generated."""
+"""The Grafana dashboards, generated: of the workers for operators, of the executions for analysts."""

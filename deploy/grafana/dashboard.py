@@ -1,16 +1,13 @@
-"""The Grafana dashboard: health, throughput, latency and failures.
-
-`python -m deploy.grafana deploy/grafana/metrics-worker.json` writes it.
-"""
+"""The dashboard of operators: health, throughput, latency and failures of the workers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
+from deploy.grafana.layout import add_rows, encode, new_dashboard
 from deploy.grafana.panels import DATA_SOURCE, quantiles, rate, select_series, stat_panel, timeseries_panel
 
 if TYPE_CHECKING:
@@ -24,20 +21,18 @@ _OLDEST_UNANSWERED = f"max({select_series('metrics_worker_oldest_unanswered_inse
 
 def dashboard_json() -> str:
     """Return the dashboard as JSON for Grafana's import, with a final line break."""
-    return JSONEncoder(sort_keys=True, indent=2).encode(_dashboard().build()) + "\n"
+    return encode(_dashboard())
 
 
 def _dashboard() -> builders.Dashboard:
     dashboard = (
-        builders.Dashboard("Metrics worker")
-        .uid("metrics-worker")
-        .description("Agent-execution metrics from Kafka into ClickHouse. Red marks the limits of the alerts.")
-        .tags(["metrics-worker"])
-        .readonly()
-        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        new_dashboard(
+            "Metrics worker",
+            "metrics-worker",
+            "Agent-execution metrics from Kafka into ClickHouse. Red marks the limits of the alerts.",
+        )
         .time("now-3h", "now")
         .refresh("30s")
-        .timezone("utc")
         .with_variable(builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
         .with_variable(
             builders.QueryVariable("namespace")
@@ -50,11 +45,7 @@ def _dashboard() -> builders.Dashboard:
             .multi(True)
         )
     )
-    for title, panels in _panels_by_row().items():
-        dashboard = dashboard.with_row(builders.Row(title))
-        for panel in panels:
-            dashboard = dashboard.with_panel(panel)
-    return dashboard
+    return add_rows(dashboard, _panels_by_row())
 
 
 def _panels_by_row() -> dict[str, list[StatPanel] | list[TimeseriesPanel]]:

@@ -1,14 +1,15 @@
-"""Builders of panels in the style of the dashboard, and of their PromQL queries."""
+"""Builders of the panels of the operators' dashboard, and of their PromQL queries."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.builders import common as common_builders
-from grafana_foundation_sdk.builders import dashboard as dashboard_builders
 from grafana_foundation_sdk.builders import prometheus, stat, timeseries
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as models
+
+from deploy.grafana.layout import empty_timeseries_panel, thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def stat_panel(
         .color_mode(common.BigValueColorMode.NONE if threshold is None else common.BigValueColorMode.BACKGROUND)
         .graph_mode(common.BigValueGraphMode.AREA if value_texts is None else common.BigValueGraphMode.NONE)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(_thresholds(threshold))
+        .thresholds(thresholds(threshold))
     )
     if value_texts is None:
         return panel
@@ -77,31 +78,7 @@ def timeseries_panel(
     threshold: float | None = None,
 ) -> timeseries.Panel:
     """Lines over time, with a red line at `threshold`; `queries` by legend, in Grafana's notation."""
-    panel = (
-        timeseries.Panel()
-        .title(title)
-        .description(description)
-        .datasource(DATA_SOURCE)
-        .unit(unit)
-        .min(0)
-        .span(width)
-        .height(8)
-        .line_width(2)
-        .fill_opacity(8)
-        .show_points(common.VisibilityMode.NEVER)
-        .legend(
-            common_builders.VizLegendOptions()
-            .display_mode(common.LegendDisplayMode.LIST)
-            .placement(common.LegendPlacement.BOTTOM)
-            .show_legend(True)
-        )
-        .tooltip(common_builders.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
-        .thresholds(_thresholds(threshold))
-    )
-    if threshold is not None:
-        panel = panel.thresholds_style(
-            common_builders.GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED)
-        )
+    panel = empty_timeseries_panel(title, description, DATA_SOURCE, unit, width=width, threshold=threshold)
     for number, (legend, query) in enumerate(queries.items()):
         panel = panel.with_target(_query(chr(ord("A") + number), query, legend))
     return panel
@@ -109,10 +86,3 @@ def timeseries_panel(
 
 def _query(ref: str, query: str, legend: str) -> prometheus.Dataquery:
     return prometheus.Dataquery().ref_id(ref).expr(query).legend_format(legend).range().datasource(DATA_SOURCE)
-
-
-def _thresholds(threshold: float | None) -> dashboard_builders.ThresholdsConfig:
-    steps = [models.Threshold(value=None, color="green")]
-    if threshold is not None:
-        steps.append(models.Threshold(value=threshold, color="red"))
-    return dashboard_builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)

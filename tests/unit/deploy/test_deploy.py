@@ -12,7 +12,7 @@ import yaml
 
 from deploy.checks import __main__ as checks
 from deploy.checks import rules, tools
-from deploy.grafana.dashboard import dashboard_json
+from deploy.grafana.__main__ import DASHBOARDS
 from tests.support.markdown import sections
 from worker.observability.status_reporter import FAILING_SECONDS
 from worker.observability.telemetry import Telemetry
@@ -26,6 +26,8 @@ RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text("utf-8")
 SECTIONS = sections(RUNBOOK)
 DASHBOARD = json.loads((DEPLOY / "grafana" / "metrics-worker.json").read_text("utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+ANALYSTS = json.loads((DEPLOY / "grafana" / "execution-metrics.json").read_text("utf-8"))
+ALL_PANELS = PANELS + [panel for panel in ANALYSTS["panels"] if panel["type"] != "row"]
 ALERTS = rules.load_alerts()
 KUBE_STATE_METRICS = {
     "kube_pod_container_status_restarts_total",
@@ -40,7 +42,7 @@ QUERIES = [(alert["alert"], alert["expr"]) for alert in ALERTS] + [
     (panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]
 ]
 alerts = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-panels = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+panels = pytest.mark.parametrize("panel", ALL_PANELS, ids=lambda panel: panel["title"])
 
 
 def exported_series() -> set[str]:
@@ -84,14 +86,16 @@ def test_alert_has_a_severity_and_a_description(alert: dict[str, Any]) -> None:
     assert {"summary", "description"} <= alert["annotations"].keys()
 
 
-def test_dashboard_file_is_generated_from_the_code() -> None:
-    assert (DEPLOY / "grafana" / "metrics-worker.json").read_text("utf-8") == dashboard_json(), (
-        "run: python -m deploy.grafana deploy/grafana/metrics-worker.json"
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_dashboard_file_is_generated_from_the_code(name: str) -> None:
+    assert (DEPLOY / "grafana" / name).read_text("utf-8") == DASHBOARDS[name](), (
+        "run: python -m deploy.grafana deploy/grafana"
     )
 
 
-def test_panels_fill_the_grid_without_overlap() -> None:
-    grid = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+@pytest.mark.parametrize("dashboard", [DASHBOARD, ANALYSTS], ids=lambda dashboard: dashboard["title"])
+def test_panels_fill_the_grid_without_overlap(dashboard: dict[str, Any]) -> None:
+    grid = [panel["gridPos"] for panel in dashboard["panels"]]
     cells = [(x, y) for p in grid for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
     assert len(cells) == len(set(cells))
     assert {sum(1 for _, row in cells if row == y) for y in {row for _, row in cells}} == {24}
