@@ -6,8 +6,8 @@ READY  := $(VENV)/.ready
 # Tests that are the same whatever the broker: no Kafka takes part in them, or the demo's own.
 NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_proxy.py test_store.py test_clickhouse_roles.py \
     test_clickhouse_tls.py test_cluster.py test_cluster_inserts.py test_table_check.py test_migrations.py) \
-    $(addprefix tests/integration/,test_chaos_verification.py test_demo.py test_dlq_terminal.py test_isolation.py \
-    test_queries.py test_rare_months.py test_read_costs.py)
+    $(addprefix tests/integration/,test_analysts_dashboard.py test_chaos_verification.py test_demo.py test_dlq_terminal.py \
+    test_explore.py test_isolation.py test_queries.py test_rare_months.py test_read_costs.py)
 # Most tests wait for servers, so two at a time for each of two cores. Not with ARGS: a few tests are there sooner in one
 # process, and say more plainly what they do; ARGS="-n 4 …" spreads them too.
 PROCESSES ?= 4
@@ -17,13 +17,16 @@ PEERS := $(addprefix tests/benchmarks/peers/,faststream arroyo original)
 # Else every process compiles all modules again, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-kafka check check-deploy format bench chaos fuzz lock clean
+.PHONY: help demo explore test test-kafka check check-deploy format bench chaos fuzz lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
 
 demo: $(READY)  ## run real executions through a broker, the worker and ClickHouse, and show what came of them
 	@$(BIN)/python -m deploy.local demo
+
+explore: $(READY)  ## keep the local stack running with a month of executions, and print queries to try; ARGS="--count 100000"
+	@$(BIN)/python -m deploy.local explore $(ARGS)
 
 test: $(READY)  ## run every test against the real broker and the real ClickHouse engine; ARGS=… goes to pytest
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
@@ -41,7 +44,7 @@ check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/bandit --quiet --recursive worker schemas
 
-check-deploy: $(READY)  ## image, manifests, alerts, dashboard, status page; fetches its tools once (Go, Debian's prometheus and Chromium); ARGS=--allow-missing
+check-deploy: $(READY)  ## image, manifests, alerts, dashboards, status page; fetches its tools once (Go, Debian's prometheus and Chromium); ARGS=--allow-missing
 	@$(BIN)/python -m deploy.checks $(ARGS)
 
 format: $(READY)  ## rewrite the code in the house format

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -13,7 +12,9 @@ import click
 
 from deploy.local.apache_kafka.jars import KafkaMissingError
 from deploy.local.demo.command import demo
+from deploy.local.explore.command import explore
 from deploy.local.process import ProcessFailedError
+from deploy.local.signals import exit_on_signals, wait_for_signal
 from deploy.local.stack import BROKERS, MigrationFailedError, Stack
 
 UNREACHABLE = 3
@@ -35,8 +36,7 @@ def main() -> None:
 @click.option("--migrate/--no-migrate", default=True, help="Create the tables, or leave the database empty.")
 def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
     """Start a broker and ClickHouse, print `export` lines for a worker's environment, run until SIGINT or SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _exit)
+    exit_on_signals()
     with ExitStack() as opened:
         directory = data or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="execution-metrics-")))
         try:
@@ -48,18 +48,11 @@ def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
             sys.exit(UNREACHABLE)
         click.echo("".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment().items()))
         sys.stdout.flush()
-        while True:
-            signal.pause()
-
-
-def _exit(*_: object) -> None:
-    """Exit, which stops the stack; ignore further signals so that they cannot interrupt this."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(0)
+        wait_for_signal()
 
 
 main.add_command(demo)
+main.add_command(explore)
 
 if __name__ == "__main__":
     main()

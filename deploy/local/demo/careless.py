@@ -14,11 +14,12 @@ _NEARLY_TOO_LARGE = 1_048_200
 
 
 class Message(NamedTuple):
-    """A record to be sent."""
+    """A record to be sent; without `timestamp_ms`, its timestamp is the time of sending."""
 
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    timestamp_ms: int | None = None
 
 
 Producer = Callable[[dict[str, Any], Random], Message]
@@ -61,7 +62,7 @@ def _build_garbage(event: dict[str, Any], random: Random) -> Message:
 
 
 def _build_truncated(event: dict[str, Any], random: Random) -> Message:
-    key, value, _ = build_message(event, random)
+    key, value, *_ = build_message(event, random)
     return Message(key, (value or b"")[: random.randrange(20, 200)])
 
 

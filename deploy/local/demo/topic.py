@@ -45,7 +45,7 @@ async def send_messages(
     try:  # an interrupted start must be stopped too
         await producer.start()
         for message in messages:
-            timestamp = int(time.time() * 1_000)
+            timestamp = int(time.time() * 1_000) if message.timestamp_ms is None else message.timestamp_ms
             fields = {"key": message.key, "headers": list(message.headers), "timestamp_ms": timestamp}
             try:
                 in_flight.append((message, timestamp, await producer.send(topic, message.value, **fields)))

@@ -1,0 +1,1 @@
+"""`python -m deploy.local explore`: the local stack with a month of executions to query."""
