@@ -1,7 +1,6 @@
 """The ports: what the worker needs of Kafka and ClickHouse. Each has a real adapter and, for tests, one in memory."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from datetime import date
 from typing import NamedTuple, Protocol
 
 from worker.core.model import Failed, Record
@@ -133,6 +132,15 @@ class SourceRecordFetcher(Protocol):
         """The record at an offset; None if it is gone or cannot be parsed."""
 
 
+class RowKey(NamedTuple):
+    """What identifies a row: of rows with one key the view shows one. `day` is that of `completed_at`, since 1970."""
+
+    day: int
+    metric: str
+    agent_name: str
+    execution_id: str
+
+
 class ViewRow(NamedTuple):
     """A row of the de-duplicated view.
 
@@ -157,7 +165,5 @@ class ViewRow(NamedTuple):
 class DeduplicatedRows(Protocol):
     """The de-duplicated view of the table. Raises DependencyError if the view cannot be read."""
 
-    def read_rows(
-        self, executions: Collection[str], first: date, last: date, on_row: Callable[[ViewRow], None]
-    ) -> None:
-        """Call `on_row` with each row of `executions` completed from the day `first` to the day `last`."""
+    def read_rows(self, keys: Collection[RowKey], on_row: Callable[[RowKey, ViewRow], None]) -> None:
+        """Call `on_row` with each row that has one of `keys`."""

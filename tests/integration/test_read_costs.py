@@ -1,6 +1,6 @@
 """Rows and bytes that the queries of schemas/QUERIES.md read of 10 million rows, and the size of a row on disk."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -9,8 +9,14 @@ from clickhouse_driver import Client
 from deploy.cookbook import recipes
 from deploy.local.engine_process import EngineProcess
 from tests.support.cookbook_rows import asked_at
+from tests.support.events import Record, encoded
 from tests.support.rows import METRICS, insert_rows
 from tests.support.tables import migrated_database, refresh_roll_up
+from worker.audit.audit import Audit, TimeRange
+from worker.audit.dead_letter_index import DeadLetterIndex
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.view import DeduplicatedView
+from worker.ports import RowKey, ViewRow
 
 ROWS = 10_000_000
 STEPS = 10
@@ -57,6 +63,59 @@ def test_query_reads_at_most_what_the_cookbook_says(large: Client, name: str) ->
     print(f"{name}: {read.rows:,} rows, {read.bytes / 1e6:.1f} MB")  # noqa: T201 - to update the cookbook
     assert 0 < read.rows <= recipe.most_rows
     assert read.bytes <= recipe.most_bytes
+
+
+class CountingView(DeduplicatedView):
+    """Counts the rows that ClickHouse reads for the view."""
+
+    rows_read = 0
+
+    def read_rows(self, keys: Collection[RowKey], on_row: Callable[[RowKey, ViewRow], None]) -> None:
+        super().read_rows(keys, on_row)
+        self.rows_read += self._client.last_query.progress.rows
+
+
+def select_records(client: Client, count: int) -> list[Record]:
+    """The Kafka records of `count` successive executions of the table."""
+    rows = client.execute(
+        "SELECT execution_id, any(agent_name), any(user_id), groupArray((metric_type, metric_value)), "  # noqa: S608 - ours
+        "any(toUnixTimestamp64Milli(completed_at)), any(version), any(source_partition), any(labels) "
+        "FROM execution_metrics WHERE completed_at >= '2026-08-12 12:00:00' AND completed_at < '2026-08-14 12:00:00' "
+        f"GROUP BY execution_id ORDER BY any(version) LIMIT {count}"
+    )
+    fields = ("execution_id", "agent_name", "user_id", "metrics", "completed_at")
+    return [
+        Record(
+            encoded({**dict(zip(fields, row[:5], strict=True)), "metrics": dict(row[3]), "labels": row[7]}),
+            partition=row[6],
+            offset=row[5] & (1 << 64) - 1,
+            timestamp=row[5] >> 64,
+        )
+        for row in rows
+    ]
+
+
+async def test_audit_reads_at_most_ten_times_the_rows_that_it_checks(large: Client, engine: EngineProcess) -> None:
+    ((database,),) = large.execute("SELECT currentDatabase()")
+    records = select_records(large, 10_000)
+    ranges = {
+        partition: range(min(offsets), max(offsets) + 1)
+        for partition in range(4)
+        if (offsets := [record.offset for record in records if record.partition == partition])
+    }
+
+    async def read(partition: int, offsets: range) -> AsyncGenerator[list[Record], None]:
+        yield [record for record in records if record.partition == partition and record.offset in offsets]
+
+    view = CountingView(ClickHouseTarget(engine.host, engine.port, database, timeout_seconds=300.0))
+    index = DeadLetterIndex("execution-completed", ranges)
+    findings: list[object] = []
+    counts = await Audit(read, view, index, findings.append, lambda _: None).run(ranges, TimeRange())
+    index.close()
+    view.close()
+    print(f"audit of {counts.in_view:,} rows: {view.rows_read:,} rows")  # noqa: T201 - as above
+    assert (findings, counts.in_view) == ([], 100_000)
+    assert view.rows_read <= 10 * counts.in_view
 
 
 def test_every_query_states_what_it_reads() -> None:

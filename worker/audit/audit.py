@@ -2,7 +2,7 @@
 
 1. The caller fixes the offsets, and then indexes the dead letters: the index is at least as new as the range.
 2. The audit reads the records of the range again, a chunk at a time, and fans them out by the worker's own code.
-3. For each chunk it reads the rows of these executions from the view; each expected row must exist, or a newer one.
+3. For each chunk it reads the rows with these keys from the view; each expected row must exist, or a newer one.
 4. What is not in the view must have a dead letter.
 
 In this order a concurrent replay causes no false finding: a dead letter that it settles meanwhile is in the index.
@@ -10,22 +10,18 @@ In this order a concurrent replay causes no false finding: a dead letter that it
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import timedelta
 from typing import NamedTuple
 
+from worker.audit.chunks import is_full, split_ranges
 from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding, FindingKind
 from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecord
-from worker.core.times import DAY, EPOCH
+from worker.core.times import DAY
 from worker.events.decode import DEFAULT_MAX_AGE_DAYS
 from worker.events.fan_out import FanOut
-from worker.ports import DeduplicatedRows, ViewRow
-
-_CHUNK_RECORDS, _CHUNK_BYTES = 2_000, 100_000
-"""Limits of a chunk; a single record may exceed the bytes. They limit the rows to 20,000, because the shortest metric
-is `"":1,`."""
+from worker.ports import DeduplicatedRows, RowKey, ViewRow
 
 
 class TimeRange(NamedTuple):
@@ -40,9 +36,6 @@ class TimeRange(NamedTuple):
             return True
         at = record.timestamp
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
-
-
-_Key = tuple[str, str, int, str]
 
 
 class Audit:
@@ -74,52 +67,48 @@ class Audit:
 
     async def run(self, ranges: Mapping[int, range], time_range: TimeRange) -> AuditCounts:
         """Audit the offsets of each partition. Raises DependencyError if Kafka or ClickHouse cannot be read."""
-        for partition, offsets in sorted(ranges.items()):
-            existing = 0
-            async with aclosing(self._read(partition, offsets)) as batches:
-                async for records in batches:
-                    existing += sum(record.records if isinstance(record, UnreadableRecord) else 1 for record in records)
-                    for chunk in _split_chunks([record for record in records if time_range.contains(record)]):
-                        await self._audit_chunk(chunk)
-            self._counts.gone += len(offsets) - existing
+        for chunk in split_ranges(ranges):
+            fan_out, size = FanOut(self._max_age_days), 0
+            for partition, offsets in chunk.items():
+                async with aclosing(self._read_records(partition, offsets)) as records:
+                    async for record in records:
+                        if time_range.contains(record):
+                            fan_out.add_record(record)
+                            size += len(record.value or b"")
+                        if is_full(len(fan_out), size):
+                            await self._audit(fan_out)
+                            fan_out, size = FanOut(self._max_age_days), 0
+            await self._audit(fan_out)
         return self._counts
 
-    async def _audit_chunk(self, records: Sequence[Record]) -> None:
-        fan_out = FanOut(self._max_age_days)
-        for record in records:
-            fan_out.add_record(record)
-        expected: dict[_Key, list[Row]] = defaultdict(list)
+    async def _read_records(self, partition: int, offsets: range) -> AsyncGenerator[Record, None]:
+        existing = 0
+        async with aclosing(self._read(partition, offsets)) as batches:
+            async for records in batches:
+                for record in records:
+                    existing += record.records if isinstance(record, UnreadableRecord) else 1
+                    yield record
+        self._counts.gone += len(offsets) - existing
+
+    async def _audit(self, fan_out: FanOut) -> None:
+        expected: dict[RowKey, list[Row]] = defaultdict(list)
         for block in fan_out.blocks.values():
             for row in block.rows():
                 expected[_key(row)].append(row)
-        view_rows = await self._read_view(expected)
+        view_rows: dict[RowKey, ViewRow] = {}
+        if expected:
+            await asyncio.to_thread(self._view.read_rows, expected.keys(), view_rows.__setitem__)
         for key, rows in expected.items():
             for row in rows:
                 self._check_row(row, view_rows.get(key))
         for failed in fan_out.failed:
             self._check_failed(failed)
         counts = self._counts
-        counts.records += len(records)
+        counts.records += fan_out.records
         counts.events += fan_out.events
         counts.tombstones += fan_out.tombstones
         counts.skipped += fan_out.skipped
         self._on_progress(counts.records)
-
-    async def _read_view(self, keys: Collection[_Key]) -> dict[_Key, ViewRow]:
-        """The rows of the view under `keys`."""
-        rows: dict[_Key, ViewRow] = {}
-        if not keys:
-            return rows
-
-        def collect(row: ViewRow) -> None:
-            key = (row.metric, row.agent_name, row.completed_at // DAY, row.execution_id)
-            if key in keys:
-                rows[key] = row
-
-        days = [day for _, _, day, _ in keys]
-        first, last = (EPOCH.date() + timedelta(days=day) for day in (min(days), max(days)))
-        await asyncio.to_thread(self._view.read_rows, {execution for *_, execution in keys}, first, last, collect)
-        return rows
 
     def _check_row(self, row: Row, view_row: ViewRow | None) -> None:
         event, record = row.event, row.event.record
@@ -157,24 +146,9 @@ class Audit:
         self._on_finding(AuditFinding(kind, record.partition, record.offset, execution_id, metric, detail))
 
 
-def _split_chunks(records: Sequence[Record]) -> list[list[Record]]:
-    """Split `records` into chunks whose rows fit in memory."""
-    chunks: list[list[Record]] = []
-    size = 0
-    for record in records:
-        record_size = max(len(record.value or b""), 1)
-        if not chunks or len(chunks[-1]) >= _CHUNK_RECORDS or size + record_size > _CHUNK_BYTES:
-            chunks.append([])
-            size = 0
-        chunks[-1].append(record)
-        size += record_size
-    return chunks
-
-
-def _key(row: Row) -> _Key:
-    """The sort key of the table: rows with one key are one row of the view."""
+def _key(row: Row) -> RowKey:
     event = row.event
-    return row.metric, event.agent_name, event.completed_at // DAY, event.execution_id
+    return RowKey(event.completed_at // DAY, row.metric, event.agent_name, event.execution_id)
 
 
 def _difference(row: Row, view_row: ViewRow) -> str | None:

@@ -1,7 +1,6 @@
 """The de-duplicated view, which `metrics-worker audit` reads."""
 
 from collections.abc import Callable, Collection
-from datetime import date
 from time import perf_counter
 
 from clickhouse_driver import errors as driver
@@ -9,12 +8,17 @@ from clickhouse_driver import errors as driver
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.errors import classify
 from worker.core.errors import DependencyError
-from worker.ports import DeduplicatedRows, ViewRow
+from worker.core.times import DAY
+from worker.ports import DeduplicatedRows, RowKey, ViewRow
 
+_KEYS = "row_keys"
+_STRUCTURE = [(name, "Int32" if name == "day" else "String") for name in RowKey._fields]
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
 version, source_topic, source_partition, source_offset"""
-_WHERE = """execution_id IN %(executions)s
-AND toDate32(completed_at) BETWEEN toDate32(%(first)s) AND toDate32(%(last)s)"""
+# The columns of the sort key: ClickHouse reads only the granules that can have one of the keys. GLOBAL: the servers of
+# a cluster get the keys too.
+_WHERE = f"""(toDate32(completed_at), metric_type, agent_name, execution_id) GLOBAL IN
+(SELECT addDays(toDate32('1970-01-01'), day), metric, agent_name, execution_id FROM {_KEYS})"""  # noqa: S608 # nosec B608
 
 
 class DeduplicatedView(DeduplicatedRows):
@@ -31,15 +35,15 @@ class DeduplicatedView(DeduplicatedRows):
         """Disconnect."""
         self._client.disconnect()
 
-    def read_rows(
-        self, executions: Collection[str], first: date, last: date, on_row: Callable[[ViewRow], None]
-    ) -> None:
-        """See `worker.ports.DeduplicatedRows`. Rows come block by block: an execution may have any number."""
-        values = {"executions": tuple(executions), "first": first.isoformat(), "last": last.isoformat()}
+    def read_rows(self, keys: Collection[RowKey], on_row: Callable[[RowKey, ViewRow], None]) -> None:
+        """See `worker.ports.DeduplicatedRows`. The keys are sent as an external table, which needs no grant."""
+        rows = [key._asdict() for key in keys]
+        external = [{"name": _KEYS, "structure": _STRUCTURE, "data": rows}]
         started = perf_counter()
         try:
-            for row in self._client.execute_iter(self._query, values):
-                on_row(ViewRow(*row))
+            for values in self._client.execute_iter(self._query, external_tables=external):
+                row = ViewRow(*values)
+                on_row(RowKey(row.completed_at // DAY, row.metric, row.agent_name, row.execution_id), row)
         except (driver.Error, OSError, EOFError) as error:
             self._client.disconnect()
             raise DependencyError(f"{self._where}: {classify(error, perf_counter() - started)}") from error

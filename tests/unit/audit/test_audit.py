@@ -15,12 +15,12 @@ from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.core.model import Record as AnyRecord
+from worker.core.times import DAY
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
-from worker.ports import ViewRow
+from worker.ports import RowKey, ViewRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
-    from datetime import date
 
     from worker.audit.findings import AuditCounts, AuditFinding
 
@@ -49,13 +49,11 @@ class MemoryView:
     def __init__(self, rows: Sequence[ViewRow]) -> None:
         self._rows = rows
 
-    def read_rows(
-        self, executions: Collection[str], first: date, last: date, on_row: Callable[[ViewRow], None]
-    ) -> None:
-        assert first <= last
+    def read_rows(self, keys: Collection[RowKey], on_row: Callable[[RowKey, ViewRow], None]) -> None:
         for row in self._rows:
-            if row.execution_id in executions:
-                on_row(row)
+            key = RowKey(row.completed_at // DAY, row.metric, row.agent_name, row.execution_id)
+            if key in keys:
+                on_row(key, row)
 
 
 async def run_audit(
