@@ -9,6 +9,7 @@ from os import getpid
 
 import structlog
 
+from worker.clickhouse.roll_up import RollUpMonitor
 from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
@@ -161,6 +162,8 @@ async def _build_outputs(settings: Settings, telemetry: Telemetry, tracing: Trac
         log.warning(NOTICE)
         return _Outputs(NullStore(), NullDeadLetterSink(), {}, {})
     store, dead_letters, _ = await open_outputs(settings, settings.clickhouse_writers, telemetry, stack, tracing)
+    monitor = RollUpMonitor(clickhouse_target(settings), telemetry.set_roll_up)
+    stack.push_async_callback(monitor.close)
     checks = {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
     return _Outputs(store, dead_letters, checks, {Cause.DEAD_LETTERS: dead_letters.find_missing_topic})
 

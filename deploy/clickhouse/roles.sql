@@ -16,6 +16,9 @@
 -- reads a dictionary or another table.
 CREATE ROLE IF NOT EXISTS metrics_worker;
 GRANT INSERT ON metrics.execution_metrics TO metrics_worker;
+-- To see whether the refresh of the roll-up fails, for the alert MetricsWorkerRollUpFailing; without them it cannot fire.
+GRANT SHOW TABLES ON metrics.execution_metrics_per_day_refresh TO metrics_worker;
+GRANT SELECT ON system.view_refreshes TO metrics_worker;
 
 -- `metrics-worker migrate`: creates and alters tables and views and records the applied migrations. ClickHouse requires
 -- more rights than that:
@@ -52,6 +55,7 @@ GRANT SELECT ON metrics.execution_metrics_deduplicated TO metrics_auditor;
 -- (https://clickhouse.com/docs/sql-reference/statements/grant#cluster):
 -- GRANT CLUSTER, REMOTE ON *.* TO metrics_migrator;                              -- REMOTE: to create Distributed tables
 -- GRANT SYSTEM SYNC REPLICA ON metrics.execution_metrics_migrations TO metrics_migrator;
+-- GRANT SHOW TABLES ON metrics.execution_metrics_per_day_refresh_local TO metrics_worker;
 -- For a Distributed table, the other servers see the user in `remote_servers`, or the original user if a `secret` is set
 -- there. That user needs the same right on the local table:
 -- GRANT INSERT ON metrics.execution_metrics_local TO metrics_worker;

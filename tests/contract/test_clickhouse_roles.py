@@ -26,9 +26,13 @@ def test_clickhouse_parses_every_statement(clickhouse: Client, statement: str) -
     assert clickhouse.execute(f"EXPLAIN AST {statement}")
 
 
-def test_worker_may_only_insert() -> None:
+def test_worker_may_insert_and_read_no_row() -> None:
     of_the_worker = [statement for statement in statements() if statement.endswith("TO metrics_worker")]
-    assert of_the_worker == ["GRANT INSERT ON metrics.execution_metrics TO metrics_worker"]
+    assert of_the_worker == [
+        "GRANT INSERT ON metrics.execution_metrics TO metrics_worker",
+        "GRANT SHOW TABLES ON metrics.execution_metrics_per_day_refresh TO metrics_worker",
+        "GRANT SELECT ON system.view_refreshes TO metrics_worker",
+    ]
 
 
 def test_migrator_has_the_rights_that_a_refresh_requires_on_the_database() -> None:

@@ -4,6 +4,8 @@ Names follow Prometheus' conventions. Every label has a few known values, or one
 execution, an agent or the name of a metric. A counter with labels starts at 0, so that its first increment is visible.
 """
 
+from math import nan
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from worker.core.errors import ErrorClass
@@ -197,6 +199,11 @@ class StateMetrics:
         self.last_batch = declare.gauge(
             "last_batch_timestamp_seconds", "When a batch last ended (Unix time); 0 before the first."
         )
+        self.roll_up_failing = declare.gauge(
+            "roll_up_failing",
+            "1 while the last refresh of the roll-up per day failed; NaN where the user may not see it.",
+        )
+        self.roll_up_failing.set(nan)
         self.build_info = declare.gauge("build_info", "1; the labels are the versions.", "version", "python_version")
         # process_start_time_seconds, process_cpu_seconds_total, process_resident_memory_bytes and others
         ProcessCollector(registry=declare.registry)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import nan
 from platform import python_version
 from time import monotonic, perf_counter, time
 
@@ -63,6 +64,10 @@ class Telemetry:
         """Let the counters of a partition start at 0."""
         for counter in (self.kafka.records_expired, self.kafka.logs_replaced):
             counter.labels(topic, str(partition))
+
+    def set_roll_up(self, failing: bool | None) -> None:
+        """Set whether the last refresh of the roll-up failed; None: it is not known."""
+        self.state.roll_up_failing.set(nan if failing is None else failing)
 
     def count_events(
         self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int
