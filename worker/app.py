@@ -124,7 +124,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
         telemetry,
         failure_log,
         tracing=tracing,
-        max_age_days=settings.event_max_age_days,
+        event_policy=settings.event_policy,
         counts_rows=settings.persistence_enabled,
     )
 

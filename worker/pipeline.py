@@ -19,8 +19,9 @@ from worker.core.model import Failed, FailedMetric, Record
 from worker.core.process import cancel_tasks
 from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block, merge_rare_months
-from worker.events.decode import DEFAULT_MAX_AGE_DAYS
+from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.events.fan_out import FanOut
+from worker.events.skip_counter import name_skipped
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
@@ -47,7 +48,7 @@ class Pipeline:
 
     Args:
         hold: entered while the dead-letter topic does not acknowledge.
-        max_age_days: see `decode`.
+        event_policy: see `decode`.
         counts_rows: whether a row that the store accepts is counted as written; not if the store discards it.
         backoff: the waits between writes of unacknowledged dead letters; they are repeated without a limit.
     """
@@ -63,7 +64,7 @@ class Pipeline:
         sleep: Sleep = asyncio.sleep,
         tracing: Tracing = NO_TRACING,
         *,
-        max_age_days: int = DEFAULT_MAX_AGE_DAYS,
+        event_policy: EventPolicy = DEFAULT_POLICY,
         counts_rows: bool = True,
     ) -> None:
         self._writer = writer
@@ -74,7 +75,7 @@ class Pipeline:
         self._backoff = backoff
         self._sleep = sleep
         self._tracing = tracing
-        self._max_age_days = max_age_days
+        self._event_policy = event_policy
         self._counts_rows = counts_rows
 
     async def process(self, records: Sequence[Record], on_part: Callable[[int], None] = ignore) -> None:
@@ -118,7 +119,7 @@ class Pipeline:
 
     async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
         """Fan out as many records as may be in memory at once; None if no record is left."""
-        fan_out = FanOut(self._max_age_days)
+        fan_out = FanOut(self._event_policy)
         for record in records:
             fan_out.add_record(record)
             if fan_out.bytes >= MAX_BYTES:
@@ -167,6 +168,8 @@ class Pipeline:
 
     def _count(self, fan_out: FanOut, written: int) -> None:
         invalid = sum(isinstance(item, FailedMetric) for item in fan_out.failed)
-        metrics = fan_out.rows + invalid + fan_out.skipped.total()
-        self._telemetry.count_events(fan_out.events, metrics, written, fan_out.skipped, fan_out.tombstones)
-        self._telemetry.count_skipped_labels(fan_out.skipped_labels)
+        metrics = fan_out.rows + invalid + sum(fan_out.skipped_metrics.values())
+        self._telemetry.count_events(fan_out.events, metrics, written, fan_out.tombstones)
+        if fan_out.skipped_metrics or fan_out.skipped_labels:
+            names = name_skipped(fan_out.skipped_metrics, fan_out.skipped_labels)
+            self._telemetry.count_skipped(fan_out.skipped, fan_out.skipped_labels.by_reason(), names)

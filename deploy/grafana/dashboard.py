@@ -104,9 +104,11 @@ def _flow_panels() -> list[TimeseriesPanel]:
         ),
         timeseries_panel(
             "Skipped",
-            "Metrics that are not numbers, by JSON type, and records without a value (tombstones); per second.",
+            "Metrics that are not numbers, by JSON type, labels that break a rule, by reason, and records without a "
+            "value (tombstones); per second. The status page of a worker has the names.",
             {
                 "{{json_type}}": rate("metrics_worker_metrics_skipped_total", by="json_type"),
+                "label, {{reason}}": rate("metrics_worker_labels_skipped_total", by="reason"),
                 "tombstones": rate("metrics_worker_tombstones_total"),
             },
             "cps",

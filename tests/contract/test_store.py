@@ -23,7 +23,7 @@ from worker.core.model import Event, Row
 from worker.core.outcome import WRITTEN, Constraint, OutcomeKind
 from worker.events.block import Block
 from worker.events.completed_at import MAX_TIME
-from worker.events.decode import decode
+from worker.events.decode import EventPolicy, decode
 from worker.observability.telemetry import Telemetry
 
 TABLE = f"""
@@ -95,7 +95,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
 
 def read_event(timestamp: int = JANUARY_2026, offset: int = 0, **fields: object) -> Event:
     document = {"execution_id": "0b2d3c4e-5f60-4718-9a2b-3c4d5e6f7081", "agent_name": "a", "metrics": {}}
-    event = decode(record(document | fields, timestamp=timestamp, offset=offset), max_age_days=0)
+    event = decode(record(document | fields, timestamp=timestamp, offset=offset), EventPolicy(max_age_days=0))
     assert event is not None
     return event
 

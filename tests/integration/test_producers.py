@@ -18,7 +18,10 @@ from tests.support.topic import read
 
 PRODUCERS = REPOSITORY / "schemas" / "examples" / "producers"
 METRICS = {"execution_time_ms": 1840.0, "cost_usd": 0.0132, "result_success": 1.0}
-ROWS = "SELECT metric_type, metric_value, agent_name FROM execution_metrics_deduplicated WHERE execution_id = %(id)s"
+LABELS = {"gen_ai.request.model": "large-2", "service.version": "2026.11.0"}
+ROWS = """
+SELECT metric_type, metric_value, agent_name, labels FROM execution_metrics_deduplicated WHERE execution_id = %(id)s
+"""
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path | None = None) -> str:
@@ -73,8 +76,8 @@ async def test_event_of_an_example_producer_becomes_rows(
     start_worker()
     wait_until(lambda: len(clickhouse.execute(ROWS, {"id": execution})) == len(METRICS), "a row for each metric")
     rows = clickhouse.execute(ROWS, {"id": execution})
-    assert {name: value for name, value, _ in rows} == METRICS
-    assert {agent for *_, agent in rows} == {f"example-{language.__name__}"}
+    assert {name: value for name, value, *_ in rows} == METRICS
+    assert all((agent, labels) == (f"example-{language.__name__}", LABELS) for _, _, agent, labels in rows)
 
 
 @pytest.mark.parametrize("name", ["python/producer.py", "go/main.go", "shell/producer.sh"])

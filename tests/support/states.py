@@ -37,6 +37,7 @@ RUNNING = replace(
         ),
         LastDeadLetter(ErrorClass.INVALID_EVENT, 6, _NOW - 180_000, "InvalidJSON", None, None),
     ],
+    most_skipped=[(("metric", "model", "string"), 2_014_400), (("label", "attempt", "not_a_string"), 12)],
 )
 NOT_READY = replace(
     STARTING,
@@ -60,7 +61,7 @@ HOLDING = replace(
 )
 REJOINING = replace(RUNNING, reasons=STARTING.reasons)
 STUCK = replace(RUNNING, silence_seconds=MAX_SILENCE_SECONDS + 12, rates=Rates(60.0))
-IDLE = replace(RUNNING, lags=[], rates=Rates(60.0), totals={}, last_dead_letters=[])
+IDLE = replace(RUNNING, lags=[], rates=Rates(60.0), totals={}, last_dead_letters=[], most_skipped=[])
 MANY = replace(
     RUNNING,
     lags=[PartitionLag(_TOPIC, number, number * 7_919 % 1_000, number * 7_919 % 1_000 / 9) for number in range(192)],
@@ -80,6 +81,7 @@ LONG = replace(
     last_dead_letters=[
         LastDeadLetter(kind, 9_876_543_210, 0.0, "E" * 256, 99_999, "metric" * 42) for kind in ErrorClass
     ],
+    most_skipped=[(("metric", "metric" * 42, "string"), 9_876_543_210)] * 10,
 )
 STATES = {
     "starting": STARTING,

@@ -142,10 +142,15 @@ class TestResults:
 
     async def test_one_batch_can_have_all_results(self) -> None:
         metrics = {"good": 1, "refused": -1, "text": "x", "bad": float("nan")}
+        labels = {"model": "m", "attempt": 2}
         store = MemoryStore(lambda row: row.value < 0)
         async with open_worker_harness(store) as worker:
             await worker.pipeline.process(
-                [record(event(metrics=metrics), offset=1), record(b"{", offset=2), record(None, offset=3)]
+                [
+                    record(event(metrics=metrics, labels=labels), offset=1),
+                    record(b"{", offset=2),
+                    record(None, offset=3),
+                ]
             )
             assert [(row.metric_type, row.source_offset) for row in store.table] == [("good", 1)]
             assert {(*id_of(item), item.failure.error_class) for item in worker.dead_letters.letters} == {
@@ -156,6 +161,11 @@ class TestResults:
             counted = ("events", "tombstones", "rows_written", "metrics_skipped")
             assert [total(worker, name) for name in counted] == [1, 1, 1, 1]
             assert worker.counted("metrics_skipped", json_type="string") == 1
+            assert worker.counted("labels_skipped", reason="not_a_string") == 1
+            assert worker.telemetry.activity.most_skipped == [
+                (("metric", "text", "string"), 1),
+                (("label", "attempt", "not_a_string"), 1),
+            ]
             assert worker.counted("dead_letters", kind="metric", error_class="row_refused") == 1
             assert worker.counted("dead_letters", kind="metric", error_class="invalid_metric") == 1
             assert worker.counted("dead_letters", kind="event", error_class="invalid_event") == 1

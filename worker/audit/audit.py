@@ -19,7 +19,7 @@ from worker.audit.dead_letter_index import DeadLetterIndex
 from worker.audit.findings import AuditCounts, AuditFinding, FindingKind
 from worker.core.model import Failed, FailedMetric, Record, Row, UnreadableRecord
 from worker.core.times import DAY
-from worker.events.decode import DEFAULT_MAX_AGE_DAYS
+from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.events.fan_out import FanOut
 from worker.ports import DeduplicatedRows, RowKey, ViewRow
 
@@ -44,7 +44,7 @@ class Audit:
     Args:
         read: reads some offsets of a partition, as `worker.ports.TopicReader.read`.
         dead_letters: the dead letters of the range that are open or discarded.
-        max_age_days: of events, see `worker.events.decode.decode`.
+        event_policy: see `worker.events.decode.decode`.
         on_progress: called with the number of records that are done.
     """
 
@@ -55,20 +55,20 @@ class Audit:
         dead_letters: DeadLetterIndex,
         on_finding: Callable[[AuditFinding], object],
         on_progress: Callable[[int], object],
-        max_age_days: int = DEFAULT_MAX_AGE_DAYS,
+        event_policy: EventPolicy = DEFAULT_POLICY,
     ) -> None:
         self._read = read
         self._view = view
         self._dead_letters = dead_letters
         self._on_finding = on_finding
         self._on_progress = on_progress
-        self._max_age_days = max_age_days
+        self._event_policy = event_policy
         self._counts = AuditCounts()
 
     async def run(self, ranges: Mapping[int, range], time_range: TimeRange) -> AuditCounts:
         """Audit the offsets of each partition. Raises DependencyError if Kafka or ClickHouse cannot be read."""
         for chunk in split_ranges(ranges):
-            fan_out, size = FanOut(self._max_age_days), 0
+            fan_out, size = FanOut(self._event_policy), 0
             for partition, offsets in chunk.items():
                 async with aclosing(self._read_records(partition, offsets)) as records:
                     async for record in records:
@@ -77,7 +77,7 @@ class Audit:
                             size += len(record.value or b"")
                         if is_full(len(fan_out), size):
                             await self._audit(fan_out)
-                            fan_out, size = FanOut(self._max_age_days), 0
+                            fan_out, size = FanOut(self._event_policy), 0
             await self._audit(fan_out)
         return self._counts
 

@@ -63,7 +63,11 @@ def _encode_labels(block: Block) -> bytes:
         return 2 * _DICTIONARY_VERSION + bytes(_END_BYTES * len(block))
     keys = list(map(id, labels))  # faster than to hash them; equal sets are mostly one object
     sets = dict(zip(keys, labels, strict=True))
-    ends = _encode_ends(list(map(len, labels)), {len(labels) for labels in sets.values()}, block)
+    sizes = set(map(len, sets.values()))
+    if len(sizes) == 1:
+        ends = _multiples(*sizes, 1 << len(block).bit_length())[: _END_BYTES * len(block)]
+    else:
+        ends = _pack("Q", list(accumulate(chain.from_iterable(map(repeat, map(len, labels), block.counts)))))
     total = int.from_bytes(ends[-_END_BYTES:], "little")
     columns = [2 * _DICTIONARY_VERSION, ends]
     for part in (0, 1):
@@ -71,15 +75,15 @@ def _encode_labels(block: Block) -> bytes:
         head, index = _encode_dictionary(chain.from_iterable(texts.values()), total)
         code = _index_code(index)
         packed = {key: _pack(code, list(map(index.__getitem__, of_set))) for key, of_set in texts.items()}
-        columns += (head, _repeat_for_rows(map(packed.__getitem__, keys), block))
+        distinct = set(packed.values())
+        # All events may have labels of the same names.
+        rows = (
+            distinct.pop() * len(block)
+            if len(distinct) == 1
+            else _repeat_for_rows(map(packed.__getitem__, keys), block)
+        )
+        columns += (head, rows)
     return b"".join(columns)
-
-
-def _encode_ends(sizes: Sequence[int], distinct: set[int], block: Block) -> bytes:
-    """The end of each row's labels among those of all rows; `sizes` has their number for each event."""
-    if len(distinct) == 1:
-        return _multiples(sizes[0], 1 << len(block).bit_length())[: _END_BYTES * len(block)]
-    return _pack("Q", list(accumulate(chain.from_iterable(map(repeat, sizes, block.counts)))))
 
 
 @lru_cache(maxsize=4)

@@ -98,7 +98,7 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
         async with connections.open_dead_letters(settings) as scan:
             await _index(scan, dead_letters)
         on_progress = _progress_printer(sum(map(len, ranges.values())))
-        audit = Audit(reader.read, view, dead_letters, on_finding, on_progress, settings.event_max_age_days)
+        audit = Audit(reader.read, view, dead_letters, on_finding, on_progress, settings.event_policy)
         counts = await audit.run(ranges, scope.time_range)
         counts.expired = expired
         return counts

@@ -26,9 +26,9 @@ async def produce_lines(
 ) -> ProduceResult:
     """Send each line of `file` to `topic`, unchanged and as soon as it arrives; blank lines are skipped.
 
-    The key is the event's `execution_id`; the timestamp is when the line was first sent, later than that of the line
-    before with the same key, so that the last line of an execution wins. A line without a readable `execution_id` has
-    no key. Nothing is validated: the worker does that. `file` may be a pipe or a terminal.
+    The key is the event's `execution_id` in its stored form; the timestamp is when the line was first sent, later than
+    that of the line before with the same key, so that the last line of an execution wins. A line without a readable
+    `execution_id` has no key. Nothing is validated: the worker does that. `file` may be a pipe or a terminal.
 
     Of a line that is longer than any record, only the number is kept.
 

@@ -92,7 +92,7 @@ def replay(
         None if any_table else settings.qualified_table,
         rate,
         max_bytes=settings.batch_max_bytes,
-        max_age_days=settings.event_max_age_days,
+        event_policy=settings.event_policy,
     )
     entry = new_entry(Action.REPLAYED, reason)
     raise SystemExit(asyncio.run(_replay(settings, policy, entry, dry_run=dry_run, confirm=not yes, as_json=as_json)))

@@ -1,5 +1,6 @@
 """`metrics-worker validate`: predict the result of events before they are sent. Needs no servers."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from io import BufferedIOBase
 from time import time
@@ -10,12 +11,18 @@ from worker.commands.command_line import print_json, print_stderr
 from worker.commands.standard_streams import InputFile
 from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed
-from worker.events.decode import DEFAULT_MAX_AGE_DAYS
+from worker.events.decode import EventPolicy
 from worker.validation.line_reader import read_lines
-from worker.validation.validator import TOO_LARGE, ValidationResult, Validator
+from worker.validation.validator import TOO_LARGE, EventWarning, ValidationResult, Validator
 
 _MAX_BYTES = 1_048_576
 _MAX_NAME_CHARACTERS = 80
+_MOST_SKIPPED = 10
+_WARNINGS = {
+    EventWarning.NO_COMPLETED_AT: "without completed_at: a copy that is sent after midnight is another row",
+    EventWarning.NO_OFFSET: "with a completed_at without an offset: it is read as UTC",
+    EventWarning.NO_ROW: "without a row: no metric is a number or a boolean",
+}
 _MAX_FAILED = 20
 """Failures of one line that are printed as text; --json prints all."""
 _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
@@ -36,7 +43,7 @@ _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
 @click.option(
     "--max-age-days",
     envvar="EVENT_MAX_AGE_DAYS",
-    default=DEFAULT_MAX_AGE_DAYS,
+    default=EventPolicy.max_age_days,
     show_default=True,
     type=click.IntRange(0, 36_500),
     help="How many days ago the worker lets an event be completed; 0: at any time. EVENT_MAX_AGE_DAYS sets it too.",
@@ -47,10 +54,10 @@ def validate(
     """Predict what the worker would do with the events in FILE (- for standard input), JSON lines.
 
     Reads them with the worker's own code, but without the constraints of the table. Exit code 1 when a metric or an
-    event would be refused.
+    event would be refused; what is skipped, or may be a mistake, is only a warning, on stderr.
     """
     headers = _CLOUDEVENTS_HEADERS if cloudevents else ()
-    validator = Validator(int(time() * 1000), headers, max_age_days=max_age_days)
+    validator = Validator(int(time() * 1000), headers, EventPolicy(max_age_days))
     print_result = _print_json_result if as_json else _print_result
     with suppress(KeyboardInterrupt):  # ends an endless input
         for result in validator.validate(read_lines(file, max_bytes), include_valid=as_json or verbose):
@@ -66,6 +73,8 @@ def _print_json_result(result: ValidationResult) -> None:
         "refused": result.is_refused,
         "rows": result.rows,
         "skipped": result.skipped,
+        "skipped_labels": result.skipped_labels,
+        "warnings": list(result.warnings),
         "dead_lettered": [_failure_document(item) for item in result.failed],
     }
     if result.too_large:
@@ -85,8 +94,8 @@ def _failure_document(item: Failed) -> dict[str, object]:
 
 def _print_result(result: ValidationResult) -> None:
     parts = ["1 row" if result.rows == 1 else f"{result.rows} rows"]
-    if result.skipped:
-        parts.append(_format_skipped(sorted(result.skipped.items())))
+    parts += _format_skipped(sorted(result.skipped.items()), sorted(result.skipped_labels.items()))
+    parts += [_WARNINGS[warning].partition(":")[0] for warning in result.warnings]
     parts += [_format_failure(item) for item in result.failed[:_MAX_FAILED]]
     if len(result.failed) > _MAX_FAILED:
         parts.append(f"{len(result.failed) - _MAX_FAILED} more metrics would be dead letters (--json prints all)")
@@ -106,16 +115,33 @@ def _format_failure(item: Failed) -> str:
 
 def _format_summary(validator: Validator) -> str:
     parts = [f"{validator.lines} events", f"{validator.rows} rows"]
-    if validator.skipped:
-        parts.append(_format_skipped(validator.skipped.most_common()))
+    parts += _format_skipped(validator.skipped.most_common(), validator.skipped_labels.most_common())
     if validator.refused:
         parts.append(f"{validator.refused} events refused, wholly or in part")
-        parts.append(", ".join(f"{count} {name}" for name, count in validator.failed.most_common()))
-    return "; ".join(parts)
+        parts.append(_format_counts(validator.failed.most_common()))
+    return "\n".join(["; ".join(parts), *_format_warnings(validator)])
 
 
-def _format_skipped(counts: list[tuple[str, int]]) -> str:
-    return "skipped " + ", ".join(f"{count} {name}" for name, count in counts)
+def _format_warnings(validator: Validator) -> Iterator[str]:
+    for warning, (count, first) in validator.warned.items():
+        yield f"warning: {count} {'event' if count == 1 else 'events'} {_WARNINGS[warning]} (first: line {first})"
+    most = [
+        f'{kind} "{escape_control_characters(name, _MAX_NAME_CHARACTERS)}" {count} ({reason})'
+        for (kind, name, reason), count in validator.skipped_items.most_common(_MOST_SKIPPED)
+    ]
+    if most:
+        yield f"warning: skipped most: {', '.join(most)}"
+
+
+def _format_skipped(metrics: list[tuple[str, int]], labels: list[tuple[str, int]]) -> Iterator[str]:
+    if metrics:
+        yield f"skipped {_format_counts(metrics)}"
+    if labels:
+        yield f"skipped labels: {_format_counts(labels)}"
+
+
+def _format_counts(counts: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts)
 
 
 def _replace_surrogates(text: str) -> str:

@@ -10,6 +10,8 @@ DeadLetterKind = Literal["event", "metric"]
 """What has failed: a whole event, or one metric."""
 Labels = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
+SkippedItem = tuple[Literal["metric", "label"], str, str]
+"""What is skipped of an event: kind, name (cut where it is too long), and the reason, which is the type of a metric."""
 SkippedLabels = tuple[tuple[str, str], ...]
 """Names, cut where they are too long, and why each is skipped."""
 _HEADER_BYTES = 80

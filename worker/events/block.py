@@ -187,8 +187,8 @@ def merge_rare_months(blocks: Iterable[Block]) -> list[Block]:
     A producer that sends old or wrong times scatters a few rows over many months, and an INSERT of one row costs as
     much as one of a thousand. An INSERT of several months is atomic for each month, not as a whole. When it fails half
     way, a retry writes the months that are missing, because ClickHouse keeps the deduplication token for each month.
-    When the storage of one month is away, no retry succeeds; the writer then inserts each month alone. A month with
-    many rows has an INSERT of its own, so that an ordinary batch stays atomic.
+    When the storage of one month is away, no retry succeeds; the writer then inserts each month alone. A month of many
+    rows has an INSERT of its own: an ordinary batch stays atomic.
     """
     merged: list[Block] = []
     rare: list[Block] = []

@@ -1,10 +1,31 @@
 """CloudEvents 1.0 over Kafka: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md"""
 
 from base64 import b64decode
+from collections.abc import Iterable
 
 from worker.core.errors import InvalidEvent
 from worker.core.model import Headers
 from worker.events.tolerant_json import abbreviate, parse_json
+
+LABEL_ATTRIBUTES = ("source", "traceparent")
+"""The attributes of CloudEvents that can become labels."""
+_CLOUDEVENTS = b"application/cloudevents"
+
+
+def read_attributes(headers: Headers, document: object, names: Iterable[str]) -> list[tuple[str, object]]:
+    """The attributes `names` of a CloudEvent, those that it has; none of a plain event.
+
+    `document` is the value of its record. In binary mode an attribute is a text, with a lone surrogate for each byte
+    that is not UTF-8; in structured mode it is any JSON.
+    """
+    named = {name.lower(): value for name, value in headers}
+    if (named.get("content-type") or b"").lower().startswith(_CLOUDEVENTS):
+        found = document if isinstance(document, dict) else {}
+        return [(name, found[name]) for name in names if name in found]
+    if named.get("ce_specversion") is None:
+        return []
+    values = ((name, named.get(f"ce_{name}")) for name in names)
+    return [(name, value.decode("utf-8", "surrogateescape")) for name, value in values if value is not None]
 
 
 def unwrap_cloudevent(headers: Headers, document: object) -> object:
@@ -16,7 +37,7 @@ def unwrap_cloudevent(headers: Headers, document: object) -> object:
     named = {name.lower(): value for name, value in headers}
     content_type = (named.get("content-type") or b"").lower()
     media_type = content_type.partition(b";")[0].rstrip()
-    if not media_type.startswith(b"application/cloudevents"):
+    if not media_type.startswith(_CLOUDEVENTS):
         _check_specversion(named.get("ce_specversion"))
         return document
     if media_type != b"application/cloudevents+json" or not isinstance(document, dict):

@@ -1,15 +1,17 @@
 """From the bytes of a record to an `Event`, by the contract in `schemas/event.schema.json`."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 import orjson
 
 from worker.core.errors import InvalidEvent
-from worker.core.model import Event, Record, UnreadableRecord
-from worker.events.cloudevents import unwrap_cloudevent
+from worker.core.model import Event, Labels, Record, SkippedLabels, UnreadableRecord
+from worker.events.cloudevents import read_attributes, unwrap_cloudevent
 from worker.events.completed_at import MAX_TIME, check_age, parse_completed_at
-from worker.events.labels import read_labels
+from worker.events.labels import Attributes, read_labels
 from worker.events.parsing_cost import CHEAP_BYTES, check_parsing_cost
 from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_tolerantly
 
@@ -20,7 +22,6 @@ MAX_NAME_LENGTH = 256
 repeat them, so that a long one would cost a thousand times its size."""
 MAX_ID_LENGTH = 128
 """Characters in the id of an execution, for the same reason."""
-DEFAULT_MAX_AGE_DAYS = 400
 SCHEMA_MAJOR = 1
 
 _EXACT_INTEGERS = 2**53
@@ -33,12 +34,24 @@ _UUID = re.compile(
 _VERSION = re.compile(r"(\d+)(?:\.\d+)*", re.ASCII)
 
 
-def decode(record: Record, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> Event | None:
-    """Read a record as an event; None for a tombstone (a record without a value).
+@dataclass(frozen=True)
+class EventPolicy:
+    """What an operator decides about events.
 
-    Args:
-        record: as Kafka has it.
-        max_age_days: how long before the timestamp of the record `completed_at` may be; 0 for any time.
+    Attributes:
+        max_age_days: how long before the timestamp of its record the `completed_at` of an event may be; 0 for any time.
+        cloudevent_labels: the attributes of CloudEvents that become labels.
+    """
+
+    max_age_days: int = 400
+    cloudevent_labels: Sequence[str] = ()
+
+
+DEFAULT_POLICY = EventPolicy()
+
+
+def decode(record: Record, policy: EventPolicy = DEFAULT_POLICY) -> Event | None:
+    """Read a record as an event; None for a tombstone (a record without a value).
 
     Raises:
         InvalidEvent: the record is not an event; the whole record is dead-lettered.
@@ -53,9 +66,12 @@ def decode(record: Record, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> Event | 
         document = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         document = parse_tolerantly(value, error)
+    attributes: Attributes = ()
     if record.headers:
+        if policy.cloudevent_labels:
+            attributes = read_attributes(record.headers, document, policy.cloudevent_labels)
         document = unwrap_cloudevent(record.headers, document)
-    return _read_event(document, record, max_age_days)
+    return _read_event(document, record, policy.max_age_days, attributes)
 
 
 def canonical_id(execution_id: str) -> str:
@@ -79,7 +95,7 @@ def _require_tombstone(record: Record) -> None:
         raise InvalidEvent("InvalidJSON", "the value is empty")
 
 
-def _read_event(document: object, record: Record, max_age_days: int) -> Event:
+def _read_event(document: object, record: Record, max_age_days: int, attributes: Attributes) -> Event:
     if not isinstance(document, dict):
         raise InvalidEvent("NotAnObject", f"an event is a JSON object, not {json_type(document)}")
     get = document.get
@@ -95,10 +111,8 @@ def _read_event(document: object, record: Record, max_age_days: int) -> Event:
     if user_id is not None and not (isinstance(user_id, str) and len(user_id) <= MAX_NAME_LENGTH):
         user_id = _read_other_user_id(document, user_id)
     metrics = get("metrics")
-    if not isinstance(metrics, dict):
-        _refuse_field(document, "metrics", "an object")
-    if len(metrics) > MAX_METRICS:
-        raise InvalidEvent("TooManyMetrics", f"an event has at most {MAX_METRICS} metrics, not {len(metrics)}")
+    if not isinstance(metrics, dict) or len(metrics) > MAX_METRICS:
+        _refuse_metrics(document, metrics)
     if not (agent_name.isascii() and execution_id.isascii() and (user_id is None or user_id.isascii())):
         _check_encodable(execution_id=execution_id, agent_name=agent_name, user_id=user_id or "")
     recorded_at = record.timestamp
@@ -108,8 +122,11 @@ def _read_event(document: object, record: Record, max_age_days: int) -> Event:
     completed_at = recorded_at if text is None else parse_completed_at(text)
     # A record without a timestamp (-1) accepts any time: by the clock of the worker, a replay would judge otherwise.
     check_age(completed_at, recorded_at, max_age_days if record.timestamp >= 0 else 0)
+    labels: Labels = ()
+    skipped: SkippedLabels = ()
     given, status = get("labels"), get("status")
-    labels, skipped = ((), ()) if given is None and status is None else read_labels(given, status)
+    if given is not None or status is not None or attributes:
+        labels, skipped = read_labels(given, status, attributes)
     execution_id = canonical_id(execution_id)
     return Event(execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record, labels, skipped)
 
@@ -118,6 +135,12 @@ def _refuse_field(document: dict[str, object], field: str, expected: str) -> NoR
     if field not in document:
         raise InvalidEvent("InvalidField", f"{field} is missing; it must be {expected}")
     raise InvalidEvent("InvalidField", f"{field} must be {expected}; got {abbreviate(document[field])}")
+
+
+def _refuse_metrics(document: dict[str, object], metrics: object) -> NoReturn:
+    if isinstance(metrics, dict):
+        raise InvalidEvent("TooManyMetrics", f"an event has at most {MAX_METRICS} metrics, not {len(metrics)}")
+    _refuse_field(document, "metrics", "an object")
 
 
 def _read_other_user_id(document: dict[str, object], user_id: object) -> str:

@@ -7,12 +7,22 @@ from itertools import chain
 import structlog
 
 from worker.core.errors import ErrorClass, InvalidEvent
-from worker.core.model import Event, Failed, FailedEvent, FailedMetric, Failure, Labels, Record, UnrepresentableNumber
+from worker.core.model import (
+    Event,
+    Failed,
+    FailedEvent,
+    FailedMetric,
+    Failure,
+    Labels,
+    Record,
+    UnrepresentableNumber,
+)
 from worker.core.times import DAY
 from worker.events.block import Block
 from worker.events.completed_at import month_of_day
-from worker.events.decode import DEFAULT_MAX_AGE_DAYS, MAX_NAME_LENGTH, decode
-from worker.events.tolerant_json import is_encodable, json_type
+from worker.events.decode import DEFAULT_POLICY, MAX_NAME_LENGTH, EventPolicy, decode
+from worker.events.skip_counter import SkipCounter, count_by_json_type
+from worker.events.tolerant_json import is_encodable
 
 log = structlog.get_logger(__name__)
 
@@ -33,42 +43,47 @@ class FanOut:
     """The metrics of some records, each in exactly one of these.
 
     Args:
-        max_age_days: see `decode`.
+        policy: see `decode`.
 
     Attributes:
         blocks: the rows, by month of `completed_at`.
         rows: how many rows the blocks hold.
         failed: metrics and events that will be dead letters.
-        skipped: how many metrics were skipped, by JSON type.
-        skipped_labels: how many labels were skipped, by reason.
+        skipped_metrics, skipped_labels: how often each name was skipped, for which Python type or reason.
         tombstones: how many records had no value.
         records: how many records were added.
         events: how many records were events.
         bytes: estimated memory of the rows, when they are encoded, and of the failures.
     """
 
-    def __init__(self, max_age_days: int = DEFAULT_MAX_AGE_DAYS) -> None:
-        self._max_age_days = max_age_days
+    def __init__(self, policy: EventPolicy = DEFAULT_POLICY) -> None:
+        self._policy = policy
         self.blocks: dict[int, Block] = {}
         self.rows = 0
         self.failed: list[Failed] = []
-        self.skipped: Counter[str] = Counter()
-        self.skipped_labels: Counter[str] = Counter()
+        self.skipped_metrics: SkipCounter[type] = SkipCounter()
+        self.skipped_labels: SkipCounter[str] = SkipCounter()
         self.tombstones = 0
         self.records = 0
         self.events = 0
         self.bytes = 0
-        self._labels: dict[int, Labels] = {}
+        self._labels: list[Labels] = []
+        self._label_bytes: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Rows and failures, which is what is held in memory."""
         return self.rows + len(self.failed)
 
+    @property
+    def skipped(self) -> Counter[str]:
+        """How many metrics were skipped, by JSON type."""
+        return count_by_json_type(self.skipped_metrics) if self.skipped_metrics else Counter()
+
     def add_record(self, record: Record) -> None:
         """Decode a record and add its metrics. Never raises, whatever the bytes."""
         self.records += 1
         try:
-            event = decode(record, self._max_age_days)
+            event = decode(record, self._policy)
         except InvalidEvent as error:
             self._fail_event(record, error.reason, str(error))
             return
@@ -81,7 +96,8 @@ class FanOut:
             return
         self.events += 1
         if event.skipped_labels:
-            self.skipped_labels.update(reason for _, reason in event.skipped_labels)
+            for name, reason in event.skipped_labels:
+                self.skipped_labels.add(name, reason)
             event = event._replace(skipped_labels=())  # it lives as long as its rows
         self.add_event(event)
 
@@ -105,6 +121,7 @@ class FanOut:
     def _add_one_by_one(self, event: Event) -> None:
         names: list[str] = []
         values: list[float] = []
+        skipped = self.skipped_metrics
         metrics = event.metrics
         # What is skipped can be large once parsed, and the event lives as long as its rows.
         event = event._replace(metrics={})
@@ -113,7 +130,11 @@ class FanOut:
                 message = f"{_shorten(value.literal)} does not fit a Float64"
                 self._fail_metric(event, name, value, "UnrepresentableNumber", message)
             elif not isinstance(value, int | float):
-                self.skipped[json_type(value)] += 1
+                pair = name, type(value)
+                if pair in skipped:
+                    skipped[pair] += 1
+                else:
+                    skipped.add(*pair)
             elif not self._are_valid((name,)):
                 self._fail_metric(event, name, value, "InvalidName", _NAME_RULE)
             else:
@@ -126,17 +147,17 @@ class FanOut:
         self.rows += len(names)
         texts = event.execution_id + (event.user_id or "")
         size = _ROW_BYTES + (len(texts) if texts.isascii() else len(texts.encode()))
-        if event.labels:
-            size += _LABEL_BYTES * len(event.labels)
-            self._count_texts(event.labels)
+        if labels := event.labels:
+            size += self._label_bytes.get(id(labels)) or self._add_labels(labels)
         self.bytes += len(names) * size
         self._block_of(event).add_rows(event, names, values)
 
-    def _count_texts(self, labels: Labels) -> None:
-        """Count the bytes of `labels`, unless an earlier event shares them."""
-        if id(labels) not in self._labels:
-            self._labels[id(labels)] = labels  # kept, so that no other has its id
-            self.bytes += len("".join(chain.from_iterable(labels)).encode())
+    def _add_labels(self, labels: Labels) -> int:
+        """Count the texts of labels that no earlier event shares; returns what they take in each row."""
+        self._labels.append(labels)  # kept, so that no others have its id
+        self.bytes += len("".join(chain.from_iterable(labels)).encode())
+        size = self._label_bytes[id(labels)] = _LABEL_BYTES * len(labels)
+        return size
 
     def _are_valid(self, names: Collection[str]) -> bool:
         """Whether all `names` are valid; they are counted, because a new name takes space in a block's dictionary."""

@@ -3,6 +3,7 @@
 A label that breaks a rule is skipped; it never costs the event.
 """
 
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from worker.core.model import Labels, SkippedLabels
@@ -17,6 +18,8 @@ NO_OBJECT, INVALID_NAME, NO_STRING, TOO_LONG, NO_TEXT, TOO_MANY = (
 """Why a label is skipped."""
 SKIP_REASONS = (NO_OBJECT, INVALID_NAME, NO_STRING, TOO_LONG, NO_TEXT, TOO_MANY)
 
+Attributes = Sequence[tuple[str, object]]
+"""Names and values."""
 _TEXT = frozenset({str})
 _READ: dict[tuple[object, ...], tuple[Labels, SkippedLabels]] = {}
 """Cache: what a producer sends again and again takes a fifth of the time, and its events share one tuple."""
@@ -25,24 +28,30 @@ _MAX_CACHED_PARTS, _MAX_CACHED_CHARACTERS = 64, 512
 """Names and values, and their characters, of the largest set of labels that is cached."""
 
 
-def read_labels(labels: object, status: object = None) -> tuple[Labels, SkippedLabels]:
+def read_labels(labels: object, status: object = None, attributes: Attributes = ()) -> tuple[Labels, SkippedLabels]:
     """Read the labels of an event, sorted by name, and what is skipped of them.
 
     Args:
         labels: the field `labels` of the event, None if it has none. Of more than `MAX_LABELS` the first are read.
-        status: the field `status`, which is a label too, unless `labels` has one of this name.
+        status: the field `status`; it and the attributes are labels too, unless `labels` has one of the name.
+        attributes: those of the CloudEvent that are labels.
     """
-    given = labels if isinstance(labels, dict) else {}
+    if not isinstance(labels, dict):
+        if labels is not None:
+            read, skipped = read_labels(None, status, attributes)
+            return read, (("labels", NO_OBJECT), *skipped)
+        labels = {}
     # As many names as values, and only texts are equal to texts: so no two different sets of labels have one key.
-    key = (type(labels), status, *given, *given.values())
+    key = (status, *attributes, *labels, *labels.values())
     try:
         if (found := _READ.get(key)) is not None:
             return found
     except TypeError:  # an array or an object, which is no label
-        return _read(labels, given, status)
-    result = _read(labels, given, status)
-    # What is skipped can be a long text.
-    texts = chain.from_iterable(result[0]) if not result[1] else (part for part in key if isinstance(part, str))
+        return _read_one_by_one(labels, status, attributes)
+    result = _read(labels, status, attributes)
+    texts: Iterable[str] = chain.from_iterable(result[0])
+    if result[1]:  # what is skipped can be a long text
+        texts = (part for part in chain(key, *attributes) if isinstance(part, str))
     if len(key) <= _MAX_CACHED_PARTS and len("".join(texts)) <= _MAX_CACHED_CHARACTERS:
         if len(_READ) >= _MAX_READ:
             _READ.clear()
@@ -50,11 +59,11 @@ def read_labels(labels: object, status: object = None) -> tuple[Labels, SkippedL
     return result
 
 
-def _read(labels: object, given: dict[str, object], status: object) -> tuple[Labels, SkippedLabels]:
-    fields = given if status is None or "status" in given else {**given, "status": status}
-    if (labels is None or labels is given) and _are_valid(fields):
+def _read(labels: dict[str, object], status: object, attributes: Attributes) -> tuple[Labels, SkippedLabels]:
+    fields = {name: value for name, value in (("status", status), *attributes) if value is not None} | labels
+    if _are_valid(fields):
         return tuple(sorted(fields.items())), ()  # type: ignore[arg-type]  # just checked
-    return _read_one_by_one(labels, given, status)
+    return _read_one_by_one(labels, status, attributes)
 
 
 def _are_valid(fields: dict[str, object]) -> bool:
@@ -70,14 +79,12 @@ def _are_valid(fields: dict[str, object]) -> bool:
     )
 
 
-def _read_one_by_one(labels: object, given: dict[str, object], status: object) -> tuple[Labels, SkippedLabels]:
+def _read_one_by_one(labels: dict[str, object], status: object, attributes: Attributes) -> tuple[Labels, SkippedLabels]:
     read: dict[str, str] = {}
     skipped: list[tuple[str, str]] = []
-    if labels is not None and labels is not given:
-        skipped.append(("labels", NO_OBJECT))
-    fields = [("status", status)] if status is not None else []
-    for name, value in chain(given.items(), fields):
-        if name in read:  # `labels` has a status of its own
+    others = ((name, value) for name, value in (("status", status), *attributes) if value is not None)
+    for name, value in chain(labels.items(), others):
+        if name in read:  # `labels` has one of this name
             continue
         reason = _problem(name, value) or (TOO_MANY if len(read) >= MAX_LABELS else None)
         if reason:

@@ -70,7 +70,12 @@ def parse_number(text: str) -> float | UnrepresentableNumber:
 
 def json_type(value: object) -> str:
     """The name that JSON has for the type of a parsed value."""
-    return _JSON_TYPES.get(type(value), "number")
+    return json_type_name(type(value))
+
+
+def json_type_name(kind: type) -> str:
+    """The name that JSON has for values of type `kind`."""
+    return _JSON_TYPES.get(kind, "number")
 
 
 def is_encodable(text: str) -> bool:

@@ -11,10 +11,12 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed
+from worker.core.frequent_items import FrequentItems
+from worker.core.model import Failed, SkippedItem
 
 _WINDOW_SECONDS = 60
 _MAX_NAME_CHARACTERS = 256
+_MOST_SKIPPED = 10
 
 
 class Rates(NamedTuple):
@@ -47,6 +49,7 @@ class RecentActivity:
         self._by_second: deque[tuple[int, Counter[str]]] = deque()
         self._numbers: Counter[ErrorClass] = Counter()
         self._last: dict[ErrorClass, LastDeadLetter] = {}
+        self._skipped: FrequentItems[SkippedItem] = FrequentItems()
         self._lock = Lock()
 
     def count(self, **numbers: int) -> None:
@@ -69,6 +72,17 @@ class RecentActivity:
                 error_class, number, time(), failure.error_type, failure.code, metric
             )
         self.count(dead_letters=len(dead_letters))
+
+    def count_skipped(self, items: Mapping[SkippedItem, int]) -> None:
+        """Add to the numbers of skipped metrics and labels."""
+        with self._lock:
+            self._skipped.add(items)
+
+    @property
+    def most_skipped(self) -> list[tuple[SkippedItem, int]]:
+        """The metrics and labels that were skipped most since the start, and how often, at least."""
+        with self._lock:
+            return self._skipped.most_common(_MOST_SKIPPED)
 
     @property
     def last_dead_letters(self) -> list[LastDeadLetter]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from worker.core.model import SkippedItem
 from worker.observability.activity import LastDeadLetter, Rates
 from worker.observability.lag import PartitionLag
 
@@ -35,6 +36,7 @@ class Status:
         lags: of each owned partition whose lag is known.
         totals: the number of `events`, `rows` and `dead_letters` since the start; may be empty.
         last_dead_letters: the last dead letter of each class, and how many there were since the start.
+        most_skipped: the metrics and labels that were skipped most since the start, and how often.
         notice: what an operator must know of this worker, whatever its state.
     """
 
@@ -50,6 +52,7 @@ class Status:
     rates: Rates = field(default_factory=Rates)
     totals: Mapping[str, float] = field(default_factory=dict)
     last_dead_letters: Sequence[LastDeadLetter] = ()
+    most_skipped: Sequence[tuple[SkippedItem, int]] = ()
     notice: str | None = None
 
     @property

@@ -85,6 +85,7 @@ class StatusReporter:
             rates=activity.rates,
             totals=activity.totals,
             last_dead_letters=activity.last_dead_letters,
+            most_skipped=activity.most_skipped,
             notice=self._notice,
         )
 

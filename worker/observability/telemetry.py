@@ -9,7 +9,7 @@ from time import monotonic, perf_counter, time
 from prometheus_client import CollectorRegistry
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, Record
+from worker.core.model import Failed, Record, SkippedItem
 from worker.observability.activity import OpenInserts, RecentActivity
 from worker.observability.lag import LagCollector, PartitionLag
 from worker.observability.metrics import (
@@ -69,22 +69,24 @@ class Telemetry:
         """Set whether the last refresh of the roll-up failed; None: it is not known."""
         self.state.roll_up_failing.set(nan if failing is None else failing)
 
-    def count_events(
-        self, events: int, metrics: int, written: int, skipped: Mapping[str, int], tombstones: int
-    ) -> None:
-        """Count processed events: of their metrics, `written` are rows, and `skipped` counts others by JSON type."""
+    def count_events(self, events: int, metrics: int, written: int, tombstones: int) -> None:
+        """Count processed events: of their metrics, `written` are rows."""
         self._events.events.inc(events)
         self._events.metrics.inc(metrics)
         self._events.rows.inc(written)
         self._events.tombstones.inc(tombstones)
-        for json_type, number in skipped.items():
-            self._events.skipped.labels(json_type).inc(number)
         self.activity.count(events=events, rows=written)
 
-    def count_skipped_labels(self, skipped: Mapping[str, int]) -> None:
-        """Count labels that were skipped, by reason."""
-        for reason, number in skipped.items():
+    def count_skipped(
+        self, metrics: Mapping[str, int], labels: Mapping[str, int], items: Mapping[SkippedItem, int]
+    ) -> None:
+        """Count skipped metrics by JSON type, skipped labels by reason, and the names of both."""
+        for json_type, number in metrics.items():
+            self._events.skipped.labels(json_type).inc(number)
+        for reason, number in labels.items():
             self._events.skipped_labels.labels(reason).inc(number)
+        if items:
+            self.activity.count_skipped(items)
 
     def count_dead_letters(self, dead_letters: Iterable[tuple[Failed, ErrorClass]]) -> None:
         """Count acknowledged dead letters, each with its class."""

@@ -2,15 +2,20 @@
 
 import asyncio
 from hashlib import sha256
+from itertools import combinations
 
 from worker.core.errors import InvalidEvent, WorkerError
 from worker.core.model import Event, FailedMetric, Record, ReplayedRecord, UnrepresentableNumber
 from worker.dead_letters.dead_letter import DeadLetter
 from worker.dead_letters.headers import format_metric_header
 from worker.dead_letters.value import InvalidDeadLetter, Pointer, encode_value, parse_metric_event, parse_pointer
-from worker.events.decode import decode
+from worker.events.cloudevents import LABEL_ATTRIBUTES
+from worker.events.decode import EventPolicy, decode
 from worker.events.fan_out import FanOut
 from worker.ports import SourceRecordFetcher
+
+# The metric has a dead letter, so its event was accepted, at any age, by a worker that may have had another policy.
+_POSSIBLE_LABELS = [labels for count in range(3) for labels in combinations(LABEL_ATTRIBUTES, count)]
 
 
 class SourceRecordMissing(WorkerError):
@@ -61,17 +66,18 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
 
 def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
     """The event with only the metric whose dead letter has the digest of the pointer."""
-    try:
-        # Of any age: the metric has a dead letter, so its event was accepted.
-        event = decode(to_replayed_record(letter, found.value, found), max_age_days=0)
-    except InvalidEvent as error:
-        raise SourceRecordMissing(f"the source record is not an event: {error}") from error
-    for name, value in event.metrics.items() if event else ():
-        # The names first: to encode each of a thousand long ones would take seconds.
-        if isinstance(value, int | float | UnrepresentableNumber) and format_metric_header(name) == letter.metric:
-            failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
-            if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
-                return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))
+    source = to_replayed_record(letter, found.value, found)
+    for labels in _POSSIBLE_LABELS:
+        try:
+            event = decode(source, EventPolicy(max_age_days=0, cloudevent_labels=labels))
+        except InvalidEvent as error:
+            raise SourceRecordMissing(f"the source record is not an event: {error}") from error
+        for name, value in event.metrics.items() if event else ():
+            # The names first: to encode each of a thousand long ones would take seconds.
+            if isinstance(value, int | float | UnrepresentableNumber) and format_metric_header(name) == letter.metric:
+                failed = FailedMetric(event, name, value, letter.failure, 0)  # type: ignore[arg-type]  # not None here
+                if sha256(encode_value(failed)).hexdigest() == pointer.sha256:
+                    return failed.event._replace(metrics={name: value}, record=to_replayed_record(letter, None, found))
     raise SourceRecordMissing("another record is at the offset of the source record")
 
 

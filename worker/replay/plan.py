@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.value import InvalidDeadLetter
-from worker.events.decode import DEFAULT_MAX_AGE_DAYS
+from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.events.fan_out import FanOut
 from worker.replay.contents import fan_out_contents
 
@@ -25,7 +25,7 @@ class ReplayPolicy:
         table: only dead letters whose rows were for this table; None for any.
         metrics_per_second: at most so many metrics, on average; None for no limit.
         max_metrics, max_bytes: size of a batch. A larger dead letter is a batch of its own.
-        max_age_days: of events, see `worker.events.decode.decode`; the timestamp is that of the source record.
+        event_policy: see `worker.events.decode.decode`; the timestamp is that of the source record.
     """
 
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -35,7 +35,7 @@ class ReplayPolicy:
     metrics_per_second: float | None = None
     max_metrics: int = 20_000
     max_bytes: int = 8 * 1024 * 1024
-    max_age_days: int = DEFAULT_MAX_AGE_DAYS
+    event_policy: EventPolicy = DEFAULT_POLICY
 
     @property
     def batch_metrics(self) -> int:
@@ -118,7 +118,7 @@ class ReplaySelection:
         if letter.needs_source_record:
             self.at_source[error_class] += 1
             return
-        fan_out = FanOut(self._policy.max_age_days)
+        fan_out = FanOut(self._policy.event_policy)
         try:
             fan_out_contents(letter, fan_out)
         except InvalidDeadLetter:

@@ -146,7 +146,7 @@ class Replayer:
         self._result.complete = True
 
     def _new_batch(self) -> _ReplayBatch:
-        return _ReplayBatch(FanOut(self._policy.max_age_days))
+        return _ReplayBatch(FanOut(self._policy.event_policy))
 
     async def _add_to_batch(self, letter: DeadLetter, batch: _ReplayBatch) -> bool:
         """Add `letter` to `batch`, or count it as unreplayable and return False."""

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 from worker.batch_reader import BatchPolicy
 from worker.core.retry import RetryPolicy
 from worker.core.secrets import Secret
-from worker.events.decode import DEFAULT_MAX_AGE_DAYS
+from worker.events.decode import EventPolicy
 from worker.settings.types import (
     Host,
     Identifier,
     KafkaName,
+    LabelAttributes,
     LogFormat,
     LogLevel,
     Port,
@@ -148,12 +149,18 @@ class Settings(BaseModel):
         "read again by the next worker of the group, or by this one after a rebalance.",
     )
     event_max_age_days: int = Field(
-        DEFAULT_MAX_AGE_DAYS,
+        EventPolicy.max_age_days,
         ge=0,
         le=36_500,
         description="How many days before the timestamp of its record the `completed_at` of an event may be; it may be "
         "one day after it. Any other event is invalid: each month is a part in ClickHouse. 0 accepts any time. Records "
         "without a timestamp are not judged.",
+    )
+    event_cloudevent_labels: LabelAttributes | None = Field(
+        None,
+        description="Attributes of CloudEvents, in both modes, that become labels of their events. A `traceparent` "
+        "leads from a row to its trace, but is different for each event: the table becomes larger, and the worker "
+        "needs up to twice the CPU. Not set: none.",
     )
     batch_max_events: int = Field(
         BatchPolicy.max_events,
@@ -254,6 +261,12 @@ class Settings(BaseModel):
     def drain_seconds_on_revoke(self) -> float:
         """How long a rebalance waits for unfinished batches."""
         return _DRAIN_SHARE * self.kafka_rebalance_timeout_seconds
+
+    @property
+    def event_policy(self) -> EventPolicy:
+        """What is decided about events."""
+        labels = self.event_cloudevent_labels
+        return EventPolicy(self.event_max_age_days, labels.split(",") if labels else ())
 
     @property
     def batch(self) -> BatchPolicy:

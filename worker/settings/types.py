@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from worker.events.cloudevents import LABEL_ATTRIBUTES
+
 
 @dataclass(frozen=True)
 class ExpectedValue:
@@ -49,6 +51,13 @@ def _validate_file(path: Path) -> Path:
     return path
 
 
+def _validate_label_attributes(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if not set(names) <= set(LABEL_ATTRIBUTES):
+        raise ValueError
+    return ",".join(names)
+
+
 _UPPER = BeforeValidator(str.upper)
 _LOWER = BeforeValidator(str.lower)
 
@@ -56,6 +65,11 @@ Servers = Annotated[
     str,
     AfterValidator(_validate_servers),
     ExpectedValue("host:port, or several separated by commas, such as kafka-1:9092,kafka-2:9092"),
+]
+LabelAttributes = Annotated[
+    str,
+    AfterValidator(_validate_label_attributes),
+    ExpectedValue("source, traceparent, or both separated by a comma"),
 ]
 Host = Annotated[
     str,

@@ -25,7 +25,52 @@ def documents(*lines: bytes) -> list[dict[str, Any]]:
 def test_valid_events_give_no_output_but_the_summary() -> None:
     result = run([encoded(event(metrics={"a": 1, "b": True, "model": "m"})), b"", encoded(event())])
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "2 events; 4 rows; skipped 1 string\n"
+    assert result.stderr == ('2 events; 4 rows; skipped 1 string\nwarning: skipped most: metric "model" 1 (string)\n')
+
+
+def test_warnings_are_summed_up_and_refuse_nothing() -> None:
+    lines = [
+        encoded(event()),
+        encoded(event(completed_at=None)),
+        encoded(event(completed_at="2026-01-01 23:59:59", metrics={"a": "812"}, labels={"attempt": 2, "m": "v"})),
+        encoded(event(completed_at="2026-01-01T23:59:59.5", metrics={}, labels={"attempt": 3})),
+        encoded(event(completed_at=1_767_300_000)),
+    ]
+    result = run(lines)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines() == [
+        "5 events; 6 rows; skipped 1 string; skipped labels: 2 not_a_string",
+        "warning: 1 event without completed_at: a copy that is sent after midnight is another row (first: line 2)",
+        "warning: 2 events with a completed_at without an offset: it is read as UTC (first: line 3)",
+        "warning: 2 events without a row: no metric is a number or a boolean (first: line 3)",
+        'warning: skipped most: label "attempt" 2 (not_a_string), metric "a" 1 (string)',
+    ]
+
+
+def test_warnings_of_each_line_are_printed_with_verbose_and_json() -> None:
+    line = encoded(event(completed_at=None, metrics={"a": "1"}, labels={"attempt": 2}))
+    assert run([line], "-v").stdout == (
+        "line 1: 0 rows; skipped 1 string; skipped labels: 1 not_a_string; without completed_at; without a row\n"
+    )
+    (document,) = documents(line)
+    assert (document["warnings"], document["skipped_labels"]) == (
+        ["no_completed_at", "no_row"],
+        {"not_a_string": 1},
+    )
+
+
+def test_warnings_are_about_the_event_inside_a_cloudevent() -> None:
+    wrapped = {"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "time": "2026-01-01T00:00:00Z"}
+    result = run([encoded(wrapped | {"data": event(completed_at=None)})], "--cloudevents")
+    assert "without completed_at" in result.stderr
+
+
+def test_names_of_what_is_skipped_are_bounded_and_escaped() -> None:
+    names = {f"\x1b[2J{number}": "x" for number in range(2_000)} | {"n" * 100_000: "x", "\ud800": "x"}
+    metrics = dict(list(names.items())[-900:])
+    result = run([encoded(event(metrics=metrics))] * 3)
+    assert "\x1b" not in result.stderr
+    assert len(result.stderr) < 1_500
 
 
 def test_refused_events_and_metrics_are_explained() -> None:

@@ -10,7 +10,7 @@ from tests.unit.events.refusal import refusal_of
 from worker.core.errors import InvalidEvent
 from worker.core.times import DAY, format_rfc3339
 from worker.events.completed_at import MAX_TIME
-from worker.events.decode import MAX_METRICS, decode
+from worker.events.decode import MAX_METRICS, EventPolicy, decode
 from worker.events.parsing_cost import MAX_BYTES, MAX_VALUES
 
 
@@ -147,16 +147,16 @@ class TestAge:
     ) -> None:
         days, _ = AGES[reason]
         time = JANUARY_2026 + 2 * days * DAY
-        found = decode(record(event(completed_at=format_rfc3339(time)), timestamp=timestamp), max_age_days)
+        found = decode(record(event(completed_at=format_rfc3339(time)), timestamp=timestamp), EventPolicy(max_age_days))
         assert found is not None
         assert found.completed_at == time
 
 
 def test_limit_of_the_age_can_be_set() -> None:
     source = record(event(completed_at=format_rfc3339(JANUARY_2026 - 2 * DAY)))
-    assert decode(source, max_age_days=2) is not None
+    assert decode(source, EventPolicy(max_age_days=2)) is not None
     with pytest.raises(InvalidEvent, match="more than 1 days \\(EVENT_MAX_AGE_DAYS\\) before"):
-        decode(source, max_age_days=1)
+        decode(source, EventPolicy(max_age_days=1))
 
 
 @pytest.mark.parametrize("document", [event(completed_at=None), event_without("completed_at", "user_id")])

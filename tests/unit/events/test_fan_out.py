@@ -10,10 +10,11 @@ from structlog.testing import capture_logs
 from tests.support import strategies
 from tests.support.events import Record, encoded, event, event_without, read, record
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedEvent, FailedMetric, UnreadableRecord, UnrepresentableNumber
+from worker.core.model import FailedEvent, FailedMetric, SkippedItem, UnreadableRecord, UnrepresentableNumber
 from worker.core.times import DAY
 from worker.events.completed_at import MAX_TIME, month_of_day
 from worker.events.fan_out import _MAX_VALID_NAMES, _VALID_NAMES, FanOut
+from worker.events.skip_counter import name_skipped
 
 FEBRUARY_2026 = 1_769_904_000_000
 """2026-02-01T00:00:00Z in milliseconds."""
@@ -28,6 +29,10 @@ def fan_out(*records: Record) -> FanOut:
 
 def fan_out_metrics(metrics: dict[str, object]) -> FanOut:
     return fan_out(record(event(metrics=metrics)))
+
+
+def names(fanned: FanOut) -> dict[SkippedItem, int]:
+    return name_skipped(fanned.skipped_metrics, fanned.skipped_labels)
 
 
 def written(fanned: FanOut) -> dict[str, object]:
@@ -191,3 +196,45 @@ class TestTheTwoPaths:
         slow._add_one_by_one(item)
         assert (fast.rows, fast.skipped, fast.failed) == (slow.rows, slow.skipped, slow.failed)
         assert repr(written(fast)) == repr(written(slow)), "1, 1.0 and True are equal"
+
+
+class TestLabels:
+    def test_skipped_labels_are_counted_by_reason_and_the_rows_stay(self) -> None:
+        labels = {"model": "m", "attempt": 2, "": "x"}
+        fanned = fan_out(*(record(event(labels=labels, status=[]), offset=offset) for offset in range(3)))
+        assert fanned.skipped_labels.by_reason() == {"not_a_string": 6, "invalid_name": 3}
+        assert fanned.rows == 6
+        (block,) = fanned.blocks.values()
+        assert [(item.labels, item.skipped_labels) for item in block.events] == [((("model", "m"),), ())] * 3
+
+    def test_labels_that_events_share_count_once_and_their_places_in_every_row(self) -> None:
+        metrics = {str(number): number for number in range(100)}
+        labels = {f"{number:02}": "x" * 256 for number in range(16)}
+        one, two, bare = (
+            fan_out(*(record(event(metrics=metrics, labels=given), offset=n) for n in range(count))).bytes
+            for given, count in ((labels, 1), (labels, 2), ({}, 1))
+        )
+        texts = 16 * 258
+        assert one - bare >= texts + 100 * 16 * 2
+        assert fan_out(record(event(metrics=metrics, labels={"a": "b"}))).bytes - bare < 1_000
+        assert two <= 2 * one
+
+
+class TestSkippedItems:
+    def test_metrics_and_labels_are_counted_by_name_and_reason(self) -> None:
+        source = record(event(metrics={"model": "m", "ms": "812", "n": None, "ok": 1}, labels={"attempt": 2}))
+        assert names(fan_out(source, source)) == {
+            ("metric", "model", "string"): 2,
+            ("metric", "ms", "string"): 2,
+            ("metric", "n", "null"): 2,
+            ("label", "attempt", "not_a_string"): 2,
+        }
+
+    def test_names_are_bounded_in_number_and_length(self) -> None:
+        fanned = fan_out(
+            *(record(event(metrics={f"{n}": "x" for n in range(k, k + 900)})) for k in range(0, 5_000, 900))
+        )
+        assert len(names(fanned)) == 1_000
+        assert fanned.skipped.total() == 5_400
+        (item,) = names(fan_out_metrics({"n" * 100_000: "x"}))
+        assert item == ("metric", "n" * 256, "string")

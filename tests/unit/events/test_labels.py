@@ -1,5 +1,7 @@
 """Labels: at most 16 short texts; what is none is skipped, and never costs the event."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,21 +111,27 @@ class TestCache:
     @pytest.mark.parametrize(
         ("one", "other"),
         [
-            (({"a": "b"}, None), ({"b": "a"}, None)),
-            (({"a": "b"}, None), ({}, "a")),
-            (({"a": 1}, None), ({"a": "1"}, None)),
-            (({"a": None}, None), ({}, None)),
-            ((None, None), ([], None)),
+            (({"a": "b"},), ({"b": "a"},)),
+            (({"a": "b"},), ({}, "a")),
+            (({"a": 1},), ({"a": "1"},)),
+            (({"a": None},), ({},)),
+            ((None,), ([],)),
+            (({"N": "V"}, "s", [("N1", "N2")]), ({"N1": "N", "N2": "V"}, "s")),
+            (({"n": "v"}, "x"), ({"n": "v"}, "y")),
         ],
     )
-    def test_different_labels_are_not_confused(self, one: tuple[object, object], other: tuple[object, object]) -> None:
+    def test_different_labels_are_not_confused(self, one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
         for _ in range(2):
             assert read_labels(*one) != read_labels(*other)
 
     def test_is_bounded_in_sets_and_in_their_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(labels, "_MAX_READ", 3)
+        long = "x" * 300
         for number in [*range(10), *range(10)]:
-            assert read_labels({"n": str(number)})[0] == (("n", str(number)),)
-            assert read_labels({"long": "x" * 256, "longer": "y" * 256, "n": str(number)})[0][2] == ("n", str(number))
+            text = str(number)
+            assert read_labels({"n": text})[0] == (("n", text),)
+            assert read_labels({"long": "x" * 256, "longer": "y" * 256, "n": text})[0][2] == ("n", text)
+            assert read_labels({"n": text}, 2 * long) == ((("n", text),), (("status", "too_long"),))
+            assert read_labels({"n": text, 2 * long: "v"}) == ((("n", text),), ((64 * "x", "invalid_name"),))
         assert len(labels._READ) <= 3
-        assert all("long" not in key for key in labels._READ)
+        assert all(len(str(key)) <= 600 for key in labels._READ)

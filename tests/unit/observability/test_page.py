@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 import html5lib
 import pytest
 
-from tests.support.states import HOLDING, MANY, NOT_READY, RUNNING, STARTING, STATES, STUCK
+from tests.support.states import HOLDING, IDLE, MANY, NOT_READY, RUNNING, STARTING, STATES, STUCK
 from worker.observability.page import HEADERS, render_page
 from worker.observability.status import MAX_SILENCE_SECONDS, Status, WorkerState
 
@@ -75,6 +75,13 @@ def test_running_shows_rates_lag_and_dead_letters() -> None:
     assert "row_refused 17 3 min 20 s ago VIOLATED_CONSTRAINT (469) , metric cost_usd" in shown
 
 
+def test_what_is_skipped_most_is_shown_with_its_reason() -> None:
+    shown = text(RUNNING)
+    assert "Skipped most since the start Name Count Reason metric model 2 014 400 string" in shown
+    assert "label attempt 12 not_a_string" in shown
+    assert "Skipped" not in text(IDLE)
+
+
 def test_unknown_lag_is_not_shown_as_0() -> None:
     assert "oldest record waits \N{EN DASH} records waiting \N{EN DASH} " in text(STARTING)
 
@@ -105,6 +112,7 @@ def test_partitions_furthest_behind_come_first() -> None:
 def test_foreign_text_is_escaped() -> None:
     letter = RUNNING.last_dead_letters[0]._replace(metric=_HOSTILE, error_type=_HOSTILE)
     status = replace(HOLDING, reasons={"store": _HOSTILE}, topic="<b>", last_dead_letters=[letter])
+    status = replace(status, most_skipped=[(("metric", _HOSTILE, "string"), 1)])
     source = render_page(status)
     assert "<script" not in source
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", source)

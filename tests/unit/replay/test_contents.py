@@ -8,6 +8,7 @@ from tests.unit.replay.harness import UNKNOWN_VERSION, replay
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.dead_letters.value import encode_value
+from worker.events.decode import EventPolicy, decode
 from worker.replay.plan import ReplayPolicy
 
 SOURCE = record(event(metrics={"a": 1, "b": 2.5}), offset=5)
@@ -60,6 +61,22 @@ async def test_metric_of_a_record_that_is_no_event_any_more_is_not_written() -> 
     assert [reason.partition(":")[0] for reason in reasons] == ["the source record is not an event"]
 
 
+@pytest.mark.parametrize("attributes", [(), ("source",), ("traceparent",), ("source", "traceparent")])
+async def test_metric_has_the_labels_that_its_worker_took_whatever_the_replay_would_take(
+    attributes: tuple[str, ...],
+) -> None:
+    headers = (("ce_specversion", b"1.0"), ("ce_source", b"/a"), ("ce_traceparent", b"00-1"))
+    source = SOURCE._replace(headers=headers)
+    read_by_worker = decode(source, EventPolicy(cloudevent_labels=attributes))
+    assert read_by_worker is not None
+    topic, store = MemoryTopic(), MemoryStore()
+    topic.too_large = lambda _: True
+    await topic.write([FailedMetric(read_by_worker, "b", 2.5, UNKNOWN_VERSION, 1)])
+    await replay(topic, store, sources=MemorySources([source]))
+    assert [row.labels for row in store.table] == [read_by_worker.labels]
+    assert len(read_by_worker.labels) == len(attributes)
+
+
 async def test_event_that_was_too_old_is_replayed_when_the_limit_is_raised() -> None:
     """It is judged by the timestamp of its source record, not by the time of the replay."""
     old = record(event(completed_at="2024-11-01T00:00:00Z", metrics={"a": 1}), offset=5)  # 426 days before
@@ -68,7 +85,7 @@ async def test_event_that_was_too_old_is_replayed_when_the_limit_is_raised() -> 
     result = await replay(topic, store)
     assert (store.table, result.failed_again.total()) == ([], 1)
     assert topic.letters[-1].failure.error_type == "TooOld"
-    await replay(topic, store, policy=ReplayPolicy(max_age_days=430))
+    await replay(topic, store, policy=ReplayPolicy(event_policy=EventPolicy(max_age_days=430)))
     assert [row.metric_type for row in store.table] == ["a"]
 
 

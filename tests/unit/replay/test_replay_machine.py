@@ -30,7 +30,7 @@ from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, Forei
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.record_format import parse_dead_letter
 from worker.dead_letters.settlement import Action, Run, identify, is_settlement
-from worker.events.decode import decode
+from worker.events.decode import EventPolicy, decode
 from worker.pipeline import Pipeline
 from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy
@@ -67,7 +67,7 @@ def kill() -> None:
 def older_version() -> Iterator[None]:
     """Replace the decoder by that of an older worker, which refuses every event."""
 
-    def refuse(_: Record) -> Event:
+    def refuse(_: Record, _policy: EventPolicy) -> Event:
         raise InvalidEvent("UnknownVersion", "an old worker did not know it")
 
     with patch("worker.events.fan_out.decode", refuse):

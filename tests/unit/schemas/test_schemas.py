@@ -27,7 +27,7 @@ from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, Header
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.dead_letters.settlement import Action, Settlement, encode_settlement
-from worker.events.decode import decode
+from worker.events.decode import EventPolicy, decode
 from worker.events.fan_out import FanOut
 
 
@@ -54,7 +54,7 @@ failed_items = st.one_of(strategies.failed_metrics, strategies.failed_events)
 
 def rejection_reason(value: bytes) -> str | None:
     try:
-        decode(Record(value), max_age_days=0)  # the schema does not know the timestamp of the record
+        decode(Record(value), EventPolicy(max_age_days=0))  # the schema does not know the timestamp of the record
     except InvalidEvent as error:
         return error.reason
     return None

@@ -29,6 +29,7 @@ func main() {
 		"execution_id": executionID,
 		"agent_name":   "example-go",
 		"completed_at": time.Now().UTC().Format(time.RFC3339Nano),
+		"labels":       map[string]any{"gen_ai.request.model": "large-2", "service.version": "2026.11.0"},
 		"metrics":      map[string]any{"execution_time_ms": 1840, "cost_usd": 0.0132, "result_success": true},
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ async def main() -> None:
         "execution_id": execution_id,
         "agent_name": "example-python",
         "completed_at": datetime.now(UTC).isoformat(),
+        "labels": {"gen_ai.request.model": "large-2", "service.version": "2026.11.0"},
         "metrics": {"execution_time_ms": 1840, "cost_usd": 0.0132, "result_success": True},
     }
     value = json.dumps(event, allow_nan=False).encode()  # NaN is not valid JSON: omit such metrics
