@@ -31,19 +31,26 @@ def _named(count: int, name_characters: int, text: str = "1") -> _Metrics:
     return make
 
 
-def _event(metrics: _Metrics, *, user: str = "", agent: str = "", **others: Any) -> Callable[[Random], FuzzRecord]:
+def _event(
+    metrics: _Metrics, *, user: str = "", agent: str = "", execution_id: str = "", labels: str = "", **others: Any
+) -> Callable[[Random], FuzzRecord]:
     def make(random: Random) -> FuzzRecord:
         document = make_valid_document(random)
         document.metrics = [*metrics(random).items()]
         if user:
             document.set('"user_id"', quoted(user))
+        if execution_id:
+            document.set('"execution_id"', quoted(execution_id))
         if agent:
             document.set('"agent_name"', quoted(agent))
+        if labels:
+            document.set('"labels"', labels)
         return FuzzRecord("", document.encoded(), **others)
 
     return make
 
 
+_LABELS = ",".join(f'"{number:02}{_WIDE * 62}":"{_WIDE * 256}"' for number in range(16))
 _REFUSED = "NaN"
 _KINDS: dict[str, Callable[[Random], FuzzRecord]] = {
     "a user of 256 wide characters, 1,000 rows": _event(_numbers(1_000), user=_WIDE * 256),
@@ -55,6 +62,13 @@ _KINDS: dict[str, Callable[[Random], FuzzRecord]] = {
     "an agent of 256 wide characters, 1,000 rows": _event(_numbers(1_000), agent=_WIDE * 256),
     "an agent of 256 wide characters, 1,000 dead letters": _event(_numbers(1_000, _REFUSED), agent=_WIDE * 256),
     "an agent of 900 kB, 900 rows": _event(_numbers(900), agent="a" * 900 * _KB),
+    "16 labels of 320 wide characters, 1,000 rows": _event(_numbers(1_000), labels=f"{{{_LABELS}}}"),
+    "16 labels of 320 wide characters, 1,000 dead letters": _event(
+        _numbers(1_000, _REFUSED), labels=f"{{{_LABELS}}}"
+    ),
+    "60,000 labels": _event(_numbers(1_000), labels="{" + ",".join(f'"{n}":"v"' for n in range(60_000)) + "}"),
+    "a label of 900 kB, 900 rows": _event(_numbers(900), labels=f'{{"a":"{"v" * 900 * _KB}"}}'),
+    "an id of 128 wide characters, 1,000 rows": _event(_numbers(1_000), execution_id=_WIDE * 128),
     "a key of 16 kB, 1,000 dead letters": _event(_numbers(1_000, _REFUSED), key=b"k" * 16 * _KB),
     "a key of 100 kB, 1,000 dead letters": _event(_numbers(1_000, _REFUSED), key=b"k" * 100 * _KB),
     "a key of 900 kB, 1,000 dead letters": _event(_numbers(1_000, _REFUSED), key=b"k" * 900 * _KB),

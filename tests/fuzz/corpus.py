@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from random import Random
+from uuid import UUID
 
 from tests.fuzz import edge_values
 from tests.fuzz.amplified import AMPLIFIED
@@ -15,6 +16,13 @@ Entry = tuple[str, Builder]
 LARGE = "large"
 """The name of the entries whose records have names of their own."""
 _ID = '"execution_id"'
+_FIELDS = (
+    "execution_id", "agent_name", "user_id", "labels", "metrics", "completed_at", "schema_version", "status",
+)  # fmt: skip
+_FIELD_VALUES = (
+    ("completed_at", edge_values.TIMES), ("completed_at", edge_values.EPOCHS), ("labels", edge_values.LABELS),
+    ("schema_version", edge_values.VERSIONS),
+)  # fmt: skip
 
 # Found by fuzzing or by review.
 _FOUND: dict[str, Callable[[Document], bytes]] = {
@@ -43,6 +51,7 @@ def _entries() -> Iterator[Entry]:
     for make_large in (*OVERSIZED, *AMPLIFIED):
         yield LARGE, make_large
     yield from _values()
+    yield from _labels()
     yield from _surroundings()
 
 
@@ -64,8 +73,11 @@ def _metric(name: str, text: str) -> Builder:
     return _edited(lambda document: document.add_metric(name, text))
 
 
-def _uuid(position: int) -> Builder:
-    return _edited(lambda document: document.set(_ID, edge_values.uuids(dict(document.fields)[_ID][1:-1])[position]))
+def _id(position: int) -> Builder:
+    def edit(document: Document, random: Random) -> None:
+        document.set(_ID, edge_values.ids(str(UUID(int=random.getrandbits(128))))[position])
+
+    return lambda random: FuzzRecord("", build_event(lambda document: edit(document, random))(random))
 
 
 def _edited(edit: Callable[[Document], None]) -> Builder:
@@ -76,10 +88,10 @@ def _edited(edit: Callable[[Document], None]) -> Builder:
 def _values() -> Iterator[Entry]:
     """Every edge value in every place of an event."""
     anything = (*edge_values.VALUES, *edge_values.NUMBERS, *edge_values.NOT_JSON)
-    for field in ("execution_id", "agent_name", "user_id", "metrics", "completed_at", "schema_version", "status"):
+    for field in _FIELDS:
         for text in anything:
             yield f"{field}: {text[:40]}", _field(f'"{field}"', text)
-    for field, texts in (("completed_at", edge_values.TIMES), ("schema_version", edge_values.VERSIONS)):
+    for field, texts in _FIELD_VALUES:
         for text in texts:
             yield f"{field}: {text[:40]}", _field(f'"{field}"', text)
     for name in edge_values.NAMES:
@@ -92,8 +104,17 @@ def _values() -> Iterator[Entry]:
         yield f"metric: {text[:40]}", _metric('"odd"', text)
     for text in edge_values.NUMBERS:
         yield f"execution_time_ms: {text[:40]}", _metric('"execution_time_ms"', text)
-    for position in range(len(edge_values.uuids(""))):
-        yield f"UUID {position}", _uuid(position)
+    for position in range(len(edge_values.ids(""))):
+        yield f"id {position}", _id(position)
+
+
+def _labels() -> Iterator[Entry]:
+    """Every unusual name and value of a label beside a valid one."""
+    for name in edge_values.NAMES:
+        for text in ('"v"', "1", '"\\ud800"'):
+            yield f"label {name[:40]}: {text}", _field('"labels"', f'{{"model":"m",{name}:{text}}}')
+    for text in (*edge_values.VALUES, *edge_values.NUMBERS, *edge_values.NOT_JSON):
+        yield f"label: {text[:40]}", _field('"labels"', f'{{"model":"m","odd":{text}}}')
 
 
 def _surroundings() -> Iterator[Entry]:

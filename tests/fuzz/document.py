@@ -72,16 +72,20 @@ def make_valid_document(random: Random) -> Document:
     """A valid event with a random id."""
     document = Document(
         [
-            ('"execution_id"', f'"{UUID(int=random.getrandbits(128))}"'),
+            ('"execution_id"', _choose_id(random)),
             ('"agent_name"', quoted(random.choice(_AGENTS))),
             ('"metrics"', METRICS),
         ],
         [(quoted(name), _choose_number(random)) for name in random.sample(_NAMES, random.choice((0, 1, 3, 6, 10)))],
     )
     if random.random() < 0.7:
-        document.fields.insert(random.randrange(3), ('"completed_at"', f'"{_choose_time(random)}"'))
+        document.fields.insert(random.randrange(3), ('"completed_at"', _choose_time(random)))
     if random.random() < 0.5:
-        document.fields.append(('"user_id"', random.choice(('"u-1"', "null", '""', '"ü"'))))
+        document.fields.append(
+            ('"user_id"', random.choice(('"u-1"', "null", '""', '"ü"', "42", "-7", "18446744073709551615")))
+        )
+    if random.random() < 0.4:
+        document.fields.append(('"labels"', _choose_labels(random)))
     if random.random() < 0.2:
         document.fields.append(('"schema_version"', random.choice(("1", "1.0", '"1"', '"1.12.0"'))))
     if random.random() < 0.2:
@@ -89,6 +93,26 @@ def make_valid_document(random: Random) -> Document:
     if random.random() < 0.2:
         document.metrics.append(('"model"', random.choice(('"large"', "null", "[1]", '{"p50":1}', '""'))))
     return document
+
+
+def _choose_id(random: Random) -> str:
+    bits = random.getrandbits(128)
+    kinds = (f"run_{bits:x}", f"wf/größe/{bits}#1", f"{bits:032x}", str(UUID(int=bits)).upper(), f"{bits % 10**9}")
+    return quoted(random.choice(kinds) if random.random() < 0.2 else str(UUID(int=bits)))
+
+
+def _choose_labels(random: Random) -> str:
+    """Mostly of few sets; some are of this event alone, and some break a rule."""
+    labels = [('"release"', f'"2026.{random.randrange(3)}"'), ('"model"', random.choice(('"m-1"', '"größe"', '""')))]
+    draw = random.random()
+    if draw < 0.1:
+        labels.append(('"request"', f'"{random.getrandbits(64):x}"'))
+    elif draw < 0.15:
+        labels += [(f'"label {number}"', f'"{"x" * number}"') for number in range(random.choice((14, 15, 20)))]
+    elif draw < 0.25:
+        labels.append(('"attempt"', random.choice(("2", "true", "null", "[]", "{}", f'"{"x" * 257}"'))))
+    random.shuffle(labels)
+    return _join(labels[: random.randrange(len(labels) + 1)])
 
 
 def _choose_number(random: Random) -> str:
@@ -105,5 +129,8 @@ def _choose_number(random: Random) -> str:
 def _choose_time(random: Random) -> str:
     seconds = BASE_TIME // 1_000 - random.randrange(40 * 86_400)
     fraction = random.choice(("", ".5", ".123", ".123456789"))
-    offset = random.choice(("Z", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+23:59"))
-    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + fraction + offset
+    if (draw := random.random()) < 0.15:
+        return random.choice((str(seconds), f"{seconds}{fraction}", f"{seconds * 1_000 + 123}", f"{seconds}.0e0"))
+    offset = random.choice(("Z", "Z", "z", "+00:00", "-00:00", "+05:30", "-11:00", "+23:59", ""))
+    separator = " " if draw < 0.2 else "T"
+    return quoted(strftime(f"%Y-%m-%d{separator}%H:%M:%S", gmtime(seconds)) + fraction + offset)

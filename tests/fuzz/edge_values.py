@@ -47,8 +47,8 @@ NAMES = tuple(
 """Names of metrics and of agents; look-alikes are different names."""
 
 
-def uuids(usual: str) -> tuple[str, ...]:
-    """Ways to write the UUID `usual`, and texts that are no UUID, as JSON text."""
+def ids(usual: str) -> tuple[str, ...]:
+    """Ways to write the UUID `usual`, and other ids, as JSON text."""
     bare = usual.replace("-", "")
     return tuple(
         map(
@@ -58,6 +58,8 @@ def uuids(usual: str) -> tuple[str, ...]:
                 usual[:-1], f"{usual}0", f"{usual[:-1]}g", f"{usual[:-1]}\0", f"{usual[:-1]}１", usual.replace("-", "_"),
                 usual.replace("-", "\u2010"), f"{bare[:4]}-{bare[4:]}", f"{usual[:8]}{usual[8:].replace('-', '', 1)}-",
                 "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "", "0" * 36, "-" * 36,
+                bare.upper(), f"{bare}0", bare[:-1], "G" * 32, "F" * 32, "x" * 128, "x" * 129, "🦀" * 128, "🦀" * 129,
+                "\0", " ", "run_1\n\x1b[2J", "\ud800", "'; DROP TABLE x --", "%s", "7",
             ),
         )
     )  # fmt: skip
@@ -87,6 +89,25 @@ TIMES = tuple(
         ),
     )
 )  # fmt: skip
+EPOCHS = (
+    "0", "-0", "1795600445", "1795600445.1239", "1795600445123", "1795600445123.5", "1.795600445e9", "17956004451e2",
+    "99999999999", "99999999999.999", "1e11", "100000000000", "100000000000.4", "-1", "-2208988800", "-2208988800.0001",
+    "-2208988801", "10413791999", "10413791999.999", "10413791999.9994", "10413791999.9996", "10413792000",
+    "10413791999999", "10413791999999.4", "10413791999999.6", "10413792000000", "1795600445123456",
+    "1795600445123456789", "18446744073709551616", "1e400", "-1e400", "NaN", "Infinity", "1e-400", "true",
+    "1788220800", "1788220800.5", "1788220800000", "1788220800999.9", '"1788220800"', '"1788220800.5"',
+)  # fmt: skip
+"""Numbers as `completed_at`: seconds, milliseconds, and what is neither."""
+_SIXTEEN = ",".join(f'"label {number}":"v"' for number in range(16))
+LABELS = (
+    "{}", '{"a":"b"}', '{"a":"b","a":"c"}', '{"a":1}', '{"a":null,"b":"c"}', '{"":"v"}', '{"status":"mine"}',
+    '{"status":1}', '{"source":"mine","traceparent":"mine"}', f"{{{_SIXTEEN}}}", f'{{{_SIXTEEN},"z":"v"}}',
+    f'{{"":"v",{_SIXTEEN},"bad":1,"z":"v"}}', f'{{"{"n" * 64}":"{"v" * 256}"}}', f'{{"{"n" * 65}":"v"}}',
+    f'{{"n":"{"v" * 257}"}}', f'{{"{"🦀" * 64}":"{"🦀" * 256}"}}', '{"\\ud800":"v"}', '{"n":"\\ud800"}', '{"n":"\\u0000"}',
+    '{"n":"\\ud83d\\ude00"}', '{"n":NaN}', '{"n":[]}', '{"n":{}}', '{"b":"1","a":"2","ä":"3"}', "[]", '[["a","b"]]', '"a"', "1",
+    "null", "NaN", "true",
+)  # fmt: skip
+"""Labels, valid or not."""
 VERSIONS = (
     "1", "1.0", "1e0", "10e-1", "1.0000000000000000000001", "1.1", "2", "0", "-1", "true", "null", "NaN", '"1"', '"1.0"',
     '"1.2.3"', '"1."', '"1.x"', '"01"', '"2"', '"10"', '"v1"', '"1 "', '"1\\n"', '"١"', '""', "[]", "{}", "1e400",
@@ -109,7 +130,10 @@ HEADERS: tuple[Headers, ...] = (
         ("dlq.source.partition", b"x"), ("dlq.replays", b"999999"), ("dlq.metric", b"\xff"),
     ),
     (("ce_specversion", b"1.0"), ("ce_type", b"execution.completed"), ("ce_id", b"1"), ("ce_source", b"/a")),
-    (("CE_SpecVersion", b"1.1"),),
+    (("CE_SpecVersion", b"1.1"), ("CE_Source", b"/b"), ("ce_traceparent", b"00-1-2-01")),
+    (("ce_specversion", b"1.0"), ("ce_source", b"\xff"), ("ce_traceparent", b"v" * 257)),
+    (("ce_specversion", b"1.0"), ("ce_source", None), ("ce_traceparent", b"")),
+    (("ce_source", b"/no CloudEvent"), ("traceparent", b"00-1-2-01")),
     (("ce_specversion", b"1"),),
     (("ce_specversion", b"2.0"),),
     (("ce_specversion", b"0.3"),),
@@ -144,6 +168,8 @@ ENVELOPES = (
     '{"specversion":"1.0","data_base64":"###"}', '{"specversion":"1.0","data_base64":"# "}',
     '{"specversion":"1.0","data_base64":NaN}', '{"specversion":"1.0","data_base64":[]}',
     '{"specversion":"1.0","data":@,"data_base64":1}', '[{"specversion":"1.0","data":@}]', "@",
+    '{"specversion":"1.0","source":7,"traceparent":{"a":1},"data":@}', '{"specversion":"1.0","source":null,"data":@}',
+    '{"specversion":"1.0","traceparent":"00-1-2-01","data":@}', '{"specversion":"1.0","source":"\\ud800","data":@}',
     '{"specversion":"1.0","data":[@]}', '{"specversion":"2.0","specversion":"1.0","data":1,"data":@}',
 )  # fmt: skip
 """Structured CloudEvents, valid and invalid: @ is replaced by the event, # by the event in base64."""

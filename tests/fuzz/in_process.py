@@ -9,7 +9,7 @@ from deploy.local.demo.reference import Reading, read_event
 from tests.fuzz.fuzz_record import FuzzRecord
 from tests.fuzz.generate import make_record
 from tests.support.events import Record
-from tests.support.readings import comparable, read_with_worker
+from tests.support.readings import LABEL_ATTRIBUTES, comparable, read_with_worker
 
 Reader = Callable[[Record], Reading]
 _MAX_CHARACTERS = 400
@@ -50,7 +50,7 @@ def find_disagreement(number: int, record: FuzzRecord, reader: Reader = read_wit
     if record.value is None or record.unreadable:
         return None  # neither is decoded
     source = Record(record.value, timestamp=record.timestamp, key=record.key, headers=record.headers)
-    right = comparable(read_event(record.value, record.headers, record.timestamp, {}))
+    right = comparable(read_event(record.value, record.headers, record.timestamp, {}, LABEL_ATTRIBUTES))
     try:
         found = comparable(reader(source))
     except Exception as error:  # noqa: BLE001 - no error of any type is allowed

@@ -60,7 +60,7 @@ def not_json(random: Random, document: Document) -> None:
 def execution_id(random: Random, document: Document) -> None:
     for name, value in document.fields:
         if name == '"execution_id"' and len(value) == 38:
-            document.set(name, random.choice(edge_values.uuids(value[1:-1])))
+            document.set(name, random.choice(edge_values.ids(value[1:-1])))
             return
 
 
@@ -77,6 +77,11 @@ def any_completed_at(random: Random, document: Document) -> None:
     )
     second, zone = random.randrange(62), random.choice(("Z", "+01:00", "-23:59", "", "+24:00"))
     document.set('"completed_at"', f'"{year}-{month:02}-{day:02}T{random.randrange(25):02}:59:{second:02}{zone}"')
+
+
+def label(random: Random, document: Document) -> None:
+    text = random.choice((random.choice(edge_values.VALUES), random.choice(edge_values.NUMBERS), '"v"'))
+    document.set('"labels"', f'{{"model":"m",{random.choice(edge_values.NAMES)}:{text}}}')
 
 
 def foreign_field(random: Random, document: Document) -> None:
@@ -130,10 +135,11 @@ def wrap(random: Random, document: Document) -> None:
 
 _EDGE_VALUES = (
     ("agent_name", edge_values.NAMES), ("user_id", edge_values.NAMES), ("user_id", edge_values.VALUES),
-    ("completed_at", edge_values.TIMES), ("schema_version", edge_values.VERSIONS),
+    ("completed_at", edge_values.TIMES), ("completed_at", edge_values.EPOCHS), ("labels", edge_values.LABELS),
+    ("schema_version", edge_values.VERSIONS),
 )  # fmt: skip
 _CHANGES: tuple[Callable[[Random, Document], None], ...] = (
     drop, rename, duplicate, shuffle, retype, not_json, execution_id, set_field, set_field, set_field, set_field,
-    any_completed_at, foreign_field, odd_value, odd_value, odd_value, odd_name, odd_name, repeated_metric,
+    any_completed_at, label, foreign_field, odd_value, odd_value, odd_value, odd_name, odd_name, repeated_metric,
     refused_by_table, many_metrics, metrics_of_another_shape, wrap,
 )  # fmt: skip

@@ -25,10 +25,15 @@ from tests.fuzz.generate import ORDINARY, make_record
 from tests.fuzz.in_process import find_disagreement
 from tests.fuzz.report import FuzzReport
 from tests.fuzz.sender import Sender
+from tests.support.readings import LABEL_ATTRIBUTES
 
 GROUP = "metrics-worker-fuzz"
 PARTITIONS = 4
-_WORKER = {"KAFKA_GROUP_ID": GROUP, "KAFKA_SESSION_TIMEOUT_SECONDS": "20"}
+_WORKER = {
+    "KAFKA_GROUP_ID": GROUP,
+    "KAFKA_SESSION_TIMEOUT_SECONDS": "20",
+    "EVENT_CLOUDEVENT_LABELS": ",".join(LABEL_ATTRIBUTES),
+}
 """On a busy machine a short session expires, and the rows that are then inserted twice are not the worker's fault."""
 ORDINARY_PEAK_MB, PEAK_MB = 250, 400
 """Peak memory (VmHWM) of a worker after ordinary events, and whatever is sent."""
@@ -62,7 +67,7 @@ def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
         ProcessFailedError, MigrationFailedError: a server or the worker did not start.
     """
     report = FuzzReport(plan.seed)
-    with Stack(directory, partitions=PARTITIONS) as stack, Expectations(directory) as expectations:
+    with Stack(directory, partitions=PARTITIONS) as stack, Expectations(directory, LABEL_ATTRIBUTES) as expectations:
         with stack.engine.client(stack.database) as client:
             add_constraint(client)
         sender = Sender(stack.broker.bootstrap_servers, stack.topic, PARTITIONS, expectations)

@@ -99,6 +99,42 @@ async def test_replayed_metric_is_in_the_view_and_its_settled_letter_does_not_co
     assert audit(commands, code=1)[1]["missing"] == 2
 
 
+ODD_ID = "wf/größe#1 '\\\n\0%s\x1b[2J🦀"
+
+
+@pytest.mark.usefixtures("not_negative")
+async def test_any_id_and_labels_come_through_worker_dead_letter_replay_and_audit(
+    environment: Environment, start_worker: StartWorker, commands: Commands, clickhouse: Client
+) -> None:
+    start_worker(EVENT_CLOUDEVENT_LABELS="source")
+    labels = {"gen_ai.request.model": "größe", "release": "'\\\0", "attempt": 2}
+    document = event(execution_id=ODD_ID, user_id=42, labels=labels, status="failed", metrics={"a": -1, "b": 1})
+    upper = event(execution_id=str(UUID(int=0xAB)).upper(), metrics={"a": 1})
+    headers = [("ce_specversion", b"1.0"), ("ce_source", b"/agents/x")]
+    await produce(environment, encoded(document), encoded(upper), partition=1, headers=headers)
+    await wait_for_commit(environment, 2)
+    (letter,) = commands.json("dlq", "list")
+    assert letter["execution_id"] == ODD_ID
+    assert "\x1b" not in commands.run("dlq", "show", letter["place"]).stdout
+    clickhouse.execute("ALTER TABLE execution_metrics DROP CONSTRAINT not_negative")
+    commands.replay()
+    stored = {name: text for name, text in labels.items() if isinstance(text, str)}
+    stored |= {"status": "failed", "source": "/agents/x"}
+    columns = "metric_type, execution_id, user_id, labels"
+    rows = clickhouse.execute(f"SELECT {columns} FROM execution_metrics_deduplicated ORDER BY metric_type, user_id")  # noqa: S608
+    assert rows == [
+        ("a", ODD_ID, "42", stored),
+        ("a", str(UUID(int=0xAB)), "u-1", {"source": "/agents/x"}),
+        ("b", ODD_ID, "42", stored),
+    ]
+    findings, sums = audit(commands)
+    assert (findings, sums["in_view"]) == ([], 3)
+    mutate(clickhouse, "DELETE WHERE metric_type = 'b'")
+    (missing,), _ = audit(commands, code=1)
+    assert missing["execution_id"] == ODD_ID
+    assert "\x1b" not in commands.run("audit").stdout
+
+
 async def test_group_without_committed_offsets_is_an_error_that_names_it_except_with_to_end(
     environment: Environment, commands: Commands
 ) -> None:

@@ -7,10 +7,15 @@ from deploy.local.demo.reference import Reading
 from deploy.local.demo.reference_fields import canonical_number
 from worker.core.model import FailedEvent, FailedMetric, Record
 from worker.dead_letters.value import format_number
-from worker.events.decode import decode
+from worker.events.decode import EventPolicy, decode
 from worker.events.fan_out import FanOut
 
 _DAY = 86_400_000
+
+
+LABEL_ATTRIBUTES = ("source", "traceparent")
+"""The attributes of CloudEvents that are read as labels, to be compared."""
+_POLICY = EventPolicy(cloudevent_labels=LABEL_ATTRIBUTES)
 
 
 def read_with_worker(record: Record) -> Reading:
@@ -19,19 +24,19 @@ def read_with_worker(record: Record) -> Reading:
     Raises:
         ValueError: a metric is there twice or not at all, or a row has the fields of another event.
     """
-    fan_out = FanOut()
+    fan_out = FanOut(_POLICY)
     fan_out.add_record(record)
     if not fan_out.events:
         if len(fan_out.failed) != 1 or not isinstance(fan_out.failed[0], FailedEvent):
             raise ValueError(f"an invalid event must be one failed event, not {fan_out.failed}")
         return Reading()
-    event = decode(record)
+    event = decode(record, _POLICY)
     if event is None:
         raise ValueError("an event and a tombstone at once")
     owner = event.execution_id, event.agent_name, event.completed_at // _DAY
     reading = Reading(
         owner, event.user_id, event.labels, event.completed_at, event.recorded_at,
-        skipped=fan_out.skipped, skipped_labels=fan_out.skipped_labels,
+        skipped=fan_out.skipped, skipped_labels=fan_out.skipped_labels.by_reason(),
     )  # fmt: skip
     for block in fan_out.blocks.values():
         for row in block.rows():

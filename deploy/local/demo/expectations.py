@@ -12,7 +12,7 @@ from zlib import crc32
 from deploy.local.demo.reference import Reading, read_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -92,6 +92,8 @@ class ExpectedDeadLetter(NamedTuple):
 class Expectations:
     """The expected rows, dead letters and skipped metrics of every record that the topic has acknowledged.
 
+    `label_attributes` are as in `read_event`.
+
     Attributes:
         records: number of records.
         events: number of records that are events.
@@ -104,7 +106,8 @@ class Expectations:
         letters: the expected dead letters.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, label_attributes: Sequence[str] = ()) -> None:
+        self._label_attributes = label_attributes
         self.records = self.events = self.tombstones = self.metrics = self.rows = 0
         self.skipped: Counter[str] = Counter()
         self.skipped_labels: Counter[str] = Counter()
@@ -135,7 +138,7 @@ class Expectations:
         if message.value is None:
             self.tombstones += 1
             return
-        reading = read_event(message.value, message.headers, timestamp)
+        reading = read_event(message.value, message.headers, timestamp, label_attributes=self._label_attributes)
         source = SourceRecord(timestamp, len(message.value), message.key, message.headers)
         if reading.owner is None:
             digest = sha256(message.value).hexdigest()

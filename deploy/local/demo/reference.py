@@ -33,7 +33,7 @@ from deploy.local.demo.reference_fields import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from deploy.local.demo.careless import Headers
 
@@ -87,11 +87,17 @@ def read_event(
     headers: Headers,
     timestamp: int,
     refused_by_table: Mapping[str, Callable[[float], bool]] = REFUSED_BY_TABLE,
+    label_attributes: Sequence[str] = (),
 ) -> Reading:
-    """Read the value of a record that is no tombstone; `timestamp` is the record's, in milliseconds."""
+    """Read the value of a record that is no tombstone; `timestamp` is the record's, in milliseconds.
+
+    `label_attributes` names the attributes of CloudEvents that the worker is told to take as labels.
+    """
     try:
-        document = _open_envelope(_parse(value), headers)
-        reading = _read_fields(document, timestamp)
+        envelope = _parse(value)
+        document = _open_envelope(envelope, headers)
+        attributes = [(name, _find_attribute(name, envelope, headers)) for name in label_attributes]
+        reading = _read_fields(document, timestamp, attributes)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return Reading()  # no event
     for name, number in document["metrics"].items():
@@ -139,6 +145,15 @@ def _open_envelope(document: Any, headers: Headers) -> Any:  # noqa: ANN401
     return document["data"] if "data" in document else _parse(b64decode(document["data_base64"], validate=True))
 
 
+def _find_attribute(name: str, envelope: Any, headers: Headers) -> object:  # noqa: ANN401
+    """An attribute of a CloudEvent that was opened; None of a plain event, and where there is none."""
+    last = {header.lower(): value for header, value in headers}
+    if (last.get("content-type") or b"").lower().startswith(_CLOUDEVENTS.encode()):
+        return envelope.get(name)
+    value = last.get(f"ce_{name}") if last.get("ce_specversion") is not None else None
+    return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
 def _is_version_1(version: object) -> bool:
     return isinstance(version, str) and not isinstance(version, Literal) and version.split(".")[0] == "1"
 
@@ -159,7 +174,7 @@ def _add_metric(
         reading.rows[name] = value
 
 
-def _read_fields(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
+def _read_fields(document: Any, timestamp: int, attributes: Sequence[tuple[str, object]]) -> Reading:  # noqa: ANN401
     """The event without its metrics; raises an error of any type when a field breaks its rule."""
     execution_id, agent, metrics = document["execution_id"], document["agent_name"], document["metrics"]
     user, time, version = map(document.get, ("user_id", "completed_at", "schema_version"), (None, None, "1"))
@@ -173,5 +188,5 @@ def _read_fields(document: Any, timestamp: int) -> Reading:  # noqa: ANN401
     completed_at = recorded_at if time is None else parse_time(time)
     require(timestamp < 0 or -DAY <= recorded_at - completed_at <= 400 * DAY)
     owner = canonical_id(execution_id), agent, completed_at // DAY
-    labels, skipped = read_labels(document.get("labels"), document.get("status"))
+    labels, skipped = read_labels(document.get("labels"), [("status", document.get("status")), *attributes])
     return Reading(owner, user, labels, completed_at, recorded_at, skipped_labels=skipped)

@@ -6,8 +6,11 @@ import math
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DAY = 86_400_000
 Labels = tuple[tuple[str, str], ...]
@@ -47,14 +50,13 @@ def read_integer(literal: Literal) -> str:
     return str(int(float(literal)))
 
 
-def read_labels(given: Any, status: Any) -> tuple[Labels, Counter[str]]:  # noqa: ANN401
-    """The labels, sorted by name, and how many are skipped for each reason."""
+def read_labels(given: Any, others: Sequence[tuple[str, Any]]) -> tuple[Labels, Counter[str]]:  # noqa: ANN401
+    """The labels, sorted by name, and how many are skipped for each reason; `others` only where `given` has none."""
     skipped: Counter[str] = Counter(["not_an_object"] if given is not None and not isinstance(given, dict) else [])
     labels: dict[str, str] = {}
-    candidates = [*(given.items() if isinstance(given, dict) else ()), ("status", status)]
-    for position, (name, value) in enumerate(candidates):
-        is_status = position == len(candidates) - 1
-        if is_status and (value is None or name in labels):
+    own = list(given.items()) if isinstance(given, dict) else []
+    for position, (name, value) in enumerate([*own, *others]):
+        if position >= len(own) and (value is None or name in labels):
             continue
         if not is_text(name, least=1, most=64):
             skipped["invalid_name"] += 1

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deploy.local.demo.reference import read_event
 from deploy.local.demo.reference_fields import canonical_number
 from tests.support.events import JANUARY_2026, encoded, record
-from tests.support.readings import comparable, read_with_worker
+from tests.support.readings import LABEL_ATTRIBUTES, comparable, read_with_worker
 from tests.support.strategies import any_headers, any_values, damaged_documents, documents
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def test_reference_and_worker_agree_on_any_bytes(value: bytes, headers: Headers, timestamp: int) -> None:
     """`tests/unit/tools/test_fuzz.py` has the envelopes of CloudEvents, and the limit of nesting."""
     found = read_with_worker(record(value, headers=headers, timestamp=timestamp))
-    assert comparable(read_event(value, headers, timestamp, {})) == comparable(found)
+    assert comparable(read_event(value, headers, timestamp, {}, LABEL_ATTRIBUTES)) == comparable(found)
 
 
 @pytest.mark.parametrize(
