@@ -38,13 +38,14 @@ INVALID = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "schema_version mu
 
 
 def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures]:
-    """One line each for `dlq stats`, and for `replay` of dead letters of metrics and of events."""
+    """One line each for `dlq stats` and `dlq causes`, and for `replay` of dead letters of metrics and of events."""
     worker = consume_backlog(env, env.topic(PLAIN, events))
     rows = events * len(PLAIN_NAMES)
     # A topic for each kind: a replay reads all dead letters of its topic.
     of_metrics, of_events = (_create_topic(env, events, whole=whole) for whole in (False, True))
     lines = [
         {"command": "dlq stats", **_measure_command(env, of_metrics, ["dlq", "stats"], rows, 0)},
+        {"command": "dlq causes", **_measure_command(env, of_metrics, ["dlq", "causes"], rows, 0)},
         {
             "command": "replay, metrics",
             **_measure_command(env, of_metrics, ["replay", "--yes", "--any-table"], rows, rows),

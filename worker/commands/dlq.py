@@ -10,12 +10,12 @@ from worker.commands import connections, dlq_json, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.dlq_json import Settled
 from worker.commands.dlq_settle import discard, restore
+from worker.commands.dlq_statistics import causes, stats
 from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.history import History
-from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
@@ -32,24 +32,6 @@ def dlq() -> None:
     Dead letters that are settled, by a replay or by hand, are left out. The output is a table on a terminal, else JSON
     lines.
     """
-
-
-@dlq.command()
-@click.option(
-    "--top",
-    default=10,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Values printed of each kind; the others are summed up.",
-)
-@json_option("Print one JSON object, on a terminal too.")
-def stats(top: int, as_json: bool) -> None:
-    """Count dead letters by class, code, metric, agent, source partition and hour."""
-    statistics = asyncio.run(_collect_statistics(load_settings(RequiredVariable.KAFKA)))
-    if as_json:
-        print_json(dlq_json.describe_statistics(statistics, top))
-    else:
-        dlq_tables.print_statistics(statistics, top)
 
 
 @dlq.command("list")
@@ -112,6 +94,8 @@ def history(limit: int | None, as_json: bool) -> None:
         print_json(dlq_json.describe_operation(operation))
 
 
+dlq.add_command(causes)
+dlq.add_command(stats)
 dlq.add_command(discard)
 dlq.add_command(restore)
 
@@ -126,11 +110,6 @@ def _print_json_in_full(item: DeadLetter | ForeignRecord, settled: Settled) -> N
 
 def _print_in_full(item: DeadLetter | ForeignRecord, settled: Settled) -> None:
     dlq_tables.print_in_full(item, settled)
-
-
-async def _collect_statistics(settings: Settings) -> DeadLetterStatistics:
-    async with connections.open_dead_letters(settings) as scan:
-        return await scan.scan(DeadLetterStatistics())
 
 
 async def _read_selected(

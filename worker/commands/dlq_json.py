@@ -4,6 +4,7 @@ from base64 import b64encode
 
 from worker.core.times import format_rfc3339
 from worker.dead_letters.advice import ADVICE
+from worker.dead_letters.causes import find_cause_id
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
 from worker.dead_letters.settlement import Settlement
@@ -25,6 +26,7 @@ def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
         "place": str(letter.position),
         "failed_at": format_rfc3339(letter.failed_at),
         "kind": letter.kind,
+        "cause": find_cause_id(letter),
         "error_class": failure.error_class.value,
         "error_type": failure.error_type,
         "error_code": failure.code,

@@ -11,6 +11,7 @@ from worker.core.escaping import escape_bytes, escape_control_characters
 from worker.core.model import Record
 from worker.core.times import format_time
 from worker.dead_letters.advice import ADVICE
+from worker.dead_letters.causes import find_cause_id
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
 from worker.dead_letters.settlement import Settlement
@@ -97,6 +98,7 @@ def print_in_full(letter: DeadLetter | ForeignRecord, settled: Settlement | bool
                 "what it means": advice.meaning,
                 "what to do": advice.instructions,
                 "to replay it": f"metrics-worker replay --partition {position.partition} --offset {position.offset}",
+                "or all such": f"metrics-worker replay --cause {find_cause_id(letter)}",
             }
         )
     )
@@ -111,6 +113,7 @@ def _facts_of(letter: DeadLetter, settled: Settlement | bool) -> dict[str, str |
     return {
         "place": str(letter.position),
         "settled": _format_settled(settled),
+        "cause": find_cause_id(letter),
         "class": failure.error_class.value,
         "error": failure.error_type + ("" if failure.code is None else f" (code {failure.code})"),
         "message": failure.message,

@@ -14,6 +14,7 @@ from worker.commands.command_line import Command
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition
 from worker.core.times import to_milliseconds
+from worker.dead_letters.causes import CAUSE_ID
 from worker.dead_letters.filters import DeadLetterFilter
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
@@ -52,6 +53,13 @@ def parse_position(text: str) -> DeadLetterPosition:
     return DeadLetterPosition(int(match[1]), int(match[2]))
 
 
+def parse_cause_id(text: str) -> str:
+    """Check that `text` can be the ID of a cause."""
+    if CAUSE_ID.fullmatch(text) is None:
+        raise click.BadParameter(f"{text!a} is no ID of a cause, which `dlq causes` lists")
+    return text
+
+
 def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options that select dead letters; it is called with the argument `selection`."""
 
@@ -61,7 +69,7 @@ def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., No
         if values["offset"] is not None and values["partition"] is None:
             raise click.UsageError("--offset needs --partition: each partition counts its offsets from 0")
         require_time_order(values["since"], values["until"])
-        for name in ("error_classes", "error_types", "error_codes", "metrics", "agents"):
+        for name in ("causes", "error_classes", "error_types", "error_codes", "metrics", "agents"):
             values[name] = frozenset(values[name])
         command(selection=DeadLetterFilter(**values), **arguments)
 
@@ -72,12 +80,20 @@ def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., No
 
 _OPTIONS: list[Callable[[Callable[..., None]], Callable[..., None]]] = [
     click.option(
+        "--cause",
+        "causes",
+        multiple=True,
+        type=parse_cause_id,
+        metavar="ID",
+        help="Only this cause, of `dlq causes`. This option and the next five can be repeated.",
+    ),
+    click.option(
         "--error-class",
         "error_classes",
         multiple=True,
         type=click.Choice([item.value for item in ErrorClass]),
         callback=lambda _context, _option, values: map(ErrorClass, values),
-        help="Only this error class. This option and the next four can be repeated.",
+        help="Only this error class.",
     ),
     click.option(
         "--error-type", "error_types", multiple=True, help="Only this type: a rule, or ClickHouse's error name."

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition
+from worker.dead_letters.causes import FOREIGN, find_cause_id
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import parse_agent_name
 
@@ -13,10 +14,12 @@ from worker.dead_letters.value import parse_agent_name
 class DeadLetterFilter:
     """Criteria that a dead letter must meet, all of them. An empty or None criterion matches every dead letter.
 
-    Of each set one value must match. `since` (inclusive) and `until` (exclusive) are times of the last failure, in
-    milliseconds since 1970; `partition` and `offset` are those on the dead-letter topic.
+    Of each set one value must match. `causes` are IDs (`worker.dead_letters.causes`). `since` (inclusive) and `until`
+    (exclusive) are times of the last failure, in milliseconds since 1970; `partition` and `offset` are those on the
+    dead-letter topic.
     """
 
+    causes: frozenset[str] = frozenset()
     error_classes: frozenset[ErrorClass] = frozenset()
     error_types: frozenset[str] = frozenset()
     error_codes: frozenset[int] = frozenset()
@@ -34,11 +37,12 @@ class DeadLetterFilter:
 
     @cached_property
     def _matches_foreign(self) -> bool:
-        """Whether there is no criterion but the position."""
-        return self == DeadLetterFilter(partition=self.partition, offset=self.offset)
+        """Whether there is no criterion but the position and the cause that foreign records have."""
+        is_selected = not self.causes or FOREIGN in self.causes
+        return is_selected and self == DeadLetterFilter(self.causes, partition=self.partition, offset=self.offset)
 
     def matches(self, letter: DeadLetter | ForeignRecord) -> bool:
-        """Whether `letter` meets all criteria; a foreign record meets only those of the position.
+        """Whether `letter` meets all criteria; a foreign record meets only those of position and cause.
 
         The agent is compared last: for it the value must be parsed.
         """
@@ -55,6 +59,7 @@ class DeadLetterFilter:
             and (self.since is None or letter.failed_at >= self.since)
             and (self.until is None or letter.failed_at < self.until)
             and self._matches_position(position)
+            and (not self.causes or find_cause_id(letter) in self.causes)
             and (not self.agents or parse_agent_name(letter) in self.agents)
         )
 

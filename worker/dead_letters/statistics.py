@@ -1,7 +1,11 @@
 """Statistics of dead letters, in memory that does not grow with hostile input."""
 
 from collections import Counter
+from dataclasses import dataclass, field
+from heapq import nlargest
 
+from worker.core.model import DeadLetterPosition
+from worker.dead_letters.causes import DeadLetterCause, find_cause
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.value import parse_agent_name
 
@@ -9,6 +13,8 @@ _MAX_DISTINCT = 10_000
 """Distinct values of one dimension that are counted separately."""
 _MAX_LENGTH = 256
 """Characters of a value."""
+_MAX_AGENTS = 5
+"""Of one cause."""
 _HOUR = 3_600_000
 
 
@@ -76,3 +82,71 @@ class DeadLetterStatistics:
         by["agent"].count(None if agent is None else agent[:_MAX_LENGTH])
         by["partition"].count(f"{topic[:_MAX_LENGTH]}/{partition}")
         by["hour"].count(str(at // _HOUR * _HOUR))
+
+
+@dataclass
+class CauseGroup:
+    """The dead letters of one cause.
+
+    Attributes:
+        example: position of the latest one.
+        oldest, newest: first and last time of failure, in milliseconds since 1970.
+        agents: some of them, in the order of the topic.
+        has_more_agents: whether there are others.
+    """
+
+    cause: DeadLetterCause
+    example: DeadLetterPosition
+    oldest: int
+    newest: int
+    count: int = 0
+    agents: dict[str, None] = field(default_factory=dict)
+    has_more_agents: bool = False
+
+    def add(self, letter: DeadLetter) -> None:
+        """Add a dead letter of this cause."""
+        self.count += 1
+        self.oldest = min(self.oldest, letter.failed_at)
+        if letter.failed_at >= self.newest:
+            self.newest, self.example = letter.failed_at, letter.position
+        if not self.has_more_agents and (agent := parse_agent_name(letter)) is not None:  # it parses the value
+            agent = agent[:_MAX_LENGTH]
+            self.has_more_agents = agent not in self.agents and len(self.agents) == _MAX_AGENTS
+            if not self.has_more_agents:
+                self.agents[agent] = None
+
+
+class CauseStatistics:
+    """The visited dead letters by cause. Those of causes after the first `distinct` different ones are only counted.
+
+    Attributes:
+        total: number of dead letters.
+        foreign: number of records that are not dead letters.
+    """
+
+    def __init__(self, distinct: int = _MAX_DISTINCT) -> None:
+        self._groups: dict[str, CauseGroup] = {}
+        self._distinct = distinct
+        self.total = self.foreign = 0
+
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
+        """Count one record."""
+        if isinstance(item, ForeignRecord):
+            self.foreign += item.records
+            return
+        self.total += 1
+        cause = find_cause(item)
+        group = self._groups.get(cause.id)
+        if group is None:
+            if len(self._groups) >= self._distinct:
+                return
+            group = self._groups[cause.id] = CauseGroup(cause, item.position, item.failed_at, item.failed_at)
+        group.add(item)
+
+    def most_common(self, limit: int) -> list[CauseGroup]:
+        """Return the groups with the most dead letters."""
+        return nlargest(limit, self._groups.values(), key=lambda group: group.count)
+
+    def count_others(self, limit: int) -> int:
+        """Return how many dead letters are not among the `most_common`."""
+        return self.total - sum(group.count for group in self.most_common(limit))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import aclosing
 
 from worker.core.model import DeadLetterPosition
+from worker.dead_letters.causes import FOREIGN
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import UNIDENTIFIED, Action, identify
@@ -14,7 +15,6 @@ from worker.replay.scan import DeadLetterScan
 
 _BLOCK = 20_000
 """Dead letters of one settlement, as in a replay."""
-FOREIGN = "foreign"
 
 
 class ManualSettlement:

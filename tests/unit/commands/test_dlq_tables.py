@@ -12,7 +12,7 @@ from deploy.cookbook import recipes
 from tests.support import strategies
 from tests.support.events import Record, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
-from worker.commands import dlq_json, dlq_tables
+from worker.commands import dlq_causes, dlq_json, dlq_tables
 from worker.commands.command_line import print_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedMetric, Failure
@@ -21,7 +21,7 @@ from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
 from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.settlement import Action, Settlement
-from worker.dead_letters.statistics import DeadLetterStatistics
+from worker.dead_letters.statistics import CauseStatistics, DeadLetterStatistics
 
 HOSTILE = "\x1b[31m\x9b2J\x07\u202e[bold]\r\n\x00\x7f\ud800"
 
@@ -46,6 +46,11 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
     dlq_tables.print_in_full(ForeignRecord(letter.record, HOSTILE), settled=False)
     dlq_tables.print_statistics(collect(letter), 10)
     dlq_tables.print_statistics(DeadLetterStatistics(), 10)
+    causes = CauseStatistics()
+    for item in (letter, ForeignRecord(letter.record, HOSTILE)):
+        causes.visit(item)
+    dlq_causes.print_causes(causes, 10)
+    dlq_causes.print_causes(CauseStatistics(), 10)
     out = capsys.readouterr().out
     assert all(character.isprintable() or character == "\n" for character in out)
     assert "[bold]" in out, "rich has read markup in the text of others"

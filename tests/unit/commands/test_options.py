@@ -22,11 +22,12 @@ def command(selection: DeadLetterFilter) -> None:
 
 def test_options_make_a_selection() -> None:
     arguments = "--error-class row_refused --error-class too_large --error-type T --error-code 469 --metric m --agent a"
+    arguments += " --cause 01ab23cd --cause foreign"
     arguments += " --since 1970-01-01T00:00:01Z --until 1970-01-01T00:00:02Z --partition 3 --offset 42"
     assert CliRunner().invoke(command, arguments).exit_code == 0
     classes = frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})
     criteria = frozenset({"T"}), frozenset({469}), frozenset({"m"}), frozenset({"a"})
-    expected = DeadLetterFilter(classes, *criteria, 1_000, 2_000, 3, 42)
+    expected = DeadLetterFilter(frozenset({"01ab23cd", "foreign"}), classes, *criteria, 1_000, 2_000, 3, 42)
     assert SELECTIONS.pop() == expected
     assert CliRunner().invoke(command, []).exit_code == 0
     assert SELECTIONS.pop() == DeadLetterFilter()
@@ -38,6 +39,7 @@ def test_options_make_a_selection() -> None:
         ("--offset 42", "--offset needs --partition"),
         ("--since 1h --until 2h", "--since is not before --until"),
         ("--error-class unknown", "Invalid value"),
+        ("--cause 01AB23CD", "no ID of a cause"),
     ],
 )
 def test_selection_that_matches_nothing_is_wrong_usage(arguments: str, message: str) -> None:

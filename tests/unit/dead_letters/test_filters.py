@@ -5,6 +5,7 @@ import pytest
 from tests.unit.dead_letters.builders import FAILED_AT, INVALID, POSITION, SOURCE, WORKER, failed_metric, parse
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent
+from worker.dead_letters.causes import find_cause_id
 from worker.dead_letters.dead_letter import ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.record_format import encode_dead_letter
@@ -18,6 +19,8 @@ PARTITION, OFFSET = POSITION
     ("criteria", "metric", "event"),
     [
         (DeadLetterFilter(), True, True),
+        (DeadLetterFilter(causes=frozenset({find_cause_id(METRIC), "foreign"})), True, False),
+        (DeadLetterFilter(causes=frozenset({find_cause_id(EVENT)})), False, True),
         (DeadLetterFilter(error_classes=frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})), True, False),
         (DeadLetterFilter(error_types=frozenset({"VIOLATED_CONSTRAINT", "x"})), True, False),
         (DeadLetterFilter(error_types=frozenset({"InvalidJSON"})), False, True),
@@ -46,3 +49,6 @@ def test_foreign_record_is_selected_only_by_its_position() -> None:
     assert DeadLetterFilter(partition=PARTITION, offset=OFFSET).matches(foreign)
     assert not DeadLetterFilter(partition=PARTITION, offset=OFFSET + 1).matches(foreign)
     assert not DeadLetterFilter(partition=PARTITION, since=0).matches(foreign)
+    assert DeadLetterFilter(causes=frozenset({"foreign"}), partition=PARTITION).matches(foreign)
+    assert not DeadLetterFilter(causes=frozenset({"foreign"}), since=0).matches(foreign)
+    assert not DeadLetterFilter(causes=frozenset({find_cause_id(METRIC)})).matches(foreign)

@@ -2,16 +2,17 @@
 
 from tests.support.events import Record, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
-from worker.commands import dlq_json
+from worker.commands import dlq_causes, dlq_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.record_format import encode_dead_letter
-from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
+from worker.dead_letters.statistics import CauseStatistics, DeadLetterStatistics, TopCounter
 
 UNREADABLE = FailedEvent(Record(b"{"), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
 
 
-def count(statistics: DeadLetterStatistics, failed: Failed, failed_at: int = 0) -> None:
+def count(statistics: CauseStatistics | DeadLetterStatistics, failed: Failed, failed_at: int = 0) -> None:
     statistics.visit(parse(encode_dead_letter(failed, WORKER, failed_at)))
 
 
@@ -49,3 +50,28 @@ def test_number_of_distinct_values_is_bounded() -> None:
         counter.count(str(number % 500))
     assert counter.most_common(10) == [("0", 2), ("1", 2), ("2", 2)]
     assert (counter.count_others(10), counter.count_others(1)) == (994, 998)
+
+
+def test_causes_have_count_times_agents_and_the_latest_position() -> None:
+    statistics = CauseStatistics()
+    for number in range(9):
+        failure = Failure(ErrorClass.ROW_REFUSED, "E", f"would use {number} bytes", 469)
+        item = read(event(agent_name=f"agent {number % 7}"))
+        count(statistics, FailedMetric(item, "m", 1, failure, 1), 1_000 * (8 - number))
+    count(statistics, UNREADABLE)
+    document = dlq_causes.describe_causes(statistics, 1)
+    assert isinstance(document["causes"], list)
+    (cause,) = document["causes"]
+    assert (document["total"], document["rest"], cause["count"], cause["example"]) == (10, 1, 9, "2:17")
+    assert (cause["oldest"], cause["newest"]) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:08.000Z")
+    assert (cause["agents"], cause["has_more_agents"]) == ([f"agent {number}" for number in range(5)], True)
+    assert (cause["message"], cause["to_do"]) == ("would use ? bytes", ADVICE[ErrorClass.ROW_REFUSED].instructions)
+
+
+def test_number_of_causes_is_bounded() -> None:
+    statistics = CauseStatistics(distinct=3)
+    for number in range(100):
+        failure = Failure(ErrorClass.STORE_UNAVAILABLE, f"E{number}", "m")
+        count(statistics, FailedMetric(read(event()), "m", 1, failure, 1))
+    assert [group.cause.error_type for group in statistics.most_common(9)] == ["E0", "E1", "E2"]
+    assert (statistics.total, statistics.count_others(9)) == (100, 97)
