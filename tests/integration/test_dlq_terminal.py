@@ -45,6 +45,7 @@ def lines_of(environment: Environment, *arguments: str, code: int = 0, columns: 
 async def test_output_fits_the_width_of_the_terminal(buried: Environment, columns: int) -> None:
     for arguments, code, text in (
         (("dlq", "stats"), 0, "row_refused"),
+        (("dlq", "causes"), 0, "metric cost_usd"),
         (("dlq", "list"), 0, "metric cost_usd"),
         (("dlq", "show", "0:0"), 0, "Constraint `x` is violated"),
         (("replay", "--dry-run"), 1, "would be written"),

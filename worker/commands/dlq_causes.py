@@ -53,9 +53,9 @@ def print_causes(statistics: CauseStatistics, top: int) -> None:
         console.print()
         console.print(Text.assemble((group.cause.id, "bold"), f"  {group.count:,}  {_summarize(group)}"))
         for line in _explain(group):
-            console.print(Padding(Text(line), (0, 0, 0, 4)))
+            console.print(Padding(Text(line), (0, 0, 0, 4), expand=False))
     if rest := statistics.count_others(top):
-        console.print(f"\n{rest:,} of other causes: settle these first, or --top")
+        console.print(f"\n{rest:,} of other causes: raise --top, or settle these first")
     if statistics.foreign:
         console.print(f"\n{FOREIGN}  {statistics.foreign:,} records on the topic that are no dead letters")
     if groups or statistics.foreign:

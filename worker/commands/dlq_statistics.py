@@ -28,7 +28,7 @@ _top = click.option(
 @_top
 @json_option("Print one JSON object, on a terminal too.")
 def causes(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
-    r"""Group dead letters by what is to be done about them.
+    """Group dead letters by what is to be done about them.
 
     A cause is a class, a code, a constraint or view, a metric, and the error message without values. Its ID stays the
     same; with --cause every command that has filters works on the dead letters of one cause:
@@ -37,7 +37,7 @@ def causes(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
       metrics-worker replay --cause 1f0c2d3e
       metrics-worker dlq discard --cause 1f0c2d3e --reason "wrong unit"
       metrics-worker dlq discard --cause foreign --reason "no dead letters"
-    """
+    """  # noqa: D301 - click reads the control character
     statistics = asyncio.run(_collect(load_settings(RequiredVariable.KAFKA), selection, CauseStatistics()))
     if as_json:
         print_json(dlq_causes.describe_causes(statistics, top))
