@@ -71,6 +71,7 @@ def _build_event(random: Random, number: int, mix: EventMix) -> dict[str, Any]:
         "execution_id": str(UUID(int=random.getrandbits(128), version=4)),
         "agent_name": f"agent-{number % 20}",
         "user_id": f"user-{number % 1_000}",
+        "labels": {"release": f"2026.{number // 1_000 % 3}", "model": f"m-{number % 5}"},
         "completed_at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "metrics": metrics,
     }

@@ -1,6 +1,6 @@
 """Encodes a block for the native protocol: the bytes of each column once per event, repeated for its rows.
 
-clickhouse-driver encodes one value at a time, but the rows of an event differ in two of nine columns only. Measured
+clickhouse-driver encodes one value at a time, but the rows of an event differ in two of ten columns only. Measured
 with ten metrics per event: 8.0 µs per event by the driver, 1.9 µs here, which saved a third of all CPU of the worker.
 The bytes are the same as the driver's, as `tests/unit/clickhouse/test_encoding.py` checks. The driver encodes a column
 whose type is not the one of our migrations.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from random import Random
 from typing import Any, NamedTuple
 
@@ -70,6 +71,16 @@ def _build_without_execution_id(event: dict[str, Any], _random: Random) -> Messa
     return Message(None, json.dumps({name: event[name] for name in event if name != "execution_id"}).encode())
 
 
+def _build_run_id(event: dict[str, Any], _random: Random) -> Message:
+    """Not careless: any text is an id."""
+    return build_message(event | {"execution_id": f"run_{event['execution_id'][:8]}"})
+
+
+def _build_epoch_time(event: dict[str, Any], _random: Random) -> Message:
+    """Not careless: seconds since 1970 are a time."""
+    return build_message(event | {"completed_at": datetime.fromisoformat(event["completed_at"]).timestamp()})
+
+
 def _build_tombstone(event: dict[str, Any], _random: Random) -> Message:
     return Message(event["execution_id"].encode(), None)
 
@@ -102,6 +113,10 @@ CARELESS_PRODUCERS: tuple[Producer, ...] = (
     _with_field("schema_version", 2),
     _with_field("metrics", [["execution_time_ms", 12]]),
     _with_field("completed_at", "yesterday"),
+    _with_field("labels", {"release": "2026.11", "attempt": 2}),
+    _with_field("user_id", 42),
+    _build_run_id,
+    _build_epoch_time,
     _build_tombstone,
     _build_binary_cloudevent,
     _build_structured_cloudevent,

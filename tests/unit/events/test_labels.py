@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.local.process import REPOSITORY
 from tests.support import strategies
 from tests.support.events import encoded, event, event_without, read
 from tests.unit.events.refusal import refusal_of
 from worker.events import labels
-from worker.events.labels import MAX_LABELS, read_labels
+from worker.events.labels import MAX_LABELS, SKIP_REASONS, read_labels
 
 SIXTEEN = {f"{number:02}": str(number) for number in range(MAX_LABELS)}
 
@@ -65,6 +66,11 @@ def test_first_16_labels_stay_of_more() -> None:
 def test_last_of_two_labels_of_one_name_counts() -> None:
     text = encoded(event(labels={"a": "x"})).replace(b'{"a": "x"}', b'{"a": "x", "b": "y", "a": "z"}')
     assert read(text).labels == (("a", "z"), ("b", "y"))
+
+
+def test_every_reason_is_documented() -> None:
+    text = (REPOSITORY / "schemas" / "README.md").read_text("utf-8")
+    assert all(f"`{reason}`" in text for reason in SKIP_REASONS)
 
 
 class TestStatus:
