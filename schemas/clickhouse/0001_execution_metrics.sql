@@ -13,8 +13,7 @@
 -- one partition. Of records in two partitions or topics the later timestamp wins, within one millisecond the higher offset,
 -- and if both are equal, the row that ClickHouse took last.
 --
--- recorded_at and source_offset are computed from the version when they are read. Stored beside it they would take 5.4 bytes a
--- row more (schemas/clickhouse/README.md, "The version of a row").
+-- recorded_at and source_offset are computed from the version when they are read.
 --
 -- The identity of a row is execution, agent, metric and the UTC day of completed_at: ReplacingMergeTree keeps one row for each
 -- sort key. The day, not the instant: if a producer sends an event twice without `completed_at`, the two rows have different

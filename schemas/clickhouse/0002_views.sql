@@ -2,9 +2,9 @@
 -- are included. schemas/QUERIES.md has the cost of each.
 
 -- Each metric of each execution once. Rows with the same sort key have the same day, so they are in the same partition, and
--- FINAL need not merge across partitions: that reads a fifth of the bytes. Older servers use no index with FINAL unless they are
--- told to; by_execution may be used, because all versions of a row have the same execution_id. `*` includes no column that is
--- computed: `day` is written so that a condition on it uses the sort key.
+-- FINAL need not merge across partitions. Servers before 25.6 use no index with FINAL unless they are told to; by_execution may
+-- be used, because all versions of a row have the same execution_id. `*` includes no column that is computed: `day` is written
+-- so that a condition on it uses the sort key.
 CREATE OR REPLACE VIEW {table}_deduplicated AS
 SELECT *, toDate32(completed_at) AS day, recorded_at, source_offset FROM {table} FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1, use_skip_indexes_if_final = 1;
@@ -70,11 +70,11 @@ GROUP BY metric_type, agent_name, day
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- One row per metric, agent and day; on a cluster this merges the states of all shards. Days that the last refresh may not have
--- seen in full are computed from the rows: the day of that refresh and later ones, or all days while there was none. So the
+-- seen in full are computed from the rows: the day before that refresh and later ones, or all days while there was none. So the
 -- result has all days also while refreshes fail; what they add is what arrives late for earlier days.
 CREATE OR REPLACE VIEW {table}_per_day AS
 WITH (
-    SELECT if(count() = 0, toDate32('1900-01-01'), toDate32(min(refreshed_at))) FROM {table}_per_day_states
+    SELECT if(count() = 0, toDate32('1900-01-01'), toDate32(min(refreshed_at)) - 1) FROM {table}_per_day_states
 ) AS first_day_of_rows
 SELECT
     metric_type,

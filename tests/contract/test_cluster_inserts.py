@@ -16,9 +16,12 @@ from tests.support.events import block_of, many_events
 from tests.support.rows import insert_rows
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.store import ClickHouseStore
+from worker.clickhouse.view import DeduplicatedView
 from worker.core.model import Row
 from worker.core.outcome import WRITTEN, OutcomeKind
+from worker.core.times import DAY
 from worker.events.block import Block
+from worker.ports import RowKey, ViewRow
 
 ALL_CONNECTION_TRIES_FAILED = 279
 VIOLATED_CONSTRAINT = 469
@@ -195,15 +198,31 @@ async def test_insert_times_out_while_a_shard_hangs_and_a_retry_shows_each_row_o
     assert rows_of_view(cluster) == expected(block)
 
 
-def test_views_and_roll_up_add_up_both_shards(cluster: Cluster) -> None:
+async def test_audit_reads_rows_of_both_shards_by_key(cluster: Cluster, store: ClickHouseStore) -> None:
+    block = block_of(EVENTS, ["a", "b"])
+    assert await store.insert(block) == WRITTEN
+    keys = [
+        RowKey(row.event.completed_at // DAY, row.metric, row.event.agent_name, row.event.execution_id)
+        for row in block.rows()
+    ]
+    found: dict[RowKey, ViewRow] = {}
+    view = DeduplicatedView(cluster.target(timeout_seconds=10.0))
+    view.read_rows([*keys[1:], keys[1]._replace(day=0)], found.__setitem__)
+    view.close()
+    assert found.keys() == {*keys[1:]}
+
+
+@pytest.mark.parametrize("refreshed", [True, False])
+def test_views_and_roll_up_add_up_both_shards(cluster: Cluster, refreshed: bool) -> None:
     with cluster.engines[OTHER].client(cluster.database) as client:
         client.execute("CREATE TABLE everything AS execution_metrics_local")
         insert_rows(client, 3_000, of=3_000, table="everything")
         client.execute(
             "INSERT INTO execution_metrics SELECT * FROM everything SETTINGS distributed_foreground_insert = 1"
         )
-        cluster.run_on_each("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh_local")
-        cluster.run_on_each("SYSTEM WAIT VIEW execution_metrics_per_day_refresh_local")
+        if refreshed:
+            cluster.run_on_each("SYSTEM REFRESH VIEW execution_metrics_per_day_refresh_local")
+            cluster.run_on_each("SYSTEM WAIT VIEW execution_metrics_per_day_refresh_local")
         assert all(rows_of_shard(cluster, shard) for shard in (INITIATOR, OTHER))
         groups = "SELECT {}, toDate32(completed_at) AS day, count(), {} FROM everything {} GROUP BY ALL"
         succeeded = groups.format("agent_name", "sum(metric_value)", "WHERE metric_type = 'result_success'")
@@ -213,6 +232,7 @@ def test_views_and_roll_up_add_up_both_shards(cluster: Cluster) -> None:
             ("agent_name, day, executions, succeeded", "success_per_day", succeeded),
             ("count()", "executions", "SELECT 300"),
             ("sum(executions)", "per_minute", "SELECT 3000"),
+            ("*", "user_days", "SELECT DISTINCT user_id, toDate32(completed_at), agent_name FROM everything"),
         ):
             answer = client.execute(f"SELECT {columns} FROM execution_metrics_{view} ORDER BY ALL")  # noqa: S608 - ours
             assert answer == client.execute(f"{equivalent} ORDER BY ALL")

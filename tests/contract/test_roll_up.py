@@ -39,6 +39,25 @@ def test_failed_refresh_is_an_error_until_one_succeeds(clickhouse: Client, targe
     assert find_refresh_error(target) == ""
 
 
+def test_days_that_a_refresh_may_not_have_seen_are_computed_from_the_rows(
+    clickhouse: Client, target: ClickHouseTarget
+) -> None:
+    migrate(target)
+    insert = (
+        "INSERT INTO execution_metrics (execution_id, metric_type, completed_at) "
+        "SELECT %(id)s, 'm', now64(3, 'UTC') - toIntervalDay(number) FROM numbers(4)"
+    )
+    age = "dateDiff('day', day, toDate32(now('UTC')))"
+    days = f"SELECT {age}, executions FROM execution_metrics_per_day ORDER BY 1"  # noqa: S608 - ours
+    clickhouse.execute(insert, {"id": "before"})
+    assert clickhouse.execute(days) == [(0, 1), (1, 1), (2, 1), (3, 1)], "before the first refresh"
+    refresh(clickhouse)
+    clickhouse.execute(insert, {"id": "after"})
+    assert clickhouse.execute(days) == [(0, 2), (1, 2), (2, 1), (3, 1)]
+    refresh(clickhouse)
+    assert clickhouse.execute(days) == [(0, 2), (1, 2), (2, 2), (3, 2)]
+
+
 def test_view_that_is_not_there_has_no_state(target: ClickHouseTarget) -> None:
     assert find_refresh_error(target) is None
 
