@@ -19,6 +19,7 @@ from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 from worker.dead_letters.settlement import Action, Settlement
+from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
 from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy
@@ -114,7 +115,10 @@ async def trace_replayed_letter() -> Trace:
 
 async def _trace_batch(store: MemoryStore) -> Trace:
     async with open_worker_harness(store) as worker:
-        await worker.pipeline.process([_event(offset=0, clean=True)])  # what only the first block needs is not counted
+        # What only the first block needs is not counted, nor what only the first two events of a shape need.
+        await worker.pipeline.process([_event(offset=0, clean=True)])
+        for _ in range(2):
+            FanOut().add_record(_event(offset=0))
         return await _trace(worker.pipeline.process([_event(offset=1)]))
 
 

@@ -85,7 +85,8 @@ class Pipeline:
         """
         with self._telemetry.measure_batch(records), self._tracing.span("batch", records, size=len(records)):
             remaining, done = iter(records), 0
-            while (fan_out := await self._fan_out(remaining)) is not None:
+            while done < len(records):
+                fan_out = await self._fan_out(remaining)
                 await self.write_fan_out(fan_out)
                 done += fan_out.records
                 if done < len(records):
@@ -117,8 +118,8 @@ class Pipeline:
         with self._tracing.span("write", rows=len(block), month=block.month):
             return await self._writer.write(block, budget)
 
-    async def _fan_out(self, records: Iterator[Record]) -> FanOut | None:
-        """Fan out as many records as may be in memory at once; None if no record is left."""
+    async def _fan_out(self, records: Iterator[Record]) -> FanOut:
+        """Fan out as many records as may be in memory at once, at least one."""
         fan_out = FanOut(self._event_policy)
         for record in records:
             fan_out.add_record(record)
@@ -126,7 +127,7 @@ class Pipeline:
                 break
             if fan_out.records % _RECORDS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
-        return fan_out if fan_out.records else None
+        return fan_out
 
     async def _write_dead_letters(self, failed: Sequence[Failed]) -> None:
         if not failed:
@@ -168,8 +169,8 @@ class Pipeline:
 
     def _count(self, fan_out: FanOut, written: int) -> None:
         invalid = sum(isinstance(item, FailedMetric) for item in fan_out.failed)
-        metrics = fan_out.rows + invalid + sum(fan_out.skipped_metrics.values())
+        skipped, labels = fan_out.skipped_metrics, fan_out.skipped_labels
+        metrics = fan_out.rows + invalid + sum(skipped.values())
         self._telemetry.count_events(fan_out.events, metrics, written, fan_out.tombstones)
-        if fan_out.skipped_metrics or fan_out.skipped_labels:
-            names = name_skipped(fan_out.skipped_metrics, fan_out.skipped_labels)
-            self._telemetry.count_skipped(fan_out.skipped, fan_out.skipped_labels.by_reason(), names)
+        if skipped or labels:
+            self._telemetry.count_skipped(fan_out.skipped, labels.by_reason(), name_skipped(skipped, labels))

@@ -30,7 +30,7 @@ def labelled(all_labels: Iterable[Labels]) -> list[Event]:
 def block_of_events(events: list[Event]) -> Block:
     block = Block(202601)
     for number, event in enumerate(events):
-        names = [f"metric {metric}" for metric in range(number % 4 + 1)]
+        names = tuple(f"metric {metric}" for metric in range(number % 4 + 1))
         block.add_rows(event, names, [float(number)] * len(names))
     return block
 

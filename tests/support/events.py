@@ -80,7 +80,7 @@ def block_of(events: list[Event], metrics: list[str], month: int = 202601) -> Bl
     block = Block(month)
     for position, item in enumerate(events):
         first = position * len(metrics)
-        block.add_rows(item, metrics, [float(value) for value in range(first, first + len(metrics))])
+        block.add_rows(item, tuple(metrics), [float(value) for value in range(first, first + len(metrics))])
     return block
 
 

@@ -43,6 +43,13 @@ json_values = st.recursive(
     max_leaves=6,
 )
 
+metrics_of_any_type = st.dictionaries(
+    st.one_of(st.sampled_from(["a", "b", "c"]), metric_names, invalid_names),
+    st.one_of(numbers, st.text(max_size=3), json_values, st.sampled_from([float("nan"), [float("inf")]])),
+    max_size=6,
+)
+"""Metrics that become rows, are skipped, or fail; other ones may have the same names and types."""
+
 
 def mostly(usual: st.SearchStrategy[Any], unusual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """`unusual` in one of ten draws."""

@@ -140,6 +140,7 @@ class Event(NamedTuple):
 
     Attributes:
         execution_id: in the form in which it is stored.
+        metrics: empty after the fan-out of an event of which not all are rows: what is skipped can be large.
         recorded_at: timestamp of the record, from 1970 to the last instant of the table; 0 if it has none.
         labels: those of each row; events with equal ones share a tuple, mostly.
         skipped_labels: what is no label.

@@ -29,6 +29,7 @@ COLUMNS = (
 
 SEVERAL_MONTHS = 0
 """The `Block.month` of rows of several months."""
+_FLOAT64_BYTES = 8
 _FEW_ROWS = 1_000
 """Below this number the fixed cost of an INSERT is the larger part."""
 _MAX_MONTHS = 100
@@ -43,18 +44,20 @@ class Block:
     Attributes (read only):
         month: the partition, `YYYYMM` of `completed_at` in UTC; `SEVERAL_MONTHS` of a shared block and of its parts.
         events: the events of the rows, in order; an event is here twice only if rows of others are in between.
-        counts: how many rows each of `events` has, at least 1.
-        metrics, values: of each row.
+        names: of the metrics of each of `events`, at least one; events of one shape share a tuple, mostly.
+        counts: how many rows each of `events` has.
+        values: of each row.
     """
 
-    __slots__ = ("counts", "events", "metrics", "month", "values")
+    __slots__ = ("_packed_values", "counts", "events", "month", "names", "values")
 
     def __init__(self, month: int) -> None:
         self.month = month
         self.events: list[Event] = []
+        self.names: list[tuple[str, ...]] = []
         self.counts: list[int] = []
-        self.metrics: list[str] = []
         self.values: list[float] = []
+        self._packed_values = b""
 
     @classmethod
     def from_rows(cls, month: int, rows: Iterable[Row]) -> "Block":
@@ -71,31 +74,37 @@ class Block:
         joined = cls(month)
         for block in blocks:
             joined.events += block.events
+            joined.names += block.names
             joined.counts += block.counts
-            joined.metrics += block.metrics
             joined.values += block.values
         return joined
 
     def __len__(self) -> int:
-        return len(self.metrics)
+        return len(self.values)
+
+    @property
+    def metrics(self) -> list[str]:
+        """The name of the metric of each row."""
+        return [*chain.from_iterable(self.names)]
 
     @property
     def has_several_months(self) -> bool:
         """Whether the rows are of more than one month, so that a part of them can be written without the others."""
         return len({month_of_day(event.completed_at // DAY) for event in self.events}) > 1
 
-    def add_rows(self, event: Event, metrics: Iterable[str], values: Iterable[float]) -> None:
-        """Add one row for each of `metrics` of `event`; `values` has the same length."""
-        before = len(self.metrics)
-        self.metrics += metrics
+    def add_rows(self, event: Event, names: tuple[str, ...], values: Iterable[float]) -> None:
+        """Add one row for each of `names` of the metrics of `event`; there are as many `values`."""
+        if not names:
+            return
         self.values += values
-        added = len(self.metrics) - before
         # Successive rows of one event are one entry, however they were added, so that equal rows have equal tokens.
         if self.events and self.events[-1] is event:
-            self.counts[-1] += added
-        elif added:
+            self.names[-1] += names
+            self.counts[-1] += len(names)
+        else:
             self.events.append(event)
-            self.counts.append(added)
+            self.names.append(names)
+            self.counts.append(len(names))
 
     def rows(self) -> Iterator[Row]:
         """The rows, in order."""
@@ -110,9 +119,13 @@ class Block:
         for number, group in groupby(sorted(positions), lambda position: bisect_right(starts, position) - 1):
             others._extend(self, done, number, starts)
             wanted, done = frozenset(group), number + 1
-            for position in range(starts[number], starts[done]):
-                block = chosen if position in wanted else others
-                block.add_rows(self.events[number], (self.metrics[position],), (self.values[position],))
+            rows = list(zip(range(starts[number], starts[done]), self.names[number], strict=True))
+            for block, is_wanted in ((chosen, True), (others, False)):
+                of_block = [
+                    (name, self.values[position]) for position, name in rows if (position in wanted) is is_wanted
+                ]
+                names, values = zip(*of_block, strict=True) if of_block else ((), ())
+                block.add_rows(self.events[number], names, values)
         others._extend(self, done, len(self.events), starts)
         return chosen, others
 
@@ -121,12 +134,10 @@ class Block:
         if first == end:
             return
         second = starts[first + 1]
-        self.add_rows(
-            source.events[first], source.metrics[starts[first] : second], source.values[starts[first] : second]
-        )
+        self.add_rows(source.events[first], source.names[first], source.values[starts[first] : second])
         self.events += source.events[first + 1 : end]
+        self.names += source.names[first + 1 : end]
         self.counts += source.counts[first + 1 : end]
-        self.metrics += source.metrics[second : starts[end]]
         self.values += source.values[second : starts[end]]
 
     def columns(self) -> list[Sequence[object]]:
@@ -145,6 +156,12 @@ class Block:
         repeated = [[*chain.from_iterable(map(repeat, column, self.counts))] for column in of_events]
         return [*repeated[:4], self.metrics, self.values, *repeated[4:]]
 
+    def pack_values(self) -> bytes:
+        """The values as Float64, little-endian. Kept, because token and column consist of them."""
+        if len(self._packed_values) != _FLOAT64_BYTES * len(self.values):
+            self._packed_values = pack(f"<{len(self.values)}d", *self.values)
+        return self._packed_values
+
     def deduplication_token(self) -> str:
         """What the `insert_deduplication_token` is made of: equal for equal rows, different for any others.
 
@@ -154,15 +171,15 @@ class Block:
         digest = blake2b(digest_size=16)
         for part in (
             orjson.dumps(self._event_fields()),
-            orjson.dumps(self.metrics),
-            pack(f"<{len(self.values)}d", *self.values),
+            orjson.dumps(self._distinct_names()),
+            self.pack_values(),
         ):
             digest.update(b"%d:" % len(part))
             digest.update(part)
         return digest.hexdigest()
 
     def _event_fields(self) -> list[Sequence[Any]]:
-        """What `COLUMNS` except metric and value are made of, one value for each event, and `counts`.
+        """What `COLUMNS` except metric and value are made of, one value for each event.
 
         Half the time of a tuple for each event. A version has more bits than orjson writes, so its two parts are here.
         """
@@ -177,8 +194,20 @@ class Block:
             [record.topic for record in records],
             [record.partition for record in records],
             [record.offset for record in records],
-            self.counts,
         ]
+
+    def _distinct_names(self) -> Sequence[Sequence[Any]]:
+        """The different ones of `names`, in order, and for each event which of them it has; `names` if most differ."""
+        keys = list(map(id, self.names))
+        shared = dict(zip(keys, self.names, strict=True))  # most events share a tuple: faster than to hash it for each
+        distinct = dict.fromkeys(shared.values())
+        if 2 * len(distinct) > len(keys):
+            return self.names
+        numbers: Iterable[int] = range(len(distinct))
+        if len(distinct) < len(shared):
+            numbers = map(dict(zip(distinct, numbers, strict=True)).__getitem__, shared.values())
+        number_of = dict(zip(shared, numbers, strict=True))
+        return [list(distinct), list(map(number_of.__getitem__, keys))]
 
 
 def merge_rare_months(blocks: Iterable[Block]) -> list[Block]:
@@ -193,7 +222,7 @@ def merge_rare_months(blocks: Iterable[Block]) -> list[Block]:
     merged: list[Block] = []
     rare: list[Block] = []
     for block in blocks:
-        (rare if len(block.metrics) < _FEW_ROWS else merged).append(block)
+        (rare if len(block.values) < _FEW_ROWS else merged).append(block)
     for start in range(0, len(rare), _MAX_MONTHS):
         shared = rare[start : start + _MAX_MONTHS]
         merged.append(Block.concatenate(SEVERAL_MONTHS, shared) if len(shared) > 1 else shared[0])

@@ -25,9 +25,9 @@ _FIRST_MILLISECONDS = 100_000_000_000
 
 _USUAL_LENGTH = len("2026-01-31T23:59:59.500Z")
 _SECONDS: dict[str, int] = {}
-"""Cache: the text of a second in UTC -> its milliseconds."""
+"""Cache: the text of a second, with its decimal point -> its milliseconds in UTC."""
 _MAX_SECONDS = 20_000
-_FRACTIONS = {f"{number:03}": number for number in range(1_000)}
+_FRACTIONS = {f"{number:03}Z": number for number in range(1_000)}
 
 
 def parse_completed_at(value: object) -> int:
@@ -36,17 +36,17 @@ def parse_completed_at(value: object) -> int:
     Raises:
         InvalidEvent: `value` is neither an RFC 3339 time nor a number, or outside of 1900 to 2299.
     """
-    # The usual form, `2026-01-31T23:59:59.500Z`, in a second that is cached: 0.4 µs instead of 1.3.
-    text = value if isinstance(value, str) and len(value) == _USUAL_LENGTH else ""
-    usual = text[19:20] == "." and text[23:] == "Z"
-    second, fraction = _SECONDS.get(text[:19]), _FRACTIONS.get(text[20:23])
-    if usual and second is not None and fraction is not None:
-        return second + fraction
+    # The usual form, `2026-01-31T23:59:59.500Z`, in a second that is cached: 0.3 µs instead of 1.3.
+    fraction = None
+    if isinstance(value, str) and len(value) == _USUAL_LENGTH:
+        second, fraction = _SECONDS.get(value[:20]), _FRACTIONS.get(value[20:])
+        if second is not None and fraction is not None:
+            return second + fraction
     milliseconds = _parse_other(value)
-    if usual and fraction is not None:
+    if fraction is not None:
         if len(_SECONDS) >= _MAX_SECONDS:
             _SECONDS.clear()
-        _SECONDS[text[:19]] = milliseconds - fraction
+        _SECONDS[str(value)[:20]] = milliseconds - fraction
     return milliseconds
 
 

@@ -8,10 +8,11 @@ from typing import NoReturn
 import orjson
 
 from worker.core.errors import InvalidEvent
-from worker.core.model import Event, Labels, Record, SkippedLabels, UnreadableRecord
+from worker.core.model import Event, Record, UnreadableRecord
+from worker.core.times import DAY
 from worker.events.cloudevents import read_attributes, unwrap_cloudevent
 from worker.events.completed_at import MAX_TIME, check_age, parse_completed_at
-from worker.events.labels import Attributes, read_labels
+from worker.events.labels import NO_LABELS, Attributes, read_labels
 from worker.events.parsing_cost import CHEAP_BYTES, check_parsing_cost
 from worker.events.tolerant_json import abbreviate, is_encodable, json_type, parse_tolerantly
 
@@ -121,13 +122,14 @@ def _read_event(document: object, record: Record, max_age_days: int, attributes:
     text = get("completed_at")
     completed_at = recorded_at if text is None else parse_completed_at(text)
     # A record without a timestamp (-1) accepts any time: by the clock of the worker, a replay would judge otherwise.
-    check_age(completed_at, recorded_at, max_age_days if record.timestamp >= 0 else 0)
-    labels: Labels = ()
-    skipped: SkippedLabels = ()
+    if not -DAY <= recorded_at - completed_at <= max_age_days * DAY and record.timestamp >= 0:
+        check_age(completed_at, recorded_at, max_age_days)
     given, status = get("labels"), get("status")
-    if given is not None or status is not None or attributes:
-        labels, skipped = read_labels(given, status, attributes)
-    execution_id = canonical_id(execution_id)
+    has_labels = given is not None or status is not None or attributes
+    labels, skipped = read_labels(given, status, attributes) if has_labels else NO_LABELS
+    # As `canonical_id` does, without a call: most ids are in lower case with hyphens.
+    is_usual = execution_id.islower() and len(execution_id) != _HEX_DIGITS
+    execution_id = execution_id if is_usual else canonical_id(execution_id)
     return Event(execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record, labels, skipped)
 
 

@@ -20,6 +20,7 @@ SKIP_REASONS = (NO_OBJECT, INVALID_NAME, NO_STRING, TOO_LONG, NO_TEXT, TOO_MANY)
 
 Attributes = Sequence[tuple[str, object]]
 """Names and values."""
+NO_LABELS: tuple[Labels, SkippedLabels] = ((), ())
 _TEXT = frozenset({str})
 _READ: dict[tuple[object, ...], tuple[Labels, SkippedLabels]] = {}
 """Cache: what a producer sends again and again takes a fifth of the time, and its events share one tuple."""

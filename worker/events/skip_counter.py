@@ -10,19 +10,19 @@ from worker.events.tolerant_json import json_type_name
 Reason = TypeVar("Reason", bound=Hashable)
 
 _MAX_NAMES = 1_000
-_MAX_NAME_LENGTH = 256
+MAX_NAME_LENGTH = 256
 """Characters; the rest of a name is cut off."""
 
 
 class SkipCounter(dict[tuple[str | None, Reason], int]):
     """How often each name was skipped for each reason; names beyond a thousand are None."""
 
-    def add(self, name: str, reason: Reason) -> None:
-        """Count one that is skipped."""
-        pair: tuple[str | None, Reason] = name[:_MAX_NAME_LENGTH], reason
+    def add(self, name: str, reason: Reason, number: int = 1) -> None:
+        """Count what is skipped, `number` times."""
+        pair: tuple[str | None, Reason] = name[:MAX_NAME_LENGTH], reason
         if pair not in self and len(self) >= _MAX_NAMES:
             pair = None, reason
-        self[pair] = self.get(pair, 0) + 1
+        self[pair] = self.get(pair, 0) + number
 
     def by_reason(self) -> Counter[Reason]:
         """How many were skipped for each reason."""

@@ -35,7 +35,7 @@ def test_partition_puts_every_row_on_its_side_in_order(data: st.DataObject) -> N
     chosen, others = block(*rows).split_rows(positions)
     for part, is_chosen in ((chosen, True), (others, False)):
         expected = block(*(row for position, row in enumerate(rows) if (position in positions) is is_chosen))
-        assert (part.events, part.counts, part.metrics) == (expected.events, expected.counts, expected.metrics)
+        assert (part.events, part.counts, part.names) == (expected.events, expected.counts, expected.names)
         assert part.deduplication_token() == expected.deduplication_token()
 
 
@@ -84,10 +84,10 @@ class TestToken:
         many = block_of(many_events(20), ["a", "b", "c"])
         assert Block.from_rows(many.month, many.rows()).deduplication_token() == many.deduplication_token()
         several = Block(many.month)
-        several.add_rows(EVENT, [], [])
+        several.add_rows(EVENT, (), [])
         for row in many.rows():
-            several.add_rows(row.event, [row.metric], [row.value])
-            several.add_rows(row.event, [], [])
+            several.add_rows(row.event, (row.metric,), [row.value])
+            several.add_rows(row.event, (), [])
         assert several.deduplication_token() == many.deduplication_token()
 
     @pytest.mark.parametrize(

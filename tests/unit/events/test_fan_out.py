@@ -13,7 +13,8 @@ from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, SkippedItem, UnreadableRecord, UnrepresentableNumber
 from worker.core.times import DAY
 from worker.events.completed_at import MAX_TIME, month_of_day
-from worker.events.fan_out import _MAX_VALID_NAMES, _VALID_NAMES, FanOut
+from worker.events.fan_out import FanOut
+from worker.events.metric_shapes import KNOWN_NAMES, MAX_BYTES, MAX_KNOWN_NAMES, NAMES, SHAPES
 from worker.events.skip_counter import name_skipped
 
 FEBRUARY_2026 = 1_769_904_000_000
@@ -38,6 +39,15 @@ def names(fanned: FanOut) -> dict[SkippedItem, int]:
 def written(fanned: FanOut) -> dict[str, object]:
     """The rows as metrics."""
     return {row.metric: row.value for block in fanned.blocks.values() for row in block.rows()}
+
+
+def rows(fanned: FanOut) -> list[tuple[str, str]]:
+    """Names and values; 1, 1.0 and True are equal, but not their texts."""
+    return [(row.metric, repr(row.value)) for block in fanned.blocks.values() for row in block.rows()]
+
+
+def failures(fanned: FanOut) -> list[tuple[object, ...]]:
+    return [(item.metric, repr(item.value), item.failure) for item in fanned.failed if isinstance(item, FailedMetric)]
 
 
 class TestValues:
@@ -158,11 +168,49 @@ class TestBytes:
         assert fanned.bytes >= 2 * 100
 
     def test_names_that_occur_once_do_not_keep_later_names_out_of_the_cache(self) -> None:
-        for number in range(_MAX_VALID_NAMES // 100 + 1):
+        for number in range(MAX_KNOWN_NAMES // 100 + 1):
             fan_out_metrics({f"once_{number}_{at}": 1 for at in range(100)})
         fan_out_metrics({"usual": 1})
-        assert "usual" in _VALID_NAMES
-        assert len(_VALID_NAMES) <= _MAX_VALID_NAMES + 1_000
+        assert "usual" in KNOWN_NAMES
+        assert len(KNOWN_NAMES) <= MAX_KNOWN_NAMES + 1_000
+
+
+class TestKnownShapes:
+    def test_shapes_that_occur_once_do_not_keep_later_shapes_out_of_the_cache(self) -> None:
+        most = 0
+        for number in range(300):
+            metrics = {f"{number}_{at}" + 200 * "x": (1, "a")[at % 2] for at in range(100)}
+            fan_out(record(event(metrics=metrics)), record(event(metrics=metrics)))
+            most = max(most, sum(len("".join(names)) + 100 * len(names) for names in SHAPES))
+        usual = record(event(metrics={"usual": 1, "model": "m"}))
+        fan_out(usual, usual)
+        assert ("usual", "model") in SHAPES
+        assert MAX_BYTES // 4 < most < MAX_BYTES
+
+    @pytest.mark.parametrize("value", [1, "text"])
+    def test_large_shape_is_not_remembered(self, value: object) -> None:
+        """A name that is skipped may be as long as the event."""
+        names = tuple(f"{number}" + 250 * "x" for number in range(1_000)) if value == 1 else ("x" * MAX_BYTES,)
+        large = record(event(metrics=dict.fromkeys(names, value)))
+        fan_out(large, large)
+        assert names not in {*SHAPES, *NAMES}
+
+    def test_shape_that_occurs_once_is_not_remembered(self) -> None:
+        fan_out_metrics({"occurs once": 1})
+        fan_out_metrics({"occurs once": 1, "with a text": "x"})
+        assert not {("occurs once",), ("occurs once", "with a text")} & {*SHAPES, *NAMES}
+
+    def test_decimals_that_are_whole_numbers_make_no_new_shape(self) -> None:
+        for values in ((1, 2.5), (1.5, 2), (True, 1)):
+            fan_out_metrics(dict(zip(("whole", "or not"), values, strict=True)))
+        assert ("whole", "or not") in NAMES
+
+    def test_events_of_one_shape_share_the_names_of_their_rows(self) -> None:
+        metrics = {"a": 1, "model": "m", "b": 2.5}
+        fanned = fan_out(*(record(event(metrics=metrics), offset=offset) for offset in range(4)))
+        (block,) = fanned.blocks.values()
+        assert block.names == [("a", "b")] * 4
+        assert block.names[2] is block.names[3]
 
 
 class TestMonths:
@@ -187,15 +235,26 @@ class TestMonths:
 
 
 class TestTheTwoPaths:
-    @given(
-        st.dictionaries(st.one_of(strategies.metric_names, strategies.invalid_names), strategies.numbers, max_size=6)
-    )
-    def test_fast_and_slow_path_agree(self, metrics: dict[str, object]) -> None:
-        fast, slow, item = FanOut(), FanOut(), read(event(metrics=metrics))
-        fast.add_event(item)
-        slow._add_one_by_one(item)
-        assert (fast.rows, fast.skipped, fast.failed) == (slow.rows, slow.skipped, slow.failed)
-        assert repr(written(fast)) == repr(written(slow)), "1, 1.0 and True are equal"
+    @given(st.lists(strategies.metrics_of_any_type, min_size=1, max_size=6), st.booleans())
+    def test_shapes_and_a_check_of_each_metric_agree(
+        self, all_metrics: list[dict[str, object]], is_known: bool
+    ) -> None:
+        """Also on the second event of a shape, and on one that differs only in a type or in the order."""
+        NAMES.clear()
+        SHAPES.clear()
+        KNOWN_NAMES.clear()
+        documents = [event(metrics=metrics) for metrics in all_metrics * (3 if is_known else 1)]
+        fast = fan_out(*map(record, documents))
+        KNOWN_NAMES.clear()
+        slow = FanOut()
+        for document in documents:
+            slow._add_checked(read(document))
+        assert (fast.rows, fast.skipped_metrics) == (slow.rows, slow.skipped_metrics)
+        assert (rows(fast), failures(fast)) == (rows(slow), failures(slow))
+        assert fast.bytes >= slow.bytes
+        assert {month: block.deduplication_token() for month, block in fast.blocks.items()} == {
+            month: block.deduplication_token() for month, block in slow.blocks.items()
+        }
 
 
 class TestLabels:

@@ -21,7 +21,7 @@ def block_of_months(rows: dict[int, int]) -> Block:
     block = Block(SEVERAL_MONTHS)
     ages = [age for age, count in rows.items() for _ in range(count)]
     for item, age in zip(many_events(len(ages)), ages, strict=True):
-        block.add_rows(item._replace(completed_at=item.completed_at - age * 31 * DAY), ["m"], [float(age)])
+        block.add_rows(item._replace(completed_at=item.completed_at - age * 31 * DAY), ("m",), [float(age)])
     return block
 
 
