@@ -54,13 +54,12 @@ def test_every_panel_of_the_dashboard_has_data(deployment: Deployment) -> None:
         send(
             deployment.stack.broker.bootstrap_servers,
             deployment.stack.topic,
-            [encoded(event(metrics={"text": "skipped"}))],
+            [encoded(event(metrics={"text": "skipped"}, labels={"number": 1}))],
         )
     )
-    skipped = 'metrics_worker_metrics_skipped_total{json_type="string"}'
-    wait_until(
-        lambda: bool(deployment.prometheus.query(f"rate({skipped}[5s])")), "the skipped metric is scraped", SECONDS
-    )
+    for skipped in ('metrics_skipped_total{json_type="string"}', 'labels_skipped_total{reason="not_a_string"}'):
+        query = f"rate(metrics_worker_{skipped}[5s])"
+        wait_until(lambda query=query: bool(deployment.prometheus.query(query)), f"{query} has data", SECONDS)  # type: ignore[misc]
     without_data = []
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):

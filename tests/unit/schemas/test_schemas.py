@@ -137,6 +137,8 @@ def test_schema_and_code_accept_valid_events(document: dict[str, object]) -> Non
 @example(events.event(agent_name="a" * 257))
 @example(events.event(metrics={str(number): number for number in range(1_000)}))
 @example(events.event(metrics={str(number): number for number in range(1_001)}))
+@example(events.event(completed_at="2026-01-01T00:00:00Z\n"))
+@example(events.event(schema_version="1.2\n"))
 def test_schema_and_code_agree_on_modified_events_and_other_json(document: object) -> None:
     assume(not _is_named_difference(document))
     reason = rejection_reason(encoded(document))
