@@ -67,17 +67,43 @@ class _RecordBatches:
         return batch
 
 
-class ReadablePartitionRecords(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
-    """The records of one partition in the answer to a fetch; never raises one of `UNREADABLE`."""
+class ReadablePartitionRecords:
+    """The records of one partition in the answer to a fetch, as an iterator; never raises one of `UNREADABLE`.
+
+    Args:
+        partition, batches, others: as aiokafka's `PartitionRecords`, which this replaces.
+    """
+
+    def __init__(self, partition: Any, batches: Any, *others: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
+        self._unpacker = _Unpacker(partition, _RecordBatches(batches), *others)
+        # Kept apart from what it refers to: in a cycle, the bytes of a fetch that a pause discards, and what a batch
+        # has inflated to, would stay until Python collects garbage, which is rare in the worker.
+        self._unread = self._unpacker.unpack()
+
+    @property
+    def next_fetch_offset(self) -> int:
+        """The offset after the last record that was returned."""
+        return self._unpacker.next_fetch_offset
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._unread
+
+    def __next__(self) -> Record:
+        return next(self._unread)
+
+
+class _Unpacker(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no types
+    """Makes records of record batches."""
 
     next_fetch_offset: int
 
-    def __init__(self, partition: Any, batches: Any, *others: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
-        super().__init__(partition, _RecordBatches(batches), *others)
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
+        super().__init__(*arguments)
         self._check_crcs = False  # `_RecordBatches` does: behind a wrong checksum no offset of the header is true
-        self._records_iterator = self._read()
+        self._records_iterator = None
 
-    def _read(self) -> Iterator[Record]:
+    def unpack(self) -> Iterator[Record]:
+        """The records; an `UnreadableRecord` in place of what cannot be parsed."""
         while True:
             try:
                 yield from self._unpack_records()

@@ -1,7 +1,9 @@
 """What is read of a fetch with record batches that aiokafka cannot parse."""
 
+import gc
 import gzip
 import struct
+import weakref
 import zlib
 
 import pytest
@@ -95,6 +97,14 @@ def fetched(
     return ReadablePartitionRecords(TopicPartition("t", 3), records, aborted, position, None, None, True, 1)
 
 
+class FreeableBatches:
+    """What aiokafka parses a fetch with, as an object whose end can be observed."""
+
+    def __init__(self, *batches: bytes | bytearray) -> None:
+        records = MemoryRecords(b"".join(batches))
+        self.has_next, self.next_batch = records.has_next, records.next_batch
+
+
 def described(records: list[Record]) -> list[int | str]:
     """The offset of each record that is read, and the type and offset of each that is not."""
     return [
@@ -112,6 +122,7 @@ def test_batches_around_one_that_is_too_large_are_read() -> None:
 @pytest.mark.parametrize("position", [5, 6, 7])
 def test_same_record_stands_for_a_batch_from_any_of_its_offsets_on(position: int) -> None:
     (unreadable,) = fetched(inflating_batch(5, 3), position=position)
+    assert isinstance(unreadable, UnreadableRecord)
     assert (unreadable.first_offset, unreadable.offset, unreadable.records) == (5, 7, 3)
 
 
@@ -211,3 +222,20 @@ def test_records_of_an_old_set_that_cannot_be_inflated_are_all_unreadable() -> N
 def test_record_of_an_old_format_with_a_negative_size_is_unreadable() -> None:
     corrupt = old_set(1, [b"a"], first=4).replace(b"\xff\xff\xff\xff", b"\xff\xff\xff\xfe")
     assert described([*fetched(corrupt, position=4)]) == ["UnreadableRecord 4"]
+
+
+@pytest.mark.parametrize("read", [0, 1, 3], ids=["not read", "half read", "read"])
+@pytest.mark.parametrize("bad", [None, 1], ids=["readable", "unreadable"])
+def test_fetch_that_is_discarded_is_freed_without_garbage_collection(read: int, bad: int | None) -> None:
+    """A pause discards what was fetched: some MB of each partition, and what a batch has inflated to."""
+    batches = FreeableBatches(batch(4, [b"a"] * 3, bad=bad), batch(7, [b"b"]))
+    records = ReadablePartitionRecords(TopicPartition("t", 3), batches, None, 4, None, None, True, 1)
+    gc.disable()
+    try:
+        for _ in range(read):
+            next(records)
+        is_kept = weakref.ref(batches)
+        del batches, records
+        assert is_kept() is None
+    finally:
+        gc.enable()
