@@ -151,8 +151,12 @@ class Consumer(EventSourceListener):
     async def _read_and_start_batches(self) -> None:
         while True:
             await self._wait_for_capacity()
-            if batch := await self._reader.read_batch():
-                self._start(batch)
+            await self._read_and_start_batch()
+
+    async def _read_and_start_batch(self) -> None:
+        # Not in the loop: its variable would keep the records, after they are processed, until the next batch is read.
+        if batch := await self._reader.read_batch():
+            self._start(batch)
 
     async def _wait_for_capacity(self) -> None:
         """Wait until another batch may start. The polls meanwhile keep the membership of the group."""

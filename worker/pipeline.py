@@ -91,6 +91,7 @@ class Pipeline:
                 done += fan_out.records
                 if done < len(records):
                     on_part(done)
+                del fan_out  # else it would stay in memory beside the next one
 
     async def write_fan_out(self, fan_out: FanOut) -> list[Failed]:
         """Do steps 2 and 3; returns what has become dead letters."""

@@ -1,11 +1,12 @@
-"""Rows that are written, failed or dropped are freed without a garbage collection, which is rare in the worker.
+"""Rows and records that are written, failed or dropped are freed without a garbage collection, which is rare in the
+worker.
 
-Rows are most of its memory: nothing that is kept may refer to the frames that held them, or form a cycle with them.
+They are most of its memory: nothing that is kept may refer to the frames that held them, or form a cycle with them.
 """
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import pytest
@@ -19,8 +20,10 @@ from worker.batch_reader import BatchPolicy
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
 from worker.core.model import Event, Row
+from worker.core.model import Record as WorkerRecord
 from worker.core.outcome import Outcome
 from worker.events.block import Block
+from worker.events.fan_out import FanOut
 from worker.writing.writer import OnUnavailable
 
 
@@ -39,8 +42,31 @@ class Store(MemoryStore):
         return outcome
 
 
+class StreamedRecord(Record):
+    """A record that only the worker refers to."""
+
+
+class StreamingEventSource(MemoryEventSource):
+    """Makes records when they are polled, and keeps none; returns so many, then nothing."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([StreamedRecord(None)])  # it owns their partition
+        self._left = count
+
+    async def poll(self, max_records: int, *_: object) -> Sequence[WorkerRecord]:
+        """See `EventSource`."""
+        await asyncio.sleep(0)
+        count = min(self._left, max_records)
+        self._left -= count
+        return [StreamedRecord(encoded(event())) for _ in range(count)]
+
+
+def count_living(kind: type[object]) -> int:
+    return sum(type(one) is kind for one in gc.get_objects())
+
+
 def count_living_events() -> int:
-    return sum(type(one) is Event for one in gc.get_objects())
+    return count_living(Event)
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +173,45 @@ async def test_batches_dropped_by_a_revoke_are_freed() -> None:
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+async def test_records_of_a_batch_are_freed_when_it_is_processed() -> None:
+    """Not when the next one is read: that may be in an hour, or be as large."""
+    source = StreamingEventSource(50)
+    async with open_worker_harness(Store()) as worker:
+        consumer = Consumer(
+            source,
+            worker.pipeline,
+            worker.hold,
+            BatchPolicy(linger_seconds=0),
+            Heartbeat(),
+            concurrency=2,
+            revoke_seconds=0.02,
+            stop_seconds=1,
+        )
+        running = asyncio.create_task(consumer.run(asyncio.Event()))
+        await until(lambda: source.commits != [])
+        await until(lambda: count_living(StreamedRecord) == 1)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_only_one_part_of_a_large_batch_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of a part are freed before the records of the next one are decoded."""
+    one = FanOut()
+    one.add_record(batch(0)[0])
+    monkeypatch.setattr("worker.pipeline.MAX_BYTES", one.bytes)
+    living: list[int] = []
+
+    class WatchedBatch(list[Record]):
+        def __iter__(self) -> Iterator[Record]:
+            for record in super().__iter__():
+                living.append(count_living_events())
+                yield record
+
+    store = Store()
+    async with open_worker_harness(store) as worker:
+        await worker.pipeline.process(WatchedBatch(batch(0)))
+    assert store.inserts == [2] * 50
+    assert max(living) == living[0]
