@@ -44,7 +44,8 @@ def parse_json(value: bytes) -> object:
 def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
     """Parse what orjson has refused with `refusal`; raises as `parse_json` does."""
     try:
-        text = value.decode("utf-8")
+        # orjson has decoded it already, if it is UTF-8. A second copy could take four times the memory of `value`.
+        text = refusal.doc or value.decode("utf-8")
         document = _load_deep(text)
     except UnicodeDecodeError as error:
         raise InvalidEvent("InvalidUTF8", f"the value is not UTF-8: {error.reason} at byte {error.start}") from error
@@ -93,7 +94,7 @@ def abbreviate(value: object) -> str:
         return json.dumps(value)
     if not isinstance(value, str | bytes | int | float):
         return json_type(value)
-    text = ascii(value)
+    text = ascii(value[:61] if isinstance(value, str | bytes) else value)  # the escapes of 10 MB take more
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 

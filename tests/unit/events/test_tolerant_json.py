@@ -1,14 +1,17 @@
 """JSON that orjson refuses is read as orjson would read it, except for the numbers that no Float64 can hold."""
 
+import tracemalloc
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
+import orjson
 import pytest
 
 from tests.support.events import encoded, event, event_without, read
 from tests.unit.events.refusal import refusal_of
 from worker.core.model import UnrepresentableNumber
 from worker.events.parsing_cost import MAX_BYTES, MAX_VALUES
-from worker.events.tolerant_json import MAX_LEVELS, parse_number
+from worker.events.tolerant_json import MAX_LEVELS, abbreviate, parse_number, parse_tolerantly
 
 
 @pytest.mark.parametrize(
@@ -97,3 +100,29 @@ def test_both_parsers_accept_1024_levels_and_no_more(neighbour: bytes, opening: 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
     assert read(encoded(event(x=[[]] * 2_000, y=float("nan")))).user_id == "u-1"
+
+
+@pytest.fixture
+def peak_bytes() -> Iterator[Callable[[], int]]:
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+
+def test_text_of_wide_characters_is_decoded_once(peak_bytes: Callable[[], int]) -> None:
+    """Python needs four bytes for each character of such a text: 64 MiB for the largest one."""
+    value = b'{"x":NaN,"y":"%s%s"}' % ("\U0001f980".encode(), b"y" * 1_000_000)
+    with pytest.raises(orjson.JSONDecodeError) as refused:
+        orjson.loads(value)
+    tracemalloc.reset_peak()
+    before = peak_bytes()
+    parse_tolerantly(value, refused.value)
+    assert peak_bytes() - before < 1.1 * 4 * 1_000_000, "the parsed string"
+
+
+def test_long_text_is_quoted_in_little_memory(peak_bytes: Callable[[], int]) -> None:
+    text = "\U0001f980" * 1_000_000
+    tracemalloc.reset_peak()
+    before = peak_bytes()
+    assert abbreviate(text) == "'" + r"\U0001f980" * 5 + r"\U0001f98…"
+    assert peak_bytes() - before < 10_000
