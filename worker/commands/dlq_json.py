@@ -65,13 +65,13 @@ def describe_in_full(letter: DeadLetter | ForeignRecord, settled: Settled) -> Do
 def describe_operation(operation: Operation) -> Document:
     """What `dlq history` prints."""
     return {
-        **_describe_settlement(operation),
+        **_describe_settlement(operation.entry),
         "dead_letters": operation.letters,
-        "outcome": None if operation.outcome is None else dict(operation.outcome),
+        "outcome": None if operation.entry.outcome is None else dict(operation.entry.outcome),
     }
 
 
-def _describe_settlement(entry: Settlement | Operation) -> Document:
+def _describe_settlement(entry: Settlement) -> Document:
     return {
         "action": entry.action.value,
         "operation": entry.operation,

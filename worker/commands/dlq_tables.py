@@ -141,13 +141,13 @@ def _format_settled(settled: Settlement | bool) -> str | None:
 def print_history(operations: Sequence[Operation]) -> None:
     """Print two lines for each operation, and its outcome."""
     console = Console(highlight=False)
-    for each in operations:
-        outcome = "not ended"
-        if each.outcome is not None:
-            outcome = ", ".join(f"{count:,} {name}" for name, count in each.outcome.items() if count) or "nothing"
-        line = f"{format_time(each.at)}  {each.action.value}  {each.letters:,} dead letters  by {each.by}"
+    for operation in operations:
+        entry, outcome = operation.entry, "not ended"
+        if entry.outcome is not None:
+            outcome = ", ".join(f"{count:,} {name}" for name, count in entry.outcome.items() if count) or "nothing"
+        line = f"{format_time(entry.at)}  {entry.action.value}  {operation.letters:,} dead letters  by {entry.by}"
         console.print(Text(escape_control_characters(line), style="bold"), soft_wrap=True)
-        for detail in (each.why, outcome, each.command):
+        for detail in (entry.why, outcome, entry.command):
             if detail:
                 console.print(Text(f"    {escape_control_characters(detail)}"), soft_wrap=True)
 

@@ -1,10 +1,9 @@
 """The history of settlements: one line for each operation."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.core.model import DeadLetterPosition
-from worker.dead_letters.settlement import Action, Settlement
+from worker.dead_letters.settlement import Settlement
 
 _MAX_OPERATIONS = 10_000
 """The latest that are kept; anybody can write to the topic."""
@@ -15,19 +14,13 @@ class Operation:
     """One call of a command that has settled or reopened dead letters.
 
     Attributes:
-        at: milliseconds since 1970, of its first settlement that the topic still has.
+        entry: what its settlements have in common; `at` is that of the first one that the topic still has, and
+            `outcome` is None if the operation was interrupted, or is still running.
         letters: to how many dead letters its settlements apply.
-        outcome: None if it was interrupted, or is still running.
     """
 
-    action: Action
-    operation: str
-    by: str
-    at: int
-    why: str | None
-    command: str
+    entry: Settlement
     letters: int = 0
-    outcome: Mapping[str, int] | None = None
 
 
 class History:
@@ -42,12 +35,13 @@ class History:
         if found is None:
             if len(self._operations) >= _MAX_OPERATIONS:
                 del self._operations[next(iter(self._operations))]
-            found = self._operations[settlement.operation] = Operation(*settlement[:6])
-        found.at = min(found.at, settlement.at)
+            found = self._operations[settlement.operation] = Operation(settlement)
+        entry = found.entry
+        outcome = settlement.outcome if entry.outcome is None else entry.outcome
+        found.entry = entry._replace(at=min(entry.at, settlement.at), outcome=outcome, runs=())
         found.letters += applied
-        found.outcome = settlement.outcome if found.outcome is None else found.outcome
 
     def latest(self, limit: int | None) -> list[Operation]:
         """The last operations, the earliest of them first; None for all."""
-        operations = sorted(self._operations.values(), key=lambda each: each.at)
+        operations = sorted(self._operations.values(), key=lambda each: each.entry.at)
         return operations if limit is None else operations[-limit:]

@@ -41,7 +41,7 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
     dlq_tables.print_in_full(letter, settled=True)
     settlement = Settlement(Action.DISCARDED, "1", HOSTILE, 0, HOSTILE, HOSTILE)
     dlq_tables.print_in_full(letter, settlement)
-    dlq_tables.print_history([Operation(*settlement[:6]), Operation(*settlement[:6], letters=7, outcome={HOSTILE: 7})])
+    dlq_tables.print_history([Operation(settlement), Operation(settlement._replace(outcome={HOSTILE: 7}), letters=7)])
     dlq_tables.print_list([letter, ForeignRecord(letter.record, HOSTILE)])
     dlq_tables.print_in_full(ForeignRecord(letter.record, HOSTILE), settled=False)
     dlq_tables.print_statistics(collect(letter), 10)

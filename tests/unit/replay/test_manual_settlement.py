@@ -60,7 +60,7 @@ async def test_history_has_the_operations_and_whether_they_have_ended() -> None:
     await restore(topic)
     await Journal(topic, ENTRY._replace(operation="killed")).begin()
     await DeadLetterScan.begin(topic, history.add)
-    found = [(each.operation, each.letters, each.outcome) for each in history.latest(None)]
+    found = [(each.entry.operation, each.letters, each.entry.outcome) for each in history.latest(None)]
     outcome = {"store_unavailable": 2}
     assert found == [("discard", 2, outcome), ("restore", 2, outcome), ("killed", 0, None)]
     assert history.latest(1) == history.latest(None)[-1:]
