@@ -21,7 +21,7 @@ from worker.core.retry import FOREVER, RetryPolicy, Sleep
 from worker.events.block import Block, merge_rare_months
 from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.events.fan_out import FanOut
-from worker.events.skip_counter import name_skipped
+from worker.events.skip_counter import count_by_name
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
@@ -39,8 +39,8 @@ _MAX_DEAD_LETTERS = 1_000
 _MAX_REASON_LENGTH = 500
 
 
-def ignore(_done: int) -> None:
-    """Do not commit parts of a batch."""
+def commit_no_parts(_done: int) -> None:
+    """Leave the commit to the end of the batch."""
 
 
 class Pipeline:
@@ -78,7 +78,7 @@ class Pipeline:
         self._event_policy = event_policy
         self._counts_rows = counts_rows
 
-    async def process(self, records: Sequence[Record], on_part: Callable[[int], None] = ignore) -> None:
+    async def process(self, records: Sequence[Record], on_part: Callable[[int], None] = commit_no_parts) -> None:
         """Write, dead-letter or skip every metric of `records`. They may be committed when this returns.
 
         After each part but the last, `on_part` is called with the number of records that may be committed by then.
@@ -174,4 +174,4 @@ class Pipeline:
         metrics = fan_out.rows + invalid + sum(skipped.values())
         self._telemetry.count_events(fan_out.events, metrics, written, fan_out.tombstones)
         if skipped or labels:
-            self._telemetry.count_skipped(fan_out.skipped, labels.by_reason(), name_skipped(skipped, labels))
+            self._telemetry.count_skipped(fan_out.skipped, labels.by_reason(), count_by_name(skipped, labels))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def new_dashboard(title: str, uid: str, description: str) -> builders.Dashboard:
-    """An empty dashboard in UTC that nobody edits in Grafana, because it is generated."""
+    """An empty dashboard in UTC; read-only in Grafana, because it is generated."""
     return (
         builders.Dashboard(title)
         .uid(uid)

@@ -1,4 +1,4 @@
-"""The refresh of the roll-up on the real engine: whether it failed, and who is told."""
+"""The refresh of the roll-up on the real engine: the worker reports whether it failed."""
 
 import asyncio
 from contextlib import suppress

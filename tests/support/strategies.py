@@ -20,7 +20,7 @@ from worker.core.model import (
     Row,
     UnrepresentableNumber,
 )
-from worker.dead_letters.settlement import Action, Run, Settlement
+from worker.dead_letters.settlement import Action, OffsetRun, Settlement
 
 settings.register_profile("worker", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("worker")
@@ -280,7 +280,7 @@ settlements = st.builds(
     st.integers(0, 10_413_791_999_999),
     st.one_of(st.none(), st.text(), lone_surrogates, st.just("x" * 1_001)),
     st.text(),
-    st.lists(st.builds(Run, st.integers(0, 9), st.integers(9, 2**63 - 1), st.integers(1, 2**32 - 1))).map(tuple),
+    st.lists(st.builds(OffsetRun, st.integers(0, 9), st.integers(9, 2**63 - 1), st.integers(1, 2**32 - 1))).map(tuple),
     st.one_of(st.none(), st.dictionaries(st.sampled_from(["written", "failed_again"]), st.integers(0, 9))),
 )
 

@@ -18,7 +18,7 @@ _MAX_ANSWER_BYTES = 100
 
 
 def require_confirmable(what: str) -> None:
-    """Raise UsageError if there is nobody to ask."""
+    """Raise UsageError if standard input is no terminal, on which an operator could answer."""
     if not is_terminal(sys.stdin):
         raise click.UsageError(f"stdin is not a terminal, so {what} cannot be confirmed: add --yes (or --dry-run)")
 

@@ -33,7 +33,7 @@ class Action(StrEnum):
     REOPENED = "reopened"
 
 
-class Run(NamedTuple):
+class OffsetRun(NamedTuple):
     """Offsets of one partition without a gap; `identity` is that of the record at `last`."""
 
     first: int
@@ -60,7 +60,7 @@ class Settlement(NamedTuple):
     at: int
     why: str | None
     command: str
-    runs: tuple[Run, ...] = ()
+    runs: tuple[OffsetRun, ...] = ()
     outcome: Mapping[str, int] | None = None
 
 
@@ -78,16 +78,16 @@ def identify(record: Record) -> int:
     return crc32(record.value or b"", record.timestamp & 0xFFFF_FFFF) or 1
 
 
-def join_runs(letters: Iterable[tuple[int, int]]) -> Iterator[Run]:
+def join_runs(letters: Iterable[tuple[int, int]]) -> Iterator[OffsetRun]:
     """Join the offsets and identities of records, in the order of the topic, to runs."""
-    run: Run | None = None
+    run: OffsetRun | None = None
     for offset, identity in letters:
         if run is not None and offset == run.last + 1:
-            run = Run(run.first, offset, identity)
+            run = OffsetRun(run.first, offset, identity)
             continue
         if run is not None:
             yield run
-        run = Run(offset, offset, identity)
+        run = OffsetRun(offset, offset, identity)
     if run is not None:
         yield run
 
@@ -139,10 +139,10 @@ def parse_settlement(record: Record) -> Settlement:
         raise InvalidSettlement(f"it is no settlement: {type(error).__name__}: {error}") from error
 
 
-def _parse_run(first: int, last: int, identity: int) -> Run:
+def _parse_run(first: int, last: int, identity: int) -> OffsetRun:
     if not 0 <= first <= last or not isinstance(identity, int):
         raise ValueError(f"{first} to {last} is no run of offsets")
-    return Run(int(first), int(last), identity)
+    return OffsetRun(int(first), int(last), identity)
 
 
 def _require_text(value: object) -> str:

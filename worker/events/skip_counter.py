@@ -37,7 +37,7 @@ def count_by_json_type(metrics: SkipCounter[type]) -> Counter[str]:
     return Counter({json_type_name(kind): number for kind, number in metrics.by_reason().items()})
 
 
-def name_skipped(metrics: SkipCounter[type], labels: SkipCounter[str]) -> dict[SkippedItem, int]:
+def count_by_name(metrics: SkipCounter[type], labels: SkipCounter[str]) -> dict[SkippedItem, int]:
     """How often each metric and label was skipped, as far as names are counted."""
     items: dict[SkippedItem, int] = {}
     for (name, kind), number in metrics.items():

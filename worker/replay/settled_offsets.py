@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from worker.dead_letters.settlement import UNIDENTIFIED, Action, Run, Settlement
+from worker.dead_letters.settlement import UNIDENTIFIED, Action, OffsetRun, Settlement
 
 _CHUNK_BITS = 12
 _CHUNK = 1 << _CHUNK_BITS
@@ -108,7 +108,7 @@ class SettledOffsets:
             identities, numbers = self._identities[at], self._settled.get(at, _ALL_OPEN)
             yield from (at * _CHUNK + offset for offset in offsets if identities[offset] and not numbers[offset])
 
-    def _is_believed(self, run: Run) -> bool:
+    def _is_believed(self, run: OffsetRun) -> bool:
         chunk = self._identities.get(run.last >> _CHUNK_BITS)
         return run.identity != UNIDENTIFIED and chunk is not None and chunk[run.last & _CHUNK - 1] == run.identity
 

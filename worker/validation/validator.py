@@ -12,7 +12,7 @@ from worker.events.cloudevents import unwrap_cloudevent
 from worker.events.completed_at import has_offset
 from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.events.fan_out import FanOut
-from worker.events.skip_counter import name_skipped
+from worker.events.skip_counter import count_by_name
 from worker.events.tolerant_json import parse_json
 
 TOO_LARGE = "TooLarge"
@@ -106,7 +106,7 @@ class Validator:
         self.rows += fan_out.rows
         self.skipped += fan_out.skipped
         self.skipped_labels += fan_out.skipped_labels.by_reason()
-        self.skipped_items.add(name_skipped(fan_out.skipped_metrics, fan_out.skipped_labels))
+        self.skipped_items.add(count_by_name(fan_out.skipped_metrics, fan_out.skipped_labels))
         self.failed.update(item.failure.error_type for item in fan_out.failed)
         skipped, skipped_labels = dict(fan_out.skipped), dict(fan_out.skipped_labels.by_reason())
         return ValidationResult(number, fan_out.rows, skipped, skipped_labels, warnings, fan_out.failed)

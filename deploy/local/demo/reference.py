@@ -91,7 +91,7 @@ def read_event(
 ) -> Reading:
     """Read the value of a record that is no tombstone; `timestamp` is the record's, in milliseconds.
 
-    `label_attributes` names the attributes of CloudEvents that the worker is told to take as labels.
+    `label_attributes` names the attributes of CloudEvents that become labels (`EVENT_CLOUDEVENT_LABELS`).
     """
     try:
         envelope = _parse(value)

@@ -29,7 +29,7 @@ _CONTENT = 24
 _TABLE_UUID = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{27}\)")
 _HOW = (
     "Compared without the worker: every column of every row, and all of every dead letter. "
-    "Only what is skipped are the worker's own counts, compared by type and reason."
+    "Only for what is skipped the worker's own counts are compared, by type and reason."
 )
 
 

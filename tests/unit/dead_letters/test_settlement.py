@@ -16,7 +16,7 @@ from worker.dead_letters.settlement import (
     UNIDENTIFIED,
     Action,
     InvalidSettlement,
-    Run,
+    OffsetRun,
     Settlement,
     encode_settlement,
     identify,
@@ -25,7 +25,9 @@ from worker.dead_letters.settlement import (
     parse_settlement,
 )
 
-SETTLEMENT = Settlement(Action.DISCARDED, "1", "operator@host", FAILED_AT, "a typo", "dlq discard", (Run(2, 5, 7),))
+SETTLEMENT = Settlement(
+    Action.DISCARDED, "1", "operator@host", FAILED_AT, "a typo", "dlq discard", (OffsetRun(2, 5, 7),)
+)
 
 
 @given(strategies.settlements)

@@ -15,7 +15,7 @@ from worker.core.times import DAY
 from worker.events.completed_at import MAX_TIME, month_of_day
 from worker.events.fan_out import FanOut
 from worker.events.metric_shapes import KNOWN_NAMES, MAX_BYTES, MAX_KNOWN_NAMES, NAMES, SHAPES
-from worker.events.skip_counter import name_skipped
+from worker.events.skip_counter import count_by_name
 
 FEBRUARY_2026 = 1_769_904_000_000
 """2026-02-01T00:00:00Z in milliseconds."""
@@ -33,7 +33,7 @@ def fan_out_metrics(metrics: dict[str, object]) -> FanOut:
 
 
 def names(fanned: FanOut) -> dict[SkippedItem, int]:
-    return name_skipped(fanned.skipped_metrics, fanned.skipped_labels)
+    return count_by_name(fanned.skipped_metrics, fanned.skipped_labels)
 
 
 def written(fanned: FanOut) -> dict[str, object]:

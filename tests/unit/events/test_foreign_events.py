@@ -12,7 +12,7 @@ from worker.core.model import FailedEvent, FailedMetric
 from worker.dead_letters.value import format_number
 from worker.events.decode import EventPolicy
 from worker.events.fan_out import FanOut
-from worker.events.skip_counter import name_skipped
+from worker.events.skip_counter import count_by_name
 
 SENT_AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 DAY_BEFORE = "2026-11-24T09:14:03"
@@ -190,7 +190,7 @@ def test_event_of_another_team_becomes_what_the_contract_says(name: str) -> None
     events = [item for item in fan_out.failed if isinstance(item, FailedEvent)]
     metrics = [item for item in fan_out.failed if isinstance(item, FailedMetric)]
     assert {row.metric: float(row.value) for row in rows} == dict(case.rows)
-    assert [name for _, name, _ in name_skipped(fan_out.skipped_metrics, fan_out.skipped_labels)] == list(case.skipped)
+    assert [name for _, name, _ in count_by_name(fan_out.skipped_metrics, fan_out.skipped_labels)] == list(case.skipped)
     assert {item.metric: format_number(item.value) for item in metrics} == dict(case.refused)
     assert [item.failure.error_type for item in events] == ([case.error] if case.error else [])
     expected: dict[str, object] = {

@@ -29,7 +29,7 @@ from worker.core.model import Event, Failed, FailedEvent, FailedMetric
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.record_format import parse_dead_letter
-from worker.dead_letters.settlement import Action, Run, identify, is_settlement
+from worker.dead_letters.settlement import Action, OffsetRun, identify, is_settlement
 from worker.events.decode import EventPolicy, decode
 from worker.pipeline import Pipeline
 from worker.replay.journal import Journal
@@ -215,7 +215,7 @@ class Replays(RuleBasedStateMachine):
             return
         first = data.draw(st.integers(start, len(records) - 1))
         last = data.draw(st.integers(first, len(records) - 1))
-        run = Run(first, last, identify(records[last]))
+        run = OffsetRun(first, last, identify(records[last]))
         self.loop.run_until_complete(self.topic.append(partition, ENTRY._replace(action=action, runs=(run,))))
         if action is Action.DISCARDED:
             self.note_gone(records[first : last + 1])

@@ -9,7 +9,7 @@ from tests.unit.replay.harness import ENTRY, count_open, failed_event, failed_me
 from worker.core.model import DeadLetterPosition, Record, UnreadableRecord
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter
 from worker.dead_letters.filters import DeadLetterFilter
-from worker.dead_letters.settlement import Action, Run, identify
+from worker.dead_letters.settlement import Action, OffsetRun, identify
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.replay.plan import ReplayPolicy
 from worker.replay.scan import DeadLetterScan
@@ -18,7 +18,7 @@ TEN = [failed_metric(f"m{number}") for number in range(10)]
 
 
 async def settle(topic: MemoryTopic, first: int, last: int, action: Action = Action.DISCARDED) -> None:
-    run = Run(first, last, identify(topic.records[0][last]))
+    run = OffsetRun(first, last, identify(topic.records[0][last]))
     await topic.append(0, ENTRY._replace(action=action, runs=(run,)))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.replay.harness import ENTRY
-from worker.dead_letters.settlement import UNIDENTIFIED, Action, Run
+from worker.dead_letters.settlement import UNIDENTIFIED, Action, OffsetRun
 from worker.replay.settled_offsets import MAX_ENTRIES, JournalEntries, SettledOffsets
 
 NEAR_A_CHUNK = st.integers(4_090, 4_105)
@@ -26,7 +26,7 @@ def test_last_believed_settlement_decides(
         settled.add_record(offset, offset)
     for action, one, other, is_same in settlements:
         first, last = min(one, other), max(one, other)
-        applied = settled.apply(ENTRY._replace(action=action, runs=(Run(first, last, last if is_same else 1),)))
+        applied = settled.apply(ENTRY._replace(action=action, runs=(OffsetRun(first, last, last if is_same else 1),)))
         assert bool(applied) == (is_same and last in existing)
         if applied:
             expected |= dict.fromkeys(range(first, last + 1), action)
@@ -44,7 +44,7 @@ def test_record_that_cannot_be_identified_is_open() -> None:
     settled = SettledOffsets(0, JournalEntries())
     for offset, identity in ((3, UNIDENTIFIED), (4, 7), (5, UNIDENTIFIED), (9, UNIDENTIFIED), (10, 7)):
         settled.add_record(offset, identity)
-    settled.apply(ENTRY._replace(runs=(Run(4, 4, 7), Run(9, 9, UNIDENTIFIED), Run(10, 10, 7))))
+    settled.apply(ENTRY._replace(runs=(OffsetRun(4, 4, 7), OffsetRun(9, 9, UNIDENTIFIED), OffsetRun(10, 10, 7))))
     settled.finish()
     assert settled.open_offsets == range(3, 10)
     assert settled.is_open(9)
@@ -56,7 +56,7 @@ def test_memory_depends_on_the_records_and_not_on_the_gaps_between_them() -> Non
     settled = SettledOffsets(0, JournalEntries())
     for offset in (0, last):
         settled.add_record(offset, 1)
-    settled.apply(ENTRY._replace(runs=(Run(0, last, 1),)))
+    settled.apply(ENTRY._replace(runs=(OffsetRun(0, last, 1),)))
     settled.finish()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
