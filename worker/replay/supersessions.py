@@ -3,6 +3,9 @@
 A replay that is killed after it has written new dead letters, and before the settlement, leaves the old ones open. Each
 new one names the old one, which settles that. This is believed only if source and metric of both are the same, because
 in a copy of the topic the offsets differ.
+
+Two replays at once both write a new dead letter for the same old one. Of those in one partition only the last one
+counts: its settlements are the later ones.
 """
 
 from typing import TYPE_CHECKING
@@ -29,14 +32,25 @@ class Supersessions:
 
     def __init__(self) -> None:
         self._replaced: dict[DeadLetterPosition, int] = {}
+        self._replacements: dict[tuple[DeadLetterPosition, int], DeadLetterPosition] = {}
 
     def register(self, letter: DeadLetter) -> None:
-        """Register the dead letter that `letter` replaces, if it does."""
+        """Register what `letter` replaces: a dead letter, and an earlier replacement of the same one."""
         if letter.replaces is None or letter.replaces == letter.position:
             return
+        identity = hash(identify_failure(letter))
+        self._add(letter.replaces, identity)
+        earlier = self._replacements.get((letter.replaces, identity))
+        if earlier is not None and earlier.partition == letter.position.partition:
+            self._add(earlier, identity)
+        elif len(self._replacements) >= MAX_SUPERSESSIONS:
+            del self._replacements[next(iter(self._replacements))]
+        self._replacements[letter.replaces, identity] = letter.position
+
+    def _add(self, position: "DeadLetterPosition", identity: int) -> None:
         if len(self._replaced) >= MAX_SUPERSESSIONS:
             del self._replaced[next(iter(self._replaced))]
-        self._replaced[letter.replaces] = hash(identify_failure(letter))
+        self._replaced[position] = identity
 
     def contains(self, letter: DeadLetter) -> bool:
         """Whether `letter` was replaced."""

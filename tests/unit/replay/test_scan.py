@@ -1,6 +1,7 @@
 """Which dead letters a scan finds open."""
 
 from collections.abc import AsyncGenerator, Sequence
+from itertools import chain
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.unit.replay.harness import ENTRY, count_open, failed_event, failed_me
 from worker.core.model import DeadLetterPosition, Record, UnreadableRecord
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter
 from worker.dead_letters.filters import DeadLetterFilter
-from worker.dead_letters.settlement import Action, OffsetRun, identify
+from worker.dead_letters.settlement import Action, OffsetRun, identify, is_settlement
 from worker.dead_letters.statistics import DeadLetterStatistics
 from worker.replay.plan import ReplayPolicy
 from worker.replay.scan import DeadLetterScan
@@ -111,6 +112,22 @@ async def test_replaced_dead_letter_is_settled_without_a_settlement_and_then_wit
     await replay(topic, MemoryStore())
     topic.starts[0] = 0
     assert await open_metrics(topic) == []
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+async def test_of_two_replacements_of_one_dead_letter_in_a_partition_the_last_one_is_open(partitions: int) -> None:
+    """As after two replays at once. In two partitions a settlement of the one may be earlier than the other."""
+    topic = MemoryTopic(partitions=partitions)
+    await topic.write([failed_metric("bad")])
+    await replay(topic, MemoryStore(refuses=lambda _: True))
+    replacement = max(
+        (kept for kept in chain(*topic.records) if not is_settlement(kept)), key=lambda kept: kept.timestamp
+    )
+    again = EncodedDeadLetter(replacement.key, replacement.value or b"", replacement.headers, replacement.timestamp)
+    topic.keep(again, (replacement.partition + 1) % partitions)
+    assert await count_open(topic) == partitions
+    result = await replay(topic, MemoryStore(refuses=lambda _: True))
+    assert result.failed_again.total() == partitions
 
 
 async def test_dead_letter_that_says_that_it_replaces_itself_is_open() -> None:
