@@ -7,6 +7,7 @@ from tests.chaos.checks import check_no_rebalance, check_resumes
 from tests.chaos.environment import IN_FLIGHT_METRICS, LONG_RETRIES, POLL_SECONDS, Environment
 from tests.chaos.events import VALID_ONLY
 from tests.chaos.scenario import scenario
+from tests.chaos.workers import Worker
 
 _KILLS = 3
 _STARTS = 3
@@ -59,12 +60,11 @@ def start_during_outage(env: Environment) -> None:
     env.stack.engine.kill()
     env.load.send_rest()
     for _ in range(_STARTS):
-        worker = env.workers.start(ready=False)
-        env.wait_until(lambda: "store" in worker.readiness(), "the worker holds")  # noqa: B023 - called at once
+        worker = _start_held(env)
         env.sleep_between(0.5, 3.0)
         env.check("store" in worker.readiness(), "the worker is ready while ClickHouse is down")
         worker.kill()
-    worker = env.workers.start(ready=False)
+    worker = _start_held(env)
     polls = 0
     until = time.monotonic() + env.outage_seconds
     while time.monotonic() < until:
@@ -75,6 +75,14 @@ def start_during_outage(env: Environment) -> None:
     env.figures |= {"starts during the outage": _STARTS + 1, "polls of /readyz": polls}
     env.stack.engine.start()
     check_resumes(env, worker)
+
+
+def _start_held(env: Environment) -> Worker:
+    """Start a worker, which is not ready from the beginning, and soon says that ClickHouse is the reason."""
+    worker = env.workers.start(ready=False)
+    env.check(worker.readiness() != {}, "the worker is ready before it has asked ClickHouse")
+    env.wait_until(lambda: "store" in worker.readiness(), "the worker holds")
+    return worker
 
 
 @scenario("flaky-store", outage_letters=IN_FLIGHT_METRICS, environment={"BATCH_MAX_EVENTS": "50"}, short=True)
