@@ -19,7 +19,6 @@ from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
-from worker.kafka.membership import GroupPolicy
 from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.observability.failure_log import FailureLog
 from worker.observability.server import HealthServer
@@ -29,7 +28,7 @@ from worker.observability.tracing import NO_TRACING, Tracing, create_tracing
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, Store
 from worker.settings.fields import Settings
-from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
+from worker.settings.targets import clickhouse_target, group_policy, kafka_acls, kafka_target
 from worker.startup import FindProblem, hold_until_ready, watch_dependency
 from worker.writing.null_outputs import NOTICE, NullDeadLetterSink, NullStore
 from worker.writing.writer import Writer
@@ -116,27 +115,18 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     outputs = await _build_outputs(settings, telemetry, tracing, stack)
     writer = Writer(outputs.store, hold, telemetry, settings.retry, settings.on_unavailable, starts_open=True)
     stack.push_async_callback(writer.close)
-    failure_log = FailureLog(users=settings.log_user_ids)
     pipeline = Pipeline(
         writer,
         outputs.dead_letters,
         hold,
         telemetry,
-        failure_log,
+        FailureLog(users=settings.log_user_ids),
         tracing=tracing,
         event_policy=settings.event_policy,
         counts_rows=settings.persistence_enabled,
     )
 
-    group = GroupPolicy(
-        settings.kafka_group_id,
-        settings.kafka_group_instance_id,
-        settings.kafka_session_timeout_seconds,
-        settings.kafka_rebalance_timeout_seconds,
-        settings.kafka_metadata_max_age_seconds,
-        commits=settings.persistence_enabled,
-    )
-    source = KafkaEventSource(kafka, settings.kafka_topic, group, telemetry, tracing)
+    source = KafkaEventSource(kafka, settings.kafka_topic, group_policy(settings), telemetry, tracing)
     stack.push_async_callback(source.close)
     consumer = Consumer(
         source,

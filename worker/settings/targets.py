@@ -1,7 +1,8 @@
-"""The connections to Kafka and ClickHouse, and the Kafka ACLs, that the settings describe."""
+"""The connections to Kafka and ClickHouse, the consumer group and the Kafka ACLs that the settings describe."""
 
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.kafka.authorization import AclOperation, RequiredAcl
+from worker.kafka.membership import GroupPolicy
 from worker.kafka.target import KafkaTarget
 from worker.settings.fields import Settings
 
@@ -19,6 +20,18 @@ def kafka_target(settings: Settings) -> KafkaTarget:
         ssl_key_file=settings.kafka_ssl_key_file,
         ssl_key_password=settings.secret("kafka_ssl_key_password"),
         ssl_check_hostname=settings.kafka_ssl_check_hostname,
+    )
+
+
+def group_policy(settings: Settings) -> GroupPolicy:
+    """How to be a member of the consumer group."""
+    return GroupPolicy(
+        settings.kafka_group_id,
+        settings.kafka_group_instance_id,
+        settings.kafka_session_timeout_seconds,
+        settings.kafka_rebalance_timeout_seconds,
+        settings.kafka_metadata_max_age_seconds,
+        commits=settings.persistence_enabled,
     )
 
 
