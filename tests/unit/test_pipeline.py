@@ -183,6 +183,7 @@ class TestBlocks:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         records = [record(event(metrics={"good": 1, "bad": float("nan")}), offset=offset) for offset in range(50)]
+        FanOut().add_record(records[0])  # the name of a row counts where it is new
         five = FanOut()
         for item in records[:5]:
             five.add_record(item)
