@@ -18,6 +18,7 @@ from worker.events.parsing_cost import check_parsing_cost
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_TEXT_FIELDS = ("metric_type", "metric_value", "agent_name", "execution_id")
 
 
 class InvalidDeadLetter(WorkerError):
@@ -59,9 +60,10 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
     """
     try:
         row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
-        name, agent, user, execution = row["metric_type"], row["agent_name"], row["user_id"], row["execution_id"]
-        if not (all(isinstance(text, str) for text in (name, agent, execution)) and isinstance(user, str | None)):
-            raise TypeError("a field is not text")
+        name, value, agent, execution = (row[field] for field in _TEXT_FIELDS)
+        user = row["user_id"]
+        if not (all(isinstance(text, str) for text in (name, value, agent, execution)) and isinstance(user, str | None)):
+            raise TypeError(f"each of {', '.join(_TEXT_FIELDS)} and user_id is text")
         _check_names(execution, agent, user or "")
         return Event(
             canonical_id(execution),
@@ -69,7 +71,7 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
             user,
             _parse_time(row, "completed_at", MIN_TIME),
             _parse_time(row, "recorded_at", 0),
-            {name: parse_number(row["metric_value"])},
+            {name: parse_number(value)},
             record or letter.record,
             _parse_labels(row["labels"]),
         )
