@@ -1,8 +1,9 @@
 """Which dead letters were replaced by others.
 
 A replay that is killed after it has written new dead letters, and before the settlement, leaves the old ones open. Each
-new one names the old one, which settles that. This is believed only if source and metric of both are the same, because
-in a copy of the topic the offsets differ.
+new one names the offset of the old one, which settles that. In a copy of the topic the offsets differ. So this is
+believed only if source and metric of both are the same, and the new one was replayed once more than the old one: else
+an old dead letter could replace the newest.
 
 Two replays at once both write a new dead letter for the same old one. Of those in one partition only the last one
 counts: its settlements are the later ones.
@@ -36,10 +37,10 @@ class Supersessions:
 
     def register(self, letter: DeadLetter) -> None:
         """Register what `letter` replaces: a dead letter, and an earlier replacement of the same one."""
-        if letter.replaces is None or letter.replaces == letter.position:
+        if letter.replaces is None:
             return
-        identity = hash(identify_failure(letter))
-        self._add(letter.replaces, identity)
+        self._add(letter.replaces, _hash(letter, letter.replays - 1))
+        identity = _hash(letter, letter.replays)
         earlier = self._replacements.get((letter.replaces, identity))
         if earlier is not None and earlier.partition == letter.position.partition:
             self._add(earlier, identity)
@@ -54,4 +55,8 @@ class Supersessions:
 
     def contains(self, letter: DeadLetter) -> bool:
         """Whether `letter` was replaced."""
-        return bool(self._replaced) and self._replaced.get(letter.position) == hash(identify_failure(letter))
+        return bool(self._replaced) and self._replaced.get(letter.position) == _hash(letter, letter.replays)
+
+
+def _hash(letter: DeadLetter, replays: int) -> int:
+    return hash((identify_failure(letter), replays))

@@ -137,6 +137,23 @@ async def test_dead_letter_that_says_that_it_replaces_itself_is_open() -> None:
     assert await count_open(topic) == 1
 
 
+async def test_older_dead_letter_does_not_replace_a_newer_one_in_a_copy_of_the_topic() -> None:
+    """In a copy the offsets are smaller, so the offset that it names may be that of a later dead letter."""
+    topic = await topic_of(failed_metric("m"))
+    for _ in range(2):
+        await replay(topic, MemoryStore(refuses=lambda _: True))
+    first, second = (kept for kept in topic.records[0][1:] if not is_settlement(kept))
+    copy = MemoryTopic()
+    copy.keep(EncodedDeadLetter(first.key, first.value or b"", replacing(first, b"0:1"), first.timestamp))
+    copy.keep(EncodedDeadLetter(second.key, second.value or b"", second.headers, second.timestamp))
+    assert await count_open(copy) == 2
+
+
+def replacing(kept: Record, position: bytes) -> tuple[tuple[str, bytes | None], ...]:
+    """The headers of `kept`, which name `position` as the place of the dead letter that it replaces."""
+    return tuple((name, position if name == "dlq.replaces" else value) for name, value in kept.headers)
+
+
 async def test_find_returns_the_record_at_a_position_or_none() -> None:
     scan = await DeadLetterScan.begin(await topic_of(failed_metric("a"), failed_metric("b")))
     found = await scan.find(DeadLetterPosition(0, 1))
