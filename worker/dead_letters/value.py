@@ -62,7 +62,9 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
         row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
         name, value, agent, execution = (row[field] for field in _TEXT_FIELDS)
         user = row["user_id"]
-        if not (all(isinstance(text, str) for text in (name, value, agent, execution)) and isinstance(user, str | None)):
+        if not (
+            all(isinstance(text, str) for text in (name, value, agent, execution)) and isinstance(user, str | None)
+        ):
             raise TypeError(f"each of {', '.join(_TEXT_FIELDS)} and user_id is text")
         _check_names(execution, agent, user or "")
         return Event(
