@@ -112,7 +112,7 @@ def test_invalid_metric_fails_in_the_same_way_after_a_replay(metrics: dict[str, 
 def test_metric_with_an_invalid_field_is_refused(field: str, value: object) -> None:
     letter = encode_dead_letter(failed_metric(), WORKER, 0)
     document = json.loads(letter.value) | {field: value}
-    with pytest.raises(InvalidDeadLetter, match="^the value is not a metric: (?!AttributeError)"):
+    with pytest.raises(InvalidDeadLetter, match=r"^the value is not a metric: (?!AttributeError)"):
         parse_metric_event(parse(letter._replace(value=json.dumps(document).encode())))
 
 
