@@ -22,6 +22,7 @@ from worker.commands.dlq import dlq
 from worker.commands.exec_signals import ignore_signals
 from worker.commands.execution import measure
 from worker.commands.migrate import migrate
+from worker.commands.plan import plan
 from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.commands.replay import replay
 from worker.commands.standard_streams import (
@@ -48,7 +49,7 @@ def cli() -> None:
     """
 
 
-for _command in (audit, dlq, migrate, replay, validate):
+for _command in (audit, dlq, migrate, plan, replay, validate):
     cli.add_command(_command)
 
 

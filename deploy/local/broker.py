@@ -31,11 +31,13 @@ class KafkaServer(Server):
         port: of the listener without authentication and encryption.
         idempotence: whether it supports idempotent producers.
         validates_batches: whether it validates record batches before it stores them.
+        finds_offsets_by_time: whether its answers about times are right.
     """
 
     port: int
     idempotence: ClassVar[bool]
     validates_batches: ClassVar[bool]
+    finds_offsets_by_time: ClassVar[bool]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -68,6 +70,7 @@ class TansuBroker(KafkaServer):
 
     idempotence = False
     validates_batches = False
+    finds_offsets_by_time = False
 
     def __init__(self, directory: Path, port: int = 0, advertised_port: int = 0) -> None:
         self.port = port or free_port()

@@ -7,7 +7,7 @@ from deploy.local.engine_process import EngineProcess
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.migrations import load_migrations
-from worker.clickhouse.table_check import find_schema_differences
+from worker.clickhouse.table_check import find_schema_differences, find_stored_table
 from worker.clickhouse.topology import Topology
 from worker.core.errors import StoreError
 from worker.core.outcome import OutcomeKind
@@ -27,6 +27,20 @@ def test_migrated_table_has_no_differences(target: ClickHouseTarget) -> None:
 
 def test_missing_table_has_no_differences(target: ClickHouseTarget) -> None:
     assert find_schema_differences(target) == []
+
+
+def test_stored_table_has_the_deduplication_window_of_its_settings(
+    clickhouse: Client, target: ClickHouseTarget
+) -> None:
+    assert find_stored_table(target) is None
+    migrate(target)
+    table = find_stored_table(target)
+    assert table is not None
+    assert (table.name, table.is_replicated, table.deduplication_window) == ("execution_metrics", False, 10_000)
+    clickhouse.execute("ALTER TABLE execution_metrics RESET SETTING non_replicated_deduplication_window")
+    table = find_stored_table(target)
+    assert table is not None
+    assert table.deduplication_window is None
 
 
 def test_unreachable_server_is_unavailable() -> None:

@@ -186,3 +186,8 @@ ENCODERS: dict[str, tuple[str, Encoder]] = {
     "source_partition": ("Int32", _encode_partitions),
 }
 """The type that each column must have, and its encoder."""
+
+
+def encode_columns(block: Block) -> list[bytes]:
+    """Every column of a block of one row or more, in a table of our migrations."""
+    return [encode(block) for _, encode in ENCODERS.values()]

@@ -13,15 +13,29 @@ _PARTITION_KEY = "toYYYYMM(day)"
 _DAY = "toDate32(completed_at)"
 _LITERAL = r"'((?:[^'\\]|\\.)*)'"
 _DISTRIBUTED = re.compile(rf"Distributed\({_LITERAL}, {_LITERAL}, {_LITERAL}")
-# By default the window of a single server is 0, and that of a replicated table is not.
 _WINDOW = re.compile(r"(?P<non>non_)?replicated_deduplication_window = (?P<inserts>\d+)")
 
 
-class _Table(NamedTuple):
+class StoredTable(NamedTuple):
+    """A table as ClickHouse describes it."""
+
+    database: str
+    name: str
     engine: str
     engine_full: str
     sorting_key: str
     partition_key: str
+
+    @property
+    def is_replicated(self) -> bool:
+        """Whether the table has replicas, whose deduplication window is another setting."""
+        return self.engine != "ReplacingMergeTree"
+
+    @property
+    def deduplication_window(self) -> int | None:
+        """How many blocks ClickHouse remembers the tokens of; None where the table leaves it to the server."""
+        windows = {not found["non"]: int(found["inserts"]) for found in _WINDOW.finditer(self.engine_full)}
+        return windows.get(self.is_replicated)
 
 
 def find_schema_differences(target: ClickHouseTarget) -> list[str]:
@@ -30,24 +44,38 @@ def find_schema_differences(target: ClickHouseTarget) -> list[str]:
     if not table:
         return []
     differences = list(_column_differences(target))
-    stored_table: _Table | None = table
     if table.engine == "Distributed":
         differences += _sharding_differences(table)
-        local = _DISTRIBUTED.search(table.engine_full)
-        stored_table = _find_table(target, _unescape(local[2]), _unescape(local[3])) if local else None
-    if stored_table:  # else the connected server has no shard of the table
+    if stored_table := _find_local_table(target, table):
         differences += _storage_differences(stored_table)
     return differences
 
 
-def _find_table(target: ClickHouseTarget, database: str, table: str) -> _Table | None:
+def find_stored_table(target: ClickHouseTarget) -> StoredTable | None:
+    """The table that stores the rows; None if the server does not have it, or shows it to this user.
+
+    Raises StoreError.
+    """
+    table = _find_table(target, target.database, target.table)
+    return _find_local_table(target, table) if table else None
+
+
+def _find_local_table(target: ClickHouseTarget, table: StoredTable) -> StoredTable | None:
+    """`table`, or that of the shard if it is Distributed; None if the connected server has no shard of it."""
+    if table.engine != "Distributed":
+        return table
+    local = _DISTRIBUTED.search(table.engine_full)
+    return _find_table(target, _unescape(local[2]), _unescape(local[3])) if local else None
+
+
+def _find_table(target: ClickHouseTarget, database: str, table: str) -> StoredTable | None:
     rows = run_statement(
         target,
-        "SELECT engine, engine_full, sorting_key, partition_key FROM system.tables "
+        "SELECT database, name, engine, engine_full, sorting_key, partition_key FROM system.tables "
         "WHERE database = %(database)s AND name = %(table)s",
         {"database": database, "table": table},
     )
-    return _Table(*rows[0]) if rows else None
+    return StoredTable(*rows[0]) if rows else None
 
 
 def _unescape(literal: str) -> str:
@@ -72,7 +100,7 @@ def _column_differences(target: ClickHouseTarget) -> Iterator[str]:
         yield f"column day is {day.strip()}; it should be Date32 MATERIALIZED {_DAY}, or partitions are wrong"
 
 
-def _sharding_differences(table: _Table) -> Iterator[str]:
+def _sharding_differences(table: StoredTable) -> Iterator[str]:
     if "execution_id" not in table.engine_full:
         yield (
             f"engine {table.engine_full} does not shard by execution_id, so the versions of a row can be on two shards "
@@ -80,7 +108,7 @@ def _sharding_differences(table: _Table) -> Iterator[str]:
         )
 
 
-def _storage_differences(table: _Table) -> Iterator[str]:
+def _storage_differences(table: StoredTable) -> Iterator[str]:
     if not table.engine.endswith("ReplacingMergeTree"):
         yield f"engine is {table.engine}; it should be ReplacingMergeTree(version), or repeated rows stay"
         return
@@ -91,9 +119,9 @@ def _storage_differences(table: _Table) -> Iterator[str]:
         yield f"sorting key is ({table.sorting_key}); it should be ({_SORTING_KEY}) in any order, the identity of a row"
     if table.partition_key != _PARTITION_KEY:
         yield f"partition key is {table.partition_key or 'none'}; it should be {_PARTITION_KEY}, as in blocks"
-    is_replicated = table.engine != "ReplacingMergeTree"
-    windows = {not found["non"]: int(found["inserts"]) for found in _WINDOW.finditer(table.engine_full)}
-    if not windows.get(is_replicated, 1 if is_replicated else 0):
+    # By default the window of a single server is 0, and that of a replicated table is not.
+    is_replicated = table.is_replicated
+    if table.deduplication_window == 0 or (table.deduplication_window is None and not is_replicated):
         yield (
             "deduplication window is 0, so ClickHouse ignores the deduplication tokens of INSERTs; set it: "
             f"ALTER TABLE … MODIFY SETTING {'' if is_replicated else 'non_'}replicated_deduplication_window = 10000"

@@ -19,8 +19,19 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def load_settings(*needs: RequiredVariable) -> Settings:
-    """Read the settings, configure logging by them, and warn of variables that look misspelt. Raises SettingsError."""
-    settings = load(os.environ, needs or tuple(RequiredVariable))
+    """Read the settings, of which `needs` must be set: all required ones, if none is named.
+
+    Configures logging by them, and warns of variables that look misspelt. Raises SettingsError.
+    """
+    return _prepare(load(os.environ, needs or tuple(RequiredVariable)))
+
+
+def load_optional_settings() -> Settings:
+    """As `load_settings`, for a command that can do without Kafka and ClickHouse."""
+    return _prepare(load(os.environ, ()))
+
+
+def _prepare(settings: Settings) -> Settings:
     logs.configure(settings.log_level, settings.log_format)
     for warning in find_misspelt_variables(os.environ):
         print_stderr(f"warning: {warning}")

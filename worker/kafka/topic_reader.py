@@ -156,6 +156,17 @@ class KafkaTopicReader(TopicReader):
                     committed[number] = offset
         return committed
 
+    async def fetch_offsets_since(self, timestamp: int) -> Mapping[int, int]:
+        """The offset of the first record from `timestamp` (ms) on in each partition that has one, as Kafka tells it.
+
+        Raises DependencyError when Kafka cannot be reached, or refuses.
+        """
+        answer = await self._request(
+            self._consumer.offsets_for_times(dict.fromkeys(self._partitions.values(), timestamp))
+        )
+        found = {number: answer.get(partition) for number, partition in self._partitions.items()}
+        return {number: first.offset for number, first in found.items() if first and first.timestamp >= timestamp}
+
     async def _request(self, answer: Awaitable[T]) -> T:
         async with self._timeout(CONNECT_SECONDS, "answer"):
             try:

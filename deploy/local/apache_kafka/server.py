@@ -66,6 +66,7 @@ class ApacheKafka(KafkaServer):
 
     idempotence = True
     validates_batches = True
+    finds_offsets_by_time = True
 
     def __init__(
         self,
