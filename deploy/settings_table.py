@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from deploy.markers import replace_between
 from worker.settings.errors import describe_expected, field_type, variable_name
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
@@ -42,16 +43,8 @@ def render_tables() -> str:
 
 
 def replace_tables(document: str) -> str:
-    """Put the tables between the two markers in `document`.
-
-    Raises:
-        ValueError: the markers are missing or in the wrong order.
-    """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document has no {BEGIN} with {END} after it")
-    return f"{before}{BEGIN}\n{render_tables()}\n{END}{after}"
+    """Put the tables between the two markers in `document`; raises ValueError if it lacks them."""
+    return replace_between(document, BEGIN, END, render_tables())
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -245,6 +245,25 @@ async def test_documented_acls_of_audit_are_enough_and_each_is_needed(
     assert await workload.count_committed() == 51
 
 
+async def test_documented_acls_of_plan_are_enough_and_each_is_needed(
+    broker_with_acls: ApacheKafka, workload: Workload, run_command: RunCommand
+) -> None:
+    allow(broker_with_acls, *required_acls(workload, "produce").values())
+    await workload.send(50)
+    acls = list(required_acls(workload, "plan").values())
+    for missing in acls:
+        delete_acls(broker_with_acls)
+        allow(broker_with_acls, *(acl for acl in acls if acl is not missing))
+        assert run_command("plan").returncode == 3, missing
+    delete_acls(broker_with_acls)
+    allow(broker_with_acls, *acls)
+    planned = run_command("plan")
+    assert planned.returncode == 0, planned.stderr
+    inputs = json.loads(planned.stdout)["inputs"]
+    assert inputs["lag"]["value"] == 50
+    assert inputs["events_per_second"]["value"] > 0
+
+
 async def test_worker_runs_and_warns_without_the_right_to_see_the_retention(
     broker_with_acls: ApacheKafka, workload: Workload, start_worker: StartWorker
 ) -> None:
