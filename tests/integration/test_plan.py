@@ -8,6 +8,7 @@ from clickhouse_driver import Client
 from deploy.local.broker import KafkaServer
 from tests.integration.conftest import Environment, committed_offsets, events, produce
 from tests.support.commands import Commands
+from tests.support.terminal import Terminal
 from tests.support.topic import commit
 from worker.kafka.topic_rate import RATE_SECONDS
 
@@ -53,6 +54,17 @@ async def test_rate_is_that_of_the_last_minutes_or_not_known(
     done = commands.run("plan")
     assert done.returncode == 2
     assert "Kafka's answer about times contradicts the records" in done.stderr
+
+
+async def test_report_at_a_terminal_fits_it_and_warnings_follow(environment: Environment) -> None:
+    await produce(environment, *events(3, metrics={"a": 1, "model": "m"}))
+    with Terminal(environment, "plan", "--rate", "1000", columns=100) as terminal:
+        assert terminal.end() == 0, terminal.written
+    *report, warning = terminal.lines
+    assert [line for line in report if not line.startswith(" ")] == ["Measured", "Read or assumed", "Plan"]
+    assert max(map(len, report)) <= 100
+    assert any(line.split()[:2] == ["workers", "2"] for line in report)
+    assert warning == "warning: metrics that are no numbers are skipped: 3 string in 3 events"
 
 
 def test_empty_topic_and_missing_table_are_named(commands: Commands, environment: Environment) -> None:

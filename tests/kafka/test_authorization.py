@@ -261,6 +261,8 @@ async def test_documented_acls_of_plan_are_enough_and_each_is_needed(
     assert planned.returncode == 0, planned.stderr
     inputs = json.loads(planned.stdout)["inputs"]
     assert inputs["lag"]["value"] == 50
+    delete_acls(broker_with_acls, workload.group)
+    assert run_command("plan", "--lag", "0").returncode == 0, "without the group's offsets no right on it is needed"
     assert inputs["events_per_second"]["value"] > 0
 
 

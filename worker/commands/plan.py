@@ -1,6 +1,7 @@
 """`metrics-worker plan`: measure events on this machine, and plan workers, partitions and batches. Writes nothing."""
 
 from io import BufferedReader
+from shutil import get_terminal_size
 from time import time
 
 import click
@@ -16,7 +17,7 @@ from worker.commands.plan_inputs import Given, gather_inputs, read_topic
 from worker.commands.standard_streams import InputFile
 from worker.core.escaping import escape_control_characters
 from worker.core.process import relax_garbage_collection
-from worker.planning.cautions import find_cautions
+from worker.planning.plan_warnings import find_warnings
 from worker.planning.report import describe_plan, format_report
 from worker.planning.sample import Sample, sample_lines
 from worker.settings.loading import RequiredVariable
@@ -62,11 +63,11 @@ def plan(
     relax_garbage_collection()
     inputs = gather_inputs(settings, sample, facts)
     planned = inputs.plan()
-    cautions = [*find_cautions(inputs, planned)]
+    warnings = [*find_warnings(inputs, planned)]
     if as_json:
-        print_json(describe_plan(inputs, planned, cautions))
+        print_json(describe_plan(inputs, planned, warnings))
         return
-    for line in format_report(inputs, planned):
+    for line in format_report(inputs, planned, get_terminal_size().columns):
         click.echo(line)
-    for caution in cautions:
-        print_stderr(f"warning: {caution}")
+    for warning in warnings:
+        print_stderr(f"warning: {warning}")

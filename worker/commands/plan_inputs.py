@@ -80,7 +80,7 @@ def _read_if_reachable(settings: Settings, given: Given, *, with_sample: bool) -
     if not settings.kafka_bootstrap_servers:
         return _unknown(f"{RequiredVariable.KAFKA} is not set")
     try:
-        return asyncio.run(_read(settings, with_sample=with_sample))
+        return asyncio.run(_read(settings, given, with_sample=with_sample))
     except DependencyError as error:
         if with_sample or given.rate is None:
             raise
@@ -91,17 +91,17 @@ def _unknown(reason: str) -> TopicFacts:
     return TopicFacts((), Input(None, reason), Input(None, reason), Input(None, reason))
 
 
-async def _read(settings: Settings, *, with_sample: bool) -> TopicFacts:
+async def _read(settings: Settings, given: Given, *, with_sample: bool) -> TopicFacts:
     topic, group = settings.kafka_topic, settings.kafka_group_id
-    async with open_reader(KafkaTopicReader(kafka_target(settings), topic, group)) as reader:
+    # Without a group no right on it is needed.
+    reader = KafkaTopicReader(kafka_target(settings), topic, group if given.lag is None else None)
+    async with open_reader(reader):
         # First the committed offsets: so none of them is beyond the end of its partition.
         committed = await reader.fetch_committed_offsets()
         ranges = await reader.fetch_offset_ranges()
-        rate = await fetch_rate(reader, ranges, int(time() * 1_000))
+        rate = await fetch_rate(reader, ranges, int(time() * 1_000)) if given.rate is None else None
         records = await sample_topic(reader, ranges) if with_sample else ()
-    lag = sum(
-        len(range(max(offsets.start, committed.get(number, 0)), offsets.stop)) for number, offsets in ranges.items()
-    )
+    lag = sum(_count_waiting(offsets, committed.get(number, 0)) for number, offsets in ranges.items())
     return TopicFacts(
         records,
         Input(rate, f"topic {topic}, the last {RATE_SECONDS} s")
@@ -110,6 +110,10 @@ async def _read(settings: Settings, *, with_sample: bool) -> TopicFacts:
         Input(len(ranges), f"topic {topic}"),
         Input(lag, f"group {group}" if committed else f"group {group} has committed nothing: all records of the topic"),
     )
+
+
+def _count_waiting(offsets: range, committed: int) -> int:
+    return len(range(max(offsets.start, committed), offsets.stop))
 
 
 def read_table(settings: Settings) -> TableFacts:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from math import isfinite
+from textwrap import wrap
 from typing import NamedTuple
 
+from worker.core.escaping import escape_control_characters
 from worker.planning.arithmetic import (
     CORE_SHARE,
     DAY_SECONDS,
@@ -18,6 +20,8 @@ from worker.planning.arithmetic import (
 from worker.planning.inputs import Input, PlanInputs
 
 _DAYS_PER_YEAR = 365
+_MAX_SOURCE_CHARACTERS = 300
+_MIN_WHY_CHARACTERS = 20
 _BYTE_UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 _TIME_UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"))
 _MAX_OF_UNIT = 2
@@ -30,8 +34,11 @@ class _Line(NamedTuple):
     why: str
 
 
-def format_report(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
-    """The lines of the report: what was measured and read, then what is recommended."""
+def format_report(inputs: PlanInputs, plan: Plan, width: int) -> Iterator[str]:
+    """The lines of the report, of `width` characters at most where that is not too narrow.
+
+    First what was measured and read, then what is recommended.
+    """
     sections: dict[str, Sequence[_Line]] = {
         "Measured": [*_measured(inputs)],
         "Read or assumed": [*_read(inputs)],
@@ -41,8 +48,12 @@ def format_report(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
     values = max(len(line.value) for lines in sections.values() for line in lines)
     for title, lines in sections.items():
         yield title
-        for line in lines:
-            yield f"  {line.name:<{names}}  {line.value:>{values}}  {line.why}"
+        for name, value, why in lines:
+            begin = f"  {name:<{names}}  {value:>{values}}  "
+            left = max(width - len(begin), _MIN_WHY_CHARACTERS)
+            first, *others = wrap(why, left) or [""]
+            yield f"{begin}{first}".rstrip()
+            yield from (f"{'':<{len(begin)}}{other}" for other in others)
 
 
 def _measured(inputs: PlanInputs) -> Iterator[_Line]:
@@ -75,7 +86,7 @@ def _read(inputs: PlanInputs) -> Iterator[_Line]:
         ("bytes of a row on disk", inputs.bytes_per_row),
     ):
         value = "not known" if found.value is None else _format_number(found.value)
-        yield _Line(name, value, found.source)
+        yield _Line(name, value, escape_control_characters(found.source, _MAX_SOURCE_CHARACTERS))
 
 
 def _recommended(inputs: PlanInputs, plan: Plan) -> Iterator[_Line]:
@@ -125,7 +136,7 @@ def _recommended(inputs: PlanInputs, plan: Plan) -> Iterator[_Line]:
     )
 
 
-def describe_plan(inputs: PlanInputs, plan: Plan, cautions: Sequence[str]) -> dict[str, object]:
+def describe_plan(inputs: PlanInputs, plan: Plan, warnings: Sequence[str]) -> dict[str, object]:
     """The document that `--json` prints. What is infinite or not known is null."""
     measured = inputs.measurement.counts._asdict() | {
         "sample": inputs.sample.source,
@@ -144,7 +155,7 @@ def describe_plan(inputs: PlanInputs, plan: Plan, cautions: Sequence[str]) -> di
         "costs": inputs.costs._asdict(),
         "retry_seconds": inputs.retry_seconds,
         "plan": finite,
-        "warnings": list(cautions),
+        "warnings": list(warnings),
     }
 
 

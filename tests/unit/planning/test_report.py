@@ -7,9 +7,9 @@ from math import isfinite
 import pytest
 
 from worker.batch_reader import BatchPolicy
-from worker.planning.cautions import find_cautions
 from worker.planning.inputs import Input, PlanInputs
 from worker.planning.measurement import Measurement, SampleCounts
+from worker.planning.plan_warnings import find_warnings
 from worker.planning.report import describe_plan, format_report
 from worker.planning.sample import Sample
 
@@ -39,6 +39,7 @@ INPUTS = PlanInputs(
     bytes_per_row=Input(14.0, "table d.t, 5 rows"),
     policy=BatchPolicy(),
 )
+WIDE = 500
 REPORT = """\
 Measured
   sample                        1,000  events: the first of events.jsonl
@@ -71,8 +72,8 @@ least 2; at most one for each partition
 """
 
 
-def cautions(inputs: PlanInputs) -> list[str]:
-    return [*find_cautions(inputs, inputs.plan())]
+def warnings(inputs: PlanInputs) -> list[str]:
+    return [*find_warnings(inputs, inputs.plan())]
 
 
 def with_counts(**changes: object) -> PlanInputs:
@@ -80,18 +81,31 @@ def with_counts(**changes: object) -> PlanInputs:
 
 
 def test_report_has_the_arithmetic_of_each_number() -> None:
-    assert "\n".join([*format_report(INPUTS, INPUTS.plan()), ""]) == REPORT
-    assert cautions(INPUTS) == []
+    assert "\n".join([*format_report(INPUTS, INPUTS.plan(), WIDE), ""]) == REPORT
+    assert warnings(INPUTS) == []
 
 
 def test_what_is_not_known_is_said_and_not_guessed() -> None:
     inputs = INPUTS._replace(partitions=Input(None, "no Kafka"), lag=Input(None, "no Kafka"))
-    lines = [*format_report(inputs, inputs.plan())]
+    lines = [*format_report(inputs, inputs.plan(), WIDE)]
     assert [line.split()[:3] for line in lines if line.endswith("no Kafka")] == [
         ["partitions", "not", "known"],
         ["lag", "not", "known"],
     ]
     assert "not known" in lines[-1]
+
+
+def test_report_fits_the_width_of_the_terminal() -> None:
+    assert all(len(line) <= 80 for line in format_report(INPUTS, INPUTS.plan(), 80))
+    joined = " ".join(" ".join(format_report(INPUTS, INPUTS.plan(), 80)).split())
+    assert joined == " ".join(REPORT.split()), "nothing is cut"
+
+
+def test_messages_of_servers_cannot_control_the_terminal() -> None:
+    inputs = INPUTS._replace(lag=Input(None, "line\n\x1b[2J" + 1_000 * "x"))
+    (line,) = [line for line in format_report(inputs, inputs.plan(), WIDE) if line.startswith("  lag ")]
+    assert line.isprintable()
+    assert len(line) < 400
 
 
 def test_document_has_every_number_and_none_that_json_lacks() -> None:
@@ -141,6 +155,6 @@ def test_document_has_every_number_and_none_that_json_lacks() -> None:
     ],
 )
 def test_warning_of_each_problem(inputs: PlanInputs, sentences: list[str]) -> None:
-    found = cautions(inputs)
+    found = warnings(inputs)
     assert len(found) == len(sentences), found
-    assert all(sentence in caution for caution, sentence in zip(found, sentences, strict=True)), found
+    assert all(sentence in warning for warning, sentence in zip(found, sentences, strict=True)), found

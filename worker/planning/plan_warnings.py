@@ -6,7 +6,7 @@ from worker.planning.arithmetic import MAX_PARTS_PER_SECOND, Plan
 from worker.planning.inputs import PlanInputs
 
 
-def find_cautions(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
+def find_warnings(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
     """A sentence for each problem of the plan, or of the sample."""
     rate, partitions = inputs.events_per_second.value or 0.0, inputs.partitions.value
     if not rate:
@@ -18,11 +18,11 @@ def find_cautions(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
         )
     if (capacity := plan.workers * plan.worker_capacity) < rate:
         yield f"{plan.workers:,} workers handle {capacity:,.0f} events a second at most: the lag would grow"
-    yield from _batch_cautions(inputs, plan)
-    yield from _sample_cautions(inputs)
+    yield from _batch_warnings(inputs, plan)
+    yield from _sample_warnings(inputs)
 
 
-def _batch_cautions(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
+def _batch_warnings(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
     parts = plan.batches.parts_per_second
     if parts > MAX_PARTS_PER_SECOND:
         yield (
@@ -43,7 +43,7 @@ def _batch_cautions(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
         )
 
 
-def _sample_cautions(inputs: PlanInputs) -> Iterator[str]:
+def _sample_warnings(inputs: PlanInputs) -> Iterator[str]:
     counts = inputs.measurement.counts
     if inputs.sample.too_long:
         yield f"{inputs.sample.too_long:,} lines are too long for the topic, and were left out"
