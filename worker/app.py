@@ -21,6 +21,7 @@ from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.observability.failure_log import FailureLog
+from worker.observability.page import render_page
 from worker.observability.server import HealthServer
 from worker.observability.status_reporter import StatusReporter
 from worker.observability.telemetry import Telemetry
@@ -142,7 +143,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     notice = None if settings.persistence_enabled else NOTICE
     reporter = StatusReporter(VERSION, settings.kafka_group_id, source, telemetry, hold, heartbeat, notice)
     reporter.set_gauges()
-    server = HealthServer(reporter.report, telemetry.registry, settings.http_host, settings.http_port)
+    server = HealthServer(reporter.report, telemetry.registry, settings.http_host, settings.http_port, render_page)
     stack.callback(server.close)
     return _Worker(source, consumer, hold, heartbeat, outputs.checks, outputs.watches, server.port)
 

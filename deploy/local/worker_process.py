@@ -1,4 +1,4 @@
-"""A worker process, started and configured as in production: by its command and environment."""
+"""A process of the worker, started and configured as in production: by its command and environment."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deploy.local import resources
 from deploy.local.process import LOOPBACK, Process, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_STARTED_LOG = re.compile(r"^\{.*\"worker runs\".*\}$", re.MULTILINE)
+_STARTED_LOG = re.compile(r"^\{.*\"(?:worker|watch) runs\".*\}$", re.MULTILINE)
 _SCRAPE_SECONDS = 5.0
 
 
@@ -29,12 +29,19 @@ class WorkerProcess(Server):
         directory: for its log file.
         environment: its settings; by default it logs JSON and serves HTTP on a free port of loopback.
         name: of its log file, if several workers share the directory.
+        command: `run`, or another one that serves HTTP: `dlq watch`.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], name: str = "worker") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        name: str = "worker",
+        command: Sequence[str] = ("run",),
+    ) -> None:
         self.process = Process(
             name,
-            [sys.executable, "-m", "worker", "run"],
+            [sys.executable, "-m", "worker", *command],
             directory / f"{name}.log",
             {"HTTP_HOST": LOOPBACK, "HTTP_PORT": "0", "LOG_FORMAT": "json", **environment},
         )

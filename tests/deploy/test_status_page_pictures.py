@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @contextmanager
 def serve(status: Status) -> Iterator[str]:
     """The address of a server with this status."""
-    server = HealthServer(lambda: status, CollectorRegistry(), LOOPBACK, 0)
+    server = HealthServer(lambda: status, CollectorRegistry(), LOOPBACK, 0, render_page)
     try:
         yield f"http://{LOOPBACK}:{server.port}/"
     finally:

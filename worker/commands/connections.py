@@ -29,7 +29,7 @@ from worker.settings.fields import Settings
 from worker.settings.targets import kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
-_GC_THRESHOLD = 1_000_000
+GC_THRESHOLD = 1_000_000
 """New objects between two garbage collections. A dead letter is about forty short-lived objects, most of them headers;
 with the threshold of the worker, collecting cycles took a third of the CPU of reading it."""
 
@@ -52,7 +52,7 @@ async def open_dead_letters(
 
     Raises UsageError if the topic lacks `partition`.
     """
-    relax_garbage_collection(_GC_THRESHOLD)
+    relax_garbage_collection(GC_THRESHOLD)
     async with open_reader(KafkaTopicReader(kafka_target(settings), settings.kafka_dlq_topic)) as reader:
         scan = await DeadLetterScan.begin(reader, on_settlement)
         if partition is not None and partition not in scan.offset_ranges:

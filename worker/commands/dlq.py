@@ -11,6 +11,7 @@ from worker.commands.command_line import json_option, load_settings, print_json,
 from worker.commands.dlq_json import Settled
 from worker.commands.dlq_settle import discard, restore
 from worker.commands.dlq_statistics import causes, stats
+from worker.commands.dlq_watch import watch
 from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -98,6 +99,7 @@ dlq.add_command(causes)
 dlq.add_command(stats)
 dlq.add_command(discard)
 dlq.add_command(restore)
+dlq.add_command(watch)
 
 
 def _print_json_in_short(item: DeadLetter | ForeignRecord, _: Settled) -> None:

@@ -5,6 +5,7 @@ execution, an agent or the name of a metric. A counter with labels starts at 0, 
 """
 
 from math import nan
+from platform import python_version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -204,6 +205,16 @@ class StateMetrics:
             "1 while the last refresh of the roll-up per day failed; NaN where the user may not see it.",
         )
         self.roll_up_failing.set(nan)
-        self.build_info = declare.gauge("build_info", "1; the labels are the versions.", "version", "python_version")
+
+
+class ProcessMetrics:
+    """The process and its version."""
+
+    def __init__(self, declare: MetricFactory) -> None:
+        self._build_info = declare.gauge("build_info", "1; the labels are the versions.", "version", "python_version")
         # process_start_time_seconds, process_cpu_seconds_total, process_resident_memory_bytes and others
         ProcessCollector(registry=declare.registry)
+
+    def set_version(self, version: str) -> None:
+        """Set the version of the worker."""
+        self._build_info.labels(version, python_version()).set(1)

@@ -1,8 +1,8 @@
 """Health, telemetry and the status page over HTTP, in threads: they answer even while the event loop is blocked.
 
-/         the status page
+/         the status page, if there is one
 /livez    200 while the event loop makes progress; it does not depend on Kafka or ClickHouse
-/readyz   200 while events are processed, else 503 with the reasons as JSON
+/readyz   200 while the process does its work, else 503 with the reasons as JSON
 /metrics  Prometheus
 
 Only GET and HEAD are answered: no request changes any state.
@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from socket import AF_INET, AF_INET6
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from waitress import wasyncore
@@ -21,8 +21,8 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from worker.core.errors import SettingsError
-from worker.observability.page import HEADERS, render_page
-from worker.observability.status import MAX_SILENCE_SECONDS, Status
+from worker.observability.page import HEADERS
+from worker.observability.status import MAX_SILENCE_SECONDS
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -35,11 +35,33 @@ _MAX_REQUEST_BYTES = 16_384
 _NO_STORE = ("Cache-Control", "no-store")
 
 
-class _HealthApp:
+class Health(Protocol):
+    """What the probes report; `worker.observability.status.Status` has it."""
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """Why the process is not ready, by cause; empty while it is."""
+
+    @property
+    def silence_seconds(self) -> float:
+        """Time since the event loop last made progress."""
+
+    @property
+    def notice(self) -> str | None:
+        """What an operator must know, whatever the state."""
+
+
+H = TypeVar("H", bound=Health)
+
+
+class _HealthApp(Generic[H]):
     """The WSGI application."""
 
-    def __init__(self, status: Callable[[], Status], registry: CollectorRegistry) -> None:
-        self._status = status
+    def __init__(
+        self, health: Callable[[], H], registry: CollectorRegistry, render_page: Callable[[H], str] | None
+    ) -> None:
+        self._health = health
+        self._render_page = render_page
         self._metrics = make_wsgi_app(registry)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -51,20 +73,20 @@ class _HealthApp:
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         match environ.get("PATH_INFO", "/"):
-            case "/" | "":
+            case "/" | "" if self._render_page is not None:
                 start_response("200 OK", [*HEADERS, _NO_STORE])
-                return [render_page(self._status()).encode()]
+                return [self._render_page(self._health()).encode()]
             case "/metrics":
                 answer: Iterable[bytes] = self._metrics(environ, start_response)
                 return answer
             case "/livez":
-                silence = self._status().silence_seconds
+                silence = self._health().silence_seconds
                 body = {"seconds_since_progress": round(silence, 1)}
                 return _json(start_response, silence < MAX_SILENCE_SECONDS, body)
             case "/readyz":
-                status = self._status()
-                reasons = dict(status.reasons)
-                notice = {"notice": status.notice} if status.notice else {}
+                health = self._health()
+                reasons = dict(health.reasons)
+                notice = {"notice": health.notice} if health.notice else {}
                 return _json(start_response, not reasons, {"ready": not reasons, "reasons": reasons} | notice)
             case _:
                 return _text(start_response, "404 Not Found", "/ /livez /readyz /metrics\n")
@@ -73,12 +95,19 @@ class _HealthApp:
 class HealthServer:
     """Answers until `close`; `port` is its actual port, also if it was given as 0.
 
-    `status` is called from other threads.
+    `health` is called from other threads, and so is `render_page`, which makes the page of what `health` returns.
 
     Raises SettingsError if it cannot listen on the address.
     """
 
-    def __init__(self, status: Callable[[], Status], registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(
+        self,
+        health: Callable[[], H],
+        registry: CollectorRegistry,
+        host: str,
+        port: int,
+        render_page: Callable[[H], str] | None = None,
+    ) -> None:
         try:
             listening = socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
         except OSError as error:
@@ -97,7 +126,7 @@ class HealthServer:
             ident=None,
         )
         self._server = _Server(
-            _HealthApp(status, registry),
+            _HealthApp(health, registry, render_page),
             adj=options,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
             _sock=listening,

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import nan
-from platform import python_version
 from time import monotonic, perf_counter, time
 
 from prometheus_client import CollectorRegistry
@@ -20,6 +19,7 @@ from worker.observability.metrics import (
     IsolationMetrics,
     KafkaMetrics,
     MetricFactory,
+    ProcessMetrics,
     StateMetrics,
 )
 
@@ -44,6 +44,7 @@ class Telemetry:
         self.batches = BatchMetrics(declare)
         self.kafka = KafkaMetrics(declare)
         self.state = StateMetrics(declare)
+        self._process = ProcessMetrics(declare)
         self._events = EventMetrics(declare)
         self._lag = LagCollector(PREFIX, self.registry)
 
@@ -55,7 +56,7 @@ class Telemetry:
         read_retention: Callable[[], tuple[str, float | None]] = lambda: ("", None),
     ) -> None:
         """Set what is read at each scrape, from another thread; `last_progress` returns a `time.monotonic`."""
-        self.state.build_info.labels(version, python_version()).set(1)
+        self._process.set_version(version)
         self.state.progress.set_function(lambda: time() - (monotonic() - last_progress()))
         self._lag.read_lags = read_lags
         self._lag.read_retention = read_retention

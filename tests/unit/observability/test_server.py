@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.core.errors import SettingsError
 from worker.observability import server
+from worker.observability.page import render_page
 from worker.observability.server import HealthServer
 from worker.observability.status import MAX_SILENCE_SECONDS, Status
 
@@ -42,7 +43,7 @@ def get(url: str) -> tuple[int, str]:
 @contextmanager
 def serve(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
     """The address of a server with this status."""
-    listening = HealthServer(lambda: status, CollectorRegistry(), host, 0)
+    listening = HealthServer(lambda: status, CollectorRegistry(), host, 0, render_page)
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{listening.port}"
     finally:

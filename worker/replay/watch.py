@@ -1,0 +1,91 @@
+"""Keeps the numbers of open dead letters current."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from time import process_time, time
+
+import structlog
+
+from worker.core.errors import DependencyError
+from worker.core.retry import Sleep
+from worker.dead_letters.open_causes import OpenCauses
+from worker.observability.open_dead_letters import OpenDeadLetters, WatchState
+from worker.ports import TopicReader
+from worker.replay.scan import DeadLetterScan
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_SECONDS = 15.0
+_PAUSE_FACTOR = 9
+"""Times the CPU time of a check, so that the checks take at most a tenth of a core, however large the topic is."""
+_RETENTION_SECONDS = 600.0
+"""How often the retention is requested."""
+_UNREAD = "the dead-letter topic has not been read yet"
+
+
+class DeadLetterWatch:
+    """Scans the dead-letter topic again when its offsets have moved: `state` is then replaced, in one assignment.
+
+    Args:
+        open_reader: connects to the topic; called for each check, so that it finds partitions that were added.
+        fetch_retention: the retention of the topic in seconds, as `WatchState` has it.
+    """
+
+    def __init__(
+        self,
+        open_reader: Callable[[], AbstractAsyncContextManager[TopicReader]],
+        fetch_retention: Callable[[], Awaitable[float | None]],
+        sleep: Sleep = asyncio.sleep,
+        clock: Callable[[], float] = time,
+        cpu_clock: Callable[[], float] = process_time,
+    ) -> None:
+        self._open_reader = open_reader
+        self._fetch_retention = fetch_retention
+        self._sleep = sleep
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._scanned: Mapping[int, range] | None = None
+        self._next_retention = 0.0
+        self.state = WatchState(problem=_UNREAD)
+
+    async def run(self) -> None:
+        """Check again and again, until it is cancelled. While Kafka is away, the state keeps what was found before."""
+        while True:
+            started = self._cpu_clock()
+            try:
+                await self._check()
+            except DependencyError as error:
+                self._report(str(error))
+            await self._sleep(max(_PAUSE_SECONDS, _PAUSE_FACTOR * (self._cpu_clock() - started)))
+
+    async def _check(self) -> None:
+        began, state, scanned = self._clock(), self.state, self._scanned
+        async with self._open_reader() as reader:
+            if await reader.fetch_offset_ranges() != scanned:
+                scan = await DeadLetterScan.begin(reader)
+                found = await _find_open(scan)
+                scanned = scan.offset_ranges
+                state = state._replace(open=found, scan_seconds=max(self._clock() - began, 0.0))
+        if self._clock() >= self._next_retention:
+            self._next_retention = self._clock() + _RETENTION_SECONDS
+            if (seconds := await self._fetch_retention()) is not None:
+                state = state._replace(retention_seconds=seconds)
+        if state.problem is not None:
+            log.info("the open dead letters are counted")
+        self._scanned = scanned
+        self.state = state._replace(last_check=began, problem=None)
+
+    def _report(self, problem: str) -> None:
+        if problem != self.state.problem:
+            log.warning("the open dead letters cannot be counted", error=problem)
+        self.state = self.state._replace(problem=problem)
+
+
+async def _find_open(scan: DeadLetterScan) -> OpenDeadLetters:
+    causes = OpenCauses()
+    async with aclosing(scan.read_batches(include_settled=True)) as batches:
+        async for items in batches:
+            for item in items:
+                causes.add(item, is_open=not (scan.find_settlement(item) or scan.is_replaced(item)))
+    return causes.summarize()
