@@ -41,7 +41,9 @@ def accelerate_rules(factor: int) -> dict[str, Any]:
             rule["expr"] = re.sub(r"\[(\w+)\]", lambda found: f"[{_shorten(found[1], factor)}]", rule["expr"])
             rule["expr"] = re.sub(r"offset (\w+)", lambda found: f"offset {_shorten(found[1], factor)}", rule["expr"])
             if "_seconds" in rule["expr"]:  # compares an age with a limit in seconds
-                rule["expr"] = re.sub(r"> (60|300|1800)\b", lambda found: f"> {int(found[1]) / factor:g}", rule["expr"])
+                rule["expr"] = re.sub(
+                    r"> (60|300|600|1800)\b", lambda found: f"> {int(found[1]) / factor:g}", rule["expr"]
+                )
     return quick
 
 

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard as models
 
 from deploy.grafana.layout import add_rows, encode, new_dashboard
-from deploy.grafana.panels import DATA_SOURCE, quantiles, rate, select_series, stat_panel, timeseries_panel
+from deploy.grafana.panels import DATA_SOURCE, DLQ_WATCH, quantiles, rate, select_series, stat_panel, timeseries_panel
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.stat import Panel as StatPanel
@@ -226,7 +226,29 @@ def _dead_letter_panels() -> list[TimeseriesPanel]:
             quantiles("metrics_worker_dead_letter_put_seconds"),
             "s",
         ),
+        timeseries_panel(
+            "Open dead letters by cause",
+            "Neither replayed nor discarded, of `metrics-worker dlq watch`. `dlq causes` explains each cause.",
+            {
+                "{{error_class}} {{cause}}": "sum by (error_class, cause) (max by (namespace, error_class, cause) "
+                f"({_watched('dead_letters_open')}))"
+            },
+            "short",
+        ),
+        timeseries_panel(
+            "Age of the oldest open dead letter, and time to the first expiry",
+            "Retention deletes the first then. An alert fires when a day, or a tenth of the retention, is left.",
+            {
+                "age of the oldest": f"time() - min({_watched('dead_letters_open_oldest_timestamp_seconds')})",
+                "until the first expires": f"min({_watched('dead_letters_first_expiry_timestamp_seconds')}) - time()",
+            },
+            "s",
+        ),
     ]
+
+
+def _watched(name: str) -> str:
+    return select_series(f"metrics_worker_{name}", job=DLQ_WATCH)
 
 
 def _batch_panels() -> list[TimeseriesPanel]:

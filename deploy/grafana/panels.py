@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DATA_SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-LABEL_SELECTOR = '{job="metrics-worker", namespace=~"$namespace"}'
+WORKER, DLQ_WATCH = "metrics-worker", "metrics-worker-dlq-watch"
+"""Jobs of Prometheus."""
 _WINDOW = "[$__rate_interval]"
 
 
-def select_series(name: str, **labels: str) -> str:
-    """Select the series `name` of the worker in the namespaces that the user has chosen."""
+def select_series(name: str, *, job: str = WORKER, **labels: str) -> str:
+    """Select the series `name` of a job in the namespaces that the user has chosen."""
     others = "".join(f', {label}="{value}"' for label, value in labels.items())
-    return f"{name}{LABEL_SELECTOR[:-1]}{others}}}"
+    return f'{name}{{job="{job}", namespace=~"$namespace"{others}}}'
 
 
 def rate(name: str, by: str = "", **labels: str) -> str:

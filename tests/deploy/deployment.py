@@ -50,6 +50,15 @@ class Deployment:
         self.prometheus.scrape([self.worker.http_port])
         return self
 
+    def start_watch(self) -> WorkerProcess:
+        """Start the watch over the dead letters, and let Prometheus scrape it."""
+        environment = {**self.stack.environment(), "HTTP_PORT": str(free_port())}
+        watch = WorkerProcess(self.directory, environment, "watch", ("dlq", "watch"))
+        self.open.callback(watch.process.kill)
+        watch.start()
+        self.prometheus.scrape([self.worker.http_port], [watch.http_port])
+        return watch
+
     def __exit__(self, *_: object) -> None:
         self.open.close()
 

@@ -49,11 +49,14 @@ class Prometheus:
     def stop(self) -> None:
         self.process.stop()
 
-    def scrape(self, ports: Sequence[int]) -> None:
-        """Scrape the workers on these ports from now on."""
+    def scrape(self, workers: Sequence[int], watches: Sequence[int] = ()) -> None:
+        """Scrape the workers, and the watches over dead letters, on these ports from now on."""
         new = self._directory / "targets.new"
-        targets = [f"{LOOPBACK}:{port}" for port in ports]
-        new.write_text(json.dumps([{"targets": targets, "labels": {"namespace": "test"}}]), "utf-8")
+        groups = [
+            {"targets": [f"{LOOPBACK}:{port}" for port in ports], "labels": {"namespace": "test", "job": job}}
+            for job, ports in (("metrics-worker", workers), ("metrics-worker-dlq-watch", watches))
+        ]
+        new.write_text(json.dumps(groups), "utf-8")
         new.rename(self._directory / "targets.json")
 
     def firing(self) -> set[str]:

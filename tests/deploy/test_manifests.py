@@ -1,5 +1,6 @@
 """The rendered overlays fit together, and fit the worker."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from worker.settings.loading import load
 
 Rendered = dict[str, list[Manifest]]
 _TEMPORARY = "/tmp"  # noqa: S108 - a path in the pod
+DLQ_WATCH = "metrics-worker-dlq-watch"
+ACLS = Path(__file__).parents[2] / "deploy" / "kafka" / "acls.csv"
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
 
 
@@ -29,10 +32,20 @@ def environment(template: Manifest, manifests: list[Manifest], secrets: Path) ->
         values[entry["name"]] = entry.get("value", "metrics-worker-0")
     mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
     for name, path in values.items():
-        if name.endswith("_PASSWORD_FILE"):
+        if name.endswith("_PASSWORD_FILE") and path:
             assert str(Path(path).parent) in mounted, f"{name}={path} is not mounted"
             values[name] = str(secrets / "password")
     return values
+
+
+def selected_names(selector: Manifest) -> list[str]:
+    """The names of the pods that a selector selects."""
+    (name,) = selector.get("matchLabels", {"": None}).values()
+    if name is not None:
+        return [name]
+    (rule,) = selector["matchExpressions"]
+    names: list[str] = rule["values"]
+    return names
 
 
 @overlays
@@ -40,7 +53,7 @@ class TestWorker:
     def test_settings_of_every_pod_are_valid(self, rendered: Rendered, overlay: str, tmp_path: Path) -> None:
         (tmp_path / "password").write_text("not a real one\n")
         templates = pod_templates(rendered[overlay])
-        assert len(templates) == 3
+        assert len(templates) == 4
         for template in templates.values():
             load(environment(template, rendered[overlay], tmp_path))
 
@@ -78,13 +91,30 @@ class TestWorker:
             assert folder["sizeLimit"]
 
     def test_policies_select_their_pods(self, rendered: Rendered, overlay: str) -> None:
-        (rule,) = find_one(rendered[overlay], "NetworkPolicy")["spec"]["podSelector"]["matchExpressions"]
-        labels = {t["metadata"]["labels"][rule["key"]] for t in pod_templates(rendered[overlay]).values()}
-        assert labels == set(rule["values"])
-        for kind in ("PodDisruptionBudget", "PodMonitor"):
-            assert find_one(rendered[overlay], kind)["spec"]["selector"]["matchLabels"] == {
-                rule["key"]: "metrics-worker"
-            }
+        key = "app.kubernetes.io/name"
+        labels = sorted(t["metadata"]["labels"][key] for t in pod_templates(rendered[overlay]).values())
+        policies = [m["spec"]["podSelector"] for m in rendered[overlay] if m["kind"] == "NetworkPolicy"]
+        assert sorted(name for policy in policies for name in selected_names(policy)) == labels
+        budget, monitor = (
+            find_one(rendered[overlay], kind)["spec"]["selector"] for kind in ("PodDisruptionBudget", "PodMonitor")
+        )
+        assert selected_names(budget) == ["metrics-worker"]
+        assert selected_names(monitor) == ["metrics-worker", DLQ_WATCH]
+
+    def test_dead_letter_watch_has_a_user_of_its_own_and_no_access_to_clickhouse(
+        self, rendered: Rendered, overlay: str
+    ) -> None:
+        template = pod_templates(rendered[overlay])[f"Deployment/{DLQ_WATCH}"]
+        (container,) = template["spec"]["containers"]
+        variables = {entry["name"]: entry["value"] for entry in container["env"]}
+        with ACLS.open(encoding="utf-8", newline="") as file:
+            rights = {row["operation"] for row in csv.DictReader(file) if row["who"] == "watch"}
+        assert (variables["KAFKA_SASL_USERNAME"], rights) == (DLQ_WATCH, {"READ", "DESCRIBE_CONFIGS"})
+        assert [volume["secret"]["secretName"] for volume in template["spec"]["volumes"]] == [f"{DLQ_WATCH}-kafka"]
+        policy = next(m for m in rendered[overlay] if name_of(m) == f"NetworkPolicy/{DLQ_WATCH}")["spec"]
+        assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == [53, 53, 9093]
+        (ports,) = [rule["ports"] for rule in policy["ingress"]]
+        assert [port["port"] for port in ports] == [container["ports"][0]["containerPort"]]
 
     def test_replay_job_handles_each_exit_code(self, rendered: Rendered, overlay: str) -> None:
         cron = find_one(rendered[overlay], "CronJob")["spec"]

@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
 from deploy.local.apache_kafka.listener import Listener
 from deploy.local.apache_kafka.server import ApacheKafka
 from deploy.local.broker import create_topics
+from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import StartWorker
 from tests.kafka.workload import Workload, count_dead_letters
 from tests.support.local import wait_until
@@ -220,6 +221,27 @@ async def test_documented_acls_of_produce_dlq_and_replay_are_enough(
     assert replayed.returncode == 1, replayed.stderr  # it fails again, and is replaced by a new dead letter
     assert json.loads(run_command("dlq", "stats", "--json").stdout)["total"] == 1
     assert len(run_command("dlq", "list", "--settled", "--json").stdout.splitlines()) == 2
+
+
+async def test_documented_acls_of_watch_are_enough_and_each_is_needed(
+    broker_with_acls: ApacheKafka, workload: Workload, environment: Environment, tmp_path: Path
+) -> None:
+    await send(workload.servers, workload.dlq_topic, [b"foreign"])
+    acls = required_acls(workload, "watch")
+    allow(broker_with_acls, acls.pop("KAFKA_DLQ_TOPIC READ"))
+    with WorkerProcess(tmp_path, environment, "watch", ("dlq", "watch")) as watch:
+        wait_until(lambda: not watch.readiness(), "it reads the topic", _SECONDS)
+        assert sum(watch.telemetry()["metrics_worker_dead_letters_open"].values()) == 1
+        assert "metrics_worker_retention_seconds" not in watch.telemetry()
+        assert "grant DESCRIBE_CONFIGS" in watch.process.output()
+    allow(broker_with_acls, *acls.values())
+    with WorkerProcess(tmp_path, environment, "watch", ("dlq", "watch")) as watch:
+        wait_until(lambda: not watch.readiness(), "it reads the topic", _SECONDS)
+        assert watch.telemetry()["metrics_worker_retention_seconds"]
+        delete_acls(broker_with_acls, workload.dlq_topic)
+        wait_until(
+            lambda: workload.dlq_topic in watch.readiness().get("kafka", ""), "it says what is missing", _SECONDS
+        )
 
 
 async def test_documented_acls_of_audit_are_enough_and_each_is_needed(

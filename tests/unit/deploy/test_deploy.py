@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from deploy.checks import __main__ as checks
 from deploy.checks import rules, tools
 from deploy.grafana.__main__ import DASHBOARDS
 from tests.support.markdown import sections
+from worker.observability.open_dead_letters import OpenDeadLettersCollector, WatchState
 from worker.observability.status_reporter import FAILING_SECONDS
 from worker.observability.telemetry import Telemetry
 from worker.settings.environment import secret_fields
@@ -48,7 +50,9 @@ panels = pytest.mark.parametrize("panel", ALL_PANELS, ids=lambda panel: panel["t
 def exported_series() -> set[str]:
     """Return the names of all series that a scrape can contain."""
     names = set()
-    for family in Telemetry().registry.collect():
+    registry = Telemetry().registry
+    OpenDeadLettersCollector("metrics_worker_", other := CollectorRegistry(), "dlq", WatchState)
+    for family in (*registry.collect(), *other.collect()):
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
         names |= {family.name + suffix for suffix in suffixes}
     return names
@@ -140,19 +144,20 @@ def test_a_rollout_waits_longer_than_a_failing_insert_needs_to_make_the_worker_u
 def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
     """In the spelling of kafka-acls.sh, which takes DescribeConfigs and refuses DESCRIBE_CONFIGS."""
     documented = re.findall(
-        r"--operation (\w+) --(topic|group) (\S+)",
+        r"--allow-principal User:(\S+) +--operation (\w+) --(topic|group) (\S+)",
         (DEPLOY / "kafka" / "README.md").read_text("utf-8").replace("\\\n", ""),
     )
     fields = Settings.model_fields
     with (DEPLOY / "kafka" / "acls.csv").open(encoding="utf-8", newline="") as file:
         needed = {
             (
+                "metrics-worker-dlq-watch" if row["who"] == "watch" else "metrics-worker",
                 row["operation"].title().replace("_", ""),
                 row["resource"].lower(),
                 fields[row["named by"].lower()].default,
             )
             for row in csv.DictReader(file)
-            if row["who"] in {"run", "dlq", "replay"}
+            if row["who"] in {"run", "dlq", "replay", "watch"}
         }
     assert set(documented) == needed
 
