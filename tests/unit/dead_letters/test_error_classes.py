@@ -101,14 +101,20 @@ def test_scheduled_replay_replays_the_automatic_classes() -> None:
     assert replayed == AUTOMATIC, f"{REPLAY}: --error-class in args must name each class with is_automatic in advice.py"
 
 
-def test_alert_on_dead_letters_excludes_the_automatic_classes() -> None:
+@pytest.mark.parametrize(
+    ("alert", "series"),
+    [
+        ("MetricsWorkerDeadLetters", "dead_letters_total"),
+        ("MetricsWorkerNewCause", "dead_letters_cause_first_seen_timestamp_seconds"),
+    ],
+)
+def test_alert_excludes_the_automatic_classes(alert: str, series: str) -> None:
     """The scheduled replay settles them, and other alerts report an outage."""
     (excluded,) = re.findall(
-        r'metrics_worker_dead_letters_total\{[^}]*error_class!(?:=|~)"([^"]*)"', (ROOT / RULES).read_text("utf-8")
+        rf'metrics_worker_{series}\{{[^}}]*error_class!(?:=|~)"([^"]*)"', (ROOT / RULES).read_text("utf-8")
     )
     assert set(excluded.split("|")) == AUTOMATIC, (
-        f"{RULES}, MetricsWorkerDeadLetters: error_class!~ must name each class with is_automatic in advice.py, with | "
-        "between them"
+        f"{RULES}, {alert}: error_class!~ must name each class with is_automatic in advice.py, with | between them"
     )
 
 

@@ -1,7 +1,7 @@
 """The numbers of open dead letters follow the topic, at a bounded cost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -10,6 +10,7 @@ from tests.support.clock import FakeClock
 from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import ENTRY, REFUSED, UNAVAILABLE, failed_event, failed_metric, replay, topic_of
 from worker.core.errors import DependencyError
+from worker.core.model import Record
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.open_causes import OTHER
 from worker.dead_letters.settlement import Action, OffsetRun, identify
@@ -154,6 +155,37 @@ async def test_dead_letters_that_retention_deletes_are_open_no_more() -> None:
         topic.records[0][1].timestamp / 1000 + 3_600,
         None,
     ]
+
+
+class CompactedTopic(MemoryTopic):
+    """`gone`: the offsets that compaction has deleted, without moving the bounds of the log."""
+
+    gone: frozenset[int] = frozenset()
+
+    async def read(self, partition: int, offsets: range) -> AsyncGenerator[Sequence[Record], None]:
+        async for records in super().read(partition, offsets):
+            yield [record for record in records if record.offset not in self.gone]
+
+
+async def test_dead_letters_that_compaction_deletes_are_open_no_more_when_the_topic_has_changed() -> None:
+    topic = CompactedTopic()
+    await topic.write(ALL)
+
+    def compact() -> object:
+        topic.gone = frozenset({0, 2})
+        return discard(topic, 0, 1)
+
+    states = await Watched(topic).check(compact)
+    assert [sum(counts(state).values()) for state in states] == [4, 1]
+
+
+async def test_replaced_dead_letter_without_a_settlement_does_not_count() -> None:
+    """As after a replay that was killed between the new dead letter and the settlement."""
+    topic = await topic_of(failed_metric("m", REFUSED))
+    await replay(topic, MemoryStore(refuses=lambda _: True))
+    del topic.records[0][3:]  # the settlement, and the result
+    (state,) = await Watched(topic).check()
+    assert counts(state) == {"row_refused": 1}
 
 
 async def test_topic_is_scanned_only_when_its_offsets_have_moved() -> None:
