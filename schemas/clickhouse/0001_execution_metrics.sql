@@ -40,7 +40,7 @@
 -- that is retried after a broken connection would store its rows twice until the next merge.
 CREATE TABLE IF NOT EXISTS {table}
 (
-    execution_id     String                 COMMENT 'a UUID in lower case with hyphens, or any other text as it was sent'
+    execution_id     String                 COMMENT 'a UUID with its hyphens in lower case, or any other text as it was sent'
                                             CODEC(ZSTD(1, 24))
                                             SETTINGS (min_compress_block_size = 2097152, max_compress_block_size = 4194304),
     agent_name       LowCardinality(String),

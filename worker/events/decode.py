@@ -27,11 +27,7 @@ SCHEMA_MAJOR = 1
 
 _EXACT_INTEGERS = 2**53
 """A larger float may be another integer than the producer meant."""
-_HEX_DIGITS = 32
-_UUID_LENGTHS = (_HEX_DIGITS, 36)
-_UUID = re.compile(
-    r"([0-9a-f]{8})(-?)([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{4})\2([0-9a-f]{12})", re.IGNORECASE | re.ASCII
-)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"(\d+)(?:\.\d+)*", re.ASCII)
 
 
@@ -78,15 +74,11 @@ def decode(record: Record, policy: EventPolicy = DEFAULT_POLICY) -> Event | None
 def canonical_id(execution_id: str) -> str:
     """The form in which the id of an execution is stored.
 
-    A UUID, in upper or lower case, with or without its hyphens, is stored in lower case with hyphens; any other id is
-    stored as it was sent. So a producer that changes the form of its UUIDs does not make two executions of one.
+    A UUID with its hyphens is stored in lower case, so that two systems which write it in different cases do not make
+    two executions of one. Any other id is stored as it was sent, so that it is found as it was sent: a trace id has 32
+    hexadecimal digits too, and its users look for it without hyphens.
     """
-    length = len(execution_id)
-    # The usual forms first: what is too short or too long for a UUID, and a UUID in lower case with hyphens.
-    if length not in _UUID_LENGTHS or (length != _HEX_DIGITS and execution_id.islower()):
-        return execution_id
-    match = _UUID.fullmatch(execution_id)
-    return "-".join(match.group(1, 3, 4, 5, 6)).lower() if match else execution_id
+    return execution_id.lower() if _UUID.fullmatch(execution_id) else execution_id
 
 
 def _require_tombstone(record: Record) -> None:
@@ -127,9 +119,8 @@ def _read_event(document: object, record: Record, max_age_days: int, attributes:
     given, status = get("labels"), get("status")
     has_labels = given is not None or status is not None or attributes
     labels, skipped = read_labels(given, status, attributes) if has_labels else NO_LABELS
-    # As `canonical_id` does, without a call: most ids are in lower case with hyphens.
-    is_usual = execution_id.islower() and len(execution_id) != _HEX_DIGITS
-    execution_id = execution_id if is_usual else canonical_id(execution_id)
+    # As `canonical_id` does, without a call: most ids are in lower case.
+    execution_id = execution_id if execution_id.islower() else canonical_id(execution_id)
     return Event(execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record, labels, skipped)
 
 

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC) - _MILLISECOND
 LAST_TIME = (_LAST - _EPOCH) // _MILLISECOND
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TIME = re.compile(
@@ -35,9 +34,9 @@ class Literal(str):
 
 
 def canonical_id(execution_id: str) -> str:
-    """A UUID, whatever its case and with or without hyphens, in lower case with hyphens; any other id as it is."""
+    """A UUID with its hyphens in lower case; any other id as it is."""
     lower = execution_id.lower()
-    return str(UUID(lower)) if _UUID.fullmatch(lower) and execution_id.isascii() else execution_id
+    return lower if _UUID.fullmatch(lower) and execution_id.isascii() else execution_id
 
 
 def read_integer(literal: Literal) -> str:

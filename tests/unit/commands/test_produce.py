@@ -178,7 +178,7 @@ def test_each_line_is_sent_byte_for_byte_and_blank_lines_are_not(
         (EVENT, ID.encode()),
         (EVENT.replace(b"{}", b'{"x": NaN}'), ID.encode()),
         (EVENT.replace(ID.encode(), ID.upper().encode()), ID.encode()),
-        (EVENT.replace(ID.encode(), ID.replace("-", "").encode()), ID.encode()),
+        (EVENT.replace(ID.encode(), ID.replace("-", "").encode()), ID.replace("-", "").encode()),
         (b'{"execution_id": "Not a UUID"}', b"Not a UUID"),
         (b'{"execution_id": 7}', None),
         (b'{"execution_id": "\\ud800"}', None),

@@ -111,10 +111,10 @@ CASES = {
         skipped=("execution_time_ms", "cpu_percent"),
         stored={"completed_at": MORNING * 1000},
     ),
-    "a UUID without hyphens, a time without an offset": Case(
-        sent(execution_id=ID.replace("-", ""), completed_at=DAY_BEFORE),
+    "a trace id, a time without an offset": Case(
+        sent(execution_id="0ab8ab67986e4fb7a65673f7f6fa5db8", completed_at=DAY_BEFORE),
         rows={"ms": 5},
-        stored={"completed_at": MORNING * 1000},
+        stored={"execution_id": "0ab8ab67986e4fb7a65673f7f6fa5db8", "completed_at": MORNING * 1000},
     ),
     "another set of metrics in each event": Case(
         sent(labels={"release": "2026.11.0", "environment": "production"},
