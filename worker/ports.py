@@ -160,6 +160,7 @@ class ViewRow(NamedTuple):
     topic: str
     partition: int
     offset: int
+    labels: Mapping[str, str]
 
 
 class DeduplicatedRows(Protocol):

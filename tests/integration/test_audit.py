@@ -66,12 +66,14 @@ async def test_deleted_and_changed_rows_are_reported_where_the_options_include_t
 ) -> None:
     mutate(clickhouse, f"DELETE WHERE execution_id = '{UUID(int=7)}' AND metric_type = 'cost_usd'")
     mutate(clickhouse, "UPDATE metric_value = metric_value + 1 WHERE source_offset = 9 AND metric_type = 'cost_usd'")
-    (missing, different), sums = audit(commands, code=1)
-    assert (sums["in_view"], sums["missing"], sums["different"]) == (39, 1, 1)
+    mutate(clickhouse, "UPDATE labels = map('release', '1.5') WHERE source_offset = 11 AND metric_type = 'cost_usd'")
+    (missing, different, relabelled), sums = audit(commands, code=1)
+    assert (sums["in_view"], sums["missing"], sums["different"]) == (38, 1, 2)
     assert (missing["finding"], missing["metric"], missing["execution_id"]) == ("missing", "cost_usd", str(UUID(int=7)))
     assert missing["source"] == {"partition": 1, "offset": 7}
     assert (different["finding"], different["source"]["offset"]) == ("different", 9)
-    assert audit(commands, "--from-offset", "10")[1]["records"] == 13
+    assert (relabelled["source"]["offset"], relabelled["detail"]) == (11, "labels is {'release': '1.5'}, expected {}")
+    assert audit(commands, "--from-offset", "12")[1]["records"] == 11
     assert audit(commands, "--to-offset", "7")[1]["in_view"] == 14
     assert audit(commands, "--partition", "0")[1]["records"] == 0
     assert audit(commands, "--until", "1h")[1]["records"] == 0
@@ -127,6 +129,8 @@ async def test_any_id_and_labels_come_through_worker_dead_letter_replay_and_audi
         ("a", str(UUID(int=0xAB)), "u-1", {"source": "/agents/x"}),
         ("b", ODD_ID, "42", stored),
     ]
+    assert audit(commands, code=1)[1]["different"] == 3, "the audit reads events by the settings of today"
+    commands.environment["EVENT_CLOUDEVENT_LABELS"] = "source"
     findings, sums = audit(commands)
     assert (findings, sums["in_view"]) == ([], 3)
     mutate(clickhouse, "DELETE WHERE metric_type = 'b'")

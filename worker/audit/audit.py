@@ -157,6 +157,7 @@ def _difference(row: Row, view_row: ViewRow) -> str | None:
         ("metric_value", float(row.value), view_row.value),
         ("user_id", event.user_id, view_row.user_id),
         ("completed_at", event.completed_at, view_row.completed_at),
+        ("labels", dict(event.labels), view_row.labels),
     ):
         if expected != found:
             return f"{name} is {found!a:.200}, expected {expected!a:.200}"

@@ -14,7 +14,7 @@ from worker.ports import DeduplicatedRows, RowKey, ViewRow
 _KEYS = "row_keys"
 _STRUCTURE = [(name, "Int32" if name == "day" else "String") for name in RowKey._fields]
 _COLUMNS = """metric_type, agent_name, execution_id, metric_value, user_id, toUnixTimestamp64Milli(completed_at),
-version, source_topic, source_partition, source_offset"""
+version, source_topic, source_partition, source_offset, labels"""
 # The columns of the sort key: ClickHouse reads only the granules that can have one of the keys. GLOBAL: the servers of
 # a cluster get the keys too.
 _WHERE = f"""(toDate32(completed_at), metric_type, agent_name, execution_id) GLOBAL IN

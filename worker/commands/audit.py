@@ -63,8 +63,10 @@ def audit(
 
     The default range is all that the workers have committed. Where retention has deleted rows or dead letters, their
     metrics are reported as missing. Records that retention has deleted cannot be compared: with --from-offset all of
-    them from there on are counted as expired, without it only those that the workers have not committed. Exit code 1
-    when a metric is missing or different.
+    them from there on are counted as expired, without it only those that the workers have not committed. Value, user,
+    time and labels are compared with what the settings EVENT_* of today make of the record: after a change of
+    EVENT_CLOUDEVENT_LABELS, rows that were written before it are different. Exit code 1 when a metric is missing or
+    different.
     """
     require_time_order(since, until)
     if from_offset is not None and to_offset is not None and from_offset >= to_offset:

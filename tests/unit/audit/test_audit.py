@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from worker.audit.findings import AuditCounts, AuditFinding
 
-DOCUMENT = event(metrics={"cost_usd": 1.5})
+DOCUMENT = event(metrics={"cost_usd": 1.5}, labels={"release": "1.4"})
 SOURCE = Record(encoded(DOCUMENT))
 EVENT = read(DOCUMENT)
 OWN_ROW = ViewRow(
-    *("cost_usd", EVENT.agent_name, EVENT.execution_id, 1.5, EVENT.user_id),
-    *(EVENT.completed_at, EVENT.version, SOURCE.topic, SOURCE.partition, SOURCE.offset),
+    *("cost_usd", EVENT.agent_name, EVENT.execution_id, 1.5, EVENT.user_id, EVENT.completed_at, EVENT.version),
+    *(SOURCE.topic, SOURCE.partition, SOURCE.offset, {"release": "1.4"}),
 )
 ALL_TIMES = TimeRange()
 A_MILLISECOND = 1 << 64
@@ -97,6 +97,8 @@ async def test_metric_with_its_own_or_a_newer_row_is_found(row: ViewRow, counted
         ({"value": 2.5}, "metric_value is 2.5, expected 1.5"),
         ({"user_id": None}, f"user_id is None, expected {EVENT.user_id!r}"),
         ({"completed_at": EVENT.completed_at + 1}, "completed_at is "),
+        ({"labels": {"release": "1.5"}}, "labels is {'release': '1.5'}, expected {'release': '1.4'}"),
+        ({"labels": {}}, "labels is {}, expected {'release': '1.4'}"),
     ],
 )
 async def test_row_with_another_value_is_different(change: dict[str, Any], detail: str) -> None:
