@@ -10,6 +10,7 @@ from worker.core.hold import Hold
 from worker.core.model import FailedMetric
 from worker.core.retry import RetryPolicy
 from worker.events.block import Block
+from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
@@ -51,6 +52,7 @@ async def open_worker_harness(
     hold: Hold | None = None,
     *,
     starts_open: bool = False,
+    event_policy: EventPolicy = DEFAULT_POLICY,
 ) -> AsyncIterator[WorkerHarness]:
     """Build a `WorkerHarness` on `store`; close its writer at the end."""
     store, hold = store or MemoryStore(), hold or Hold()
@@ -58,7 +60,9 @@ async def open_worker_harness(
     writer = Writer(
         store, hold, telemetry, retry, on_unavailable, backoff=PACE, sleep=clock.sleep, starts_open=starts_open
     )
-    pipeline = Pipeline(writer, dead_letters, hold, telemetry, FAILURE_LOG, PACE, clock.sleep)
+    pipeline = Pipeline(
+        writer, dead_letters, hold, telemetry, FAILURE_LOG, PACE, clock.sleep, event_policy=event_policy
+    )
     try:
         yield WorkerHarness(store, clock, hold, telemetry, dead_letters, writer, pipeline)
     finally:

@@ -6,12 +6,14 @@ from io import BufferedIOBase
 from time import time
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from worker.commands.command_line import print_json, print_stderr
 from worker.commands.standard_streams import InputFile
 from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed
 from worker.events.decode import EventPolicy
+from worker.settings.types import LabelAttributes
 from worker.validation.line_reader import read_lines
 from worker.validation.validator import TOO_LARGE, EventWarning, ValidationResult, Validator
 
@@ -26,6 +28,14 @@ _WARNINGS = {
 _MAX_FAILED = 20
 """Failures of one line that are printed as text; --json prints all."""
 _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
+_LABEL_ATTRIBUTES: TypeAdapter[str] = TypeAdapter(LabelAttributes)
+
+
+def _parse_label_attributes(text: str) -> list[str]:
+    try:
+        return _LABEL_ATTRIBUTES.validate_python(text).split(",")
+    except ValidationError as error:
+        raise click.BadParameter(f"{text!a} is not source, traceparent, or both separated by a comma") from error
 
 
 @click.command()
@@ -48,8 +58,22 @@ _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
     type=click.IntRange(0, 36_500),
     help="How many days ago the worker lets an event be completed; 0: at any time. EVENT_MAX_AGE_DAYS sets it too.",
 )
+@click.option(
+    "--cloudevent-labels",
+    envvar="EVENT_CLOUDEVENT_LABELS",
+    type=_parse_label_attributes,
+    metavar="NAMES",
+    help="The attributes of CloudEvents that become labels. EVENT_CLOUDEVENT_LABELS sets them too.",
+)
 def validate(
-    file: BufferedIOBase, *, as_json: bool, verbose: bool, cloudevents: bool, max_bytes: int, max_age_days: int
+    file: BufferedIOBase,
+    *,
+    as_json: bool,
+    verbose: bool,
+    cloudevents: bool,
+    max_bytes: int,
+    max_age_days: int,
+    cloudevent_labels: list[str] | None,
 ) -> None:
     """Predict what the worker would do with the events in FILE (- for standard input), JSON lines.
 
@@ -57,7 +81,7 @@ def validate(
     event would be refused; what is skipped, or may be a mistake, is only a warning, on stderr.
     """
     headers = _CLOUDEVENTS_HEADERS if cloudevents else ()
-    validator = Validator(int(time() * 1000), headers, EventPolicy(max_age_days))
+    validator = Validator(int(time() * 1000), headers, EventPolicy(max_age_days, cloudevent_labels or ()))
     print_result = _print_json_result if as_json else _print_result
     with suppress(KeyboardInterrupt):  # ends an endless input
         for result in validator.validate(read_lines(file, max_bytes), include_valid=as_json or verbose):

@@ -129,6 +129,15 @@ def test_age_is_limited_by_the_option_or_else_by_the_variable_of_the_worker() ->
     assert run(old, EVENT_MAX_AGE_DAYS="x").exit_code == 2
 
 
+def test_labels_of_cloudevents_are_those_of_the_option_or_else_of_the_variable_of_the_worker() -> None:
+    wrapped = {"specversion": "1.0", "id": "1", "source": "s" * 300, "type": "t", "data": event()}
+    line, skipped = [encoded(wrapped)], "skipped labels: 1 too_long"
+    assert skipped not in run(line, "--cloudevents").stderr
+    assert skipped in run(line, "--cloudevents", "--cloudevent-labels", "source").stderr
+    assert skipped in run(line, "--cloudevents", EVENT_CLOUDEVENT_LABELS="traceparent, source").stderr
+    assert run(line, "--cloudevents", EVENT_CLOUDEVENT_LABELS="subject").exit_code == 2
+
+
 @pytest.mark.parametrize("arguments", [[], ["/no/such/file"]])
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(cli, ["validate", *arguments]).exit_code == 2

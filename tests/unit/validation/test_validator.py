@@ -1,13 +1,16 @@
-"""The predicted result of a line is the one that the worker's fan-out gives."""
+"""The predicted result of a line is what the worker's pipeline makes of it."""
 
 import io
+from collections import Counter, defaultdict
 
 import pytest
 
 from tests.fuzz.generate import ORDINARY, make_record
-from tests.support.events import Record, encoded, event
+from tests.support.events import Record
+from tests.support.worker_harness import open_worker_harness
 from worker.core.line_splitter import Line
-from worker.events.fan_out import FanOut
+from worker.events.decode import EventPolicy
+from worker.events.labels import SKIP_REASONS
 from worker.validation.line_reader import read_lines
 from worker.validation.validator import Validator
 
@@ -25,21 +28,38 @@ def test_reader_skips_the_blank_lines_that_produce_skips() -> None:
     assert [line.content for line in read_lines(io.BytesIO(text), 100)] == sent
 
 
-def test_validator_agrees_with_the_fan_out_on_the_fuzz_corpus() -> None:
-    """A record after another line has the same result as a record alone."""
-    compared = 0
-    for number in range(ORDINARY, ORDINARY + 6_000):
-        record = make_record(7, number)
-        if not record.value or record.unreadable or len(record.value) > 4_000_000:
-            continue
-        validator = Validator(record.timestamp, record.headers)
-        lines = [Line(1, encoded(event(metrics={"a": 1, "s": ""})), 0), Line(2, record.value, len(record.value))]
-        _, result = validator.validate(lines, include_valid=True)
-        alone = FanOut()
-        alone.add_record(Record(record.value, offset=2, timestamp=record.timestamp, headers=tuple(record.headers)))
-        assert (result.rows, result.skipped) == (alone.rows, dict(alone.skipped)), record.name
-        assert [str(item.failure) for item in result.failed] == [str(item.failure) for item in alone.failed], (
-            record.name
-        )
-        compared += 1
-    assert compared > 5_000
+JSON_TYPES = ("string", "null", "array", "object")
+POLICIES = (EventPolicy(), EventPolicy(0, ("source", "traceparent")))
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=["default", "any age, labels of CloudEvents"])
+async def test_prediction_is_what_the_pipeline_makes_of_the_fuzz_corpus(policy: EventPolicy) -> None:
+    """Each line is predicted alone; the pipeline processes the records together."""
+    made = [make_record(7, number) for number in range(ORDINARY, ORDINARY + 3_000)]
+    records = [
+        Record(record.value, offset=offset, timestamp=record.timestamp, headers=tuple(record.headers))
+        for offset, record in enumerate(made)
+        if record.value and not record.unreadable and len(record.value) <= 1_000_000
+    ]
+    assert len(records) > 2_000
+    async with open_worker_harness(event_policy=policy) as worker:
+        await worker.pipeline.process(records)
+    rows = Counter(row.source_offset for row in worker.store.acknowledged)
+    failed = defaultdict(list)
+    for item in worker.dead_letters.letters:
+        failed[item.record.offset].append(str(item.failure))
+    skipped: Counter[str] = Counter()
+    for record in records:
+        validator = Validator(record.timestamp, record.headers, policy)
+        (result,) = validator.validate([Line(1, record.value, 0)], include_valid=True)
+        name = made[record.offset].name
+        assert result.rows == rows[record.offset], name
+        assert [str(item.failure) for item in result.failed] == failed[record.offset], name
+        assert result.is_refused is bool(failed[record.offset]), name
+        skipped += Counter(result.skipped) + Counter(result.skipped_labels)
+    names = {"json_type": "metrics_skipped", "reason": "labels_skipped"}
+    assert skipped == Counter({
+        value: worker.counted(names[label], **{label: value})
+        for label, values in (("json_type", JSON_TYPES), ("reason", SKIP_REASONS))
+        for value in values
+    })  # fmt: skip
