@@ -1,11 +1,14 @@
 """Dead letters of real causes are shown by cause, and each cause is settled by one command."""
 
+from collections import Counter
+
+import pytest
 from clickhouse_driver import Client
 
 from tests.integration.conftest import Environment, StartWorker, produce, read_dead_letters
 from tests.support.commands import Commands, Json
 from tests.support.events import encoded, event
-from tests.support.topic import send
+from tests.support.topic import headers_of, send
 
 RULES = (
     "ALTER TABLE execution_metrics ADD CONSTRAINT `a 1` CHECK metric_type != 'a' OR metric_value >= 0",
@@ -14,6 +17,8 @@ RULES = (
     SELECT if(metric_type = 'b', toUInt8(agent_name), 0) AS number FROM execution_metrics""",
 )
 OF_EACH = 3
+
+pytestmark = pytest.mark.timeout(300)  # it runs twenty commands, each in a process of its own
 
 
 def by_message(commands: Commands) -> dict[str, Json]:
@@ -37,7 +42,9 @@ async def test_dead_letters_of_each_cause_are_settled_by_one_command(
             encoded(event(agent_name=number)),
         )
         # One batch for each, so that the rows and messages differ.
-        assert len(await read_dead_letters(environment, 5 * number)) == 5 * number
+        letters = await read_dead_letters(environment, 5 * number)
+        of_metrics = Counter(headers_of(letter).get("dlq.metric") for letter in letters)
+        assert of_metrics == {"a": 2 * number, "b": number, "c": number, None: number}
     await send(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_DLQ_TOPIC"], [b"x", b"y"])
 
     causes = by_message(commands)

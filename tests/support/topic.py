@@ -9,7 +9,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-_READ_SECONDS = 20.0
+_READ_SECONDS = 60.0
+"""More than a worker takes to start and to isolate rows where other tests use the CPUs."""
 _QUIET_MILLISECONDS = 500
 """After so long without a record the topic is read; the broker is on this machine."""
 _TOMBSTONE_KEY = b"gone"
@@ -70,7 +71,7 @@ async def _has_configuration(admin: AIOKafkaAdminClient, topic: ConfigResource, 
 
 
 async def read(servers: str, topic: str, count: int) -> list[ConsumerRecord]:
-    """The first `count` records of a topic; fewer after 20 s, so that a test can show what is missing."""
+    """The first `count` records of a topic; fewer after 60 s, so that a test can show what is missing."""
     records: list[ConsumerRecord] = []
     async with AIOKafkaConsumer(topic, bootstrap_servers=servers, auto_offset_reset="earliest") as consumer:
         try:
