@@ -118,7 +118,8 @@ class _Comparison:
                 self._insert(client, block * _BLOCK_ROWS, _BLOCK_ROWS)
             insert = self._cpu_seconds() - started
             self._insert(client, _MEASURED_BLOCKS * _BLOCK_ROWS, self._rows - _MEASURED_BLOCKS * _BLOCK_ROWS)
-            client.execute("OPTIMIZE TABLE execution_metrics FINAL")
+            for table in _tables(client):
+                client.execute(f"OPTIMIZE TABLE {table} FINAL")
             refresh_roll_up(client)
             client.execute(recipes()["dead_letters_table"].text)
             return {"layout": name, "insert": insert, **self._sizes(client)}
@@ -130,12 +131,14 @@ class _Comparison:
 
     def _sizes(self, client: Client) -> Figures:
         columns = client.execute(
-            "SELECT name, data_compressed_bytes FROM system.columns "
-            "WHERE database = currentDatabase() AND table = 'execution_metrics' AND default_kind != 'ALIAS'"
+            "SELECT name, sum(data_compressed_bytes) FROM system.columns WHERE database = currentDatabase() "
+            "AND table IN %(tables)s AND default_kind != 'ALIAS' GROUP BY name ORDER BY min(position)",
+            {"tables": _tables(client)},
         )
         ((total, index),) = client.execute(
             "SELECT sum(bytes_on_disk), sum(secondary_indices_compressed_bytes) FROM system.parts "
-            "WHERE database = currentDatabase() AND table = 'execution_metrics' AND active"
+            "WHERE database = currentDatabase() AND table IN %(tables)s AND active",
+            {"tables": _tables(client)},
         )
         stored = {"total": total, **dict(columns), "index": index}
         return {name: round(size / self._rows, 2) for name, size in stored.items()}
@@ -151,3 +154,9 @@ class _Comparison:
                 seconds.append(self._cpu_seconds() - started)
                 read = client.last_query.progress.rows
         return read, min(seconds)
+
+
+def _tables(client: Client) -> list[str]:
+    """The table of the rows, and its companion if there is one."""
+    found = client.execute("SHOW TABLES WHERE name IN ('execution_metrics', 'execution_metrics_companion')")
+    return [name for (name,) in found]
