@@ -7,15 +7,12 @@ record modules inflate.
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
-from gzip import GzipFile
-from io import BytesIO
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import unpack_from
 
 import cramjam
-from aiokafka.codec import _detect_xerial_stream, snappy_decode
+from aiokafka.codec import _detect_xerial_stream
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
@@ -27,16 +24,22 @@ because each has a UUID and times of its own."""
 
 _USUAL_RATIO = 16
 _SMALLEST_BUFFER = 64 * 1024
+_LARGEST_USUAL_BUFFER = 4 * 1024 * 1024
 _XERIAL_HEADER_BYTES = 16
+_TOO_SMALL = "whole buffer"
+"""In what cramjam says of a buffer that is too small."""
 
-_Inflate = Callable[[bytes], bytes | memoryview]
+_Inflate = Callable[[bytes], memoryview]
+_Buffer = bytearray | mmap
+_Fill = Callable[[bytes, _Buffer], int]
+"""Inflates into a buffer, and returns the number of bytes."""
 
 
 class RecordBatchTooLarge(WorkerError):
     """A record batch takes too much memory once inflated, or parsed. The message says of its records why."""
 
 
-def bound_decompression(check: Callable[[bytes | memoryview], None]) -> None:
+def bound_decompression(check: Callable[[memoryview], None]) -> None:
     """Let aiokafka raise `RecordBatchTooLarge` instead of inflating more. To be called before records are read.
 
     Args:
@@ -46,7 +49,7 @@ def bound_decompression(check: Callable[[bytes | memoryview], None]) -> None:
         ImportError: this version of aiokafka inflates in another way.
     """
 
-    def checked(inflate: _Inflate, payload: bytes) -> bytes | memoryview:
+    def checked(inflate: _Inflate, payload: bytes) -> memoryview:
         inflated = inflate(payload)
         check(inflated)
         return inflated
@@ -65,27 +68,34 @@ def _too_large() -> RecordBatchTooLarge:
     return RecordBatchTooLarge(f"their record batch inflates to more than {MAX_INFLATED_BYTES // 1024**2} MiB")
 
 
-def _usual_size(payload: bytes | memoryview) -> int:
-    return min(max(_USUAL_RATIO * len(payload), _SMALLEST_BUFFER), MAX_INFLATED_BYTES)
-
-
-def _gzip_decode(payload: bytes | memoryview) -> bytes:
-    with GzipFile(fileobj=BytesIO(payload)) as stream:
-        usual = _usual_size(payload)
-        inflated = stream.read(usual)
-        if len(inflated) == usual:
-            inflated += stream.read(MAX_INFLATED_BYTES + 1 - usual)
-    if len(inflated) > MAX_INFLATED_BYTES:
-        raise _too_large()
-    return inflated
-
-
-def _snappy_decode(payload: bytes) -> bytes:
+def _snappy_decode(payload: bytes) -> memoryview:
     # Each block begins with its inflated size, and cannot inflate to another one.
-    if sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload))) > MAX_INFLATED_BYTES:
+    size = sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload)))
+    if size > MAX_INFLATED_BYTES:
         raise _too_large()
-    inflated: bytes = snappy_decode(payload)
+    inflated = memoryview(_allocate(size))
+    position = 0
+    for block in _snappy_blocks(payload):
+        position += cramjam.snappy.decompress_raw_into(block, inflated[position:])
     return inflated
+
+
+def _inflate(fill: _Fill, payload: bytes) -> memoryview:
+    """Inflate without a copy. A frame need not tell its size, so a buffer is the bound."""
+    usual = max(_USUAL_RATIO * len(payload), _SMALLEST_BUFFER)
+    for size in (usual, MAX_INFLATED_BYTES) if usual <= _LARGEST_USUAL_BUFFER else (MAX_INFLATED_BYTES,):
+        buffer = _allocate(size)
+        try:
+            return memoryview(buffer)[: fill(payload, buffer)]
+        except cramjam.DecompressionError as error:
+            if _TOO_SMALL not in str(error):
+                raise
+    raise _too_large()
+
+
+def _allocate(size: int) -> _Buffer:
+    """A buffer; a large one takes memory as it is filled, and returns it to the system at its end."""
+    return bytearray(size) if size <= _LARGEST_USUAL_BUFFER else mmap(-1, size, MAP_PRIVATE | MAP_ANONYMOUS)
 
 
 def _snappy_blocks(payload: bytes) -> Iterator[bytes]:
@@ -101,34 +111,10 @@ def _snappy_blocks(payload: bytes) -> Iterator[bytes]:
         position += 4 + size
 
 
-def _lz4_decode(payload: bytes) -> memoryview:
-    return _inflate_into_buffer(cramjam.lz4.decompress_into, payload)
-
-
-def _zstd_decode(payload: bytes) -> memoryview:
-    return _inflate_into_buffer(cramjam.zstd.decompress_into, payload)
-
-
-def _inflate_into_buffer(inflate: Callable[[bytes, bytearray | mmap], int], payload: bytes) -> memoryview:
-    """Inflate without a copy. A frame need not tell its size, so a buffer is the bound."""
-    usual = bytearray(_usual_size(payload))
-    with suppress(cramjam.DecompressionError):  # perhaps only too large for this buffer
-        return memoryview(usual)[: inflate(payload, usual)]
-    del usual
-    largest = mmap(-1, MAX_INFLATED_BYTES)  # takes memory as it is filled
-    try:
-        return memoryview(largest)[: inflate(payload, largest)]
-    except cramjam.DecompressionError as error:
-        largest.close()
-        if "whole buffer" not in str(error):
-            raise
-    raise _too_large()
-
-
 _CODECS: dict[str, _Inflate] = {
-    "gzip_decode": _gzip_decode,
+    "gzip_decode": partial(_inflate, cramjam.gzip.decompress_into),
     "snappy_decode": _snappy_decode,
-    "lz4_decode": _lz4_decode,
-    "zstd_decode": _zstd_decode,
+    "lz4_decode": partial(_inflate, cramjam.lz4.decompress_into),
+    "zstd_decode": partial(_inflate, cramjam.zstd.decompress_into),
 }
 """By the names that aiokafka's record modules give them."""

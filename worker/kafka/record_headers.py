@@ -15,7 +15,7 @@ MAX_HEADERS = 10_000
 _SMALL_RECORD_BYTES = 64 * 1024
 
 
-def check_records(inflated: bytes | memoryview) -> None:
+def check_records(inflated: memoryview) -> None:
     """Check the records of a batch of format 2. Of ordinary batches it takes no time.
 
     Raises:
@@ -26,7 +26,7 @@ def check_records(inflated: bytes | memoryview) -> None:
             _walk_records(inflated)
 
 
-def _walk_records(inflated: bytes | memoryview) -> None:
+def _walk_records(inflated: memoryview) -> None:
     position, records, size = 0, 0, len(inflated)
     while position < size:
         length, position = _read_varint(inflated, position)
@@ -40,7 +40,7 @@ def _walk_records(inflated: bytes | memoryview) -> None:
         position += length
 
 
-def _count_headers(inflated: bytes | memoryview, position: int) -> int:
+def _count_headers(inflated: memoryview, position: int) -> int:
     position += 1  # attributes
     for _ in range(2):  # differences of timestamp and offset
         _, position = _read_varint(inflated, position)
@@ -50,7 +50,7 @@ def _count_headers(inflated: bytes | memoryview, position: int) -> int:
     return _read_varint(inflated, position)[0]
 
 
-def _read_varint(inflated: bytes | memoryview, position: int) -> tuple[int, int]:
+def _read_varint(inflated: memoryview, position: int) -> tuple[int, int]:
     """A number in zigzag encoding, and the position behind it."""
     byte = inflated[position]
     number, shift = byte & 0x7F, 7

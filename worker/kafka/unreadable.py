@@ -6,10 +6,8 @@ batch are unreadable too, because aiokafka parses a batch from its start.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from gzip import BadGzipFile
 from typing import Any
 
 import cramjam
@@ -32,9 +30,6 @@ UNREADABLE = (
     AssertionError,
     SystemError,
     cramjam.DecompressionError,
-    BadGzipFile,
-    EOFError,
-    zlib.error,
     struct.error,
 )
 """aiokafka raises these on a record, or a record batch, that it cannot parse. Of such records Apache Kafka accepts only

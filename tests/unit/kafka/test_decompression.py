@@ -1,6 +1,8 @@
 """What a record batch may inflate to, with aiokafka's own parser and every codec."""
 
+import tracemalloc
 from collections.abc import Iterator, Sequence
+from random import randbytes
 
 import cramjam
 import pytest
@@ -28,6 +30,11 @@ def read_values(batch: bytes | bytearray) -> list[bytes | None]:
     parsed = MemoryRecords(bytes(batch)).next_batch()
     assert parsed is not None
     return [record.value for record in parsed]
+
+
+def inflate(codec: int, payload: bytes) -> memoryview:
+    name = {number: name for name, number in CODECS.items()}[codec]
+    return decompression._CODECS[f"{name}_decode"](payload)
 
 
 def batch_of(codec: int, values: Sequence[bytes]) -> bytearray:
@@ -69,6 +76,19 @@ def test_batch_that_inflates_to_the_bound_is_read_and_one_byte_more_is_not(codec
         read_values(inflating_batch(codec, MAX_INFLATED_BYTES + 1))
 
 
+@each_codec
+def test_large_batch_is_inflated_into_pages_of_its_own(codec: int) -> None:
+    payload = compress(codec, iter([randbytes(MAX_INFLATED_BYTES // 16) * 16]))
+    tracemalloc.start()
+    try:
+        inflated = inflate(codec, payload)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(inflated) == MAX_INFLATED_BYTES
+    assert peak < MAX_INFLATED_BYTES // 4
+
+
 @pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4])
 def test_batches_of_the_format_before_are_bounded(codec: int) -> None:
     def legacy(size: int) -> bytearray:
@@ -82,23 +102,31 @@ def test_batches_of_the_format_before_are_bounded(codec: int) -> None:
 
 
 def test_raw_snappy_is_bounded() -> None:
-    assert bytes(decompression._snappy_decode(bytes(cramjam.snappy.compress_raw(b"abc")))) == b"abc"
+    assert bytes(inflate(SNAPPY, bytes(cramjam.snappy.compress_raw(b"abc")))) == b"abc"
     with pytest.raises(RecordBatchTooLarge):
-        decompression._snappy_decode(bytes(cramjam.snappy.compress_raw(b" " * (MAX_INFLATED_BYTES + 1))))
+        inflate(SNAPPY, bytes(cramjam.snappy.compress_raw(b" " * (MAX_INFLATED_BYTES + 1))))
 
 
 @pytest.mark.parametrize("codec", [GZIP, LZ4, ZSTD])
 def test_successive_frames_are_read_as_one(codec: int) -> None:
-    decode = {GZIP: decompression._gzip_decode, LZ4: decompression._lz4_decode, ZSTD: decompression._zstd_decode}
     frames = compress(codec, iter([b"abc"])) + compress(codec, iter([b"def"]))
-    assert bytes(decode[codec](frames)) == b"abcdef"
+    assert bytes(inflate(codec, frames)) == b"abcdef"
+
+
+@each_codec
+@pytest.mark.parametrize("size", [1, 100, 5_000_000])
+def test_stream_that_is_cut_off_is_an_error(codec: int, size: int) -> None:
+    stream = compress(codec, iter([b"x" * size]))
+    for cut in (1, 3, len(stream) // 2):
+        with pytest.raises(UNREADABLE):
+            inflate(codec, stream[:-cut])
 
 
 @pytest.mark.parametrize("size", [-4, -1, 0, 2**31 - 1])
 def test_snappy_block_with_an_impossible_size_is_an_error(size: int) -> None:
     header = compress(SNAPPY, iter(()))
     with pytest.raises(cramjam.DecompressionError):
-        decompression._snappy_decode(header + size.to_bytes(4, signed=True) + b"\xff" * 8)
+        inflate(SNAPPY, header + size.to_bytes(4, signed=True) + b"\xff" * 8)
 
 
 @each_codec
