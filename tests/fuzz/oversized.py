@@ -34,9 +34,10 @@ def _with_metrics(count: int, name: str = '"m{}"', value: str = "{}") -> Callabl
 
 _VALUES: dict[str, Callable[[Random], bytes]] = {
     "10 MB of any bytes": lambda random: random.randbytes(10 * _MB),
-    "10 MB beside the metrics": _with_field("trace", f'"{"t" * 10 * _MB}"'),
-    "12 MB, more than a batch": _with_field("trace", f'"{"t" * 12 * _MB}"'),
-    "10 MB of blanks around": lambda random: b" " * 5 * _MB + make_valid_document(random).encoded() + b"\n" * 5 * _MB,
+    "8 MB beside the metrics": _with_field("trace", f'"{"t" * 8 * _MB}"'),
+    "8 MB, 32 in memory, beside the metrics": _with_field("trace", f'"🦀{"t" * 8 * _MB}"'),
+    "12 MB, more than an event may have": _with_field("trace", f'"{"t" * 12 * _MB}"'),
+    "8 MB of blanks around": lambda random: b" " * 4 * _MB + make_valid_document(random).encoded() + b"\n" * 4 * _MB,
     "a user of 2 MB": _with_field("user_id", f'"{"ü" * _MB}"'),
     "an agent of 10 MB": _with_field("agent_name", f'"{"a" * 10 * _MB}"'),
     "escapes, 5 MB of them": _with_field("user_id", '"' + "\\ud800" * 800_000 + '"'),
@@ -85,6 +86,6 @@ OVERSIZED: tuple[Callable[[Random], FuzzRecord], ...] = (
         partial(_inflating, f"{megabytes} MB of spaces in {codec}", megabytes * _MB, codec)
         for codec, megabytes in (("gzip", 60), ("lz4", 60), ("zstd", 60))
     ),
-    lambda random: _named("an event of 10 MB in lz4", _VALUES["10 MB of blanks around"](random), codec="lz4"),
+    lambda random: _named("an event of 8 MB in lz4", _VALUES["8 MB of blanks around"](random), codec="lz4"),
     lambda random: _named("any bytes, 10 MB, in snappy", random.randbytes(10 * _MB), codec="snappy"),
 )

@@ -6,8 +6,9 @@ commas and opening brackets, and one.
 
 from worker.core.errors import InvalidEvent
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Size of the largest value that is parsed. A string takes up to four times the memory of its text."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Size of the largest value that is parsed. Its text takes up to 32 MiB, because one character beyond U+FFFF makes
+Python store each with four bytes; and as much again once parsed."""
 MAX_VALUES = 250_000
 """Commas and opening brackets in the largest value that is parsed: 30 MiB of memory at most."""
 CHEAP_BYTES = 64 * 1024

@@ -41,7 +41,7 @@ REFUSED_BY_TABLE: Mapping[str, Callable[[float], bool]] = {"execution_time_ms": 
 """The values that the constraint of the demo's table refuses, by metric."""
 CONSTRAINT = "CONSTRAINT duration_not_negative CHECK metric_type != 'execution_time_ms' OR metric_value >= 0"
 MAX_LEVELS = 1_024
-MAX_BYTES, MAX_VALUES = 16 * 1024 * 1024, 250_000
+MAX_BYTES, MAX_VALUES = 8 * 1024 * 1024, 250_000
 """Of a document: bytes, and commas and opening brackets. One of at most 64 KiB is not counted, and cannot have more."""
 
 _VERSION = re.compile(r"1(\.[0-9]+)*")
