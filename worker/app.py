@@ -14,7 +14,13 @@ from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Cause, Hold
-from worker.core.process import cancel_tasks, relax_garbage_collection, run_unless_stopped, stop_on_signals
+from worker.core.process import (
+    cancel_tasks,
+    relax_garbage_collection,
+    return_large_buffers,
+    run_unless_stopped,
+    stop_on_signals,
+)
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
@@ -53,6 +59,7 @@ async def run(settings: Settings) -> None:
     """
     stop = stop_on_signals()
     relax_garbage_collection()
+    return_large_buffers()
     log.info("worker starts", version=VERSION, pid=getpid())
     async with AsyncExitStack() as stack:
         worker = await run_unless_stopped(stop, _build(settings, stack))

@@ -11,7 +11,7 @@ import click
 from worker.app import VERSION, open_outputs
 from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
-from worker.core.process import relax_garbage_collection
+from worker.core.process import relax_garbage_collection, return_large_buffers
 from worker.dead_letters.settlement import Settlement
 from worker.kafka.settlement_sink import KafkaSettlementSink
 from worker.kafka.source_records import KafkaSourceRecordFetcher
@@ -53,6 +53,7 @@ async def open_dead_letters(
     Raises UsageError if the topic lacks `partition`.
     """
     relax_garbage_collection(GC_THRESHOLD)
+    return_large_buffers()
     async with open_reader(KafkaTopicReader(kafka_target(settings), settings.kafka_dlq_topic)) as reader:
         scan = await DeadLetterScan.begin(reader, on_settlement)
         if partition is not None and partition not in scan.offset_ranges:

@@ -1,4 +1,4 @@
-"""Signals, in a process of its own."""
+"""Signals and memory, in a process of its own."""
 
 import signal
 import subprocess
@@ -21,6 +21,22 @@ async def main():
     await asyncio.sleep(60)
 
 asyncio.run(main())
+"""
+_FREE_LARGE_BUFFERS = """
+import re
+from pathlib import Path
+from worker.core.process import return_large_buffers
+
+def resident_megabytes():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1_000
+
+return_large_buffers()
+before, kept = resident_megabytes(), []
+for megabytes in (31, *range(9, 30)):
+    buffer = bytearray(b"x") * (megabytes * 1_000_000)
+    kept.append(bytearray(b"x") * 10_000)  # behind it, if it is not in pages of its own
+    del buffer
+print(resident_megabytes() - before)
 """
 _AS_PID_1 = "import signal; signal.raise_signal = lambda number: None  # as the kernel does for PID 1\n"
 _IMPORT_SLOWLY = """
@@ -85,3 +101,9 @@ def test_signal_during_the_imports_of_another_command_ends_it_by_the_signal() ->
         wait_for_line(process, "importing")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == -signal.SIGTERM
+
+
+def test_freed_buffers_of_large_records_are_returned_to_the_system() -> None:
+    with python(_FREE_LARGE_BUFFERS) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.read()) < 5
