@@ -30,6 +30,7 @@ class WorkerProcess(Server):
         environment: its settings; by default it logs JSON and serves HTTP on a free port of loopback.
         name: of its log file, if several workers share the directory.
         command: `run`, or another one that serves HTTP: `dlq watch`.
+        module: that runs the command.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class WorkerProcess(Server):
         environment: Mapping[str, str],
         name: str = "worker",
         command: Sequence[str] = ("run",),
+        module: str = "worker",
     ) -> None:
         self.process = Process(
             name,
-            [sys.executable, "-m", "worker", *command],
+            [sys.executable, "-m", module, *command],
             directory / f"{name}.log",
             {"HTTP_HOST": LOOPBACK, "HTTP_PORT": "0", "LOG_FORMAT": "json", **environment},
         )

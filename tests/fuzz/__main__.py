@@ -38,6 +38,7 @@ _MOST_SHOWN = 20
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Stop sending after so many minutes.")
 @click.option("--short", is_flag=True, help="Fewer records, with a fixed seed.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Folder for the logs of a failing run.")
+@click.option("--probe", is_flag=True, help="Print of what the memory of the worker consists at its peak.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def main(
     seed: int | None,
@@ -47,6 +48,7 @@ def main(
     minutes: float | None,
     short: bool,
     keep: Path | None,
+    probe: bool,
     as_json: bool,
 ) -> None:
     """Fuzz the worker; exits with 1 when a record did not become what the contract says."""
@@ -58,12 +60,14 @@ def main(
     command = f"python -m tests.fuzz --seed {seed} --first {first} --records {records} --in-process {in_process}"
     until = float("inf") if minutes is None else time.monotonic() + minutes * 60
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"seed {seed}; {ORDINARY:,} ordinary events, then the corpus, {len(CORPUS):,} records")
+    console.print(
+        f"seed {seed}; {ORDINARY:,} ordinary events, then the corpus, {len(CORPUS):,} records, and large ones"
+    )
     with tempfile.TemporaryDirectory(prefix="execution-metrics-fuzz-") as folder, _show_progress(console) as start_step:
         disagreed, figures = _in_process(Plan(seed, range(first, first + in_process), until), start_step)
         problems = [f"record {one.number} ({one.record.name}): {one.problem}" for one in disagreed]
         if records:
-            report = run(Plan(seed, range(first, first + records), until), Path(folder), start_step)
+            report = run(Plan(seed, range(first, first + records), until), Path(folder), start_step, probe=probe)
             problems += report.examples
             figures |= report.as_json()
         for problem in problems[:_MOST_SHOWN]:

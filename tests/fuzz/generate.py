@@ -13,12 +13,19 @@ from tests.fuzz.oversized import OVERSIZED
 
 ORDINARY = 10_000
 """The first records: ordinary events, so that their memory is measured before that of the others."""
+LARGE_IN_A_ROW = 60
+"""Oversized and amplified records after the corpus: what each of them leaves in memory adds up."""
+MORE_LARGE = range(60_000, 60_300)
+"""As many in a row as only a longer run has."""
+ONLY_LARGE = 5_000_000
+"""The first of the records that are all large: those of a run that begins there."""
+FIRST_MUTATION = ORDINARY + len(CORPUS) + LARGE_IN_A_ROW
 OVERSIZED_EVERY = 10_000
 AMPLIFIED_EVERY = 1_000
 HOSTILE_EVERY = 25_000
 HOSTILE_BATCH = 7
 """Records of a batch of which the Kafka client can parse only the first half."""
-_HOSTILE_FROM = 12_000
+HOSTILE_FROM = 15_000
 _REPEATED_SHARE, _REPEATED_BLOCK = 0.001, 5_000
 """One record in a thousand repeats the event of its block of records: the latest of them gives the row."""
 _CODECS = ("gzip", "snappy", "lz4", "zstd")
@@ -31,15 +38,22 @@ def make_record(seed: int, number: int) -> FuzzRecord:
     return _choose_client(random, _set_timestamp(_make(random, seed, number), number))
 
 
+def is_one_of_many_large(number: int) -> bool:
+    """Whether the record is one of several large ones in a row; each kind of them is in the corpus, too."""
+    return FIRST_MUTATION - LARGE_IN_A_ROW <= number < FIRST_MUTATION or number in MORE_LARGE or number >= ONLY_LARGE
+
+
 def _make(random: Random, seed: int, number: int) -> FuzzRecord:
-    """First ordinary events, then the corpus, then mutations, large records and unparsable batches."""
+    """First ordinary events, then the corpus, then large records, then mutations among large and unparsable ones."""
     if number < ORDINARY:
         return _make_valid(random)._replace(name="ordinary", codec=random.choice((None, *_CODECS)))
     if number < ORDINARY + len(CORPUS):
         name, build = CORPUS[number - ORDINARY]
         built = build(random)
         return built._replace(name=built.name or f"corpus: {name}")
-    within = number % HOSTILE_EVERY - _HOSTILE_FROM
+    if is_one_of_many_large(number):
+        return _make_large(random)
+    within = number % HOSTILE_EVERY - HOSTILE_FROM
     if 0 <= within < HOSTILE_BATCH:
         return _make_hostile(random, number, within)
     if number % OVERSIZED_EVERY == 0:
@@ -62,6 +76,11 @@ def _set_timestamp(record: FuzzRecord, number: int) -> FuzzRecord:
     if record.value is None and record.key is None:
         record = record._replace(key=b"gone")  # aiokafka needs a key or a value
     return record if record.timestamp != BASE_TIME else record._replace(timestamp=BASE_TIME + number)
+
+
+def _make_large(random: Random) -> FuzzRecord:
+    record = random.choice((*OVERSIZED, *AMPLIFIED))(random)
+    return record._replace(codec=record.codec or random.choice((None, *_CODECS)))
 
 
 def _make_hostile(random: Random, number: int, within: int) -> FuzzRecord:

@@ -27,6 +27,7 @@ class FuzzReport:
         guilty: numbers of the records that they are about.
         ordinary_peak_memory_mb: of the worker after the ordinary events.
         peak_memory_mb: of the worker after all records.
+        peak_memory: its parts, by `memory_probe`.
         seconds: from the first record sent after the ordinary ones to the last one settled.
         exit_code: of the worker after SIGTERM.
     """
@@ -47,6 +48,7 @@ class FuzzReport:
     rebalances: int = 0
     ordinary_peak_memory_mb: int = 0
     peak_memory_mb: int = 0
+    peak_memory: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
     records_per_second: int = 0
     exit_code: int | None = None

@@ -15,7 +15,7 @@ from tests.fuzz.librdkafka import LibrdkafkaSender
 from tests.support.hostile import unreadable_batch
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
-_MOST_IN_FLIGHT = 1_000
+_MOST_IN_FLIGHT, _MOST_BYTES_IN_FLIGHT = 1_000, 32 * 2**20
 _MAX_REQUEST_BYTES = 64 * 2**20
 _BATCH_BYTES = 64 * 2**10
 _ALONE = "alone"
@@ -47,6 +47,7 @@ class Sender:
         self._librdkafka = LibrdkafkaSender(servers, topic, CODECS, _BATCH_BYTES, _MAX_REQUEST_BYTES)
         self._producers: dict[str | None, AIOKafkaProducer] = {}
         self._in_flight: deque[tuple[int, FuzzRecord, Any]] = deque()
+        self._bytes_in_flight = 0
         self._hostile: list[tuple[int, FuzzRecord]] = []
 
     async def send(self, numbered: Iterable[tuple[int, FuzzRecord]], on_progress: Callable[[int], None]) -> None:
@@ -75,6 +76,8 @@ class Sender:
         self.bytes += len(record.value or b"")
         if self._hostile and record.batch != self._hostile[0][1].batch:
             await self._send_hostile()
+        await self._wait_for_room()
+        self._bytes_in_flight += len(record.value or b"")
         if record.batch is not None:
             self._hostile.append((number, record))
             return
@@ -94,6 +97,14 @@ class Sender:
         self._in_flight.append((number, record, acknowledgement))
         while len(self._in_flight) > _MOST_IN_FLIGHT:
             await self._await_oldest()
+
+    async def _wait_for_room(self) -> None:
+        """Wait for acknowledgements of large records: a broker that is busy answers later than the clients wait."""
+        while self._bytes_in_flight > _MOST_BYTES_IN_FLIGHT:
+            if self._in_flight:
+                await self._await_oldest()
+            else:
+                self._librdkafka.flush()
 
     async def _await_oldest(self) -> None:
         number, record, acknowledgement = self._in_flight.popleft()
@@ -116,6 +127,7 @@ class Sender:
         position = RecordPosition(partition, offset)
         if position in self.numbers:
             raise ValueError(f"the broker has acknowledged two records at {position}")
+        self._bytes_in_flight -= len(record.value or b"")
         self.numbers[position] = number
         self.kinds[record.kind] += 1
         self.clients[f"{'librdkafka' if record.librdkafka else 'aiokafka'}, {record.codec or 'not compressed'}"] += 1

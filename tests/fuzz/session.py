@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from deploy.local.demo.verification import verify_results
 from deploy.local.demo.worker_progress import WorkerProgress, terminate, wait_until_ready, wait_until_settled
 from deploy.local.stack import Stack
 from deploy.local.worker_process import WorkerProcess
+from tests.fuzz import memory_probe
 from tests.fuzz.fuzz_record import FuzzRecord
 from tests.fuzz.generate import ORDINARY, make_record
 from tests.fuzz.in_process import find_disagreement
@@ -60,8 +62,8 @@ class Plan(NamedTuple):
         return self._replace(numbers=range(first, middle)), self._replace(numbers=range(middle, end))
 
 
-def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
-    """Send the records of `plan` through a stack in `directory`.
+def run(plan: Plan, directory: Path, start_step: StartStep, *, probe: bool = False) -> FuzzReport:
+    """Send the records of `plan` through a stack in `directory`; `probe` lets the worker describe its peak memory.
 
     Raises:
         ProcessFailedError, MigrationFailedError: a server or the worker did not start.
@@ -72,7 +74,8 @@ def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
             add_constraint(client)
         sender = Sender(stack.broker.bootstrap_servers, stack.topic, PARTITIONS, expectations)
         ordinary, hostile = plan.divide()
-        with WorkerProcess(directory, {**stack.environment(), **_WORKER}) as worker:
+        module = memory_probe.__name__ if probe else "worker"
+        with WorkerProcess(directory, {**stack.environment(), **_WORKER}, module=module) as worker:
             # Not before it is ready: of a partition whose first batches arrive together, Tansu may name the second one
             # as the start of the log.
             wait_until_ready(worker)
@@ -82,6 +85,8 @@ def run(plan: Plan, directory: Path, start_step: StartStep) -> FuzzReport:
             report.check(report.exit_code == 0, f"the worker ended with {report.exit_code}")
             for line in worker.process.output().splitlines():
                 report.check(not any(text in line for text in _LOGGED_ERRORS), f"the worker's log: {line[:500]}")
+                if line.startswith(memory_probe.PREFIX):
+                    report.peak_memory = json.loads(line)
         expectations.flush()
         if progress.stalled:
             _name_suspects(stack, sender, report)

@@ -11,8 +11,17 @@ from deploy.local.demo.comparison import Differences
 from deploy.local.demo.expectations import Expectations, RecordPosition
 from deploy.local.demo.table import Counts
 from deploy.local.demo.verification import Verification
+from tests.fuzz.__main__ import SHORT_RECORDS
 from tests.fuzz.corpus import CORPUS, LARGE
-from tests.fuzz.generate import ORDINARY, make_record
+from tests.fuzz.generate import (
+    FIRST_MUTATION,
+    HOSTILE_FROM,
+    LARGE_IN_A_ROW,
+    MORE_LARGE,
+    ONLY_LARGE,
+    ORDINARY,
+    make_record,
+)
 from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.report import FuzzReport
 from tests.support.readings import read_with_worker
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
     from tests.fuzz.in_process import Reader
     from tests.support.events import Record
 
-MUTATIONS = range(ORDINARY + len(CORPUS), ORDINARY + len(CORPUS) + 300)
+MUTATIONS = range(FIRST_MUTATION, FIRST_MUTATION + 300)
 
 
 def disagreements(numbers: Sequence[int], reader: Reader = read_with_worker) -> list[Disagreement]:
@@ -49,6 +58,19 @@ def test_worker_and_reference_agree_on_the_corpus_and_the_first_mutations() -> N
     small = [number for number, (name, _) in enumerate(CORPUS, ORDINARY) if name != LARGE]
 
     assert disagreements([*small, *MUTATIONS]) == []
+
+
+def test_every_run_has_large_records_in_a_row_and_a_longer_run_has_more() -> None:
+    first = FIRST_MUTATION - LARGE_IN_A_ROW
+    numbers = [first, first + 1, FIRST_MUTATION - 1, MORE_LARGE[0], MORE_LARGE[-1], ONLY_LARGE]
+    assert {make_record(7, number).kind.partition(":")[0] for number in numbers} <= {"amplified", "oversized"}
+    assert FIRST_MUTATION < SHORT_RECORDS < MORE_LARGE[0]
+
+
+def test_every_run_has_a_batch_that_can_be_read_only_in_part() -> None:
+    """The corpus grows, and must not take its place."""
+    assert make_record(7, HOSTILE_FROM).kind == "hostile batch"
+    assert HOSTILE_FROM < SHORT_RECORDS
 
 
 def test_a_reader_that_loses_metrics_or_raises_is_detected() -> None:
