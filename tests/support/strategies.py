@@ -12,6 +12,7 @@ from tests.support.events import Record, encoded, event
 from worker.core.errors import ErrorClass
 from worker.core.model import (
     DeadLetterPosition,
+    Edit,
     Event,
     FailedEvent,
     FailedMetric,
@@ -282,14 +283,18 @@ settlements = st.builds(
     st.text(),
     st.lists(st.builds(OffsetRun, st.integers(0, 9), st.integers(9, 2**63 - 1), st.integers(1, 2**32 - 1))).map(tuple),
     st.one_of(st.none(), st.dictionaries(st.sampled_from(["written", "failed_again"]), st.integers(0, 9))),
+    st.one_of(st.none(), st.text(min_size=1, max_size=100)),
 )
 
 
 def replayed(failed: FailedMetric, *, whole: bool = False) -> FailedMetric:
-    """`failed` as after its third replay."""
+    """`failed` as after its third replay, which an operator has edited."""
     source = failed.event.record
     history = (source.topic, source.partition, source.offset, source.timestamp, source.key, None, source.headers)
-    again = ReplayedRecord(*history, replays=3, attempts=7, replaces=DeadLetterPosition(0, 42), whole=whole)
+    edit = Edit("operator@host", ".user_id = null", DeadLetterPosition(0, 7), "0" * 64)
+    again = ReplayedRecord(
+        *history, replays=3, attempts=7, replaces=DeadLetterPosition(0, 42), whole=whole, edit=edit, replaced_metric="x"
+    )
     return failed._replace(event=failed.event._replace(record=again))
 
 
@@ -297,5 +302,6 @@ DEAD_LETTER_HEADERS = (
     "dlq.kind", "dlq.error.class", "dlq.error.type", "dlq.error.code", "dlq.error.message", "dlq.attempts",
     "dlq.metric", "dlq.execution_id", "dlq.isolated", "dlq.table", "dlq.source.topic", "dlq.source.partition",
     "dlq.source.offset", "dlq.source.timestamp", "dlq.failed_at", "dlq.replays", "dlq.replaces", "dlq.part_of",
-    "dlq.worker",
+    "dlq.worker", "dlq.edit.by", "dlq.edit.expression", "dlq.edit.original", "dlq.edit.original_sha256",
+    "dlq.replaces_metric",
 )  # fmt: skip

@@ -6,6 +6,8 @@ WorkerError
 ├── MigrationChanged         a migration file has changed since it was applied (exit 2)
 ├── InvalidEvent             a record is not a valid event: it is dead-lettered as a whole
 ├── InvalidDeadLetter        the value of a dead letter cannot be parsed: it stays open (`worker.dead_letters.value`)
+├── EditFailed               an expression makes no event of another: it stays open (`worker.replay.event_editor`)
+├── InvalidExpression        an expression is none (exit 2)
 ├── SourceRecordMissing      a replay needs a source record that is gone: it stays open (`worker.replay.contents`)
 └── StoreError               a statement failed in ClickHouse or in the connection: see its `outcome`
 """

@@ -100,6 +100,26 @@ class DeadLetterPosition(NamedTuple):
         return f"{self.partition}:{self.offset}"
 
 
+MAX_EXPRESSION_LENGTH = 2_000
+"""Characters of the expression of an `Edit`: headers and settlements repeat it."""
+
+
+class Edit(NamedTuple):
+    """The last change of an event by an operator, before a replay.
+
+    Attributes:
+        by: the user and the host.
+        expression: what was applied to the event, in the language of jq.
+        original: the dead letter that has the event, or the metric, as it was before the first edit.
+        original_sha256: digest of the value of that; of a pointer the digest that it contains.
+    """
+
+    by: str
+    expression: str
+    original: DeadLetterPosition
+    original_sha256: str
+
+
 class ReplayedRecord(NamedTuple):
     """A `Record` rebuilt from its dead letter, with the history that a new dead letter would continue.
 
@@ -111,6 +131,8 @@ class ReplayedRecord(NamedTuple):
         replaces: the dead letter that it was rebuilt from.
         whole: whether that dead letter is of a whole event, so that it can result in several.
         part_of: the dead letter of a whole event from which an earlier replay made the dead letter of this metric.
+        edit: how an operator has changed the event, in this replay or an earlier one.
+        replaced_metric: name of the metric of the dead letter `replaces`, if the edit has renamed it.
     """
 
     topic: str
@@ -125,6 +147,8 @@ class ReplayedRecord(NamedTuple):
     replaces: DeadLetterPosition
     whole: bool
     part_of: DeadLetterPosition | None = None
+    edit: Edit | None = None
+    replaced_metric: str | None = None
 
 
 class UnrepresentableNumber(NamedTuple):

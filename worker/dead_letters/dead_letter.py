@@ -8,6 +8,7 @@ from worker.core.model import (
     UNREADABLE_RECORD,
     DeadLetterKind,
     DeadLetterPosition,
+    Edit,
     Failure,
     Headers,
     Record,
@@ -63,6 +64,8 @@ class DeadLetter(NamedTuple):
         replaces: the dead letter that was replayed and failed again as this one.
         part_of: the dead letter of a whole event that was replayed; this is the failure of one of its metrics.
         source_headers: headers of the source record; empty for a pointer.
+        edit: how an operator has changed the event or the metric; None if it is as its producer sent it.
+        replaced_metric: name of the metric of the dead letter `replaces`, if the edit has renamed it.
     """
 
     record: Record
@@ -81,6 +84,8 @@ class DeadLetter(NamedTuple):
     worker_version: str
     position: DeadLetterPosition
     source_headers: Headers
+    edit: Edit | None
+    replaced_metric: str | None
 
     @property
     def needs_source_record(self) -> bool:

@@ -17,6 +17,15 @@ from worker.core.model import (
 )
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import DeadLetter, WorkerInfo
+from worker.dead_letters.edit_headers import encode_edit, parse_edit
+from worker.dead_letters.header_values import (
+    MAX_INT32,
+    MAX_INT64,
+    parse_integer,
+    parse_natural,
+    parse_position,
+    parse_text,
+)
 
 KIND = "dlq.kind"
 """The first header."""
@@ -25,10 +34,6 @@ MAX_MESSAGE_LENGTH = 2_000
 """Characters of an error message; ClickHouse's can quote the whole statement."""
 MAX_METRIC_HEADER = 256
 """Characters of the metric name in the header. Every valid name fits; the value contains longer ones completely."""
-_MAX_TEXT = 4_096
-"""Bytes of a header's text; the cache of shared headers keeps it, and others can write to the topic too."""
-_MAX_DIGITS = 20
-_MAX_INT32, _MAX_INT64 = 2**31 - 1, 2**63 - 1
 _KINDS: Mapping[bytes, DeadLetterKind] = {b"event": "event", b"metric": "metric"}
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
 
@@ -65,6 +70,8 @@ def encode_headers(
         "dlq.failed_at": format_rfc3339(failed_at),
         "dlq.replays": replayed.replays if replayed else 0,
         "dlq.worker": worker.version,
+        **encode_edit(replayed.edit if replayed else None),
+        "dlq.replaces_metric": replayed.replaced_metric if replayed and not is_part else None,
         REPLACES: replayed.replaces if replayed and not is_part else None,
         "dlq.part_of": (replayed.replaces if is_part else replayed.part_of) if replayed else None,
     }
@@ -96,6 +103,7 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
     )
     message = headers["dlq.error.message"].decode("utf-8", "replace")
     replaces, part_of = headers.get(REPLACES), headers.get("dlq.part_of")
+    replaced_metric = headers.get("dlq.replaces_metric")
     return DeadLetter(
         record,
         shared.kind,
@@ -104,15 +112,17 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         shared.metric,
         headers["dlq.execution_id"].decode("utf-8") if shared.kind == "metric" else None,
         shared.table,
-        (shared.topic, shared.partition, _parse_natural(headers["dlq.source.offset"], _MAX_INT64)),
-        _parse_integer(headers["dlq.source.timestamp"]),
+        (shared.topic, shared.partition, parse_natural(headers["dlq.source.offset"], MAX_INT64)),
+        parse_integer(headers["dlq.source.timestamp"]),
         parse_rfc3339(headers["dlq.failed_at"].decode("utf-8")),
         shared.replays,
-        None if replaces is None else _parse_position(replaces),
-        None if part_of is None else _parse_position(part_of),
+        None if replaces is None else parse_position(replaces),
+        None if part_of is None else parse_position(part_of),
         shared.worker_version,
         DeadLetterPosition(record.partition, record.offset),
         source_headers,
+        parse_edit(headers),
+        None if replaced_metric is None else parse_text(replaced_metric),
     )
 
 
@@ -157,37 +167,13 @@ def _parse_shared_headers(
     return _SharedHeaders(
         _KINDS[kind],
         _CLASSES[error_class],
-        _parse_text(error_type),
-        None if code is None else _parse_integer(code),
-        _parse_integer(attempts),
-        None if metric is None else _parse_text(metric),
-        _parse_text(table),
-        _parse_text(topic),
-        _parse_natural(partition, _MAX_INT32),
-        _parse_natural(replays, _MAX_INT32),
-        _parse_text(worker),
+        parse_text(error_type),
+        None if code is None else parse_integer(code),
+        parse_integer(attempts),
+        None if metric is None else parse_text(metric),
+        parse_text(table),
+        parse_text(topic),
+        parse_natural(partition, MAX_INT32),
+        parse_natural(replays, MAX_INT32),
+        parse_text(worker),
     )
-
-
-def _parse_text(value: bytes) -> str:
-    if len(value) > _MAX_TEXT:
-        raise ValueError(f"a text of {len(value)} bytes is too long")  # an error is not cached
-    return value.decode("utf-8")
-
-
-def _parse_integer(value: bytes) -> int:
-    if len(value) > _MAX_DIGITS:
-        raise ValueError(f"{value[:40]!r} is not an integer")
-    return int(value)
-
-
-def _parse_natural(value: bytes, largest: int) -> int:
-    number = _parse_integer(value)
-    if not 0 <= number <= largest:
-        raise ValueError(f"{number} is out of range")
-    return number
-
-
-def _parse_position(value: bytes) -> DeadLetterPosition:
-    partition, _, offset = value.partition(b":")
-    return DeadLetterPosition(_parse_natural(partition, _MAX_INT32), _parse_natural(offset, _MAX_INT64))

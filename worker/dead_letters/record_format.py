@@ -7,7 +7,7 @@ CONTRIBUTING.md, "Add an error class", lists the places that a new `ErrorClass` 
 """
 
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, Headers, Record, UnreadableRecord
+from worker.core.model import Failed, Headers, Record, ReplayedRecord, UnreadableRecord
 from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord, WorkerInfo
 from worker.dead_letters.headers import KIND, REPLACES, encode_headers, parse_headers
 from worker.dead_letters.value import encode_pointer_value, encode_value
@@ -38,13 +38,16 @@ def encode_pointer(failed: Failed, worker: WorkerInfo, failed_at: int) -> Encode
     """Encode a dead letter that does not fit the topic: only the position of the source record, and a digest.
 
     The class becomes `too_large`; the original class and message are in the message. The headers of the source record,
-    and its key if it is longer than 1,024 bytes, are left out.
+    and its key if it is longer than 1,024 bytes, are left out. An edited event is in no source record, so its pointer
+    does not replace the dead letter that has the original: an operator can restore that.
     """
     record, failure = failed.record, failed.failure
     message = f"the dead letter does not fit the topic; it failed as {failure.error_class.value}: {failure.message}"
     pointed = failed._replace(failure=failure._replace(error_class=ErrorClass.TOO_LARGE, message=message))
     key = record.key if record.key is None or len(record.key) <= _MAX_POINTER_KEY else None
     headers = encode_headers(pointed, record, worker, failed_at)
+    if isinstance(record, ReplayedRecord) and record.edit is not None:
+        headers = [header for header in headers if header[0] != REPLACES]
     return EncodedDeadLetter(key, encode_pointer_value(failed), headers, failed_at)
 
 

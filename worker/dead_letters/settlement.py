@@ -52,6 +52,7 @@ class Settlement(NamedTuple):
         command: the command line, with the options that selected the dead letters.
         runs: the dead letters; none in the first entry, which is written before anything else happens, and in the last.
         outcome: counts by name, only in the last entry.
+        edit: the expression that was applied to the events before they were replayed; None for other actions.
     """
 
     action: Action
@@ -62,6 +63,7 @@ class Settlement(NamedTuple):
     command: str
     runs: tuple[OffsetRun, ...] = ()
     outcome: Mapping[str, int] | None = None
+    edit: str | None = None
 
 
 class InvalidSettlement(WorkerError):
@@ -115,6 +117,7 @@ def encode_settlement(settlement: Settlement, version: str) -> EncodedDeadLetter
         "command": _shorten(settlement.command),
         "runs": [tuple(run) for run in settlement.runs],
         "outcome": settlement.outcome,
+        "edit": settlement.edit,
     }
     headers = (_KIND, ("dlq.worker", version.encode()))
     return EncodedDeadLetter(None, orjson.dumps(value), headers, settlement.at)
@@ -134,6 +137,7 @@ def parse_settlement(record: Record) -> Settlement:
             _require_text(value["command"]),
             tuple(_parse_run(*run) for run in value["runs"]),
             None if outcome is None else {str(name): int(count) for name, count in outcome.items()},
+            None if value["edit"] is None else _require_text(value["edit"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidSettlement(f"it is no settlement: {type(error).__name__}: {error}") from error

@@ -27,41 +27,64 @@ def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
 
     Returns the approximate number of bytes added. Raises InvalidDeadLetter if the value is missing or cannot be parsed.
     """
-    if letter.kind == "metric":
-        fan_out.add_event(parse_metric_event(letter, to_replayed_record(letter, None)))
-    elif letter.record.value is None:
-        raise InvalidDeadLetter("it has no value")
-    else:
-        fan_out.add_record(to_replayed_record(letter, letter.record.value))
+    _add(_read_contents(letter), fan_out)
     return len(letter.record.value or b"")
 
 
 async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: SourceRecordFetcher) -> int:
     """Fetch the source record of a dead letter and fan it out.
 
-    Returns the approximate number of bytes added.
+    Returns the approximate number of bytes added. Raises as `load_contents` does.
+    """
+    contents = await load_contents(letter, sources)
+    _add(contents, fan_out)
+    return parse_pointer(letter).size if isinstance(contents, Event) else len(contents.value or b"")
+
+
+async def load_contents(letter: DeadLetter, sources: SourceRecordFetcher) -> Event | ReplayedRecord:
+    """The event with the failed metric only, or the record of the whole event.
 
     Raises:
-        InvalidDeadLetter: the value cannot be parsed.
-        SourceRecordMissing: the source record is gone, or is another one.
+        InvalidDeadLetter: the value is missing, or cannot be parsed.
+        SourceRecordMissing: the source record is needed, and is gone, or is another one.
         DependencyError: Kafka does not answer.
     """
+    if not letter.needs_source_record:
+        return _read_contents(letter)
     if letter.stands_for_batch:
         raise SourceRecordMissing("it stands for a whole record batch: read its offsets by hand, as the RUNBOOK says")
+    if letter.edit is not None:
+        raise SourceRecordMissing(
+            f"the edited event did not fit the topic: restore {letter.edit.original}, the original"
+        )
     pointer = parse_pointer(letter) if letter.is_pointer else None
     found = await sources.fetch(*letter.source)
     if found is None:
         raise SourceRecordMissing("the source record is gone, or cannot be read")
     if letter.kind == "metric" and pointer is not None:
         # In a thread, because the event can be large.
-        fan_out.add_event(await asyncio.to_thread(_find_metric, pointer, letter, found))
-        return pointer.size
+        return await asyncio.to_thread(_find_metric, pointer, letter, found)
     # A record that the client could not parse has no digest. What is at its offset is an event of that offset, and
     # repeated writes change nothing.
     if pointer is not None and sha256(found.value or b"").hexdigest() != pointer.sha256:
         raise SourceRecordMissing("another record is at the offset of the source record")
-    fan_out.add_record(to_replayed_record(letter, found.value, found))
-    return len(found.value or b"")
+    return to_replayed_record(letter, found.value, found)
+
+
+def _read_contents(letter: DeadLetter) -> Event | ReplayedRecord:
+    """The contents of a dead letter that has them. Raises InvalidDeadLetter as `load_contents` does."""
+    if letter.kind == "metric":
+        return parse_metric_event(letter, to_replayed_record(letter, None))
+    if letter.record.value is None:
+        raise InvalidDeadLetter("it has no value")
+    return to_replayed_record(letter, letter.record.value)
+
+
+def _add(contents: Event | ReplayedRecord, fan_out: FanOut) -> None:
+    if isinstance(contents, Event):
+        fan_out.add_event(contents)
+    else:
+        fan_out.add_record(contents)
 
 
 def _find_metric(pointer: Pointer, letter: DeadLetter, found: Record) -> Event:
@@ -100,4 +123,5 @@ def to_replayed_record(letter: DeadLetter, value: bytes | None, found: Record | 
         letter.position,
         letter.kind == "event",
         letter.part_of,
+        letter.edit,
     )

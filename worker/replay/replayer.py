@@ -2,7 +2,7 @@
 
 1. A scan knows the settlements of the dead-letter topic; the policy chooses among the open dead letters.
 2. Append to the journal that the replay begins.
-3. Gather the chosen ones into batches: metrics as rows, events decoded by today's rules.
+3. Gather the chosen ones into batches, edited or as they are: metrics as rows, events decoded by today's rules.
 4. Process each batch in the worker's pipeline: ClickHouse acknowledges rows, Kafka acknowledges new dead letters.
 5. Only then append the settlement of the batch.
 
@@ -32,14 +32,13 @@ from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
 from worker.ports import SourceRecordFetcher
 from worker.replay.contents import SourceRecordMissing, fan_out_contents, fan_out_source_record
+from worker.replay.edit import fan_out_edited
+from worker.replay.event_editor import EditFailed, EventEditor
 from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy, ReplaySelection
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import StopConditions, WatchedHold
-
-_MAX_REASON = 200
-"""Characters."""
 
 
 class _ReadLetter(NamedTuple):
@@ -66,6 +65,7 @@ class Replayer:
         scan: the open dead letters.
         journal: of this replay.
         pipeline: processes batches. Its writer holds during an outage, so that an outage makes no new dead letters.
+        editor: edits each event before it is replayed; None if they stay as they are.
         on_progress: called with the number of processed dead letters.
         stop_seconds: how long a stop waits for the batch in flight.
         on_finishing: called with `stop_seconds` when this waiting begins.
@@ -80,6 +80,7 @@ class Replayer:
         hold: WatchedHold,
         policy: ReplayPolicy,
         *,
+        editor: EventEditor | None = None,
         on_progress: Callable[[int], object] = lambda _: None,
         stop_seconds: float = 15.0,
         on_finishing: Callable[[float], object] = lambda _: None,
@@ -91,6 +92,7 @@ class Replayer:
         self._pipeline = pipeline
         self._hold = hold
         self._policy = policy
+        self._editor = editor
         self._on_progress = on_progress
         self._stop_seconds = stop_seconds
         self._on_finishing = on_finishing
@@ -151,12 +153,15 @@ class Replayer:
     async def _add_to_batch(self, letter: DeadLetter, batch: _ReplayBatch) -> bool:
         """Add `letter` to `batch`, or count it as unreplayable and return False."""
         try:
-            if letter.needs_source_record:
+            if self._editor is not None:
+                edited = await fan_out_edited(letter, batch.fan_out, self._sources, self._editor)
+                batch.bytes += len(edited.before) + len(edited.after)
+            elif letter.needs_source_record:
                 batch.bytes += await fan_out_source_record(letter, batch.fan_out, self._sources)
             else:
                 batch.bytes += fan_out_contents(letter, batch.fan_out)
-        except (InvalidDeadLetter, SourceRecordMissing) as error:
-            self._result.unreplayable[letter.failure.error_class, str(error)[:_MAX_REASON]] += 1
+        except (InvalidDeadLetter, SourceRecordMissing, EditFailed) as error:
+            self._result.count_unreplayable(letter.failure.error_class, str(error))
             return False
         batch.letters.append(_ReadLetter(letter.position, letter.failure.error_class, identify(letter.record)))
         return True

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from worker.core.errors import ErrorClass
 from worker.replay.plan import ReplaySelection
 
+_MAX_REASON = 200
+"""Characters."""
+_MAX_REASONS = 100
+
 
 @dataclass
 class ReplayResult:
@@ -30,6 +34,13 @@ class ReplayResult:
     metrics_written: int = 0
     problem: str | None = None
     interrupted: bool = False
+
+    def count_unreplayable(self, error_class: ErrorClass, reason: str) -> None:
+        """Count a dead letter that stays open; beyond `_MAX_REASONS` different reasons, these together."""
+        key = error_class, reason[:_MAX_REASON]
+        if key not in self.unreplayable and len(self.unreplayable) >= _MAX_REASONS:
+            key = error_class, "other reasons"
+        self.unreplayable[key] += 1
 
     @property
     def remaining(self) -> int | None:

@@ -56,6 +56,7 @@ async def replay(
     *,
     stop: asyncio.Event | None = None,
     sources: MemorySources | None = None,
+    entry: Settlement = ENTRY,
     **options: Any,
 ) -> ReplayResult:
     """Replay as the command does; `options` are those of the `Replayer`."""
@@ -63,5 +64,5 @@ async def replay(
     scan = await DeadLetterScan.begin(topic)
     async with open_worker_harness(store, OnUnavailable.HOLD, hold=hold) as worker:
         pipeline = Pipeline(worker.writer, topic, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep)
-        replayer = Replayer(scan, Journal(topic, ENTRY), sources or MemorySources(), pipeline, hold, policy, **options)
+        replayer = Replayer(scan, Journal(topic, entry), sources or MemorySources(), pipeline, hold, policy, **options)
         return await replayer.run(stop or asyncio.Event())

@@ -11,10 +11,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -32,6 +34,7 @@ from worker.dead_letters.record_format import parse_dead_letter
 from worker.dead_letters.settlement import Action, OffsetRun, identify, is_settlement
 from worker.events.decode import EventPolicy, decode
 from worker.pipeline import Pipeline
+from worker.replay.event_editor import EventEditor
 from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
@@ -42,6 +45,8 @@ from worker.replay.supersessions import Identity, identify_failure
 from worker.writing.writer import OnUnavailable
 
 METRICS = ("a", "b", "c", "large")
+RENAMED = "b edited"
+RENAME = f'.metrics |= with_entries(if .key == "b" then .key = "{RENAMED}" else . end)'
 
 
 class Killed(BaseException):
@@ -100,7 +105,7 @@ class Replays(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.refused: set[str] = {"a", "b"}
+        self.refused: set[str] = {"a", "b", RENAMED}
         self.store = MemoryStore(refuses=lambda row: row.metric in self.refused)
         self.topic = MemoryTopic(partitions=2)
         self.topic.too_large = _is_large
@@ -122,7 +127,7 @@ class Replays(RuleBasedStateMachine):
         source = self.new_event(measured, "x", garbage=garbage)
         self.loop.run_until_complete(self.topic.write([FailedEvent(source, UNKNOWN_VERSION)]))
 
-    @rule(metric=st.sampled_from(METRICS))
+    @rule(metric=st.sampled_from([*METRICS, RENAMED]))
     def constraint_is_added_or_dropped(self, metric: str) -> None:
         self.refused ^= {metric}
 
@@ -141,6 +146,24 @@ class Replays(RuleBasedStateMachine):
     def replay_of_everything_is_killed_at_the_topic(self, when: int) -> None:
         self.topic.watch = after(when, kill)
         self.replay_and_be_killed(ReplayPolicy(max_replays=100))
+
+    @rule(policy=policies)
+    def edit_succeeds(self, policy: ReplayPolicy) -> None:
+        assert self.replay(policy, edits=True).problem is None
+
+    @rule(policy=policies, when=st.integers(1, 6), at_store=st.booleans())
+    def edit_is_killed(self, policy: ReplayPolicy, when: int, at_store: bool) -> None:
+        if at_store:
+            self.store.watch = after(when, kill)
+        else:
+            self.topic.watch = after(when, kill)
+        self.replay_and_be_killed(policy, edits=True)
+
+    @rule(when=st.integers(2, 5))
+    def edit_of_everything_is_killed_at_the_topic(self, when: int) -> None:
+        self.worker_processes_events([{"b": 1}], "x", down=False)
+        self.topic.watch = after(when, kill)
+        self.replay_and_be_killed(ReplayPolicy(max_replays=100), edits=True)
 
     @rule(policy=policies)
     def older_version_replays(self, policy: ReplayPolicy) -> None:
@@ -197,10 +220,12 @@ class Replays(RuleBasedStateMachine):
         self.store.watch = after(when, stop.set)
         assert self.replay(policy, stop).problem is None
 
-    @rule(policy=policies, other=policies)
-    def two_replays_run_at_once(self, policy: ReplayPolicy, other: ReplayPolicy) -> None:
+    @rule(policy=policies, other=policies, edits=st.booleans())
+    def two_replays_run_at_once(self, policy: ReplayPolicy, other: ReplayPolicy, edits: bool) -> None:
         async def both() -> None:
-            await asyncio.gather(*(self.run_replay(each, asyncio.Event()) for each in (policy, other)))
+            await asyncio.gather(
+                self.run_replay(policy, asyncio.Event()), self.run_replay(other, asyncio.Event(), edits=edits)
+            )
 
         self.may_stand_twice = True
         self.loop.run_until_complete(both())
@@ -259,12 +284,13 @@ class Replays(RuleBasedStateMachine):
             if _decode(source) is None and (position, None) not in self.may_be_gone:
                 assert of_event == 1 or (self.may_stand_twice and of_event), f"{source.offset} has {of_event} letters"
             for name, value in _numbers(source):
-                row = rows.get((position, name))
+                names = _names_of(name)
+                row = next((rows[position, each] for each in names if (position, each) in rows), None)
                 if row is not None:
                     assert repr(row.metric_value) == repr(float(value)), "the value has changed"
                     assert row.recorded_at == source.timestamp
-                letters = open_letters[position, name] + of_event
-                gone = {(position, name), (position, None)} & self.may_be_gone
+                letters = sum(open_letters[position, each] for each in names) + of_event
+                gone = {*((position, each) for each in names), (position, None)} & self.may_be_gone
                 assert row is not None or letters or gone, f"{name} of {source.offset} is lost"
                 if not self.may_stand_twice and position not in self.killed_events:
                     assert letters <= 1 or row is not None, f"{name} of {source.offset} has {letters} letters"
@@ -277,14 +303,13 @@ class Replays(RuleBasedStateMachine):
             assert self.replay(ReplayPolicy(max_replays=1_000)).problem is None
         expected = MemoryStore()
         self.loop.run_until_complete(_without_failures(expected, self.events))
-        visible = {key: _content(row) for key, row in self.store.deduplicated().items()}
-        complete = {key: _content(row) for key, row in expected.deduplicated().items()}
+        visible, complete = _visible(self.store), _visible(expected)
         if self.may_be_gone:
             assert visible.keys() <= complete.keys()
         else:
             assert visible == complete
         left = {metric for _, metric in self.count_open()}
-        assert left <= {None, *METRICS}
+        assert left <= {None, RENAMED, *METRICS}
         self.loop.close()
 
     # Helpers
@@ -310,27 +335,28 @@ class Replays(RuleBasedStateMachine):
                 await pipeline.process([item])
         self.store.down = None
 
-    def replay(self, policy: ReplayPolicy, stop: asyncio.Event | None = None) -> ReplayResult:
+    def replay(self, policy: ReplayPolicy, stop: asyncio.Event | None = None, *, edits: bool = False) -> ReplayResult:
         try:
-            return self.loop.run_until_complete(self.run_replay(policy, stop or asyncio.Event()))
+            return self.loop.run_until_complete(self.run_replay(policy, stop or asyncio.Event(), edits=edits))
         finally:
             self.store.watch = self.topic.watch = lambda: None
 
-    def replay_and_be_killed(self, policy: ReplayPolicy) -> None:
+    def replay_and_be_killed(self, policy: ReplayPolicy, *, edits: bool = False) -> None:
         try:
-            self.replay(policy)
+            self.replay(policy, edits=edits)
         except Killed:
             # Whole events may have been in the block: of each a metric can stand there, and the event as well.
             self.killed_events |= {source for source, metric in self.count_open() if metric is None}
 
-    async def run_replay(self, policy: ReplayPolicy, stop: asyncio.Event) -> ReplayResult:
+    async def run_replay(self, policy: ReplayPolicy, stop: asyncio.Event, *, edits: bool = False) -> ReplayResult:
         scan = await DeadLetterScan.begin(self.topic)
         hold = WatchedHold()
         async with open_worker_harness(self.store, OnUnavailable.HOLD, hold=hold) as worker:
             pipeline = Pipeline(
                 worker.writer, self.topic, hold, worker.telemetry, FAILURE_LOG, sleep=worker.clock.sleep
             )
-            replayer = Replayer(scan, Journal(self.topic, ENTRY), self.sources, pipeline, hold, policy)
+            editor = rename_editor() if edits else None
+            replayer = Replayer(scan, Journal(self.topic, ENTRY), self.sources, pipeline, hold, policy, editor=editor)
             return await replayer.run(stop)
 
     def count_open(self) -> Counter[Identity]:
@@ -391,8 +417,32 @@ async def _without_failures(store: MemoryStore, events: list[Record]) -> None:
         await worker.pipeline.process(events)
 
 
+@cache
+def rename_editor() -> EventEditor:
+    return EventEditor(RENAME, "operator@host")
+
+
+def _names_of(metric: str) -> tuple[str, ...]:
+    """The names that a metric can have, with and without an edit."""
+    return (metric, RENAMED) if metric == "b" else (metric,)
+
+
+def _visible(store: MemoryStore) -> dict[tuple[object, ...], tuple[object, ...]]:
+    """The contents of the rows of the view, as if no metric were renamed."""
+    rows = sorted(store.deduplicated().items(), key=lambda item: item[1].version)
+    return {
+        ("b" if name == RENAMED else name, *key): _content(row._replace(metric_type="")) for (name, *key), row in rows
+    }
+
+
 def _content(row: StoredRow) -> tuple[object, ...]:
     return tuple(map(repr, row))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def close_editor() -> Iterator[None]:
+    yield
+    rename_editor().close()
 
 
 TestReplays = Replays.TestCase

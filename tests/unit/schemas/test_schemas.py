@@ -196,13 +196,15 @@ def test_headers_are_valid_and_all_in_the_schema(failed: Failed, failed_at: int)
 def test_every_header_in_the_schema_is_written() -> None:
     failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469, isolated=False)
     failed = FailedMetric(events.read(events.event()), "m", 1, failure, 1)
+    edited = {name for name in HEADERS["properties"] if name.startswith("dlq.edit.")}
     written = set(_read(encode_dead_letter(failed, WORKER, 0).headers))
-    assert written == set(HEADERS["properties"]) - {"dlq.replaces", "dlq.part_of"}
+    assert written == set(HEADERS["properties"]) - edited - {"dlq.replaces", "dlq.replaces_metric", "dlq.part_of"}
     again, part = (
         set(_read(encode_dead_letter(strategies.replayed(failed, whole=whole), WORKER, 0).headers))
         for whole in (False, True)
     )
-    assert (again - written, part - written) == ({"dlq.replaces"}, {"dlq.part_of"})
+    assert again - written == {"dlq.replaces", "dlq.replaces_metric", *edited}
+    assert part - written == {"dlq.part_of", *edited}
     of_event = FailedEvent(Record(b""), Failure(ErrorClass.INVALID_EVENT, "E", "m"))
     assert set(_read(encode_dead_letter(of_event, WORKER, 0).headers)) == set(HEADERS["required"])
 
