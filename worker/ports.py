@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from worker.core.model import Failed, Record
+from worker.core.model import Failed, Record, Row
 from worker.core.outcome import Constraint, Outcome
 from worker.dead_letters.settlement import Settlement
 from worker.events.block import Block
@@ -32,6 +32,23 @@ class Store(Protocol):
         """Find the positions, ascending, of the rows of `block` that violate `constraint`. Nothing is written.
 
         Raises StoreError if the store does not answer, or cannot evaluate the constraint.
+        """
+
+
+class Violation(NamedTuple):
+    """A row that the table refuses, and the constraint that it violates."""
+
+    row: Row
+    constraint: Constraint
+
+
+class TableConstraints(Protocol):
+    """The constraints of the table that rows are written to."""
+
+    async def find_violations(self, block: Block) -> Sequence[Violation]:
+        """The rows of `block` that violate a constraint, each once. Nothing is written.
+
+        Raises StoreError if the store does not answer, or cannot say which rows.
         """
 
 

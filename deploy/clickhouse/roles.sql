@@ -19,6 +19,9 @@ GRANT INSERT ON metrics.execution_metrics TO metrics_worker;
 -- To see whether the refresh of the roll-up fails, for the alert MetricsWorkerRollUpFailing; without them it cannot fire.
 GRANT SHOW TABLES ON metrics.execution_metrics_per_day_refresh TO metrics_worker;
 GRANT SELECT ON system.view_refreshes TO metrics_worker;
+-- Optional, for the preview of `metrics-worker replay --edit`: a temporary table with the engine Null and the constraints of
+-- the table says which rows would violate them; without it the preview says that they are not known.
+-- GRANT CREATE ARBITRARY TEMPORARY TABLE ON *.* TO metrics_worker;
 
 -- `metrics-worker migrate`: creates and alters tables and views and records the applied migrations. ClickHouse requires
 -- more rights than that:

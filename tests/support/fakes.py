@@ -12,7 +12,16 @@ from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer
 from worker.dead_letters.settlement import Settlement, encode_settlement, is_settlement
 from worker.events.block import Block
-from worker.ports import DeadLetterOutcome, DeadLetterSink, SettlementSink, SourceRecordFetcher, Store, TopicReader
+from worker.ports import (
+    DeadLetterOutcome,
+    DeadLetterSink,
+    SettlementSink,
+    SourceRecordFetcher,
+    Store,
+    TableConstraints,
+    TopicReader,
+    Violation,
+)
 
 RowRule = Callable[[Row], bool]
 UNAVAILABLE = Outcome(OutcomeKind.UNAVAILABLE, "NETWORK_ERROR", "connection refused", 210)
@@ -183,6 +192,31 @@ def stored_rows(block: Block) -> list[StoredRow]:
     columns[3] = [tuple(cast("dict[str, str]", labels).items()) for labels in columns[3]]
     columns[5] = [float(cast("float", value)) for value in columns[5]]
     return [StoredRow._make(values) for values in zip(*columns, strict=True)]
+
+
+class MemoryConstraints(TableConstraints):
+    """Constraints, each an expression and what it requires of a row; of several the first one is named.
+
+    Attributes:
+        asked: number of blocks.
+        down: while it is set, it is what the store answers.
+    """
+
+    def __init__(self, rules: Mapping[str, RowRule]) -> None:
+        self._rules = rules
+        self.asked = 0
+        self.down: Outcome | None = None
+
+    async def find_violations(self, block: Block) -> Sequence[Violation]:
+        """See `TableConstraints`."""
+        self.asked += 1
+        if self.down:
+            raise StoreError(self.down)
+        found: list[Violation] = []
+        for row in block.rows():
+            violated = [expression for expression, accepts in self._rules.items() if not accepts(row)]
+            found += (Violation(row, CONSTRAINT._replace(expression=expression)) for expression in violated[:1])
+        return found
 
 
 class MemoryDeadLetters(DeadLetterSink):

@@ -43,7 +43,7 @@ class Audit:
 
     Args:
         read: reads some offsets of a partition, as `worker.ports.TopicReader.read`.
-        dead_letters: the dead letters of the range that are open or discarded.
+        dead_letters: the dead letters of the range that are open, discarded or edited.
         event_policy: see `worker.events.decode.decode`.
         on_progress: called with the number of records that are done.
     """
@@ -120,6 +120,10 @@ class Audit:
             # Of two records with one version, in two partitions or topics, either row may stay.
             self._counts.superseded += 1
         elif difference := _difference(row, view_row):
+            letter = self._dead_letters.find(record.partition, record.offset, row.metric)
+            if letter is not None and letter.is_edited:
+                self._counts.edited += 1
+                return
             self._counts.different += 1
             self._report("different", record, event.execution_id, row.metric, difference)
         else:
@@ -135,10 +139,12 @@ class Audit:
         if letter is None:
             self._counts.missing += 1
             self._report("missing", record, execution_id, metric, detail)
-        elif letter.discarded is None:
-            self._counts.dead_lettered += 1
-        else:
+        elif letter.discarded is not None:
             self._counts.discarded[letter.discarded] += 1
+        elif letter.is_edited:
+            self._counts.edited += 1
+        else:
+            self._counts.dead_lettered += 1
 
     def _report(
         self, kind: FindingKind, record: Record, execution_id: str | None, metric: str | None, detail: str

@@ -12,23 +12,27 @@ from worker.dead_letters.value import InvalidDeadLetter, parse_metric_event
 
 _EVENT = b"e"
 _METRIC = b"m"
+_DISCARDED, _EDITED = "discarded ", "edited"
+"""What has settled a dead letter: the reason follows the former, which is also the lesser text."""
 _CACHE_KIB = 16_384
 _TABLE = """
-CREATE TABLE letters (at INTEGER, source INTEGER, what BLOB, discarded TEXT, PRIMARY KEY (at, source, what)) STRICT
+CREATE TABLE letters (at INTEGER, source INTEGER, what BLOB, settled TEXT, PRIMARY KEY (at, source, what)) STRICT
 """
 _ADD = """
 INSERT INTO letters VALUES (?, ?, ?, ?)
-ON CONFLICT (at, source, what) DO UPDATE SET discarded = NULL WHERE excluded.discarded IS NULL
+ON CONFLICT (at, source, what) DO UPDATE SET settled = CASE WHEN excluded.settled < settled THEN excluded.settled END
+WHERE excluded.settled IS NULL OR excluded.settled < settled
 """
 _FIND = """
-SELECT min(discarded), count(*), count(discarded) FROM letters WHERE at = ? AND source = ? AND what IN (?, ?, ?)
+SELECT min(settled), count(*), count(settled) FROM letters WHERE at = ? AND source = ? AND what IN (?, ?, ?)
 """
 
 
 class IndexedLetter(NamedTuple):
-    """A dead letter; `discarded` is the reason for which it was given up, None if it is open."""
+    """A dead letter; `discarded` is the reason for which it was given up. It is open if it was not edited either."""
 
     discarded: str | None
+    is_edited: bool
 
 
 class DeadLetterIndex:
@@ -54,22 +58,35 @@ class DeadLetterIndex:
         """Delete the database."""
         self._database.close()
 
-    def add(self, item: DeadLetter | ForeignRecord, discarded: str | None = None) -> None:
-        """Index a dead letter if its source is in the ranges; `discarded` is the reason, if it was given up."""
+    def add(self, item: DeadLetter | ForeignRecord, *, discarded: str | None = None, is_edited: bool = False) -> None:
+        """Index a dead letter if its source is in the ranges.
+
+        Args:
+            item: other records are ignored.
+            discarded: the reason, if it was given up.
+            is_edited: whether it was replayed with another event.
+        """
         if isinstance(item, ForeignRecord):
             return
         topic, partition, offset = item.source
         if topic == self._topic and offset in self._ranges.get(partition, range(0)):
-            self._execute(_ADD, (partition, offset, _entry(item), discarded))
+            self._execute(_ADD, (partition, offset, _entry(item), _EDITED if is_edited else _encode_reason(discarded)))
 
     def find(self, partition: int, offset: int, metric: str | None) -> IndexedLetter | None:
-        """A dead letter of `metric` or of the whole record, an open one if there is one; None asks for the record."""
+        """A dead letter of `metric` or of the whole record; None asks for the record.
+
+        An open one if there is one; else one that was discarded rather than one that was edited.
+        """
         entries = (_EVENT,) * 3
         if metric is not None:
             # The header of a pointer holds only the beginning of a long name.
             entries = (_EVENT, _METRIC + _encode(metric), _METRIC + format_metric_header(metric).encode())
-        reason, letters, discarded = self._execute(_FIND, (partition, offset, *entries)).fetchone()
-        return IndexedLetter(reason if letters == discarded else None) if letters else None
+        state, letters, settled = self._execute(_FIND, (partition, offset, *entries)).fetchone()
+        if not letters:
+            return None
+        if letters > settled:
+            return IndexedLetter(None, is_edited=False)
+        return IndexedLetter(None if state == _EDITED else state.removeprefix(_DISCARDED), state == _EDITED)
 
     def _execute(self, statement: str, parameters: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         try:
@@ -92,3 +109,7 @@ def _entry(letter: DeadLetter) -> bytes:
 
 def _encode(metric: str) -> bytes:
     return metric.encode("utf-8", "backslashreplace")
+
+
+def _encode_reason(discarded: str | None) -> str | None:
+    return None if discarded is None else _DISCARDED + discarded

@@ -36,6 +36,8 @@ class AuditCounts:
         superseded: metrics for which the view has the row of a newer event.
         dead_lettered: metrics and whole records that have a dead letter.
         discarded: metrics and whole records whose dead letter was given up, by the reason.
+        edited: metrics and whole records whose dead letter was replayed with another event: what was sent is not in the
+            view, or not as it was sent.
         skipped: metrics, by JSON type.
     """
 
@@ -48,6 +50,7 @@ class AuditCounts:
     superseded: int = 0
     dead_lettered: int = 0
     discarded: Counter[str] = field(default_factory=Counter)
+    edited: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     missing: int = 0
     different: int = 0

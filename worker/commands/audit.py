@@ -107,13 +107,15 @@ async def _audit(settings: Settings, scope: AuditScope, on_finding: Callable[[Au
 
 
 async def _index(scan: DeadLetterScan, index: DeadLetterIndex) -> None:
-    """Index the dead letters that are open, and those that were discarded."""
+    """Index the dead letters that are open, and those that were discarded or edited."""
     async with aclosing(scan.read_batches(include_settled=True)) as batches:
         async for items in batches:
             for item in items:
                 settlement = scan.find_settlement(item)
                 if settlement is not None and settlement.action is Action.DISCARDED:
                     index.add(item, discarded=settlement.why or "")
+                elif settlement is not None and settlement.action is Action.EDITED:
+                    index.add(item, is_edited=True)
                 elif settlement is None and not scan.is_replaced(item):
                     index.add(item)
 

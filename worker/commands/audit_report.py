@@ -44,6 +44,7 @@ def print_counts(counts: AuditCounts) -> None:
         ("superseded", counts.superseded),
         ("dead letters", counts.dead_lettered),
         ("discarded", counts.discarded.total()),
+        ("edited", counts.edited),
         ("skipped", counts.skipped.total()),
         ("missing", counts.missing),
         ("different", counts.different),

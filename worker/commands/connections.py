@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import click
 
 from worker.app import VERSION, open_outputs
+from worker.clickhouse.table_constraints import ClickHouseConstraints
 from worker.core.errors import DependencyError
 from worker.core.outcome import OutcomeKind
 from worker.core.process import relax_garbage_collection, return_large_buffers
@@ -20,13 +21,15 @@ from worker.kafka.topic_reader import KafkaTopicReader
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
+from worker.replay.edit_preview import EditPreview
+from worker.replay.event_editor import EventEditor
 from worker.replay.journal import Journal
 from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan, OnSettlement
 from worker.replay.stop_conditions import WatchedHold
 from worker.settings.fields import Settings
-from worker.settings.targets import kafka_target
+from worker.settings.targets import clickhouse_target, kafka_target
 from worker.writing.writer import OnUnavailable, Writer
 
 GC_THRESHOLD = 1_000_000
@@ -77,11 +80,26 @@ def _journal(settings: Settings, producer: TopicProducer, entry: Settlement) -> 
 
 
 @asynccontextmanager
+async def open_edit_preview(
+    settings: Settings, policy: ReplayPolicy, editor: EventEditor
+) -> AsyncIterator[EditPreview]:
+    """Build the preview of an edit."""
+    constraints = ClickHouseConstraints(clickhouse_target(settings))
+    sources = KafkaSourceRecordFetcher(kafka_target(settings))
+    try:
+        yield EditPreview(policy, editor, sources, constraints)
+    finally:
+        constraints.close()
+        await sources.close()
+
+
+@asynccontextmanager
 async def open_replay(
     settings: Settings,
     scan: DeadLetterScan,
     policy: ReplayPolicy,
     entry: Settlement,
+    editor: EventEditor | None,
     *,
     on_progress: Callable[[int], object],
     on_finishing: Callable[[float], object],
@@ -108,6 +126,7 @@ async def open_replay(
             pipeline,
             hold,
             policy,
+            editor=editor,
             on_progress=on_progress,
             stop_seconds=settings.drain_seconds_on_stop,
             on_finishing=on_finishing,

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 
+from worker.core.model import Edit
 from worker.core.times import format_rfc3339
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.causes import find_cause_id
@@ -52,6 +53,7 @@ def describe_in_full(letter: DeadLetter | ForeignRecord, settled: Settled) -> Do
         "worker": letter.worker_version,
         "replaces": None if letter.replaces is None else str(letter.replaces),
         "part_of": None if letter.part_of is None else str(letter.part_of),
+        "edit": None if letter.edit is None else _describe_edit(letter.edit),
         "settled": bool(settled),
         "settlement": None if isinstance(settled, bool) else _describe_settlement(settled),
         "meaning": advice.meaning,
@@ -78,7 +80,17 @@ def _describe_settlement(entry: Settlement) -> Document:
         "by": entry.by,
         "at": format_rfc3339(entry.at),
         "why": entry.why,
+        "edit": entry.edit,
         "command": entry.command,
+    }
+
+
+def _describe_edit(edit: Edit) -> Document:
+    return {
+        "by": edit.by,
+        "expression": edit.expression,
+        "original": str(edit.original),
+        "original_sha256": edit.original_sha256,
     }
 
 

@@ -126,6 +126,8 @@ def _facts_of(letter: DeadLetter, settled: Settlement | bool) -> dict[str, str |
         "isolated": None if failure.isolated else "no: refused together with other rows; it may be valid",
         "replaces": None if letter.replaces is None else f"{letter.replaces} of this topic",
         "part of": None if letter.part_of is None else f"{letter.part_of} of this topic",
+        "edited": None if letter.edit is None else f"by {letter.edit.by}: {letter.edit.expression}",
+        "original": None if letter.edit is None else f"{letter.edit.original} of this topic",
         "source": f"{topic}, partition {partition}, offset {offset}, {at}",
         "worker": letter.worker_version,
     }
@@ -147,7 +149,7 @@ def print_history(operations: Sequence[Operation]) -> None:
             outcome = ", ".join(f"{count:,} {name}" for name, count in entry.outcome.items() if count) or "nothing"
         line = f"{format_time(entry.at)}  {entry.action.value}  {operation.letters:,} dead letters  by {entry.by}"
         console.print(Text(escape_control_characters(line), style="bold"), soft_wrap=True)
-        for detail in (entry.why, outcome, entry.command):
+        for detail in (entry.why, entry.edit, outcome, entry.command):
             if detail:
                 console.print(Text(f"    {escape_control_characters(detail)}"), soft_wrap=True)
 

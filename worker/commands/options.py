@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
 from functools import wraps
+from math import isfinite
 from time import time
 from typing import Any
 
@@ -43,6 +44,13 @@ def require_time_order(since: int | None, until: int | None) -> None:
     """Raise UsageError if no instant is between the two."""
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--since is not before --until, so nothing can match: 2h ago is before 1h ago")
+
+
+def require_finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    """Check that the rate is a number; a callback of its option."""
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is not a number of metrics per second")
+    return value
 
 
 def parse_position(text: str) -> DeadLetterPosition:

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from math import isfinite
+from typing import NamedTuple
 
 import click
 
@@ -15,22 +15,19 @@ from worker.commands.command_line import (
     print_stderr,
 )
 from worker.commands.confirmation import is_confirmed, require_confirmable
+from worker.commands.edit_option import open_editor
 from worker.commands.journal_entry import new_entry
-from worker.commands.options import dead_letter_filter_options
+from worker.commands.options import dead_letter_filter_options, require_finite
 from worker.core.errors import DependencyError, SettingsError
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Action, Settlement
+from worker.replay.edit_preview import EditPreview
+from worker.replay.event_editor import EventEditor
 from worker.replay.plan import ReplayPolicy, ReplaySelection
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
-
-
-def _require_finite(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not isfinite(value):
-        raise click.BadParameter(f"{value} is not a number of metrics per second")
-    return value
 
 
 @click.command()
@@ -43,7 +40,7 @@ def _require_finite(_context: click.Context, _option: click.Parameter, value: fl
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
-    callback=_require_finite,
+    callback=require_finite,
     help="Write at most this many metrics per second, to limit the load on ClickHouse.",
 )
 @click.option(
@@ -55,6 +52,12 @@ def _require_finite(_context: click.Context, _option: click.Parameter, value: fl
 )
 @click.option(
     "--any-table", is_flag=True, help="Also replay dead letters whose rows were for another table or database."
+)
+@click.option(
+    "--edit",
+    "expression",
+    metavar="EXPRESSION",
+    help="Edit each event first, by an expression of jq; requires --reason, and the extra `edit`.",
 )
 @click.option("--reason", help="Why, for the journal.")
 @click.option(
@@ -69,6 +72,7 @@ def replay(
     rate: float | None,
     max_replays: int,
     any_table: bool,
+    expression: str | None,
     reason: str | None,
     dry_run: bool,
     yes: bool,
@@ -95,32 +99,42 @@ def replay(
         event_policy=settings.event_policy,
     )
     entry = new_entry(Action.REPLAYED, reason)
-    raise SystemExit(asyncio.run(_replay(settings, policy, entry, dry_run=dry_run, confirm=not yes, as_json=as_json)))
+    options = _Options(dry_run, confirm=not yes, as_json=as_json)
+    with open_editor(expression, entry) as (entry, editor):
+        raise SystemExit(asyncio.run(_replay(settings, policy, entry, editor, options)))
+
+
+class _Options(NamedTuple):
+    """What the command prints and asks."""
+
+    dry_run: bool
+    confirm: bool
+    as_json: bool
 
 
 async def _replay(
-    settings: Settings, policy: ReplayPolicy, entry: Settlement, *, dry_run: bool, confirm: bool, as_json: bool
+    settings: Settings, policy: ReplayPolicy, entry: Settlement, editor: EventEditor | None, options: _Options
 ) -> int:
     """Scan, confirm, replay, report. Returns the exit code."""
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
-        scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, dry_run=dry_run, in_full=confirm))
+        scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, editor, options))
         if scanned is None:
             return _report_no_replay()
-        scan, preview = scanned
-        if dry_run:
-            _print_report(replay_report.report_preview(preview), as_json=as_json)
+        scan, preview, edits = scanned
+        if options.dry_run:
+            _print_report(replay_report.report_preview(preview, edits), as_json=options.as_json)
             return int(bool(preview.remaining or preview.refused))
-        if confirm:
-            for line in replay_report.summarize_preview(preview, settings.qualified_table):
+        if options.confirm:
+            for line in replay_report.summarize_preview(preview, settings.qualified_table, edits):
                 print_stderr(line)
         result = ReplayResult(preview, complete=True)
         if preview.chosen:
-            if confirm and not await is_confirmed("Replay them?", stop):
+            if options.confirm and not await is_confirmed("Replay them?", stop):
                 return _report_no_replay()
-            total = preview.chosen.total() if confirm else None
-            result = await _run(settings, scan, policy, entry, total, stop)
-    _print_report(replay_report.report_result(result), as_json=as_json)
+            total = preview.chosen.total() if options.confirm else None
+            result = await _run(settings, scan, policy, entry, editor, total, stop)
+    _print_report(replay_report.report_result(result), as_json=options.as_json)
     if result.problem is not None:
         print_stderr(f"stopped: {result.problem}")
     code = replay_report.exit_code(result)
@@ -131,14 +145,23 @@ async def _replay(
 
 
 async def _scan(
-    stack: AsyncExitStack, settings: Settings, policy: ReplayPolicy, *, dry_run: bool, in_full: bool
-) -> tuple[DeadLetterScan, ReplaySelection]:
-    """The scan, and what the policy selects of it; if not `in_full`, only up to the first one to be replayed."""
+    stack: AsyncExitStack,
+    settings: Settings,
+    policy: ReplayPolicy,
+    editor: EventEditor | None,
+    options: _Options,
+) -> tuple[DeadLetterScan, ReplaySelection, EditPreview | None]:
+    """The scan, and what the policy selects of it; without a preview only up to the first one to be replayed."""
     opening = connections.open_dead_letters(settings, policy.filter.partition)
     scan = await stack.enter_async_context(opening)
-    preview = ReplaySelection(policy, dry_run=dry_run)
-    await scan.scan(preview, until=lambda: bool(preview.chosen) and not (in_full or dry_run))
-    return scan, preview
+    in_full = options.dry_run or options.confirm
+    if editor is not None and in_full:
+        async with connections.open_edit_preview(settings, policy, editor) as edits:
+            await edits.read(scan)
+        return scan, edits.selection, edits
+    preview = ReplaySelection(policy, dry_run=options.dry_run)
+    await scan.scan(preview, until=lambda: bool(preview.chosen) and not in_full)
+    return scan, preview, None
 
 
 async def _run(
@@ -146,12 +169,13 @@ async def _run(
     scan: DeadLetterScan,
     policy: ReplayPolicy,
     entry: Settlement,
+    editor: EventEditor | None,
     total: int | None,
     stop: asyncio.Event,
 ) -> ReplayResult:
     with replay_report.progress_bar(total) as on_progress:
         opening = connections.open_replay(
-            settings, scan, policy, entry, on_progress=on_progress, on_finishing=_print_stop_message
+            settings, scan, policy, entry, editor, on_progress=on_progress, on_finishing=_print_stop_message
         )
         try:
             async with opening as ready:

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from worker.commands import edit_report
 from worker.core.errors import ErrorClass
 from worker.core.escaping import escape_control_characters
+from worker.replay.edit_preview import EditPreview
 from worker.replay.plan import ReplaySelection
 from worker.replay.result import ReplayResult
 
@@ -29,6 +31,7 @@ class Report(TypedDict):
 
     `remaining` is 0 where all selected dead letters are done, and None where the replay ended before it had read all.
     `other_tables` counts dead letters that are left alone, because their rows were for another table.
+    `edit` is only in the report of a dry run with `--edit`.
     `failed_as` counts the new dead letters by their own class, which can differ from the class of the replayed one.
     """
 
@@ -42,9 +45,10 @@ class Report(TypedDict):
     remaining: int | None
     interrupted: bool
     problem: str | None
+    edit: NotRequired[edit_report.EditReport]
 
 
-def report_preview(preview: ReplaySelection) -> Report:
+def report_preview(preview: ReplaySelection, edits: EditPreview | None = None) -> Report:
     """The report of a dry run; `written` counts what the worker would try to write."""
     classes = _classes_of(preview)
     for error_class, count in preview.accepted.items():
@@ -55,7 +59,10 @@ def report_preview(preview: ReplaySelection) -> Report:
         classes[error_class.value]["failed_again"] += count
         classes[error_class.value]["left"][f"would be refused: {rule}"] = count
     remaining = preview.remaining + preview.refused.total()
-    return _report(classes, ReplayResult(preview), remaining, dry_run=True)
+    report = _report(classes, ReplayResult(preview), remaining, dry_run=True)
+    if edits is not None:
+        report["edit"] = edit_report.describe_edits(edits)
+    return report
 
 
 def report_result(result: ReplayResult) -> Report:
@@ -104,8 +111,13 @@ def _report(classes: dict[str, ClassReport], result: ReplayResult, remaining: in
     }
 
 
-def summarize_preview(preview: ReplaySelection, table: str) -> Iterator[str]:
+def summarize_preview(preview: ReplaySelection, table: str, edits: EditPreview | None = None) -> Iterator[str]:
     """Lines for the person who is about to confirm the replay."""
+    if edits is not None:
+        yield from edit_report.summarize_edits(edit_report.describe_edits(edits))
+        yield f"{preview.accepted.total():,} would be written"
+        for (error_class, reason), count in preview.refused.most_common():
+            yield escape_control_characters(f"{count:,} {error_class.value} would be refused: {reason}")
     chosen = ", ".join(f"{count:,} {error_class.value}" for error_class, count in preview.chosen.most_common())
     yield f"{preview.chosen.total():,} dead letters to replay into {table}" + (f": {chosen}" if chosen else "")
     if exhausted := preview.exhausted.total():
@@ -147,6 +159,8 @@ def print_report(report: Report) -> None:
     for name, of_class in report["classes"].items():
         table.add_row(name, f"{of_class['chosen']:,}", f"{of_class['written']:,}", f"{of_class['failed_again']:,}")
         reasons += [f"{count:,} {name}: {reason}" for reason, count in of_class["left"].items()]
+    for line in edit_report.summarize_edits(report["edit"]) if "edit" in report else ():
+        console.print(Text(line), soft_wrap=True)
     console.print(table)
     for reason in reasons:
         console.print(Text(escape_control_characters(reason)))

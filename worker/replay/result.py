@@ -1,6 +1,7 @@
 """The result of a replay."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from worker.core.errors import ErrorClass
@@ -36,11 +37,8 @@ class ReplayResult:
     interrupted: bool = False
 
     def count_unreplayable(self, error_class: ErrorClass, reason: str) -> None:
-        """Count a dead letter that stays open; beyond `_MAX_REASONS` different reasons, these together."""
-        key = error_class, reason[:_MAX_REASON]
-        if key not in self.unreplayable and len(self.unreplayable) >= _MAX_REASONS:
-            key = error_class, "other reasons"
-        self.unreplayable[key] += 1
+        """Count a dead letter that stays open."""
+        self.unreplayable[limit_reasons(self.unreplayable, error_class, reason)] += 1
 
     @property
     def remaining(self) -> int | None:
@@ -65,3 +63,11 @@ class ReplayResult:
         for (error_class, _), count in self.unreplayable.items():
             unreplayable[error_class] += count
         return self.written + self.failed_again + unreplayable
+
+
+def limit_reasons(
+    counts: Collection[tuple[ErrorClass, str]], error_class: ErrorClass, reason: str
+) -> tuple[ErrorClass, str]:
+    """What to count a reason by. It can quote a value of the event, so that only some different ones are counted."""
+    key = error_class, reason[:_MAX_REASON]
+    return key if key in counts or len(counts) < _MAX_REASONS else (error_class, "other reasons")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.events import JANUARY_2026, Record, encoded, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
 from worker.audit.audit import Audit, TimeRange
-from worker.audit.dead_letter_index import DeadLetterIndex
+from worker.audit.dead_letter_index import DeadLetterIndex, IndexedLetter
 from worker.core.errors import DependencyError, ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure, UnreadableRecord
 from worker.core.model import Record as AnyRecord
@@ -209,6 +209,24 @@ def test_reason_is_that_of_a_discarded_dead_letter_unless_another_one_is_open() 
     found = [index.find(partition, offset, name) for name in ("g", "b", "o", "x", None)]
     assert [each and each.discarded for each in found] == ["a typo", None, None, None, None]
     assert [each is None for each in found] == [False, False, False, True, True]
+    index.close()
+
+
+def test_dead_letter_is_edited_unless_another_one_is_open_or_discarded() -> None:
+    index = DeadLetterIndex(SOURCE.topic, {0: range(10)})
+    edited, again, given_up = (parse(encode_pointer(failed_metric(SOURCE, name), WORKER, 0)) for name in "eag")
+    for letter in (edited, again, given_up):
+        index.add(letter, is_edited=True)
+    index.add(again)
+    index.add(again, is_edited=True)
+    index.add(given_up, discarded="a typo")
+    index.add(given_up, is_edited=True)
+    found = [index.find(*edited.source[1:], name) for name in "eag"]
+    assert found == [
+        IndexedLetter(None, is_edited=True),
+        IndexedLetter(None, is_edited=False),
+        IndexedLetter("a typo", is_edited=False),
+    ]
     index.close()
 
 

@@ -15,7 +15,7 @@ from tests.unit.dead_letters.builders import WORKER, parse
 from worker.commands import dlq_causes, dlq_json, dlq_tables
 from worker.commands.command_line import print_json
 from worker.core.errors import ErrorClass
-from worker.core.model import Failed, FailedMetric, Failure
+from worker.core.model import Edit, Failed, FailedMetric, Failure
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
@@ -39,7 +39,9 @@ def test_tables_contain_no_control_sequence_or_markup(capsys: pytest.CaptureFixt
     failure = Failure(ErrorClass.ROW_REFUSED, "E", HOSTILE, 469)
     letter = parse(encode_dead_letter(FailedMetric(hostile_event, HOSTILE, 1.0, failure, 1), WORKER, 0))
     dlq_tables.print_in_full(letter, settled=True)
-    settlement = Settlement(Action.DISCARDED, "1", HOSTILE, 0, HOSTILE, HOSTILE)
+    settlement = Settlement(Action.EDITED, "1", HOSTILE, 0, HOSTILE, HOSTILE, edit=HOSTILE)
+    edited = letter._replace(edit=Edit(HOSTILE, HOSTILE, letter.position, "0" * 64))
+    dlq_tables.print_in_full(edited, settled=False)
     dlq_tables.print_in_full(letter, settlement)
     dlq_tables.print_history([Operation(settlement), Operation(settlement._replace(outcome={HOSTILE: 7}), letters=7)])
     dlq_tables.print_list([letter, ForeignRecord(letter.record, HOSTILE)])
