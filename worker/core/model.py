@@ -19,7 +19,7 @@ _HEADER_BYTES = 80
 
 
 class Record(Protocol):
-    """A Kafka record with the attributes that aiokafka gives it, so that nothing is copied.
+    """A Kafka record.
 
     `timestamp` is in milliseconds since 1970, -1 where the producer gave none.
     """
@@ -43,8 +43,8 @@ class Record(Protocol):
 def size_of(record: Record) -> int:
     """Bytes of key, value and headers, as they are in memory."""
     size = len(record.value or b"") + len(record.key or b"")
-    if record.headers:
-        size += sum(_HEADER_BYTES + len(name) + len(value or b"") for name, value in record.headers)
+    for name, value in record.headers:  # `sum` of a generator takes half as long again
+        size += _HEADER_BYTES + len(name) + len(value or b"")
     return size
 
 

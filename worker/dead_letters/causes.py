@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
+from worker.core.model import Failure
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_MESSAGE_LENGTH
 
@@ -21,6 +22,8 @@ _MAX_LENGTH = 256
 """Characters of each part; anybody can write to the topic."""
 _MAX_TEXT = 512
 """Characters of a message in which values are replaced."""
+_MAX_CACHED_MESSAGE = 512
+"""Characters; the cache keeps them."""
 _VIOLATED_CONSTRAINT, _THROW_IF = 469, 395
 _CONSTRAINT = re.compile(r"Constraint (?:`(?:[^`\\]|\\.){0,256}`|\S+) for table \S+", re.DOTALL)
 _VIEW = "while pushing to view "
@@ -50,10 +53,18 @@ class DeadLetterCause(NamedTuple):
 
 def find_cause(letter: DeadLetter) -> DeadLetterCause:
     """The cause of `letter`. It reads the headers only."""
-    error_class, error_type, message, code, _ = letter.failure
     metric = letter.metric[:_MAX_LENGTH] if letter.metric is not None and _depends_on_metric(letter) else None
-    text = _remove_values(message[:MAX_MESSAGE_LENGTH], code)[:_MAX_LENGTH]
-    return _identify(error_class, error_type[:_MAX_LENGTH], code, metric, text)
+    if len(letter.failure.message) <= _MAX_CACHED_MESSAGE:
+        return _find_cached(letter.failure, metric)
+    return _find(letter.failure, metric)
+
+
+def _find(failure: Failure, metric: str | None) -> DeadLetterCause:
+    text = _remove_values(failure.message[:MAX_MESSAGE_LENGTH], failure.code)[:_MAX_LENGTH]
+    return _identify(failure.error_class, failure.error_type[:_MAX_LENGTH], failure.code, metric, text)
+
+
+_find_cached = lru_cache(maxsize=256)(_find)  # the dead letters of an outage have one message, or some
 
 
 def find_cause_id(item: DeadLetter | ForeignRecord) -> str:

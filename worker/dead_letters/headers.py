@@ -29,6 +29,8 @@ from worker.dead_letters.header_values import (
 
 KIND = "dlq.kind"
 """The first header."""
+WORKER = "dlq.worker"
+"""The last header, but for those of a dead letter that was replayed."""
 REPLACES = "dlq.replaces"
 MAX_MESSAGE_LENGTH = 2_000
 """Characters of an error message; ClickHouse's can quote the whole statement."""
@@ -69,7 +71,7 @@ def encode_headers(
         "dlq.source.timestamp": record.timestamp,
         "dlq.failed_at": format_rfc3339(failed_at),
         "dlq.replays": replayed.replays if replayed else 0,
-        "dlq.worker": worker.version,
+        WORKER: worker.version,
         **encode_edit(replayed.edit if replayed else None),
         "dlq.replaces_metric": replayed.replaced_metric if replayed and not is_part else None,
         REPLACES: replayed.replaces if replayed and not is_part else None,
@@ -88,18 +90,19 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         KeyError: a header is missing.
         ValueError, TypeError, AttributeError: a header is invalid, or has no value.
     """
+    kind = headers[KIND]
     shared = _parse_shared_headers(
-        headers[KIND],
+        kind,
         headers["dlq.error.class"],
         headers["dlq.error.type"],
         headers.get("dlq.error.code"),
         headers["dlq.attempts"],
-        None if headers[KIND] == b"event" else headers.get("dlq.metric"),  # else the cache would keep any bytes
+        None if kind == b"event" else headers.get("dlq.metric"),  # else the cache would keep any bytes
         headers["dlq.table"],
         headers["dlq.source.topic"],
         headers["dlq.source.partition"],
         headers["dlq.replays"],
-        headers["dlq.worker"],
+        headers[WORKER],
     )
     message = headers["dlq.error.message"].decode("utf-8", "replace")
     replaces, part_of = headers.get(REPLACES), headers.get("dlq.part_of")

@@ -1,6 +1,7 @@
 """Statistics of dead letters, in memory that does not grow with hostile input."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -13,9 +14,13 @@ _MAX_DISTINCT = 10_000
 """Distinct values of one dimension that are counted separately."""
 _MAX_LENGTH = 256
 """Characters of a value."""
+_MAX_UNCOUNTED = 1_000
+"""Combinations of values that are not counted yet; anybody can write to the topic."""
 _MAX_AGENTS = 5
 """Of one cause."""
 _HOUR = 3_600_000
+_Combination = tuple[str, str, int | None, str | None, str, int, int]
+"""Class, type, code, metric, topic and partition of the source, hour."""
 
 
 class TopCounter:
@@ -26,12 +31,12 @@ class TopCounter:
         self._distinct = distinct
         self._others = 0
 
-    def count(self, value: str | None) -> None:
-        """Count one occurrence of `value`."""
+    def count(self, value: str | None, number: int = 1) -> None:
+        """Count `number` occurrences of `value`."""
         if value in self._counts or len(self._counts) < self._distinct:
-            self._counts[value] += 1
+            self._counts[value] += number
         else:
-            self._others += 1
+            self._others += number
 
     def most_common(self, limit: int) -> list[tuple[str | None, int]]:
         """Return the most frequent values and their counts."""
@@ -49,8 +54,6 @@ class DeadLetterStatistics:
         foreign: number of records that are not dead letters.
         replayed, most_replays: dead letters that were replayed before, and the most replays of one of them.
         oldest, newest: first and last time of failure, in milliseconds since 1970; None without dead letters.
-        by: counts by class, type, code, metric, agent, partition (of the source) and hour (UTC, milliseconds of its
-            start); None is counted for a dead letter without such a value.
     """
 
     DIMENSIONS = ("class", "type", "code", "metric", "agent", "partition", "hour")
@@ -59,7 +62,17 @@ class DeadLetterStatistics:
         self.total = self.foreign = self.replayed = self.most_replays = 0
         self.oldest: int | None = None
         self.newest: int | None = None
-        self.by = {dimension: TopCounter() for dimension in self.DIMENSIONS}
+        self._by = {dimension: TopCounter() for dimension in self.DIMENSIONS}
+        self._uncounted: dict[_Combination, int] = {}
+
+    @property
+    def by(self) -> Mapping[str, TopCounter]:
+        """The counts by class, type, code, metric, agent, partition (of the source), hour (its start in milliseconds).
+
+        None is counted for a dead letter without such a value.
+        """
+        self._count()
+        return self._by
 
     def visit(self, item: DeadLetter | ForeignRecord) -> None:
         """Count one record."""
@@ -72,16 +85,32 @@ class DeadLetterStatistics:
         at = item.failed_at
         self.oldest = at if self.oldest is None else min(self.oldest, at)
         self.newest = at if self.newest is None else max(self.newest, at)
-        topic, partition, _ = item.source
         agent = parse_agent_name(item)
-        by = self.by
-        by["class"].count(item.failure.error_class.value)
-        by["type"].count(item.failure.error_type[:_MAX_LENGTH])
-        by["code"].count(None if item.failure.code is None else str(item.failure.code))
-        by["metric"].count(None if item.metric is None else item.metric[:_MAX_LENGTH])
-        by["agent"].count(None if agent is None else agent[:_MAX_LENGTH])
-        by["partition"].count(f"{topic[:_MAX_LENGTH]}/{partition}")
-        by["hour"].count(str(at // _HOUR * _HOUR))
+        self._by["agent"].count(None if agent is None else agent[:_MAX_LENGTH])
+        combination = (
+            item.failure.error_class.value,
+            item.failure.error_type[:_MAX_LENGTH],
+            item.failure.code,
+            None if item.metric is None else item.metric[:_MAX_LENGTH],
+            item.source[0][:_MAX_LENGTH],
+            item.source[1],
+            at // _HOUR,
+        )
+        self._uncounted[combination] = self._uncounted.get(combination, 0) + 1
+        if len(self._uncounted) >= _MAX_UNCOUNTED:
+            self._count()
+
+    def _count(self) -> None:
+        """Count the dead letters of each combination at once: those of an outage have few."""
+        by = self._by
+        for (error_class, error_type, code, metric, topic, partition, hour), number in self._uncounted.items():
+            by["class"].count(error_class, number)
+            by["type"].count(error_type, number)
+            by["code"].count(None if code is None else str(code), number)
+            by["metric"].count(metric, number)
+            by["partition"].count(f"{topic}/{partition}", number)
+            by["hour"].count(str(hour * _HOUR), number)
+        self._uncounted.clear()
 
 
 @dataclass

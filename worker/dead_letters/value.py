@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,8 +19,10 @@ from worker.events.labels import read_labels
 from worker.events.parsing_cost import check_parsing_cost
 from worker.events.tolerant_json import is_encodable, parse_json, parse_number
 
+_TEXT = frozenset({str})
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-_TEXT_FIELDS = ("metric_type", "metric_value", "agent_name", "execution_id")
+_TEXT_FIELDS = ("metric_type", "metric_value", "agent_name", "execution_id", "completed_at", "recorded_at")
+_read_texts = itemgetter(*_TEXT_FIELDS)
 
 
 class InvalidDeadLetter(WorkerError):
@@ -60,19 +64,12 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
     """
     try:
         row: Any = parse_json(letter.record.value or b"")  # a name may be a lone surrogate, which orjson refuses
-        name, value, agent, execution = (row[field] for field in _TEXT_FIELDS)
+        name, value, agent, execution, completed_at, recorded_at = texts = _read_texts(row)
         user = row["user_id"]
-        if not (
-            all(isinstance(text, str) for text in (name, value, agent, execution)) and isinstance(user, str | None)
-        ):
+        if not (_TEXT.issuperset(map(type, texts)) and (user is None or isinstance(user, str))):
             raise TypeError(f"each of {', '.join(_TEXT_FIELDS)} and user_id is text")
-        _check_names(execution, agent, user or "")
         return Event(
-            canonical_id(execution),
-            agent,
-            user,
-            _parse_time(row, "completed_at", MIN_TIME),
-            _parse_time(row, "recorded_at", 0),
+            *_parse_surroundings(execution, agent, user, completed_at, recorded_at),
             {name: parse_number(value)},
             record or letter.record,
             _parse_labels(row["labels"]),
@@ -81,18 +78,28 @@ def parse_metric_event(letter: DeadLetter, record: Record | None = None) -> Even
         raise InvalidDeadLetter(f"the value is not a metric: {type(error).__name__}: {error}") from error
 
 
-def _check_names(execution: str, agent: str, user: str) -> None:
-    """Raise ValueError if an event cannot have these names; the fan-out checks that of the metric."""
+@lru_cache(maxsize=64)  # the metrics of one event follow each other
+def _parse_surroundings(
+    execution: str, agent: str, user: str | None, completed_at: str, recorded_at: str
+) -> tuple[str, str, str | None, int, int]:
+    """The first fields of an event; the fan-out checks the name of the metric.
+
+    Raises ValueError if an event cannot have them, so that the cache keeps only short texts.
+    """
     if not 1 <= len(execution) <= MAX_ID_LENGTH:
         raise ValueError(f"execution_id is empty, or longer than {MAX_ID_LENGTH} characters")
-    if not (1 <= len(agent) <= MAX_NAME_LENGTH and len(user) <= MAX_NAME_LENGTH):
+    if not (1 <= len(agent) <= MAX_NAME_LENGTH and len(user or "") <= MAX_NAME_LENGTH):
         raise ValueError(f"agent_name is empty, or agent_name or user_id longer than {MAX_NAME_LENGTH} characters")
-    if not is_encodable(execution + agent + user):
+    if not is_encodable(execution + agent + (user or "")):
         raise ValueError("execution_id, agent_name or user_id contains a lone surrogate, which is not a character")
+    completed = _parse_time("completed_at", completed_at, MIN_TIME)
+    return canonical_id(execution), agent, user, completed, _parse_time("recorded_at", recorded_at, 0)
 
 
 def _parse_labels(labels: object) -> Labels:
     """The labels of an event. Raises ValueError if it cannot have them."""
+    if labels == {}:
+        return ()
     if not isinstance(labels, dict):
         raise TypeError("labels is not an object")
     read, skipped = read_labels(labels)
@@ -101,9 +108,9 @@ def _parse_labels(labels: object) -> Labels:
     return read
 
 
-def _parse_time(row: Any, field: str, earliest: int) -> int:  # noqa: ANN401 - parsed JSON
+def _parse_time(field: str, text: str, earliest: int) -> int:
     """The time in `field`. Raises ValueError if it is no time, or outside of `earliest` to the last of the table."""
-    if not earliest <= (milliseconds := parse_rfc3339(row[field])) <= MAX_TIME:
+    if not earliest <= (milliseconds := parse_rfc3339(text)) <= MAX_TIME:
         raise ValueError(f"{field} is outside of {format_rfc3339(earliest)} to {format_rfc3339(MAX_TIME)}")
     return milliseconds
 

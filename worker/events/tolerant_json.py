@@ -7,6 +7,7 @@ document for one of them. The tolerant parse reads it as `UnrepresentableNumber`
 import json
 import re
 import sys
+from typing import Any
 
 import orjson
 
@@ -24,6 +25,8 @@ _TOO_DEEP = "the value is nested too deeply"
 
 _LARGEST_FLOAT = 1.7976931348623157e308
 _DIGITS_64_BIT = 20
+_USUAL_DIGITS = 32
+_NUMBERS = frozenset({int, float, bool, UnrepresentableNumber})
 
 _JSON_TYPES = {str: "string", dict: "object", list: "array", bool: "boolean", type(None): "null"}
 
@@ -61,12 +64,20 @@ def parse_tolerantly(value: bytes, refusal: orjson.JSONDecodeError) -> object:
 def parse_number(text: str) -> float | UnrepresentableNumber:
     """Parse a number or boolean as the metric of an event would be, also `NaN` and `1e400`; else raise ValueError."""
     try:
-        value = parse_json(text.encode("utf-8"))
+        # `orjson` alone takes a fifth of the time of `parse_json`.
+        value: Any = orjson.loads(text if len(text) <= _USUAL_DIGITS else b"")
+    except orjson.JSONDecodeError:
+        value = _parse_unusual(text)
+    if type(value) in _NUMBERS:
+        return value  # type: ignore[no-any-return]  # just checked
+    raise ValueError(f"{text[:40]!a} is not a number")
+
+
+def _parse_unusual(text: str) -> object:
+    try:
+        return parse_json(text.encode("utf-8"))
     except InvalidEvent as error:
         raise ValueError(str(error)) from error
-    if isinstance(value, int | float | UnrepresentableNumber):
-        return value
-    raise ValueError(f"{text[:40]!a} is not a number")
 
 
 def json_type(value: object) -> str:
