@@ -23,6 +23,7 @@ from tests.unit.dead_letters.builders import (
     parse,
 )
 from worker.core.model import Failed, FailedEvent, FailedMetric, ReplayedRecord, UnreadableRecord, UnrepresentableNumber
+from worker.dead_letters.causes import find_cause
 from worker.dead_letters.dead_letter import EncodedDeadLetter, ForeignRecord
 from worker.dead_letters.headers import MAX_MESSAGE_LENGTH
 from worker.dead_letters.record_format import encode_dead_letter, encode_pointer, parse_dead_letter
@@ -307,11 +308,17 @@ def test_missing_or_invalid_header_makes_the_record_foreign(name: str, value: by
     assert reason in foreign.reason
 
 
-def test_nothing_is_kept_of_hostile_headers() -> None:
+def test_nothing_is_kept_of_hostile_headers_and_values() -> None:
     letter = encode_dead_letter(FailedEvent(SOURCE, INVALID), WORKER, FAILED_AT)
+    metric = encode_dead_letter(failed_metric(), WORKER, FAILED_AT)
     tracemalloc.start()
     for number in range(100):
         hostile = b"%d" % number + b"x" * 500_000
+        assert find_cause(parse(letter._replace(headers=[*letter.headers, ("dlq.error.message", hostile)])))
+        for field in (b"user_id", b"completed_at"):
+            value = metric.value[:-1] + b',"%s":"%s"}' % (field, hostile)
+            with pytest.raises(InvalidDeadLetter):
+                parse_metric_event(parse(metric._replace(value=value)))
         parse(letter._replace(headers=[*letter.headers, ("dlq.metric", hostile)]))
         for name in ("dlq.error.type", "dlq.table"):
             assert isinstance(

@@ -44,6 +44,18 @@ def test_an_empty_metric_name_is_not_counted_as_none() -> None:
     assert document["by_metric"] == {"top": [{"value": "", "count": 1}, {"value": None, "count": 1}], "rest": 0}
 
 
+def test_every_dead_letter_is_counted_however_many_combinations_of_values_there_are() -> None:
+    statistics = DeadLetterStatistics()
+    for number in range(2_500):  # more than what waits to be counted
+        failure = Failure(ErrorClass.ROW_REFUSED, f"E{number % 50}", "m")
+        count(statistics, FailedMetric(read(event()), f"m{number % 49}", 1, failure, 1))
+        if number in (0, 1_234):
+            assert statistics.by["type"].count_others(0) == number + 1
+    assert statistics.by["type"].most_common(2) == [("E0", 50), ("E1", 50)]
+    assert statistics.by["metric"].most_common(1) == [("m0", 52)]
+    assert statistics.by["code"].most_common(2) == [(None, 2_500)]
+
+
 def test_number_of_distinct_values_is_bounded() -> None:
     counter = TopCounter(distinct=3)
     for number in range(1_000):
