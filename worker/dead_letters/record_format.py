@@ -73,9 +73,12 @@ def parse_dead_letter(record: Record) -> DeadLetter | ForeignRecord:
 
 def has_predecessor(record: Record) -> bool:
     """Whether `record` names the dead letter that it replaces; fast, because a scan asks it of every record."""
-    for name, _ in reversed(record.headers[-_LAST_HEADERS:]):
-        if name in (REPLACES, WORKER):  # mostly the last one is that of the worker, which is before it
-            return name == REPLACES
+    headers = record.headers
+    if not headers or headers[-1][0] == WORKER:  # as most: `dlq.replaces` comes after it
+        return False
+    for name, _ in headers[-_LAST_HEADERS:]:  # noqa: SIM110 - `any` takes three times as long
+        if name == REPLACES:
+            return True
     return False
 
 
