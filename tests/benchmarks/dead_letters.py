@@ -1,10 +1,10 @@
 """How fast dead letters are counted and replayed, compared with the rate of the worker on events of ten metrics.
 
-README.md has figures. A dead letter of a single metric is a record with sixteen headers, while the worker makes ten rows
-of one record. Of about 29 µs of CPU for such a dead letter, the client and the bounds of memory take 5 in each of two
-passes: the first one is for the settlements, which lie behind the dead letters that they settle. In the second pass 4
-are for the headers and 5 for value and row; network, checksums and the insert are the rest. Where the first dead letters
-are settled, the second pass begins after them.
+README.md has figures. A dead letter of a single metric is a record with sixteen headers, while the worker makes ten
+rows of one record. Of its CPU the client and the bounds of memory take 5 µs in each of two passes: the first one is for
+the settlements, which lie behind the dead letters that they settle. In the second pass 4 are for the headers and 5 for
+value and row; network, checksums and the insert are the rest. Where the first dead letters are settled, the second pass
+begins after them.
 """
 
 import asyncio
