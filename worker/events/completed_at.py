@@ -84,9 +84,10 @@ def has_offset(completed_at: object) -> bool:
 
 
 def _parse_number(value: float) -> int:
-    if 1000 * value >= MIN_TIME and value <= MAX_TIME:
+    # An infinite product has no nearest integer.
+    if 1000 * value >= MIN_TIME - 1 and value <= MAX_TIME + 1:
         milliseconds = round(1000 * value if value < _FIRST_MILLISECONDS else value)
-        if milliseconds <= MAX_TIME:
+        if MIN_TIME <= milliseconds <= MAX_TIME:
             return milliseconds
     raise _invalid(
         "as a number must be seconds (below 1e11) or milliseconds since 1970, between 1900 and 2299, and neither "
