@@ -25,6 +25,7 @@ from worker.dead_letters.dead_letter import WorkerInfo
 from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
+from worker.kafka.group_instances import require_own_group
 from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.observability.failure_log import FailureLog
 from worker.observability.page import render_page
@@ -117,6 +118,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     kafka = kafka_target(settings)
     await require_acls(kafka, *kafka_acls(settings))
     await require_topics(kafka, [settings.kafka_topic, settings.kafka_dlq_topic])
+    await require_own_group(kafka, settings.kafka_group_id, settings.kafka_group_instance_id)
 
     tracing = create_tracing(enabled=settings.tracing_enabled, version=VERSION)
     stack.push_async_callback(_export_last_spans, tracing)

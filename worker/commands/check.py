@@ -7,6 +7,7 @@ from typing import NamedTuple
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import DependencyError
 from worker.kafka.connection import require_acls, require_topics
+from worker.kafka.group_instances import require_own_group
 from worker.kafka.retention import find_compaction_problem
 from worker.observability.telemetry import Telemetry
 from worker.settings.fields import Settings
@@ -63,7 +64,9 @@ async def _describe_dead_letter_topic(settings: Settings) -> str:
 
 async def _describe_group(settings: Settings) -> str:
     _, acls = kafka_acls(settings)
-    await require_acls(kafka_target(settings), groups=acls)
+    target = kafka_target(settings)
+    await require_acls(target, groups=acls)
+    await require_own_group(target, settings.kafka_group_id, settings.kafka_group_instance_id)
     return settings.kafka_group_id
 
 

@@ -55,11 +55,11 @@ async def has_group_acl(client: AIOKafkaClient, acl: RequiredAcl) -> bool | None
     return None if group is None else _is_allowed(group["authorized_operations"], acl.operation)
 
 
-async def find_static_member(client: AIOKafkaClient, group: str, instance_id: str) -> str | None:
-    """The member id of the static member with this name; None if there is none, or the broker gives no answer."""
+async def describe_static_members(client: AIOKafkaClient, group: str) -> dict[str, str]:
+    """The member ids of the static members by name; empty also if the broker gives no answer."""
     described = await _describe_group(client, group)
     members = described["members"] if described else []
-    return next((member["member_id"] for member in members if member["group_instance_id"] == instance_id), None)
+    return {name: member["member_id"] for member in members if (name := member["group_instance_id"])}
 
 
 async def _describe_group(client: AIOKafkaClient, name: str) -> dict[str, Any] | None:

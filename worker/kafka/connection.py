@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.core.errors import DependencyError
-from worker.kafka.authorization import RequiredAcl, find_static_member, has_group_acl, has_topic_acl
+from worker.kafka.authorization import RequiredAcl, describe_static_members, has_group_acl, has_topic_acl
 from worker.kafka.diagnosis import diagnose
 from worker.kafka.target import KafkaTarget
 
@@ -93,10 +93,10 @@ async def require_acls(
         raise DependencyError(f"{user} lacks ACLs: {'; '.join(acls)}")
 
 
-async def find_static_member_id(target: KafkaTarget, group: str, instance_id: str) -> str | None:
-    """The member id of the static member with this name; None if there is none, or the broker gives no answer."""
+async def find_static_members(target: KafkaTarget, group: str) -> dict[str, str]:
+    """The member ids of the static members of a group by name; empty also if the broker gives no answer."""
     async with open_client(target) as client:
-        return await _retry_transient(partial(find_static_member, client, group, instance_id))
+        return await _retry_transient(partial(describe_static_members, client, group))
 
 
 async def _retry_transient(request: Callable[[], Awaitable[T]]) -> T:

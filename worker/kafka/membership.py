@@ -8,7 +8,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from worker.core.errors import DependencyError
-from worker.kafka.connection import find_static_member_id
+from worker.kafka.connection import find_static_members
 from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
 from worker.ports import EventSourceListener
@@ -105,7 +105,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         if name is None or self._last_member_id is None:
             return None
         try:
-            member_id = await find_static_member_id(self._target, self._group.group_id, name)
+            member_id = (await find_static_members(self._target, self._group.group_id)).get(name)
         except DependencyError as error:
             log.warning("cannot check whether another member has our name in the group", error=str(error))
             return None

@@ -28,9 +28,14 @@ class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka s
 
 @dataclass(frozen=True)
 class KafkaTarget:
-    """How to connect to Kafka."""
+    """How to connect to Kafka.
+
+    Attributes:
+        client_id: names the clients in the broker's logs, its metrics and its quotas.
+    """
 
     bootstrap_servers: str
+    client_id: str = "metrics-worker"
     security_protocol: str = "PLAINTEXT"
     sasl_mechanism: str = "PLAIN"
     sasl_username: str | None = None
@@ -48,7 +53,7 @@ class KafkaTarget:
         )
         return {
             "bootstrap_servers": self.bootstrap_servers,
-            "client_id": "metrics-worker",
+            "client_id": self.client_id,
             "security_protocol": self.security_protocol,
             "ssl_context": self._ssl_context() if self.security_protocol.endswith("SSL") else None,
             "sasl_mechanism": self.sasl_mechanism,

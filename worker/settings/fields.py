@@ -43,12 +43,16 @@ class Settings(BaseModel):
 
     kafka_bootstrap_servers: Servers = Field("", description="Brokers for the first connection to Kafka.")
     kafka_topic: KafkaName = Field("execution-completed", description="Topic of the events.")
-    kafka_group_id: Text = Field("metrics-worker", description="Consumer group; workers of one group share the topic.")
+    kafka_group_id: Text = Field(
+        "metrics-worker",
+        description="Consumer group; workers of one group share the topic. Also the client id at Kafka.",
+    )
     kafka_dlq_topic: KafkaName = Field("execution-completed.dlq", description="Topic of the dead letters.")
     kafka_group_instance_id: KafkaName | None = Field(
         None,
         description="Static membership: a name of this worker that no other member of the group has. A restart "
-        "within the session time-out then causes no rebalance.",
+        "within the session time-out then causes no rebalance. Of the form `ENVIRONMENT_NAME-NUMBER` it also keeps "
+        "this worker out of a group with members of another environment or name.",
     )
     kafka_producer_idempotence: bool = Field(
         True,

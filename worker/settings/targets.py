@@ -11,6 +11,7 @@ def kafka_target(settings: Settings) -> KafkaTarget:
     """How to connect to Kafka."""
     return KafkaTarget(
         bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=settings.kafka_group_id,  # so that the broker tells instances apart
         security_protocol=settings.kafka_security_protocol,
         sasl_mechanism=settings.kafka_sasl_mechanism or "PLAIN",
         sasl_username=settings.kafka_sasl_username,
