@@ -63,8 +63,8 @@ def _run_check(name: str, check: Callable[[], str]) -> str:
 def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
     """Return each check by name. A check returns a short summary, or raises CheckFailedError or ToolError."""
     return {
-        "kustomize builds every overlay": lambda: _build_overlays(scratch),
-        "schemas: Kubernetes, KEDA, Prometheus operator": lambda: _check_schemas(scratch),
+        "kustomize builds every overlay and the monitoring": lambda: _build_all(scratch),
+        "schemas: Kubernetes, KEDA, Prometheus operator, External Secrets": lambda: _check_schemas(scratch),
         "restricted Pod Security": lambda: _check_pod_security(scratch),
         "checkov, offline": lambda: _run_checkov(scratch),
         "hadolint": _run_hadolint,
@@ -74,25 +74,24 @@ def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
     }
 
 
-def _build_overlays(scratch: Path) -> str:
+def _build_all(scratch: Path) -> str:
     """Build with the pinned kustomize; if kubectl is installed, compare with what its kustomize builds."""
     kustomize, _ = tools.ensure_go_tools()
     kubectl = shutil.which("kubectl")
-    for overlay in manifests.OVERLAYS:
-        folder = manifests.KUBERNETES / "overlays" / overlay
+    for name, folder in manifests.BUILDS.items():
         built = _run_tool((kustomize, "build", folder))
         parse = manifests.parse_manifests
         if kubectl and parse(_run_tool((kubectl, "kustomize", folder))) != parse(built):
-            raise CheckFailedError(f"{overlay}: kubectl kustomize and kustomize build different manifests")
-        (scratch / f"{overlay}.yaml").write_text(built, "utf-8")
-    return f"{', '.join(manifests.OVERLAYS)}; kubectl kustomize {'builds the same' if kubectl else 'is not installed'}"
+            raise CheckFailedError(f"{name}: kubectl kustomize and kustomize build different manifests")
+        (scratch / f"{name}.yaml").write_text(built, "utf-8")
+    return f"{', '.join(manifests.BUILDS)}; kubectl kustomize {'builds the same' if kubectl else 'is not installed'}"
 
 
 def _load_rendered(scratch: Path) -> dict[str, list[manifests.Manifest]]:
-    files = {overlay: scratch / f"{overlay}.yaml" for overlay in manifests.OVERLAYS}
-    if missing := [overlay for overlay, file in files.items() if not file.exists()]:
+    files = {name: scratch / f"{name}.yaml" for name in manifests.BUILDS}
+    if missing := [name for name, file in files.items() if not file.exists()]:
         raise tools.ToolError(f"not built: {', '.join(missing)}")
-    return {overlay: manifests.parse_manifests(file.read_text("utf-8")) for overlay, file in files.items()}
+    return {name: manifests.parse_manifests(file.read_text("utf-8")) for name, file in files.items()}
 
 
 def _check_schemas(scratch: Path) -> str:

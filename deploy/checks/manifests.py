@@ -1,4 +1,4 @@
-"""Render the Kustomize overlays, and validate their manifests."""
+"""Render what Kustomize builds, the overlays and the monitoring, and validate their manifests."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
+BUILDS = {**{name: KUBERNETES / "overlays" / name for name in OVERLAYS}, "monitoring": KUBERNETES / "monitoring"}
+"""The folders that are applied, by name."""
 KUBERNETES_VERSION = "1.33"
 PROFILE_VERSION = "v1.33"
 Manifest = dict[str, Any]
 
 
-def render(kustomize: Path, overlay: str) -> str:
-    """Render the manifests of an overlay as YAML.
+def render(kustomize: Path, name: str) -> str:
+    """Render the manifests of one of `BUILDS` as YAML.
 
     Raises:
         ToolError: kustomize failed; the message ends with its output.
     """
-    return tools.run((kustomize, "build", KUBERNETES / "overlays" / overlay))
+    return tools.run((kustomize, "build", BUILDS[name]))
 
 
 def parse_manifests(text: str) -> list[Manifest]:

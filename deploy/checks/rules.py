@@ -9,7 +9,7 @@ import yaml
 
 from deploy.local.process import REPOSITORY
 
-MANIFEST = REPOSITORY / "deploy" / "kubernetes" / "components" / "prometheus" / "rules.yaml"
+MANIFEST = REPOSITORY / "deploy" / "kubernetes" / "monitoring" / "rules.yaml"
 _SPAN = re.compile(r"(\d+)([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 

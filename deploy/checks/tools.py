@@ -3,7 +3,7 @@
 | tool | source | pinned by |
 |---|---|---|
 | kustomize, podsecurity | the Go module proxy, built here | go.mod and go.sum beside this file |
-| custom resource definitions of KEDA and the Prometheus operator | the Go module proxy | the sums below |
+| resource definitions of KEDA, the Prometheus operator and External Secrets | the Go module proxy | the sums below |
 | checkov, in its own virtual environment | PyPI | checkov.txt beside this file, with hashes |
 | prometheus, promtool, Chromium (see `debian`) | Debian's packages | the signature of the distribution |
 """
@@ -33,6 +33,10 @@ _CRD_MODULES = {
     "github.com/kedacore/keda/v2@v2.17.2": (
         "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk=",
         ("config/crd/bases/keda.sh_scaledobjects.yaml", "config/crd/bases/keda.sh_triggerauthentications.yaml"),
+    ),
+    "github.com/external-secrets/external-secrets@v0.20.4": (
+        "h1:HhNAjWfFEshhItphr28SGsHzf2bUP7uDAOVLg76uNAg=",
+        ("config/crds/bases/external-secrets.io_externalsecrets.yaml",),
     ),
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
         "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",

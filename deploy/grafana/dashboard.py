@@ -34,18 +34,28 @@ def _dashboard() -> builders.Dashboard:
         .time("now-3h", "now")
         .refresh("30s")
         .with_variable(builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+        .with_variable(_choice("namespace", "Namespace", "metrics_worker_build_info, namespace"))
         .with_variable(
-            builders.QueryVariable("namespace")
-            .label("Namespace")
-            .datasource(DATA_SOURCE)
-            .query("label_values(metrics_worker_build_info, namespace)")
-            .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .include_all(True)
-            .all_value(".*")
-            .multi(True)
+            _choice(
+                "worker", "Instance", 'metrics_worker_build_info{namespace=~"$namespace"}, app_kubernetes_io_instance'
+            )
         )
     )
     return add_rows(dashboard, _panels_by_row())
+
+
+def _choice(name: str, label: str, values: str) -> builders.QueryVariable:
+    """A variable with some, or all, values of a label."""
+    return (
+        builders.QueryVariable(name)
+        .label(label)
+        .datasource(DATA_SOURCE)
+        .query(f"label_values({values})")
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .include_all(True)
+        .all_value(".*")
+        .multi(True)
+    )
 
 
 def _panels_by_row() -> dict[str, list[StatPanel] | list[TimeseriesPanel]]:

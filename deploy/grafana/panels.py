@@ -21,9 +21,10 @@ _WINDOW = "[$__rate_interval]"
 
 
 def select_series(name: str, *, job: str = WORKER, **labels: str) -> str:
-    """Select the series `name` of a job in the namespaces that the user has chosen."""
+    """Select the series `name` of a job in the namespaces and instances that the user has chosen."""
     others = "".join(f', {label}="{value}"' for label, value in labels.items())
-    return f'{name}{{job="{job}", namespace=~"$namespace"{others}}}'
+    chosen = 'namespace=~"$namespace", app_kubernetes_io_instance=~"$worker"'
+    return f'{name}{{job="{job}", {chosen}{others}}}'
 
 
 def rate(name: str, by: str = "", **labels: str) -> str:

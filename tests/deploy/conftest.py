@@ -11,9 +11,9 @@ from tests.deploy.deployment import Deployment
 
 @pytest.fixture(scope="session")
 def rendered() -> dict[str, list[manifests.Manifest]]:
-    """The manifests of every overlay."""
+    """The manifests of every overlay, and of the monitoring."""
     kustomize, _ = tools.ensure_go_tools()
-    return {overlay: manifests.parse_manifests(manifests.render(kustomize, overlay)) for overlay in manifests.OVERLAYS}
+    return {name: manifests.parse_manifests(manifests.render(kustomize, name)) for name in manifests.BUILDS}
 
 
 @pytest.fixture(scope="session")

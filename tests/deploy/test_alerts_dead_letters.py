@@ -57,7 +57,8 @@ def test_every_panel_of_the_dashboard_has_data(deployment: Deployment) -> None:
     without_data = []
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):
-            query = target["expr"].replace("$__rate_interval", "5s").replace("$namespace", ".*")
+            query = target["expr"].replace("$__rate_interval", "5s")
+            query = query.replace("$namespace", ".*").replace("$worker", ".*")
             if not deployment.prometheus.query(query):
                 without_data.append(f"{panel['title']}: {query}")
     assert without_data == []

@@ -21,7 +21,7 @@ from worker.observability.telemetry import Telemetry
 ROOT = Path(__file__).parents[3]
 RUNBOOK = sections((ROOT / "deploy" / "RUNBOOK.md").read_text("utf-8"))
 REPLAY = "deploy/kubernetes/base/replay.yaml"
-RULES = "deploy/kubernetes/components/prometheus/rules.yaml"
+RULES = "deploy/kubernetes/monitoring/rules.yaml"
 AUTOMATIC = {item.value for item in ErrorClass if item in ADVICE and ADVICE[item].is_automatic}
 """What the scheduled replay replays."""
 
@@ -128,8 +128,13 @@ def test_alerts_on_the_scheduled_replay_name_its_classes(alert: str) -> None:
 def test_documents_of_the_scheduled_replay_name_its_classes() -> None:
     place = "deploy/RUNBOOK.md, The scheduled replay fails"
     section = RUNBOOK["the-scheduled-replay-fails"]
-    bullet = (ROOT / "deploy" / "README.md").read_text("utf-8").partition("- **The replay** ")[2].partition("\n- ")[0]
-    for name, text in ((place, section), ("deploy/README.md, The replay", bullet)):
+    bullet = (
+        (ROOT / "deploy" / "kubernetes" / "README.md")
+        .read_text("utf-8")
+        .partition("- **The replay** ")[2]
+        .partition("\n- ")[0]
+    )
+    for name, text in ((place, section), ("deploy/kubernetes/README.md, The replay", bullet)):
         missing = [item for item in AUTOMATIC if f"`{item}`" not in text]
         assert missing == [], f"{name}: name these classes, which the scheduled replay replays"
     commands = re.findall(r"`metrics-worker (?:replay|dlq list)([^`]*)`", section)

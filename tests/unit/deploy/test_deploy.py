@@ -31,6 +31,7 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 ANALYSTS = json.loads((DEPLOY / "grafana" / "execution-metrics.json").read_text("utf-8"))
 ALL_PANELS = PANELS + [panel for panel in ANALYSTS["panels"] if panel["type"] != "row"]
 ALERTS = rules.load_alerts()
+WATCHDOG = "MetricsWorkerWatchdog"
 KUBE_STATE_METRICS = {
     "kube_pod_container_status_restarts_total",
     "kube_job_status_failed",
@@ -66,7 +67,7 @@ def series_in(text: str) -> set[str]:
 @pytest.mark.parametrize("query", [query for _, query in QUERIES], ids=[name for name, _ in QUERIES])
 def test_queries_use_exported_series(query: str) -> None:
     used = series_in(query)
-    assert used or "up{" in query
+    assert used or "up{" in query or query == "vector(1)"
     assert used <= exported_series() | KUBE_STATE_METRICS
 
 
@@ -86,7 +87,7 @@ def test_alert_has_a_runbook_section_with_a_remedy(alert: dict[str, Any]) -> Non
 
 @alerts
 def test_alert_has_a_severity_and_a_description(alert: dict[str, Any]) -> None:
-    assert alert["labels"]["severity"] in {"warning", "critical"}
+    assert alert["labels"]["severity"] in {"warning", "critical"} or alert["alert"] == WATCHDOG
     assert {"summary", "description"} <= alert["annotations"].keys()
 
 
@@ -122,7 +123,7 @@ def test_manifests_set_only_existing_variables() -> None:
         for document in yaml.safe_load_all(path.read_text("utf-8")):
             used |= set(variables_in(document))
     assert len(used) > 15
-    assert used <= known
+    assert used - {"POD_NAME", "POD_NAMESPACE"} <= known  # parts of KAFKA_GROUP_INSTANCE_ID
 
 
 def variables_in(node: object) -> list[str]:
@@ -193,7 +194,9 @@ def no_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_tools")
 def test_checks_distinguish_a_missing_tool_from_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     by_name = checks._checks(tmp_path)
-    assert checks._run_check("overlays", by_name["kustomize builds every overlay"]) == "COULD NOT RUN"
+    assert (
+        checks._run_check("overlays", by_name["kustomize builds every overlay and the monitoring"]) == "COULD NOT RUN"
+    )
     assert checks._run_check("rules", by_name["promtool check rules"]) == "COULD NOT RUN"
     assert checks._run_check("false", lambda: checks._run_tool(("/bin/false",))) == "FAILED"
     assert checks._run_check("hadolint", by_name["hadolint"]) == "ok"
