@@ -1,6 +1,6 @@
-"""The table of scale in deploy/README.md, with the arithmetic of `metrics-worker plan`.
+"""The table of scale in deploy/SCALE.md, with the arithmetic of `metrics-worker plan`.
 
-`python -m deploy.scale_table deploy/README.md` writes it there.
+`python -m deploy.scale_table deploy/SCALE.md` writes it there.
 """
 
 import sys

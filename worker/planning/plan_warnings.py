@@ -27,7 +27,7 @@ def _batch_warnings(inputs: PlanInputs, plan: Plan) -> Iterator[str]:
     if parts > MAX_PARTS_PER_SECOND:
         yield (
             f"{parts:,.0f} new parts a second are more than the {MAX_PARTS_PER_SECOND:g} that one ClickHouse merges: "
-            "divide the stream into topics with a ClickHouse each (deploy/README.md, Cells)"
+            "divide the stream into topics with a ClickHouse each (deploy/SCALE.md, Cells)"
         )
     elif (present := plan.present_batches).parts_per_second > MAX_PARTS_PER_SECOND:
         yield (

@@ -6,12 +6,12 @@ import pytest
 
 from deploy.scale_table import BEGIN, COSTS, END, render_table, replace_table
 
-PAGE = Path(__file__).parents[3] / "deploy" / "README.md"
+PAGE = Path(__file__).parents[3] / "deploy" / "SCALE.md"
 
 
 def test_page_has_the_table_that_the_arithmetic_gives() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert replace_table(page) == page, "run: python -m deploy.scale_table deploy/README.md"
+    assert replace_table(page) == page, "run: python -m deploy.scale_table deploy/SCALE.md"
 
 
 def test_table_states_the_event_and_what_it_needs() -> None:
