@@ -38,11 +38,16 @@ class EventSources:
         self._opened: list[KafkaEventSource] = []
 
     async def open(
-        self, servers: str, topic: str, group: str, *, session_seconds: float = 2.0, rebalance_seconds: float = 5.0
+        self,
+        servers: str,
+        topic: str,
+        group: str,
+        *,
+        instance_id: str | None = None,
+        session_seconds: float = 2.0,
+        rebalance_seconds: float = 5.0,
     ) -> KafkaEventSource:
-        policy = GroupPolicy(
-            group, session_timeout_seconds=session_seconds, rebalance_timeout_seconds=rebalance_seconds
-        )
+        policy = GroupPolicy(group, instance_id, session_seconds, rebalance_seconds)
         source = KafkaEventSource(KafkaTarget(servers), topic, policy, Telemetry())
         self._opened.append(source)
         await source.start()

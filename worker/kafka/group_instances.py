@@ -23,13 +23,20 @@ def instance_of(member_name: str) -> str | None:
 
 async def require_own_group(target: KafkaTarget, group: str, member_name: str | None) -> None:
     """Raise a DependencyError if the group has a member of another instance, or if no broker answers."""
+    if error := await find_other_instance(target, group, member_name):
+        raise error
+
+
+async def find_other_instance(target: KafkaTarget, group: str, member_name: str | None) -> DependencyError | None:
+    """The error that the group has a member of another instance. Raises DependencyError if no broker answers."""
     instance = instance_of(member_name or "")
     if instance is None:
-        return
+        return None
     others = {instance_of(name) for name in await find_static_members(target, group)} - {instance, None}
-    if others:
-        raise DependencyError(
-            f"consumer group {group} has members of {', '.join(sorted(map(str, others)))}, and this is {instance}: "
-            "they would share the events; KAFKA_GROUP_ID must be different for each instance (or wait for "
-            "KAFKA_SESSION_TIMEOUT_SECONDS, if that instance has ended)"
-        )
+    if not others:
+        return None
+    return DependencyError(
+        f"consumer group {group} has members of {', '.join(sorted(map(str, others)))}, and this is {instance}: "
+        "they would share the events; KAFKA_GROUP_ID must be different for each instance (or wait for "
+        "KAFKA_SESSION_TIMEOUT_SECONDS, if that instance has ended)"
+    )

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from worker.core.errors import DependencyError
 from worker.kafka.connection import find_static_members
+from worker.kafka.group_instances import find_other_instance
 from worker.kafka.target import KafkaTarget
 from worker.observability.telemetry import Telemetry
 from worker.ports import EventSourceListener
@@ -53,7 +54,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     Attributes:
         is_member: the last rebalance has finished; also true for a member without partitions.
-        fencing_error: the error to stop with, if another member has this member's name.
+        fencing_error: the error to stop with, if another member has this member's name, or is of another instance.
     """
 
     def __init__(
@@ -91,7 +92,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             raise asyncio.CancelledError
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Keep the member id, and report the partitions."""
+        """Keep the member id, and report the partitions. In a group of another instance nothing is read."""
+        if not self.has_been_group_member:
+            self._consumer.pause(*assigned)  # else a poll returns records while this waits
+            self.fencing_error = await self._find_other_instance()
+            if self.fencing_error is None:
+                self._consumer.resume(*assigned)
         self.is_member = self.has_been_group_member = True
         self._last_member_id = self._member_id()
         self._telemetry.kafka.assigned.set(len(assigned))
@@ -115,6 +121,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             f"another member of group {self._group.group_id} has joined as {name}, and this one must end: "
             "KAFKA_GROUP_INSTANCE_ID must be different for each worker"
         )
+
+    async def _find_other_instance(self) -> DependencyError | None:
+        """Looked for before the start too; but two instances that start at once both find the group empty then."""
+        try:
+            return await find_other_instance(self._target, self._group.group_id, self._group.instance_id)
+        except DependencyError as error:
+            log.warning("cannot check whether another instance is in the group", error=str(error))
+            return None
 
     def _member_id(self) -> str:
         return str(self._consumer._coordinator.member_id)  # noqa: SLF001 - there is no public way
