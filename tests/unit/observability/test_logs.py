@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -24,15 +23,6 @@ from worker.observability import logs
 logs.configure("INFO", "json")
 """
 HOSTILE = "\x1b]0;title\x07\x9b2J\u202e\r\n{}"
-
-
-@pytest.fixture(autouse=True)
-def _restore_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = before, level
-    structlog.reset_defaults()
 
 
 def run_logging_program(program: str) -> list[str]:
