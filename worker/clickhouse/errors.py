@@ -31,6 +31,9 @@ _VALUE_ERRORS = (
     driver.CannotParseDomainError,
 )
 """What the driver raises for a value while it encodes a block. The server raises 53 for a type, not for a value."""
+_ADDRESS_ERRORS = (driver.NetworkError, driver.UnexpectedPacketFromServerError)
+"""Nothing listens at the address, its host does not exist, or it speaks another protocol, such as HTTP."""
+_SEE_ADDRESS = "; see CLICKHOUSE_HOST and CLICKHOUSE_PORT"
 _CONNECTION_CLOSED = re.compile(r"reset by peer|Broken pipe|EOF occurred in violation of protocol")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)")
 # CheckConstraintsTransform::onConsume in ClickHouse's source; of another shard after "Received from HOST:PORT. ". Rows
@@ -54,15 +57,18 @@ def classify(error: Exception, seconds: float) -> Outcome:
         return misconfigured
     name = type(error).__name__
     if isinstance(error, driver.SocketTimeoutError | TimeoutError):
-        code = error.code if isinstance(error, driver.Error) else None
-        return Outcome(OutcomeKind.UNAVAILABLE, name, f"no answer in {round(seconds, 1):g} s", code)
+        message = f"no answer in {round(seconds, 1):g} s"
+        if isinstance(error, driver.Error):  # which the driver raises only where it cannot connect in time
+            return Outcome(OutcomeKind.UNAVAILABLE, name, f"{message}{_SEE_ADDRESS}", error.code)
+        return Outcome(OutcomeKind.UNAVAILABLE, name, message)
     if isinstance(error, driver.NetworkError) and _CONNECTION_CLOSED.search(str(error)):
         # With TLS 1.3 a server that misses the certificate of its client may close the connection without an alert.
         advice = "; see CLICKHOUSE_SECURE, and CLICKHOUSE_CERT_FILE if it requires a certificate"
         return Outcome(OutcomeKind.UNAVAILABLE, "NetworkError", f"{error}{advice}", error.code)
     if isinstance(error, driver.Error):
         kind = OutcomeKind.REFUSED if isinstance(error, _VALUE_ERRORS) else _kind(error.code, "")
-        return Outcome(kind, name, str(error), error.code)
+        advice = _SEE_ADDRESS if isinstance(error, _ADDRESS_ERRORS) else ""
+        return Outcome(kind, name, f"{error}{advice}", error.code)
     if isinstance(error, OSError | EOFError | UnicodeDecodeError):
         # UnicodeDecodeError: the answer is not ClickHouse's. A value that cannot be encoded is a UnicodeEncodeError.
         return Outcome(OutcomeKind.UNAVAILABLE, name, str(error) or "connection closed")

@@ -53,7 +53,7 @@ def _reason(error: Exception, protocol: str) -> str:
         case KafkaConnectionError() | ConnectionResetError() | BrokenPipeError() | TimeoutError():
             return (
                 f"it does not accept {protocol}, or requires a certificate ({_text(error)}); "
-                "see KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CERT_FILE"
+                "see KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CERT_FILE"
             )
         case _:
             return f"{_text(error)}; see KAFKA_BOOTSTRAP_SERVERS"

@@ -146,6 +146,17 @@ class TestDriverErrors:
         for part in (words, "CLICKHOUSE_SECURE", "CLICKHOUSE_CERT_FILE"):
             assert part in outcome.message
 
+    @pytest.mark.parametrize(
+        "error",
+        [
+            driver.NetworkError("Connection refused (localhost:9000)"),
+            driver.NetworkError("Name or service not known (clickhous:9000)"),
+            driver.UnexpectedPacketFromServerError("Unexpected packet from server localhost:8123"),
+        ],
+    )
+    def test_server_that_is_not_at_the_address_names_the_variables_of_the_address(self, error: driver.Error) -> None:
+        assert outcome_of(error).message == f"{error}; see CLICKHOUSE_HOST and CLICKHOUSE_PORT"
+
 
 class TestNetworkErrors:
     @pytest.mark.parametrize(
@@ -170,7 +181,10 @@ class TestNetworkErrors:
         ("error", "message"),
         [
             (TimeoutError("timed out"), "TimeoutError: no answer in 3 s"),
-            (driver.SocketTimeoutError("(localhost:9000)"), "SocketTimeoutError: no answer in 3 s"),
+            (
+                driver.SocketTimeoutError("(localhost:9000)"),
+                "SocketTimeoutError: no answer in 3 s; see CLICKHOUSE_HOST and CLICKHOUSE_PORT",
+            ),
             (EOFError(), "EOFError: connection closed"),
         ],
     )
