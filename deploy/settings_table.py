@@ -4,41 +4,22 @@
 """
 
 import sys
-from enum import Enum
+from itertools import groupby
 from pathlib import Path
 
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-
 from deploy.markers import replace_between
-from worker.settings.errors import describe_expected, field_type, variable_name
-from worker.settings.fields import Settings
-from worker.settings.loading import RequiredVariable
+from worker.settings.variables import VariableDescription, describe_variables
 
 BEGIN = "<!-- settings:begin -->"
 END = "<!-- settings:end -->"
-
-THEMES = {
-    "kafka_bootstrap_servers": "Kafka: topics and consumer group",
-    "kafka_security_protocol": "Kafka: encryption and authentication",
-    "kafka_session_timeout_seconds": "Kafka: time-outs",
-    "clickhouse_host": "ClickHouse: connection",
-    "clickhouse_table": "ClickHouse: tables and inserts",
-    "persistence_enabled": "Batches",
-    "retry_attempts": "Retries and outages",
-    "http_host": "Health, telemetry and logs",
-    "shutdown_timeout_seconds": "Shutdown",
-}
-"""The heading of each table by its first field; the fields that follow belong to it too."""
 
 
 def render_tables() -> str:
     """All variables as Markdown tables with headings, without a line break at the end."""
     lines: list[str] = []
-    for name, field in Settings.model_fields.items():
-        if name in THEMES:
-            lines += ["", f"## {THEMES[name]}", "", "| Variable | Default | Allowed | Meaning |", "|---|---|---|---|"]
-        lines.append(_row(variable_name(name), field))
+    for theme, rows in groupby(describe_variables(), key=lambda row: row.theme):
+        lines += ["", f"## {theme}", "", "| Variable | Default | Allowed | Meaning |", "|---|---|---|---|"]
+        lines += map(_format_row, rows)
     return "\n".join([*lines, ""])
 
 
@@ -47,25 +28,11 @@ def replace_tables(document: str) -> str:
     return replace_between(document, BEGIN, END, render_tables())
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    also = f" (also `{name}_FILE`)" if field_type(field) is SecretStr else ""
-    cells = (f"`{name}`{also}", _format_default(name, field), describe_expected(field), field.description or "")
+def _format_row(row: VariableDescription) -> str:
+    also = f" (also `{row.file}`)" if row.file else ""
+    default = "**required**" if row.required else f"`{row.default}`" if row.default else ""
+    cells = (f"`{row.variable}`{also}", default, row.allowed, row.meaning)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _format_default(name: str, field: FieldInfo) -> str:
-    if name in set(RequiredVariable):
-        return "**required**"
-    if isinstance(field.json_schema_extra, dict):
-        return str(field.json_schema_extra["default"])
-    value = field.default
-    if value is None or isinstance(value, SecretStr):
-        return ""
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, float):
-        return f"`{value:g}`"
-    return f"`{value.value if isinstance(value, Enum) else value}`"
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ from worker import app
 from worker.commands.audit import audit
 from worker.commands.check import check_dependencies
 from worker.commands.command_line import exit_without_joining_threads, load_settings, print_stderr
+from worker.commands.completion import completion
 from worker.commands.dlq import dlq
 from worker.commands.exec_signals import ignore_signals
 from worker.commands.execution import measure
+from worker.commands.help_page import CommandGroup, format_examples
 from worker.commands.migrate import migrate
 from worker.commands.plan import plan
 from worker.commands.produce import ProduceResult, produce_event, produce_lines
@@ -32,6 +34,7 @@ from worker.commands.standard_streams import (
     let_writes_to_closed_stdout_fail,
 )
 from worker.commands.validate import validate
+from worker.commands.variables import variables
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import require_topics
 from worker.kafka.topic_producer import TopicProducer, open_producer
@@ -39,27 +42,48 @@ from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
 from worker.settings.targets import kafka_target
 
+_RUN_EXAMPLES = format_examples(
+    "metrics-worker check && metrics-worker run",
+    "LOG_FORMAT=console LOG_LEVEL=DEBUG metrics-worker run",
+)
+_CHECK_EXAMPLES = format_examples(
+    "metrics-worker check",
+    "metrics-worker check --json | jq 'select(.ok | not)'",
+)
+_PRODUCE_EXAMPLES = format_examples(
+    "metrics-worker produce events.jsonl",
+    "tail -f events.jsonl | metrics-worker produce -",
+)
+_EXEC_EXAMPLES = format_examples(
+    "metrics-worker exec -- pytest -q",
+    'metrics-worker exec --agent nightly-report --user "$USER" -- ./report.sh --full',
+)
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`metrics-worker COMMAND --help` has examples.",
+)
 @click.version_option(app.VERSION, prog_name="metrics-worker")
 def cli() -> None:
     """Agent-execution metrics from Kafka into ClickHouse, without losing one.
 
-    Configuration comes from the environment; deploy/CONFIGURATION.md lists the variables.
+    Configuration comes from the environment; `metrics-worker variables` lists the variables.
     """
 
 
-for _command in (audit, dlq, migrate, plan, replay, validate):
+for _command in (audit, completion, dlq, migrate, plan, replay, validate, variables):
     cli.add_command(_command)
 
 
-@cli.command()
+@cli.command(epilog=_RUN_EXAMPLES)
 def run() -> None:
     """Consume events until SIGTERM, write rows, dead-letter what fails."""
     asyncio.run(_run(load_settings()))
 
 
-@cli.command()
+@cli.command(epilog=_CHECK_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def check(as_json: bool) -> None:
     """Check the configuration and every dependency, one line each."""
@@ -70,7 +94,7 @@ def check(as_json: bool) -> None:
         raise SystemExit(3)
 
 
-@cli.command()
+@cli.command(epilog=_PRODUCE_EXAMPLES)
 @click.argument("file", type=InputFile())
 def produce(file: BufferedReader) -> None:
     """Send the JSON lines of FILE (- for standard input) to the topic, unchanged."""
@@ -89,7 +113,11 @@ def produce(file: BufferedReader) -> None:
         raise SystemExit(1)
 
 
-@cli.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@cli.command(
+    "exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=_EXEC_EXAMPLES,
+)
 @click.option("--agent", help="agent_name of the event; the name of the command by default.")
 @click.option("--user", help="user_id of the event; none by default.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

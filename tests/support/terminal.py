@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from codecs import getincrementaldecoder
 from types import TracebackType
 
 from deploy.local.environment import environment_without_settings
@@ -27,9 +28,13 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.written = ""
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        inherited = environment_without_settings()
+        for name in ("COLUMNS", "LINES"):  # of the terminal of the tests
+            inherited.pop(name, None)
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "worker", *arguments],
-            env=environment_without_settings() | {"TERM": "xterm-256color"} | environment,
+            env=inherited | {"TERM": "xterm-256color"} | environment,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -79,7 +84,7 @@ class Terminal:
             some = os.read(self._ours, 65_536)
         except OSError:  # Linux: the other side is closed
             return False
-        self.written += some.decode("utf-8", "replace")
+        self.written += self._decoder.decode(some)  # a read may end within a character
         return bool(some)
 
 

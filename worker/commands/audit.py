@@ -20,6 +20,7 @@ from worker.commands.command_line import (
     print_json,
     print_stderr,
 )
+from worker.commands.help_page import format_examples
 from worker.commands.options import instant_option, require_time_order
 from worker.core.errors import DependencyError
 from worker.dead_letters.settlement import Action
@@ -41,7 +42,14 @@ class AuditScope(NamedTuple):
     to_end: bool
 
 
-@click.command()
+_EXAMPLES = format_examples(
+    "metrics-worker audit --since 2h",
+    "metrics-worker audit --partition 3 --from-offset 1000000 --to-offset 2000000",
+    "metrics-worker audit --json | jq -c 'select(.finding)'",
+)
+
+
+@click.command(epilog=_EXAMPLES)
 @click.option("--partition", multiple=True, type=click.IntRange(0), help="Only this partition; can be repeated.")
 @click.option("--from-offset", type=click.IntRange(0), help="Start at this offset, in each partition.")
 @click.option("--to-offset", type=click.IntRange(0), help="Stop before this offset, in each partition.")

@@ -12,6 +12,7 @@ from worker.commands.dlq_json import Settled
 from worker.commands.dlq_settle import discard, restore
 from worker.commands.dlq_statistics import causes, stats
 from worker.commands.dlq_watch import watch
+from worker.commands.help_page import CommandGroup, format_examples
 from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -26,7 +27,22 @@ _TABLE_ROWS = 100
 OnItem = Callable[[DeadLetter | ForeignRecord, Settled], None]
 
 
-@click.group()
+_LIST_EXAMPLES = format_examples(
+    "metrics-worker dlq list --since 2h --error-class invalid_metric",
+    "metrics-worker dlq list --metric latency_ms --agent planner --limit 5 --whole",
+)
+_EXPORT_EXAMPLES = format_examples(
+    "metrics-worker dlq export > dead-letters.jsonl",
+    "metrics-worker dlq export --cause 1f0c2d3e --settled | gzip > cause.jsonl.gz",
+)
+_SHOW_EXAMPLES = format_examples(
+    "metrics-worker dlq show 0:42",
+    "metrics-worker dlq show --json 0:42 3:7 | jq -r .error_message",
+)
+_HISTORY_EXAMPLES = format_examples("metrics-worker dlq history --limit 10")
+
+
+@click.group(cls=CommandGroup, epilog="`metrics-worker dlq COMMAND --help` has examples.")
 def dlq() -> None:
     """List, explain, discard and restore dead letters.
 
@@ -35,7 +51,7 @@ def dlq() -> None:
     """
 
 
-@dlq.command("list")
+@dlq.command("list", epilog=_LIST_EXAMPLES)
 @dead_letter_filter_options
 @click.option(
     "--limit", type=click.IntRange(1), help=f"List at most this many; default: {_TABLE_ROWS} in a table, else all."
@@ -61,7 +77,7 @@ def list_(*, selection: DeadLetterFilter, limit: int | None, settled: bool, whol
         print_stderr(f"the first {limit}; there are more (--limit)")
 
 
-@dlq.command()
+@dlq.command(epilog=_EXPORT_EXAMPLES)
 @dead_letter_filter_options
 @click.option("--settled", is_flag=True, help="Include dead letters that are settled.")
 def export(*, selection: DeadLetterFilter, settled: bool) -> None:
@@ -70,7 +86,7 @@ def export(*, selection: DeadLetterFilter, settled: bool) -> None:
     asyncio.run(_read_selected(settings, selection, None, settled=settled, on_item=_print_json_in_full))
 
 
-@dlq.command()
+@dlq.command(epilog=_SHOW_EXAMPLES)
 @click.argument("positions", type=parse_position, metavar="PARTITION:OFFSET…", nargs=-1, required=True)
 @json_option("Print a JSON object for each, with every byte, on a terminal too.")
 def show(positions: tuple[DeadLetterPosition, ...], as_json: bool) -> None:
@@ -82,7 +98,7 @@ def show(positions: tuple[DeadLetterPosition, ...], as_json: bool) -> None:
     raise SystemExit(int(bool(missing)))
 
 
-@dlq.command()
+@dlq.command(epilog=_HISTORY_EXAMPLES)
 @click.option("--limit", type=click.IntRange(1), help="At most this many, the latest.")
 @json_option("Print JSON lines, on a terminal too.")
 def history(limit: int | None, as_json: bool) -> None:

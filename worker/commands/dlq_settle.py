@@ -8,6 +8,7 @@ import click
 from worker.commands import connections
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.confirmation import is_confirmed, require_confirmable
+from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
 from worker.commands.options import dead_letter_filter_options
 from worker.core.process import run_unless_stopped, stop_on_signals
@@ -21,6 +22,14 @@ _limit = click.option("--limit", type=click.IntRange(1), help="At most this many
 _dry_run = click.option("--dry-run", is_flag=True, help="Write nothing; report what would be done.")
 _yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation; required where stdin is not a terminal.")
 _json = json_option("Print one JSON object on stdout, on a terminal too.")
+_DISCARD_EXAMPLES = format_examples(
+    'metrics-worker dlq discard --cause 1f0c2d3e --reason "wrong unit" --dry-run',
+    'metrics-worker dlq discard --cause foreign --reason "no dead letters" --yes',
+)
+_RESTORE_EXAMPLES = format_examples(
+    "metrics-worker dlq restore --cause 1f0c2d3e",
+    'metrics-worker dlq restore --settled-by replayed --since 7d --reason "rows were deleted"',
+)
 
 
 class _Options(TypedDict):
@@ -32,7 +41,7 @@ class _Options(TypedDict):
     as_json: bool
 
 
-@click.command()
+@click.command(epilog=_DISCARD_EXAMPLES)
 @dead_letter_filter_options
 @click.option("--reason", required=True, help="Why they are given up; the journal and the audit show it.")
 @_limit
@@ -52,7 +61,7 @@ def discard(
     _run(selection, None, new_entry(Action.DISCARDED, reason), options)
 
 
-@click.command()
+@click.command(epilog=_RESTORE_EXAMPLES)
 @dead_letter_filter_options
 @click.option(
     "--settled-by",

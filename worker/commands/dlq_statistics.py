@@ -7,6 +7,7 @@ import click
 
 from worker.commands import connections, dlq_causes, dlq_json, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json
+from worker.commands.help_page import format_examples
 from worker.commands.options import dead_letter_filter_options
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import CauseStatistics, DeadLetterStatistics
@@ -22,8 +23,18 @@ _top = click.option(
     help="Values printed of each kind; the others are summed up.",
 )
 
+_CAUSES_EXAMPLES = format_examples(
+    "metrics-worker dlq causes",
+    "metrics-worker replay --cause 1f0c2d3e",
+    'metrics-worker dlq discard --cause 1f0c2d3e --reason "wrong unit"',
+)
+_STATS_EXAMPLES = format_examples(
+    "metrics-worker dlq stats --since 24h --top 3",
+    "metrics-worker dlq stats --json | jq .total",
+)
 
-@click.command()
+
+@click.command(epilog=_CAUSES_EXAMPLES)
 @dead_letter_filter_options
 @_top
 @json_option("Print one JSON object, on a terminal too.")
@@ -31,13 +42,8 @@ def causes(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
     """Group dead letters by what is to be done about them.
 
     A cause is a class, a code, a constraint or view, a metric, and the error message without values. Its ID stays the
-    same; with --cause every command that has filters works on the dead letters of one cause:
-
-    \b
-      metrics-worker replay --cause 1f0c2d3e
-      metrics-worker dlq discard --cause 1f0c2d3e --reason "wrong unit"
-      metrics-worker dlq discard --cause foreign --reason "no dead letters"
-    """  # noqa: D301 - click reads the control character
+    same; with --cause every command that has filters works on the dead letters of one cause.
+    """
     statistics = asyncio.run(_collect(load_settings(RequiredVariable.KAFKA), selection, CauseStatistics()))
     if as_json:
         print_json(dlq_causes.describe_causes(statistics, top))
@@ -45,7 +51,7 @@ def causes(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
         dlq_causes.print_causes(statistics, top)
 
 
-@click.command()
+@click.command(epilog=_STATS_EXAMPLES)
 @dead_letter_filter_options
 @_top
 @json_option("Print one JSON object, on a terminal too.")

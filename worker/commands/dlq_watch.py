@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from worker.app import VERSION
 from worker.commands.command_line import exit_without_joining_threads, load_settings
 from worker.commands.connections import GC_THRESHOLD, open_reader
+from worker.commands.help_page import format_examples
 from worker.core.heartbeat import Heartbeat
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.kafka.retention import fetch_retention_seconds
@@ -29,7 +30,13 @@ from worker.settings.targets import kafka_target
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+_EXAMPLES = format_examples(
+    "HTTP_PORT=9100 metrics-worker dlq watch",
+    "curl -s localhost:9100/metrics | grep dead_letters_open",
+)
+
+
+@click.command(epilog=_EXAMPLES)
 def watch() -> None:
     """Serve the number of open dead letters by cause to Prometheus, until SIGTERM.
 

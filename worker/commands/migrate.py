@@ -4,12 +4,21 @@ import click
 
 from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.commands.command_line import load_settings, print_json, print_stderr
+from worker.commands.help_page import CommandGroup, format_examples
 from worker.core.errors import MigrationChanged
 from worker.settings.loading import RequiredVariable
 from worker.settings.targets import clickhouse_target
 
+_EXAMPLES = format_examples(
+    "metrics-worker migrate --dry-run",
+    "CLICKHOUSE_RETENTION_DAYS=365 metrics-worker migrate",
+)
+_STATUS_EXAMPLES = format_examples(
+    "metrics-worker migrate status || metrics-worker migrate",
+)
 
-@click.group(invoke_without_command=True)
+
+@click.group(cls=CommandGroup, invoke_without_command=True, epilog=_EXAMPLES)
 @click.option("--dry-run", is_flag=True, help="Print the SQL that would run, without running it.")
 @click.pass_context
 def migrate(context: click.Context, dry_run: bool) -> None:
@@ -36,7 +45,7 @@ def migrate(context: click.Context, dry_run: bool) -> None:
         raise SystemExit(2) from error
 
 
-@migrate.command()
+@migrate.command(epilog=_STATUS_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def status(as_json: bool) -> None:
     """List the migrations and their states; exit 1 when one is pending, 2 when one was changed."""

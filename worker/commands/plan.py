@@ -13,6 +13,7 @@ from worker.commands.command_line import (
     print_json,
     print_stderr,
 )
+from worker.commands.help_page import format_examples
 from worker.commands.plan_inputs import Given, gather_inputs, read_topic
 from worker.commands.standard_streams import InputFile
 from worker.core.escaping import escape_control_characters
@@ -27,8 +28,13 @@ _MAX_BYTES = 1_048_576
 _MAX_CHARACTERS = 500
 _CLOUDEVENTS_HEADERS = (("content-type", b"application/cloudevents+json"),)
 
+_EXAMPLES = format_examples(
+    "metrics-worker plan",
+    "metrics-worker plan events.jsonl --rate 20000 --partitions 12 --lag 0",
+)
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("file", type=InputFile(), required=False)
 @click.option("--cloudevents", is_flag=True, help="Each line of FILE is a structured CloudEvent.")
 @click.option("--rate", type=click.IntRange(0, 10**9), help="Events a second to plan for, instead of those of now.")

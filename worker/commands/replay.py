@@ -16,6 +16,7 @@ from worker.commands.command_line import (
 )
 from worker.commands.confirmation import is_confirmed, require_confirmable
 from worker.commands.edit_option import open_editor
+from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
 from worker.commands.options import dead_letter_filter_options, require_finite
 from worker.core.errors import DependencyError, SettingsError
@@ -29,8 +30,15 @@ from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
 
+_EXAMPLES = format_examples(
+    "metrics-worker replay --dry-run",
+    "metrics-worker replay --cause 1f0c2d3e",
+    "metrics-worker replay --error-class store_unavailable --since 6h --rate 50000 --yes",
+    "metrics-worker replay --cause 1f0c2d3e --edit '.metrics.seconds |= tonumber' --reason text --dry-run",
+)
 
-@click.command()
+
+@click.command(epilog=_EXAMPLES)
 @dead_letter_filter_options
 @click.option(
     "--limit",

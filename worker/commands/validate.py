@@ -9,6 +9,7 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from worker.commands.command_line import print_json, print_stderr
+from worker.commands.help_page import format_examples
 from worker.commands.standard_streams import InputFile
 from worker.core.escaping import escape_control_characters
 from worker.core.model import Failed
@@ -38,7 +39,13 @@ def _parse_label_attributes(text: str) -> list[str]:
         raise click.BadParameter(f"{text!a} is not source, traceparent, or both separated by a comma") from error
 
 
-@click.command()
+_EXAMPLES = format_examples(
+    "metrics-worker validate events.jsonl",
+    "metrics-worker validate --cloudevents --json - < events.jsonl | jq 'select(.refused)'",
+)
+
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("file", type=InputFile())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each line of FILE.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every line of FILE, not only refused ones.")

@@ -1,6 +1,6 @@
 """Every environment variable: its default, its bounds and its description.
 
-`deploy.settings_table` generates the tables in deploy/CONFIGURATION.md from these fields.
+`worker.settings.variables` describes these fields for operators.
 """
 
 from collections.abc import Mapping
