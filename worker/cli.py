@@ -17,7 +17,7 @@ import click
 from worker import app
 from worker.commands.audit import audit
 from worker.commands.check import check_dependencies
-from worker.commands.command_line import exit_without_joining_threads, load_settings, print_stderr
+from worker.commands.command_line import exit_without_joining_threads, load_settings, print_stderr, print_warning
 from worker.commands.completion import completion
 from worker.commands.dlq import dlq
 from worker.commands.exec_signals import ignore_signals
@@ -27,6 +27,7 @@ from worker.commands.migrate import migrate
 from worker.commands.plan import plan
 from worker.commands.produce import ProduceResult, produce_event, produce_lines
 from worker.commands.replay import replay
+from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.commands.standard_streams import (
     InputFile,
     discard_output,
@@ -38,6 +39,7 @@ from worker.commands.variables import variables
 from worker.core.errors import DependencyError, SettingsError
 from worker.kafka.connection import require_topics
 from worker.kafka.topic_producer import TopicProducer, open_producer
+from worker.settings.encryption import find_unencrypted_connections
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
 from worker.settings.targets import kafka_target
@@ -79,15 +81,26 @@ for _command in (audit, completion, dlq, migrate, plan, replay, validate, variab
 
 @cli.command(epilog=_RUN_EXAMPLES)
 def run() -> None:
-    """Consume events until SIGTERM, write rows, dead-letter what fails."""
-    asyncio.run(_run(load_settings()))
+    """Consume events until SIGTERM, write rows, dead-letter what fails.
+
+    Logs on stderr, one JSON object a line, also for the error that ends it. Exit codes: 0 stopped by SIGTERM or
+    SIGINT, 2 wrong configuration, 3 Kafka cannot be reached, or lacks a topic or an ACL.
+    """
+    with log_fatal_errors():
+        asyncio.run(_run(load_service_settings()))
 
 
 @cli.command(epilog=_CHECK_EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def check(as_json: bool) -> None:
-    """Check the configuration and every dependency, one line each."""
-    findings = asyncio.run(check_dependencies(load_settings()))
+    """Check the configuration and every dependency, one line each.
+
+    Exit code 0 if all of them are ok, 3 if not. What is allowed, but may be a mistake, is a warning on stderr.
+    """
+    settings = load_settings()
+    for warning in find_unencrypted_connections(settings):
+        print_warning(warning)
+    findings = asyncio.run(check_dependencies(settings))
     for finding in findings:
         click.echo(json.dumps(finding._asdict()) if as_json else finding.format_line())
     if not all(finding.ok for finding in findings):

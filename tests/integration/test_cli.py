@@ -51,6 +51,29 @@ def test_check_fails_only_for_missing_dependencies(run: Run) -> None:
     }
 
 
+def test_check_warns_of_an_empty_password_file_and_of_a_password_without_tls(run: Run, tmp_path: Path) -> None:
+    empty = tmp_path / "password"
+    empty.touch()
+    files = {"KAFKA_SASL_PASSWORD_FILE": str(empty)}
+    done = run("check", CLICKHOUSE_HOST="host.invalid", CLICKHOUSE_PASSWORD="hunter2", **files)  # noqa: S106
+    first, second = done.stderr.splitlines()
+    assert first == f"warning: KAFKA_SASL_PASSWORD_FILE='{empty}' is empty: KAFKA_SASL_PASSWORD counts as not set"
+    assert second.startswith("warning: CLICKHOUSE_SECURE=false: the connections to ClickHouse are not encrypted")
+    assert "hunter2" not in done.stderr
+
+
+def test_unreachable_servers_are_only_rows_of_the_check_with_their_variables(run: Run) -> None:
+    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "CLICKHOUSE_PORT": str(free_port())}
+    done = run("check", **away)
+    assert (done.returncode, done.stderr) == (3, "")
+    by_service = {line[6:24].strip(): line for line in done.stdout.splitlines()}
+    assert len(by_service) == 5
+    assert "127.0.0.1:1: " in by_service["topic"]
+    assert "KAFKA_BOOTSTRAP_SERVERS" in by_service["topic"]
+    assert "see CLICKHOUSE_HOST and CLICKHOUSE_PORT" in by_service["ClickHouse"]
+    assert "Unable connect" in run("check", LOG_LEVEL="DEBUG", **away).stderr
+
+
 def test_wrong_variable_is_named_without_its_secret(run: Run) -> None:
     done = run("check", CLICKHOUSE_PORT="tcp://10.0.0.1:9000", CLICKHOUSE_PASSWORD="hunter2")  # noqa: S106
     assert (done.returncode, done.stdout) == (2, "")
@@ -72,8 +95,41 @@ def test_wrong_variable_is_named_without_its_secret(run: Run) -> None:
 def test_worker_does_not_start_without_kafka_or_its_topic(run: Run, variable: str, value: str, message: str) -> None:
     done = run("run", **{variable: value})
     assert done.returncode == 3
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    last = [json.loads(line) for line in done.stderr.splitlines()][-1]
+    assert (last["level"], last["event"]) == ("critical", "a dependency is unreachable or not prepared")
+    assert message in last["error"]
+
+
+@pytest.mark.parametrize("command", [["run"], ["dlq", "watch"]])
+def test_wrong_variables_of_a_service_are_a_log_line(run: Run, command: list[str]) -> None:
+    wrong = {"CLICKHOUSE_PORT": "none", "BATCH_LINGER_MS": "-1", "CLICKHOUSE_DB": "x"}
+    done = run(*command, **wrong)
+    assert (done.returncode, done.stdout) == (2, "")
+    warning, error = map(json.loads, done.stderr.splitlines())
+    assert (warning["level"], warning["event"]) == (
+        "warning",
+        "CLICKHOUSE_DB is not known; did you mean CLICKHOUSE_TABLE or CLICKHOUSE_DATABASE?",
+    )
+    assert [line.partition("=")[0] for line in error["errors"]] == ["CLICKHOUSE_PORT", "BATCH_LINGER_MS"]
+    console = run(*command, LOG_FORMAT="console", **wrong).stderr
+    assert "[critical ] the configuration is wrong" in console
+
+
+def test_bug_that_ends_a_service_is_a_log_line_with_its_traceback() -> None:
+    program = (
+        "from worker.commands.service import log_fatal_errors\nwith log_fatal_errors():\n    raise ZeroDivisionError"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, line["level"], line["event"]) == (1, "critical", "the program has failed")
+    assert "ZeroDivisionError" in line["exception"]
+
+
+def test_run_warns_of_a_password_without_tls_at_the_start(run: Run) -> None:
+    done = run("run", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", CLICKHOUSE_HOST="host.invalid", CLICKHOUSE_PASSWORD="x")  # noqa: S106
+    first = json.loads(done.stderr.splitlines()[0])
+    assert first["level"] == "warning"
+    assert first["event"].startswith("CLICKHOUSE_SECURE=false: ")
 
 
 # migrate

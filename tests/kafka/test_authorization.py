@@ -140,7 +140,7 @@ def test_missing_acl_is_named_by_run_and_check(
     done = run_command("run")
     message = f"Kafka user {USER} lacks ACLs: {acl} {environment[setting]} ({setting})"
     assert done.returncode == 3, done.stderr
-    assert done.stderr.strip().splitlines()[-1].endswith(message)
+    assert json.loads(done.stderr.strip().splitlines()[-1])["error"].endswith(message)
     checked = run_command("check")
     assert checked.returncode == 3
     assert [line for line in checked.stdout.splitlines() if re.match("FAIL", line)] == [

@@ -4,14 +4,14 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from worker.commands.standard_streams import is_terminal
 from worker.observability import logs
-from worker.settings.environment import find_misspelt_variables
+from worker.settings.environment import find_mistakes
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable, load
 
@@ -21,21 +21,29 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def load_settings(*needs: RequiredVariable) -> Settings:
     """Read the settings, of which `needs` must be set: all required ones, if none is named.
 
-    Configures logging by them, and warns of variables that look misspelt. Raises SettingsError.
+    Configures logging by them, and warns of variables that may be wrong. Raises SettingsError.
     """
-    return _prepare(load(os.environ, needs or tuple(RequiredVariable)))
+    return _load(needs or tuple(RequiredVariable))
 
 
 def load_optional_settings() -> Settings:
     """As `load_settings`, for a command that can do without Kafka and ClickHouse."""
-    return _prepare(load(os.environ, ()))
+    return _load(())
 
 
-def _prepare(settings: Settings) -> Settings:
-    logs.configure(settings.log_level, settings.log_format)
-    for warning in find_misspelt_variables(os.environ):
-        print_stderr(f"warning: {warning}")
+def _load(needs: Collection[RequiredVariable]) -> Settings:
+    # First: a warning may say why a variable is missing.
+    for warning in find_mistakes(os.environ):
+        print_warning(warning)
+    settings = load(os.environ, needs)
+    # A command reports itself what its clients meet with, once, and not between the rows of a table.
+    logs.configure(settings.log_level, settings.log_format, with_clients=False)
     return settings
+
+
+def print_warning(text: str) -> None:
+    """Print a warning for the person at the terminal."""
+    print_stderr(f"warning: {text}")
 
 
 def print_stderr(line: str) -> None:

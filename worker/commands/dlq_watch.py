@@ -12,9 +12,10 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from worker.app import VERSION
-from worker.commands.command_line import exit_without_joining_threads, load_settings
+from worker.commands.command_line import exit_without_joining_threads
 from worker.commands.connections import GC_THRESHOLD, open_reader
 from worker.commands.help_page import format_examples
+from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.core.heartbeat import Heartbeat
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
 from worker.kafka.retention import fetch_retention_seconds
@@ -43,7 +44,8 @@ def watch() -> None:
     HTTP_PORT has /metrics, /livez and /readyz. The topic is scanned when it has changed, at most every 15 s and for at
     most a tenth of the time. While Kafka is away it is not ready, and the metrics keep what was found before.
     """
-    asyncio.run(_watch(load_settings(RequiredVariable.KAFKA)))
+    with log_fatal_errors():
+        asyncio.run(_watch(load_service_settings(RequiredVariable.KAFKA)))
     exit_without_joining_threads(0)
 
 

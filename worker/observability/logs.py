@@ -28,8 +28,11 @@ _SHARED: list[Processor] = [
 _MULTILINE_KEYS = frozenset({"exception", "stack"})
 
 
-def configure(level: str, form: str) -> None:
-    """Log to stderr, also what libraries log, of which the lowest level is WARNING. `form` is `json` or `console`."""
+def configure(level: str, form: str, *, with_clients: bool = True) -> None:
+    """Log to stderr, also what libraries log, of which the lowest level is WARNING. `form` is `json` or `console`.
+
+    What the clients of Kafka and ClickHouse log is left out if not `with_clients`, unless `level` is DEBUG.
+    """
     handler = _Stderr()
     handler.addFilter(_allows_record)
     handler.setFormatter(
@@ -48,6 +51,9 @@ def configure(level: str, form: str) -> None:
     logging.getLogger("worker").setLevel(level)
     # It logs a traceback for each failed connection; the caller logs the same error in one line.
     logging.getLogger("clickhouse_driver.connection").setLevel(logging.ERROR)
+    for client in ("aiokafka", "clickhouse_driver", "clickhouse_driver.connection"):
+        if not (with_clients or level == "DEBUG"):
+            logging.getLogger(client).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], list[S
             reason = (error.strerror or "") if isinstance(error, OSError) else "it is not UTF-8 text"
             problems.append(SettingsProblem((name,), f"{name}_FILE={str(path)!r} cannot be read: {reason}"))
     return {field: value for field, value in values.items() if value}, problems
+
+
+def find_mistakes(environ: Mapping[str, str]) -> list[str]:
+    """A sentence, without values of secrets, for each variable that is allowed, but may not be what was meant."""
+    return [*find_misspelt_variables(environ), *find_empty_secret_files(environ)]
+
+
+def find_empty_secret_files(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each secret whose file is empty, so that the secret counts as not set."""
+    sentences = []
+    for field, path in secret_files(environ).items():
+        # One that cannot be read is an error, which `read_environment` finds.
+        with suppress(OSError, ValueError):
+            if not path.read_text(encoding="utf-8").strip():
+                name = variable_name(field)
+                sentences.append(f"{name}_FILE={str(path)!r} is empty: {name} counts as not set")
+    return sentences
 
 
 def find_misspelt_variables(environ: Mapping[str, str]) -> list[str]:

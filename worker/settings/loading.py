@@ -9,6 +9,7 @@ from worker.core.errors import SettingsError
 from worker.settings.environment import read_environment, secret_files
 from worker.settings.errors import SettingsProblem, invalid_value_problems, missing_variable_problem, variable_name
 from worker.settings.fields import Settings
+from worker.settings.types import LogFormat
 
 _KAFKA_SASL = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
 _KAFKA_TLS = ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE", "KAFKA_SSL_KEY_PASSWORD")
@@ -44,6 +45,14 @@ def load(environ: Mapping[str, str], needs: Collection[RequiredVariable] = froze
         raise SettingsError("\n".join(problem.text for problem in problems))
     settings.set_secret_files(secret_files(environ))
     return settings
+
+
+def read_log_format(environ: Mapping[str, str]) -> LogFormat:
+    """The format of log lines, also where variables are wrong; the default if LOG_FORMAT itself is."""
+    try:
+        return Settings.model_validate({"log_format": environ.get("LOG_FORMAT", "")}).log_format
+    except ValidationError:
+        return Settings.model_validate({}).log_format
 
 
 def _variables_in(problems: Iterable[SettingsProblem]) -> set[str]:

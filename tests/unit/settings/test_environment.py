@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.settings.variables import REQUIRED, SASL, load_errors
-from worker.settings.environment import find_misspelt_variables
+from worker.settings.environment import find_misspelt_variables, find_mistakes
 from worker.settings.fields import Settings
 from worker.settings.loading import load
 
@@ -87,3 +87,19 @@ def test_known_and_unrelated_variables_are_not_reported() -> None:
     ]
     unrelated = ["PATH", "HTTP_PROXY", "KAFKA_OPTS", "KAFKA_HEAP_OPTS", "KAFKA_HOME", "LOG_DIR"]
     assert find_misspelt_variables(dict.fromkeys([*known, *files, *service_links, *unrelated], "x")) == []
+
+
+@pytest.mark.parametrize("content", ["", " \n"])
+def test_empty_secret_file_is_a_mistake_that_names_file_and_variable(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "password"
+    file.write_text(content)
+    assert find_mistakes({"CLICKHOUSE_PASSWORD_FILE": str(file)}) == [
+        f"CLICKHOUSE_PASSWORD_FILE={str(file)!r} is empty: CLICKHOUSE_PASSWORD counts as not set"
+    ]
+
+
+def test_secret_file_with_a_secret_or_that_cannot_be_read_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("s3cret")
+    assert find_mistakes({"CLICKHOUSE_PASSWORD_FILE": str(file)}) == []
+    assert find_mistakes({"CLICKHOUSE_PASSWORD_FILE": "/no/such/file"}) == []

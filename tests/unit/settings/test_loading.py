@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.settings.variables import REQUIRED, SASL, load_errors
 from worker.core.errors import SettingsError
-from worker.settings.loading import RequiredVariable, load
+from worker.settings.loading import RequiredVariable, load, read_log_format
 
 
 @pytest.mark.parametrize(
@@ -187,3 +187,11 @@ def test_error_shows_no_secret(variables: dict[str, str]) -> None:
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None  # a traceback shows what an error was raised from
+
+
+@pytest.mark.parametrize(
+    ("value", "log_format"), [("console", "console"), ("JSON", "json"), ("", "json"), ("xml", "json")]
+)
+def test_log_format_is_known_also_where_variables_are_wrong(value: str, log_format: str) -> None:
+    assert read_log_format({"LOG_FORMAT": value, "CLICKHOUSE_PORT": "none"}) == log_format
+    assert read_log_format({}) == "json"

@@ -1,0 +1,30 @@
+"""Which connections send a password, but are not encrypted."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from worker.settings.fields import Settings
+
+
+def find_unencrypted_connections(settings: Settings) -> Iterator[str]:
+    """A sentence for each service whose password or token is set while TLS is off; not for one on this machine."""
+    hosts = [server.rpartition(":")[0].strip("[]") for server in settings.kafka_bootstrap_servers.split(",")]
+    if settings.kafka_security_protocol == "SASL_PLAINTEXT" and not all(map(_is_local, hosts)):
+        yield (
+            "KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT: the connections to Kafka are not encrypted, although "
+            "KAFKA_SASL_PASSWORD is set; SASL_SSL encrypts them"
+        )
+    has_password = bool(settings.clickhouse_password.get_secret_value())
+    if has_password and not settings.clickhouse_secure and not _is_local(settings.clickhouse_host):
+        yield (
+            "CLICKHOUSE_SECURE=false: the connections to ClickHouse are not encrypted, although CLICKHOUSE_PASSWORD is "
+            "set; CLICKHOUSE_SECURE=true encrypts them"
+        )
+
+
+def _is_local(host: str) -> bool:
+    """Whether there is no host, or it is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in ("", "localhost")
