@@ -17,7 +17,7 @@ PEERS := $(addprefix tests/benchmarks/peers/,faststream arroyo original)
 # Else every process compiles all modules again, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo explore test test-kafka check check-deploy format bench chaos fuzz lock clean
+.PHONY: help demo explore test test-kafka check check-deploy format bench chaos fuzz release lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -60,6 +60,9 @@ chaos: $(READY)  ## break broker, engine and workers on purpose; the books must 
 fuzz: $(READY)  ## hostile records through the real servers, every one accounted for; ARGS="--short", "--records 1000000", …
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
+release: $(READY)  ## build sdist, wheel and SBOM of the commit into dist, twice, and compare; publishes nothing; ARGS=--draft before all files fit
+	@$(BIN)/python -m deploy.release $(ARGS)
+
 lock: $(READY)  ## pin every dependency again, with hashes and without index addresses
 	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --no-header --upgrade --output-file constraints.txt
@@ -70,6 +73,8 @@ lock: $(READY)  ## pin every dependency again, with hashes and without index add
 	    --output-file $$peer/requirements.txt || exit; done
 	echo hatchling | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/build-requirements.txt
+	echo cyclonedx-bom | $(BIN)/uv pip compile - --universal --generate-hashes --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --no-header --output-file deploy/release/cyclonedx.txt
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .pictures

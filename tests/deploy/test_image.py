@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,40 @@ def test_image_runs_without_root_and_without_a_shell() -> None:
     assert json.loads(arguments_of("ENTRYPOINT")[0]) == ["metrics-worker"]
     assert json.loads(arguments_of("CMD")[0]) == ["run"]
     assert arguments_of("HEALTHCHECK") == ["NONE"]
+
+
+def labels() -> dict[str, str]:
+    (text,) = arguments_of("LABEL")
+    return dict(word.split("=", 1) for word in shlex.split(text))
+
+
+def test_labels_name_version_revision_and_base_as_oci_has_them() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    (base,) = (image for image in arguments_of("FROM") if "/" not in image and ":" in image)
+    assert labels() == {
+        f"org.opencontainers.image.{name}": value
+        for name, value in {
+            "title": project["name"],
+            "description": project["description"],
+            "licenses": project["license"],
+            "version": project["version"],
+            "revision": "$REVISION",
+            "created": "$CREATED",
+            "base.name": f"docker.io/library/{base.removesuffix(' AS base')}",
+        }.items()
+    }
+
+
+def test_build_command_has_every_argument_of_the_labels() -> None:
+    names = {argument.partition("=")[0] for argument in arguments_of("ARG")}
+    assert names == {"REVISION", "CREATED"}
+    header = DOCKERFILE.partition("\nFROM")[0]
+    assert set(re.findall(r"--build-arg (\w+)=\$\(git ", header)) == names | {"SOURCE_DATE_EPOCH"}
+
+
+def test_bytecode_does_not_depend_on_when_it_was_compiled(image: Path) -> None:
+    modes = {path.read_bytes()[4:8] for path in (image / "opt/worker/lib").rglob("*.pyc")}
+    assert modes == {(1).to_bytes(4, "little")}, "a hash that is not checked"
 
 
 def command(image: Path, *arguments: str) -> list[str]:
