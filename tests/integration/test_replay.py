@@ -161,12 +161,17 @@ async def test_dead_letter_that_fails_again_is_skipped_after_max_replays(
     await produce(environment, b"\xff garbage \x1b[31m", key=b"", headers=headers, partition=1)
     await produce(environment, encoded(event(metrics={"nan": float("nan"), "inf": float("-inf")})), partition=1)
     await wait_for_dead_letters(environment, 3)
+    left = {name: counts["left"] for name, counts in commands.replay(code=1)["classes"].items()}
+    assert left == {
+        "invalid_event": {"refused again, left alone (--refused): InvalidUTF8": 1},
+        "invalid_metric": {"refused again, left alone (--refused): UnrepresentableNumber": 2},
+    }
     for replays in (1, 2):
-        classes = commands.replay("--max-replays", "2", code=1)["classes"]
+        classes = commands.replay("--refused", "--max-replays", "2", code=1)["classes"]
         failed_again = {name: counts["failed_again"] for name, counts in classes.items()}
         assert failed_again == {"invalid_event": 1, "invalid_metric": 2}
         assert [entry["replays"] for entry in commands.json("dlq", "list")] == [replays] * 3
-    classes = commands.replay("--max-replays", "2", code=1)["classes"]
+    classes = commands.replay("--refused", "--max-replays", "2", code=1)["classes"]
     assert {tuple(counts["left"].values()) for counts in classes.values()} == {(1,), (2,)}
     kept = [
         letter for letter in await read_dead_letters(environment, 16) if headers_of(letter)["dlq.kind"] != "settlement"
@@ -222,7 +227,7 @@ async def test_pointers_are_replayed_from_their_source_records(
     assert found is not None
     await write_pointers(environment, FailedMetric(found, "below", -1.5, OUTAGE, 1), FailedEvent(invalid, OUTAGE))
     assert commands.json("dlq", "stats")[0]["by_class"]["top"] == [{"value": "too_large", "count": 2}]
-    report = commands.replay(code=1)["classes"]["too_large"]
+    report = commands.replay("--refused", code=1)["classes"]["too_large"]
     assert (report["written"], report["failed_again"]) == (1, 1), "the invalid event fails again"
     rows = clickhouse.execute("SELECT metric_type, metric_value, source_offset FROM execution_metrics_deduplicated")
     assert rows == [("below", -1.5, 0)]

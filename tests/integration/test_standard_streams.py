@@ -58,7 +58,7 @@ async def test_replay_that_cannot_write_its_report_has_saved_its_work(
     worker = start_worker()
     await produce(environment, encoded(event(metrics={"bad": float("nan")})), partition=1)
     wait_until(lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) == 1, "a dead letter")
-    assert_one_line(run(environment, "replay --yes --json >/dev/full"), 3, "the output cannot be written")
+    assert_one_line(run(environment, "replay --yes --refused --json >/dev/full"), 3, "the output cannot be written")
     (letter,) = commands.json("dlq", "list")
     assert letter["replays"] == 1
 

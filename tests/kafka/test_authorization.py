@@ -217,7 +217,7 @@ async def test_documented_acls_of_produce_dlq_and_replay_are_enough(
         assert json.loads(settled.stdout)["dead_letters"] == {"invalid_event": 1}, settled.stderr
     delete_acls(broker_with_acls)
     allow(broker_with_acls, *required_acls(workload, "replay").values())
-    replayed = run_command("replay", "--yes", "--json")
+    replayed = run_command("replay", "--yes", "--refused", "--json")
     assert replayed.returncode == 1, replayed.stderr  # it fails again, and is replaced by a new dead letter
     assert json.loads(run_command("dlq", "stats", "--json").stdout)["total"] == 1
     assert len(run_command("dlq", "list", "--settled", "--json").stdout.splitlines()) == 2

@@ -50,7 +50,7 @@ async def test_dead_letters_beyond_the_limit_are_pointers(
     wait_until(lambda: count_dead_letters(worker) == 20, "all dead letters after a restart")
     worker.stop()
     await assert_each_is_a_dead_letter(workload, [*EVENTS, *EVENTS])
-    replayed = run_command("replay", "--yes", "--json")
+    replayed = run_command("replay", "--yes", "--refused", "--json")
     assert replayed.returncode == 1, replayed.stderr
     assert json.loads(replayed.stdout)["failed_as"] == {"invalid_event": 40}, replayed.stdout
     records = await read(workload.servers, workload.dlq_topic, await size(workload.servers, workload.dlq_topic))

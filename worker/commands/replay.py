@@ -7,13 +7,7 @@ from typing import NamedTuple
 import click
 
 from worker.commands import connections, replay_report
-from worker.commands.command_line import (
-    exit_without_joining_threads,
-    json_option,
-    load_settings,
-    print_json,
-    print_stderr,
-)
+from worker.commands.command_line import exit_without_joining_threads, json_option, load_settings, print_stderr
 from worker.commands.confirmation import is_confirmed, require_confirmable
 from worker.commands.edit_option import open_editor
 from worker.commands.help_page import format_examples
@@ -32,7 +26,6 @@ from worker.settings.fields import Settings
 
 _EXAMPLES = format_examples(
     "metrics-worker replay --dry-run",
-    "metrics-worker replay --cause 1f0c2d3e",
     "metrics-worker replay --error-class store_unavailable --since 6h --rate 50000 --yes",
     "metrics-worker replay --cause 1f0c2d3e --edit '.metrics.seconds |= tonumber' --reason text --dry-run",
 )
@@ -61,6 +54,7 @@ _EXAMPLES = format_examples(
 @click.option(
     "--any-table", is_flag=True, help="Also replay dead letters whose rows were for another table or database."
 )
+@click.option("--refused", is_flag=True, help="Without a filter: also replay what this version would refuse again.")
 @click.option(
     "--edit",
     "expression",
@@ -80,6 +74,7 @@ def replay(
     rate: float | None,
     max_replays: int,
     any_table: bool,
+    refused: bool,
     expression: str | None,
     reason: str | None,
     dry_run: bool,
@@ -89,8 +84,9 @@ def replay(
     """Replay dead letters: metrics go to the writer, events to the current decoder.
 
     A replay takes the dead letters that exist when it starts. It can be interrupted and repeated at any time: rows that
-    exist already do not change. What fails again becomes a new dead letter. Exit code 0: all selected dead letters are
-    done; 1: some are left; 3: Kafka or ClickHouse is unavailable, and the next replay continues.
+    exist already do not change. What fails again becomes a new dead letter; without a filter, what this version would
+    refuse is left alone. Exit code 0: all selected dead letters are done; 1: some are left; 3: Kafka or ClickHouse is
+    unavailable, and the next replay continues.
     """
     settings = load_settings()
     if not settings.persistence_enabled:
@@ -105,6 +101,7 @@ def replay(
         rate,
         max_bytes=settings.batch_max_bytes,
         event_policy=settings.event_policy,
+        leaves_refused=selection.matches_all and expression is None and not refused,
     )
     entry = new_entry(Action.REPLAYED, reason)
     options = _Options(dry_run, confirm=not yes, as_json=as_json)
@@ -131,7 +128,7 @@ async def _replay(
             return _report_no_replay()
         scan, preview, edits = scanned
         if options.dry_run:
-            _print_report(replay_report.report_preview(preview, edits), as_json=options.as_json)
+            replay_report.print_report(replay_report.report_preview(preview, edits), as_json=options.as_json)
             return int(bool(preview.remaining or preview.refused))
         if options.confirm:
             for line in replay_report.summarize_preview(preview, settings.qualified_table, edits):
@@ -142,7 +139,7 @@ async def _replay(
                 return _report_no_replay()
             total = preview.chosen.total() if options.confirm else None
             result = await _run(settings, scan, policy, entry, editor, total, stop)
-    _print_report(replay_report.report_result(result), as_json=options.as_json)
+    replay_report.print_report(replay_report.report_result(result), as_json=options.as_json)
     if result.problem is not None:
         print_stderr(f"stopped: {result.problem}")
     code = replay_report.exit_code(result)
@@ -183,7 +180,13 @@ async def _run(
 ) -> ReplayResult:
     with replay_report.progress_bar(total) as on_progress:
         opening = connections.open_replay(
-            settings, scan, policy, entry, editor, on_progress=on_progress, on_finishing=_print_stop_message
+            settings,
+            scan,
+            policy,
+            entry,
+            editor,
+            on_progress=on_progress,
+            on_finishing=replay_report.print_stop_message,
         )
         try:
             async with opening as ready:
@@ -195,14 +198,3 @@ async def _run(
 def _report_no_replay() -> int:
     print_stderr("nothing was replayed")
     return 1
-
-
-def _print_stop_message(seconds: float) -> None:
-    print_stderr(f"finishing the current batch, at most {seconds:.0f} s; a second signal ends it at once, without loss")
-
-
-def _print_report(report: replay_report.Report, *, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-    else:
-        replay_report.print_report(report)

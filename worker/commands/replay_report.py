@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.commands import edit_report
+from worker.commands.command_line import print_json, print_stderr
 from worker.core.errors import ErrorClass
 from worker.core.escaping import escape_control_characters
 from worker.replay.edit_preview import EditPreview
@@ -148,7 +149,20 @@ def progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(task, completed=done)
 
 
-def print_report(report: Report) -> None:
+def print_stop_message(seconds: float) -> None:
+    """Say that a replay finishes its batch, which takes at most `seconds`."""
+    print_stderr(f"finishing the current batch, at most {seconds:.0f} s; a second signal ends it at once, without loss")
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Print the report as one JSON object or as tables."""
+    if as_json:
+        print_json(report)
+    else:
+        _print_tables(report)
+
+
+def _print_tables(report: Report) -> None:
     """Print a table by class, the reasons of what is left, and what is left to do."""
     console = Console(highlight=False)
     dry_run = report["dry_run"]

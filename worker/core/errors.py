@@ -9,6 +9,7 @@ WorkerError
 ├── EditFailed               an expression makes no event of another: it stays open (`worker.replay.event_editor`)
 ├── InvalidExpression        an expression is none (exit 2)
 ├── SourceRecordMissing      a replay needs a source record that is gone: it stays open (`worker.replay.contents`)
+├── RefusedAgain             a dead letter would be refused again: it stays open (`worker.replay.contents`)
 └── StoreError               a statement failed in ClickHouse or in the connection: see its `outcome`
 """
 

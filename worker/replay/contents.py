@@ -22,6 +22,10 @@ class SourceRecordMissing(WorkerError):
     """The source record is gone, or does not match the digest of the pointer."""
 
 
+class RefusedAgain(WorkerError):
+    """Everything in a dead letter is refused by today's rules."""
+
+
 def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
     """Fan out a dead letter that contains its metric or event; an event is decoded by today's rules.
 
@@ -39,6 +43,17 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
     contents = await load_contents(letter, sources)
     _add(contents, fan_out)
     return parse_pointer(letter).size if isinstance(contents, Event) else len(contents.value or b"")
+
+
+def take_back_refused(fan_out: FanOut, rows: int, failures: int) -> None:
+    """Remove what was added since `fan_out` had so many rows and failures, if it is only failures.
+
+    Raises RefusedAgain if it has removed any.
+    """
+    if fan_out.rows == rows and len(fan_out.failed) > failures:
+        rule = fan_out.failed[failures].failure.error_type
+        del fan_out.failed[failures:]
+        raise RefusedAgain(f"refused again, left alone (--refused): {rule}")
 
 
 async def load_contents(letter: DeadLetter, sources: SourceRecordFetcher) -> Event | ReplayedRecord:

@@ -26,6 +26,7 @@ class ReplayPolicy:
         metrics_per_second: at most so many metrics, on average; None for no limit.
         max_metrics, max_bytes: size of a batch. A larger dead letter is a batch of its own.
         event_policy: see `worker.events.decode.decode`; the timestamp is that of the source record.
+        leaves_refused: dead letters of which this version refuses everything stay as they are.
     """
 
     filter: DeadLetterFilter = field(default_factory=DeadLetterFilter)
@@ -36,6 +37,7 @@ class ReplayPolicy:
     max_metrics: int = 20_000
     max_bytes: int = 8 * 1024 * 1024
     event_policy: EventPolicy = DEFAULT_POLICY
+    leaves_refused: bool = False
 
     @property
     def batch_metrics(self) -> int:

@@ -31,7 +31,7 @@ from worker.dead_letters.value import InvalidDeadLetter
 from worker.events.fan_out import FanOut
 from worker.pipeline import Pipeline
 from worker.ports import SourceRecordFetcher
-from worker.replay.contents import SourceRecordMissing, fan_out_contents, fan_out_source_record
+from worker.replay import contents
 from worker.replay.edit import fan_out_edited
 from worker.replay.event_editor import EditFailed, EventEditor
 from worker.replay.journal import Journal
@@ -152,15 +152,18 @@ class Replayer:
 
     async def _add_to_batch(self, letter: DeadLetter, batch: _ReplayBatch) -> bool:
         """Add `letter` to `batch`, or count it as unreplayable and return False."""
+        rows, failures = batch.fan_out.rows, len(batch.fan_out.failed)
         try:
             if self._editor is not None:
                 edited = await fan_out_edited(letter, batch.fan_out, self._sources, self._editor)
                 batch.bytes += len(edited.before) + len(edited.after)
             elif letter.needs_source_record:
-                batch.bytes += await fan_out_source_record(letter, batch.fan_out, self._sources)
+                batch.bytes += await contents.fan_out_source_record(letter, batch.fan_out, self._sources)
             else:
-                batch.bytes += fan_out_contents(letter, batch.fan_out)
-        except (InvalidDeadLetter, SourceRecordMissing, EditFailed) as error:
+                batch.bytes += contents.fan_out_contents(letter, batch.fan_out)
+            if self._policy.leaves_refused:
+                contents.take_back_refused(batch.fan_out, rows, failures)
+        except (InvalidDeadLetter, contents.SourceRecordMissing, contents.RefusedAgain, EditFailed) as error:
             self._result.count_unreplayable(letter.failure.error_class, str(error))
             return False
         batch.letters.append(_ReadLetter(letter.position, letter.failure.error_class, identify(letter.record)))

@@ -19,7 +19,7 @@ REPORT: Report = {
 
 
 def print_lines(report: Report, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    print_report(report)
+    print_report(report, as_json=False)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 

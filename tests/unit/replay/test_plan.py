@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.events import record
+from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
 from tests.unit.replay.harness import TABLE, UNKNOWN_VERSION, failed_event, failed_metric, plan, replay, topic_of
 from worker.commands.replay_report import report_preview, report_result, summarize_preview
@@ -31,6 +31,27 @@ async def test_dry_run_counts_what_this_version_would_accept_and_refuse() -> Non
     }
     report = report_preview(found)
     assert (report["dry_run"], report["remaining"]) == (True, 3)
+
+
+async def test_dead_letter_of_which_everything_would_be_refused_is_left_if_the_policy_says_so() -> None:
+    metrics = {"bad": float("nan"), "good": 1}
+    bad_and_good = FailedEvent(record(event(metrics=metrics), offset=2), UNKNOWN_VERSION)
+    topic = await topic_of(failed_metric("n" * 300), failed_metric("valid"), bad_and_good)
+
+    result = await replay(topic, store := MemoryStore(), ReplayPolicy(leaves_refused=True, limit=2))
+    assert sorted(row.metric_type for row in store.table) == ["good", "valid"], (
+        "what is left does not count for a limit"
+    )
+    assert report_result(result)["classes"]["store_unavailable"]["left"] == {
+        "refused again, left alone (--refused): InvalidName": 1
+    }
+    assert result.failed_as == {ErrorClass.INVALID_METRIC: 1}, "the bad metric of the event"
+
+    letters = len(topic.letters_of(0))
+    again = await replay(topic, store, ReplayPolicy(leaves_refused=True))
+    assert (again.written.total(), again.failed_again.total(), again.remaining) == (0, 0, 2)
+    assert len(topic.letters_of(0)) == letters, "it has grown by no dead letter"
+    assert (await replay(topic, store, ReplayPolicy())).failed_again.total() == 2
 
 
 async def test_foreign_records_are_counted_only_if_everything_is_selected() -> None:
