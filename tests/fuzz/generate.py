@@ -28,6 +28,8 @@ HOSTILE_BATCH = 7
 HOSTILE_FROM = 15_000
 _REPEATED_SHARE, _REPEATED_BLOCK = 0.001, 5_000
 """One record in a thousand repeats the event of its block of records: the latest of them gives the row."""
+_SAME_CLIENT = 100
+"""Records in a row that one client sends with one codec, unless one of them needs another."""
 _CODECS = ("gzip", "snappy", "lz4", "zstd")
 _MANY_RECORDS = 10_000_000
 
@@ -35,7 +37,8 @@ _MANY_RECORDS = 10_000_000
 def make_record(seed: int, number: int) -> FuzzRecord:
     """Record `number` of the run `seed`."""
     random = Random(seed * _MANY_RECORDS + number)
-    return _choose_client(random, _set_timestamp(_make(random, seed, number), number))
+    of_run = Random(2**81 + seed * _MANY_RECORDS + number // _SAME_CLIENT)
+    return _choose_client(of_run, _set_timestamp(_make(random, seed, number), number))
 
 
 def is_one_of_many_large(number: int) -> bool:
@@ -46,7 +49,7 @@ def is_one_of_many_large(number: int) -> bool:
 def _make(random: Random, seed: int, number: int) -> FuzzRecord:
     """First ordinary events, then the corpus, then large records, then mutations among large and unparsable ones."""
     if number < ORDINARY:
-        return _make_valid(random)._replace(name="ordinary", codec=random.choice((None, *_CODECS)))
+        return _make_valid(random)._replace(name="ordinary")
     if number < ORDINARY + len(CORPUS):
         name, build = CORPUS[number - ORDINARY]
         built = build(random)
@@ -67,9 +70,11 @@ def _make(random: Random, seed: int, number: int) -> FuzzRecord:
 
 
 def _choose_client(random: Random, record: FuzzRecord) -> FuzzRecord:
-    if random.random() < 0.5 and can_send(record):
-        return record._replace(librdkafka=True, codec=record.codec or random.choice((None, *_CODECS)))
-    return record
+    """Choose client and codec for a record that needs no particular one."""
+    librdkafka, codec = random.random() < 0.5, random.choice((None, *_CODECS))
+    if record.batch is not None:
+        return record
+    return record._replace(librdkafka=librdkafka and can_send(record), codec=record.codec or codec)
 
 
 def _set_timestamp(record: FuzzRecord, number: int) -> FuzzRecord:
@@ -79,8 +84,7 @@ def _set_timestamp(record: FuzzRecord, number: int) -> FuzzRecord:
 
 
 def _make_large(random: Random) -> FuzzRecord:
-    record = random.choice((*OVERSIZED, *AMPLIFIED))(random)
-    return record._replace(codec=record.codec or random.choice((None, *_CODECS)))
+    return random.choice((*OVERSIZED, *AMPLIFIED))(random)
 
 
 def _make_hostile(random: Random, number: int, within: int) -> FuzzRecord:
@@ -175,8 +179,8 @@ _SOURCES: tuple[tuple[float, Callable[[Random], FuzzRecord]], ...] = (
 
 
 def _add_surroundings(random: Random, record: FuzzRecord) -> FuzzRecord:
-    """Sometimes add unusual headers, an unusual key or timestamp, or a codec."""
-    key, headers, timestamp, codec = record.key, record.headers, record.timestamp, None
+    """Sometimes add unusual headers, or an unusual key or timestamp."""
+    key, headers, timestamp = record.key, record.headers, record.timestamp
     if random.random() < 0.1:
         headers += random.choice(edge_values.HEADERS)
     if random.random() < 0.3:
@@ -187,6 +191,4 @@ def _add_surroundings(random: Random, record: FuzzRecord) -> FuzzRecord:
         timestamp = random.choice(
             (*edge_values.TIMESTAMPS, BASE_TIME + random.randrange(10**9), random.randrange(-(2**63), 2**63))
         )
-    if random.random() < 0.4:
-        codec = random.choice(_CODECS)
-    return record._replace(key=key, headers=headers, timestamp=timestamp, codec=codec)
+    return record._replace(key=key, headers=headers, timestamp=timestamp)

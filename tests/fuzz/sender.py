@@ -1,4 +1,8 @@
-"""Sends records by two clients, in each codec, and some of them in batches that cannot be parsed."""
+"""Sends records by two clients, in each codec, and some of them in batches that cannot be parsed.
+
+One client after the other: when two write to one partition at once, Tansu lets a consumer that follows them read past
+records (deploy/local/README.md).
+"""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -49,6 +53,7 @@ class Sender:
         self._in_flight: deque[tuple[int, FuzzRecord, Any]] = deque()
         self._bytes_in_flight = 0
         self._hostile: list[tuple[int, FuzzRecord]] = []
+        self._last_client: tuple[bool, str | None] | None = None
 
     async def send(self, numbered: Iterable[tuple[int, FuzzRecord]], on_progress: Callable[[int], None]) -> None:
         """Send records with their numbers; call `on_progress` with the number of acknowledged ones."""
@@ -68,9 +73,7 @@ class Sender:
                 if number % 500 == 0:
                     on_progress(len(self.numbers))
             await self._send_hostile()
-            while self._in_flight:
-                await self._await_oldest()
-            self._librdkafka.flush()
+            await self._flush()
 
     async def _send(self, number: int, record: FuzzRecord) -> None:
         self.bytes += len(record.value or b"")
@@ -82,11 +85,12 @@ class Sender:
             self._hostile.append((number, record))
             return
         partition = number % self._partitions
+        producer_name = _ALONE if _needs_own_batch(record.timestamp) else record.codec
+        await self._change_client(record.librdkafka, producer_name)
         if record.librdkafka:
             self._librdkafka.send(record, partition, partial(self._acknowledge, number, record))
             return
-        producer = self._producers[_ALONE if _needs_own_batch(record.timestamp) else record.codec]
-        acknowledgement = await producer.send(
+        acknowledgement = await self._producers[producer_name].send(
             self._topic,
             record.value,
             record.key,
@@ -97,6 +101,17 @@ class Sender:
         self._in_flight.append((number, record, acknowledgement))
         while len(self._in_flight) > _MOST_IN_FLIGHT:
             await self._await_oldest()
+
+    async def _change_client(self, librdkafka: bool, producer: str | None) -> None:
+        if self._last_client != (librdkafka, producer):
+            await self._flush()
+            self._last_client = librdkafka, producer
+
+    async def _flush(self) -> None:
+        """Wait until every record is acknowledged."""
+        while self._in_flight:
+            await self._await_oldest()
+        self._librdkafka.flush()
 
     async def _wait_for_room(self) -> None:
         """Wait for acknowledgements of large records: a broker that is busy answers later than the clients wait."""
@@ -115,6 +130,7 @@ class Sender:
         batch, self._hostile = self._hostile, []
         if not batch:
             return
+        await self._change_client(librdkafka=False, producer=None)
         bad = [record.unreadable for _, record in batch].index(True)
         producer = self._producers[None]
         built = unreadable_batch(producer, [(record.value, record.timestamp) for _, record in batch], bad)
