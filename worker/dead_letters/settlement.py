@@ -6,20 +6,23 @@ the progress of replays. `schemas/settlement.schema.json` describes it; this mod
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import orjson
 
 from worker.core.errors import WorkerError
-from worker.core.model import Record, UnreadableRecord
+from worker.core.model import MAX_EXPRESSION_LENGTH, Record, UnreadableRecord
 from worker.core.times import format_rfc3339, parse_rfc3339
 from worker.dead_letters.dead_letter import EncodedDeadLetter
 from worker.dead_letters.headers import KIND
 
 _KIND = (KIND, b"settlement")
 _MAX_TEXT = 1_000
-"""Characters of who, why and the command."""
+"""Characters of who, why and the command; anybody can write to the topic, and a scan keeps those of each operation."""
+_MAX_OUTCOMES, _MAX_NAME = 16, 64
+"""Counts of an outcome, and characters of a name of one."""
 UNIDENTIFIED = 0
 """What identifies a record that cannot be read: nothing does."""
 
@@ -130,14 +133,14 @@ def parse_settlement(record: Record) -> Settlement:
         outcome = value["outcome"]
         return Settlement(
             Action(value["action"]),
-            _require_text(value["operation"]),
-            _require_text(value["by"]),
+            _parse_text(value["operation"], _MAX_NAME),
+            _parse_text(value["by"]),
             parse_rfc3339(value["at"]),
-            None if value["why"] is None else _require_text(value["why"]),
-            _require_text(value["command"]),
+            None if value["why"] is None else _parse_text(value["why"]),
+            _parse_text(value["command"]),
             tuple(_parse_run(*run) for run in value["runs"]),
-            None if outcome is None else {str(name): int(count) for name, count in outcome.items()},
-            None if value["edit"] is None else _require_text(value["edit"]),
+            None if outcome is None else _parse_outcome(outcome),
+            None if value["edit"] is None else _parse_text(value["edit"], MAX_EXPRESSION_LENGTH),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidSettlement(f"it is no settlement: {type(error).__name__}: {error}") from error
@@ -149,12 +152,17 @@ def _parse_run(first: int, last: int, identity: int) -> OffsetRun:
     return OffsetRun(int(first), int(last), identity)
 
 
-def _require_text(value: object) -> str:
+def _parse_outcome(outcome: Mapping[str, int]) -> dict[str, int]:
+    some = islice(outcome.items(), _MAX_OUTCOMES)
+    return {name[:_MAX_NAME]: int(count) for name, count in some}
+
+
+def _parse_text(value: object, longest: int = _MAX_TEXT) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!a:.40} is not text")
-    return value
+    return value[:longest]
 
 
 def _shorten(text: str) -> str:
     """At most `_MAX_TEXT` characters; a lone surrogate, which UTF-8 cannot encode, is escaped."""
-    return text[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")
+    return text[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:_MAX_TEXT]
