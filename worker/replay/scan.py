@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.core.model import DeadLetterPosition, Record
+from worker.core.model import DeadLetterPosition, Record, first_offset_of
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.record_format import has_predecessor, parse_dead_letter
 from worker.dead_letters.settlement import (
@@ -85,12 +85,15 @@ class DeadLetterScan:
                     yield items
 
     async def find(self, position: DeadLetterPosition) -> DeadLetter | ForeignRecord | None:
-        """The record at `position`, settled or not; None if there is none."""
-        if position.offset in self.offset_ranges.get(position.partition, range(0)):
-            offsets = range(position.offset, position.offset + 1)
+        """The record at `position`, settled or not, or the record batch that cannot be read; None if there is none."""
+        known = self.offset_ranges.get(position.partition, range(0))
+        if position.offset in known:
+            offsets = range(position.offset, known.stop)  # a record batch that cannot be read has its last offset
             async with aclosing(self._reader.read(position.partition, offsets)) as batches:
                 async for records in batches:
-                    return parse_dead_letter(records[0])
+                    if first_offset_of(records[0]) > position.offset:
+                        return None
+                    return _parse(records[0]) or ForeignRecord(records[0], "it is a settlement: see `dlq history`")
         return None
 
     def find_settlement(self, item: DeadLetter | ForeignRecord) -> Settlement | None:

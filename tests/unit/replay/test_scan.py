@@ -8,7 +8,7 @@ import pytest
 from tests.support.fakes import KeptRecord, MemoryStore, MemoryTopic
 from tests.unit.replay.harness import ENTRY, count_open, failed_event, failed_metric, replay, topic_of
 from worker.core.model import DeadLetterPosition, Record, UnreadableRecord
-from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter
+from worker.dead_letters.dead_letter import DeadLetter, EncodedDeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Action, OffsetRun, identify, is_settlement
 from worker.dead_letters.statistics import DeadLetterStatistics
@@ -163,6 +163,14 @@ async def test_find_returns_the_record_at_a_position_or_none() -> None:
     assert await scan.find(DeadLetterPosition(1, 0)) is None
 
 
+async def test_find_says_of_a_settlement_what_it_is() -> None:
+    topic = await topic_of(failed_metric("a"))
+    await settle(topic, 0, 0)
+    found = await (await DeadLetterScan.begin(topic)).find(DeadLetterPosition(0, 1))
+    assert isinstance(found, ForeignRecord)
+    assert "settlement" in found.reason
+
+
 class TopicWithUnreadableBatch(MemoryTopic):
     """One record, the last of its batch, stands for every offset of a record batch."""
 
@@ -180,3 +188,14 @@ async def test_records_of_an_unreadable_batch_are_foreign(first: int) -> None:
     for written in (first + 1, 0):
         result = await replay(topic, store)
         assert (result.selection.foreign, result.remaining, result.written.total()) == (3, 3, written)
+
+
+async def test_find_returns_the_unreadable_batch_that_has_the_offset() -> None:
+    topic = TopicWithUnreadableBatch()
+    unreadable = UnreadableRecord("execution-completed.dlq", 0, 2, first_offset=0)
+    topic.records[0] += [unreadable] * 3
+    await topic.write([failed_metric("after")])
+    scan = await DeadLetterScan.begin(topic)
+    found = [await scan.find(DeadLetterPosition(0, offset)) for offset in range(4)]
+    assert [item and item.record for item in found[:3]] == [unreadable] * 3
+    assert isinstance(found[3], DeadLetter)
