@@ -39,16 +39,16 @@ class OpenCauses:
             self._foreign += item.records if is_open else 0
             return
         cause = find_cause(item)
-        at = item.failed_at
+        at, timestamp = item.failed_at, item.record.timestamp
+        seen = timestamp if timestamp >= 0 else at
         known = self._first_seen.get(cause.id)
         is_counted = known is not None or len(self._first_seen) < self._max_causes
         if is_counted:
-            self._first_seen[cause.id] = at if known is None else min(known, at)
+            self._first_seen[cause.id] = seen if known is None else min(known, seen)
         if not is_open:
             return
         self._by_class[cause.error_class] += 1
         self._oldest_failure = at if self._oldest_failure is None else min(self._oldest_failure, at)
-        timestamp = item.record.timestamp
         if timestamp >= 0:
             oldest = self._oldest_timestamp
             self._oldest_timestamp = timestamp if oldest is None else min(oldest, timestamp)

@@ -17,8 +17,9 @@ class OpenCause(NamedTuple):
 
     Attributes:
         open_count: how many are open.
-        first_seen: when the first dead letter of the cause failed that the topic still has, settled or not; of several
-            causes the latest of these times. In Unix time; None if it is not known.
+        first_seen: the timestamp of the first record of the cause that the topic still has, settled or not: of the
+            broker's clock where the topic has that. Of several causes the latest of these times. In Unix time; None if
+            it is not known.
     """
 
     error_class: str
@@ -122,8 +123,8 @@ class OpenDeadLettersCollector(Collector):
         )
         first_seen = GaugeMetricFamily(
             f"{self._prefix}dead_letters_cause_first_seen_timestamp_seconds",
-            "When the first dead letter of an open cause failed, of all that the topic has, settled or not (Unix "
-            "time); `other`: the latest of these times.",
+            "Timestamp of the first record of an open cause, of all that the topic has, settled or not (Unix time); "
+            "`other`: the latest of these times.",
             labels=labels,
         )
         for cause in causes:

@@ -1,5 +1,7 @@
 """Open dead letters by cause, and since when there are dead letters of each cause."""
 
+import pytest
+
 from tests.support.events import Record, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
 from worker.core.errors import ErrorClass
@@ -58,6 +60,15 @@ def test_timestamps_of_the_records_decide_when_retention_deletes_them() -> None:
         causes.add(letter(UNREADABLE, 100, timestamp), is_open=True)
     found = causes.summarize()
     assert (found.oldest_failure, found.oldest_timestamp) == (100.0, 7.25)
+
+
+@pytest.mark.parametrize("clock", [4_000_000_000, 0])
+def test_cause_is_first_seen_when_the_topic_got_it_whatever_the_clock_of_the_worker(clock: int) -> None:
+    """Where the broker sets the timestamps. Else the alert on new causes would last for years, or never fire."""
+    causes = OpenCauses()
+    for timestamp in (-1, 9_500, 7_250):
+        causes.add(letter(refused("a"), clock if timestamp >= 0 else 100, timestamp), is_open=True)
+    assert [each.first_seen for each in numbered(causes.summarize())] == [7.25]
 
 
 def test_causes_beyond_the_largest_are_counted_by_class_with_the_latest_first_time() -> None:
