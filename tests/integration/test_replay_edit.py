@@ -14,8 +14,10 @@ from tests.support.events import encoded, event
 from tests.support.events import read as read_event
 from tests.support.local import wait_until
 from tests.support.terminal import Terminal
+from tests.support.topic import read as read_topic
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedMetric, Failure
+from worker.core.model import DeadLetterPosition, Edit, FailedMetric, Failure, ReplayedRecord
+from worker.events.decode import decode
 
 OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 RENAME = 'if has("agent") then .agent_name = .agent | del(.agent) else . end'
@@ -123,6 +125,27 @@ async def test_edit_that_is_killed_is_continued_by_the_next_one(
     commands.replay(*arguments)
     assert {row[2] for row in rows_of_view(clickhouse)} == {2.0}
     assert (len(rows_of_view(clickhouse)), commands.count_open()) == (500, 0)
+
+
+async def test_audit_counts_as_edited_what_was_edited_by_an_edit_that_was_killed(
+    environment: Environment, commands: Commands, clickhouse: Client
+) -> None:
+    """What was edited has failed again, and the edit was killed before it settled the original."""
+    await produce(environment, encoded(event(metrics={"m": 5_000})), partition=1)
+    (source,) = await read_topic(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["KAFKA_TOPIC"], 1)
+    original = decode(source)
+    assert original is not None
+    await write_dead_letters(environment, FailedMetric(original, "m", 5_000, OUTAGE, 1))
+    at = DeadLetterPosition(0, 0)
+    edit = Edit("operator@host", ".metrics.m = 50", at, "0" * 64)
+    record = source.topic, source.partition, source.offset, source.timestamp, source.key, None, source.headers
+    again = ReplayedRecord(*record, replays=1, attempts=1, replaces=at, whole=False, edit=edit)
+    await write_dead_letters(environment, FailedMetric(original._replace(record=again), "m", 50, OUTAGE, 1))
+    assert commands.count_open() == 1
+    assert commands.replay()["metrics_written"] == 1
+    assert [row[2] for row in rows_of_view(clickhouse)] == [50.0]
+    (audit,) = commands.json("audit", "--to-end")
+    assert (audit["sums"]["edited"], audit["sums"]["different"]) == (1, 0)
 
 
 @pytest.mark.usefixtures("renamed_field")

@@ -8,12 +8,12 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.local.environment import environment_without_settings
-from tests.integration.conftest import environment, not_negative, start_worker
+from tests.integration.conftest import commands, environment, not_negative, start_worker
 from tests.kafka.workload import Workload
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
-__all__ = ["environment", "not_negative", "start_worker"]  # fixtures
+__all__ = ["commands", "environment", "not_negative", "start_worker"]  # fixtures
 
 _COMMAND_SECONDS = 60
 

@@ -70,7 +70,10 @@ class DeadLetterIndex:
             return
         topic, partition, offset = item.source
         if topic == self._topic and offset in self._ranges.get(partition, range(0)):
-            self._execute(_ADD, (partition, offset, _entry(item), _EDITED if is_edited else _encode_reason(discarded)))
+            settled = _EDITED if is_edited else _encode_reason(discarded)
+            self._execute(_ADD, (partition, offset, _entry(item), settled))
+            if item.replaced_metric is not None:  # the record has this name
+                self._execute(_ADD, (partition, offset, _METRIC + _encode(item.replaced_metric), settled))
 
     def find(self, partition: int, offset: int, metric: str | None) -> IndexedLetter | None:
         """A dead letter of `metric` or of the whole record; None asks for the record.

@@ -23,7 +23,8 @@ from worker.commands.command_line import (
 from worker.commands.help_page import format_examples
 from worker.commands.options import instant_option, require_time_order
 from worker.core.errors import DependencyError
-from worker.dead_letters.settlement import Action
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.settlement import Action, Settlement
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.replay.scan import DeadLetterScan
 from worker.settings.fields import Settings
@@ -122,10 +123,17 @@ async def _index(scan: DeadLetterScan, index: DeadLetterIndex) -> None:
                 settlement = scan.find_settlement(item)
                 if settlement is not None and settlement.action is Action.DISCARDED:
                     index.add(item, discarded=settlement.why or "")
-                elif settlement is not None and settlement.action is Action.EDITED:
-                    index.add(item, is_edited=True)
                 elif settlement is None and not scan.is_replaced(item):
                     index.add(item)
+                elif _is_edited(item, settlement):
+                    index.add(item, is_edited=True)
+
+
+def _is_edited(item: DeadLetter | ForeignRecord, settlement: Settlement | None) -> bool:
+    """Whether what became of a settled dead letter was edited: by what has settled it, or before it was written."""
+    if settlement is not None and settlement.action is Action.EDITED:
+        return True
+    return isinstance(item, DeadLetter) and item.edit is not None
 
 
 async def _offset_ranges(

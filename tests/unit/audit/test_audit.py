@@ -230,6 +230,17 @@ def test_dead_letter_is_edited_unless_another_one_is_open_or_discarded() -> None
     index.close()
 
 
+def test_dead_letter_whose_metric_was_renamed_is_found_by_the_name_that_its_record_has() -> None:
+    index = DeadLetterIndex(SOURCE.topic, {0: range(10)})
+    renamed = parse(encode_pointer(failed_metric(SOURCE, "new"), WORKER, 0))._replace(replaced_metric="old")
+    index.add(renamed, is_edited=True)
+    at = renamed.source[1:]
+    assert index.find(*at, "old") == index.find(*at, "new") == IndexedLetter(None, is_edited=True)
+    index.add(renamed)
+    assert index.find(*at, "old") == IndexedLetter(None, is_edited=False)
+    index.close()
+
+
 def test_dead_letters_that_can_be_neither_in_memory_nor_in_a_file_are_an_error_that_names_the_folder() -> None:
     index = DeadLetterIndex(SOURCE.topic, {0: range(10)})
     letter = parse(encode_pointer(failed_metric(SOURCE, "m"), WORKER, 0))
