@@ -23,12 +23,15 @@ class EditReport(TypedDict):
     """What an edit would do.
 
     `examples` has the place of a dead letter for each reason for which some would be refused. `constraints_unknown` is
-    why the rows could not be compared with the constraints of the table, None if they were.
+    why the rows could not be compared with the constraints of the table, None if they were. `rows` is how many the
+    edited events have, and `skipped` how many of their metrics are no numbers, by JSON type: those are skipped.
     """
 
     samples: list[SampleReport]
     examples: dict[str, str]
     constraints_unknown: str | None
+    rows: int
+    skipped: dict[str, int]
 
 
 def describe_edits(edits: EditPreview) -> EditReport:
@@ -45,6 +48,8 @@ def describe_edits(edits: EditPreview) -> EditReport:
         ],
         "examples": {reason: str(position) for (_, reason), position in reversed(edits.examples.items())},
         "constraints_unknown": edits.unchecked,
+        "rows": edits.rows,
+        "skipped": dict(edits.skipped.most_common()),
     }
 
 
@@ -57,6 +62,8 @@ def summarize_edits(report: EditReport) -> Iterator[str]:
             yield f"  would be refused: {escape_control_characters(sample['problem'])}"
     for reason, place in report["examples"].items():
         yield f"for example {place}: {escape_control_characters(reason)}"
+    skipped = ", ".join(f"{count:,} {name}" for name, count in report["skipped"].items())
+    yield f"the edited events have {report['rows']:,} rows" + (f"; skipped, no numbers: {skipped}" * bool(skipped))
     if (why := report["constraints_unknown"]) is not None:
         yield f"whether the constraints of the table accept the rows is not known: {escape_control_characters(why)}"
 

@@ -4,6 +4,7 @@ Every chosen event is edited, decoded by the worker's own rules, and its rows ar
 table. What only an INSERT shows is not known, such as a view that throws.
 """
 
+from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
@@ -50,6 +51,8 @@ class EditPreview:
         samples: the first edited events.
         examples: of each class and reason in `selection.refused`, the first dead letter.
         unchecked: why the constraints of the table are not known; None if they are.
+        rows: how many the edited events have, with those that would be refused.
+        skipped: how many metrics of the edited events are no numbers, by JSON type.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class EditPreview:
         self.samples: list[EditSample] = []
         self.examples: dict[tuple[ErrorClass, str], DeadLetterPosition] = {}
         self.unchecked: str | None = None
+        self.rows = 0
+        self.skipped: Counter[str] = Counter()
 
     async def read(self, scan: DeadLetterScan) -> "EditPreview":
         """Read all open dead letters; returns itself. Raises DependencyError if Kafka cannot be reached."""
@@ -96,6 +101,8 @@ class EditPreview:
             batch.samples[letter.position] = edited
 
     async def _judge(self, batch: _Batch) -> None:
+        self.rows += batch.fan_out.rows
+        self.skipped.update(batch.fan_out.skipped)
         problems = {
             _position_of(failed.record): f"{failed.failure.error_type}: {failed.failure.message}"
             for failed in reversed(batch.fan_out.failed)

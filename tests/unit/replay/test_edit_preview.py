@@ -71,8 +71,8 @@ async def test_sample_has_the_first_three_events_before_and_after() -> None:
     assert (before["user_id"], after["user_id"], after["metrics"]) == ("u-1", "x", {"m1": 1})
     assert (found.selection.accepted.total(), found.selection.beyond_limit.total()) == (4, 1)
     lines = list(summarize_edits(describe_edits(found)))
-    assert len(lines) == 7
-    assert lines[-1] == "for example 0:0: the expression yields nothing, not one object"
+    assert len(lines) == 8
+    assert lines[-2] == "for example 0:0: the expression yields nothing, not one object"
 
 
 async def test_events_that_only_the_source_topic_has_are_edited_too() -> None:
@@ -96,3 +96,13 @@ async def test_report_has_no_control_sequence_of_a_terminal() -> None:
     topic = await topic_of(failed_metric("m"))
     found = await preview(topic, '.user_id = "\\u001b[31m"')
     assert all(line.isprintable() for line in summarize_edits(describe_edits(found)))
+
+
+async def test_metrics_that_the_edit_makes_to_no_numbers_are_counted() -> None:
+    """Nothing refuses them: without their number an event of which nothing is left would count as written."""
+    topic = await topic_of(failed_event("a", "b", "c"), failed_event("d"))
+    found = await preview(topic, 'if .metrics.a then .metrics.a = "1" | .metrics.b = null else .user_id = "x" end')
+    assert (found.selection.accepted.total(), found.rows, found.skipped) == (2, 2, {"string": 1, "null": 1})
+    report = describe_edits(found)
+    assert (report["rows"], report["skipped"]) == (2, {"string": 1, "null": 1})
+    assert "the edited events have 2 rows; skipped, no numbers: 1 string, 1 null" in [*summarize_edits(report)]
