@@ -14,6 +14,9 @@ from worker.replay.contents import fan_out_contents
 if TYPE_CHECKING:
     from worker.core.errors import ErrorClass
 
+_MAX_TABLES, _MORE_TABLES = 20, "other tables"
+"""Tables that are counted separately; anybody can write to the topic."""
+
 
 @dataclass(frozen=True)
 class ReplayPolicy:
@@ -59,7 +62,7 @@ class ReplaySelection:
         exhausted: selected, but replayed `max_replays` times already.
         beyond_limit: selected, but more than the limit.
         foreign: records that are not dead letters, if everything is selected.
-        other_tables: selected, but their rows were for another table; by that table.
+        other_tables: selected, but their rows were for another table; by that table, or together after the first ones.
         accepted: chosen, and this version would write them; only in a dry run, which decodes the contents.
         refused: chosen, but this version would refuse them, by class and rule; only in a dry run.
         at_source: chosen, but their contents are in the source record, which is not read; only in a dry run.
@@ -90,7 +93,7 @@ class ReplaySelection:
         if policy.is_exhausted(item):
             self.exhausted[error_class] += 1
         elif policy.table not in (None, item.table):
-            self.other_tables[item.table] += 1
+            self.other_tables[self._limit_tables(item.table)] += 1
         elif self.has_reached_limit:
             self.beyond_limit[error_class] += 1
         else:
@@ -100,6 +103,10 @@ class ReplaySelection:
                 self._decode(item)
             return True
         return False
+
+    def _limit_tables(self, table: str) -> str:
+        known = self.other_tables
+        return table if table in known or len(known) < _MAX_TABLES else _MORE_TABLES
 
     @property
     def has_reached_limit(self) -> bool:

@@ -73,3 +73,14 @@ async def test_dead_letters_of_another_table_are_left_alone() -> None:
     assert (store.table, report["other_tables"], report["remaining"]) == ([], {"default.execution_metrics": 1}, 1)
     assert (await plan(topic, ReplayPolicy(table=TABLE))).chosen.total() == 1
     assert (await plan(topic, ReplayPolicy())).chosen.total() == 1, "--any-table"
+
+
+async def test_tables_of_hostile_dead_letters_are_counted_together() -> None:
+    topic = await topic_of(failed_metric("m"))
+    letter = topic.records[0][0]
+    for number in range(100):
+        headers = [(name, b"%d" % number if name == "dlq.table" else value) for name, value in letter.headers]
+        topic.keep(EncodedDeadLetter(None, letter.value or b"", headers, 0))
+    found = await plan(topic, ReplayPolicy(table=TABLE))
+    assert (found.chosen.total(), found.remaining, found.other_tables["other tables"]) == (1, 100, 80)
+    assert len(found.other_tables) == 21
