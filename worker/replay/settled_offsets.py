@@ -86,9 +86,10 @@ class SettledOffsets:
         A run is believed if its last record is the one that was settled: not in a copy of the topic with other offsets.
         """
         applied = 0
-        number = _OPEN if settlement.action is Action.REOPENED else self._entries.add(settlement)
-        for run in settlement.runs:
-            if self._is_believed(run):
+        runs = [run for run in settlement.runs if self._is_believed(run)]
+        if runs:  # else it is no entry that a record needs
+            number = _OPEN if settlement.action is Action.REOPENED else self._entries.add(settlement)
+            for run in runs:
                 first = max(run.first, self._start)
                 applied += run.last - first + 1
                 self._mark(first, run.last, number)

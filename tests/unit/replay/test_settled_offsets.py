@@ -73,3 +73,14 @@ def test_only_so_many_entries_of_the_journal_are_kept() -> None:
     assert kept == ENTRY._replace(operation="0", why="")
     assert other is not None
     assert (other.action, other.why) == (Action.REPLAYED, None)
+
+
+def test_settlements_that_settle_nothing_take_no_place_of_those_that_do() -> None:
+    settled = SettledOffsets(0, JournalEntries())
+    settled.add_record(0, 1)
+    for number in range(MAX_ENTRIES):
+        settled.apply(ENTRY._replace(operation=str(number), runs=(OffsetRun(0, 0, 2),)))
+    settled.apply(ENTRY._replace(operation="last", why="a typo", runs=(OffsetRun(0, 0, 1),)))
+    found = settled.find(0)
+    assert found is not None
+    assert (found.operation, found.why) == ("last", "a typo")
