@@ -92,6 +92,21 @@ async def test_only_yes_starts_the_replay(buried: Environment, clickhouse: Clien
     assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(written,)]
 
 
+async def test_answer_of_clickhouse_that_ends_a_replay_cannot_control_the_terminal(
+    buried: Environment, clickhouse: Client
+) -> None:
+    clickhouse.execute(  # with a code that is no fault of the row
+        "CREATE MATERIALIZED VIEW v ENGINE = Memory AS "
+        "SELECT throwIf(metric_value = 1, '\x1b]0;title\x07', toInt16(241)) FROM execution_metrics "
+        "SETTINGS allow_custom_error_code_in_throwif = 1"
+    )
+    with Terminal(buried, "replay", "--metric", "ms", "--yes") as terminal:
+        assert terminal.end() == 3
+        assert "stopped: ClickHouse: MEMORY_LIMIT_EXCEEDED" in terminal.written
+        assert "\\x1b]0;title" in terminal.written
+        assert "\x1b]" not in terminal.written
+
+
 @pytest.fixture
 def silent_server() -> Iterator[socket.socket]:
     """A server that accepts connections and never answers."""

@@ -14,6 +14,7 @@ from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
 from worker.commands.options import dead_letter_filter_options, require_finite
 from worker.core.errors import DependencyError, SettingsError
+from worker.core.escaping import escape_control_characters
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Action, Settlement
@@ -141,7 +142,7 @@ async def _replay(
             result = await _run(settings, scan, policy, entry, editor, total, stop)
     replay_report.print_report(replay_report.report_result(result), as_json=options.as_json)
     if result.problem is not None:
-        print_stderr(f"stopped: {result.problem}")
+        print_stderr(f"stopped: {escape_control_characters(result.problem)}")
     code = replay_report.exit_code(result)
     if code and (result.problem is not None or result.interrupted):
         print_stderr("what is done stays done; the same command continues")
@@ -157,8 +158,7 @@ async def _scan(
     options: _Options,
 ) -> tuple[DeadLetterScan, ReplaySelection, EditPreview | None]:
     """The scan, and what the policy selects of it; without a preview only up to the first one to be replayed."""
-    opening = connections.open_dead_letters(settings, policy.filter.partition)
-    scan = await stack.enter_async_context(opening)
+    scan = await stack.enter_async_context(connections.open_dead_letters(settings, policy.filter.partition))
     in_full = options.dry_run or options.confirm
     if editor is not None and in_full:
         async with connections.open_edit_preview(settings, policy, editor) as edits:
