@@ -6,19 +6,19 @@ from contextlib import aclosing
 
 import click
 
-from worker.commands import connections, dlq_json, dlq_tables
+from worker.commands import connections, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
-from worker.commands.dlq_json import Settled
 from worker.commands.dlq_settle import discard, restore
 from worker.commands.dlq_statistics import causes, stats
 from worker.commands.dlq_watch import watch
 from worker.commands.help_page import CommandGroup, format_examples
 from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import DeadLetterPosition
+from worker.dead_letters import documents
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.history import History
-from worker.replay.scan import DeadLetterScan
+from worker.dead_letters.settlement import Settled
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
 
@@ -108,7 +108,7 @@ def history(limit: int | None, as_json: bool) -> None:
         dlq_tables.print_history(operations)
         return
     for operation in operations:
-        print_json(dlq_json.describe_operation(operation))
+        print_json(documents.describe_operation(operation))
 
 
 dlq.add_command(causes)
@@ -119,11 +119,11 @@ dlq.add_command(watch)
 
 
 def _print_json_in_short(item: DeadLetter | ForeignRecord, _: Settled) -> None:
-    print_json(dlq_json.describe_in_short(item))
+    print_json(documents.describe_in_short(item))
 
 
 def _print_json_in_full(item: DeadLetter | ForeignRecord, settled: Settled) -> None:
-    print_json(dlq_json.describe_in_full(item, settled))
+    print_json(documents.describe_in_full(item, settled))
 
 
 def _print_in_full(item: DeadLetter | ForeignRecord, settled: Settled) -> None:
@@ -151,7 +151,7 @@ async def _read_selected(
                 if count == limit:
                     return True
                 count += 1
-                on_item(item, _find_settled(scan, item))
+                on_item(item, scan.find_settled(item))
     return False
 
 
@@ -165,12 +165,8 @@ async def _show(
             if (item := await scan.find(position)) is None:
                 missing.append(position)
             else:
-                on_item(item, _find_settled(scan, item))
+                on_item(item, scan.find_settled(item))
     return missing
-
-
-def _find_settled(scan: DeadLetterScan, item: DeadLetter | ForeignRecord) -> Settled:
-    return scan.find_settlement(item) or scan.is_replaced(item)
 
 
 async def _collect_history(settings: Settings) -> History:

@@ -7,41 +7,12 @@ from rich.padding import Padding
 from rich.text import Text
 
 from worker.core.escaping import escape_control_characters
-from worker.core.times import format_rfc3339, format_time
+from worker.core.times import format_time
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.causes import FOREIGN
 from worker.dead_letters.statistics import CauseGroup, CauseStatistics
 
 _MAX_NAME_CHARACTERS = 40
-
-
-def describe_causes(statistics: CauseStatistics, top: int) -> dict[str, object]:
-    """What `dlq causes --json` prints."""
-    return {
-        "total": statistics.total,
-        "foreign": statistics.foreign,
-        "causes": [_describe(group) for group in statistics.most_common(top)],
-        "rest": statistics.count_others(top),
-    }
-
-
-def _describe(group: CauseGroup) -> dict[str, object]:
-    cause = group.cause
-    return {
-        "cause": cause.id,
-        "count": group.count,
-        "error_class": cause.error_class.value,
-        "error_type": cause.error_type,
-        "error_code": cause.code,
-        "metric": cause.metric,
-        "message": cause.message,
-        "oldest": format_rfc3339(group.oldest),
-        "newest": format_rfc3339(group.newest),
-        "agents": list(group.agents),
-        "has_more_agents": group.has_more_agents,
-        "example": str(group.example),
-        "to_do": ADVICE[cause.error_class].instructions,
-    }
 
 
 def print_causes(statistics: CauseStatistics, top: int) -> None:

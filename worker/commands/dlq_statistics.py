@@ -5,10 +5,11 @@ from contextlib import aclosing
 
 import click
 
-from worker.commands import connections, dlq_causes, dlq_json, dlq_tables
+from worker.commands import connections, dlq_causes, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json
 from worker.commands.help_page import format_examples
 from worker.commands.options import dead_letter_filter_options
+from worker.dead_letters import documents
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import CauseStatistics, DeadLetterStatistics
 from worker.replay.scan import Visitor
@@ -46,7 +47,7 @@ def causes(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
     """
     statistics = asyncio.run(_collect(load_settings(RequiredVariable.KAFKA), selection, CauseStatistics()))
     if as_json:
-        print_json(dlq_causes.describe_causes(statistics, top))
+        print_json(documents.describe_causes(statistics, top))
     else:
         dlq_causes.print_causes(statistics, top)
 
@@ -59,7 +60,7 @@ def stats(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
     """Count dead letters by class, code, metric, agent, source partition and hour."""
     statistics = asyncio.run(_collect(load_settings(RequiredVariable.KAFKA), selection, DeadLetterStatistics()))
     if as_json:
-        print_json(dlq_json.describe_statistics(statistics, top))
+        print_json(documents.describe_statistics(statistics, top))
     else:
         dlq_tables.print_statistics(statistics, top)
 

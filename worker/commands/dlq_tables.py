@@ -12,6 +12,7 @@ from worker.core.model import Record
 from worker.core.times import format_time
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.causes import find_cause_id
+from worker.dead_letters.command_lines import replay_command, select_cause, select_one
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
 from worker.dead_letters.settlement import Settlement
@@ -89,7 +90,7 @@ def print_in_full(letter: DeadLetter | ForeignRecord, settled: Settlement | bool
         console.print(Text(f"{letter.position} is no dead letter: {escape_control_characters(letter.reason)}"))
         _print_record(console, letter.record, letter.record.headers, "header")
         return
-    advice, position = ADVICE[letter.failure.error_class], letter.position
+    advice = ADVICE[letter.failure.error_class]
     console.print(_facts_table(_facts_of(letter, settled)))
     console.print()
     console.print(
@@ -97,8 +98,8 @@ def print_in_full(letter: DeadLetter | ForeignRecord, settled: Settlement | bool
             {
                 "what it means": advice.meaning,
                 "what to do": advice.instructions,
-                "to replay it": f"metrics-worker replay --partition {position.partition} --offset {position.offset}",
-                "or all such": f"metrics-worker replay --cause {find_cause_id(letter)}",
+                "to replay it": replay_command(select_one(letter.position)),
+                "or all such": replay_command(select_cause(find_cause_id(letter))),
             }
         )
     )

@@ -69,6 +69,10 @@ class Settlement(NamedTuple):
     edit: str | None = None
 
 
+Settled = Settlement | bool
+"""What has settled a dead letter; True if only another one has replaced it, False if it is open."""
+
+
 class InvalidSettlement(WorkerError):
     """The record has the headers of a settlement, but its value is not one."""
 
@@ -144,6 +148,16 @@ def parse_settlement(record: Record) -> Settlement:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidSettlement(f"it is no settlement: {type(error).__name__}: {error}") from error
+
+
+def find_settlement(record: Record) -> Settlement | None:
+    """The settlement that `record` is; None if it is none, or this version cannot read it: then it is foreign."""
+    if not is_settlement(record):
+        return None
+    try:
+        return parse_settlement(record)
+    except InvalidSettlement:
+        return None
 
 
 def _parse_run(first: int, last: int, identity: int) -> OffsetRun:

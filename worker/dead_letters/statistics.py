@@ -172,6 +172,14 @@ class CauseStatistics:
             group = self._groups[cause.id] = CauseGroup(cause, item.position, item.failed_at, item.failed_at)
         group.add(item)
 
+    def find(self, cause: str) -> CauseGroup | None:
+        """Return the group of the cause with this ID."""
+        return self._groups.get(cause)
+
+    def newest_first(self) -> list[CauseGroup]:
+        """Return all groups, by the last time of failure."""
+        return sorted(self._groups.values(), key=lambda group: group.newest, reverse=True)
+
     def most_common(self, limit: int) -> list[CauseGroup]:
         """Return the groups with the most dead letters."""
         return nlargest(limit, self._groups.values(), key=lambda group: group.count)

@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 
 from worker.core.escaping import escape_control_characters
 from worker.core.times import format_time
+from worker.observability.formatting import format_duration, format_number
 from worker.observability.status import GROUP, Status, WorkerState
 
 _VISIBLE_PARTITIONS = 12
@@ -15,30 +16,13 @@ _VISIBLE_PARTITIONS = 12
 _LATE_SECONDS = 60.0
 """A record that waits this long is shown in red."""
 _FOLDER = files("worker.observability")
-_STYLE = _FOLDER.joinpath("status.css").read_text("utf-8")
-_UNITS = (("d", 86_400, "h", 3_600), ("h", 3_600, "min", 60), ("min", 60, "s", 1))
-
-
-def _format_duration(seconds: float) -> str:
-    """A duration in its one or two largest units."""
-    if seconds < 1:
-        return "under 1 s" if seconds > 0 else "0 s"
-    for unit, length, smaller, part in _UNITS:
-        if seconds >= length:
-            rest = int(seconds % length // part)
-            return f"{int(seconds // length)} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds:.0f} s"
-
-
-def _format_number(value: float) -> str:
-    """Digits in groups of three, with one decimal below 10."""
-    return f"{value:.1f}" if 0 < value < 10 and value != int(value) else f"{value:,.0f}".replace(",", "\u202f")
-
-
+THEME = _FOLDER.joinpath("theme.css").read_text("utf-8")
+"""Colours and fonts of all pages."""
+_STYLE = THEME + _FOLDER.joinpath("status.css").read_text("utf-8")
 _ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 _ENVIRONMENT.filters |= {
-    "duration": _format_duration,
-    "number": _format_number,
+    "duration": format_duration,
+    "number": format_number,
     "escape_control_characters": escape_control_characters,
     "instant": format_time,
 }

@@ -8,17 +8,17 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from worker.core.model import DeadLetterPosition, Record, first_offset_of
+from worker.core.model import DeadLetterPosition
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.record_format import has_predecessor, parse_dead_letter
 from worker.dead_letters.settlement import (
-    InvalidSettlement,
+    Settled,
     Settlement,
+    find_settlement,
     identify,
-    is_settlement,
-    parse_settlement,
 )
 from worker.ports import TopicReader
+from worker.replay.lookup import find_at, parse_record
 from worker.replay.settled_offsets import JournalEntries, SettledOffsets
 from worker.replay.supersessions import Supersessions
 
@@ -79,22 +79,14 @@ class DeadLetterScan:
             async with aclosing(self._reader.read(partition, some)) as batches:
                 async for records in batches:
                     read = [item for item in records if include_settled or settled.is_open(item.offset)]
-                    items = [item for record in read if (item := _parse(record)) is not None]
+                    items = [item for record in read if (item := parse_record(record)) is not None]
                     if not include_settled:
                         items = [item for item in items if not self._is_superseded(item)]
                     yield items
 
     async def find(self, position: DeadLetterPosition) -> DeadLetter | ForeignRecord | None:
         """The record at `position`, settled or not, or the record batch that cannot be read; None if there is none."""
-        known = self.offset_ranges.get(position.partition, range(0))
-        if position.offset in known:
-            offsets = range(position.offset, known.stop)  # a record batch that cannot be read has its last offset
-            async with aclosing(self._reader.read(position.partition, offsets)) as batches:
-                async for records in batches:
-                    if first_offset_of(records[0]) > position.offset:
-                        return None
-                    return _parse(records[0]) or ForeignRecord(records[0], "it is a settlement: see `dlq history`")
-        return None
+        return await find_at(self._reader, position, self.offset_ranges.get(position.partition, range(0)))
 
     def find_settlement(self, item: DeadLetter | ForeignRecord) -> Settlement | None:
         """What has settled a dead letter; None if none has."""
@@ -105,12 +97,16 @@ class DeadLetterScan:
         """Whether another dead letter has replaced this one, which settles it too."""
         return isinstance(item, DeadLetter) and self._supersessions.contains(item)
 
+    def find_settled(self, item: DeadLetter | ForeignRecord) -> Settled:
+        """Whether a dead letter is settled, and by what."""
+        return self.find_settlement(item) or self.is_replaced(item)
+
     async def _read_settlements(self, partition: int, on_settlement: OnSettlement) -> None:
         settled, register = self._settled[partition], self._supersessions.register
         async with aclosing(self._reader.read(partition, self.offset_ranges[partition])) as batches:
             async for records in batches:
                 for record in records:
-                    if (settlement := _parse_settlement(record)) is not None:
+                    if (settlement := find_settlement(record)) is not None:
                         applied = settled.apply(settlement)
                         on_settlement(DeadLetterPosition(partition, record.offset), settlement, applied)
                         continue
@@ -124,24 +120,3 @@ class DeadLetterScan:
             return False
         self.superseded[item.position] = identify(item.record)
         return True
-
-
-def _parse_settlement(record: Record) -> Settlement | None:
-    """None if it is none, or this version cannot read it: then `_parse` makes a foreign record of it."""
-    if not is_settlement(record):
-        return None
-    try:
-        return parse_settlement(record)
-    except InvalidSettlement:
-        return None
-
-
-def _parse(record: Record) -> DeadLetter | ForeignRecord | None:
-    """None for a settlement."""
-    if not is_settlement(record):
-        return parse_dead_letter(record)
-    try:
-        parse_settlement(record)
-    except InvalidSettlement as error:
-        return ForeignRecord(record, str(error))
-    return None

@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 from time import process_time, time
+from typing import Protocol
 
 import structlog
 
 from worker.core.errors import DependencyError
+from worker.core.model import DeadLetterPosition
 from worker.core.retry import Sleep
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.open_causes import OpenCauses
+from worker.dead_letters.settlement import Settlement
 from worker.observability.open_dead_letters import OpenDeadLetters, WatchState
 from worker.ports import TopicReader
 from worker.replay.scan import DeadLetterScan
@@ -24,12 +29,34 @@ _RETENTION_SECONDS = 600.0
 _UNREAD = "the dead-letter topic has not been read yet"
 
 
+class ScanObserver(Protocol):
+    """Is shown what one scan reads, beside the watch itself."""
+
+    def add_settlement(self, position: DeadLetterPosition, settlement: Settlement, applied: int) -> None:
+        """Process a settlement that applies to so many records."""
+
+    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None:
+        """Process a record that is no settlement."""
+
+    def publish(self, scan: DeadLetterScan) -> None:
+        """The scan is complete, and `DeadLetterWatch.state` is replaced at the same moment."""
+
+
+class _NoObserver:
+    def add_settlement(self, position: DeadLetterPosition, settlement: Settlement, applied: int) -> None: ...
+
+    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None: ...
+
+    def publish(self, scan: DeadLetterScan) -> None: ...
+
+
 class DeadLetterWatch:
     """Scans the dead-letter topic again when its offsets have moved: `state` is then replaced, in one assignment.
 
     Args:
         open_reader: connects to the topic; called for each check, so that it finds partitions that were added.
         fetch_retention: the retention of the topic in seconds, as `WatchState` has it.
+        create_observer: called at the beginning of each scan.
     """
 
     def __init__(
@@ -39,12 +66,14 @@ class DeadLetterWatch:
         sleep: Sleep = asyncio.sleep,
         clock: Callable[[], float] = time,
         cpu_clock: Callable[[], float] = process_time,
+        create_observer: Callable[[], ScanObserver] = _NoObserver,
     ) -> None:
         self._open_reader = open_reader
         self._fetch_retention = fetch_retention
         self._sleep = sleep
         self._clock = clock
         self._cpu_clock = cpu_clock
+        self._create_observer = create_observer
         self._scanned: Mapping[int, range] | None = None
         self._next_retention = 0.0
         self.state = WatchState(problem=_UNREAD)
@@ -61,11 +90,14 @@ class DeadLetterWatch:
 
     async def _check(self) -> None:
         began, state, scanned = self._clock(), self.state, self._scanned
+        publish = _publish_nothing
         async with self._open_reader() as reader:
             if await reader.fetch_offset_ranges() != scanned:
-                scan = await DeadLetterScan.begin(reader)
-                found = await _find_open(scan)
+                observer = self._create_observer()
+                scan = await DeadLetterScan.begin(reader, observer.add_settlement)
+                found = await _find_open(scan, observer)
                 scanned = scan.offset_ranges
+                publish = partial(observer.publish, scan)
                 state = state._replace(open=found, scan_seconds=max(self._clock() - began, 0.0))
         if self._clock() >= self._next_retention:
             self._next_retention = self._clock() + _RETENTION_SECONDS
@@ -73,6 +105,7 @@ class DeadLetterWatch:
                 state = state._replace(retention_seconds=seconds)
         if state.problem is not None:
             log.info("the open dead letters are counted")
+        publish()  # no await from here on, so that nobody sees one without the other
         self._scanned = scanned
         self.state = state._replace(last_check=began, problem=None)
 
@@ -82,10 +115,16 @@ class DeadLetterWatch:
         self.state = self.state._replace(problem=problem)
 
 
-async def _find_open(scan: DeadLetterScan) -> OpenDeadLetters:
+def _publish_nothing() -> None:
+    """Nothing was scanned."""
+
+
+async def _find_open(scan: DeadLetterScan, observer: ScanObserver) -> OpenDeadLetters:
     causes = OpenCauses()
     async with aclosing(scan.read_batches(include_settled=True)) as batches:
         async for items in batches:
             for item in items:
-                causes.add(item, is_open=not (scan.find_settlement(item) or scan.is_replaced(item)))
+                is_open = not scan.find_settled(item)
+                causes.add(item, is_open=is_open)
+                observer.add(item, is_open=is_open)
     return causes.summarize()

@@ -12,10 +12,11 @@ from deploy.cookbook import recipes
 from tests.support import strategies
 from tests.support.events import Record, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
-from worker.commands import dlq_causes, dlq_json, dlq_tables
+from worker.commands import dlq_causes, dlq_tables
 from worker.commands.command_line import print_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Edit, Failed, FailedMetric, Failure
+from worker.dead_letters import documents
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
@@ -86,7 +87,7 @@ def test_statistics_print_the_rest_and_an_empty_name(capsys: pytest.CaptureFixtu
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_is_one_ascii_line_with_every_byte(capsys: pytest.CaptureFixture[str], failed: Failed, key: bytes) -> None:
     letter = parse(encode_dead_letter(failed, WORKER, 0)._replace(key=key))
-    print_json(dlq_json.describe_in_full(letter, settled=False))
+    print_json(documents.describe_in_full(letter, settled=False))
     line = capsys.readouterr().out
     assert line.isascii()
     assert line.count("\n") == 1
@@ -105,4 +106,4 @@ def decode(value: dict[str, str]) -> bytes:
 def test_json_of_the_list_has_every_column_of_the_documented_table(failed: Failed) -> None:
     columns = re.findall(r"(\w+) (?:Nullable\()?(?:String|UUID)", recipes()["dead_letters_table"].text)
     assert len(columns) == 7
-    assert set(columns) <= dlq_json.describe_in_short(parse(encode_dead_letter(failed, WORKER, 0))).keys()
+    assert set(columns) <= documents.describe_in_short(parse(encode_dead_letter(failed, WORKER, 0))).keys()

@@ -2,9 +2,9 @@
 
 from tests.support.events import Record, event, read
 from tests.unit.dead_letters.builders import WORKER, parse
-from worker.commands import dlq_causes, dlq_json
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
+from worker.dead_letters import documents
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.statistics import CauseStatistics, DeadLetterStatistics, TopCounter
@@ -22,7 +22,7 @@ def test_document_has_the_top_values_and_the_rest() -> None:
         failure = Failure(ErrorClass.ROW_REFUSED, "E", "m", 469 if number else None)
         count(statistics, FailedMetric(read(event()), f"m{number % 7}", 1, failure, 1), number * 3_600_000)
     count(statistics, UNREADABLE)
-    document = dlq_json.describe_statistics(statistics, 2)
+    document = documents.describe_statistics(statistics, 2)
     assert (document["total"], document["oldest"]) == (31, "1970-01-01T00:00:00.000Z")
     assert document["by_class"] == {
         "top": [{"value": "row_refused", "count": 30}, {"value": "invalid_event", "count": 1}],
@@ -40,7 +40,7 @@ def test_an_empty_metric_name_is_not_counted_as_none() -> None:
     failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
     count(statistics, FailedMetric(read(event()), "", 1, failure, 1))
     count(statistics, UNREADABLE)
-    document = dlq_json.describe_statistics(statistics, 2)
+    document = documents.describe_statistics(statistics, 2)
     assert document["by_metric"] == {"top": [{"value": "", "count": 1}, {"value": None, "count": 1}], "rest": 0}
 
 
@@ -71,7 +71,7 @@ def test_causes_have_count_times_agents_and_the_latest_position() -> None:
         item = read(event(agent_name=f"agent {number % 7}"))
         count(statistics, FailedMetric(item, "m", 1, failure, 1), 1_000 * (8 - number))
     count(statistics, UNREADABLE)
-    document = dlq_causes.describe_causes(statistics, 1)
+    document = documents.describe_causes(statistics, 1)
     assert isinstance(document["causes"], list)
     (cause,) = document["causes"]
     assert (document["total"], document["rest"], cause["count"], cause["example"]) == (10, 1, 9, "2:17")

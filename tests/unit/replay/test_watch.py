@@ -10,12 +10,14 @@ from tests.support.clock import FakeClock
 from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import ENTRY, REFUSED, UNAVAILABLE, failed_event, failed_metric, replay, topic_of
 from worker.core.errors import DependencyError
-from worker.core.model import Record
+from worker.core.model import DeadLetterPosition, Record
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.open_causes import OTHER
-from worker.dead_letters.settlement import Action, OffsetRun, identify
+from worker.dead_letters.settlement import Action, OffsetRun, Settlement, identify
 from worker.observability.open_dead_letters import WatchState
 from worker.replay.plan import ReplayPolicy
+from worker.replay.scan import DeadLetterScan
 from worker.replay.watch import DeadLetterWatch
 
 ALL = (failed_metric("a", REFUSED), failed_metric("b"), failed_metric("c"), failed_event("d"))
@@ -251,3 +253,48 @@ async def test_retention_is_requested_every_ten_minutes_and_kept_when_kafka_does
     watched.retention = None
     (*_, state) = await watched.check(*[lambda: None] * 5)
     assert (watched.retention_requests, state.retention_seconds) == (2, 7_200)
+
+
+class Observer:
+    """Keeps what one scan shows, and the state of the watch at the end of it."""
+
+    def __init__(self, watched: "Watched", ended: list["Observer"]) -> None:
+        self._watched = watched
+        self._ended = ended
+        self.settlements: list[Action] = []
+        self.items: list[tuple[int, bool]] = []
+        self.state_before = WatchState()
+
+    def add_settlement(self, _: DeadLetterPosition, settlement: Settlement, applied: int) -> None:
+        assert applied == 1
+        self.settlements.append(settlement.action)
+
+    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None:
+        self.items.append((item.position.offset, is_open))
+
+    def publish(self, scan: DeadLetterScan) -> None:
+        assert scan.offset_ranges
+        self.state_before = self._watched.watch.state
+        self._ended.append(self)
+
+
+async def test_observer_sees_each_scan_and_its_end_together_with_the_numbers() -> None:
+    topic = await topic_of(*ALL)
+    watched = Watched(topic)
+    ended: list[Observer] = []
+    watched.watch = DeadLetterWatch(
+        watched._open, watched._fetch_retention, watched._sleep, create_observer=lambda: Observer(watched, ended)
+    )
+
+    def fail() -> None:
+        watched.is_away = True
+
+    before, same, after, _ = await watched.check(lambda: None, lambda: discard(topic, 1, 1), fail)
+    assert [each.items for each in ended] == [
+        [(0, True), (1, True), (2, True), (3, True)],
+        [(0, True), (1, False), (2, True), (3, True)],
+    ]
+    assert [each.settlements for each in ended] == [[], [Action.DISCARDED]]
+    assert ended[0].state_before.open is None
+    assert ended[1].state_before.open is before.open is same.open
+    assert after.open is not before.open

@@ -1,4 +1,4 @@
-"""Dead letters as JSON objects, which is what `dlq` prints for programs. No byte is lost."""
+"""Dead letters as JSON objects: what `dlq` prints for programs, and the console shows. No byte is lost."""
 
 from base64 import b64encode
 
@@ -8,13 +8,11 @@ from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.causes import find_cause_id
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import Operation
-from worker.dead_letters.settlement import Settlement
-from worker.dead_letters.statistics import DeadLetterStatistics, TopCounter
+from worker.dead_letters.settlement import Settled, Settlement
+from worker.dead_letters.statistics import CauseGroup, CauseStatistics, DeadLetterStatistics, TopCounter
 from worker.dead_letters.value import parse_agent_name
 
 Document = dict[str, object]
-Settled = Settlement | bool
-"""What has settled a dead letter; True if only another one has replaced it, False if it is open."""
 
 
 def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
@@ -104,6 +102,36 @@ def describe_statistics(statistics: DeadLetterStatistics, top: int) -> Document:
         "oldest": None if statistics.oldest is None else format_rfc3339(statistics.oldest),
         "newest": None if statistics.newest is None else format_rfc3339(statistics.newest),
         **{f"by_{name}": _describe_counts(name, counter, top) for name, counter in statistics.by.items()},
+    }
+
+
+def describe_causes(statistics: CauseStatistics, top: int) -> Document:
+    """What `dlq causes` prints."""
+    return {
+        "total": statistics.total,
+        "foreign": statistics.foreign,
+        "causes": [describe_cause(group) for group in statistics.most_common(top)],
+        "rest": statistics.count_others(top),
+    }
+
+
+def describe_cause(group: CauseGroup) -> Document:
+    """A cause and its dead letters."""
+    cause = group.cause
+    return {
+        "cause": cause.id,
+        "count": group.count,
+        "error_class": cause.error_class.value,
+        "error_type": cause.error_type,
+        "error_code": cause.code,
+        "metric": cause.metric,
+        "message": cause.message,
+        "oldest": format_rfc3339(group.oldest),
+        "newest": format_rfc3339(group.newest),
+        "agents": list(group.agents),
+        "has_more_agents": group.has_more_agents,
+        "example": str(group.example),
+        "to_do": ADVICE[cause.error_class].instructions,
     }
 
 
