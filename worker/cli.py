@@ -19,6 +19,7 @@ from worker.commands.audit import audit
 from worker.commands.check import check_dependencies
 from worker.commands.command_line import exit_without_joining_threads, load_settings, print_stderr, print_warning
 from worker.commands.completion import completion
+from worker.commands.console import console
 from worker.commands.dlq import dlq
 from worker.commands.exec_signals import ignore_signals
 from worker.commands.execution import measure
@@ -75,7 +76,7 @@ def cli() -> None:
     """
 
 
-for _command in (audit, completion, dlq, migrate, plan, replay, validate, variables):
+for _command in (audit, completion, console, dlq, migrate, plan, replay, validate, variables):
     cli.add_command(_command)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_STARTED_LOG = re.compile(r"^\{.*\"(?:worker|watch) runs\".*\}$", re.MULTILINE)
+_STARTED_LOG = re.compile(r"^\{.*\"(?:worker|watch|console) runs\".*\}$", re.MULTILINE)
 _SCRAPE_SECONDS = 5.0
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from clickhouse_driver import Client
 from confluent_kafka.admin import (
@@ -26,6 +27,7 @@ from deploy.local.broker import create_topics
 from deploy.local.worker_process import WorkerProcess
 from tests.integration.conftest import StartWorker
 from tests.kafka.workload import Workload, count_dead_letters
+from tests.support.console import parse_page, texts
 from tests.support.local import wait_until
 from tests.support.topic import configure, headers_of, limit_batches, read, send, size
 
@@ -242,6 +244,42 @@ async def test_documented_acls_of_watch_are_enough_and_each_is_needed(
         wait_until(
             lambda: workload.dlq_topic in watch.readiness().get("kafka", ""), "it says what is missing", _SECONDS
         )
+
+
+async def test_documented_acls_of_console_are_enough_and_each_is_needed(
+    broker_with_acls: ApacheKafka, workload: Workload, environment: Environment, tmp_path: Path
+) -> None:
+    await send(workload.servers, workload.dlq_topic, [b"foreign"])
+    acls = required_acls(workload, "console")
+    read_letters = acls.pop("KAFKA_DLQ_TOPIC READ")
+
+    def show(number: int, *given: tuple[ResourceType, str, AclOperation]) -> tuple[str, str]:
+        """What the first page says of dead letters and lag to a user with these rights, and the log."""
+        delete_acls(broker_with_acls)
+        allow(broker_with_acls, *given)
+        settings = environment | {"CONSOLE_PORT": "0"}
+        with WorkerProcess(tmp_path, settings, f"console-{number}", ("console",)) as console:
+
+            def read() -> str:
+                return texts(parse_page(httpx.get(f"http://127.0.0.1:{console.http_port}/", timeout=20).text))
+
+            wait_until(lambda: "has not been" not in read(), "both are read, or refused", _SECONDS)
+            return read(), console.process.output()
+
+    page, log = show(0, read_letters)
+    assert "Records that are no dead letters 1" in page
+    assert "Partition Records not committed" not in page
+    assert "grant DESCRIBE_CONFIGS" in log
+    for number, missing in enumerate(("KAFKA_TOPIC DESCRIBE", "KAFKA_GROUP_ID DESCRIBE"), 1):
+        page, _ = show(number, read_letters, *(acl for name, acl in acls.items() if name != missing))
+        assert "Records that are no dead letters 1" in page
+        assert "Partition Records not committed" not in page, missing
+    page, log = show(3, read_letters, *acls.values())
+    assert "Partition Records not committed 0 nothing committed yet" in page
+    assert "grant" not in log
+    page, _ = show(4, *acls.values())
+    assert "The console waits" in page
+    assert workload.dlq_topic in page
 
 
 async def test_documented_acls_of_audit_are_enough_and_each_is_needed(

@@ -1,4 +1,4 @@
-"""What `run` and `dlq watch` share: they run for long, and everything on their stderr is a log line."""
+"""What `run`, `dlq watch` and `console` share: they run for long, and everything on their stderr is a log line."""
 
 import os
 import sys

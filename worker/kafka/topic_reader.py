@@ -42,15 +42,22 @@ class KafkaTopicReader(TopicReader):
 
     Args:
         group_id: whose committed offsets can be fetched; without one no right on a group is needed.
+        fetch_bytes: of a partition with each request; few where single records are read.
     """
 
     def __init__(
-        self, target: KafkaTarget, topic: str, group_id: str | None = None, silence_seconds: float = _SILENCE_SECONDS
+        self,
+        target: KafkaTarget,
+        topic: str,
+        group_id: str | None = None,
+        silence_seconds: float = _SILENCE_SECONDS,
+        fetch_bytes: int = _FETCH_BYTES,
     ) -> None:
         self._target = target
         self._topic = topic
         self._group_id = group_id
         self._silence_seconds = silence_seconds
+        self._fetch_bytes = fetch_bytes
         self._partitions: dict[int, TopicPartition] = {}
         self._consumer: AIOKafkaConsumer
         self._group_consumer: AIOKafkaConsumer | None = None
@@ -63,7 +70,7 @@ class KafkaTopicReader(TopicReader):
             self._target,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            max_partition_fetch_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=self._fetch_bytes,
         )
         consumers = [self._consumer]
         if self._group_id is not None:

@@ -224,6 +224,13 @@ class Settings(BaseModel):
         le=65535,
         description="Port of the HTTP server: status page, probes and telemetry; 0 takes any free port.",
     )
+    console_host: Host = Field(
+        "127.0.0.1",
+        description="Address of `metrics-worker console`; only loopback, because it does not know its users yet.",
+    )
+    console_port: int = Field(
+        8090, ge=0, le=65535, description="Port of `metrics-worker console`; 0 takes any free port."
+    )
     tracing_enabled: bool = Field(
         False,
         description="Whether spans are sent to OpenTelemetry, as its own variables `OTEL_EXPORTER_OTLP_…` say; "

@@ -19,7 +19,7 @@ THEMES = {
     "clickhouse_table": "ClickHouse: tables and inserts",
     "persistence_enabled": "Batches",
     "retry_attempts": "Retries and outages",
-    "http_host": "Health, telemetry and logs",
+    "http_host": "Health, telemetry, console and logs",
     "shutdown_timeout_seconds": "Shutdown",
 }
 """The title of each theme by its first field; the fields that follow belong to it too."""

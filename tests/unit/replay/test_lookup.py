@@ -7,7 +7,10 @@ from worker.replay.lookup import read_at
 
 
 async def find(topic: MemoryTopic, *positions: tuple[int, int]) -> list[tuple[int, int]]:
-    return [tuple(item.position) async for item in read_at(topic, [DeadLetterPosition(*each) for each in positions])]
+    return [
+        (item.position.partition, item.position.offset)
+        async for item in read_at(topic, [DeadLetterPosition(*each) for each in positions])
+    ]
 
 
 async def test_only_what_is_asked_for_is_yielded_in_order() -> None:

@@ -1,0 +1,138 @@
+"""Whatever others wrote is text on every page."""
+
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import strategies
+from tests.support.console import ConsoleHarness, parse_page, texts
+from tests.support.events import event, read, record
+from tests.support.fakes import MemoryTopic
+from tests.unit.replay.harness import ENTRY
+from worker.core.errors import ErrorClass
+from worker.core.model import DeadLetterPosition, Edit, Failed, FailedEvent, FailedMetric, Failure, ReplayedRecord
+from worker.dead_letters.dead_letter import EncodedDeadLetter
+from worker.dead_letters.record_format import encode_dead_letter
+from worker.dead_letters.settlement import Action, OffsetRun, identify
+
+HOSTILE = "</p></pre><script>alert(1)</script><img src=x onerror=y>\"'{{7*7}}&amp;\x1b[31m\x9b2J\u202e\r\n\x00\x7f\\"
+ESCAPED = (
+    "</p></pre><script>alert(1)</script><img src=x onerror=y>\"'{{7*7}}&amp;\\x1b[31m\\x9b2J\\u202e\\r\\n\\x00\\x7f"
+)
+CONTROL = re.compile(r"[^\x20-\x7e\n\xa0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\U0010ffff]")
+KNOWN = frozenset(
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "link",
+        "body",
+        "a",
+        "header",
+        "p",
+        "nav",
+        "main",
+        "section",
+        "h1",
+        "h2",
+        "h3",
+        "dl",
+        "div",
+        "dt",
+        "dd",
+        "table",
+        "caption",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "svg",
+        "rect",
+        "article",
+        "span",
+        "b",
+        "code",
+        "pre",
+        "details",
+        "summary",
+        "footer",
+    ]
+)
+
+
+async def read_every_page(topic: MemoryTopic) -> dict[str, str]:
+    """The HTML of every page to which the first one leads."""
+    harness = ConsoleHarness(topic)
+    await harness.check()
+    pages: dict[str, str] = {}
+    waiting = ["/", "/history", *(f"/letters/0:{offset}" for offset in range(len(topic.records[0])))]
+    while waiting:
+        path = waiting.pop()
+        answer = await harness.request(path)
+        assert answer.status_code in (200, 404), path
+        if answer.headers["content-type"] != "text/html; charset=utf-8":
+            continue
+        pages[path] = answer.text
+        found = [link.get("href") or "" for link in parse_page(answer.text).iter("a")]
+        waiting += [each for each in found if each.startswith("/") and each not in pages and each not in waiting]
+    return pages
+
+
+def check_page(path: str, text: str) -> None:
+    root = parse_page(text)
+    elements = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert elements <= KNOWN, path
+    attributes = {name for element in root.iter() for name in element.attrib}
+    assert not {name for name in attributes if name.startswith("on") or name == "style"}, path
+    assert CONTROL.search(text) is None, path
+
+
+async def test_markup_and_control_characters_in_every_field_are_text() -> None:
+    source = record(None, key=HOSTILE.encode(), headers=((HOSTILE, HOSTILE.encode() + b"\xff"),))
+    replayed = ReplayedRecord(
+        HOSTILE, 0, 0, 0, HOSTILE.encode(), None, source.headers, 1, 1, DeadLetterPosition(0, 0), whole=False,
+        part_of=DeadLetterPosition(0, 0), edit=Edit(HOSTILE, HOSTILE, DeadLetterPosition(0, 0), "0" * 64),
+    )  # fmt: skip
+    hostile_event = read(event(agent_name=HOSTILE, user_id=HOSTILE))
+    failures = [Failure(error_class, HOSTILE, HOSTILE, 469) for error_class in ErrorClass]
+    topic = MemoryTopic()
+    await topic.write([FailedMetric(hostile_event._replace(record=source), HOSTILE, 1, each, 1) for each in failures])
+    await topic.write([FailedEvent(record(HOSTILE.encode(), headers=source.headers), each) for each in failures])
+    edited = FailedMetric(hostile_event._replace(record=replayed), HOSTILE, 1, failures[2], 1)
+    topic.keep(encode_dead_letter(edited, topic.HEAD, 1_767_225_600_000))
+    topic.keep(EncodedDeadLetter(HOSTILE.encode(), HOSTILE.encode(), ((HOSTILE, HOSTILE.encode()),), 0))
+    topic.keep(EncodedDeadLetter(None, HOSTILE.encode(), (("dlq.kind", b"settlement"),), 0))
+    run = OffsetRun(1, 1, identify(topic.records[0][1]))
+    entry = ENTRY._replace(by=HOSTILE, why=HOSTILE, command=HOSTILE, edit=HOSTILE, runs=(run,), outcome={HOSTILE: 3})
+    await topic.append(0, entry._replace(action=Action.DISCARDED))
+    pages = await read_every_page(topic)
+    assert len([path for path in pages if path.startswith("/letters/")]) >= 12
+    for path, text in pages.items():
+        check_page(path, text)
+        if path != "/causes/foreign" and "Not here" not in text:
+            assert ESCAPED[:80] in texts(parse_page(text)), path
+    assert ESCAPED in texts(parse_page(pages["/history"]))
+
+
+@given(st.lists(st.one_of(strategies.failed_metrics, strategies.failed_events), min_size=1, max_size=3))
+async def test_every_dead_letter_has_a_page(failed: list[Failed]) -> None:
+    topic = MemoryTopic()
+    await topic.write(failed)
+    for path, text in (await read_every_page(topic)).items():
+        check_page(path, text)
+
+
+@given(
+    st.binary(max_size=40),
+    st.one_of(st.none(), st.binary(max_size=200)),
+    st.lists(st.tuples(st.text(max_size=9), st.one_of(st.none(), st.binary(max_size=9))), max_size=3),
+)
+async def test_every_record_has_a_page(key: bytes, value: Any, headers: list[tuple[str, bytes | None]]) -> None:
+    topic = MemoryTopic()
+    topic.keep(EncodedDeadLetter(key, value, tuple(headers), 0))
+    for path, text in (await read_every_page(topic)).items():
+        check_page(path, text)

@@ -1,0 +1,233 @@
+"""What the pages of the console show."""
+
+from itertools import chain
+
+from tests.support.console import AWAY, ConsoleHarness, parse_page, texts
+from tests.support.events import event, read, record
+from tests.support.fakes import MemoryTopic
+from tests.unit.replay.harness import ENTRY, REFUSED, UNAVAILABLE, failed_event, failed_metric, topic_of
+from worker.console.lag import GroupLag
+from worker.core.model import FailedEvent, FailedMetric
+from worker.dead_letters.advice import ADVICE
+from worker.dead_letters.dead_letter import EncodedDeadLetter
+from worker.dead_letters.settlement import Action, OffsetRun, identify
+
+FOREIGN = EncodedDeadLetter(b"k", b"hello", (("h", b"v"),), 1_767_225_600_000)
+
+
+async def open_console(topic: MemoryTopic) -> ConsoleHarness:
+    harness = ConsoleHarness(topic)
+    await harness.check()
+    return harness
+
+
+async def get(harness: ConsoleHarness, path: str, status: int = 200) -> str:
+    answer = await harness.request(path)
+    assert answer.status_code == status, answer.text
+    return texts(parse_page(answer.text))
+
+
+async def links(harness: ConsoleHarness, path: str, prefix: str) -> list[str]:
+    """The addresses on a page that begin so, in order."""
+    root = parse_page((await harness.request(path)).text)
+    found = [link.get("href") or "" for link in root.iter("a")]
+    return [address for address in found if address.startswith(prefix)]
+
+
+async def settle(topic: MemoryTopic, offset: int, action: Action, why: str | None = None) -> None:
+    run = OffsetRun(offset, offset, identify(topic.records[0][offset]))
+    await topic.append(0, ENTRY._replace(action=action, why=why, runs=(run,), operation=f"{action}-{offset}"))
+
+
+async def test_overview_has_the_causes_with_the_latest_first() -> None:
+    topic = await topic_of(
+        *[failed_metric("cost_usd", REFUSED)] * 3, failed_event("m"), failed_metric("cost_usd", UNAVAILABLE)
+    )
+    harness = await open_console(topic)
+    page = await get(harness, "/")
+    assert "open 5" in page
+    assert "By class row_refused 3" in page
+    order = [page.rindex(name) for name in ("NETWORK_ERROR (210)", "UnknownVersion", "VIOLATED_CONSTRAINT (469)")]
+    assert order == sorted(order)
+    assert "VIOLATED_CONSTRAINT (469), metric cost_usd" in page
+    assert ADVICE[REFUSED.error_class].instructions in page
+    assert "agents triage example 0:2" in page
+    assert await links(harness, "/", "/letters/") == ["/letters/0:4", "/letters/0:3", "/letters/0:2"]
+    assert len(set(await links(harness, "/", "/causes/"))) == 3
+
+
+async def test_overview_says_what_is_urgent() -> None:
+    harness = ConsoleHarness(await topic_of(failed_metric("a")), lag={0: 17, 1: 1_200, 2: None})
+    harness.retention = 10 * 365 * 86_400
+    await harness.check()
+    page = await get(harness, "/")
+    assert "retention takes the first in " in page
+    assert "records waiting 1 217" in page
+    assert "0 17 1 1 200 2 nothing committed yet" in page
+    harness.lag = GroupLag({}, "Kafka refuses the group")
+    assert "Kafka refuses the group" in await get(harness, "/")
+
+
+async def test_expiry_is_any_time_never_or_unknown() -> None:
+    for retention, expected in ((1.0, "any time"), (float("inf"), "never"), (None, "unknown")):
+        harness = ConsoleHarness(await topic_of(failed_metric("a")))
+        harness.retention = retention
+        await harness.check()
+        assert f"retention takes the first {expected}" in await get(harness, "/")
+
+
+async def test_empty_topic_has_nothing_to_do() -> None:
+    page = await get(await open_console(MemoryTopic()), "/")
+    assert "open 0" in page
+    assert "None: every metric" in page
+
+
+async def test_page_follows_a_settlement_at_the_next_check() -> None:
+    topic = await topic_of(failed_metric("a", REFUSED), failed_metric("b"))
+    harness = await open_console(topic)
+    causes = await links(harness, "/", "/causes/")
+    (refused,) = [address for address in causes if "VIOLATED_CONSTRAINT" in await get(harness, address)]
+    await settle(topic, 0, Action.DISCARDED, "wrong unit")
+    assert "open 2" in await get(harness, "/")
+    await harness.check()
+    assert "open 1" in await get(harness, "/")
+    assert "settled" in await get(harness, refused, 404)
+    letter = await get(harness, "/letters/0:0")
+    assert "Settled. Discarded by operator@host" in letter
+    assert "wrong unit" in letter
+    assert "metrics-worker dlq restore --partition 0 --offset 0" in letter
+    assert "metrics-worker replay" not in letter
+    history = await get(harness, "/history")
+    assert "Discarded by operator@host" in history
+    assert "not ended" in history
+
+
+async def test_cause_lists_each_of_its_dead_letters_once_over_its_pages() -> None:
+    topic = MemoryTopic(partitions=3)
+    await topic.write([failed_metric("a", REFUSED), failed_metric("b")] * 120)
+    harness = await open_console(topic)
+    first, second = await links(harness, "/", "/causes/")
+    letters: dict[str, list[str]] = {}
+    for cause in (first, second):
+        pages = [await links(harness, f"{cause}?page={number}", "/letters/") for number in (1, 2, 3)]
+        assert [len(page) for page in pages] == [50, 50, 20]
+        letters[cause] = [*chain(*pages)]
+        assert await links(harness, f"{cause}?page=99", "/letters/") == pages[2]
+    assert len(set(letters[first]) | set(letters[second])) == 240
+    page = await get(harness, f"{first}?page=2")
+    assert "First Previous 51 to 100 of 120 Next Last" in page
+
+
+async def test_cause_has_the_commands_that_settle_it() -> None:
+    harness = await open_console(await topic_of(failed_metric("a", REFUSED)))
+    (cause, *_) = await links(harness, "/", "/causes/")
+    page, name = await get(harness, cause), cause.rpartition("/")[2]
+    for command in (
+        f"metrics-worker replay --cause {name} --dry-run",
+        f"metrics-worker replay --cause {name}",
+        f'metrics-worker dlq discard --cause {name} --reason "WHY"',
+    ):
+        assert command in page
+
+
+async def test_page_of_a_cause_reads_its_own_dead_letters_only() -> None:
+    topic = await topic_of(*[failed_metric("a")] * 2_000, failed_metric("b", REFUSED), *[failed_metric("a")] * 2_000)
+    harness = await open_console(topic)
+    causes = await links(harness, "/", "/causes/")
+    before = topic.handed_out
+    pages = [await get(harness, cause) for cause in dict.fromkeys(causes)]
+    assert sum("VIOLATED" in page for page in pages) == 1
+    assert topic.handed_out - before <= 2 * 53
+
+
+async def test_page_of_a_cause_whose_dead_letters_retention_has_deleted_says_so() -> None:
+    topic = await topic_of(failed_metric("a"))
+    harness = await open_console(topic)
+    (cause, *_) = await links(harness, "/", "/causes/")
+    topic.starts[0] = 1
+    assert "deleted by retention" in await get(harness, cause)
+
+
+async def test_letter_shows_everything() -> None:
+    source = record(event(), partition=3, offset=42, key=b"k", headers=(("trace", b"\xff\0"), ("empty", None)))
+    item = FailedMetric(read(event())._replace(record=source), "cost_usd", 0.5, REFUSED, 7)
+    page = await get(await open_console(await topic_of(item)), "/letters/0:0")
+    for fact in (
+        "row_refused VIOLATED_CONSTRAINT (469), metric cost_usd",
+        REFUSED.message,
+        ADVICE[REFUSED.error_class].meaning,
+        ADVICE[REFUSED.error_class].instructions,
+        "metrics-worker replay --partition 0 --offset 0",
+        'metrics-worker dlq discard --partition 0 --offset 0 --reason "WHY"',
+        "execution-completed, partition 3, offset 42",
+        "attempts 7 inserts, 0 replays",
+        '"metric_type": "cost_usd",',
+        "key k",
+        r"trace \xff\x00",
+        "empty \N{EN DASH}",
+    ):
+        assert fact in page, page
+
+
+async def test_value_that_is_not_text_is_dumped_and_can_be_downloaded() -> None:
+    value = bytes(range(256)) * 40
+    topic = await topic_of(FailedEvent(record(value), failed_event("m").failure))
+    harness = await open_console(topic)
+    page = await get(harness, "/letters/0:0")
+    assert "000010 10 11 12" in page
+    assert "The first 2,048 bytes." in page
+    answer = await harness.request("/letters/0:0/value")
+    assert answer.content == value
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"] == 'attachment; filename="dead-letter-0-0"'
+
+
+async def test_foreign_records_are_listed_and_can_be_given_up() -> None:
+    topic = MemoryTopic()
+    topic.keep(FOREIGN)
+    harness = await open_console(topic)
+    assert "Records that are no dead letters 1 open" in await get(harness, "/")
+    assert "metrics-worker dlq discard --cause foreign" in await get(harness, "/causes/foreign")
+    page = await get(harness, "/letters/0:0")
+    assert "hello" in page
+    assert "metrics-worker replay" not in page
+
+
+async def test_history_has_the_latest_operation_first_and_its_outcome() -> None:
+    topic = await topic_of(failed_metric("a", REFUSED), failed_metric("b"))
+    await topic.append(
+        0, ENTRY._replace(at=1, operation="x", command="metrics-worker replay", outcome={"rows": 3, "no": 0})
+    )
+    await topic.append(0, ENTRY._replace(at=2, operation="y", action=Action.EDITED, edit=".a = 1", by="ana@host"))
+    page = await get(await open_console(topic), "/history")
+    assert page.index("Edited by ana@host") < page.index("Replayed by operator@host")
+    assert "edit .a = 1" in page
+    assert "outcome 3 rows command metrics-worker replay" in page
+
+
+async def test_console_waits_for_the_first_scan() -> None:
+    harness = ConsoleHarness(MemoryTopic())
+    answer = await harness.request("/")
+    assert answer.status_code == 503
+    assert answer.headers["refresh"] == "2"
+    assert "has not been read yet" in answer.text
+
+
+async def test_while_kafka_is_away_the_last_numbers_stay_with_a_warning() -> None:
+    harness = await open_console(await topic_of(failed_metric("a")))
+    harness.is_away = True
+    await harness.check()
+    page = await get(harness, "/")
+    assert "open 1" in page
+    assert AWAY in page
+    assert AWAY in await get(harness, "/letters/0:0", 503)
+
+
+async def test_what_does_not_exist_is_not_found() -> None:
+    harness = await open_console(await topic_of(failed_metric("a")))
+    for path in (
+        "/nothing", "/causes/", "/causes/00000000", "/causes/<b>", "/letters/", "/letters/0:1", "/letters/1:0",
+        "/letters/0", "/letters/-1:0", "/letters/0:0/", "/letters/0:0/key", "/?page=0", "/?page=-1", "/?page=x",
+        "/?page=99999999999", "/history?page=%00", "/letters/0:99999999999999999999", "/console.css/", "/..%2f..%2fetc",
+    ):  # fmt: skip
+        assert (await harness.request(path)).status_code == 404, path

@@ -1,0 +1,85 @@
+"""`metrics-worker console`: the dead letters in a browser, until SIGTERM."""
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from importlib.util import find_spec
+from os import getpid
+
+import click
+import structlog
+
+from worker.app import VERSION
+from worker.commands.command_line import exit_without_joining_threads
+from worker.commands.connections import GC_THRESHOLD, open_reader
+from worker.commands.help_page import format_examples
+from worker.commands.service import load_service_settings, log_fatal_errors
+from worker.core.errors import SettingsError
+from worker.core.process import relax_garbage_collection, return_large_buffers, run_unless_stopped, stop_on_signals
+from worker.kafka.group_lag import fetch_group_lag
+from worker.kafka.retention import fetch_retention_seconds
+from worker.kafka.topic_reader import KafkaTopicReader
+from worker.replay.watch import DeadLetterWatch
+from worker.settings.fields import Settings
+from worker.settings.loading import RequiredVariable
+from worker.settings.targets import kafka_target
+
+log = structlog.get_logger(__name__)
+
+_FETCH_BYTES = 65_536
+"""Of each request for single dead letters: with the 4 MiB of a scan each of them took ten times as long."""
+
+
+_EXAMPLES = format_examples(
+    "metrics-worker console",
+    "CONSOLE_PORT=9000 metrics-worker console",
+)
+
+
+@click.command(epilog=_EXAMPLES)
+def console() -> None:
+    """Serve pages about the open dead letters to a browser, until SIGTERM. They only show; commands settle.
+
+    It listens on loopback (CONSOLE_HOST, CONSOLE_PORT), reads KAFKA_DLQ_TOPIC when it has changed, at most every 15 s
+    and for at most a tenth of the time, and needs the extra `console`.
+    """
+    with log_fatal_errors():
+        settings = load_service_settings(RequiredVariable.KAFKA)
+        if find_spec("starlette") is None or find_spec("uvicorn") is None:
+            raise SettingsError("it needs the extra `console`: pip install 'execution-metrics-worker[console]'")
+        asyncio.run(_serve(settings))
+    exit_without_joining_threads(0)
+
+
+async def _serve(settings: Settings) -> None:
+    """Serve until a signal. Raises SettingsError if CONSOLE_HOST and CONSOLE_PORT cannot be listened on."""
+    # Only here: a worker that is installed without the extra has all other commands.
+    from worker.console.app import Console
+    from worker.console.lag import LagWatch
+    from worker.console.server import listen, serve
+    from worker.console.snapshot import Snapshots
+
+    stop = stop_on_signals()
+    relax_garbage_collection(GC_THRESHOLD)
+    return_large_buffers()
+    target, topic, group = kafka_target(settings), settings.kafka_dlq_topic, settings.kafka_group_id
+    open_topic = lambda: open_reader(KafkaTopicReader(target, topic))  # noqa: E731 - three lines would hide the rest
+    open_letters = lambda: open_reader(KafkaTopicReader(target, topic, fetch_bytes=_FETCH_BYTES))  # noqa: E731
+    snapshots = Snapshots()
+    watch = DeadLetterWatch(
+        open_topic, partial(fetch_retention_seconds, target, topic), create_observer=snapshots.begin
+    )
+    lag = LagWatch(partial(fetch_group_lag, target, settings.kafka_topic, group))
+    app = Console(VERSION, topic, group, snapshots, lambda: watch.state, lambda: lag.state, open_letters).create_app()
+    with listen(settings.console_host, settings.console_port) as listening:
+        host, port = listening.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        log.info("console runs", version=VERSION, topic=topic, address=address, http_port=port, pid=getpid())
+        await run_unless_stopped(stop, _run_all(watch.run(), lag.run(), serve(app, listening)))
+    log.info("console stops")
+
+
+async def _run_all(*work: Coroutine[None, None, None]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(each)

@@ -1,0 +1,159 @@
+"""What the pages show, from a snapshot. It has no rules of its own about dead letters: those are in `dead_letters`."""
+
+from collections import Counter
+from collections.abc import Sequence
+from time import time
+from typing import NamedTuple
+
+from worker.console.page import Page
+from worker.console.payload import Payload, present
+from worker.console.snapshot import Snapshot
+from worker.core.model import DeadLetterPosition, Headers, UnreadableRecord
+from worker.dead_letters.advice import ADVICE, Advice
+from worker.dead_letters.causes import FOREIGN, find_cause_id
+from worker.dead_letters.command_lines import (
+    CommandLine,
+    discard_command,
+    replay_command,
+    restore_command,
+    select_cause,
+    select_one,
+)
+from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
+from worker.dead_letters.documents import Document, describe_in_full, describe_in_short
+from worker.dead_letters.settlement import Settled, Settlement
+from worker.dead_letters.statistics import CauseGroup
+from worker.observability.open_dead_letters import WatchState
+
+_MAX_HEADERS = 200
+_MAX_HEADER_BYTES = 2_000
+
+
+class Overview(NamedTuple):
+    """The first page.
+
+    Attributes:
+        by_class: number of open dead letters by class, the most frequent first.
+        oldest_failure, first_expiry: Unix time, as `WatchState` has it.
+        retention_seconds: likewise.
+        uncounted: open dead letters of causes that are not counted separately.
+    """
+
+    total: int
+    foreign: int
+    by_class: Sequence[tuple[str, int]]
+    oldest_failure: float | None
+    first_expiry: float | None
+    retention_seconds: float | None
+    causes: Sequence[tuple[CauseGroup, Advice]]
+    page: Page
+    uncounted: int
+
+    @property
+    def expires_soon(self) -> bool:
+        """Whether retention may delete a dead letter within a day."""
+        return self.first_expiry is not None and self.first_expiry < time() + 86_400
+
+
+def view_overview(state: WatchState, snapshot: Snapshot, page: Page) -> Overview:
+    """The first page, with a page of the causes."""
+    found = state.open
+    by_class = Counter[str]()
+    for cause in found.causes if found else ():
+        by_class[cause.error_class] += cause.open_count
+    del by_class[FOREIGN]
+    statistics = snapshot.statistics
+    return Overview(
+        statistics.total,
+        statistics.foreign,
+        [(name, count) for name, count in by_class.most_common() if count],
+        found.oldest_failure if found else None,
+        state.first_expiry,
+        state.retention_seconds,
+        [(group, ADVICE[group.cause.error_class]) for group in snapshot.causes[page.entries]],
+        page,
+        statistics.count_others(len(snapshot.causes)),
+    )
+
+
+def commands_for_cause(cause: str) -> list[CommandLine]:
+    """What settles the open dead letters of a cause."""
+    selection = select_cause(cause)
+    discard = CommandLine("Give all of them up", discard_command(selection))
+    if cause == FOREIGN:
+        return [discard]
+    return [
+        CommandLine("Show what a replay would do, and write nothing", f"{replay_command(selection)} --dry-run"),
+        CommandLine("Replay all of them", replay_command(selection)),
+        discard,
+    ]
+
+
+class LetterView(NamedTuple):
+    """One record in full.
+
+    Attributes:
+        document: what `dlq show` prints.
+        headers: name and value of those of the source record, of a foreign record its own; some of them.
+        more_headers: how many others there are.
+    """
+
+    position: DeadLetterPosition
+    document: Document
+    failed_at: int | None
+    is_foreign: bool
+    cause: str
+    settled: bool
+    settlement: Settlement | None
+    advice: Advice | None
+    commands: Sequence[CommandLine]
+    key: Payload | None
+    value: Payload | None
+    headers: Sequence[tuple[str, Payload | None]]
+    more_headers: int
+
+
+def view_letter(item: DeadLetter | ForeignRecord, settled: Settled) -> LetterView:
+    """One record in full."""
+    is_foreign = isinstance(item, ForeignRecord)
+    record = item.record
+    headers: Headers = record.headers if isinstance(item, ForeignRecord) else item.source_headers
+    return LetterView(
+        item.position,
+        describe_in_full(item, settled),
+        None if isinstance(item, ForeignRecord) else item.failed_at,
+        is_foreign,
+        find_cause_id(item),
+        bool(settled),
+        None if isinstance(settled, bool) else settled,
+        None if isinstance(item, ForeignRecord) else ADVICE[item.failure.error_class],
+        commands_for_letter(item, settled),
+        None if record.key is None else present(record.key),
+        None if record.value is None else present(record.value),
+        [
+            (name, None if value is None else present(value[:_MAX_HEADER_BYTES]))
+            for name, value in headers[:_MAX_HEADERS]
+        ],
+        max(len(headers) - _MAX_HEADERS, 0),
+    )
+
+
+def commands_for_letter(item: DeadLetter | ForeignRecord, settled: Settled) -> list[CommandLine]:
+    """What settles one record, or reopens it; nothing does where another one has replaced it, or it is unreadable."""
+    if isinstance(item.record, UnreadableRecord) or settled is True:
+        return []
+    selection = select_one(item.position)
+    if not isinstance(settled, bool):
+        return [CommandLine("Reopen it", restore_command(selection, settled.action))]
+    commands = [CommandLine("Give it up", discard_command(selection))]
+    if isinstance(item, DeadLetter):
+        commands.insert(0, CommandLine("Replay it", replay_command(selection)))
+    return commands
+
+
+def summarize(item: DeadLetter | ForeignRecord) -> Document:
+    """A row of the list: small, whatever the size of the record."""
+    document = describe_in_short(item)
+    if isinstance(item, ForeignRecord):
+        return {"place": item.position, "foreign": item.reason, "failed_at": None}
+    return document | {"failed_at": item.failed_at, "foreign": None}
