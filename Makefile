@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_proxy.py test_store.py test_clickhouse_roles.py \
     test_clickhouse_tls.py test_cluster.py test_cluster_inserts.py test_table_check.py test_migrations.py) \
     $(addprefix tests/integration/,test_analysts_dashboard.py test_chaos_verification.py test_demo.py test_dlq_terminal.py \
-    test_explore.py test_isolation.py test_queries.py test_rare_months.py test_read_costs.py)
+    test_explore.py test_local_console.py test_isolation.py test_queries.py test_rare_months.py test_read_costs.py)
 # Most tests wait for servers, so two at a time for each of two cores. Not with ARGS: a few tests are there sooner in one
 # process, and say more plainly what they do; ARGS="-n 4 …" spreads them too.
 PROCESSES ?= 4
@@ -17,7 +17,7 @@ PEERS := $(addprefix tests/benchmarks/peers/,faststream arroyo original)
 # Else every process compiles all modules again, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo explore test test-kafka check check-deploy format bench chaos fuzz release lock clean
+.PHONY: help demo explore console test test-kafka check check-deploy format bench chaos fuzz release lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -27,6 +27,9 @@ demo: $(READY)  ## run real executions through a broker, the worker and ClickHou
 
 explore: $(READY)  ## keep the local stack running with a month of executions, and print queries to try; ARGS="--count 100000"
 	@$(BIN)/python -m deploy.local explore $(ARGS)
+
+console: $(READY)  ## keep the local stack running with dead letters of every kind, and the console to look at them
+	@$(BIN)/python -m deploy.local console $(ARGS)
 
 test: $(READY)  ## run every test against the real broker and the real ClickHouse engine; ARGS=… goes to pytest
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(SPREAD) $(ARGS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from deploy.local.apache_kafka.jars import KafkaMissingError
+from deploy.local.console.command import console
 from deploy.local.demo.command import demo
 from deploy.local.explore.command import explore
 from deploy.local.process import ProcessFailedError
@@ -51,6 +52,7 @@ def up(data: Path | None, partitions: int, broker: str, migrate: bool) -> None:
         wait_for_signal()
 
 
+main.add_command(console)
 main.add_command(demo)
 main.add_command(explore)
 
