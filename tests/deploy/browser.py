@@ -37,8 +37,12 @@ _TEXTS = """(() => {
   for (let node; node = walker.nextNode();) {
     if (!node.data.trim() || !node.parentElement.checkVisibility()) continue;
     const range = document.createRange();
-    range.selectNodeContents(node);
-    const boxes = [...range.getClientRects()].filter(box => box.width && box.height);
+    const words = [...node.data.matchAll(/\\S+/g)];  // a box of spaces, as at the beginning of a line, has no colour
+    const boxes = words.flatMap(word => {
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      return [...range.getClientRects()].filter(box => box.width && box.height);
+    });
     if (boxes.length) found.push({
       text: node.data.trim().replace(/\\s+/g, " "),
       boxes: boxes.map(box => [box.left + scrollX, box.top + scrollY, box.right + scrollX, box.bottom + scrollY]),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.checks import debian, manifests, tools
+from tests.deploy.browser import Browser
 from tests.deploy.deployment import Deployment
 
 
@@ -27,3 +28,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, prometheus_program: Pat
     """One for all tests of a file; each leaves it without an alert."""
     with Deployment(tmp_path_factory.mktemp("deployment"), prometheus_program) as deployment:
         yield deployment
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for all tests of a file."""
+    with Browser(debian.ensure_chromium(), tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser

@@ -5,30 +5,23 @@ The tests check the rendered pixels, independently of fonts and the version of t
 """
 
 import colorsys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import combinations
 from threading import Thread
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from deploy.checks import debian
-from deploy.local.process import LOOPBACK, REPOSITORY
-from tests.deploy.browser import SCALE, Box, Browser, Rendering
+from deploy.local.process import LOOPBACK
+from tests.deploy.browser import Browser, Rendering
+from tests.deploy.readability import DESKTOP, PHONE, count_colours, find_unreadable, is_dark, save_picture
 from tests.support.states import HOLDING, STATES
 from worker.observability.page import render_page
 from worker.observability.server import HealthServer
 from worker.observability.status import Status, WorkerState
 
 pytestmark = pytest.mark.timeout(300)
-PICTURES = REPOSITORY / ".pictures"
-PHONE, DESKTOP = 390, 1280
-Colour = tuple[int, int, int]
-MIN_CONTRAST = 4.5
-"""The minimum contrast of text in the Web Content Accessibility Guidelines, level AA."""
 HUES = {
     WorkerState.STARTING: range(30, 56),
     WorkerState.REJOINING: range(30, 56),
@@ -37,12 +30,6 @@ HUES = {
     WorkerState.STUCK: range(12),
 }
 """Amber, green and red, in degrees."""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(debian.ensure_chromium(), tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
 
 
 @contextmanager
@@ -84,16 +71,8 @@ def serve_with_style(css: str, status: Status) -> Iterator[str]:
 
 def find_defects(rendering: Rendering, status: Status, width: int) -> list[str]:
     """Everything that is unreadable or misplaced."""
-    found = [f"it is {rendering.width} wide in a window of {width}"] if rendering.width > width else []
-    found += [f"not shown: {words}" for words in _required_texts(status) if words not in rendering.all_text]
-    for text in rendering.texts:
-        for box in text.boxes:
-            if box[0] < 0 or box[1] < 0 or box[2] > width + 0.5:
-                found.append(f"sticks out: {text.text}")
-            elif (contrast := _contrast(rendering, box)) < MIN_CONTRAST:
-                found.append(f"contrast {contrast:.1f}: {text.text}")
-    found += [f"one over the other: {one}, {other}" for one, other in _overlapping(rendering)]
-    return found
+    missing = [f"not shown: {words}" for words in _required_texts(status) if words not in rendering.all_text]
+    return missing + find_unreadable(rendering, width)
 
 
 def _required_texts(status: Status) -> Iterator[str]:
@@ -125,43 +104,10 @@ def _state_name(status: Status) -> str:
     return status.state.name.capitalize()
 
 
-def _contrast(rendering: Rendering, box: Box) -> float:
-    """The contrast in a box between its most frequent colour and the colour that differs most from it."""
-    colours = _colours(rendering, box)
-    ground = _luminance(max(colours, key=lambda colour: colours[colour]))
-    lights = [_luminance(colour) for colour in colours]
-    return max((max(light, ground) + 0.05) / (min(light, ground) + 0.05) for light in lights)
-
-
-def _colours(rendering: Rendering, box: Box) -> Counter[Colour]:
-    """The number of pixels of each colour in a box."""
-    left, top, right, bottom = (edge * SCALE for edge in box)
-    part = rendering.picture.crop((int(left), int(top), int(right) + 1, int(bottom) + 1))
-    raw = part.tobytes()
-    return Counter(zip(raw[::3], raw[1::3], raw[2::3], strict=True))
-
-
-def _luminance(colour: Colour) -> float:
-    """The relative luminance of sRGB, between 0 and 1."""
-    shares = (value / 255 for value in colour)
-    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _overlapping(rendering: Rendering) -> list[tuple[str, str]]:
-    """Texts that overlap by more than a pixel of rounding."""
-    boxes = [(text.text, box) for text in rendering.texts for box in text.boxes]
-    return [
-        (one, other)
-        for (one, a), (other, b) in combinations(boxes, 2)
-        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
-    ]
-
-
 def _hue(rendering: Rendering, words: str) -> float:
     """The hue of a text in degrees: that of its most saturated colour."""
     (box,) = next(text for text in rendering.texts if text.text == words).boxes
-    drawn = (colour for colour, count in _colours(rendering, box).items() if count > 20)
+    drawn = (colour for colour, count in count_colours(rendering, box).items() if count > 20)
     hues = [colorsys.rgb_to_hls(*(value / 255 for value in colour)) for colour in drawn]
     return 360 * max(hues, key=lambda hue: hue[2] * (1 - abs(2 * hue[1] - 1)))[0]
 
@@ -173,12 +119,11 @@ def test_every_state_is_readable(browser: Browser, name: str, width: int, dark: 
     status = STATES[name]
     with serve(status) as url:
         rendering = browser.render(url, width=width, dark=dark)
-    PICTURES.mkdir(exist_ok=True)
-    rendering.picture.save(PICTURES / f"{name.replace(' ', '-')}-{width}-{'dark' if dark else 'light'}.png")
+    save_picture(rendering, name, width, dark=dark)
     assert find_defects(rendering, status, width) == []
     assert round(_hue(rendering, _state_name(status))) in HUES[status.state]
     assert rendering.requested == (url,)
-    assert (_luminance(max(_colours(rendering, (0, 0, width, 4)))) < 0.1) is dark
+    assert is_dark(rendering, width) is dark
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""The console in Chromium: on a phone and on a desktop, light and dark, every page in every state.
+
+It is served by its own server, and the browser runs no scripts. The pictures are kept in `.pictures`.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+
+from deploy.local.process import LOOPBACK
+from tests.deploy.browser import Browser
+from tests.deploy.readability import DESKTOP, PHONE, find_unreadable, is_dark, save_picture
+from tests.support import console_states
+from tests.support.console import ConsoleHarness
+from worker.console.server import listen, serve
+
+pytestmark = pytest.mark.timeout(300)
+SKIP_LINK = "Skip to the content"
+"""It is outside of the page until the keyboard reaches it."""
+STATES: dict[str, tuple[Callable[[], Coroutine[None, None, ConsoleHarness]], str, tuple[str, ...]]] = {
+    "overview": (
+        console_states.busy,
+        "/",
+        (
+            "Causes, the latest first",
+            "row_refused 124",
+            "VIOLATED_CONSTRAINT (469) , metric execution_time_ms",
+            "1 234",
+        ),
+    ),
+    "overview empty": (console_states.empty, "/", ("None: every metric that was read is a row, or was settled.",)),
+    "overview hostile": (console_states.hostile, "/", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
+    "overview away": (console_states.away, "/", ("Kafka cannot be read.", "1 234")),
+    "waiting": (console_states.waiting, "/", ("The console waits", "Kafka cannot be reached.")),
+    "cause": (console_states.busy, "/causes/NEGATIVE?page=2", ("What to do", "51 to 100 of 124", "Previous", "Next")),
+    "cause foreign": (console_states.busy, "/causes/foreign", ("Records that are no dead letters", "0:4")),
+    "letter": (console_states.busy, "/letters/0:5", ("Replay it", '"metric_value": "-3812.5",', "planner")),
+    "letter pointer": (console_states.busy, "/letters/0:2", ("too_large",)),
+    "letter bytes": (console_states.busy, "/letters/0:3", ("000000 ff fe 7b",)),
+    "letter foreign": (console_states.busy, "/letters/0:4", ("no dead letter", "hello, is this the right topic?")),
+    "letter settled": (console_states.busy, "/letters/0:0", ("Settled.", "OPS-1182", "Reopen it")),
+    "letter hostile": (console_states.hostile, "/letters/0:0", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
+    "history": (console_states.busy, "/history", ("Discarded by ana.lopez", "not ended", "1 discarded")),
+    "history hostile": (console_states.hostile, "/history", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
+    "history empty": (console_states.empty, "/history", ("Nobody has settled",)),
+    "not here": (console_states.busy, "/letters/0:999999", ("Not here", "To the open dead letters")),
+}
+"""What makes the topic, the address of the page, and what an operator must be able to read on it."""
+
+
+@contextmanager
+def serve_console(harness: ConsoleHarness) -> Iterator[str]:
+    """The address of the console."""
+    with listen(LOOPBACK, 0) as listening:
+        loop = asyncio.new_event_loop()
+        serving = loop.create_task(serve(harness.app, listening))
+        ended = asyncio.wait([serving])
+        thread = Thread(target=lambda: loop.run_until_complete(ended))
+        thread.start()
+        try:
+            yield f"http://{LOOPBACK}:{listening.getsockname()[1]}"
+        finally:
+            loop.call_soon_threadsafe(serving.cancel)
+            thread.join()
+            loop.close()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+@pytest.mark.parametrize("name", STATES)
+def test_every_page_is_readable(browser: Browser, name: str, width: int, dark: bool) -> None:
+    create, path, required = STATES[name]
+    harness = asyncio.run(create())
+    if "NEGATIVE" in path:
+        path = path.replace("NEGATIVE", asyncio.run(find_cause(harness, "execution_time_ms")))
+    with serve_console(harness) as address:
+        rendering = browser.render(address + path, width=width, dark=dark)
+    save_picture(rendering, f"console {name}", width, dark=dark)
+    assert [each for each in find_unreadable(rendering, width) if SKIP_LINK not in each] == []
+    assert [words for words in required if words not in rendering.all_text] == []
+    assert rendering.requested == (address + path, f"{address}/console.css")
+    assert is_dark(rendering, width) is dark
+
+
+async def find_cause(harness: ConsoleHarness, metric: str) -> str:
+    """The ID of the cause that the overview has for a metric."""
+    page = (await harness.request("/")).text
+    return page[: page.index(f", metric</span> {metric}")].rpartition("/causes/")[2][:8]
