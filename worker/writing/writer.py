@@ -78,7 +78,7 @@ class Writer:
         It waits as long as the store is misconfigured, and with `ON_UNAVAILABLE=hold` as long as it is unavailable.
 
         Args:
-            block: rows of one month, or of several with few rows each.
+            block: rows of one month, or of several with few rows each; at least one row.
             budget: of the batch that `block` belongs to.
         """
         if self._breaker.is_failing or not self._constraints.is_needed:

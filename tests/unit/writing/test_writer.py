@@ -352,7 +352,7 @@ ANY_STEPS = st.lists(
 
 
 @given(
-    strategies.row_lists(),
+    strategies.row_lists().filter(lambda lists: bool(lists[0])),
     st.sets(st.sampled_from(["a", "b", "ab"])),
     st.sets(st.sampled_from([0.0, 1.0])),
     ANY_STEPS,
