@@ -141,7 +141,8 @@ def _test_rules(scratch: Path) -> str:
 
 
 def _run_tests() -> str:
-    parallel = ("-n", "5", "--dist", "loadfile")  # the tests of alerts mostly wait
+    # The tests of alerts come first, because they mostly wait.
+    parallel = ("-n", "10", "--dist", "loadfile", "--no-loadscope-reorder")
     output = _run_tool((sys.executable, "-m", "pytest", "-q", "--show-capture=no", *parallel, "tests/deploy"))
     return output.strip().splitlines()[-1].strip("= ")
 

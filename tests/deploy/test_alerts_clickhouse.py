@@ -39,17 +39,5 @@ def test_old_unanswered_insert_alerts_deduplication_at_risk(deployment: Deployme
     deployment.wait_until_none_fires()
 
 
-def test_failed_refresh_alerts_roll_up_failing(deployment: Deployment) -> None:
-    states, refresh = "execution_metrics_per_day_states", "execution_metrics_per_day_refresh"
-    with deployment.stack.engine.client(deployment.stack.database) as client:
-        client.execute(f"ALTER TABLE {states} RENAME COLUMN total TO other")
-        client.execute(f"SYSTEM REFRESH VIEW {refresh}")
-        deployment.wait_for("MetricsWorkerRollUpFailing")
-        assert deployment.prometheus.firing() == {"MetricsWorkerRollUpFailing"}
-        client.execute(f"ALTER TABLE {states} RENAME COLUMN other TO total")
-        client.execute(f"SYSTEM REFRESH VIEW {refresh}")
-        deployment.wait_until_none_fires()
-
-
 def lag(deployment: Deployment) -> float:
     return max(deployment.worker.telemetry()["metrics_worker_lag_seconds"].values(), default=0.0)
