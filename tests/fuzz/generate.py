@@ -28,7 +28,7 @@ HOSTILE_BATCH = 7
 HOSTILE_FROM = 15_000
 _REPEATED_SHARE, _REPEATED_BLOCK = 0.001, 5_000
 """One record in a thousand repeats the event of its block of records: the latest of them gives the row."""
-_SAME_CLIENT = 100
+_RECORDS_OF_ONE_CLIENT = 100
 """Records in a row that one client sends with one codec, unless one of them needs another."""
 _CODECS = ("gzip", "snappy", "lz4", "zstd")
 _MANY_RECORDS = 10_000_000
@@ -37,7 +37,7 @@ _MANY_RECORDS = 10_000_000
 def make_record(seed: int, number: int) -> FuzzRecord:
     """Record `number` of the run `seed`."""
     random = Random(seed * _MANY_RECORDS + number)
-    of_run = Random(2**81 + seed * _MANY_RECORDS + number // _SAME_CLIENT)
+    of_run = Random(2**81 + seed * _MANY_RECORDS + number // _RECORDS_OF_ONE_CLIENT)
     return _choose_client(of_run, _set_timestamp(_make(random, seed, number), number))
 
 

@@ -89,7 +89,7 @@ class Console:
 
     async def _show_overview(self, request: Request) -> Response:
         snapshot = self._snapshot()
-        page = _find_page(request, len(snapshot.causes), _CAUSES)
+        page = _requested_page(request, len(snapshot.causes), _CAUSES)
         overview = views.view_overview(self.read_state(), snapshot, page)
         return self._answer("overview.html", overview=overview, lag=self.read_lag(), FOREIGN=FOREIGN)
 
@@ -99,7 +99,7 @@ class Console:
         group = snapshot.statistics.find(cause)
         if CAUSE_ID.fullmatch(cause) is None or not known:
             raise HTTPException(404, "No open dead letter has this cause: they are settled, or retention deleted them.")
-        page = _find_page(request, known, _LETTERS)
+        page = _requested_page(request, known, _LETTERS)
         positions = snapshot.letters.find(cause, page)
         async with self.readers, self.open_reader() as reader, aclosing(read_at(reader, positions)) as items:
             letters = [views.summarize(item) async for item in items]
@@ -126,7 +126,7 @@ class Console:
 
     async def _show_history(self, request: Request) -> Response:
         operations = self._snapshot().operations
-        page = _find_page(request, len(operations), _OPERATIONS)
+        page = _requested_page(request, len(operations), _OPERATIONS)
         return self._answer("history.html", operations=operations[page.entries], page=page)
 
     async def _find(self, request: Request) -> DeadLetter | ForeignRecord:
@@ -170,7 +170,7 @@ async def _send_style(_: Request) -> Response:
     return Response(STYLE, media_type="text/css")
 
 
-def _find_page(request: Request, total: int, size: int) -> Page:
+def _requested_page(request: Request, total: int, size: int) -> Page:
     """The page that the address names; the last one, if the list has become shorter meanwhile."""
     text = request.query_params.get("page", "1")
     if _PAGE.fullmatch(text) is None:

@@ -19,7 +19,7 @@ from worker.replay.contents import SourceRecordMissing
 from worker.replay.edit import EditedEvent, fan_out_edited
 from worker.replay.event_editor import EditFailed, EventEditor
 from worker.replay.plan import ReplayPolicy, ReplaySelection
-from worker.replay.result import limit_reasons
+from worker.replay.result import bounded_reason
 from worker.replay.scan import DeadLetterScan
 
 _SAMPLES = 3
@@ -130,7 +130,7 @@ class EditPreview:
         return found
 
     def _refuse(self, error_class: ErrorClass, position: DeadLetterPosition, reason: str) -> None:
-        key = limit_reasons(self.selection.refused, error_class, reason)
+        key = bounded_reason(self.selection.refused, error_class, reason)
         self.selection.refused[key] += 1
         self.examples.setdefault(key, position)
 

@@ -38,7 +38,7 @@ class ReplayResult:
 
     def count_unreplayable(self, error_class: ErrorClass, reason: str) -> None:
         """Count a dead letter that stays open."""
-        self.unreplayable[limit_reasons(self.unreplayable, error_class, reason)] += 1
+        self.unreplayable[bounded_reason(self.unreplayable, error_class, reason)] += 1
 
     @property
     def remaining(self) -> int | None:
@@ -65,7 +65,7 @@ class ReplayResult:
         return self.written + self.failed_again + unreplayable
 
 
-def limit_reasons(
+def bounded_reason(
     counts: Collection[tuple[ErrorClass, str]], error_class: ErrorClass, reason: str
 ) -> tuple[ErrorClass, str]:
     """What to count a reason by. It can quote a value of the event, so that only some different ones are counted."""

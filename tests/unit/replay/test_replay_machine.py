@@ -104,7 +104,7 @@ policies = st.builds(
 )
 
 
-class CallingThread(ThreadPoolExecutor):
+class InlineExecutor(ThreadPoolExecutor):
     """Runs work where it is submitted: with threads, two replays at once would take other turns each time."""
 
     def submit(self, work: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
@@ -120,7 +120,7 @@ class Replays(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.loop.set_default_executor(CallingThread())
+        self.loop.set_default_executor(InlineExecutor())
         self.refused: set[str] = {"a", "b", RENAMED}
         self.store = MemoryStore(refuses=lambda row: row.metric in self.refused)
         self.topic = MemoryTopic(partitions=2)
