@@ -45,7 +45,7 @@ STATES: dict[str, tuple[Callable[[], Coroutine[None, None, ConsoleHarness]], str
     "letter hostile": (console_states.hostile, "/letters/0:0", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
     "history": (console_states.busy, "/history", ("Discarded by ana.lopez", "not ended", "1 discarded")),
     "history hostile": (console_states.hostile, "/history", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
-    "history empty": (console_states.empty, "/history", ("Nobody has settled",)),
+    "history empty": (console_states.empty, "/history", ("The topic has no entry",)),
     "not here": (console_states.busy, "/letters/0:999999", ("Not here", "To the open dead letters")),
 }
 """What makes the topic, the address of the page, and what an operator must be able to read on it."""

@@ -1,4 +1,4 @@
-"""Serves the console over HTTP on loopback, until it is told to stop."""
+"""Serves the console over HTTP on loopback until SIGTERM or Ctrl-C."""
 
 import asyncio
 import ipaddress

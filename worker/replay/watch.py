@@ -105,7 +105,7 @@ class DeadLetterWatch:
                 state = state._replace(retention_seconds=seconds)
         if state.problem is not None:
             log.info("the open dead letters are counted")
-        publish()  # no await from here on, so that nobody sees one without the other
+        publish()  # no await from here on: numbers and pages change at the same moment
         self._scanned = scanned
         self.state = state._replace(last_check=began, problem=None)
 
