@@ -14,6 +14,8 @@ from deploy.local.engine_process import EngineProcess
 from deploy.local.stack import BROKERS
 from tests.support.local import Topics, fresh_name
 from tests.support.scheduling import SharedFixtureScheduling
+from tests.support.tables import migrate
+from worker.clickhouse.connection import ClickHouseTarget
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +67,14 @@ def database(engine: EngineProcess) -> Iterator[str]:
         client.execute(f"CREATE DATABASE {name}")
         yield name
         client.execute(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture
+def migrated_target(engine: EngineProcess, database: str) -> ClickHouseTarget:
+    """The test's own database, with the tables of the worker."""
+    target = ClickHouseTarget(engine.host, engine.port, database)
+    migrate(target)
+    return target
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from clickhouse_driver import Client
 from deploy.local.engine_process import EngineProcess
 from tests.support.events import event, read
 from tests.support.fakes import MemoryConstraints
-from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.table_constraints import ClickHouseConstraints
 from worker.core.errors import StoreError
@@ -29,15 +28,8 @@ def block_of(metrics: dict[str, float]) -> Block:
 
 
 @pytest.fixture
-def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
-    target = ClickHouseTarget(engine.host, engine.port, database)
-    migrate(target)
-    return target
-
-
-@pytest.fixture
-def on_clickhouse(target: ClickHouseTarget) -> Iterator[ClickHouseConstraints]:
-    constraints = ClickHouseConstraints(target)
+def on_clickhouse(migrated_target: ClickHouseTarget) -> Iterator[ClickHouseConstraints]:
+    constraints = ClickHouseConstraints(migrated_target)
     yield constraints
     constraints.close()
 
@@ -55,8 +47,8 @@ def constraints(request: pytest.FixtureRequest) -> TableConstraints:
 
 
 @pytest.fixture
-def clickhouse(engine: EngineProcess, target: ClickHouseTarget) -> Iterator[Client]:
-    with engine.client(target.database) as client:
+def clickhouse(engine: EngineProcess, migrated_target: ClickHouseTarget) -> Iterator[Client]:
+    with engine.client(migrated_target.database) as client:
         yield client
 
 

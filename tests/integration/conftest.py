@@ -12,15 +12,19 @@ from clickhouse_driver import Client
 from deploy.local.broker import KafkaServer
 from deploy.local.engine_process import EngineProcess
 from deploy.local.worker_process import WorkerProcess
-from tests.support.commands import Commands
+from tests.support.commands import Commands, write_dead_letters
 from tests.support.events import encoded, event
+from tests.support.events import read as decoded
 from tests.support.local import Topics, fresh_name, wait_until
 from tests.support.tables import migrate
 from tests.support.topic import committed, read, send, size
 from worker.clickhouse.connection import ClickHouseTarget
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Failure
 
 Environment = dict[str, str]
 StartWorker = Callable[..., WorkerProcess]
+StartService = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
@@ -55,6 +59,32 @@ def start_worker(environment: Environment, tmp_path: Path) -> Iterator[StartWork
     yield start
     for worker in started:
         worker.process.kill()
+
+
+@pytest.fixture
+def start_service(environment: Environment, tmp_path: Path) -> Iterator[StartService]:
+    """Starts another command that serves HTTP, on a free port, and kills it after the test."""
+    started: list[WorkerProcess] = []
+
+    def start(*command: str) -> WorkerProcess:
+        service = WorkerProcess(tmp_path, {"CONSOLE_PORT": "0"} | environment, command[-1], command)
+        service.start()
+        started.append(service)
+        return service
+
+    yield start
+    for service in started:
+        service.process.kill()
+
+
+@pytest.fixture
+async def three_dead_letters(environment: Environment) -> None:
+    """Of one event: a constraint has refused the metrics a and b, c has failed in an outage."""
+    refused = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
+    outage = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+    item = decoded(event(metrics={}))
+    for name, failure in (("a", refused), ("b", refused), ("c", outage)):
+        await write_dead_letters(environment, FailedMetric(item, name, 1, failure, 1))
 
 
 @pytest.fixture

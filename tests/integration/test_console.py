@@ -1,7 +1,6 @@
 """The console as a process: what a browser sees of a real topic, and of what the commands do to it."""
 
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -9,32 +8,13 @@ import pytest
 
 from deploy.local.process import LOOPBACK, free_port
 from deploy.local.worker_process import WorkerProcess
-from tests.integration.conftest import Environment, StartWorker, events, produce
-from tests.support.commands import Commands, write_dead_letters
+from tests.integration.conftest import Environment, StartService, StartWorker, events, produce
+from tests.support.commands import Commands
 from tests.support.console import parse_page, texts
-from tests.support.events import event, read
 from tests.support.local import wait_until
-from worker.core.errors import ErrorClass
-from worker.core.model import FailedMetric, Failure
 
-REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
-OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 SECONDS = 40.0
 """The console looks every 15 seconds whether the topic has changed."""
-StartConsole = Callable[[], WorkerProcess]
-
-
-@pytest.fixture
-def start_console(environment: Environment, tmp_path: Path) -> Iterator[StartConsole]:
-    """Starts `console` on a free port, and kills it after the test."""
-    console = WorkerProcess(tmp_path, environment | {"CONSOLE_PORT": "0"}, "console", ("console",))
-
-    def start() -> WorkerProcess:
-        console.start()
-        return console
-
-    yield start
-    console.process.kill()
 
 
 def get(console: WorkerProcess, path: str = "/") -> str:
@@ -42,16 +22,14 @@ def get(console: WorkerProcess, path: str = "/") -> str:
     return texts(parse_page(httpx.get(f"http://{LOOPBACK}:{console.http_port}{path}", timeout=20).text))
 
 
+@pytest.mark.usefixtures("three_dead_letters")
 async def test_pages_follow_the_topic_and_what_commands_settle(
-    environment: Environment, commands: Commands, start_console: StartConsole, start_worker: StartWorker
+    environment: Environment, commands: Commands, start_service: StartService, start_worker: StartWorker
 ) -> None:
-    item = read(event(metrics={}))
-    for name, cause in (("a", REFUSED), ("b", REFUSED), ("c", OUTAGE)):
-        await write_dead_letters(environment, FailedMetric(item, name, 1, cause, 1))
     worker = start_worker()
     await produce(environment, *events(3))
     wait_until(lambda: not worker.readiness(), "the worker is ready", SECONDS)
-    console = start_console()
+    console = start_service("console")
     wait_until(lambda: "Causes, the latest first" in get(console), "the topic is scanned", SECONDS)
     page = get(console)
     assert "open 3" in page
@@ -104,8 +82,8 @@ def test_console_refuses_to_be_reached_from_elsewhere(commands: Commands, host: 
     assert f"CONSOLE_HOST={host} is not loopback" in done.stderr
 
 
-def test_port_that_is_taken_is_named(commands: Commands, start_console: StartConsole) -> None:
-    taken = start_console().http_port
+def test_port_that_is_taken_is_named(commands: Commands, start_service: StartService) -> None:
+    taken = start_service("console").http_port
     done = commands.run("console", CONSOLE_PORT=str(taken))
     assert done.returncode == 2
     assert f"CONSOLE_PORT={taken}" in done.stderr

@@ -2,8 +2,6 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from time import time
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -12,31 +10,13 @@ import pytest
 
 from deploy.local.process import LOOPBACK, free_port
 from deploy.local.worker_process import WorkerProcess
-from tests.integration.conftest import Environment
-from tests.support.commands import Commands, write_dead_letters
-from tests.support.events import event, read
+from tests.integration.conftest import Environment, StartService
+from tests.support.commands import Commands
 from tests.support.local import wait_until
 from worker.core.errors import ErrorClass
-from worker.core.model import FailedMetric, Failure
 
-REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)
-OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 SECONDS = 40.0
 """The watch looks every 15 seconds whether the topic has changed."""
-StartWatch = Callable[[], WorkerProcess]
-
-
-@pytest.fixture
-def start_watch(environment: Environment, tmp_path: Path) -> Iterator[StartWatch]:
-    """Starts `dlq watch`, and kills it after the test."""
-    watch = WorkerProcess(tmp_path, environment, "watch", ("dlq", "watch"))
-
-    def start() -> WorkerProcess:
-        watch.start()
-        return watch
-
-    yield start
-    watch.process.kill()
 
 
 def open_by_cause(watch: WorkerProcess) -> dict[str, float]:
@@ -45,15 +25,13 @@ def open_by_cause(watch: WorkerProcess) -> dict[str, float]:
     return {cause: number for (cause, _), number in found.items() if number}
 
 
+@pytest.mark.usefixtures("three_dead_letters")
 async def test_gauges_follow_the_dead_letters_and_what_becomes_of_them(
-    environment: Environment, commands: Commands, start_watch: StartWatch
+    commands: Commands, start_service: StartService
 ) -> None:
     began = time()
-    item = read(event(metrics={}))
-    for name, cause in (("a", REFUSED), ("b", REFUSED), ("c", OUTAGE)):
-        await write_dead_letters(environment, FailedMetric(item, name, 1, cause, 1))
     causes = {each["cause"]: each["count"] for each in commands.json("dlq", "causes")[0]["causes"]}
-    watch = start_watch()
+    watch = start_service("dlq", "watch")
     wait_until(lambda: not watch.readiness(), "the topic is scanned", SECONDS)
     assert open_by_cause(watch) == causes
     assert len(causes) == 3
@@ -97,8 +75,8 @@ def test_watch_starts_while_kafka_is_away_is_not_ready_and_ends_at_once(
         process.communicate()
 
 
-def test_watch_does_not_start_with_a_port_that_is_taken(commands: Commands, start_watch: StartWatch) -> None:
-    taken = start_watch().http_port
+def test_watch_does_not_start_with_a_port_that_is_taken(commands: Commands, start_service: StartService) -> None:
+    taken = start_service("dlq", "watch").http_port
     done = commands.run("dlq", "watch", HTTP_HOST=LOOPBACK, HTTP_PORT=str(taken))
     assert done.returncode == 2
     assert f"HTTP_PORT={taken}" in done.stderr

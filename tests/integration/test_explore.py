@@ -1,13 +1,9 @@
 """`python -m deploy.local explore`, as a process, and the month that it generates."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +11,8 @@ import pytest
 
 from deploy.local.explore.agents import AGENTS
 from deploy.local.explore.month import count_rows, generate_month
-from deploy.local.process import REPOSITORY
 from tests.support.events import Record
-from tests.support.local import find_processes
+from tests.support.local import run_local_program
 from worker.events.fan_out import FanOut
 
 NOW = datetime(2026, 9, 29, 14, 30, tzinfo=UTC)
@@ -25,31 +20,9 @@ COUNT = 600
 
 
 def test_printed_commands_answer_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    with (tmp_path / "log").open("w+") as stderr:
-        exploring = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "deploy.local", "explore", "--count", str(COUNT)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            cwd=REPOSITORY,
-            env={**os.environ, "TMPDIR": str(folder), "KAFKA_TOPIC": "elsewhere"},
-        )
-        assert exploring.stdout is not None
-        try:
-            printed = list(takewhile(lambda line: "Ctrl-C" not in line, exploring.stdout))
-            answers = [paste(line) for line in printed if " -c " in line]
-            exploring.send_signal(signal.SIGINT)
-            exploring.communicate(timeout=30)
-        finally:
-            exploring.kill()
-        assert "Traceback" not in Path(stderr.name).read_text()
-
-    assert exploring.returncode == 0
+    with run_local_program(tmp_path, "explore", "--count", str(COUNT)) as printed:
+        answers = [paste(line) for line in printed if " -c " in line]
     assert [len(answer.splitlines()) >= 3 for answer in answers] == [True, True, True]
-    assert find_processes(str(folder)) == []
-    assert list(folder.iterdir()) == []
 
 
 def paste(line: str) -> str:

@@ -7,10 +7,8 @@ from uuid import UUID
 import pytest
 from clickhouse_driver import Client
 
-from deploy.local.engine_process import EngineProcess
 from tests.support.events import JANUARY_2026, Record, encoded, event
 from tests.support.store_harness import StoreHarness
-from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric
@@ -19,15 +17,8 @@ METRICS = [f"metric_{number}" for number in range(10)]
 
 
 @pytest.fixture
-def target(engine: EngineProcess, database: str) -> ClickHouseTarget:
-    target = ClickHouseTarget(engine.host, engine.port, database)
-    migrate(target)
-    return target
-
-
-@pytest.fixture
-def harness(target: ClickHouseTarget) -> Iterator[StoreHarness]:
-    harness = StoreHarness(target)
+def harness(migrated_target: ClickHouseTarget) -> Iterator[StoreHarness]:
+    harness = StoreHarness(migrated_target)
     yield harness
     harness.store.close()
 

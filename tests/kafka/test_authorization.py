@@ -282,6 +282,19 @@ async def test_documented_acls_of_console_are_enough_and_each_is_needed(
     assert workload.dlq_topic in page
 
 
+def allow_after_showing_that_each_is_needed(
+    broker: ApacheKafka, workload: Workload, run_command: RunCommand, command: str
+) -> None:
+    """Allow only the documented ACLs of a command, which ends with exit code 3 while any of them is missing."""
+    acls = list(required_acls(workload, command).values())
+    for missing in acls:
+        delete_acls(broker)
+        allow(broker, *(acl for acl in acls if acl is not missing))
+        assert run_command(command).returncode == 3, missing
+    delete_acls(broker)
+    allow(broker, *acls)
+
+
 async def test_documented_acls_of_audit_are_enough_and_each_is_needed(
     broker_with_acls: ApacheKafka, workload: Workload, start_worker: StartWorker, run_command: RunCommand
 ) -> None:
@@ -291,13 +304,7 @@ async def test_documented_acls_of_audit_are_enough_and_each_is_needed(
     await send(workload.servers, workload.topic, [b"garbage"])
     workload.wait_until_written()
     worker.stop()
-    acls = list(required_acls(workload, "audit").values())
-    for missing in acls:
-        delete_acls(broker_with_acls)
-        allow(broker_with_acls, *(acl for acl in acls if acl is not missing))
-        assert run_command("audit").returncode == 3, missing
-    delete_acls(broker_with_acls)
-    allow(broker_with_acls, *acls)
+    allow_after_showing_that_each_is_needed(broker_with_acls, workload, run_command, "audit")
     audited = run_command("audit", "--json")
     assert audited.returncode == 0, audited.stderr
     sums = json.loads(audited.stdout)["sums"]
@@ -310,13 +317,7 @@ async def test_documented_acls_of_plan_are_enough_and_each_is_needed(
 ) -> None:
     allow(broker_with_acls, *required_acls(workload, "produce").values())
     await workload.send(50)
-    acls = list(required_acls(workload, "plan").values())
-    for missing in acls:
-        delete_acls(broker_with_acls)
-        allow(broker_with_acls, *(acl for acl in acls if acl is not missing))
-        assert run_command("plan").returncode == 3, missing
-    delete_acls(broker_with_acls)
-    allow(broker_with_acls, *acls)
+    allow_after_showing_that_each_is_needed(broker_with_acls, workload, run_command, "plan")
     planned = run_command("plan")
     assert planned.returncode == 0, planned.stderr
     inputs = json.loads(planned.stdout)["inputs"]

@@ -1,11 +1,18 @@
 """Helpers for tests on the local stack."""
 
+import os
+import signal
 import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+
+from deploy.local.process import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,33 @@ def find_processes(text: str) -> list[str]:
         if text in command:
             found.append(command)
     return found
+
+
+@contextmanager
+def run_local_program(folder: Path, *arguments: str) -> Iterator[list[str]]:
+    """What `python -m deploy.local` prints before it names Ctrl-C, which then ends it.
+
+    Its temporary files are in `folder`. Raises AssertionError if it leaves a process or a file, or prints a traceback.
+    """
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    with (folder / "log").open("w+") as stderr:
+        program = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "deploy.local", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=REPOSITORY,
+            env={**os.environ, "TMPDIR": str(temporary), "KAFKA_TOPIC": "elsewhere"},
+        )
+        assert program.stdout is not None
+        try:
+            yield list(takewhile(lambda line: "Ctrl-C" not in line, program.stdout))
+            program.send_signal(signal.SIGINT)
+            program.communicate(timeout=30)
+        finally:
+            program.kill()
+    assert "Traceback" not in (folder / "log").read_text("utf-8")
+    assert program.returncode == 0
+    assert find_processes(str(temporary)) == []
+    assert list(temporary.iterdir()) == []
