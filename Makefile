@@ -71,7 +71,7 @@ release: $(READY)  ## build sdist, wheel and SBOM of the commit into dist, twice
 lock: $(READY)  ## pin every dependency again, with hashes and without index addresses
 	$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --no-header --upgrade --output-file constraints.txt
-	$(BIN)/uv pip compile pyproject.toml --universal --extra console --extra edit --extra tracing --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --universal --extra console --extra edit --extra opentelemetry --generate-hashes --no-emit-index-url \
 	    --python-version 3.11 --no-header --constraints constraints.txt --output-file deploy/requirements.txt
 	for peer in $(PEERS); do $(BIN)/uv pip compile $$peer/requirements.in --universal --generate-hashes \
 	    --no-emit-index-url --no-annotate --python-version 3.11 --no-header --constraints constraints.txt \

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import getpid
+from socket import gethostname
 
 import structlog
 
@@ -28,6 +29,7 @@ from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.group_instances import require_own_group
 from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.observability.failure_log import FailureLog
+from worker.observability.otlp import start_metrics_push
 from worker.observability.page import render_page
 from worker.observability.server import HealthServer
 from worker.observability.status_reporter import StatusReporter
@@ -154,6 +156,14 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Worker:
     reporter.set_gauges()
     server = HealthServer(reporter.report, telemetry.registry, settings.http_host, settings.http_port, render_page)
     stack.callback(server.close)
+    push = start_metrics_push(
+        telemetry.registry,
+        enabled=settings.otlp_metrics_enabled,
+        version=VERSION,
+        instance=settings.kafka_group_instance_id or f"{gethostname()}-{getpid()}",
+    )
+    if push is not None:
+        stack.push_async_callback(asyncio.to_thread, push.close)
     return _Worker(source, consumer, hold, heartbeat, outputs.checks, outputs.watches, server.port)
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import ClassVar
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from deploy.local.process import LOOPBACK
@@ -82,16 +83,26 @@ async def test_20_000_failures_are_few_log_lines_whose_sum_is_right(
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Receives spans by OTLP, and keeps their names."""
+    """Receives spans and metrics by OTLP; keeps the names of spans, and of metrics the last numbers."""
 
     spans: ClassVar[list[str]] = []
+    numbers: ClassVar[dict[str, float]] = {}
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        request = ExportTraceServiceRequest.FromString(gunzip(body) if self.headers["Content-Encoding"] else body)
-        self.spans.extend(
-            span.name for some in request.resource_spans for scope in some.scope_spans for span in scope.spans
-        )
+        body = gunzip(body) if self.headers["Content-Encoding"] else body
+        if self.path == "/v1/traces":
+            for traced in ExportTraceServiceRequest.FromString(body).resource_spans:
+                self.spans.extend(span.name for scope in traced.scope_spans for span in scope.spans)
+        else:
+            for measured in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                for scope in measured.scope_metrics:
+                    self.numbers.update(
+                        {
+                            metric.name: sum(point.as_double for point in metric.sum.data_points)
+                            for metric in scope.metrics
+                        }
+                    )
         self.send_response(200)
         self.end_headers()
 
@@ -99,7 +110,7 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
-async def test_spans_are_exported_and_dead_letters_name_their_trace(
+async def test_spans_and_metrics_are_exported_and_dead_letters_name_their_trace(
     environment: dict[str, str], start_worker: StartWorker
 ) -> None:
     collector = ThreadingHTTPServer((LOOPBACK, 0), Collector)
@@ -107,13 +118,15 @@ async def test_spans_are_exported_and_dead_letters_name_their_trace(
     serving.start()
     try:
         endpoint = f"http://{LOOPBACK}:{collector.server_port}"
-        worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        worker = start_worker(TRACING_ENABLED="true", OTLP_METRICS_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         await produce(environment, encoded(event()), b"garbage")
         (letter,) = await read_dead_letters(environment, 1)
         wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
-        worker.stop()  # which exports the last spans
+        worker.stop()  # which exports the last spans and numbers
         assert {"poll", "batch", "write", "dead-letter", "commit"} <= set(Collector.spans)
         assert headers_of(letter)["traceparent"].startswith("00-")
+        names = ("events_total", "dead_letters_total", "commits_total")
+        assert [Collector.numbers[f"metrics_worker_{name}"] >= 1 for name in names] == [True] * 3
     finally:
         collector.shutdown()
         collector.server_close()
@@ -123,8 +136,9 @@ async def test_spans_are_exported_and_dead_letters_name_their_trace(
 async def test_hanging_collector_does_not_delay_a_stop(environment: dict[str, str], start_worker: StartWorker) -> None:
     with socket.create_server((LOOPBACK, 0), backlog=100) as hanging:
         endpoint = f"http://{LOOPBACK}:{hanging.getsockname()[1]}"
-        worker = start_worker(TRACING_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        worker = start_worker(TRACING_ENABLED="true", OTLP_METRICS_ENABLED="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
         await produce(environment, encoded(event()))
         wait_until(lambda: worker.telemetry()["metrics_worker_commits_total"][()] > 0, "a commit")
         worker.stop()
-    assert "the last spans were not exported in time" in worker.process.output()
+    for what in ("spans", "metrics"):
+        assert f"the last {what} were not exported in time" in worker.process.output()

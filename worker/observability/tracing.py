@@ -1,4 +1,4 @@
-"""Optional OpenTelemetry traces: `pip install execution-metrics-worker[tracing]`.
+"""Optional OpenTelemetry traces: `pip install execution-metrics-worker[opentelemetry]`.
 
 The headers of a record name its producer's trace (W3C Trace Context). A batch has records of many traces, so it is a
 trace of its own, with a link to each of them.
@@ -80,7 +80,7 @@ def create_tracing(*, enabled: bool, version: str) -> Tracing:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise SettingsError(
-            "TRACING_ENABLED=true needs OpenTelemetry: pip install 'execution-metrics-worker[tracing]', "
+            "TRACING_ENABLED=true needs OpenTelemetry: pip install 'execution-metrics-worker[opentelemetry]', "
             "or set TRACING_ENABLED=false"
         ) from error
     resource = Resource.create({SERVICE_NAME: "metrics-worker", SERVICE_VERSION: version})

@@ -234,7 +234,13 @@ class Settings(BaseModel):
     tracing_enabled: bool = Field(
         False,
         description="Whether spans are sent to OpenTelemetry, as its own variables `OTEL_EXPORTER_OTLP_…` say; "
-        "requires the extra `tracing`.",
+        "requires the extra `opentelemetry`.",
+    )
+    otlp_metrics_enabled: bool = Field(
+        False,
+        description="Whether the metrics of `/metrics` are also sent by OTLP, as OpenTelemetry's own variables "
+        "`OTEL_EXPORTER_OTLP_…` and `OTEL_METRIC_EXPORT_INTERVAL` (milliseconds) say; requires the extra "
+        "`opentelemetry`.",
     )
     log_level: LogLevel = Field("INFO", description="Lowest severity that is logged.")
     log_user_ids: bool = Field(False, description="Whether log lines about a failed metric contain the `user_id`.")
