@@ -5,6 +5,7 @@
 | kustomize, podsecurity | the Go module proxy, built here | go.mod and go.sum beside this file |
 | resource definitions of KEDA, the Prometheus operator and External Secrets | the Go module proxy | the sums below |
 | checkov, in its own virtual environment | PyPI | checkov.txt beside this file, with hashes |
+| axe-core | npm | axe/package-lock.json beside this file |
 | prometheus, promtool, Chromium (see `debian`) | Debian's packages | the signature of the distribution |
 """
 
@@ -143,6 +144,23 @@ def _install_checkov(folder: Path) -> None:
     run((sys.executable, "-m", "venv", folder))
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     run((*pip, "--require-hashes", "--requirement", HERE / "checkov.txt"))
+
+
+def ensure_axe() -> Path:
+    """Install axe-core, and return its script.
+
+    Raises:
+        ToolError: npm is missing, or could not install it.
+    """
+    folder = CACHE / "axe"
+    install_once(folder, (HERE / "axe" / "package-lock.json").read_text("utf-8"), _install_axe)
+    return folder / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def _install_axe(folder: Path) -> None:
+    for pinned in ("package.json", "package-lock.json"):
+        shutil.copy(HERE / "axe" / pinned, folder)
+    run(("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"), cwd=folder)
 
 
 def install_once(folder: Path, pins: str, install: Callable[[Path], None]) -> None:

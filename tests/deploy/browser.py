@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -52,6 +52,9 @@ _TEXTS = """(() => {
   return {texts: found, width: page.scrollWidth, height: page.scrollHeight};
 })()"""
 
+_AXE = """axe.run().then(result => result.violations.flatMap(rule =>
+  rule.nodes.map(node => `${rule.id}: ${rule.help}: ${node.html.slice(0, 300)}`)))"""
+
 Box = tuple[float, float, float, float]
 
 
@@ -74,12 +77,14 @@ class Rendering:
     Attributes:
         width: of the content, in CSS pixels; more than that of the window if something overflows.
         requested: every address that the browser requested.
+        violations: what axe-core objects to, with the elements; empty if it was not asked.
     """
 
     picture: Image.Image
     texts: tuple[Text, ...]
     width: float
     requested: tuple[str, ...]
+    violations: tuple[str, ...] = ()
 
     @property
     def all_text(self) -> str:
@@ -106,8 +111,11 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def render(self, url: str, *, width: int, dark: bool = False) -> Rendering:
-        """Load a page in a window of this width, with the dark or light colour scheme."""
+    def render(self, url: str, *, width: int, dark: bool = False, checker: str = "") -> Rendering:
+        """Load a page in a window of this width, with the dark or light colour scheme.
+
+        `checker` is the script of axe-core, which then looks at the page; the page itself runs no script.
+        """
         tab = _Tab(self._connection)
         try:
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -119,7 +127,9 @@ class Browser:
             tab.call("Network.enable")
             tab.call("Page.navigate", url=url)
             tab.wait_for("Page.loadEventFired")
-            return _render(tab)
+            tab.call("Page.stopLoading")  # a page that waits would reload itself meanwhile
+            rendering = _render(tab)
+            return replace(rendering, violations=_check(tab, checker)) if checker else rendering
         finally:
             tab.close()
 
@@ -180,6 +190,14 @@ def _render(tab: _Tab) -> Rendering:
         width=page["width"],
         requested=tuple(request["request"]["url"] for request in requests),
     )
+
+
+def _check(tab: _Tab, checker: str) -> tuple[str, ...]:
+    tab.call("Emulation.setScriptExecutionDisabled", value=False)  # it waits for frames and timers
+    answer = tab.call("Runtime.evaluate", expression=f"{checker};{_AXE}", awaitPromise=True, returnByValue=True)
+    if "exceptionDetails" in answer:
+        raise RuntimeError(f"axe-core: {answer['exceptionDetails']}")
+    return tuple(answer["result"]["value"])
 
 
 def _find_address(output: str) -> str | None:

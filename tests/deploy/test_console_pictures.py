@@ -71,18 +71,19 @@ def serve_console(harness: ConsoleHarness) -> Iterator[str]:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 @pytest.mark.parametrize("name", STATES)
-def test_every_page_is_readable(browser: Browser, name: str, width: int, dark: bool) -> None:
+def test_every_page_is_readable_and_accessible(browser: Browser, axe: str, name: str, width: int, dark: bool) -> None:
     create, path, required = STATES[name]
     harness = asyncio.run(create())
     if "NEGATIVE" in path:
         path = path.replace("NEGATIVE", asyncio.run(find_cause(harness, "execution_time_ms")))
     with serve_console(harness) as address:
-        rendering = browser.render(address + path, width=width, dark=dark)
+        rendering = browser.render(address + path, width=width, dark=dark, checker=axe)
     save_picture(rendering, f"console {name}", width, dark=dark)
     assert [each for each in find_unreadable(rendering, width) if SKIP_LINK not in each] == []
     assert [words for words in required if words not in rendering.all_text] == []
     assert rendering.requested == (address + path, f"{address}/console.css")
     assert is_dark(rendering, width) is dark
+    assert rendering.violations == ()
 
 
 async def find_cause(harness: ConsoleHarness, metric: str) -> str:
