@@ -26,7 +26,7 @@ from worker.replay.plan import ReplayPolicy
 from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 _VALUES = frozenset({"core.model", "core.times", "core.uuids"})
 

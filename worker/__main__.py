@@ -1,6 +1,6 @@
 """`python -m worker`, and the command `metrics-worker`.
 
-Imports nothing at first but what handles signals: the imports of the worker take a second or more.
+Imports nothing at first but what handles signals: the imports of the worker can take a second.
 """
 
 import os

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from os import getpid
 from socket import gethostname
 
 import structlog
 
 from worker.clickhouse.roll_up import RollUpMonitor
-from worker.clickhouse.store import ClickHouseStore
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
 from worker.core.hold import Cause, Hold
@@ -22,30 +20,28 @@ from worker.core.process import (
     run_unless_stopped,
     stop_on_signals,
 )
-from worker.dead_letters.dead_letter import WorkerInfo
+from worker.core.version import VERSION
 from worker.kafka.connection import require_acls, require_topics
-from worker.kafka.dead_letter_sink import KafkaDeadLetterSink
 from worker.kafka.event_source import KafkaEventSource
 from worker.kafka.group_instances import require_own_group
-from worker.kafka.topic_producer import TopicProducer, open_producer
 from worker.observability.failure_log import FailureLog
 from worker.observability.otlp import start_metrics_push
 from worker.observability.page import render_page
 from worker.observability.server import HealthServer
 from worker.observability.status_reporter import StatusReporter
 from worker.observability.telemetry import Telemetry
-from worker.observability.tracing import NO_TRACING, Tracing, create_tracing
+from worker.observability.tracing import Tracing, create_tracing
+from worker.outputs import open_outputs
 from worker.pipeline import Pipeline
 from worker.ports import DeadLetterSink, Store
+from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.fields import Settings
-from worker.settings.targets import clickhouse_target, group_policy, kafka_acls, kafka_target
+from worker.settings.targets import group_policy, kafka_acls, kafka_target
 from worker.startup import FindProblem, hold_until_ready, watch_dependency
 from worker.writing.null_outputs import NOTICE, NullDeadLetterSink, NullStore
 from worker.writing.writer import Writer
 
 log = structlog.get_logger(__name__)
-
-VERSION = version("execution-metrics-worker")
 
 _SPANS_SECONDS = 3.0
 """How long a stop waits for the export of the last spans. OpenTelemetry would wait 30 s for a collector that hangs."""
@@ -176,24 +172,6 @@ async def _build_outputs(settings: Settings, telemetry: Telemetry, tracing: Trac
     stack.push_async_callback(monitor.close)
     checks = {Cause.STORE: store.find_problem, Cause.DEAD_LETTERS: dead_letters.find_problem}
     return _Outputs(store, dead_letters, checks, {Cause.DEAD_LETTERS: dead_letters.find_missing_topic})
-
-
-async def open_outputs(
-    settings: Settings, writers: int, telemetry: Telemetry, stack: AsyncExitStack, tracing: Tracing = NO_TRACING
-) -> tuple[ClickHouseStore, KafkaDeadLetterSink, TopicProducer]:
-    """Open the table, and the dead-letter topic with its producer; `stack` closes them.
-
-    Raises DependencyError if no broker answers.
-    """
-    producer = await stack.enter_async_context(
-        open_producer(kafka_target(settings), settings.kafka_dlq_topic, idempotent=settings.kafka_producer_idempotence)
-    )
-    info = WorkerInfo(version=VERSION, table=settings.qualified_table)
-    seconds = settings.kafka_dlq_timeout_seconds
-    sink = KafkaDeadLetterSink(producer, info, seconds, tracing)
-    store = ClickHouseStore(clickhouse_target(settings), writers, telemetry)
-    stack.callback(store.close)
-    return store, sink, producer
 
 
 async def _export_last_spans(tracing: Tracing) -> None:

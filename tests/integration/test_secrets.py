@@ -13,8 +13,9 @@ from tests.integration.conftest import StartWorker, produce
 from tests.support.commands import Commands
 from tests.support.events import encoded, event
 from tests.support.local import wait_until
+from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.loading import load
-from worker.settings.targets import clickhouse_target, kafka_target
+from worker.settings.targets import kafka_target
 
 SECRETS = {
     "KAFKA_SASL_PASSWORD": "s3cret-kafka-4711",

@@ -8,7 +8,8 @@ from worker.core.hold import Hold
 from worker.core.retry import RetryPolicy
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
-from worker.writing.writer import OnUnavailable, Writer
+from worker.writing.on_unavailable import OnUnavailable
+from worker.writing.writer import Writer
 
 
 class StoreHarness:

@@ -14,8 +14,9 @@ from worker.events.decode import DEFAULT_POLICY, EventPolicy
 from worker.observability.failure_log import FailureLog
 from worker.observability.telemetry import Telemetry
 from worker.pipeline import Pipeline
+from worker.writing.on_unavailable import OnUnavailable
 from worker.writing.splitting import SplitBudget
-from worker.writing.writer import OnUnavailable, Writer
+from worker.writing.writer import Writer
 
 FAILURE_LOG = FailureLog(users=False)
 RETRY = RetryPolicy(attempts=3, max_seconds=60.0, first_wait_seconds=0.1, max_wait_seconds=1.0)

@@ -21,7 +21,7 @@ from worker.core.model import Record
 from worker.core.outcome import Outcome
 from worker.events.block import Block
 from worker.ports import Partition
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 TOPIC = "execution-completed"
 FIRST, SECOND = Partition(TOPIC, 0), Partition(TOPIC, 1)

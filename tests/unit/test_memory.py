@@ -24,7 +24,7 @@ from worker.core.model import Record as WorkerRecord
 from worker.core.outcome import Outcome
 from worker.events.block import Block
 from worker.events.fan_out import FanOut
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 
 class Store(MemoryStore):

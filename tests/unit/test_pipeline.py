@@ -23,7 +23,7 @@ from worker.events.block import Block
 from worker.events.decode import decode
 from worker.events.fan_out import FanOut
 from worker.pipeline import MAX_BYTES
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 MetricId = tuple[int, str | None]
 """An offset and the name of a metric, or None for the whole record."""

@@ -1,1 +1,1 @@
-"""What people start: the commands of `metrics-worker`, and what they share. `worker.cli` declares the short ones."""
+"""What people start: the commands of `metrics-worker`, and what they share."""

@@ -27,8 +27,9 @@ from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.settlement import Action, Settlement
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.replay.scan import DeadLetterScan
+from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.fields import Settings
-from worker.settings.targets import clickhouse_target, kafka_target
+from worker.settings.targets import kafka_target
 
 _PROGRESS_SECONDS = 5.0
 

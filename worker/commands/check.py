@@ -1,18 +1,30 @@
-"""Checks the configuration and every dependency, for `metrics-worker check`."""
+"""`metrics-worker check`: the configuration and every dependency."""
 
 import asyncio
+import json
 from collections.abc import Awaitable
 from typing import NamedTuple
 
+import click
+
 from worker.clickhouse.store import ClickHouseStore
+from worker.commands.command_line import load_settings, print_warning
+from worker.commands.help_page import format_examples
 from worker.core.errors import DependencyError
 from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.group_instances import require_own_group
 from worker.kafka.retention import find_compaction_problem
 from worker.observability.telemetry import Telemetry
+from worker.settings.clickhouse_target import clickhouse_target
+from worker.settings.encryption import find_unencrypted_connections
 from worker.settings.fields import Settings
-from worker.settings.targets import clickhouse_target, kafka_acls, kafka_target
+from worker.settings.targets import kafka_acls, kafka_target
 from worker.writing.null_outputs import NOTICE
+
+_EXAMPLES = format_examples(
+    "metrics-worker check",
+    "metrics-worker check --json | jq 'select(.ok | not)'",
+)
 
 
 class CheckResult(NamedTuple):
@@ -27,7 +39,24 @@ class CheckResult(NamedTuple):
         return f"{'ok  ' if self.ok else 'FAIL'}  {self.what:<18}  {self.seen}"
 
 
-async def check_dependencies(settings: Settings) -> list[CheckResult]:
+@click.command(epilog=_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def check(as_json: bool) -> None:
+    """Check the configuration and every dependency, one line each.
+
+    Exit code 0 if all of them are ok, 3 if not. What is allowed, but may be a mistake, is a warning on stderr.
+    """
+    settings = load_settings()
+    for warning in find_unencrypted_connections(settings):
+        print_warning(warning)
+    findings = asyncio.run(_check_dependencies(settings))
+    for finding in findings:
+        click.echo(json.dumps(finding._asdict()) if as_json else finding.format_line())
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(3)
+
+
+async def _check_dependencies(settings: Settings) -> list[CheckResult]:
     """Check every dependency, also after one has failed."""
     return [
         CheckResult("configuration", True, "every variable is valid"),

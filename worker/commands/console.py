@@ -9,13 +9,13 @@ from os import getpid
 import click
 import structlog
 
-from worker.app import VERSION
 from worker.commands.command_line import exit_without_joining_threads
 from worker.commands.connections import GC_THRESHOLD, open_reader
 from worker.commands.help_page import format_examples
 from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.core.errors import SettingsError
 from worker.core.process import relax_garbage_collection, return_large_buffers, run_unless_stopped, stop_on_signals
+from worker.core.version import VERSION
 from worker.kafka.group_lag import fetch_group_lag
 from worker.kafka.retention import fetch_retention_seconds
 from worker.kafka.topic_reader import KafkaTopicReader

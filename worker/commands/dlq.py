@@ -10,8 +10,7 @@ from worker.commands import connections, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
 from worker.commands.dlq_settle import discard, restore
 from worker.commands.dlq_statistics import causes, stats
-from worker.commands.dlq_watch import watch
-from worker.commands.help_page import CommandGroup, format_examples
+from worker.commands.help_page import CommandGroup, LazyCommand, format_examples
 from worker.commands.options import dead_letter_filter_options, parse_position
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters import documents
@@ -115,7 +114,14 @@ dlq.add_command(causes)
 dlq.add_command(stats)
 dlq.add_command(discard)
 dlq.add_command(restore)
-dlq.add_command(watch)
+# Imported only when it is called, because the others need no HTTP server.
+dlq.add_command(
+    LazyCommand(
+        "watch",
+        "worker.commands.dlq_watch:watch",
+        "Serve the number of open dead letters by cause to Prometheus, until SIGTERM.",
+    )
+)
 
 
 def _print_json_in_short(item: DeadLetter | ForeignRecord, _: Settled) -> None:

@@ -11,13 +11,13 @@ import click
 import structlog
 from prometheus_client import CollectorRegistry
 
-from worker.app import VERSION
 from worker.commands.command_line import exit_without_joining_threads
 from worker.commands.connections import GC_THRESHOLD, open_reader
 from worker.commands.help_page import format_examples
 from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.core.heartbeat import Heartbeat
 from worker.core.process import relax_garbage_collection, run_unless_stopped, stop_on_signals
+from worker.core.version import VERSION
 from worker.kafka.retention import fetch_retention_seconds
 from worker.kafka.topic_reader import KafkaTopicReader
 from worker.observability.metrics import PREFIX, MetricFactory, ProcessMetrics

@@ -6,8 +6,8 @@ from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.commands.command_line import load_settings, print_json, print_stderr
 from worker.commands.help_page import CommandGroup, format_examples
 from worker.core.errors import MigrationChanged
+from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.loading import RequiredVariable
-from worker.settings.targets import clickhouse_target
 
 _EXAMPLES = format_examples(
     "metrics-worker migrate --dry-run",

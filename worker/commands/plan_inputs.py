@@ -25,9 +25,10 @@ from worker.planning.inputs import (
 )
 from worker.planning.measurement import measure
 from worker.planning.sample import Sample, sample_topic
+from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.fields import Settings
 from worker.settings.loading import RequiredVariable
-from worker.settings.targets import clickhouse_target, kafka_target
+from worker.settings.targets import kafka_target
 
 
 class Given(NamedTuple):

@@ -1,16 +1,32 @@
-"""Sends events to the topic: each line of a file is the value of a record, byte for byte."""
+"""`metrics-worker produce`: each line of a file becomes the value of a record, byte for byte."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import BufferedIOBase, BytesIO
+from io import BufferedIOBase, BufferedReader, BytesIO
 
+import click
 import orjson
 
+from worker.commands.command_line import load_settings, print_stderr
+from worker.commands.help_page import format_examples
 from worker.commands.line_stream import stream_lines
+from worker.commands.standard_streams import InputFile
 from worker.core.errors import DependencyError
+from worker.kafka.connection import require_topics
 from worker.kafka.line_sender import Line, LineSender, Producer
 from worker.kafka.size_limit import MAX_RECORD_BYTES
+from worker.kafka.topic_producer import TopicProducer, open_producer
+from worker.settings.fields import Settings
+from worker.settings.loading import RequiredVariable
+from worker.settings.targets import kafka_target
 
 ACKNOWLEDGE_SECONDS = 30.0
+_EXAMPLES = format_examples(
+    "metrics-worker produce events.jsonl",
+    "tail -f events.jsonl | metrics-worker produce -",
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +35,25 @@ class ProduceResult:
 
     sent: int
     too_large: tuple[int, ...] = ()
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("file", type=InputFile())
+def produce(file: BufferedReader) -> None:
+    """Send the JSON lines of FILE (- for standard input) to the topic, unchanged."""
+    settings = load_settings(RequiredVariable.KAFKA)
+
+    async def send() -> ProduceResult:
+        async with connect_producer(settings) as producer:
+            return await produce_lines(file, producer, settings.kafka_topic)
+
+    produced = asyncio.run(send())
+    print_stderr(
+        f"{produced.sent} {'record' if produced.sent == 1 else 'records'} acknowledged by {settings.kafka_topic}"
+    )
+    if produced.too_large:
+        print_stderr(f"too large for the topic and not sent: line {', '.join(map(str, produced.too_large))}")
+        raise SystemExit(1)
 
 
 async def produce_lines(
@@ -55,3 +90,13 @@ async def produce_event(
     result = await produce_lines(BytesIO(orjson.dumps(event)), producer, topic, timeout_seconds)
     if not result.sent:
         raise DependencyError(f"the event is larger than topic {topic} allows")
+
+
+@asynccontextmanager
+async def connect_producer(settings: Settings) -> AsyncIterator[TopicProducer]:
+    """Connect to the topic of the events. Raises DependencyError if it does not exist, or no broker answers."""
+    target = kafka_target(settings)
+    await require_topics(target, [settings.kafka_topic])
+    idempotent = settings.kafka_producer_idempotence
+    async with open_producer(target, settings.kafka_topic, idempotent=idempotent) as producer:
+        yield producer

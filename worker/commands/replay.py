@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from worker.commands import connections, replay_report
+from worker.commands import connections, replay_connections, replay_report
 from worker.commands.command_line import exit_without_joining_threads, json_option, load_settings, print_stderr
 from worker.commands.confirmation import is_confirmed, require_confirmable
 from worker.commands.edit_option import open_editor
@@ -161,7 +161,7 @@ async def _scan(
     scan = await stack.enter_async_context(connections.open_dead_letters(settings, policy.filter.partition))
     in_full = options.dry_run or options.confirm
     if editor is not None and in_full:
-        async with connections.open_edit_preview(settings, policy, editor) as edits:
+        async with replay_connections.open_edit_preview(settings, policy, editor) as edits:
             await edits.read(scan)
         return scan, edits.selection, edits
     preview = ReplaySelection(policy, dry_run=options.dry_run)
@@ -179,7 +179,7 @@ async def _run(
     stop: asyncio.Event,
 ) -> ReplayResult:
     with replay_report.progress_bar(total) as on_progress:
-        opening = connections.open_replay(
+        opening = replay_connections.open_replay(
             settings,
             scan,
             policy,

@@ -1,15 +1,18 @@
 """The status page: HTML without scripts, in which all foreign text is escaped."""
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-
-from jinja2 import Environment, StrictUndefined
+from typing import TYPE_CHECKING
 
 from worker.core.escaping import escape_control_characters
 from worker.core.times import format_time
 from worker.observability.formatting import format_duration, format_number
 from worker.observability.status import GROUP, Status, WorkerState
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _VISIBLE_PARTITIONS = 12
 """The partitions with the most lag that are visible at first; the others can be unfolded."""
@@ -19,14 +22,6 @@ _FOLDER = files("worker.observability")
 THEME = _FOLDER.joinpath("theme.css").read_text("utf-8")
 """Colours and fonts of all pages."""
 _STYLE = THEME + _FOLDER.joinpath("status.css").read_text("utf-8")
-_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-_ENVIRONMENT.filters |= {
-    "duration": format_duration,
-    "number": format_number,
-    "escape_control_characters": escape_control_characters,
-    "instant": format_time,
-}
-_TEMPLATE = _ENVIRONMENT.from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))
 _HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
@@ -43,7 +38,7 @@ HEADERS = (
 def render_page(status: Status) -> str:
     """The HTML of the page."""
     lags = sorted(status.lags, key=lambda lag: (-lag.seconds, -lag.records, lag.topic, lag.partition))
-    return _TEMPLATE.render(
+    return _load_template().render(
         status=status,
         state=status.state,
         WorkerState=WorkerState,
@@ -55,3 +50,18 @@ def render_page(status: Status) -> str:
         waiting=sum(lag.records for lag in lags),
         oldest=max((lag.seconds for lag in lags), default=0.0),
     )
+
+
+@cache
+def _load_template() -> "Template":
+    # Only when the page is asked for: probes and /metrics do without Jinja2, and so does the start of the worker.
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "duration": format_duration,
+        "number": format_number,
+        "escape_control_characters": escape_control_characters,
+        "instant": format_time,
+    }
+    return environment.from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))

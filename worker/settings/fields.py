@@ -26,7 +26,7 @@ from worker.settings.types import (
     Servers,
     Text,
 )
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 _DRAIN_SHARE = 0.6
 """Share of a deadline for unfinished batches; the rest is for leaving the group and closing connections."""

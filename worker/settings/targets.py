@@ -1,6 +1,5 @@
-"""The connections to Kafka and ClickHouse, the consumer group and the Kafka ACLs that the settings describe."""
+"""The connection to Kafka, the consumer group and the ACLs that the settings describe."""
 
-from worker.clickhouse.connection import ClickHouseTarget
 from worker.kafka.authorization import AclOperation, RequiredAcl
 from worker.kafka.membership import GroupPolicy
 from worker.kafka.target import KafkaTarget
@@ -42,24 +41,3 @@ def kafka_acls(settings: Settings) -> tuple[list[RequiredAcl], list[RequiredAcl]
     if settings.persistence_enabled:  # otherwise it writes no dead letters
         topics.append(RequiredAcl(AclOperation.WRITE, settings.kafka_dlq_topic, "KAFKA_DLQ_TOPIC"))
     return topics, [RequiredAcl(AclOperation.READ, settings.kafka_group_id, "KAFKA_GROUP_ID")]
-
-
-def clickhouse_target(settings: Settings) -> ClickHouseTarget:
-    """How to connect to ClickHouse."""
-    return ClickHouseTarget(
-        host=settings.clickhouse_host,
-        port=settings.clickhouse_port,
-        database=settings.clickhouse_database,
-        user=settings.clickhouse_user,
-        password=settings.secret("clickhouse_password") or "",
-        secure=settings.clickhouse_secure,
-        verify=settings.clickhouse_verify,
-        ca_file=settings.clickhouse_ca_file,
-        cert_file=settings.clickhouse_cert_file,
-        key_file=settings.clickhouse_key_file,
-        key_password=settings.secret("clickhouse_key_password"),
-        table=settings.clickhouse_table,
-        cluster=settings.clickhouse_cluster,
-        connect_timeout_seconds=settings.clickhouse_connect_timeout_seconds,
-        timeout_seconds=settings.clickhouse_timeout_seconds,
-    )

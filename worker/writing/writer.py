@@ -18,7 +18,6 @@ unclassified   retry for some seconds; then split, by month first, and wait unti
 
 import asyncio
 from collections.abc import Sequence
-from enum import StrEnum
 from itertools import chain
 
 from worker.core.hold import Hold
@@ -32,14 +31,8 @@ from worker.writing.bisection import Bisection
 from worker.writing.circuit_breaker import CircuitBreaker
 from worker.writing.constraints import ConstraintChecker
 from worker.writing.insert_attempts import InsertAttempts
+from worker.writing.on_unavailable import OnUnavailable
 from worker.writing.splitting import Piece, SplitBudget, WriteCounter
-
-
-class OnUnavailable(StrEnum):
-    """What becomes of the rows in flight when the store is unavailable for longer than the retry budget."""
-
-    DEAD_LETTER = "dead_letter"
-    HOLD = "hold"
 
 
 class Writer:

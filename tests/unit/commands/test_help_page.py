@@ -13,9 +13,17 @@ from worker.cli import cli
 PROGRAM = "metrics-worker"
 
 
+def find_command(group: click.Group, name: str) -> click.Command:
+    """The command that a call of `name` runs."""
+    command = group.resolve_command(click.Context(group), [name])[1]
+    assert command is not None
+    return command
+
+
 def commands_of(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Every command below `group`, with the words that call it."""
-    for name, command in group.commands.items():
+    for name in group.commands:
+        command = find_command(group, name)
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from commands_of(command, (*path, name))
@@ -48,8 +56,8 @@ def test_summaries_of_commands_are_not_cut(path: tuple[str, ...]) -> None:
     assert isinstance(group, click.Group)
     assert "..." not in listed
     words = " ".join(listed.split())
-    for name, command in group.commands.items():
-        summary = " ".join((command.help or "").partition("\n\n")[0].split())
+    for name in group.commands:
+        summary = " ".join((find_command(group, name).help or "").partition("\n\n")[0].split())
         assert f"{name} {summary.partition('. ')[0].removesuffix('.')}" in words
 
 
@@ -70,6 +78,6 @@ def accept(words: list[str]) -> None:
     """Parse the arguments of a command, which click refuses with an exception; nothing runs."""
     command: click.Command = cli
     while isinstance(command, click.Group) and words and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
+        command, words = find_command(command, words[0]), words[1:]
     with command.make_context(PROGRAM, list(words)):
         pass

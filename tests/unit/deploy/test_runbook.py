@@ -46,9 +46,8 @@ def test_command_and_its_options_exist(command: str) -> None:
     found: click.Command = cli
     context = click.Context(cli, info_name="metrics-worker")
     while isinstance(found, click.Group) and (words or not found.invoke_without_command):
-        name, words = words[0], words[1:]
-        subcommand = found.get_command(context, name)
-        assert subcommand is not None, f"deploy/RUNBOOK.md: `{command}` names a command that does not exist, {name}"
+        name, subcommand, words = found.resolve_command(context, words)
+        assert subcommand is not None
         found, context = subcommand, click.Context(subcommand, parent=context, info_name=name)
     found.make_context(context.info_name, words, parent=context.parent)
 

@@ -17,7 +17,7 @@ from worker.replay.replayer import Replayer
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 UNAVAILABLE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "it is violated", 469)

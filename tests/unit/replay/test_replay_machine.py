@@ -43,7 +43,7 @@ from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
 from worker.replay.supersessions import Identity, identify_failure
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 T = TypeVar("T")
 

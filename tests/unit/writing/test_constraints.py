@@ -15,7 +15,7 @@ from worker.core.model import FailedMetric, Failure, Row
 from worker.core.outcome import Constraint, Outcome
 from worker.events.block import Block
 from worker.writing import constraints
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 EVENTS = many_events(20)
 VIOLATED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", "constraint is violated", 469)

@@ -13,7 +13,7 @@ from worker.core.outcome import Outcome
 from worker.core.times import DAY
 from worker.events.block import SEVERAL_MONTHS, Block
 from worker.events.completed_at import month_of_day
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 
 def block_of_months(rows: dict[int, int]) -> Block:

@@ -22,7 +22,7 @@ from worker.core.outcome import WRITTEN, Outcome
 from worker.core.retry import RetryPolicy
 from worker.core.times import DAY
 from worker.events.block import SEVERAL_MONTHS, Block
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 BLOCK = block_of(many_events(4), ["a", "b"])
 """Eight rows, values 0 to 7; those of metric b are odd."""

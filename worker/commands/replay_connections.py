@@ -1,0 +1,83 @@
+"""Connects `replay` to Kafka and ClickHouse.
+
+Each function raises DependencyError if one of them cannot be reached, or is not prepared.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from worker.clickhouse.table_constraints import ClickHouseConstraints
+from worker.commands.connections import create_journal
+from worker.core.errors import DependencyError
+from worker.core.outcome import OutcomeKind
+from worker.dead_letters.settlement import Settlement
+from worker.kafka.source_records import KafkaSourceRecordFetcher
+from worker.observability.failure_log import FailureLog
+from worker.observability.telemetry import Telemetry
+from worker.outputs import open_outputs
+from worker.pipeline import Pipeline
+from worker.replay.edit_preview import EditPreview
+from worker.replay.event_editor import EventEditor
+from worker.replay.plan import ReplayPolicy
+from worker.replay.replayer import Replayer
+from worker.replay.scan import DeadLetterScan
+from worker.replay.stop_conditions import WatchedHold
+from worker.settings.clickhouse_target import clickhouse_target
+from worker.settings.fields import Settings
+from worker.settings.targets import kafka_target
+from worker.writing.on_unavailable import OnUnavailable
+from worker.writing.writer import Writer
+
+
+@asynccontextmanager
+async def open_edit_preview(
+    settings: Settings, policy: ReplayPolicy, editor: EventEditor
+) -> AsyncIterator[EditPreview]:
+    """Build the preview of an edit."""
+    constraints = ClickHouseConstraints(clickhouse_target(settings))
+    sources = KafkaSourceRecordFetcher(kafka_target(settings))
+    try:
+        yield EditPreview(policy, editor, sources, constraints)
+    finally:
+        constraints.close()
+        await sources.close()
+
+
+@asynccontextmanager
+async def open_replay(
+    settings: Settings,
+    scan: DeadLetterScan,
+    policy: ReplayPolicy,
+    entry: Settlement,
+    editor: EventEditor | None,
+    *,
+    on_progress: Callable[[int], object],
+    on_finishing: Callable[[float], object],
+) -> AsyncIterator[Replayer]:
+    """Build a replay, with its own writer. `entry` is that of its journal; for the functions see `Replayer`."""
+    telemetry, hold = Telemetry(), WatchedHold()
+    async with AsyncExitStack() as stack:
+        store, sink, producer = await open_outputs(settings, 1, telemetry, stack)
+        if (outcome := await store.probe()).kind is not OutcomeKind.WRITTEN:
+            raise DependencyError(f"ClickHouse accepts no inserts: {outcome}")
+        if problem := await sink.find_problem():
+            raise DependencyError(problem)
+        # Not the worker's ON_UNAVAILABLE: an outage must not turn a dead letter into another dead letter.
+        writer = Writer(store, hold, telemetry, settings.retry, OnUnavailable.HOLD)
+        stack.push_async_callback(writer.close)
+        failure_log = FailureLog(users=settings.log_user_ids)
+        pipeline = Pipeline(writer, sink, hold, telemetry, failure_log)  # the replay fans out
+        sources = KafkaSourceRecordFetcher(kafka_target(settings))
+        stack.push_async_callback(sources.close)
+        yield Replayer(
+            scan,
+            create_journal(settings, producer, entry),
+            sources,
+            pipeline,
+            hold,
+            policy,
+            editor=editor,
+            on_progress=on_progress,
+            stop_seconds=settings.drain_seconds_on_stop,
+            on_finishing=on_finishing,
+        )
