@@ -127,7 +127,8 @@ class _Comparison:
     def _insert(self, client: Client, first: int, count: int) -> None:
         if count > 0:
             names = metric_names(self._shape.metrics)
-            insert_rows(client, count, first=self._first + first, of=self._of, metrics=names, ids=self._shape.ids)
+            first += self._first
+            insert_rows(client, count, first=first, of=self._of, metrics=names, ids=self._shape.ids, as_usual=True)
 
     def _sizes(self, client: Client) -> Figures:
         columns = client.execute(
