@@ -82,12 +82,13 @@ class Cluster:
         """The Distributed table of the first engine; `options` are those of ClickHouseTarget."""
         first = self.engines[0]
         defaults = {
+            "host": first.host,
             "database": self.database,
             "table": self._topology.table,
             "password": self._password,
             "cluster": NAME,
         }
-        return ClickHouseTarget(first.host, first.port, **{**defaults, **options})  # type: ignore[arg-type]
+        return ClickHouseTarget(port=first.port, **{**defaults, **options})  # type: ignore[arg-type]
 
     def start(self) -> None:
         """Start all engines at once; if one fails, stop all."""

@@ -12,9 +12,12 @@ import pytest
 from clickhouse_driver.errors import ServerException
 
 from deploy.local.cluster import Cluster
+from deploy.local.process import LOOPBACK
 from tests.support.events import block_of, many_events
+from tests.support.proxy import FaultProxy
 from tests.support.rows import insert_rows
 from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.server_comparison import find_separate_servers
 from worker.clickhouse.store import ClickHouseStore
 from worker.clickhouse.view import DeduplicatedView
 from worker.core.model import Row
@@ -236,3 +239,26 @@ def test_views_and_roll_up_add_up_both_shards(cluster: Cluster, refreshed: bool)
         ):
             answer = client.execute(f"SELECT {columns} FROM execution_metrics_{view} ORDER BY ALL")  # noqa: S608 - ours
             assert answer == client.execute(f"{equivalent} ORDER BY ALL")
+
+
+async def test_block_whose_answer_was_lost_is_repeated_through_another_server_and_stored_once(
+    cluster: Cluster, stores: OpenStore, shard_of: list[int]
+) -> None:
+    async with FaultProxy(cluster.engines[INITIATOR].port) as proxy:
+        others = cluster.engines[OTHER]
+        servers = f"{LOOPBACK}:{proxy.port},{others.host}:{others.port}"
+        store = stores(cluster.target(timeout_seconds=10.0, host=servers))
+        assert await store.probe() == WRITTEN
+        block = block_of(EVENTS, ["a", "b"])
+        proxy.lose_answer_after(2000)
+        lost = await store.insert(block)
+        assert lost.kind is OutcomeKind.UNAVAILABLE
+        assert lost.message.startswith(f"{LOOPBACK}:{proxy.port}: ")
+        assert await store.insert(block) == WRITTEN
+    for shard in (INITIATOR, OTHER):
+        assert rows_of_shard(cluster, shard) == expected_on(block, shard_of, shard)
+
+
+def test_servers_with_the_same_distributed_table_have_one_table(cluster: Cluster) -> None:
+    target = cluster.target(host=",".join(f"{engine.host}:{engine.port}" for engine in cluster.engines))
+    assert find_separate_servers(target) is None

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 from clickhouse_driver import Client, defines
 from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock
 from clickhouse_driver.columns.service import write_column
-from clickhouse_driver.connection import Connection
-from clickhouse_driver.errors import ServerException
 from clickhouse_driver.protocol import ClientPacketTypes
-from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_binary_uint8
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
 from worker.clickhouse.encoding import find_encoder
+from worker.clickhouse.failover import FailoverConnection
+from worker.clickhouse.servers import RecentFailures, Server
 from worker.clickhouse.types import type_differences
 from worker.core.errors import StoreError
 from worker.core.outcome import Outcome, OutcomeKind
@@ -28,21 +27,6 @@ class ExternalBlock(NamedTuple):
     block: Block
 
 
-class _Connection(Connection):  # type: ignore[misc]  # the driver ships no types
-    """Reads exceptions whose text is not UTF-8: ClickHouse cuts the values that it quotes at a byte.
-
-    The driver would lose the code with the text, so that an invalid row would look like a broken connection.
-    """
-
-    def receive_exception(self) -> ServerException:
-        """Read an exception packet; overrides the driver's method."""
-        code = read_binary_int32(self.fin)
-        name, message, trace = (read_binary_bytes(self.fin).decode("utf-8", "replace") for _ in range(3))
-        nested = self.receive_exception() if read_binary_uint8(self.fin) else None
-        prefix = f"{name}. " if name != "DB::Exception" else ""
-        return ServerException(f"{prefix}{message}. Stack trace:\n\n{trace}", code, nested=nested)
-
-
 class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     """A client for one thread at a time; statements, settings, answers and errors are the driver's.
 
@@ -52,10 +36,10 @@ class BlockClient(Client):  # type: ignore[misc]  # the driver ships no types
     inserted_types: Mapping[str, str] = {}
     """The types of the columns in the server's answer to the last INSERT, by name; empty before."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - the driver's
-        super().__init__(*args, **options)
-        for connection in (self.connection, *self.connections):
-            connection.__class__ = _Connection  # the driver takes no other class
+    def __init__(self, servers: Sequence[Server], failures: RecentFailures, **options: Any) -> None:  # noqa: ANN401 - the driver's
+        super().__init__(*servers[0], **options)
+        self.connection.__class__ = FailoverConnection  # the driver takes no other class
+        self.connection.servers, self.connection.failures = servers, failures
 
     def select(self, query: str, external: ExternalBlock, settings: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """Run a SELECT that may read `external`; return the rows of its answer."""

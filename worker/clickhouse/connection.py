@@ -13,6 +13,7 @@ from clickhouse_driver import errors as driver
 
 from worker.clickhouse.client import BlockClient
 from worker.clickhouse.errors import classify
+from worker.clickhouse.servers import RecentFailures, Server, parse_servers
 from worker.clickhouse.topology import Topology
 from worker.core.errors import StoreError
 from worker.core.outcome import Outcome, OutcomeKind
@@ -23,11 +24,19 @@ FAILURES = (driver.Error, OSError, EOFError, ValueError, OverflowError)
 is a bug of this program, and must not refuse a row."""
 
 _PING_SECONDS = 5
+_SERVER_FAILED = (OutcomeKind.UNAVAILABLE, OutcomeKind.MISCONFIGURED)
+"""Outcomes after which another server is tried first: it may have what this one lacks, such as its Keeper."""
 
 
 @dataclass(frozen=True)
 class ClickHouseTarget:
-    """The server, the user, the table, and the time-outs, which Settings compares with those of the Kafka group."""
+    """The servers, the user, the table, and the time-outs, which Settings compares with those of the Kafka group.
+
+    Attributes:
+        host: one server, or several in order of preference: see `parse_servers`.
+        port: of the servers without a port of their own.
+        failures: what connections of this target, and of its copies by `replace`, know of the servers.
+    """
 
     host: str
     port: int = 9000
@@ -44,6 +53,17 @@ class ClickHouseTarget:
     cluster: str | None = None
     connect_timeout_seconds: float = 5.0
     timeout_seconds: float = 30.0
+    failures: RecentFailures = field(default_factory=RecentFailures, repr=False, compare=False)
+
+    @property
+    def servers(self) -> list[Server]:
+        """The servers, in order of preference."""
+        return parse_servers(self.host, self.port)
+
+    @property
+    def address(self) -> str:
+        """The servers as text, for messages."""
+        return ",".join(map(str, self.servers))
 
     @property
     def topology(self) -> Topology:
@@ -53,8 +73,8 @@ class ClickHouseTarget:
     def client(self) -> BlockClient:
         """Create a client for one thread at a time; it connects when it is first used."""
         return BlockClient(
-            host=self.host,
-            port=self.port,
+            self.servers,
+            self.failures,
             database=self.database,
             user=self.user,
             password=self.current_password(),
@@ -67,7 +87,7 @@ class ClickHouseTarget:
             keypass=self.current_key_password(),
             connect_timeout=self.connect_timeout_seconds,
             send_receive_timeout=self.timeout_seconds,
-            sync_request_timeout=min(_PING_SECONDS, self.timeout_seconds),
+            sync_request_timeout=min(_PING_SECONDS, self.connect_timeout_seconds, self.timeout_seconds),
             tcp_keepalive=True,
         )
 
@@ -95,9 +115,22 @@ class WorkerConnection:
             try:
                 self._connect()
                 yield self._client
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, (StoreError, *FAILURES)) and self._is_of_server(_outcome(error, 0)):
+                    self._client.connection.mark_failed()
                 self._client.disconnect()
                 raise
+
+    def outcome(self, error: Exception, seconds: float) -> Outcome:
+        """The outcome of a statement that failed after so many seconds; it names the server if there are several."""
+        outcome = _outcome(error, seconds)
+        if isinstance(error, StoreError) or not self._is_of_server(outcome):
+            return outcome
+        return outcome._replace(message=f"{self._client.connection.server}: {outcome.message}")
+
+    def _is_of_server(self, outcome: Outcome) -> bool:
+        """Whether it says more of the server than of the rows, and there are others."""
+        return len(self._client.connection.servers) > 1 and outcome.kind in _SERVER_FAILED
 
     def _connect(self) -> None:
         """Connect before the statement, so that a host name that cannot be encoded does not refuse a row."""
@@ -105,15 +138,14 @@ class WorkerConnection:
         # Also when it is connected: the driver pings first, and connects again by itself.
         connection.password = self._target.current_password()  # the driver reads certificates again by itself
         connection.ssl_options["keypass"] = self._target.current_key_password()
-        if connection.connected:
+        if connection.connected and connection.is_preferred:
             return
         try:
             connection.connect()
         except UnicodeDecodeError:
             raise  # the server is not ClickHouse
         except UnicodeError as error:
-            host = connection.hosts[0][0]
-            message = f"CLICKHOUSE_HOST={host} is not a host name: {error}"
+            message = f"CLICKHOUSE_HOST={self._target.host} contains what is not a host name: {error}"
             raise StoreError(Outcome(OutcomeKind.MISCONFIGURED, "InvalidHost", message)) from error
 
     def cut(self) -> None:
@@ -130,6 +162,10 @@ class WorkerConnection:
                 socket.shutdown(SHUT_RDWR)
 
 
+def _outcome(error: Exception, seconds: float) -> Outcome:
+    return error.outcome if isinstance(error, StoreError) else classify(error, seconds)
+
+
 def run_statement(
     target: ClickHouseTarget, statement: str, values: Sequence[tuple[object, ...]] | Mapping[str, object] | None = None
 ) -> list[tuple[Any, ...]]:
@@ -143,7 +179,7 @@ def run_statement(
         with connection.use() as client:
             answer = client.execute(statement, values)
     except FAILURES as error:
-        raise StoreError(classify(error, perf_counter() - started)) from error
+        raise StoreError(connection.outcome(error, perf_counter() - started)) from error
     finally:
         connection.cut()
     return answer if isinstance(answer, list) else []

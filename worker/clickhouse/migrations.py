@@ -138,9 +138,7 @@ class Migrations:
         try:
             yield
         except StoreError as error:
-            raise DependencyError(
-                f"ClickHouse {self._target.host}:{self._target.port}: {error.outcome.name}: {error}"
-            ) from error
+            raise DependencyError(f"ClickHouse {self._target.address}: {error.outcome.name}: {error}") from error
 
 
 def _state(known: Migration | None, applied_checksum: str | None) -> MigrationState:

@@ -20,7 +20,6 @@ import structlog
 from worker.clickhouse.client import ExternalBlock
 from worker.clickhouse.connection import FAILURES, ClickHouseTarget, WorkerConnection
 from worker.clickhouse.encoding import ROW_NUMBER
-from worker.clickhouse.errors import classify
 from worker.clickhouse.table_check import find_schema_differences
 from worker.core.errors import StoreError
 from worker.core.outcome import WRITTEN, Constraint, Outcome, OutcomeKind
@@ -100,7 +99,7 @@ class ClickHouseStore(Store):
         if outcome.kind is not OutcomeKind.WRITTEN:
             return str(outcome)
         target = self._target
-        table = f"{target.host}:{target.port} {target.database}.{target.table}"
+        table = f"{target.address} {target.database}.{target.table}"
         # A thread that waits for the server cannot be cancelled: the time-out is short, so that a stop waits briefly.
         quick_target = replace(target, timeout_seconds=min(target.timeout_seconds, _TABLE_CHECK_SECONDS))
         try:
@@ -177,7 +176,7 @@ class ClickHouseStore(Store):
     def _outcome_of(self, error: Exception, started: float) -> Outcome:
         # The frames of the driver form a cycle with its exception and hold the rows, and the collector runs rarely.
         clear_frames(error.__traceback__)
-        outcome = error.outcome if isinstance(error, StoreError) else classify(error, perf_counter() - started)
+        outcome = self._connection().outcome(error, perf_counter() - started)
         if outcome.constraint and outcome.constraint.table.replace("`", "") != self._inserted_table:
             # A shard numbers the rows of its part of the block, and a view those of its result.
             return outcome._replace(row=None)

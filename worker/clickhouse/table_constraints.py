@@ -10,7 +10,6 @@ from secrets import token_hex
 from time import perf_counter
 
 from worker.clickhouse.connection import FAILURES, ClickHouseTarget, WorkerConnection
-from worker.clickhouse.errors import classify
 from worker.clickhouse.store import ClickHouseStore
 from worker.core.errors import StoreError
 from worker.core.outcome import WRITTEN, Outcome
@@ -66,5 +65,5 @@ class ClickHouseConstraints(TableConstraints):
                 client.execute(self._create)
                 client.insert(self._insert, block, _SETTINGS)
         except (StoreError, *FAILURES) as error:
-            return error.outcome if isinstance(error, StoreError) else classify(error, perf_counter() - started)
+            return self._connection.outcome(error, perf_counter() - started)
         return WRITTEN

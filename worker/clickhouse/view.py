@@ -26,7 +26,7 @@ class DeduplicatedView(DeduplicatedRows):
 
     def __init__(self, target: ClickHouseTarget) -> None:
         self._client = target.client()
-        self._where = f"ClickHouse {target.host}:{target.port}"
+        self._where = f"ClickHouse {target.address}"
         # The name is an identifier: Settings checks that.
         view = f"`{target.table}_deduplicated`"
         self._query = f"SELECT {_COLUMNS} FROM {view} WHERE {_WHERE}"  # noqa: S608 # nosec B608

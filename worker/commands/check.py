@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import click
 
+from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.server_comparison import find_separate_servers, for_each_server
 from worker.clickhouse.store import ClickHouseStore
 from worker.commands.command_line import load_settings, print_warning
 from worker.commands.help_page import format_examples
-from worker.core.errors import DependencyError
+from worker.core.errors import DependencyError, StoreError
 from worker.kafka.connection import require_acls, require_topics
 from worker.kafka.group_instances import require_own_group
 from worker.kafka.retention import find_compaction_problem
@@ -63,10 +65,20 @@ async def _check_dependencies(settings: Settings) -> list[CheckResult]:
         await _check("topic", _describe_topic(settings, settings.kafka_topic)),
         await _check("dead-letter topic", _describe_dead_letter_topic(settings)),
         await _check("consumer group", _describe_group(settings)),
-        await _check("ClickHouse", _describe_table(settings))
-        if settings.persistence_enabled
-        else CheckResult("persistence", True, NOTICE),
+        *(
+            await _check_clickhouse(clickhouse_target(settings))
+            if settings.persistence_enabled
+            else [CheckResult("persistence", True, NOTICE)]
+        ),
     ]
+
+
+async def _check_clickhouse(target: ClickHouseTarget) -> list[CheckResult]:
+    """Check each server alone, and then whether they have one table."""
+    results = [await _check("ClickHouse", _describe_table(single)) for single in for_each_server(target).values()]
+    if len(results) > 1 and all(result.ok for result in results):
+        results.append(await _check("ClickHouse hosts", _compare_servers(target)))
+    return results
 
 
 async def _check(what: str, describe: Awaitable[str]) -> CheckResult:
@@ -99,8 +111,7 @@ async def _describe_group(settings: Settings) -> str:
     return settings.kafka_group_id
 
 
-async def _describe_table(settings: Settings) -> str:
-    target = clickhouse_target(settings)
+async def _describe_table(target: ClickHouseTarget) -> str:
     store = ClickHouseStore(target, writers=1, telemetry=Telemetry())
     try:
         problem = await store.find_problem()
@@ -108,4 +119,14 @@ async def _describe_table(settings: Settings) -> str:
         await asyncio.to_thread(store.close)
     if problem:
         raise DependencyError(problem)
-    return f"{target.host}:{target.port} {target.database}.{target.table} accepts inserts"
+    return f"{target.address} {target.database}.{target.table} accepts inserts"
+
+
+async def _compare_servers(target: ClickHouseTarget) -> str:
+    try:
+        problem = await asyncio.to_thread(find_separate_servers, target)
+    except StoreError as error:
+        raise DependencyError(str(error.outcome)) from error
+    if problem:
+        raise DependencyError(problem)
+    return f"{target.address} have one table"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from worker.clickhouse.servers import parse_servers
 from worker.settings.fields import Settings
 
 
@@ -15,7 +16,8 @@ def find_unencrypted_connections(settings: Settings) -> Iterator[str]:
             "KAFKA_SASL_PASSWORD is set; SASL_SSL encrypts them"
         )
     has_password = bool(settings.clickhouse_password.get_secret_value())
-    if has_password and not settings.clickhouse_secure and not _is_local(settings.clickhouse_host):
+    servers = parse_servers(settings.clickhouse_host, settings.clickhouse_port) if settings.clickhouse_host else []
+    if has_password and not settings.clickhouse_secure and not all(_is_local(server.host) for server in servers):
         yield (
             "CLICKHOUSE_SECURE=false: the connections to ClickHouse are not encrypted, although CLICKHOUSE_PASSWORD is "
             "set; CLICKHOUSE_SECURE=true encrypts them"

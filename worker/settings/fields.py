@@ -13,6 +13,7 @@ from worker.core.retry import RetryPolicy
 from worker.core.secrets import Secret
 from worker.events.decode import EventPolicy
 from worker.settings.types import (
+    ClickHouseHosts,
     Host,
     Identifier,
     KafkaName,
@@ -99,7 +100,12 @@ class Settings(BaseModel):
         30.0, ge=0.1, le=600, description="How long dead letters wait for acknowledgement before the worker holds."
     )
 
-    clickhouse_host: Host = Field("", description="Host of ClickHouse.")
+    clickhouse_host: ClickHouseHosts = Field(
+        "",
+        description="Host of ClickHouse, or several in order of preference: replicas of one shard, or servers with the "
+        "same Distributed table. A host that does not answer within CLICKHOUSE_CONNECT_TIMEOUT_SECONDS is passed over "
+        "for five minutes.",
+    )
     clickhouse_secure: bool = Field(False, description="Whether the connections to ClickHouse use TLS.")
     clickhouse_port: Port = Field(
         default_factory=lambda given: 9440 if given["clickhouse_secure"] else 9000,
@@ -136,7 +142,10 @@ class Settings(BaseModel):
         2, ge=1, le=32, description="Blocks that are written at the same time; each takes a thread and a connection."
     )
     clickhouse_connect_timeout_seconds: float = Field(
-        5.0, ge=0.1, le=300, description="Time-out for connecting to ClickHouse."
+        5.0,
+        ge=0.1,
+        le=300,
+        description="How long each host of ClickHouse may take to accept a connection and to answer it.",
     )
     clickhouse_timeout_seconds: float = Field(
         30.0,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from worker.clickhouse.servers import parse_servers
 from worker.events.cloudevents import LABEL_ATTRIBUTES
 
 
@@ -39,6 +40,13 @@ def _validate_servers(value: str) -> str:
         if not match or not 1 <= int(match[2]) <= 65535 or (match[1] and not _is_ipv6(match[1])):
             raise ValueError
     return ",".join(servers)
+
+
+def _validate_clickhouse_hosts(value: str) -> str:
+    servers = parse_servers(value, 1)
+    if len(set(servers)) < len(servers):
+        raise ValueError("one is listed twice")
+    return ",".join(part.strip() for part in value.split(","))
 
 
 def _validate_file(path: Path) -> Path:
@@ -75,6 +83,14 @@ Host = Annotated[
     str,
     AfterValidator(_validate_host),
     ExpectedValue("a host name or an IP address, without scheme, port, user or brackets"),
+]
+ClickHouseHosts = Annotated[
+    str,
+    AfterValidator(_validate_clickhouse_hosts),
+    ExpectedValue(
+        "a host name or an IP address, without scheme and user, or several separated by commas, also with ports, such "
+        "as ch-1,ch-2:9440,[::1]"
+    ),
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 KafkaName = Annotated[

@@ -6,8 +6,10 @@ from typing import Any
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_int32, write_binary_uint8
 
-from worker.clickhouse.client import BlockClient, _Connection
+from worker.clickhouse.client import BlockClient
 from worker.clickhouse.errors import classify
+from worker.clickhouse.failover import FailoverConnection
+from worker.clickhouse.servers import RecentFailures, Server
 from worker.core.outcome import OutcomeKind
 
 
@@ -35,8 +37,8 @@ def exception_packet(message: bytes) -> Stream:
 
 
 def test_exception_whose_text_is_cut_within_a_character_keeps_its_code() -> None:
-    connection = BlockClient("localhost").connection
-    assert isinstance(connection, _Connection)
+    connection = BlockClient([Server("localhost", 9000)], RecentFailures()).connection
+    assert isinstance(connection, FailoverConnection)
     connection.fin = exception_packet("Cannot parse text: größe".encode()[:-2])
     outcome = classify(connection.receive_exception(), 0.1)
     assert (outcome.kind, outcome.code, outcome.name) == (OutcomeKind.REFUSED, 6, "CANNOT_PARSE_TEXT")

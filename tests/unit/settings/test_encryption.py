@@ -17,6 +17,8 @@ PASSWORD = {"CLICKHOUSE_PASSWORD": "s3cret"}
         (PASSWORD | {"CLICKHOUSE_SECURE": "true"}, []),
         *((PASSWORD | {"CLICKHOUSE_HOST": host}, []) for host in ("localhost", "127.0.0.1", "::1")),
         (PASSWORD | {"CLICKHOUSE_HOST": "10.0.0.1"}, ["CLICKHOUSE_SECURE"]),
+        (PASSWORD | {"CLICKHOUSE_HOST": "127.0.0.1:9001,[::1]:9000"}, []),
+        (PASSWORD | {"CLICKHOUSE_HOST": "127.0.0.1,10.0.0.1"}, ["CLICKHOUSE_SECURE"]),
         (SASL | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, []),
         (SASL | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, ["KAFKA_SECURITY_PROTOCOL"]),
         (

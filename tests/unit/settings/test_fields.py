@@ -26,6 +26,7 @@ def test_every_variable_is_described_in_a_sentence() -> None:
         ("CLICKHOUSE_HOST", "clickhouse.data.svc", "clickhouse.data.svc"),
         ("CLICKHOUSE_HOST", "10.0.0.1", "10.0.0.1"),
         ("CLICKHOUSE_HOST", "2001:db8::1", "2001:db8::1"),
+        ("CLICKHOUSE_HOST", "ch-1, ch-2:9440,[::1]:9000", "ch-1,ch-2:9440,[::1]:9000"),
         ("HTTP_HOST", "::", "::"),
         ("LOG_LEVEL", "debug", "DEBUG"),
         ("LOG_FORMAT", "Console", "console"),
