@@ -133,7 +133,7 @@ async def diagnose_unreachable(target: KafkaTarget, error: Exception) -> Depende
         reasons = None
     if reasons is None and target.sasl_mechanism == "OAUTHBEARER" and target.security_protocol.startswith("SASL"):
         # aiokafka takes the broker's "invalid_token" for success, and then waits for answers that never come.
-        reasons = f"{target.bootstrap_servers}: it does not accept this token; see KAFKA_SASL_PASSWORD"
+        reasons = f"{target.bootstrap_servers}: it does not accept this token; see {target.token_variable}"
     return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable_error(error)
 
 

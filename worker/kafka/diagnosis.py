@@ -13,6 +13,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from worker.kafka.tokens import TokenUnavailable
+
 _MISMATCH = frozenset({62, 63, 64})
 """X509_V_ERR_HOSTNAME_MISMATCH, _EMAIL_MISMATCH and _IP_ADDRESS_MISMATCH of OpenSSL."""
 
@@ -37,6 +39,8 @@ async def diagnose(options: dict[str, Any]) -> str | None:
 
 def _reason(error: Exception, protocol: str) -> str:
     match error:
+        case TokenUnavailable():
+            return str(error.args[0])
         case ssl.SSLCertVerificationError() if error.verify_code in _MISMATCH:
             return f"its certificate is for another host ({error.verify_message}); see KAFKA_SSL_CHECK_HOSTNAME"
         case ssl.SSLCertVerificationError():

@@ -6,24 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from aiokafka.abc import AbstractTokenProvider
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.helpers import create_ssl_context
 
 from worker.core.errors import DependencyError
 from worker.core.secrets import Secret
+from worker.kafka.tokens import FixedToken, TokenAdapter, TokenProvider
 
 log = structlog.get_logger(__name__)
-
-
-class _TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
-    """Returns the current token, which another program renews in its file."""
-
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
-
-    async def token(self) -> str:
-        return self._secret.reveal()
 
 
 @dataclass(frozen=True)
@@ -32,6 +22,8 @@ class KafkaTarget:
 
     Attributes:
         client_id: names the clients in the broker's logs, its metrics and its quotas.
+        token_provider: of OAUTHBEARER; without it `sasl_password` is the token.
+        token_variable: the variable to look at where a broker does not accept a token.
     """
 
     bootstrap_servers: str
@@ -40,6 +32,8 @@ class KafkaTarget:
     sasl_mechanism: str = "PLAIN"
     sasl_username: str | None = None
     sasl_password: Secret | None = field(default=None, repr=False)
+    token_provider: TokenProvider | None = field(default=None, repr=False)
+    token_variable: str = "KAFKA_SASL_PASSWORD"  # noqa: S105 - a name
     ssl_ca_file: Path | None = None
     ssl_cert_file: Path | None = None
     ssl_key_file: Path | None = None
@@ -48,9 +42,8 @@ class KafkaTarget:
 
     def options(self) -> dict[str, Any]:
         """The options of an aiokafka client. Raises DependencyError if a certificate or key cannot be used."""
-        token = (
-            _TokenProvider(self.sasl_password) if self.sasl_mechanism == "OAUTHBEARER" and self.sasl_password else None
-        )
+        tokens = self.token_provider or (FixedToken(self.sasl_password) if self.sasl_password else None)
+        uses_tokens = self.sasl_mechanism == "OAUTHBEARER"
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": self.client_id,
@@ -59,7 +52,7 @@ class KafkaTarget:
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.sasl_username,
             "sasl_plain_password": self.sasl_password.reveal() if self.sasl_password else None,
-            "sasl_oauth_token_provider": token,
+            "sasl_oauth_token_provider": TokenAdapter(tokens) if tokens and uses_tokens else None,
         }
 
     def renew_credentials(self, client: AIOKafkaClient) -> None:

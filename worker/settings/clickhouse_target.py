@@ -1,11 +1,14 @@
 """The connection to ClickHouse that the settings describe; apart from Kafka's, so that only some commands import it."""
 
+from functools import lru_cache
+
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.settings.fields import Settings
 
 
+@lru_cache(maxsize=8)
 def clickhouse_target(settings: Settings) -> ClickHouseTarget:
-    """How to connect to ClickHouse."""
+    """How to connect to ClickHouse. The same object for equal settings: all connections know which servers failed."""
     return ClickHouseTarget(
         host=settings.clickhouse_host,
         port=settings.clickhouse_port,

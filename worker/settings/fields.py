@@ -21,11 +21,13 @@ from worker.settings.types import (
     LogFormat,
     LogLevel,
     Port,
+    PythonFunction,
     ReadableFile,
     SaslMechanism,
     SecurityProtocol,
     Servers,
     Text,
+    Url,
 )
 from worker.writing.on_unavailable import OnUnavailable
 
@@ -68,7 +70,32 @@ class Settings(BaseModel):
         None, description="User at Kafka; required with SASL, except with OAUTHBEARER, whose token names the user."
     )
     kafka_sasl_password: SecretStr | None = Field(
-        None, description="Password at Kafka; required with SASL. With OAUTHBEARER the token (a JWT)."
+        None, description="Password at Kafka; required with SASL. With OAUTHBEARER a token (a JWT)."
+    )
+    kafka_oauth_token_url: Url | None = Field(
+        None,
+        description="Token endpoint of OAUTHBEARER, instead of KAFKA_SASL_PASSWORD: the client credentials grant of "
+        "OAuth 2.0. A token is renewed after four fifths of its life.",
+    )
+    kafka_oauth_client_id: Text | None = Field(
+        None, description="Client at the token endpoint; required with KAFKA_OAUTH_TOKEN_URL."
+    )
+    kafka_oauth_client_secret: SecretStr | None = Field(
+        None, description="Its secret, which is sent by HTTP Basic; required with KAFKA_OAUTH_TOKEN_URL."
+    )
+    kafka_oauth_scope: Text | None = Field(
+        None, description="Scope of the tokens, or several separated by spaces; not set: the endpoint's default."
+    )
+    kafka_oauth_audience: Text | None = Field(
+        None, description="Audience of the tokens, for an endpoint that requires the parameter `audience`."
+    )
+    kafka_oauth_ca_file: ReadableFile | None = Field(
+        None, description="CA certificates (PEM) that verify the token endpoint; by default those of the system."
+    )
+    kafka_token_provider: PythonFunction | None = Field(
+        None,
+        description="Function that returns the text of a token for each new connection with OAUTHBEARER, instead of "
+        "KAFKA_SASL_PASSWORD, such as one that signs tokens for AWS MSK. Its module must be on PYTHONPATH.",
     )
     kafka_ssl_ca_file: ReadableFile | None = Field(
         None, description="CA certificates (PEM) that verify the brokers; by default those of the system."

@@ -12,6 +12,14 @@ from worker.settings.fields import Settings
 from worker.settings.types import LogFormat
 
 _KAFKA_SASL = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
+_KAFKA_TOKENS = ("KAFKA_SASL_PASSWORD", "KAFKA_OAUTH_TOKEN_URL", "KAFKA_TOKEN_PROVIDER")
+_KAFKA_OAUTH = (
+    "KAFKA_OAUTH_CLIENT_ID",
+    "KAFKA_OAUTH_CLIENT_SECRET",
+    "KAFKA_OAUTH_SCOPE",
+    "KAFKA_OAUTH_AUDIENCE",
+    "KAFKA_OAUTH_CA_FILE",
+)
 _KAFKA_TLS = ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CERT_FILE", "KAFKA_SSL_KEY_FILE", "KAFKA_SSL_KEY_PASSWORD")
 _CLICKHOUSE_TLS = ("CLICKHOUSE_CA_FILE", "CLICKHOUSE_CERT_FILE", "CLICKHOUSE_KEY_FILE", "CLICKHOUSE_KEY_PASSWORD")
 
@@ -77,11 +85,14 @@ def _find_conflicts(settings: Settings) -> Iterator[SettingsProblem]:
         yield _conflict("RETRY_FIRST_WAIT_SECONDS", "must not be more than", "RETRY_MAX_WAIT_SECONDS", settings)
     protocol = settings.kafka_security_protocol
     condition = f"KAFKA_SECURITY_PROTOCOL={protocol}"
-    if protocol.startswith("SASL_"):
-        only_token = settings.kafka_sasl_mechanism == "OAUTHBEARER"
-        yield from _require(("KAFKA_SASL_PASSWORD",) if only_token else _KAFKA_SASL, condition, settings)
+    if protocol.startswith("SASL_") and settings.kafka_sasl_mechanism == "OAUTHBEARER":
+        yield from _find_token_conflicts(settings)
+    elif protocol.startswith("SASL_"):
+        yield from _require(_KAFKA_SASL, condition, settings)
+        mechanism = f"KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism}"
+        yield from _refuse_unused((*_KAFKA_TOKENS[1:], *_KAFKA_OAUTH), mechanism, settings)
     else:
-        yield from _refuse_unused(_KAFKA_SASL, condition, settings)
+        yield from _refuse_unused((*_KAFKA_SASL, *_KAFKA_TOKENS[1:], *_KAFKA_OAUTH), condition, settings)
     if protocol.endswith("SSL"):
         yield from _require_certificate_and_key(*_KAFKA_TLS[1:], settings)
     else:
@@ -90,6 +101,22 @@ def _find_conflicts(settings: Settings) -> Iterator[SettingsProblem]:
         yield from _require_certificate_and_key(*_CLICKHOUSE_TLS[1:], settings)
     else:
         yield from _refuse_unused(_CLICKHOUSE_TLS, "CLICKHOUSE_SECURE=false", settings)
+
+
+def _find_token_conflicts(settings: Settings) -> Iterator[SettingsProblem]:
+    """Problems of the variables of OAUTHBEARER: there must be one source of tokens, with all that it needs."""
+    condition = "KAFKA_SASL_MECHANISM=OAUTHBEARER"
+    sources = [name for name in _KAFKA_TOKENS if _value(name, settings)]
+    if not sources:
+        because = f" (nor {' or '.join(_KAFKA_TOKENS[1:])}), and {condition} needs one of them"
+        problem = missing_variable_problem(_KAFKA_TOKENS[0], because)
+        yield problem._replace(variables=(*_KAFKA_TOKENS, "KAFKA_SASL_MECHANISM"))
+    elif len(sources) > 1:
+        yield SettingsProblem(tuple(sources), f"{' and '.join(sources)} are set; set only one, the source of tokens")
+    elif settings.kafka_oauth_token_url:
+        yield from _require(_KAFKA_OAUTH[:2], "KAFKA_OAUTH_TOKEN_URL", settings)
+    else:
+        yield from _refuse_unused(_KAFKA_OAUTH, f"{sources[0]} in place of KAFKA_OAUTH_TOKEN_URL", settings)
 
 
 def _conflict(name: str, relation: str, other: str, settings: Settings) -> SettingsProblem:

@@ -3,8 +3,10 @@
 import ipaddress
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -66,6 +68,27 @@ def _validate_label_attributes(value: str) -> str:
     return ",".join(names)
 
 
+def _validate_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.fragment:
+        raise ValueError
+    _ = url.port  # which raises ValueError
+    return value
+
+
+def _validate_function(value: str) -> str:
+    module, _, function = value.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise ValueError
+    try:
+        found = find_spec(module)
+    except ImportError as error:  # of a package that the module is in
+        raise ValueError(str(error)) from error
+    if found is None:
+        raise ValueError(f"no module named {module}")
+    return value
+
+
 _UPPER = BeforeValidator(str.upper)
 _LOWER = BeforeValidator(str.lower)
 
@@ -97,6 +120,15 @@ KafkaName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9._-]{1,249}$"),  # what Kafka allows in topics and group instance ids
     ExpectedValue("1 to 249 ASCII letters, digits, '.', '_' or '-'"),
+]
+Url = Annotated[
+    str,
+    Field(pattern=r"^[!-~]+$"),
+    AfterValidator(_validate_url),
+    ExpectedValue("a URL with https:// (or http://), without a user"),
+]
+PythonFunction = Annotated[
+    str, AfterValidator(_validate_function), ExpectedValue("module:function, of a Python module that can be imported")
 ]
 Text = Annotated[str, Field(pattern=r"^\S(.*\S)?$"), ExpectedValue("text without white space at its ends")]
 Identifier = Annotated[

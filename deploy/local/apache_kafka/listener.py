@@ -17,6 +17,7 @@ _MODULES = {
     **dict.fromkeys(SCRAM, "org.apache.kafka.common.security.scram.ScramLoginModule"),
     "OAUTHBEARER": "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule",
 }
+_VALIDATOR = "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Listener:
         certificate: for TLS.
         requires_client_certificates: whether clients need a certificate of the same authority.
         advertised_port: the port that the broker advertises to clients, if that is a proxy's.
+        issuer: of OAUTHBEARER: its tokens, signed by a key of `issuer/keys`, are accepted instead, for `kafka`.
+        reauthentication_ms: after how long at most a client must authenticate again, or is cut; 0: never.
     """
 
     def __init__(
@@ -49,12 +52,16 @@ class Listener:
         certificate: Certificate | None = None,
         requires_client_certificates: bool = False,
         advertised_port: int | None = None,
+        issuer: str | None = None,
+        reauthentication_ms: int = 0,
     ) -> None:
         self.name = name
         self.protocol = protocol
         self.users = dict(users or {})
         self.port = free_port()
         self.advertised_port = advertised_port or self.port
+        self.issuer = issuer
+        self._reauthentication_ms = reauthentication_ms
         self._certificate = certificate
         self._requires_client_certificates = requires_client_certificates
 
@@ -72,6 +79,12 @@ class Listener:
                 known = self.users if mechanism == "PLAIN" else {}  # SCRAM reads users from the cluster's metadata
                 users = "".join(f' user_{user}="{password}"' for user, password in known.items())
                 yield f"{prefix}.{mechanism.lower()}.sasl.jaas.config", f"{module} required{users};"
+                yield f"{prefix}.{mechanism.lower()}.connections.max.reauth.ms", str(self._reauthentication_ms)
+        if self.issuer:
+            yield f"{prefix}.oauthbearer.sasl.server.callback.handler.class", _VALIDATOR
+            yield f"{prefix}.oauthbearer.sasl.oauthbearer.jwks.endpoint.url", f"{self.issuer}/keys"
+            yield f"{prefix}.oauthbearer.sasl.oauthbearer.expected.issuer", self.issuer
+            yield f"{prefix}.oauthbearer.sasl.oauthbearer.expected.audience", "kafka"
         if self._certificate is not None:
             yield f"{prefix}.ssl.keystore.type", "PEM"
             yield f"{prefix}.ssl.keystore.location", str(self._certificate.key_and_chain)

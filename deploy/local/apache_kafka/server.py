@@ -83,7 +83,10 @@ class ApacheKafka(KafkaServer):
         self._listeners = listeners
         self._settings = {**_ONE_NODE, **(_AUTHORIZER if authorize else {}), **(settings or {})}
         self._controller_port = free_port()
-        self._java = [*_JAVA, "-cp", f"{ensure_jars()}/*"]
+        # The broker fetches keys only from addresses that its command line allows.
+        allowed = ",".join(f"{listener.issuer}/keys" for listener in listeners if listener.issuer)
+        urls = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={allowed}"] if allowed else []
+        self._java = [*_JAVA, *urls, "-cp", f"{ensure_jars()}/*"]
         self.process = Process(
             "Apache Kafka", [*self._java, "kafka.Kafka", str(self._configuration)], directory / "kafka.log"
         )

@@ -20,6 +20,23 @@ PASSWORD = {"CLICKHOUSE_PASSWORD": "s3cret"}
         (PASSWORD | {"CLICKHOUSE_HOST": "127.0.0.1:9001,[::1]:9000"}, []),
         (PASSWORD | {"CLICKHOUSE_HOST": "127.0.0.1,10.0.0.1"}, ["CLICKHOUSE_SECURE"]),
         (SASL | {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, []),
+        *(
+            (
+                {
+                    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+                    "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+                    "KAFKA_OAUTH_TOKEN_URL": url,
+                    "KAFKA_OAUTH_CLIENT_ID": "worker",
+                    "KAFKA_OAUTH_CLIENT_SECRET": "s3cret",
+                },
+                names,
+            )
+            for url, names in (
+                ("https://login/token", []),
+                ("http://localhost/token", []),
+                ("http://login/token", ["KAFKA_OAUTH_TOKEN_URL"]),
+            )
+        ),
         (SASL | {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, ["KAFKA_SECURITY_PROTOCOL"]),
         (
             SASL

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.settings.variables import REQUIRED, SASL, load_errors
 from worker.core.errors import SettingsError
 from worker.settings.loading import RequiredVariable, load, read_log_format
+from worker.settings.targets import kafka_target
 
 
 @pytest.mark.parametrize(
@@ -197,3 +198,53 @@ def test_error_shows_no_secret(variables: dict[str, str]) -> None:
 def test_log_format_is_known_also_where_variables_are_wrong(value: str, log_format: str) -> None:
     assert read_log_format({"LOG_FORMAT": value, "CLICKHOUSE_PORT": "none"}) == log_format
     assert read_log_format({}) == "json"
+
+
+TOKENS = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "OAUTHBEARER"}
+ENDPOINT = TOKENS | {
+    "KAFKA_OAUTH_TOKEN_URL": "https://login.example.org/token",
+    "KAFKA_OAUTH_CLIENT_ID": "worker",
+    "KAFKA_OAUTH_CLIENT_SECRET": "s3cret",
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "problems"),
+    [
+        (ENDPOINT, []),
+        (TOKENS | {"KAFKA_TOKEN_PROVIDER": "os.path:basename"}, []),
+        (TOKENS, ["KAFKA_SASL_PASSWORD is not set (nor KAFKA_OAUTH_TOKEN_URL or KAFKA_TOKEN_PROVIDER)"]),
+        (
+            ENDPOINT | {"KAFKA_SASL_PASSWORD": "s3cret"},
+            ["KAFKA_SASL_PASSWORD and KAFKA_OAUTH_TOKEN_URL are set; set only one"],
+        ),
+        (ENDPOINT | {"KAFKA_OAUTH_CLIENT_SECRET": ""}, ["KAFKA_OAUTH_CLIENT_SECRET is not set, and KAFKA_OAUTH_TOKEN"]),
+        (
+            TOKENS | {"KAFKA_SASL_PASSWORD": "s3cret", "KAFKA_OAUTH_SCOPE": "kafka"},
+            ["KAFKA_OAUTH_SCOPE is set, but has no effect with KAFKA_SASL_PASSWORD in place of KAFKA_OAUTH_TOKEN_URL"],
+        ),
+        (
+            SASL | {"KAFKA_OAUTH_CLIENT_ID": "worker"},
+            ["KAFKA_OAUTH_CLIENT_ID is set, but has no effect with KAFKA_SASL_MECHANISM=SCRAM-SHA-512"],
+        ),
+        (
+            {"KAFKA_TOKEN_PROVIDER": "os.path:basename"},
+            ["KAFKA_TOKEN_PROVIDER is set, but has no effect with KAFKA_SECURITY_PROTOCOL=PLAINTEXT"],
+        ),
+        (
+            ENDPOINT | {"KAFKA_OAUTH_TOKEN_URL": "https://worker:s3cret@host/"},
+            ["KAFKA_OAUTH_TOKEN_URL='(secret)@host/'"],
+        ),
+        (ENDPOINT | {"KAFKA_OAUTH_TOKEN_URL": "file:///etc/passwd"}, ["KAFKA_OAUTH_TOKEN_URL='file:///etc/passwd'"]),
+        (
+            TOKENS | {"KAFKA_TOKEN_PROVIDER": "no_such_module:token"},
+            ["KAFKA_TOKEN_PROVIDER='no_such_module:token' must be module:function"],
+        ),
+    ],
+)
+def test_tokens_have_one_source_with_all_that_it_needs(variables: dict[str, str], problems: list[str]) -> None:
+    lines = load_errors(**variables) if problems else []
+    assert [line[: len(problem)] for line, problem in zip(lines, problems, strict=True)] == problems
+    assert "s3cret" not in "".join(lines)
+    if not problems:
+        assert kafka_target(load(REQUIRED | variables)) is kafka_target(load(REQUIRED | variables))

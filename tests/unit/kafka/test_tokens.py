@@ -1,0 +1,69 @@
+"""Tokens of a function of the operator, and how aiokafka learns that there is none."""
+
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from worker.core.errors import DependencyError
+from worker.core.secrets import Secret
+from worker.kafka.target import KafkaTarget
+from worker.kafka.tokens import FixedToken, FunctionToken, TokenAdapter
+
+_SIGNER = """
+region = "eu-central-1"
+made = []
+
+def token():
+    made.append(region)
+    return f"signed-for-{region}-{len(made)}"
+
+def nothing(): return None
+def failing(): raise RuntimeError("no credentials\\x1b")
+"""
+"""Stands for a module around aws-msk-iam-sasl-signer-python, whose boto3 is too large for these tests."""
+
+
+@pytest.fixture
+def signer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module on the path."""
+    (tmp_path / "signer_of_this_test.py").write_text(_SIGNER)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "signer_of_this_test"
+
+
+async def test_function_is_called_for_each_connection(signer: str) -> None:
+    target = KafkaTarget("kafka:9092", sasl_mechanism="OAUTHBEARER", token_provider=FunctionToken(f"{signer}:token"))
+    provider = target.options()["sasl_oauth_token_provider"]
+    assert [await provider.token(), await provider.token()] == [
+        "signed-for-eu-central-1-1",
+        "signed-for-eu-central-1-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        ("nothing", "returned NoneType, not a token"),
+        ("failing", "failed: RuntimeError: no credentials\\x1b"),
+        ("missing", "failed: AttributeError"),
+    ],
+)
+def test_function_without_a_token_is_named(signer: str, function: str, problem: str) -> None:
+    with pytest.raises(DependencyError) as caught:
+        FunctionToken(f"{signer}:{function}").token()
+    assert str(caught.value).startswith(f"KAFKA_TOKEN_PROVIDER={signer}:{function} {problem}")
+
+
+async def test_missing_token_is_a_broken_connection_for_aiokafka(signer: str) -> None:
+    with pytest.raises(KafkaConnectionError, match="KAFKA_TOKEN_PROVIDER"):
+        await TokenAdapter(FunctionToken(f"{signer}:failing")).token()
+
+
+async def test_fixed_token_is_that_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("abc\n")
+    adapter = TokenAdapter(FixedToken(Secret("", file)))
+    assert await adapter.token() == "abc"
+    file.write_text("def\n")
+    assert await adapter.token() == "def"
