@@ -49,8 +49,10 @@ def _identify_table(target: ClickHouseTarget) -> str:
         return "no such table, or none that this user may see"
     engine, definition, table_uuid, server_uuid = rows[0]
     definition = str(definition).split(" SETTINGS ", maxsplit=1)[0]
-    if engine == "Distributed" or engine.startswith("Shared"):
+    if engine == "Distributed":
         return definition
+    if engine.startswith("Shared"):  # of ClickHouse Cloud, whose definition has a macro in place of the identifier
+        return f"{definition} ({table_uuid})"
     if engine.startswith("Replicated"):
         return f"{definition}{_keeper_path(target, names)}"
     return f"{engine} of its own ({table_uuid} of server {server_uuid})"

@@ -94,7 +94,7 @@ class TokenEndpoint:
     def __init__(self, credentials: ClientCredentials) -> None:
         self._credentials = credentials
         self._renewing = threading.Lock()
-        self._token = ""
+        self._token: str | None = None
         self._renew_at = self._expires_at = self._retry_at = 0.0
         self._problem = ""
         self._failures = 0
@@ -107,7 +107,7 @@ class TokenEndpoint:
                     self._renew()
             finally:
                 self._renewing.release()
-        if not self._is_valid():
+        if self._token is None or not self._is_valid():
             raise DependencyError(self._problem)
         return self._token
 
