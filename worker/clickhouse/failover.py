@@ -58,6 +58,7 @@ class FailoverConnection(Connection):  # type: ignore[misc]  # the driver ships 
         if self.connected:
             self.disconnect()
         failed: list[_Failure] = []
+        last = self.server
         for server in self.failures.order(self.servers):
             if self.disable_reconnect:
                 raise driver.NetworkError("the connection was ended by the worker")
@@ -70,7 +71,7 @@ class FailoverConnection(Connection):  # type: ignore[misc]  # the driver ships 
                 failed.append(_Failure(server, error, classify(error, perf_counter() - started)))
             else:
                 self.failures.remove(server)
-                if failed:
+                if failed or last not in (None, server):
                     log.warning("another ClickHouse server is used", server=str(server), failed=_describe(failed))
                 return
         if len(failed) == 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from clickhouse_driver import errors as driver
+from structlog.testing import capture_logs
 
 from worker.clickhouse.connection import ClickHouseTarget, WorkerConnection
 from worker.clickhouse.servers import RecentFailures, Server
@@ -131,3 +132,14 @@ def test_connection_that_was_cut_connects_to_no_server(listen: Listen) -> None:
     connection.cut()
     with pytest.raises(driver.NetworkError, match="ended by the worker"), connection.use():
         pass
+
+
+def test_change_of_the_server_is_logged(listen: Listen) -> None:
+    first, second, failures = listen(_GREETING), listen(_GREETING), RecentFailures()
+    with capture_logs() as logs:
+        connection = connect(first, second, failures=failures)
+        connection.mark_failed()
+        connection.connect()
+        connection.connect()
+    connection.socket.close()
+    assert [(line["event"], line["server"]) for line in logs] == [("another ClickHouse server is used", str(second))]

@@ -1,0 +1,45 @@
+"""A worker with two ClickHouse servers: one hangs, then it is killed; the worker neither holds nor loses a metric."""
+
+from pathlib import Path
+
+from clickhouse_driver import Client
+
+from deploy.local.engine_process import EngineProcess
+from tests.integration.conftest import Environment, StartWorker, count_dead_letters, events, produce
+from tests.support.local import wait_until
+from tests.support.tables import migrate
+from worker.clickhouse.connection import ClickHouseTarget
+
+_EXECUTIONS = "SELECT DISTINCT execution_id FROM execution_metrics"
+
+
+async def test_hanging_and_killed_server_is_no_outage(
+    environment: Environment, start_worker: StartWorker, clickhouse: Client, tmp_path: Path
+) -> None:
+    database = environment["CLICKHOUSE_DATABASE"]
+    with EngineProcess(tmp_path) as first:
+        with first.client() as client:
+            client.execute(f"CREATE DATABASE `{database}`")
+        migrate(ClickHouseTarget(first.host, first.port, database))
+        second = f"{environment['CLICKHOUSE_HOST']}:{environment['CLICKHOUSE_PORT']}"
+        worker = start_worker(
+            CLICKHOUSE_HOST=f"{first.host}:{first.port},{second}", CLICKHOUSE_CONNECT_TIMEOUT_SECONDS="1"
+        )
+        sent = 0
+        for damage in (None, first.process.pause, first.process.kill):
+            if damage:
+                damage()
+            await produce(environment, *events(100))
+            sent += 100
+            wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == sent, "written", 60)  # noqa: B023
+        first.start()
+        with first.client(database) as client:
+            on_first = client.execute(_EXECUTIONS)
+        on_second = clickhouse.execute(_EXECUTIONS)
+    assert on_first
+    assert on_second
+    assert len({*on_first, *on_second}) == sent
+    assert await count_dead_letters(environment) == 0
+    output = worker.process.output()
+    assert '"holding"' not in output
+    assert "another ClickHouse server is used" in output
