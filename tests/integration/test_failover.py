@@ -9,6 +9,8 @@ from tests.integration.conftest import Environment, StartWorker, count_dead_lett
 from tests.support.local import wait_until
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
+from worker.commands.check import check_dependencies
+from worker.settings.loading import load
 
 _EXECUTIONS = "SELECT DISTINCT execution_id FROM execution_metrics"
 
@@ -22,9 +24,14 @@ async def test_hanging_and_killed_server_is_no_outage(
             client.execute(f"CREATE DATABASE `{database}`")
         migrate(ClickHouseTarget(first.host, first.port, database))
         second = f"{environment['CLICKHOUSE_HOST']}:{environment['CLICKHOUSE_PORT']}"
-        worker = start_worker(
-            CLICKHOUSE_HOST=f"{first.host}:{first.port},{second}", CLICKHOUSE_CONNECT_TIMEOUT_SECONDS="1"
-        )
+        hosts = {"CLICKHOUSE_HOST": f"{first.host}:{first.port},{second}", "CLICKHOUSE_CONNECT_TIMEOUT_SECONDS": "1"}
+        checked = [result for result in await check_dependencies(load(environment | hosts)) if "Click" in result.what]
+        assert [(result.what, result.ok) for result in checked] == [
+            ("ClickHouse", True),
+            ("ClickHouse", True),
+            ("ClickHouse hosts", False),  # each has a table of its own
+        ]
+        worker = start_worker(**hosts)
         sent = 0
         for damage in (None, first.process.pause, first.process.kill):
             if damage:
