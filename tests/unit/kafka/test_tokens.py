@@ -1,5 +1,6 @@
 """Tokens of a function of the operator, and how aiokafka learns that there is none."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from worker.core.errors import DependencyError
 from worker.core.secrets import Secret
+from worker.kafka import tokens
 from worker.kafka.target import KafkaTarget
 from worker.kafka.tokens import FixedToken, FunctionToken, TokenAdapter
 
@@ -67,3 +69,17 @@ async def test_fixed_token_is_that_of_its_file(tmp_path: Path) -> None:
     assert await adapter.token() == "abc"
     file.write_text("def\n")
     assert await adapter.token() == "def"
+
+
+async def test_function_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_WAIT_SECONDS", 0.05)
+    ended = threading.Event()
+
+    class Hanging:
+        def token(self) -> str:
+            ended.wait(10)
+            return "late"
+
+    with pytest.raises(KafkaConnectionError, match="no token for Kafka in 0.05 s"):
+        await TokenAdapter(Hanging()).token()
+    ended.set()
