@@ -80,6 +80,6 @@ async def test_function_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             ended.wait(10)
             return "late"
 
-    with pytest.raises(KafkaConnectionError, match="no token for Kafka in 0.05 s"):
+    with pytest.raises(KafkaConnectionError, match=r"no token for Kafka in 0\.05 s"):
         await TokenAdapter(Hanging()).token()
     ended.set()
