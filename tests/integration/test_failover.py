@@ -9,7 +9,7 @@ from tests.integration.conftest import Environment, StartWorker, count_dead_lett
 from tests.support.local import wait_until
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
-from worker.commands.check import check_dependencies
+from worker.commands.check import _check_dependencies
 from worker.settings.loading import load
 
 _EXECUTIONS = "SELECT DISTINCT execution_id FROM execution_metrics"
@@ -25,7 +25,7 @@ async def test_hanging_and_killed_server_is_no_outage(
         migrate(ClickHouseTarget(first.host, first.port, database))
         second = f"{environment['CLICKHOUSE_HOST']}:{environment['CLICKHOUSE_PORT']}"
         hosts = {"CLICKHOUSE_HOST": f"{first.host}:{first.port},{second}", "CLICKHOUSE_CONNECT_TIMEOUT_SECONDS": "1"}
-        checked = [result for result in await check_dependencies(load(environment | hosts)) if "Click" in result.what]
+        checked = [result for result in await _check_dependencies(load(environment | hosts)) if "Click" in result.what]
         assert [(result.what, result.ok) for result in checked] == [
             ("ClickHouse", True),
             ("ClickHouse", True),

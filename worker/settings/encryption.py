@@ -6,17 +6,15 @@ from urllib.parse import urlsplit
 
 from worker.clickhouse.servers import parse_servers
 from worker.settings.fields import Settings
-from worker.settings.targets import kafka_target
 
 
 def find_unencrypted_connections(settings: Settings) -> Iterator[str]:
     """A sentence for each service whose password or token is set while TLS is off; not for one on this machine."""
     hosts = [server.rpartition(":")[0].strip("[]") for server in settings.kafka_bootstrap_servers.split(",")]
     if settings.kafka_security_protocol == "SASL_PLAINTEXT" and not all(map(_is_local, hosts)):
-        variable = kafka_target(settings).token_variable
         yield (
             "KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT: the connections to Kafka are not encrypted, although "
-            f"{variable} is set; SASL_SSL encrypts them"
+            f"{settings.token_variable} is set; SASL_SSL encrypts them"
         )
     endpoint = urlsplit(settings.kafka_oauth_token_url or "")
     if endpoint.scheme == "http" and not _is_local(endpoint.hostname or ""):

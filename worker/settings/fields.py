@@ -301,6 +301,15 @@ class Settings(BaseModel):
         return Secret(value.get_secret_value(), self._secret_files.get(field)) if value else None
 
     @property
+    def token_variable(self) -> str:
+        """The variable that says where the tokens of OAUTHBEARER come from; also that of a password."""
+        sources = {
+            "KAFKA_OAUTH_TOKEN_URL": self.kafka_oauth_token_url,
+            "KAFKA_TOKEN_PROVIDER": self.kafka_token_provider,
+        }
+        return next((name for name, source in sources.items() if source), "KAFKA_SASL_PASSWORD")
+
+    @property
     def qualified_table(self) -> str:
         """The table for rows, in the format of the header `dlq.table`."""
         return f"{self.clickhouse_database}.{self.clickhouse_table}"

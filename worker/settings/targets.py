@@ -9,8 +9,6 @@ from worker.kafka.token_endpoint import ClientCredentials, TokenEndpoint
 from worker.kafka.tokens import FunctionToken, TokenProvider
 from worker.settings.fields import Settings
 
-_TOKENS = ("kafka_oauth_token_url", "kafka_token_provider")
-
 
 @lru_cache(maxsize=8)
 def kafka_target(settings: Settings) -> KafkaTarget:
@@ -23,7 +21,7 @@ def kafka_target(settings: Settings) -> KafkaTarget:
         sasl_username=settings.kafka_sasl_username,
         sasl_password=settings.secret("kafka_sasl_password"),
         token_provider=_token_provider(settings),
-        token_variable=next((name.upper() for name in _TOKENS if getattr(settings, name)), "KAFKA_SASL_PASSWORD"),
+        token_variable=settings.token_variable,
         ssl_ca_file=settings.kafka_ssl_ca_file,
         ssl_cert_file=settings.kafka_ssl_cert_file,
         ssl_key_file=settings.kafka_ssl_key_file,
