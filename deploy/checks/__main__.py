@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from deploy.checks import debian, manifests, rules, tools
+from deploy.checks import charts, debian, manifests, rules, tools
 from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
 _RULE_TESTS = REPOSITORY / "tests" / "deploy" / "rules_test.yaml"
+_CHART = "chart"
 _TESTS = "tests/deploy: image, real Prometheus, status page in Chromium"
 
 
@@ -64,6 +65,7 @@ def _checks(scratch: Path) -> dict[str, Callable[[], str]]:
     """Return each check by name. A check returns a short summary, or raises CheckFailedError or ToolError."""
     return {
         "kustomize builds every overlay and the monitoring": lambda: _build_all(scratch),
+        "helm lint and helm template": lambda: _render_chart(scratch),
         "schemas: Kubernetes, KEDA, Prometheus operator, External Secrets": lambda: _check_schemas(scratch),
         "restricted Pod Security": lambda: _check_pod_security(scratch),
         "checkov, offline": lambda: _run_checkov(scratch),
@@ -87,8 +89,19 @@ def _build_all(scratch: Path) -> str:
     return f"{', '.join(manifests.BUILDS)}; kubectl kustomize {'builds the same' if kubectl else 'is not installed'}"
 
 
+def _render_chart(scratch: Path) -> str:
+    helm = tools.ensure_helm()
+    try:
+        linted = charts.lint_chart(helm)
+        rendered = charts.render_everything(helm)
+    except tools.ToolFailedError as error:
+        raise CheckFailedError(str(error)) from error
+    (scratch / f"{_CHART}.yaml").write_text(yaml.safe_dump_all(rendered), "utf-8")
+    return f"{linted}; {len(rendered)} manifests"
+
+
 def _load_rendered(scratch: Path) -> dict[str, list[manifests.Manifest]]:
-    files = {name: scratch / f"{name}.yaml" for name in manifests.BUILDS}
+    files = {name: scratch / f"{name}.yaml" for name in (*manifests.BUILDS, _CHART)}
     if missing := [name for name, file in files.items() if not file.exists()]:
         raise tools.ToolError(f"not built: {', '.join(missing)}")
     return {name: manifests.parse_manifests(file.read_text("utf-8")) for name, file in files.items()}

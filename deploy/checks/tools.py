@@ -3,6 +3,7 @@
 | tool | source | pinned by |
 |---|---|---|
 | kustomize, podsecurity | the Go module proxy, built here | go.mod and go.sum beside this file |
+| helm | the Go module proxy, built here | go.mod and go.sum in `helm/`: it needs other versions of the same modules |
 | resource definitions of KEDA, the Prometheus operator and External Secrets | the Go module proxy | the sums below |
 | checkov, in its own virtual environment | PyPI | checkov.txt beside this file, with hashes |
 | axe-core | npm | axe/package-lock.json beside this file |
@@ -30,6 +31,7 @@ CACHE = REPOSITORY / ".deploy-tools"
 HERE = Path(__file__).parent
 _SECONDS = 900.0
 _KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5"
+_HELM = "helm.sh/helm/v4/cmd/helm"
 _CRD_MODULES = {
     "github.com/kedacore/keda/v2@v2.17.2": (
         "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk=",
@@ -106,10 +108,26 @@ def ensure_go_tools() -> tuple[Path, Path]:
 
 
 def _build_go_tools(folder: Path) -> None:
-    environment = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOWORK": "off"}
     for package in (_KUSTOMIZE, "./podsecurity"):
-        command = ("go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", package)
-        run(command, cwd=HERE, environment=environment)
+        _go_build(package, HERE, folder)
+
+
+def ensure_helm() -> Path:
+    """Build helm if its pins have changed; return the program.
+
+    Raises:
+        ToolError: Go is missing, or could not fetch or build.
+    """
+    folder, module = CACHE / "helm", HERE / "helm"
+    pins = "\n".join((module / name).read_text("utf-8") for name in ("go.mod", "go.sum"))
+    install_once(folder, pins, lambda folder: _go_build(_HELM, module, folder))
+    return folder / "helm"
+
+
+def _go_build(package: str, module: Path, folder: Path) -> None:
+    environment = {"GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0", "GOWORK": "off"}
+    command = ("go", "build", "-trimpath", "-buildvcs=false", "-o", f"{folder}/", package)
+    run(command, cwd=module, environment=environment)
 
 
 def fetch_crds() -> list[Path]:

@@ -1,0 +1,1 @@
+"""The Helm chart `deploy/helm/metrics-worker`, whose templates are generated from the kustomize tree."""
