@@ -65,7 +65,7 @@ chaos: $(READY)  ## break broker, engine and workers on purpose; the books must 
 fuzz: $(READY)  ## hostile records through the real servers, every one accounted for; ARGS="--short", "--records 1000000", …
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-release: $(READY)  ## build sdist, wheel and SBOM of the commit into dist, twice, and compare; publishes nothing; ARGS=--draft before all files fit
+release: $(READY)  ## build sdist, wheel, Helm chart and SBOM of the commit into dist, twice, and compare; publishes nothing; ARGS=--draft before all files fit
 	@$(BIN)/python -m deploy.release $(ARGS)
 
 lock: $(READY)  ## pin every dependency again, with hashes and without index addresses

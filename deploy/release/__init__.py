@@ -1,1 +1,1 @@
-"""`make release`: sdist, wheel and SBOM of the current commit, built twice and compared. It publishes nothing."""
+"""`make release`: sdist, wheel, Helm chart and SBOM of the commit, built twice and compared. It publishes nothing."""

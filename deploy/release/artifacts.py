@@ -1,4 +1,4 @@
-"""Builds sdist, wheel and SBOM of a commit, so that each build of the commit gives the same bytes."""
+"""Builds sdist, wheel, Helm chart and SBOM of a commit, so that each build of the commit gives the same bytes."""
 
 from __future__ import annotations
 
@@ -63,6 +63,8 @@ def _build(repository: Path, commit: Commit, folder: Path, environment: dict[str
     (sdist,) = out.glob("*.tar.gz")
     (unpacked,) = _unpack(sdist.read_bytes(), folder / "sdist").iterdir()
     _run_hatchling(unpacked, "wheel", out, environment)
+    chart = source / "deploy" / "helm" / "metrics-worker"
+    tools.run((tools.ensure_helm(), "package", chart, "--destination", out), environment=environment)
     _write_sbom(source, out / f"{sdist.name.removesuffix('.tar.gz')}.cdx.json", environment)
     return sorted(out.iterdir())
 

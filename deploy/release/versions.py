@@ -15,6 +15,7 @@ _SECTION = re.compile(r"^## (\S+)(?: \N{EN DASH} (.*))?$", re.MULTILINE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LABEL = re.compile(r'org\.opencontainers\.image\.version="([^"]*)"')
 _TAG = re.compile(r"^ *newTag: (\S+)", re.MULTILINE)
+_CHART = re.compile(r"^(?:version|appVersion): (\S+)", re.MULTILINE)
 _BASE = re.compile(r"^FROM python:(\d+)\.(\d+)", re.MULTILINE)
 
 
@@ -38,6 +39,8 @@ def find_problems(root: Path) -> Iterator[str]:
     for overlay in sorted((root / "deploy" / "kubernetes" / "overlays").glob("*/kustomization.yaml")):
         name = overlay.relative_to(root)
         yield from _find_others(f"{name}: newTag", _TAG.findall(overlay.read_text("utf-8")), version)
+    chart = set(_CHART.findall((root / "deploy" / "helm" / "metrics-worker" / "Chart.yaml").read_text("utf-8")))
+    yield from _find_others("deploy/helm/metrics-worker/Chart.yaml: the version", sorted(chart), version)
     base = _BASE.search(dockerfile)
     if base is None or tuple(map(int, base.groups())) != sys.version_info[:2]:
         yield (

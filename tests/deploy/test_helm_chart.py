@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.checks import tools
 from deploy.checks.charts import EXAMPLES, lint_chart, render_chart
 from deploy.checks.manifests import KUBERNETES, Manifest, name_of, pod_templates
 from deploy.helm_chart import places, source
 from deploy.helm_chart.chart import CHART, chart_files, committed_files
-from deploy.helm_chart.values_schema import SET_BY_THE_CHART, settings_schema
 from tests.deploy.test_manifests import INSTANCE, Rendered, find_one, select_instance
-from worker.settings.variables import describe_variables
 
 Values = dict[str, Any]
 Render = Callable[..., list[Manifest]]
@@ -132,10 +129,6 @@ class TestTheChartIsTheKustomizeTree:
         added = [m for m in found if name_of(m) not in own or m["metadata"]["namespace"] == "monitoring"]
         assert comparable(added) == comparable(rendered["monitoring"])
 
-    def test_every_setting_of_the_worker_is_a_value_except_secrets_and_what_the_chart_sets(self) -> None:
-        names = {row.file or row.variable for row in describe_variables()}
-        assert settings_schema()["properties"].keys() == names - SET_BY_THE_CHART.keys()
-
 
 class TestSideBySide:
     def test_releases_in_one_namespace_share_no_name_but_those_of_secrets(self, template: Render) -> None:
@@ -194,27 +187,6 @@ class TestValues:
             render_chart(helm, "metrics-worker", {}, namespace="metrics")
         assert "/image/repository" in str(refused.value)
         assert "missing properties 'KAFKA_BOOTSTRAP_SERVERS', 'CLICKHOUSE_HOST'" in str(refused.value)
-
-    def test_every_value_has_a_comment_or_a_default_and_stands_in_the_schema(self) -> None:
-        values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-        schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))["properties"]
-        assert values.keys() == schema.keys() - {"global"}
-        for key, part in schema.items():
-            if key not in {"settings", "global"} and part.get("properties") and not key.endswith("resources"):
-                assert values[key].keys() == part["properties"].keys(), key
-
-    def test_every_value_is_used_by_a_template(self) -> None:
-        text = "\n".join(path.read_text("utf-8") for path in CHART.glob("templates/**/*") if path.is_file())
-        values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-        unused = [
-            f"{key}.{name}"
-            for key, part in values.items()
-            for name in (
-                part if isinstance(part, dict) and key not in {"settings", "resources", "nodeSelector"} else [""]
-            )
-            if f".Values.{key}{'.' + name if name else ''}" not in text
-        ]
-        assert unused == []
 
     def test_settings_are_printed_as_the_worker_reads_them(self, template: Render) -> None:
         settings = {"SHUTDOWN_TIMEOUT_SECONDS": 90, "KAFKA_METADATA_MAX_AGE_SECONDS": 0.5, "KAFKA_SASL_MECHANISM": None}

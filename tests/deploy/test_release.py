@@ -27,11 +27,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return files[0].parent
 
 
-def test_release_is_a_wheel_an_sdist_and_an_sbom(built: Path) -> None:
+def test_release_is_a_wheel_an_sdist_a_chart_and_an_sbom(built: Path) -> None:
     assert {file.name for file in built.iterdir()} == {
         f"{NAME}-py3-none-any.whl",
         f"{NAME}.tar.gz",
         f"{NAME}.cdx.json",
+        f"metrics-worker-{read_version(REPOSITORY)}.tgz",
     }
 
 

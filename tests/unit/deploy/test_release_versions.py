@@ -15,6 +15,7 @@ FILES = {
     "deploy/Dockerfile": f"FROM python:{sys.version_info[0]}.{sys.version_info[1]}.1-slim AS base\n"
     f'LABEL org.opencontainers.image.version="{VERSION}"\n',
     "deploy/kubernetes/overlays/staging/kustomization.yaml": f"images:\n  - name: worker\n    newTag: {VERSION}\n",
+    "deploy/helm/metrics-worker/Chart.yaml": f"version: {VERSION}\nappVersion: {VERSION}\n",
 }
 
 
@@ -48,6 +49,11 @@ def test_release_in_which_all_files_name_the_version_has_no_problem(tmp_path: Pa
         ("Dockerfile", FILES["deploy/Dockerfile"].partition("LABEL")[0], "deploy/Dockerfile: the label"),
         ("Dockerfile", f'FROM python:2.7\nLABEL org.opencontainers.image.version="{VERSION}"\n', "this is Python 3."),
         ("kustomization", "newTag: 1.2.2\n", "deploy/kubernetes/overlays/staging/kustomization.yaml: newTag is 1.2.2"),
+        (
+            "Chart",
+            f"version: {VERSION}\nappVersion: 1.2.2\n",
+            "deploy/helm/metrics-worker/Chart.yaml: the version is 1.2.2",
+        ),
     ],
 )
 def test_file_that_does_not_fit_the_release_is_named(tmp_path: Path, file: str, text: str, problem: str) -> None:
