@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.checks import tools
 from deploy.checks.manifests import parse_manifests
-from deploy.helm_chart.chart import CHART
+from deploy.local.process import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from deploy.checks.manifests import Manifest
 
+CHART = REPOSITORY / "deploy" / "helm" / "metrics-worker"
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 EVERYTHING: Mapping[str, Any] = {
     "keda": {"enabled": True},

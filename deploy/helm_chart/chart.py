@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from deploy.checks.charts import CHART
 from deploy.helm_chart.places import COMPONENTS, CONDITIONS, put_expressions
 from deploy.helm_chart.source import SUFFIX, read_manifests
 from deploy.helm_chart.template_yaml import to_template
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from deploy.checks.manifests import Manifest
 
-CHART = REPOSITORY / "deploy" / "helm" / "metrics-worker"
 GENERATED = ("Chart.yaml", "values.schema.json", *(f"templates/{name}/*.yaml" for name in ("base", *COMPONENTS)))
 """Patterns of the generated files."""
 _CHART_YAML = """\

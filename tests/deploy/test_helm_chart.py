@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from deploy.checks import tools
-from deploy.checks.charts import EXAMPLES, lint_chart, render_chart
+from deploy.checks.charts import CHART, EXAMPLES, lint_chart, render_chart
 from deploy.checks.manifests import KUBERNETES, Manifest, name_of, pod_templates
 from deploy.helm_chart import places, source
-from deploy.helm_chart.chart import CHART, chart_files, committed_files
+from deploy.helm_chart.chart import chart_files, committed_files
 from tests.deploy.test_manifests import INSTANCE, Rendered, find_one, select_instance
 
 Values = dict[str, Any]
