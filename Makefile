@@ -18,6 +18,8 @@ SPREAD := $(if $(ARGS),,-n $(PROCESSES))
 PEERS := $(addprefix tests/benchmarks/peers/,faststream arroyo original)
 # Else every process compiles all modules again, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
+# As worker/clickhouse/__init__.py, for processes that import the driver without the worker.
+export CLICKHOUSE_DRIVER_LASY_DATE_LUT := 1
 
 .PHONY: help demo explore console test test-kafka check check-deploy format bench chaos fuzz release lock clean
 
