@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from xml.etree.ElementTree import Element
 
 import httpx
@@ -10,6 +11,7 @@ from html5lib import HTMLParser, getTreeBuilder
 
 from tests.support.fakes import MemoryTopic
 from worker.console.app import Console
+from worker.console.identity import FixedIdentity, Identity, Role
 from worker.console.lag import GroupLag
 from worker.console.snapshot import Snapshots
 from worker.core.errors import DependencyError
@@ -44,6 +46,7 @@ class ConsoleHarness:
             lambda: self._watch.state,
             lambda: self.lag,
             self._open,
+            partial(FixedIdentity, identity=Identity("ana", Role.VIEWER)),
         ).create_app()
 
     async def check(self) -> None:

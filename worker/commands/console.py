@@ -37,7 +37,12 @@ _EXAMPLES = format_examples(
 
 
 @click.command(epilog=_EXAMPLES)
-def console() -> None:
+@click.option(
+    "--allow-anonymous-actions",
+    is_flag=True,
+    help="Everybody who reaches the console may act, as `anonymous`: also CONSOLE_ALLOW_ANONYMOUS_ACTIONS.",
+)
+def console(*, allow_anonymous_actions: bool) -> None:
     """Serve pages about the open dead letters to a browser, until SIGTERM. They only show; commands settle.
 
     It listens on loopback (CONSOLE_HOST, CONSOLE_PORT), reads KAFKA_DLQ_TOPIC when it has changed, at most every 15 s
@@ -47,6 +52,8 @@ def console() -> None:
         settings = load_service_settings(RequiredVariable.KAFKA)
         if find_spec("starlette") is None or find_spec("uvicorn") is None:
             raise SettingsError("it needs the extra `console`: pip install 'execution-metrics-worker[console]'")
+        if allow_anonymous_actions:
+            settings = settings.model_copy(update={"console_allow_anonymous_actions": True})
         asyncio.run(_serve(settings))
     exit_without_joining_threads(0)
 
@@ -55,6 +62,7 @@ async def _serve(settings: Settings) -> None:
     """Serve until a signal. Raises SettingsError if CONSOLE_HOST and CONSOLE_PORT cannot be listened on."""
     # Only here: a worker that is installed without the extra has all other commands.
     from worker.console.app import Console
+    from worker.console.identity import FixedIdentity, anonymous_identity
     from worker.console.lag import LagWatch
     from worker.console.server import listen, serve
     from worker.console.snapshot import Snapshots
@@ -70,7 +78,11 @@ async def _serve(settings: Settings) -> None:
         open_topic, partial(fetch_retention_seconds, target, topic), create_observer=snapshots.begin
     )
     lag = LagWatch(partial(fetch_group_lag, target, settings.kafka_topic, group))
-    app = Console(VERSION, topic, group, snapshots, lambda: watch.state, lambda: lag.state, open_letters).create_app()
+    identity = anonymous_identity(allow_actions=settings.console_allow_anonymous_actions)
+    identify = partial(FixedIdentity, identity=identity)
+    app = Console(
+        VERSION, topic, group, snapshots, lambda: watch.state, lambda: lag.state, open_letters, identify
+    ).create_app()
     with listen(settings.console_host, settings.console_port) as listening:
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

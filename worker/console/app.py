@@ -56,6 +56,7 @@ class Console:
         topic, group: that of the dead letters, and whose lag is shown.
         open_reader: connects to the dead-letter topic.
         read_state: what the watch over it knows.
+        identify: wraps the application in the middleware that finds out who asks.
     """
 
     version: str
@@ -65,6 +66,7 @@ class Console:
     read_state: Callable[[], WatchState]
     read_lag: Callable[[], GroupLag]
     open_reader: Callable[[], AbstractAsyncContextManager[TopicReader]]
+    identify: Callable[[ASGIApp], ASGIApp]
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READERS))
 
     def create_app(self) -> ASGIApp:
@@ -85,7 +87,8 @@ class Console:
             },
         )
         app.router.redirect_slashes = False
-        return Guard(app)  # around Starlette itself, so that the answer to an error of this program has the headers too
+        # Around Starlette itself, so that the answer to an error of this program has the headers too.
+        return Guard(self.identify(app))
 
     async def _show_overview(self, request: Request) -> Response:
         snapshot = self._snapshot()

@@ -267,6 +267,11 @@ class Settings(BaseModel):
     console_port: int = Field(
         8090, ge=0, le=65535, description="Port of `metrics-worker console`; 0 takes any free port."
     )
+    console_allow_anonymous_actions: bool = Field(
+        False,
+        description="Whether everybody who reaches `metrics-worker console` may replay, edit, discard and restore, as "
+        "`anonymous` in the journal.",
+    )
     tracing_enabled: bool = Field(
         False,
         description="Whether spans are sent to OpenTelemetry, as its own variables `OTEL_EXPORTER_OTLP_…` say; "
