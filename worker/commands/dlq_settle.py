@@ -112,8 +112,7 @@ async def _settle(
     """Whether the settlements are written, or are not to be written."""
     stop = stop_on_signals()
     async with connections.open_dead_letters(settings, chosen.selection.partition) as scan:
-        work = scan.scan(chosen) if settled_by is None else chosen.visit_settled(scan, settled_by)
-        if await run_unless_stopped(stop, work) is None:
+        if await run_unless_stopped(stop, chosen.read(scan, settled_by)) is None:
             return False
     count = 0 if options["dry_run"] else chosen.by_class.total()
     if count and not options["yes"]:

@@ -73,7 +73,9 @@ def dead_letter_filter_options(command: Callable[..., None]) -> Callable[..., No
 
     @wraps(command)
     def with_selection(**arguments: Any) -> None:  # noqa: ANN401 - the values of the options
-        values = {field.name: arguments.pop(field.name) for field in fields(DeadLetterFilter)}
+        values = {
+            field.name: arguments.pop(field.name) for field in fields(DeadLetterFilter) if field.name in arguments
+        }
         if values["offset"] is not None and values["partition"] is None:
             raise click.UsageError("--offset needs --partition: each partition counts its offsets from 0")
         require_time_order(values["since"], values["until"])

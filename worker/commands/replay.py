@@ -2,27 +2,31 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import NamedTuple
 
 import click
 
-from worker.commands import connections, replay_connections, replay_report
+from worker.commands import replay_report
 from worker.commands.command_line import exit_without_joining_threads, json_option, load_settings, print_stderr
 from worker.commands.confirmation import is_confirmed, require_confirmable
+from worker.commands.connections import open_dead_letters
 from worker.commands.edit_option import open_editor
 from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
 from worker.commands.options import dead_letter_filter_options, require_finite
-from worker.core.errors import DependencyError, SettingsError
+from worker.commands.replay_connections import ReplayConnections, base_policy
+from worker.core.errors import SettingsError
 from worker.core.escaping import escape_control_characters
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Action, Settlement
-from worker.replay.edit_preview import EditPreview
 from worker.replay.event_editor import EventEditor
 from worker.replay.plan import ReplayPolicy, ReplaySelection
+from worker.replay.report import exit_code, report_preview, report_result
 from worker.replay.result import ReplayResult
 from worker.replay.scan import DeadLetterScan
+from worker.replay.session import ReplayPreview, preview_replay, run_replay
 from worker.settings.fields import Settings
 
 _EXAMPLES = format_examples(
@@ -94,14 +98,14 @@ def replay(
         raise SettingsError("PERSISTENCE_ENABLED=false: a replay writes, so it must be true")
     if not (yes or dry_run):
         require_confirmable("the replay")
-    policy = ReplayPolicy(
-        selection,
-        max_replays,
-        limit,
-        None if any_table else settings.qualified_table,
-        rate,
-        max_bytes=settings.batch_max_bytes,
-        event_policy=settings.event_policy,
+    policy = base_policy(settings)
+    policy = replace(
+        policy,
+        filter=selection,
+        max_replays=max_replays,
+        limit=limit,
+        table=None if any_table else policy.table,
+        metrics_per_second=rate,
         leaves_refused=selection.matches_all and expression is None and not refused,
     )
     entry = new_entry(Action.REPLAYED, reason)
@@ -127,9 +131,9 @@ async def _replay(
         scanned = await run_unless_stopped(stop, _scan(stack, settings, policy, editor, options))
         if scanned is None:
             return _report_no_replay()
-        scan, preview, edits = scanned
+        scan, (preview, edits) = scanned
         if options.dry_run:
-            replay_report.print_report(replay_report.report_preview(preview, edits), as_json=options.as_json)
+            replay_report.print_report(report_preview(preview, edits), as_json=options.as_json)
             return int(bool(preview.remaining or preview.refused))
         if options.confirm:
             for line in replay_report.summarize_preview(preview, settings.qualified_table, edits):
@@ -140,10 +144,10 @@ async def _replay(
                 return _report_no_replay()
             total = preview.chosen.total() if options.confirm else None
             result = await _run(settings, scan, policy, entry, editor, total, stop)
-    replay_report.print_report(replay_report.report_result(result), as_json=options.as_json)
+    replay_report.print_report(report_result(result), as_json=options.as_json)
     if result.problem is not None:
         print_stderr(f"stopped: {escape_control_characters(result.problem)}")
-    code = replay_report.exit_code(result)
+    code = exit_code(result)
     if code and (result.problem is not None or result.interrupted):
         print_stderr("what is done stays done; the same command continues")
     exit_without_joining_threads(code)
@@ -156,17 +160,15 @@ async def _scan(
     policy: ReplayPolicy,
     editor: EventEditor | None,
     options: _Options,
-) -> tuple[DeadLetterScan, ReplaySelection, EditPreview | None]:
+) -> tuple[DeadLetterScan, ReplayPreview]:
     """The scan, and what the policy selects of it; without a preview only up to the first one to be replayed."""
-    scan = await stack.enter_async_context(connections.open_dead_letters(settings, policy.filter.partition))
-    in_full = options.dry_run or options.confirm
-    if editor is not None and in_full:
-        async with replay_connections.open_edit_preview(settings, policy, editor) as edits:
-            await edits.read(scan)
-        return scan, edits.selection, edits
-    preview = ReplaySelection(policy, dry_run=options.dry_run)
-    await scan.scan(preview, until=lambda: bool(preview.chosen) and not in_full)
-    return scan, preview, None
+    scan = await stack.enter_async_context(open_dead_letters(settings, policy.filter.partition))
+    if options.dry_run or options.confirm:
+        opener = ReplayConnections(settings)
+        return scan, await preview_replay(opener, scan, policy, editor, dry_run=options.dry_run)
+    selection = ReplaySelection(policy)
+    await scan.scan(selection, until=lambda: bool(selection.chosen))
+    return scan, ReplayPreview(selection)
 
 
 async def _run(
@@ -179,20 +181,16 @@ async def _run(
     stop: asyncio.Event,
 ) -> ReplayResult:
     with replay_report.progress_bar(total) as on_progress:
-        opening = replay_connections.open_replay(
-            settings,
+        return await run_replay(
+            ReplayConnections(settings),
             scan,
             policy,
             entry,
             editor,
+            stop,
             on_progress=on_progress,
             on_finishing=replay_report.print_stop_message,
         )
-        try:
-            async with opening as ready:
-                return await ready.run(stop)
-        except DependencyError as error:
-            return ReplayResult(ReplaySelection(policy), problem=str(error))  # nothing was written yet
 
 
 def _report_no_replay() -> int:

@@ -16,7 +16,7 @@ class DeadLetterFilter:
 
     Of each set one value must match. `causes` are IDs (`worker.dead_letters.causes`). `since` (inclusive) and `until`
     (exclusive) are times of the last failure, in milliseconds since 1970; `partition` and `offset` are those on the
-    dead-letter topic.
+    dead-letter topic, and so are `positions`, of single dead letters.
     """
 
     causes: frozenset[str] = frozenset()
@@ -29,6 +29,7 @@ class DeadLetterFilter:
     until: int | None = None
     partition: int | None = None
     offset: int | None = None
+    positions: frozenset[DeadLetterPosition] = frozenset()
 
     @cached_property
     def matches_all(self) -> bool:
@@ -39,7 +40,9 @@ class DeadLetterFilter:
     def _matches_foreign(self) -> bool:
         """Whether there is no criterion but the position and the cause that foreign records have."""
         is_selected = not self.causes or FOREIGN in self.causes
-        return is_selected and self == DeadLetterFilter(self.causes, partition=self.partition, offset=self.offset)
+        return is_selected and self == DeadLetterFilter(
+            self.causes, partition=self.partition, offset=self.offset, positions=self.positions
+        )
 
     def matches(self, letter: DeadLetter | ForeignRecord) -> bool:
         """Whether `letter` meets all criteria; a foreign record meets only those of position and cause.
@@ -64,6 +67,8 @@ class DeadLetterFilter:
         )
 
     def _matches_position(self, position: DeadLetterPosition) -> bool:
-        return (self.partition is None or position.partition == self.partition) and (
-            self.offset is None or position.offset == self.offset
+        return (
+            (self.partition is None or position.partition == self.partition)
+            and (self.offset is None or position.offset == self.offset)
+            and (not self.positions or position in self.positions)
         )

@@ -83,7 +83,7 @@ class EventEditor:
             process.kill()
             process.communicate()
             if status == MISSING:
-                raise SettingsError("--edit needs jq: pip install 'execution-metrics-worker[edit]'")
+                raise SettingsError("an edit needs jq: pip install 'execution-metrics-worker[edit]'")
             raise InvalidExpression(text.decode())
         return process
 

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
 from worker.core.model import DeadLetterPosition
@@ -53,6 +53,12 @@ class ManualSettlement:
             self._offsets[item.position.partition].append(item.position.offset)
             self._identities[item.position.partition].append(identity)
 
+    async def read(self, scan: DeadLetterScan, settled_by: Action | None) -> "ManualSettlement":
+        """Add the selected dead letters that are open, or those that are settled by an action; returns itself."""
+        if settled_by is None:
+            return await scan.scan(self)
+        return await self.visit_settled(scan, settled_by)
+
     async def visit_settled(self, scan: DeadLetterScan, action: Action) -> "ManualSettlement":
         """Add the selected dead letters that are settled by this action, but those that others have replaced.
 
@@ -66,11 +72,17 @@ class ManualSettlement:
                         self.visit(item)
         return self
 
-    async def write(self, journal: Journal) -> None:
-        """Write the settlements. Raises DependencyError if the topic does not acknowledge them."""
+    async def write(self, journal: Journal, on_progress: Callable[[int], object] = lambda _: None) -> None:
+        """Write the settlements. Raises DependencyError if the topic does not acknowledge them.
+
+        `on_progress` is called with the number of dead letters that are settled.
+        """
         await journal.begin()
+        done = 0
         for block in self._blocks():
             await journal.settle(block)
+            done += len(block)
+            on_progress(done)
         await journal.end(dict(self.by_class))
 
     def _blocks(self) -> Iterator[list[tuple[DeadLetterPosition, int]]]:

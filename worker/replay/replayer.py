@@ -164,17 +164,20 @@ class Replayer:
             if self._policy.leaves_refused:
                 contents.take_back_refused(batch.fan_out, rows, failures)
         except (InvalidDeadLetter, contents.SourceRecordMissing, contents.RefusedAgain, EditFailed) as error:
-            self._result.count_unreplayable(letter.failure.error_class, str(error))
+            self._result.count_unreplayable(letter.failure.error_class, letter.position, str(error))
             return False
         batch.letters.append(_ReadLetter(letter.position, letter.failure.error_class, identify(letter.record)))
         return True
 
     async def _process(self, batch: _ReplayBatch) -> None:
         failed = await self._pipeline.write_fan_out(batch.fan_out)
-        failed_again = {item.record.replaces for item in failed if isinstance(item.record, ReplayedRecord)}
+        again = {item.record.replaces: item.failure for item in failed if isinstance(item.record, ReplayedRecord)}
         for letter in batch.letters:
-            counter = self._result.failed_again if letter.position in failed_again else self._result.written
-            counter[letter.error_class] += 1
+            if (failure := again.get(letter.position)) is None:
+                self._result.written[letter.error_class] += 1
+            else:
+                reason = f"{failure.error_type}: {failure.message}"
+                self._result.count_failed_again(letter.error_class, letter.position, reason)
         self._result.failed_as.update(item.failure.error_class for item in failed)
         self._result.metrics_written += len(batch.fan_out) - len(failed)
         await self._settle(batch.letters)

@@ -3,13 +3,24 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from worker.core.errors import ErrorClass
+from worker.core.model import DeadLetterPosition
 from worker.replay.plan import ReplaySelection
 
 _MAX_REASON = 200
 """Characters."""
 _MAX_REASONS = 100
+_MAX_FAILURES = 100
+
+
+class ReplayFailure(NamedTuple):
+    """A dead letter that was not written: it failed again, or stays open."""
+
+    position: DeadLetterPosition
+    reason: str
+    failed_again: bool
 
 
 @dataclass
@@ -23,6 +34,7 @@ class ReplayResult:
         failed_again: something in them failed again and has a new dead letter.
         failed_as: metrics and events with a new dead letter, by the class of the new one.
         unreplayable: they could not be replayed and stay open, by class and reason.
+        failures: some of the dead letters that are counted in `failed_again` or in `unreplayable`.
         problem: why the replay ended early, or None.
     """
 
@@ -32,13 +44,24 @@ class ReplayResult:
     failed_again: Counter[ErrorClass] = field(default_factory=Counter)
     failed_as: Counter[ErrorClass] = field(default_factory=Counter)
     unreplayable: Counter[tuple[ErrorClass, str]] = field(default_factory=Counter)
+    failures: list[ReplayFailure] = field(default_factory=list)
     metrics_written: int = 0
     problem: str | None = None
     interrupted: bool = False
 
-    def count_unreplayable(self, error_class: ErrorClass, reason: str) -> None:
+    def count_unreplayable(self, error_class: ErrorClass, position: DeadLetterPosition, reason: str) -> None:
         """Count a dead letter that stays open."""
         self.unreplayable[bounded_reason(self.unreplayable, error_class, reason)] += 1
+        self._keep_failure(position, reason, failed_again=False)
+
+    def count_failed_again(self, error_class: ErrorClass, position: DeadLetterPosition, reason: str) -> None:
+        """Count a dead letter that a new one replaces."""
+        self.failed_again[error_class] += 1
+        self._keep_failure(position, reason, failed_again=True)
+
+    def _keep_failure(self, position: DeadLetterPosition, reason: str, *, failed_again: bool) -> None:
+        if len(self.failures) < _MAX_FAILURES:
+            self.failures.append(ReplayFailure(position, reason[:_MAX_REASON], failed_again))
 
     @property
     def remaining(self) -> int | None:

@@ -49,6 +49,7 @@ class DeadLetterScan:
         self._reader = reader
         self.offset_ranges = dict(sorted(offset_ranges.items()))
         self.superseded: dict[DeadLetterPosition, int] = {}
+        self._visible = self.offset_ranges
         entries = JournalEntries()
         self._settled = {at: SettledOffsets(offsets.start, entries) for at, offsets in self.offset_ranges.items()}
         self._supersessions = Supersessions()
@@ -60,6 +61,10 @@ class DeadLetterScan:
         for partition in scan.offset_ranges:
             await scan._read_settlements(partition, on_settlement)
         return scan
+
+    def restrict_to(self, offset_ranges: Mapping[int, range]) -> None:
+        """Read dead letters only where one of these offsets is; settlements were read everywhere."""
+        self._visible = {at: offset_ranges.get(at, range(0)) for at in self.offset_ranges}
 
     async def scan(self, visitor: Visitor, until: Callable[[], bool] = lambda: False) -> Visitor:
         """Show every open dead letter to `visitor`, or those up to the one after which `until` is true."""
@@ -75,7 +80,7 @@ class DeadLetterScan:
         """Yield dead letters in the order of each partition: the open ones, or all."""
         for partition, offsets in self.offset_ranges.items():
             settled = self._settled[partition]
-            some = offsets if include_settled else settled.open_offsets
+            some = _intersect(offsets if include_settled else settled.open_offsets, self._visible[partition])
             async with aclosing(self._reader.read(partition, some)) as batches:
                 async for records in batches:
                     read = [item for item in records if include_settled or settled.is_open(item.offset)]
@@ -120,3 +125,8 @@ class DeadLetterScan:
             return False
         self.superseded[item.position] = identify(item.record)
         return True
+
+
+def _intersect(one: range, other: range) -> range:
+    start, stop = max(one.start, other.start), min(one.stop, other.stop)
+    return range(start, stop) if start < stop else range(0)

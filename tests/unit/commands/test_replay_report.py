@@ -2,7 +2,8 @@
 
 import pytest
 
-from worker.commands.replay_report import Report, print_report
+from worker.commands.replay_report import print_report
+from worker.replay.report import Report
 
 REPORT: Report = {
     "dry_run": False,

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from tests.support.events import event, record
 from tests.support.fakes import UNAVAILABLE, MemoryConstraints, MemorySources, MemoryTopic, RowRule
 from tests.unit.replay.harness import UNKNOWN_VERSION, count_open, failed_event, failed_metric, topic_of
-from worker.commands.edit_report import describe_edits, summarize_edits
+from worker.commands.edit_report import summarize_edits
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition, FailedEvent
 from worker.replay.edit_preview import EditPreview
 from worker.replay.event_editor import EventEditor
 from worker.replay.plan import ReplayPolicy
+from worker.replay.report import describe_edits
 from worker.replay.scan import DeadLetterScan
 
 NOT_NEGATIVE: Mapping[str, RowRule] = {"metric_value >= 0": lambda row: row.value >= 0}

@@ -5,12 +5,13 @@ import pytest
 from tests.support.events import event, record
 from tests.support.fakes import MemoryStore
 from tests.unit.replay.harness import TABLE, UNKNOWN_VERSION, failed_event, failed_metric, plan, replay, topic_of
-from worker.commands.replay_report import report_preview, report_result, summarize_preview
+from worker.commands.replay_report import summarize_preview
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent
 from worker.dead_letters.dead_letter import EncodedDeadLetter
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.replay.plan import ReplayPolicy
+from worker.replay.report import report_preview, report_result
 
 
 @pytest.mark.parametrize(("rate", "metrics"), [(0.5, 1), (7.9, 7), (10**9, 20_000), (None, 20_000)])

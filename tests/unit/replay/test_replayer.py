@@ -5,13 +5,13 @@ import asyncio
 from tests.support.fakes import UNAVAILABLE as STORE_UNAVAILABLE
 from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import REFUSED, count_open, failed_event, failed_metric, replay, topic_of
-from worker.commands.replay_report import exit_code, report_result
 from worker.core.errors import DependencyError
 from worker.core.outcome import Outcome
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Settlement, is_settlement, parse_settlement
 from worker.events.block import Block
 from worker.replay.plan import ReplayPolicy
+from worker.replay.report import exit_code, report_result
 from worker.replay.result import ReplayResult
 
 
