@@ -10,7 +10,7 @@ import click
 import structlog
 
 from worker.commands.command_line import exit_without_joining_threads
-from worker.commands.connections import GC_THRESHOLD, open_reader
+from worker.commands.connections import GC_THRESHOLD, Connections, base_policy, open_reader
 from worker.commands.help_page import format_examples
 from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.core.errors import SettingsError
@@ -43,10 +43,11 @@ _EXAMPLES = format_examples(
     help="Everybody who reaches the console may act, as `anonymous`: also CONSOLE_ALLOW_ANONYMOUS_ACTIONS.",
 )
 def console(*, allow_anonymous_actions: bool) -> None:
-    """Serve pages about the open dead letters to a browser, until SIGTERM. They only show; commands settle.
+    """Serve pages about the open dead letters to a browser, until SIGTERM: to read, and to settle them.
 
     It listens on loopback (CONSOLE_HOST, CONSOLE_PORT), reads KAFKA_DLQ_TOPIC when it has changed, at most every 15 s
-    and for at most a tenth of the time, and needs the extra `console`.
+    and for at most a tenth of the time, and needs the extra `console`. Without --allow-anonymous-actions it only shows.
+    Replays need CLICKHOUSE_HOST.
     """
     with log_fatal_errors():
         settings = load_service_settings(RequiredVariable.KAFKA)
@@ -61,11 +62,14 @@ def console(*, allow_anonymous_actions: bool) -> None:
 async def _serve(settings: Settings) -> None:
     """Serve until a signal. Raises SettingsError if CONSOLE_HOST and CONSOLE_PORT cannot be listened on."""
     # Only here: a worker that is installed without the extra has all other commands.
+    from worker.console.actions.actions import Actions
+    from worker.console.actions.runner import ActionRunner
     from worker.console.app import Console
     from worker.console.identity import FixedIdentity, anonymous_identity
     from worker.console.lag import LagWatch
     from worker.console.server import listen, serve
     from worker.console.snapshot import Snapshots
+    from worker.console.wakeable_sleep import WakeableSleep
 
     stop = stop_on_signals()
     relax_garbage_collection(GC_THRESHOLD)
@@ -73,22 +77,42 @@ async def _serve(settings: Settings) -> None:
     target, topic, group = kafka_target(settings), settings.kafka_dlq_topic, settings.kafka_group_id
     open_topic = lambda: open_reader(KafkaTopicReader(target, topic))  # noqa: E731 - three lines would hide the rest
     open_letters = lambda: open_reader(KafkaTopicReader(target, topic, fetch_bytes=_FETCH_BYTES))  # noqa: E731
-    snapshots = Snapshots()
+    snapshots, pause = Snapshots(), WakeableSleep()
     watch = DeadLetterWatch(
-        open_topic, partial(fetch_retention_seconds, target, topic), create_observer=snapshots.begin
+        open_topic, partial(fetch_retention_seconds, target, topic), pause.sleep, create_observer=snapshots.begin
     )
+    runner = ActionRunner(Connections(settings), base_policy(settings))
+    actions = Actions(runner, pause.wake, settings.shutdown_timeout_seconds)
     lag = LagWatch(partial(fetch_group_lag, target, settings.kafka_topic, group))
     identity = anonymous_identity(allow_actions=settings.console_allow_anonymous_actions)
     identify = partial(FixedIdentity, identity=identity)
     app = Console(
-        VERSION, topic, group, snapshots, lambda: watch.state, lambda: lag.state, open_letters, identify
+        VERSION,
+        topic,
+        group,
+        snapshots,
+        lambda: watch.state,
+        lambda: lag.state,
+        open_letters,
+        identify,
+        actions,
+        _find_replay_problem(settings),
     ).create_app()
     with listen(settings.console_host, settings.console_port) as listening:
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         log.info("console runs", version=VERSION, topic=topic, address=address, http_port=port, pid=getpid())
-        await run_unless_stopped(stop, _run_all(watch.run(), lag.run(), serve(app, listening)))
+        await run_unless_stopped(stop, _run_all(watch.run(), lag.run(), actions.run(), serve(app, listening)))
     log.info("console stops")
+
+
+def _find_replay_problem(settings: Settings) -> str | None:
+    """Why the console cannot replay; None if it can."""
+    if not settings.persistence_enabled:
+        return "PERSISTENCE_ENABLED=false: a replay writes, so it must be true where the console runs."
+    if not settings.clickhouse_host:
+        return "A replay writes to ClickHouse: CLICKHOUSE_HOST is not set where the console runs."
+    return None
 
 
 async def _run_all(*work: Coroutine[None, None, None]) -> None:

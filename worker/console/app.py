@@ -1,4 +1,4 @@
-"""The routes of the console. No request changes anything.
+"""The routes of the console. Those of `actions.pages` settle dead letters; no other request changes anything.
 
 /                   the open dead letters: by class, by cause, and the lag of the workers
 /causes/ID          a cause and its dead letters
@@ -21,7 +21,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from worker.console import views
+from worker.console.actions.actions import Actions
+from worker.console.actions.pages import ActionPages
 from worker.console.guard import Guard
+from worker.console.identity import Role, identity_of
 from worker.console.lag import GroupLag
 from worker.console.page import Page
 from worker.console.pages import STYLE, render
@@ -57,6 +60,7 @@ class Console:
         open_reader: connects to the dead-letter topic.
         read_state: what the watch over it knows.
         identify: wraps the application in the middleware that finds out who asks.
+        replay_problem: why nothing can be replayed; None if it can.
     """
 
     version: str
@@ -67,6 +71,8 @@ class Console:
     read_lag: Callable[[], GroupLag]
     open_reader: Callable[[], AbstractAsyncContextManager[TopicReader]]
     identify: Callable[[ASGIApp], ASGIApp]
+    actions: Actions
+    replay_problem: str | None = None
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READERS))
 
     def create_app(self) -> ASGIApp:
@@ -79,6 +85,7 @@ class Console:
                 Route("/letters/{position}/value", self._send_value),
                 Route("/history", self._show_history),
                 Route("/console.css", _send_style),
+                *ActionPages(self.actions, self._answer, self._snapshot, self.replay_problem).routes(),
             ],
             exception_handlers={
                 HTTPException: self._show_refusal,
@@ -94,19 +101,20 @@ class Console:
         snapshot = self._snapshot()
         page = _requested_page(request, len(snapshot.causes), _CAUSES)
         overview = views.view_overview(self.read_state(), snapshot, page)
-        return self._answer("overview.html", overview=overview, lag=self.read_lag(), FOREIGN=FOREIGN)
+        return self._answer(request, "overview.html", overview=overview, lag=self.read_lag(), FOREIGN=FOREIGN)
 
     async def _show_cause(self, request: Request) -> Response:
         snapshot, cause = self._snapshot(), request.path_params["cause"]
         known = snapshot.letters.count(cause)
         group = snapshot.statistics.find(cause)
         if CAUSE_ID.fullmatch(cause) is None or not known:
-            raise HTTPException(404, "No open dead letter has this cause: they are settled, or retention deleted them.")
+            return self._answer(request, "no_cause.html", 404, cause=cause if CAUSE_ID.fullmatch(cause) else None)
         page = _requested_page(request, known, _LETTERS)
         positions = snapshot.letters.find(cause, page)
         async with self.readers, self.open_reader() as reader, aclosing(read_at(reader, positions)) as items:
             letters = [views.summarize(item) async for item in items]
         return self._answer(
+            request,
             "cause.html",
             cause=cause,
             group=group,
@@ -119,7 +127,7 @@ class Console:
     async def _show_letter(self, request: Request) -> Response:
         item = await self._find(request)
         view = views.view_letter(item, self._snapshot().scan.find_settled(item))
-        return self._answer("letter.html", letter=view)
+        return self._answer(request, "letter.html", letter=view)
 
     async def _send_value(self, request: Request) -> Response:
         item = await self._find(request)
@@ -130,7 +138,7 @@ class Console:
     async def _show_history(self, request: Request) -> Response:
         operations = self._snapshot().operations
         page = _requested_page(request, len(operations), _OPERATIONS)
-        return self._answer("history.html", operations=operations[page.entries], page=page)
+        return self._answer(request, "history.html", operations=operations[page.entries], page=page)
 
     async def _find(self, request: Request) -> DeadLetter | ForeignRecord:
         """The record whose position is in the address."""
@@ -152,21 +160,30 @@ class Console:
             raise _NotReadYet
         return self.snapshots.current
 
-    async def _show_refusal(self, _: Request, error: Exception) -> Response:
+    async def _show_refusal(self, request: Request, error: Exception) -> Response:
         status, text = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
-        return self._answer("message.html", status, title="Not here" if status == 404 else "Refused", text=text)
+        title = "Not here" if status == 404 else "Refused"
+        return self._answer(request, "message.html", status, title=title, text=text)
 
-    async def _show_waiting(self, _: Request, _error: Exception) -> Response:
+    async def _show_waiting(self, request: Request, _error: Exception) -> Response:
         problem = self.read_state().problem or ""
-        answer = self._answer("message.html", 503, title="The console waits", text=f"{problem}.")
+        answer = self._answer(request, "message.html", 503, title="The console waits", text=f"{problem}.")
         answer.headers["Refresh"] = "2"
         return answer
 
-    async def _show_failure(self, _: Request, error: Exception) -> Response:
-        return self._answer("message.html", 503, title="Kafka did not answer", text=f"{error}.")
+    async def _show_failure(self, request: Request, error: Exception) -> Response:
+        return self._answer(request, "message.html", 503, title="Kafka did not answer", text=f"{error}.")
 
-    def _answer(self, template: str, status: int = 200, **values: object) -> Response:
-        return HTMLResponse(render(template, console=self, state=self.read_state(), **values), status)
+    def _answer(self, request: Request, template: str, status: int = 200, **values: object) -> Response:
+        identity = identity_of(request)
+        values |= {
+            "console": self,
+            "state": self.read_state(),
+            "identity": identity,
+            "may_act": identity.role >= Role.OPERATOR,
+            "may_edit": identity.role >= Role.EDITOR,
+        }
+        return HTMLResponse(render(template, **values), status)
 
 
 async def _send_style(_: Request) -> Response:

@@ -10,11 +10,13 @@ _HOST = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re
 """Names of loopback; any port, because a tunnel has its own. Another name can be one that an attacker has pointed here,
 whose pages could then read these (DNS rebinding)."""
 _METHODS = ("GET", "HEAD")
+_ACTIONS = re.compile(r"/actions(?:/[0-9a-f]{32}/(?:start|stop))?")
+"""Paths that a POST may have."""
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer a browser sends the forms of the console with `Origin: null`
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -41,6 +43,6 @@ class Guard:
     def _choose(self, scope: Scope) -> ASGIApp:
         if _HOST.fullmatch(Headers(scope=scope).get("host", "")) is None:
             return PlainTextResponse("ask for localhost, 127.0.0.1 or [::1]: the console has no other name\n", 400)
-        if scope["method"] not in _METHODS:
-            return PlainTextResponse("only GET and HEAD\n", 405, {"Allow": ", ".join(_METHODS)})
-        return self._app
+        if scope["method"] in _METHODS or (scope["method"] == "POST" and _ACTIONS.fullmatch(scope["path"])):
+            return self._app
+        return PlainTextResponse("only GET and HEAD\n", 405, {"Allow": ", ".join(_METHODS)})

@@ -70,6 +70,7 @@ _ENVIRONMENT.filters |= {
     "lines": _join_lines,
     "number": _format_number,
     "until": _format_until,
+    "whole": _Printable,
 }
 
 

@@ -51,7 +51,8 @@ def console(count: int, port: int) -> None:
                 table.add_constraint(client)
             worker = opened.enter_context(WorkerProcess(folder, stack.environment()))
             settings = {**stack.environment(), "CONSOLE_PORT": str(port)}
-            pages = opened.enter_context(WorkerProcess(folder, settings, "console", ("console",)))
+            command = ("console", "--allow-anonymous-actions")
+            pages = opened.enter_context(WorkerProcess(folder, settings, "console", command))
             asyncio.run(send_messages(stack.broker.bootstrap_servers, stack.topic, messages, lambda *_: None))
             wait_until_ready(worker)
         except (KafkaError, MeasuringFailedError, MigrationFailedError, ProcessFailedError) as error:
