@@ -1,5 +1,6 @@
 """Renders the pages. Every text that a template puts out is escaped twice: control characters, and then markup."""
 
+import re
 from importlib.resources import files
 from time import time
 
@@ -37,6 +38,11 @@ def _join_lines(lines: list[str]) -> _Printable:
     return _Printable("\n".join(lines))
 
 
+def _keep_lines(text: str) -> _Printable:
+    """Text that a user may edit: line ends and tabs stay."""
+    return _Printable(re.sub(r"[^\n\t]+", lambda part: escape_control_characters(part[0]), text))
+
+
 def _format_number(value: float) -> _Printable:
     return _Printable(format_number(value))  # the narrow space between its groups counts as a control character
 
@@ -67,6 +73,7 @@ _ENVIRONMENT.filters |= {
     "cut": _cut,
     "duration": format_duration,
     "instant": format_time,
+    "keep_lines": _keep_lines,
     "lines": _join_lines,
     "number": _format_number,
     "until": _format_until,

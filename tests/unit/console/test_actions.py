@@ -2,20 +2,17 @@
 
 import asyncio
 
-import pytest
-
-from tests.support.console import AWAY, ConsoleHarness, parse_page, texts
+from tests.support.console import AWAY, ConsoleHarness, Fields, parse_page, texts
 from tests.support.fakes import UNAVAILABLE as STORE_UNAVAILABLE
 from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import REFUSED, count_open, failed_metric, topic_of
-from worker.console.actions import actions as actions_module
+from worker.console.actions.actions import MAX_ACTIVE
 from worker.console.identity import Identity, Role
-from worker.core.model import Row
 from worker.dead_letters.settlement import Settlement, find_settlement
 
-EDITOR, OPERATOR, VIEWER = Identity("edna", Role.EDITOR), Identity("otto", Role.OPERATOR), Identity("vera", Role.VIEWER)
-REPLAY = {"do": "replay"}
-DISCARD = {"do": "discard", "reason": "wrong unit"}
+EDITOR, OPERATOR = Identity("edna", Role.EDITOR), Identity("otto", Role.OPERATOR)
+REPLAY: dict[str, str | list[str]] = {"do": "replay"}
+DISCARD: dict[str, str | list[str]] = {"do": "discard", "reason": "wrong unit"}
 
 
 async def open_console(
@@ -32,7 +29,7 @@ async def find_causes(harness: ConsoleHarness) -> list[str]:
     return list(dict.fromkeys(link[8:] for link in links if link.startswith("/causes/")))
 
 
-async def preview(harness: ConsoleHarness, fields: dict[str, str | list[str]]) -> str:
+async def preview(harness: ConsoleHarness, fields: Fields) -> str:
     """The path of an action whose preview is done."""
     answer = await harness.post("/actions", fields)
     assert answer.status_code == 303, texts(parse_page(answer.text))
@@ -54,10 +51,6 @@ async def start(harness: ConsoleHarness, path: str) -> str:
 def journal(topic: MemoryTopic) -> list[Settlement]:
     found = [find_settlement(record) for records in topic.records for record in records]
     return [settlement for settlement in found if settlement is not None]
-
-
-def is_negative(row: Row) -> bool:
-    return float(row.value) < 0  # type: ignore[arg-type]
 
 
 async def test_replay_of_a_cause_is_checked_then_confirmed_then_rows() -> None:
@@ -255,7 +248,7 @@ async def test_unavailable_kafka_and_clickhouse_are_named_and_the_console_lives_
     assert "Done." in await start(harness, await preview(harness, REPLAY | {"letter": "0:0"}))
 
 
-async def test_error_of_the_program_ends_that_action_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_error_of_the_program_ends_that_action_only() -> None:
     topic = await topic_of(failed_metric("a"))
     harness = await open_console(topic, OPERATOR)
     path = await preview(harness, DISCARD | {"letter": "0:0"})
@@ -275,7 +268,7 @@ async def test_actions_that_run_and_those_that_are_remembered_are_bounded() -> N
     assert (await harness.request(paths[0])).status_code == 404
     assert (await harness.request(paths[1])).status_code == 200
     harness.gate.clear()
-    for path in paths[1 : 1 + actions_module.MAX_ACTIVE]:
+    for path in paths[1 : 1 + MAX_ACTIVE]:
         harness.actions.confirm(harness.actions.find(path[9:]))  # type: ignore[arg-type]
     assert (await harness.post("/actions", DISCARD | {"letter": "0:0"})).status_code == 429
     assert (await harness.post(f"{paths[-1]}/start", {})).status_code == 429

@@ -1,5 +1,6 @@
 """Whatever others wrote is text on every page."""
 
+import json
 import re
 from typing import Any
 
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import strategies
-from tests.support.console import ConsoleHarness, parse_page, texts
+from tests.support.console import VIEWER, ConsoleHarness, parse_page, texts
 from tests.support.events import event, read, record
-from tests.support.fakes import MemoryTopic
-from tests.unit.replay.harness import ENTRY
+from tests.support.fakes import MemoryStore, MemoryTopic
+from tests.unit.replay.harness import ENTRY, failed_metric, topic_of
+from worker.console.identity import Identity, Role
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition, Edit, Failed, FailedEvent, FailedMetric, Failure, ReplayedRecord
 from worker.dead_letters.dead_letter import EncodedDeadLetter
@@ -60,13 +62,23 @@ KNOWN = frozenset(
         "details",
         "summary",
         "footer",
+        "form",
+        "input",
+        "label",
+        "button",
+        "textarea",
+        "select",
+        "option",
+        "progress",
+        "ul",
+        "li",
     ]
 )
 
 
-async def read_every_page(topic: MemoryTopic) -> dict[str, str]:
+async def read_every_page(topic: MemoryTopic, identity: Identity = VIEWER) -> dict[str, str]:
     """The HTML of every page to which the first one leads."""
-    harness = ConsoleHarness(topic)
+    harness = ConsoleHarness(topic, identity=identity)
     await harness.check()
     pages: dict[str, str] = {}
     waiting = ["/", "/history", *(f"/letters/0:{offset}" for offset in range(len(topic.records[0])))]
@@ -109,13 +121,39 @@ async def test_markup_and_control_characters_in_every_field_are_text() -> None:
     run = OffsetRun(1, 1, identify(topic.records[0][1]))
     entry = ENTRY._replace(by=HOSTILE, why=HOSTILE, command=HOSTILE, edit=HOSTILE, runs=(run,), outcome={HOSTILE: 3})
     await topic.append(0, entry._replace(action=Action.DISCARDED))
-    pages = await read_every_page(topic)
+    pages = await read_every_page(topic, Identity("edna", Role.EDITOR))
     assert len([path for path in pages if path.startswith("/letters/")]) >= 12
     for path, text in pages.items():
         check_page(path, text)
-        if path != "/causes/foreign" and "Not here" not in text:
+        if not path.startswith(("/causes/foreign", "/actions")) and "Not here" not in text:
             assert ESCAPED[:80] in texts(parse_page(text)), path
     assert ESCAPED in texts(parse_page(pages["/history"]))
+
+
+async def test_texts_of_an_action_are_text() -> None:
+    topic = await topic_of(failed_metric(HOSTILE[:200]), failed_metric("b"))
+    harness = ConsoleHarness(
+        topic, identity=Identity(HOSTILE, Role.EDITOR), store=MemoryStore(lambda row: row.metric == "b")
+    )
+    await harness.check()
+    replay: dict[str, str | list[str]] = {"letter": ["0:0", "0:1"], "reason": HOSTILE, "do": "replay"}
+    edit = replay | {"do": "edit", "expression": f".user_id = {json.dumps(HOSTILE)}"}
+    for form in (edit, edit | {"expression": HOSTILE}, replay):
+        path = (await harness.post("/actions", form)).headers["location"]
+        for _ in range(2):
+            text = (await harness.request(path)).text
+            check_page(path, text)
+            assert ESCAPED[:80] in texts(parse_page(text))
+            change = (await harness.request(parse_change(text))).text
+            check_page(path, change)
+            await harness.post(f"{path}/start", {})
+    check_page("/actions", (await harness.request("/actions")).text)
+
+
+def parse_change(page: str) -> str:
+    """The address of the form in which an action can be changed."""
+    found = [link.get("href") or "" for link in parse_page(page).iter("a")]
+    return next((address for address in found if address.startswith("/actions/new")), "/actions")
 
 
 @given(st.lists(st.one_of(strategies.failed_metrics, strategies.failed_events), min_size=1, max_size=3))
