@@ -48,6 +48,7 @@ class ConsoleHarness:
         constraints: what the preview of an edit compares rows with.
         actions: those of the console.
         gate: what an action waits for before it scans.
+        addresses: parts of addresses, by names that a test has given.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ConsoleHarness:
     ) -> None:
         self.topic = topic
         self.is_away = False
+        self.addresses: dict[str, str] = {}
         self.gate = asyncio.Event()
         self.gate.set()
         self.retention: float | None = 7 * 86_400

@@ -4,7 +4,8 @@ from time import time
 
 from tests.support.console import AWAY, ConsoleHarness
 from tests.support.events import event, read, record
-from tests.support.fakes import MemoryTopic
+from tests.support.fakes import MemoryConstraints, MemoryStore, MemoryTopic
+from worker.console.identity import Identity, Role
 from worker.console.lag import GroupLag
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
@@ -83,7 +84,44 @@ async def busy() -> ConsoleHarness:
     await topic.append(0, interrupted)
     harness = ConsoleHarness(topic, lag={0: 0, 1: 12, 2: 1_843_310, 3: None})
     await harness.check()
+    harness.addresses["NEGATIVE"] = await find_cause(harness, "execution_time_ms")
     return harness
+
+
+async def acting() -> ConsoleHarness:
+    """An editor, and actions in every state; `addresses` has them by name."""
+    harness = await busy()
+    harness.identity = Identity("ana.lopez", Role.EDITOR)
+    harness.store = MemoryStore(lambda row: row.event.agent_name == "planner", names_constraint=True)
+    harness.constraints = MemoryConstraints({"metric_value >= 0": lambda row: float(row.value) >= 0})
+    outage, negative = [await find_cause(harness, metric) for metric in ("cost_usd", "execution_time_ms")]
+    some = [f"0:{offset}" for offset in range(140, 149)]
+    replay = {"do": "replay", "reason": "the disks of ClickHouse are larger now: ticket OPS-1190"}
+    edit = {"do": "edit", "cause": negative, "reason": "milliseconds, not seconds"}
+    expression = '.metrics.execution_time_ms |= (if . < 0 then -. else . end) | .agent_name = "build-agent"'
+    forms: dict[str, dict[str, str | list[str]]] = {
+        "ready": {**replay, "cause": outage},
+        "edit": {**edit, "expression": expression},
+        "refused": {**edit, "expression": ".metrics.execution_time_ms -= 5"},
+        "mistake": {**edit, "expression": ".metrics.execution_time_ms |"},
+        "done": {**replay, "letter": some},
+        "discarded": {"do": "discard", "letter": "0:150", "reason": "a test of the build agents"},
+        "running": {**replay, "cause": outage, "rate": "100"},
+        "waiting": {"do": "discard", "cause": negative, "reason": "the clock of the build agents was set back"},
+    }
+    for name, fields in forms.items():
+        harness.addresses[name] = (await harness.post("/actions", fields)).headers["location"]
+    for name in ("done", "discarded", "running", "waiting"):
+        await harness.post(f"{harness.addresses[name]}/start", {})
+    harness.addresses |= {"OUTAGE": outage, "NEGATIVE": negative}
+    return harness
+
+
+async def find_cause(harness: ConsoleHarness, metric: str) -> str:
+    """The ID of the cause that the overview has for a metric; for `cost_usd` that of the outage."""
+    page = (await harness.request("/")).text
+    text = "Connection refused" if metric == "cost_usd" else f", metric</span> {metric}"
+    return page[: page.index(text)].rpartition("/causes/")[2][:8]
 
 
 async def hostile() -> ConsoleHarness:
