@@ -70,7 +70,7 @@ class ConsoleUser:
         form = next(each for each in parse_page(page.text).iter("form") if each.get("method") == "post")
         values = _read_fields(form)
         assert fields.keys() <= values.keys(), values.keys()
-        answer = self.post(form.get("action") or "", values | fields)
+        answer = self.post(form.get("action") or "", {**values, **fields})
         assert answer.status_code == 200, texts(parse_page(answer.text))
         return answer.url.path
 

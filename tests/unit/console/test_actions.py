@@ -1,13 +1,18 @@
 """Actions from the form to what they leave in the topic and in the table."""
 
 import asyncio
+import sys
+
+import pytest
 
 from tests.support.console import AWAY, ConsoleHarness, Fields, parse_page, texts
+from tests.support.events import event, record
 from tests.support.fakes import UNAVAILABLE as STORE_UNAVAILABLE
 from tests.support.fakes import MemoryStore, MemoryTopic
-from tests.unit.replay.harness import REFUSED, count_open, failed_metric, topic_of
+from tests.unit.replay.harness import REFUSED, UNKNOWN_VERSION, count_open, failed_metric, topic_of
 from worker.console.actions.actions import MAX_ACTIVE
 from worker.console.identity import Identity, Role
+from worker.core.model import FailedEvent
 from worker.dead_letters.settlement import Settlement, find_settlement
 
 EDITOR, OPERATOR = Identity("edna", Role.EDITOR), Identity("otto", Role.OPERATOR)
@@ -273,6 +278,34 @@ async def test_actions_that_run_and_those_that_are_remembered_are_bounded() -> N
     assert (await harness.post("/actions", DISCARD | {"letter": "0:0"})).status_code == 429
     assert (await harness.post(f"{paths[-1]}/start", {})).status_code == 429
     harness.gate.set()
+
+
+async def test_edit_says_what_it_lacks_where_jq_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = await open_console(await topic_of(failed_metric("a")))
+    monkeypatch.setitem(sys.modules, "jq", None)
+    needed = "An edit needs jq: pip install 'execution-metrics-worker[edit]'"
+    assert needed in await read(harness, "/actions/new?do=edit&letter=0:0")
+    answer = await harness.post("/actions", {"do": "edit", "letter": "0:0", "expression": ".a = 1", "reason": "r"})
+    assert answer.status_code == 409
+    assert "Check" in await read(harness, "/actions/new?do=replay&letter=0:0")
+
+
+async def test_unconfirmed_previews_are_remembered_longer_than_what_is_over() -> None:
+    harness = await open_console(await topic_of(failed_metric("a")), OPERATOR)
+    mine = await preview(harness, DISCARD | {"letter": "0:0"})
+    for _ in range(60):
+        path = await preview(harness, DISCARD | {"letter": "0:0"})
+        await harness.post(f"{path}/stop", {})
+    assert "Discard: 1" in await read(harness, mine)
+
+
+async def test_long_events_of_an_edit_are_shown_in_part() -> None:
+    metrics = {f"{'x' * 200}{number}": 1 for number in range(200)}
+    topic = await topic_of(FailedEvent(record(event(metrics=metrics)), UNKNOWN_VERSION))
+    harness = await open_console(topic)
+    fields = {"do": "edit", "letter": "0:0", "expression": '.agent_name = "b"', "reason": "r"}
+    path = await preview(harness, fields)
+    assert "The first 16 384 bytes of each." in (await read(harness, path)).replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
 async def test_replay_says_what_it_lacks_where_clickhouse_is_not_configured() -> None:

@@ -96,10 +96,11 @@ class Actions:
             raise TooManyActions(f"{MAX_ACTIVE} actions run or wait: try again when one of them is over.")
 
     def _make_room(self) -> None:
-        """Forget the first action that does not run, if there are too many."""
+        """Forget the first action that is over, if there are too many; else the first one that waits for its user."""
         self._require_capacity()
         if len(self._runs) >= _MAX_REMEMBERED:
-            del self._runs[next(name for name, run in self._runs.items() if not run.is_active)]
+            inactive = [run for run in self._runs.values() if not run.is_active]
+            del self._runs[min(inactive, key=lambda run: not run.is_over).id]
 
     def _start(self, run: ActionRun, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._finish(run, work), name=f"action-{run.id}")

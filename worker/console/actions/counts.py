@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 from worker.console.actions.run import ClassCount, Counts, Sample
-from worker.console.payload import present
+from worker.console.payload import Payload, present
 from worker.replay.edit_preview import EditPreview
 from worker.replay.manual_settlement import ManualSettlement
 from worker.replay.report import Report, report_preview, report_result
 from worker.replay.result import ReplayResult
 from worker.replay.session import ReplayPreview
+
+MAX_SAMPLE_BYTES = 16_384
+"""Of an event that is shown; each action keeps six."""
 
 
 def count_preview(preview: ReplayPreview) -> Counts:
@@ -40,9 +43,13 @@ def count_settlement(chosen: ManualSettlement) -> Counts:
 def sample_edits(edits: EditPreview) -> list[Sample]:
     """The first edited events, as pages show them: the events themselves can be large."""
     return [
-        Sample(sample.position, present(sample.edited.before), present(sample.edited.after), sample.problem)
+        Sample(sample.position, _shorten(sample.edited.before), _shorten(sample.edited.after), sample.problem)
         for sample in edits.samples
     ]
+
+
+def _shorten(event: bytes) -> Payload:
+    return present(event[:MAX_SAMPLE_BYTES])._replace(size=len(event))
 
 
 def _count_classes(report: Report) -> list[ClassCount]:

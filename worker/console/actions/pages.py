@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from worker.console.actions.actions import Actions, TooManyActions
+from worker.console.actions.counts import MAX_SAMPLE_BYTES
 from worker.console.actions.form import MAX_BODY_BYTES, Fields, Form, InvalidForm, parse_fields, parse_form
 from worker.console.actions.request import ActionKind
 from worker.console.actions.run import ActionRun
@@ -90,7 +91,8 @@ class ActionPages:
 
     async def _show_action(self, request: Request) -> Response:
         run = self._find(request)
-        answer = self._answer(request, "action.html", run=run, token=self._tokens.issue(identity_of(request)))
+        token = self._tokens.issue(identity_of(request))
+        answer = self._answer(request, "action.html", run=run, token=token, MAX_SAMPLE_BYTES=MAX_SAMPLE_BYTES)
         if run.is_active:
             answer.headers["Refresh"] = str(_REFRESH_SECONDS)
         return answer

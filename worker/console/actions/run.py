@@ -146,11 +146,12 @@ class ActionRun:
     def begin(self) -> None:
         """Start the clock."""
         self._began = monotonic()
+        self.samples = ()  # they were for the decision
         self.state = ActionState.RUNNING
 
     def end(self, state: ActionState, problem: str | None = None) -> None:
         """Set the last state."""
-        self.state, self.problem = state, problem
+        self.state, self.problem, self.samples = state, problem, ()
         if self._began is not None:
             self._ended = monotonic()
 
