@@ -186,7 +186,7 @@ async def test_second_action_waits_for_the_first_and_can_be_stopped_meanwhile() 
     harness.gate.clear()
     posts = [asyncio.create_task(harness.post(f"{path}/start", {})) for path in paths]
     await asyncio.gather(*posts)
-    assert "Running." in await read(harness, paths[0])
+    assert "Running: reads the topic first." in await read(harness, paths[0])
     assert "Waits for another action" in await read(harness, paths[1])
     assert (await harness.request(paths[1])).headers["refresh"] == "2"
     await harness.post(f"{paths[1]}/stop", {})
