@@ -29,7 +29,7 @@ from worker.replay.replayer import Replayer
 from worker.replay.scan import DeadLetterScan
 from worker.replay.stop_conditions import WatchedHold
 from worker.replay.watch import DeadLetterWatch
-from worker.writing.writer import OnUnavailable
+from worker.writing.on_unavailable import OnUnavailable
 
 Fields = Mapping[str, str | list[str]]
 VIEWER = Identity("vera", Role.VIEWER)

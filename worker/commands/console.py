@@ -10,8 +10,9 @@ import click
 import structlog
 
 from worker.commands.command_line import exit_without_joining_threads
-from worker.commands.connections import GC_THRESHOLD, Connections, base_policy, open_reader
+from worker.commands.connections import GC_THRESHOLD, open_reader
 from worker.commands.help_page import format_examples
+from worker.commands.replay_connections import ReplayConnections, base_policy
 from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.core.errors import SettingsError
 from worker.core.process import relax_garbage_collection, return_large_buffers, run_unless_stopped, stop_on_signals
@@ -43,7 +44,7 @@ _EXAMPLES = format_examples(
     help="Everybody who reaches the console may act, as `anonymous`: also CONSOLE_ALLOW_ANONYMOUS_ACTIONS.",
 )
 def console(*, allow_anonymous_actions: bool) -> None:
-    """Serve pages about the open dead letters to a browser, until SIGTERM: to read, and to settle them.
+    """Serve pages about the open dead letters to a browser, until SIGTERM. There they are read and settled.
 
     It listens on loopback (CONSOLE_HOST, CONSOLE_PORT), reads KAFKA_DLQ_TOPIC when it has changed, at most every 15 s
     and for at most a tenth of the time, and needs the extra `console`. Without --allow-anonymous-actions it only shows.
@@ -81,7 +82,7 @@ async def _serve(settings: Settings) -> None:
     watch = DeadLetterWatch(
         open_topic, partial(fetch_retention_seconds, target, topic), pause.sleep, create_observer=snapshots.begin
     )
-    runner = ActionRunner(Connections(settings), base_policy(settings))
+    runner = ActionRunner(ReplayConnections(settings), base_policy(settings))
     actions = Actions(runner, pause.wake, settings.shutdown_timeout_seconds)
     lag = LagWatch(partial(fetch_group_lag, target, settings.kafka_topic, group))
     identity = anonymous_identity(allow_actions=settings.console_allow_anonymous_actions)
