@@ -20,6 +20,8 @@ PARTITION, OFFSET = POSITION
     [
         (DeadLetterFilter(), True, True),
         (DeadLetterFilter(causes=frozenset({find_cause_id(METRIC), "foreign"})), True, False),
+        (DeadLetterFilter(positions=frozenset({POSITION, POSITION._replace(offset=0)})), True, True),
+        (DeadLetterFilter(positions=frozenset({POSITION._replace(offset=OFFSET + 1)})), False, False),
         (DeadLetterFilter(causes=frozenset({find_cause_id(EVENT)})), False, True),
         (DeadLetterFilter(error_classes=frozenset({ErrorClass.ROW_REFUSED, ErrorClass.TOO_LARGE})), True, False),
         (DeadLetterFilter(error_types=frozenset({"VIOLATED_CONSTRAINT", "x"})), True, False),
@@ -48,6 +50,8 @@ def test_foreign_record_is_selected_only_by_its_position() -> None:
     assert DeadLetterFilter().matches(foreign)
     assert DeadLetterFilter(partition=PARTITION, offset=OFFSET).matches(foreign)
     assert not DeadLetterFilter(partition=PARTITION, offset=OFFSET + 1).matches(foreign)
+    assert DeadLetterFilter(positions=frozenset({foreign.position})).matches(foreign)
+    assert not DeadLetterFilter(positions=frozenset({foreign.position._replace(offset=OFFSET + 1)})).matches(foreign)
     assert not DeadLetterFilter(partition=PARTITION, since=0).matches(foreign)
     assert DeadLetterFilter(causes=frozenset({"foreign"}), partition=PARTITION).matches(foreign)
     assert not DeadLetterFilter(causes=frozenset({"foreign"}), since=0).matches(foreign)

@@ -7,6 +7,7 @@ from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import REFUSED, count_open, failed_event, failed_metric, replay, topic_of
 from worker.core.errors import DependencyError
 from worker.core.outcome import Outcome
+from worker.dead_letters.dead_letter import EncodedDeadLetter
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Settlement, is_settlement, parse_settlement
 from worker.events.block import Block
@@ -214,3 +215,14 @@ async def test_nothing_is_written_if_the_journal_does_not_acknowledge_the_beginn
     await topic.write([failed_metric("m")])
     result = await replay(topic, store)
     assert (store.inserts, result.problem, exit_code(result)) == ([], "partition 0 acknowledges no replayed", 3)
+
+
+async def test_first_dead_letters_that_were_not_written_are_kept_with_place_and_reason() -> None:
+    topic = await topic_of(failed_metric("m"), *[failed_metric("n" * 300)] * 150)
+    topic.keep(EncodedDeadLetter(None, b"damaged", topic.records[0][0].headers, 0))
+    result = await replay(topic, MemoryStore(), ReplayPolicy(max_metrics=10))
+    assert (result.failed_again.total(), result.unreplayable.total()) == (150, 1)
+    assert len(result.failures) == 100
+    assert result.failures[0].position.offset == 1
+    assert result.failures[0].reason.startswith("InvalidName: ")
+    assert result.failures[0].failed_again

@@ -48,6 +48,22 @@ async def test_only_the_offsets_from_the_first_open_dead_letter_to_the_last_are_
     assert topic.handed_out - before == 20
 
 
+async def test_restricted_scan_reads_only_those_offsets_and_believes_settlements_behind_them() -> None:
+    topic = await topic_of(*TEN)
+    ranges = await topic.fetch_offset_ranges()
+    await topic.write([failed_metric("later")])
+    await settle(topic, 4, 4)
+    scan = await DeadLetterScan.begin(topic)
+    scan.restrict_to(ranges)
+    assert (await scan.scan(DeadLetterStatistics())).total == 9
+    before = topic.handed_out
+    scan.restrict_to({0: range(3, 6)})
+    assert (await scan.scan(DeadLetterStatistics())).total == 2
+    assert topic.handed_out - before == 3
+    scan.restrict_to({})
+    assert (await scan.scan(DeadLetterStatistics())).total == 0
+
+
 async def test_settlements_are_no_foreign_records() -> None:
     topic = await topic_of(*TEN)
     await replay(topic, MemoryStore())
