@@ -4,8 +4,8 @@ import json
 import re
 from base64 import b64decode
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -133,6 +133,19 @@ class Browser:
         finally:
             tab.close()
 
+    @contextmanager
+    def open(self, url: str) -> "Iterator[_Tab]":
+        """A page to click on, which runs no script."""
+        tab = _Tab(self._connection)
+        try:
+            tab.call("Emulation.setScriptExecutionDisabled", value=True)
+            tab.call("Page.enable")
+            tab.call("Page.navigate", url=url)
+            tab.wait_for("Page.loadEventFired")
+            yield tab
+        finally:
+            tab.close()
+
 
 class _Tab:
     """One page, and its DevTools events."""
@@ -166,6 +179,18 @@ class _Tab:
         """Wait for an event."""
         while not any(seen["method"] == event for seen in self.events):
             self._receive()
+
+    def click(self, selector: str, *, loads: bool = True) -> None:
+        """Click on an element, and wait for the page to which that leads."""
+        self.events.clear()
+        self.call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)}).click()")
+        if loads:
+            self.wait_for("Page.loadEventFired")
+
+    def text(self) -> str:
+        """The text of the page."""
+        found = self.call("Runtime.evaluate", expression="document.body.innerText", returnByValue=True)
+        return " ".join(found["result"]["value"].split())
 
     def close(self) -> None:
         self._session = ""
