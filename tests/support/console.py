@@ -17,6 +17,7 @@ from worker.console.actions.runner import ActionRunner
 from worker.console.app import Console
 from worker.console.identity import FixedIdentity, Identity, Role
 from worker.console.lag import GroupLag
+from worker.console.mask_rules import NO_RULES, parse_mask_rules
 from worker.console.snapshot import Snapshots
 from worker.core.errors import DependencyError
 from worker.dead_letters.settlement import Settlement
@@ -58,6 +59,10 @@ class ConsoleHarness:
         identity: Identity = VIEWER,
         store: MemoryStore | None = None,
         replay_problem: str | None = None,
+        *,
+        identify: Callable[[ASGIApp], ASGIApp] | None = None,
+        public_url: str | None = None,
+        mask: str = "",
     ) -> None:
         self.topic = topic
         self.is_away = False
@@ -82,9 +87,11 @@ class ConsoleHarness:
             lambda: self._watch.state,
             lambda: self.lag,
             self._open,
-            self._identify,
+            identify or self._identify,
             self.actions,
             replay_problem,
+            public_url,
+            parse_mask_rules(mask) if mask else NO_RULES,
         ).create_app()
 
     async def check(self) -> None:

@@ -26,6 +26,8 @@ from worker.console.actions.pages import ActionPages
 from worker.console.guard import Guard
 from worker.console.identity import Role, identity_of
 from worker.console.lag import GroupLag
+from worker.console.mask import Mask
+from worker.console.mask_rules import NO_RULES, MaskRules
 from worker.console.page import Page
 from worker.console.pages import STYLE, render
 from worker.console.snapshot import Snapshot, Snapshots
@@ -61,6 +63,8 @@ class Console:
         read_state: what the watch over it knows.
         identify: wraps the application in the middleware that finds out who asks.
         replay_problem: why nothing can be replayed; None if it can.
+        public_url: the address that browsers ask for; None if it is one of loopback.
+        mask_rules: what only editors see.
     """
 
     version: str
@@ -73,6 +77,8 @@ class Console:
     identify: Callable[[ASGIApp], ASGIApp]
     actions: Actions
     replay_problem: str | None = None
+    public_url: str | None = None
+    mask_rules: MaskRules = NO_RULES
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READERS))
 
     def create_app(self) -> ASGIApp:
@@ -85,7 +91,7 @@ class Console:
                 Route("/letters/{position}/value", self._send_value),
                 Route("/history", self._show_history),
                 Route("/console.css", _send_style),
-                *ActionPages(self.actions, self._answer, self._snapshot, self.replay_problem).routes(),
+                *ActionPages(self.actions, self._answer, self._snapshot, self.replay_problem, self._mask).routes(),
             ],
             exception_handlers={
                 HTTPException: self._show_refusal,
@@ -95,12 +101,13 @@ class Console:
         )
         app.router.redirect_slashes = False
         # Around Starlette itself, so that the answer to an error of this program has the headers too.
-        return Guard(self.identify(app))
+        # Around Starlette itself, so that the answer to an error of this program has the headers too.
+        return Guard(self.identify(app), self.public_url)
 
     async def _show_overview(self, request: Request) -> Response:
         snapshot = self._snapshot()
         page = _requested_page(request, len(snapshot.causes), _CAUSES)
-        overview = views.view_overview(self.read_state(), snapshot, page)
+        overview = views.view_overview(self.read_state(), snapshot, page, self._mask(request))
         return self._answer(request, "overview.html", overview=overview, lag=self.read_lag(), FOREIGN=FOREIGN)
 
     async def _show_cause(self, request: Request) -> Response:
@@ -109,15 +116,15 @@ class Console:
         group = snapshot.statistics.find(cause)
         if CAUSE_ID.fullmatch(cause) is None or not known:
             return self._answer(request, "no_cause.html", 404, cause=cause if CAUSE_ID.fullmatch(cause) else None)
-        page = _requested_page(request, known, _LETTERS)
+        page, mask = _requested_page(request, known, _LETTERS), self._mask(request)
         positions = snapshot.letters.find(cause, page)
         async with self.readers, self.open_reader() as reader, aclosing(read_at(reader, positions)) as items:
-            letters = [views.summarize(item) async for item in items]
+            letters = [views.summarize(item, mask) async for item in items]
         return self._answer(
             request,
             "cause.html",
             cause=cause,
-            group=group,
+            group=mask.mask_group(group) if group else None,
             advice=ADVICE[group.cause.error_class] if group else None,
             commands_for_all=views.commands_for_cause(cause),
             letters=letters,
@@ -126,10 +133,12 @@ class Console:
 
     async def _show_letter(self, request: Request) -> Response:
         item = await self._find(request)
-        view = views.view_letter(item, self._snapshot().scan.find_settled(item))
+        view = views.view_letter(item, self._snapshot().scan.find_settled(item), self._mask(request))
         return self._answer(request, "letter.html", letter=view)
 
     async def _send_value(self, request: Request) -> Response:
+        if self._mask(request).rules:
+            raise HTTPException(403, "Only editors may download values, because CONSOLE_MASK masks some of them.")
         item = await self._find(request)
         name = f"dead-letter-{item.position.partition}-{item.position.offset}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -138,7 +147,8 @@ class Console:
     async def _show_history(self, request: Request) -> Response:
         operations = self._snapshot().operations
         page = _requested_page(request, len(operations), _OPERATIONS)
-        return self._answer(request, "history.html", operations=operations[page.entries], page=page)
+        shown = [self._mask(request).mask_operation(operation) for operation in operations[page.entries]]
+        return self._answer(request, "history.html", operations=shown, page=page)
 
     async def _find(self, request: Request) -> DeadLetter | ForeignRecord:
         """The record whose position is in the address."""
@@ -154,6 +164,10 @@ class Console:
         if find_settlement(item.record) is not None:
             raise HTTPException(404, "This record is an entry of the journal, which the history shows.")
         return item
+
+    def _mask(self, request: Request) -> Mask:
+        """How the user sees dead letters."""
+        return Mask(self.mask_rules) if identity_of(request).role < Role.EDITOR else Mask()
 
     def _snapshot(self) -> Snapshot:
         if self.snapshots.current is None:
@@ -182,6 +196,7 @@ class Console:
             "identity": identity,
             "may_act": identity.role >= Role.OPERATOR,
             "may_edit": identity.role >= Role.EDITOR,
+            "can_sign_out": getattr(request.state, "can_sign_out", False),
         }
         return HTMLResponse(render(template, **values), status)
 

@@ -1,6 +1,7 @@
 """The bytes of a record for a page: as text, as indented JSON, or as a dump."""
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from worker.core.errors import InvalidEvent
@@ -41,10 +42,11 @@ def present(value: bytes) -> Payload:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
         return Payload(len(value), escape_bytes(value, MAX_BYTES), None, _dump(value[:_MAX_DUMP_BYTES]))
-    return Payload(len(value), escape_bytes(value, MAX_BYTES), _indent(text) if _is_json(value) else None, None)
+    return Payload(len(value), escape_bytes(value, MAX_BYTES), indent(split(text)) if is_json(value) else None, None)
 
 
-def _is_json(value: bytes) -> bool:
+def is_json(value: bytes) -> bool:
+    """Whether a value is JSON, and not too large to be indented."""
     if not 0 < len(value) <= MAX_BYTES:
         return False
     try:
@@ -54,10 +56,18 @@ def _is_json(value: bytes) -> bool:
     return True
 
 
-def _indent(text: str) -> list[str] | None:
-    """The lines of a document. No part changes, so that a number keeps its digits, and a repeated name is shown."""
+def split(text: str) -> list[str]:
+    """The parts of a document: brackets, commas, colons, strings, and other values."""
+    return _TOKEN.findall(text)
+
+
+def indent(parts: Iterable[str]) -> list[str] | None:
+    """The lines of a document; None if it is too deep or too long.
+
+    No part changes, so that a number keeps its digits, and a repeated name is shown.
+    """
     lines, line, depth, before = [], "", 0, ""
-    for part in _TOKEN.findall(text):
+    for part in parts:
         is_empty = before in _EMPTY and part == _EMPTY[before]
         if not is_empty and (part in "]}" or before in _EMPTY or before == ","):
             depth += -1 if part in "]}" else before in _EMPTY

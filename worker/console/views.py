@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from time import time
 from typing import NamedTuple
 
+from worker.console.mask import Mask
 from worker.console.page import Page
-from worker.console.payload import Payload, present
+from worker.console.payload import Payload
 from worker.console.snapshot import Snapshot
 from worker.core.model import DeadLetterPosition, Headers, UnreadableRecord
 from worker.dead_letters.advice import ADVICE, Advice
@@ -55,7 +56,7 @@ class Overview(NamedTuple):
         return self.first_expiry is not None and self.first_expiry < time() + 86_400
 
 
-def view_overview(state: WatchState, snapshot: Snapshot, page: Page) -> Overview:
+def view_overview(state: WatchState, snapshot: Snapshot, page: Page, mask: Mask) -> Overview:
     """The first page, with a page of the causes."""
     found = state.open
     by_class = Counter[str]()
@@ -70,7 +71,7 @@ def view_overview(state: WatchState, snapshot: Snapshot, page: Page) -> Overview
         found.oldest_failure if found else None,
         state.first_expiry,
         state.retention_seconds,
-        [(group, ADVICE[group.cause.error_class]) for group in snapshot.causes[page.entries]],
+        [(mask.mask_group(group), ADVICE[group.cause.error_class]) for group in snapshot.causes[page.entries]],
         page,
         statistics.count_others(len(snapshot.causes)),
     )
@@ -96,6 +97,7 @@ class LetterView(NamedTuple):
         document: what `dlq show` prints.
         headers: name and value of those of the source record, of a foreign record its own; some of them.
         more_headers: how many others there are.
+        is_masked: whether the reader may not see everything.
     """
 
     position: DeadLetterPosition
@@ -111,30 +113,29 @@ class LetterView(NamedTuple):
     value: Payload | None
     headers: Sequence[tuple[str, Payload | None]]
     more_headers: int
+    is_masked: bool
 
 
-def view_letter(item: DeadLetter | ForeignRecord, settled: Settled) -> LetterView:
+def view_letter(item: DeadLetter | ForeignRecord, settled: Settled, mask: Mask) -> LetterView:
     """One record in full."""
     is_foreign = isinstance(item, ForeignRecord)
     record = item.record
     headers: Headers = record.headers if isinstance(item, ForeignRecord) else item.source_headers
     return LetterView(
         item.position,
-        describe_in_full(item, settled),
+        mask.mask_document(item, describe_in_full(item, settled)),
         None if isinstance(item, ForeignRecord) else item.failed_at,
         is_foreign,
         find_cause_id(item),
         bool(settled),
-        None if isinstance(settled, bool) else settled,
+        None if isinstance(settled, bool) else mask.mask_settlement(settled),
         None if isinstance(item, ForeignRecord) else ADVICE[item.failure.error_class],
         commands_for_letter(item, settled),
-        None if record.key is None else present(record.key),
-        None if record.value is None else present(record.value),
-        [
-            (name, None if value is None else present(value[:_MAX_HEADER_BYTES]))
-            for name, value in headers[:_MAX_HEADERS]
-        ],
+        mask.present_key(record.key),
+        mask.present_value(item),
+        [(name, mask.present_header(item, name, value, _MAX_HEADER_BYTES)) for name, value in headers[:_MAX_HEADERS]],
         max(len(headers) - _MAX_HEADERS, 0),
+        bool(mask.rules),
     )
 
 
@@ -151,9 +152,9 @@ def commands_for_letter(item: DeadLetter | ForeignRecord, settled: Settled) -> l
     return commands
 
 
-def summarize(item: DeadLetter | ForeignRecord) -> Document:
+def summarize(item: DeadLetter | ForeignRecord, mask: Mask) -> Document:
     """A row of the list: small, whatever the size of the record."""
-    document = describe_in_short(item)
+    document = mask.mask_document(item, describe_in_short(item))
     if isinstance(item, ForeignRecord):
-        return {"place": item.position, "foreign": item.reason, "failed_at": None}
+        return {"place": item.position, "foreign": document["foreign"], "failed_at": None}
     return document | {"failed_at": item.failed_at, "foreign": None}

@@ -19,10 +19,12 @@ from starlette.routing import Route
 from worker.console.actions.actions import Actions, TooManyActions
 from worker.console.actions.counts import MAX_SAMPLE_BYTES
 from worker.console.actions.form import MAX_BODY_BYTES, Fields, Form, InvalidForm, parse_fields, parse_form
+from worker.console.actions.masked_run import mask_run
 from worker.console.actions.request import ActionKind
 from worker.console.actions.run import ActionRun
 from worker.console.csrf import CsrfTokens, is_same_origin
 from worker.console.identity import Role, identity_of
+from worker.console.mask import Mask
 from worker.console.snapshot import Snapshot
 from worker.dead_letters.advice import ADVICE
 
@@ -46,15 +48,22 @@ class ActionPages:
     Args:
         read_snapshot: the dead letters of the last scan.
         replay_problem: why nothing can be replayed; None if it can.
+        choose_mask: how the user of a request sees dead letters.
     """
 
     def __init__(
-        self, actions: Actions, answer: Answer, read_snapshot: Callable[[], Snapshot], replay_problem: str | None
+        self,
+        actions: Actions,
+        answer: Answer,
+        read_snapshot: Callable[[], Snapshot],
+        replay_problem: str | None,
+        choose_mask: Callable[[Request], Mask],
     ) -> None:
         self._actions = actions
         self._answer = answer
         self._read_snapshot = read_snapshot
         self._replay_problem = replay_problem
+        self._choose_mask = choose_mask
         self._tokens = CsrfTokens()
 
     def routes(self) -> list[Route]:
@@ -91,8 +100,8 @@ class ActionPages:
 
     async def _show_action(self, request: Request) -> Response:
         run = self._find(request)
-        token = self._tokens.issue(identity_of(request))
-        answer = self._answer(request, "action.html", run=run, token=token, MAX_SAMPLE_BYTES=MAX_SAMPLE_BYTES)
+        seen, token = mask_run(run, self._choose_mask(request)), self._tokens.issue(identity_of(request))
+        answer = self._answer(request, "action.html", run=seen, token=token, MAX_SAMPLE_BYTES=MAX_SAMPLE_BYTES)
         if run.is_active:
             answer.headers["Refresh"] = str(_REFRESH_SECONDS)
         return answer
@@ -127,7 +136,7 @@ class ActionPages:
             asked=asked,
             kinds=ActionKind,
             problem=self._find_problem(asked.kind),
-            group=group,
+            group=self._choose_mask(request).mask_group(group) if group else None,
             advice=ADVICE[group.cause.error_class] if group else None,
             token=self._tokens.issue(identity_of(request)),
         )
