@@ -52,7 +52,7 @@ def console(*, allow_anonymous_actions: bool) -> None:
     """
     with log_fatal_errors():
         settings = load_service_settings(RequiredVariable.KAFKA)
-        if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        if None in map(find_spec, ("starlette", "uvicorn", "authlib")):
             raise SettingsError("it needs the extra `console`: pip install 'execution-metrics-worker[console]'")
         if allow_anonymous_actions:
             settings = settings.model_copy(update={"console_allow_anonymous_actions": True})
@@ -63,11 +63,13 @@ def console(*, allow_anonymous_actions: bool) -> None:
 async def _serve(settings: Settings) -> None:
     """Serve until a signal. Raises SettingsError if CONSOLE_HOST and CONSOLE_PORT cannot be listened on."""
     # Only here: a worker that is installed without the extra has all other commands.
+    from worker.commands.console_users import choose_identification, knows_users
     from worker.console.actions.actions import Actions
     from worker.console.actions.runner import ActionRunner
     from worker.console.app import Console
-    from worker.console.identity import FixedIdentity, anonymous_identity
     from worker.console.lag import LagWatch
+    from worker.console.mask_rules import NO_RULES, parse_mask_rules
+    from worker.console.probes import Probes
     from worker.console.server import listen, serve
     from worker.console.snapshot import Snapshots
     from worker.console.wakeable_sleep import WakeableSleep
@@ -85,9 +87,7 @@ async def _serve(settings: Settings) -> None:
     runner = ActionRunner(ReplayConnections(settings), base_policy(settings))
     actions = Actions(runner, pause.wake, settings.shutdown_timeout_seconds)
     lag = LagWatch(partial(fetch_group_lag, target, settings.kafka_topic, group))
-    identity = anonymous_identity(allow_actions=settings.console_allow_anonymous_actions)
-    identify = partial(FixedIdentity, identity=identity)
-    app = Console(
+    console = Console(
         VERSION,
         topic,
         group,
@@ -95,13 +95,16 @@ async def _serve(settings: Settings) -> None:
         lambda: watch.state,
         lambda: lag.state,
         open_letters,
-        identify,
+        choose_identification(settings),
         actions,
         _find_replay_problem(settings),
-    ).create_app()
-    with listen(settings.console_host, settings.console_port) as listening:
+        settings.console_public_url,
+        parse_mask_rules(settings.console_mask) if settings.console_mask else NO_RULES,
+    )
+    app = Probes(console.create_app(), lambda: snapshots.current is not None)
+    with listen(settings.console_host, settings.console_port, knows_users=knows_users(settings)) as listening:
         host, port = listening.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        address = settings.console_public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         log.info("console runs", version=VERSION, topic=topic, address=address, http_port=port, pid=getpid())
         await run_unless_stopped(stop, _run_all(watch.run(), lag.run(), actions.run(), serve(app, listening)))
     log.info("console stops")

@@ -1,7 +1,6 @@
-"""Serves the console over HTTP on loopback until SIGTERM or Ctrl-C."""
+"""Serves the console over HTTP until SIGTERM or Ctrl-C."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +10,23 @@ from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from worker.core.errors import SettingsError
+from worker.core.network import is_loopback
 
 _MAX_CONNECTIONS = 100
 _IDLE_SECONDS = 10
 _STOP_SECONDS = 3
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingsError if the host is not loopback, or the port is taken."""
-    if not _is_loopback(host):
+def listen(host: str, port: int, *, knows_users: bool = False) -> socket.socket:
+    """A listening socket.
+
+    Raises SettingsError if the host is not loopback although the console does not know its users, or the port is taken.
+    """
+    if not knows_users and not is_loopback(host):
         raise SettingsError(
-            f"CONSOLE_HOST={host} is not loopback, and the console does not know its users yet: anybody who reaches it "
-            "would read all dead letters; leave it unset, and reach the console through a tunnel (ssh -L, "
-            "kubectl port-forward)"
+            f"CONSOLE_HOST={host} is not loopback, and the console does not know its users: anybody who reaches it "
+            "would read all dead letters; set CONSOLE_OIDC_ISSUER or CONSOLE_PROXY_USER_HEADER, or leave CONSOLE_HOST "
+            "unset, and reach the console through a tunnel (ssh -L, kubectl port-forward)"
         )
     try:
         return socket.create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
@@ -31,15 +34,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"cannot listen on CONSOLE_HOST={host} CONSOLE_PORT={port}: {error.strerror}; choose a port that is free"
         ) from error
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name can be resolved to any address
 
 
 class _Server(Server):

@@ -14,16 +14,23 @@ from worker.core.secrets import Secret
 from worker.events.decode import EventPolicy
 from worker.settings.types import (
     ClickHouseHosts,
+    HeaderName,
     Host,
     Identifier,
+    IssuerUrl,
     KafkaName,
     LabelAttributes,
     LogFormat,
     LogLevel,
+    MaskText,
+    Names,
+    Networks,
     Port,
     PythonFunction,
+    PublicUrl,
     ReadableFile,
     SaslMechanism,
+    Scopes,
     SecurityProtocol,
     Servers,
     Text,
@@ -260,18 +267,6 @@ class Settings(BaseModel):
         le=65535,
         description="Port of the HTTP server: status page, probes and telemetry; 0 takes any free port.",
     )
-    console_host: Host = Field(
-        "127.0.0.1",
-        description="Address of `metrics-worker console`; only loopback, because it does not know its users yet.",
-    )
-    console_port: int = Field(
-        8090, ge=0, le=65535, description="Port of `metrics-worker console`; 0 takes any free port."
-    )
-    console_allow_anonymous_actions: bool = Field(
-        False,
-        description="Whether everybody who reaches `metrics-worker console` may replay, edit, discard and restore, as "
-        "`anonymous` in the journal.",
-    )
     tracing_enabled: bool = Field(
         False,
         description="Whether spans are sent to OpenTelemetry, as its own variables `OTEL_EXPORTER_OTLP_…` say; "
@@ -292,6 +287,68 @@ class Settings(BaseModel):
         le=3600,
         description="Deadline after SIGTERM; three fifths of it are for work in flight. Less than Kubernetes' "
         "`terminationGracePeriodSeconds` (30).",
+    )
+
+    console_host: Host = Field(
+        "127.0.0.1",
+        description="Address of `metrics-worker console`. Only loopback, unless its users are known: by "
+        "CONSOLE_OIDC_ISSUER or CONSOLE_PROXY_USER_HEADER.",
+    )
+    console_port: int = Field(
+        8090, ge=0, le=65535, description="Port of `metrics-worker console`; 0 takes any free port."
+    )
+    console_allow_anonymous_actions: bool = Field(
+        False,
+        description="Whether everybody who reaches `metrics-worker console` may replay, edit, discard and restore, as "
+        "`anonymous` in the journal.",
+    )
+    console_public_url: PublicUrl | None = Field(
+        None,
+        description="Address that browsers ask for; required where users are known. Requests for another host are "
+        "refused, and the sign-in returns to its path `/signed-in`. Not set: only names of loopback.",
+    )
+    console_oidc_issuer: IssuerUrl | None = Field(
+        None, description="Issuer (OpenID Connect) at which users sign in, as its discovery document names it."
+    )
+    console_oidc_client_id: Text | None = Field(None, description="Id of the console at the issuer.")
+    console_oidc_client_secret: SecretStr | None = Field(None, description="Secret of the console at the issuer.")
+    console_oidc_ca_file: ReadableFile | None = Field(
+        None, description="CA certificates (PEM) that verify the issuer; by default those of the system."
+    )
+    console_oidc_scopes: Scopes = Field(
+        "openid profile email", description="Scopes of the sign-in; some issuers send groups only with `groups`."
+    )
+    console_oidc_user_claim: Text = Field(
+        "preferred_username", description="Claim of the ID token with the name of the user, which the journal shows."
+    )
+    console_oidc_groups_claim: Text = Field(
+        "groups", description="Claim of the ID token with the groups of the user: a list, or one name."
+    )
+    console_session_seconds: int = Field(
+        28_800, ge=60, le=604_800, description="How long a sign-in lasts; groups are read again at the next."
+    )
+    console_proxy_user_header: HeaderName | None = Field(
+        None, description="Header in which a trusted proxy sends the name of the user, such as `X-Auth-Request-User`."
+    )
+    console_proxy_groups_header: HeaderName | None = Field(
+        None, description="Header in which it sends the groups, separated by commas. Not set: users have no groups."
+    )
+    console_trusted_proxies: Networks | None = Field(
+        None, description="Addresses of the proxies whose headers are believed: those that connect, not forwarded ones."
+    )
+    console_viewers: Names | None = Field(
+        None,
+        description="Who may read, with what CONSOLE_MASK names masked: groups, `user:NAME` for one user, `*` for "
+        "everybody who is signed in.",
+    )
+    console_operators: Names | None = Field(
+        None, description="Who may also replay, discard and restore, and see what a replay would do."
+    )
+    console_editors: Names | None = Field(None, description="Who may also edit, and sees everything.")
+    console_mask: MaskText | None = Field(
+        None,
+        description="What only editors see: fields of JSON, such as `user_id` or `labels.*`, headers, such as "
+        "`header:x-email`, or `*`. See [CONSOLE.md](CONSOLE.md#masking).",
     )
 
     _secret_files: dict[str, Path] = PrivateAttr(default_factory=dict)

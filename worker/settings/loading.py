@@ -6,9 +6,11 @@ from enum import StrEnum
 from pydantic import ValidationError
 
 from worker.core.errors import SettingsError
+from worker.settings.console import find_console_conflicts
 from worker.settings.environment import read_environment, secret_files
 from worker.settings.errors import SettingsProblem, invalid_value_problems, missing_variable_problem, variable_name
 from worker.settings.fields import Settings
+from worker.settings.rules import conflict, refuse_unused, require, require_certificate_and_key, value_of
 from worker.settings.types import LogFormat
 
 _KAFKA_SASL = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
@@ -78,35 +80,36 @@ def _find_missing(settings: Settings, needs: Collection[RequiredVariable]) -> It
 def _find_conflicts(settings: Settings) -> Iterator[SettingsProblem]:
     """Problems of two variables whose values do not fit together."""
     if settings.kafka_dlq_topic == settings.kafka_topic:
-        yield _conflict("KAFKA_DLQ_TOPIC", "must differ from", "KAFKA_TOPIC", settings)
+        yield conflict("KAFKA_DLQ_TOPIC", "must differ from", "KAFKA_TOPIC", settings)
     if settings.clickhouse_timeout_seconds >= settings.kafka_rebalance_timeout_seconds:
-        yield _conflict("CLICKHOUSE_TIMEOUT_SECONDS", "must be less than", "KAFKA_REBALANCE_TIMEOUT_SECONDS", settings)
+        yield conflict("CLICKHOUSE_TIMEOUT_SECONDS", "must be less than", "KAFKA_REBALANCE_TIMEOUT_SECONDS", settings)
     if settings.retry_first_wait_seconds > settings.retry_max_wait_seconds:
-        yield _conflict("RETRY_FIRST_WAIT_SECONDS", "must not be more than", "RETRY_MAX_WAIT_SECONDS", settings)
+        yield conflict("RETRY_FIRST_WAIT_SECONDS", "must not be more than", "RETRY_MAX_WAIT_SECONDS", settings)
     protocol = settings.kafka_security_protocol
     condition = f"KAFKA_SECURITY_PROTOCOL={protocol}"
     if protocol.startswith("SASL_") and settings.kafka_sasl_mechanism == "OAUTHBEARER":
         yield from _find_token_conflicts(settings)
     elif protocol.startswith("SASL_"):
-        yield from _require(_KAFKA_SASL, condition, settings)
+        yield from require(_KAFKA_SASL, condition, settings)
         mechanism = f"KAFKA_SASL_MECHANISM={settings.kafka_sasl_mechanism}"
-        yield from _refuse_unused((*_KAFKA_TOKENS[1:], *_KAFKA_OAUTH), mechanism, settings)
+        yield from refuse_unused((*_KAFKA_TOKENS[1:], *_KAFKA_OAUTH), mechanism, settings)
     else:
-        yield from _refuse_unused((*_KAFKA_SASL, *_KAFKA_TOKENS[1:], *_KAFKA_OAUTH), condition, settings)
+        yield from refuse_unused((*_KAFKA_SASL, *_KAFKA_TOKENS[1:], *_KAFKA_OAUTH), condition, settings)
     if protocol.endswith("SSL"):
-        yield from _require_certificate_and_key(*_KAFKA_TLS[1:], settings)
+        yield from require_certificate_and_key(*_KAFKA_TLS[1:], settings)
     else:
-        yield from _refuse_unused(_KAFKA_TLS, condition, settings)
+        yield from refuse_unused(_KAFKA_TLS, condition, settings)
     if settings.clickhouse_secure:
-        yield from _require_certificate_and_key(*_CLICKHOUSE_TLS[1:], settings)
+        yield from require_certificate_and_key(*_CLICKHOUSE_TLS[1:], settings)
     else:
-        yield from _refuse_unused(_CLICKHOUSE_TLS, "CLICKHOUSE_SECURE=false", settings)
+        yield from refuse_unused(_CLICKHOUSE_TLS, "CLICKHOUSE_SECURE=false", settings)
+    yield from find_console_conflicts(settings)
 
 
 def _find_token_conflicts(settings: Settings) -> Iterator[SettingsProblem]:
     """Problems of the variables of OAUTHBEARER: there must be one source of tokens, with all that it needs."""
     condition = "KAFKA_SASL_MECHANISM=OAUTHBEARER"
-    sources = [name for name in _KAFKA_TOKENS if _value(name, settings)]
+    sources = [name for name in _KAFKA_TOKENS if value_of(name, settings)]
     if not sources:
         because = f" (nor {' or '.join(_KAFKA_TOKENS[1:])}), and {condition} needs one of them"
         problem = missing_variable_problem(_KAFKA_TOKENS[0], because)
@@ -114,38 +117,6 @@ def _find_token_conflicts(settings: Settings) -> Iterator[SettingsProblem]:
     elif len(sources) > 1:
         yield SettingsProblem(tuple(sources), f"{' and '.join(sources)} are set; set only one, the source of tokens")
     elif settings.kafka_oauth_token_url:
-        yield from _require(_KAFKA_OAUTH[:2], "KAFKA_OAUTH_TOKEN_URL", settings)
+        yield from require(_KAFKA_OAUTH[:2], "KAFKA_OAUTH_TOKEN_URL", settings)
     else:
-        yield from _refuse_unused(_KAFKA_OAUTH, f"{sources[0]} in place of KAFKA_OAUTH_TOKEN_URL", settings)
-
-
-def _conflict(name: str, relation: str, other: str, settings: Settings) -> SettingsProblem:
-    one, two = (f"{value:g}" if isinstance(value := _value(n, settings), float) else value for n in (name, other))
-    return SettingsProblem((name, other), f"{name}={one} {relation} {other}={two}")
-
-
-def _require_certificate_and_key(
-    certificate: str, key: str, password: str, settings: Settings
-) -> Iterator[SettingsProblem]:
-    for name, needed in ((certificate, key), (key, certificate), (password, key)):
-        if _value(name, settings):
-            yield from _require((needed,), name, settings)
-
-
-def _require(names: Iterable[str], condition: str, settings: Settings) -> Iterator[SettingsProblem]:
-    """A problem for each of `names` that is not set although `condition` (a variable and its value) needs it."""
-    for name in names:
-        if not _value(name, settings):
-            yield missing_variable_problem(name, f", and {condition} needs it", condition.partition("=")[0])
-
-
-def _refuse_unused(names: Iterable[str], condition: str, settings: Settings) -> Iterator[SettingsProblem]:
-    """A problem for each of `names` that is set although `condition` makes it void: an operator may rely on it."""
-    for name in names:
-        if _value(name, settings):
-            text = f"{name} is set, but has no effect with {condition}"
-            yield SettingsProblem((name, condition.partition("=")[0]), text)
-
-
-def _value(name: str, settings: Settings) -> object:
-    return getattr(settings, name.lower())
+        yield from refuse_unused(_KAFKA_OAUTH, f"{sources[0]} in place of KAFKA_OAUTH_TOKEN_URL", settings)

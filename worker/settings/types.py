@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from worker.clickhouse.servers import parse_servers
+from worker.console.mask_rules import parse_mask_rules
+from worker.core.network import is_loopback
 from worker.events.cloudevents import LABEL_ATTRIBUTES
 
 
@@ -89,6 +91,64 @@ def _validate_function(value: str) -> str:
     return value
 
 
+def _validate_public_url(value: str) -> str:
+    """Without a slash at its end."""
+    value = value.removesuffix("/")
+    if urlsplit(value).path:
+        raise ValueError("the console has no path of its own there")
+    return _validate_secure_url(value)
+
+
+def _validate_secure_url(value: str) -> str:
+    parts = urlsplit(value)
+    if (
+        not parts.hostname
+        or not re.fullmatch(r"[!-~]+", value)
+        or parts.username is not None
+        or re.search(r"[?#]", value)
+    ):
+        raise ValueError
+    _validate_host(parts.hostname)
+    if parts.port == 0:  # raises ValueError itself for one that is none
+        raise ValueError
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
+        raise ValueError
+    return value
+
+
+def _validate_header_name(value: str) -> str:
+    if value.lower() in _HEADERS_OF_BROWSERS:
+        raise ValueError("browsers and other proxies send it too")
+    return value
+
+
+def _validate_networks(value: str) -> str:
+    networks = [ipaddress.ip_network(each.strip()) for each in value.split(",")]
+    if not all(network.prefixlen for network in networks):
+        raise ValueError("everybody could send the headers")
+    return ",".join(map(str, networks))
+
+
+def _validate_names(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    if not all(name and name.isprintable() and name != "user:" for name in names):
+        raise ValueError
+    return ",".join(names)
+
+
+def _validate_mask(value: str) -> str:
+    parse_mask_rules(value)
+    return value
+
+
+def _validate_scopes(value: str) -> str:
+    scopes = value.split()
+    if "openid" not in scopes or not re.fullmatch(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*", " ".join(scopes)):
+        raise ValueError
+    return " ".join(scopes)
+
+
+_HEADERS_OF_BROWSERS = {"authorization", "cookie", "forwarded", "host", "origin", "x-forwarded-for", "x-forwarded-host"}
 _UPPER = BeforeValidator(str.upper)
 _LOWER = BeforeValidator(str.lower)
 
@@ -141,3 +201,37 @@ SecurityProtocol = Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL
 SaslMechanism = Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"], _UPPER]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _UPPER]
 LogFormat = Annotated[Literal["json", "console"], _LOWER]
+PublicUrl = Annotated[
+    str,
+    AfterValidator(_validate_public_url),
+    ExpectedValue("https://HOST or https://HOST:PORT; http:// only for loopback"),
+]
+IssuerUrl = Annotated[
+    str,
+    AfterValidator(_validate_secure_url),
+    ExpectedValue("an https:// address without user, query and fragment; http:// only for loopback"),
+]
+HeaderName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9-]{1,100}$"),  # no `_`: some proxies let a client's X_User pass as X-User
+    AfterValidator(_validate_header_name),
+    ExpectedValue("the name of a header that only the proxy sets: ASCII letters, digits and '-'"),
+]
+Networks = Annotated[
+    str,
+    AfterValidator(_validate_networks),
+    ExpectedValue(
+        "addresses or networks separated by commas, such as 127.0.0.1,10.1.0.0/16; no network of all addresses"
+    ),
+]
+Names = Annotated[
+    str,
+    AfterValidator(_validate_names),
+    ExpectedValue("names of groups, user:NAME or *, separated by commas"),
+]
+Scopes = Annotated[str, AfterValidator(_validate_scopes), ExpectedValue("scopes separated by spaces, with openid")]
+MaskText = Annotated[
+    str,
+    AfterValidator(_validate_mask),
+    ExpectedValue("fields (user_id, labels.*), headers (header:x-email) or *, separated by commas"),
+]

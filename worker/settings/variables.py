@@ -19,8 +19,9 @@ THEMES = {
     "clickhouse_table": "ClickHouse: tables and inserts",
     "persistence_enabled": "Batches",
     "retry_attempts": "Retries and outages",
-    "http_host": "Health, telemetry, console and logs",
+    "http_host": "Health, telemetry and logs",
     "shutdown_timeout_seconds": "Shutdown",
+    "console_host": "Console",
 }
 """The title of each theme by its first field; the fields that follow belong to it too."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 
+import httpx
 import pytest
 
 from tests.support.console import ConsoleHarness
@@ -96,6 +97,41 @@ async def test_other_names_are_refused_as_an_attacker_can_point_them_here(harnes
     answer = await harness.request("/letters/0:0", host=host)
     assert answer.status_code == 400
     assert "execution" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "status"),
+    [
+        ("https://console.example", "console.example", 200),
+        ("https://console.example", "CONSOLE.example:443", 200),
+        ("https://console.example", "console.example:8443", 400),
+        ("https://console.example", "consoleXexample", 400),
+        ("https://console.example", "localhost", 400),
+        ("https://console.example", "evil.console.example", 400),
+        ("https://console.example", "console.example.evil.example", 400),
+        ("https://console.example", "console.example@evil.example", 400),
+        ("https://console.example", "", 400),
+        ("https://console.example:8443", "console.example:8443", 200),
+        ("https://console.example:8443", "console.example", 400),
+        ("https://[fd00::1]", "[fd00::1]", 200),
+        ("http://localhost", "localhost:80", 200),
+    ],
+)
+async def test_only_the_public_name_is_answered(public_url: str, host: str, status: int) -> None:
+    harness = ConsoleHarness(await topic_of(failed_metric("a")), public_url=public_url)
+    await harness.check()
+    assert (await harness.request("/", host=host)).status_code == status
+
+
+async def test_request_with_two_names_is_refused(harness: ConsoleHarness) -> None:
+    transport = httpx.ASGITransport(harness.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        headers = [("Host", "localhost"), ("Host", "localhost")]
+        assert (await client.get("/", headers=headers)).status_code == 400
+
+
+def test_every_address_is_listened_on_once_users_are_known() -> None:
+    listen("0.0.0.0", 0, knows_users=True).close()  # noqa: S104
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "console.example", "localhost.example"])  # noqa: S104
