@@ -10,7 +10,7 @@
 --
 -- Reading system.tables and system.columns needs no right; each user sees there the objects on which he has a right.
 
--- The worker, `metrics-worker replay` and `check`: they insert rows, and test the table with an empty insert. They read no
+-- The worker, `metrics-worker replay` and `check`, and the console, whose user is metrics_console: they insert rows, and test the table with an empty insert. They read no
 -- table. If a constraint rejects a block, a SELECT over rows sent with the query (an external table) finds the violating
 -- rows. It needs no right (ContextAccess.cpp: other grants are considered as always given), unless the constraint itself
 -- reads a dictionary or another table.

@@ -14,6 +14,7 @@ from worker.settings.loading import load
 Rendered = dict[str, list[Manifest]]
 _TEMPORARY = "/tmp"  # noqa: S108 - a path in the pod
 DLQ_WATCH = "metrics-worker-dlq-watch"
+CONSOLE = "metrics-worker-console"
 ACLS = Path(__file__).parents[2] / "deploy" / "kafka" / "acls.csv"
 INSTANCE = "app.kubernetes.io/instance"
 INSTANCES = [
@@ -40,8 +41,19 @@ def find_one(manifests: list[Manifest], kind: str, prefix: str = "") -> Any:
 
 
 def templates_by_kind(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The Pod template of the StatefulSet, the Deployment, the CronJob and the Job of an instance."""
-    return {name.partition("/")[0]: template for name, template in pod_templates(manifests).items()}
+    """The Pod template of StatefulSet, Deployment, CronJob and Job of an instance; not that of the console."""
+    return {
+        name.partition("/")[0]: template
+        for name, template in pod_templates(manifests).items()
+        if not name.endswith(CONSOLE)
+    }
+
+
+def find_settings(manifests: list[Manifest]) -> dict[str, str]:
+    """The variables of the workers."""
+    (data,) = [m["data"] for m in manifests if m["kind"] == "ConfigMap" and "KAFKA_TOPIC" in m["data"]]
+    variables: dict[str, str] = data
+    return variables
 
 
 def environment(template: Manifest, manifests: list[Manifest], secrets: Path) -> dict[str, str]:
@@ -59,7 +71,7 @@ def environment(template: Manifest, manifests: list[Manifest], secrets: Path) ->
         )
     mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
     for name, path in values.items():
-        if name.endswith("_PASSWORD_FILE") and path:
+        if name.endswith("_FILE") and path:
             assert str(Path(path).parent) in mounted, f"{name}={path} is not mounted"
             values[name] = str(secrets / "password")
     return values
@@ -153,7 +165,7 @@ class TestWorker:
 @pytest.mark.parametrize(("overlay", "name"), [INSTANCES[0], *INSTANCES[2:]])
 def test_keda_scales_by_the_lag_of_the_consumer_group(rendered: Rendered, overlay: str, name: str) -> None:
     manifests = select_instance(rendered, overlay, name)
-    settings = find_one(manifests, "ConfigMap")["data"]
+    settings = find_settings(manifests)
     spec = find_one(manifests, "ScaledObject")["spec"]
     (trigger,) = spec["triggers"]
     metadata = trigger["metadata"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.checks.manifests import OVERLAYS, Manifest, name_of, pod_templates
-from tests.deploy.test_manifests import INSTANCE, INSTANCES, Rendered, find_one, select_instance
+from tests.deploy.test_manifests import INSTANCE, INSTANCES, Rendered, find_one, find_settings, select_instance
 
 Labels = dict[str, str]
 CELLS = [name for overlay, name in INSTANCES if overlay == "cells"]
@@ -65,9 +65,7 @@ def test_selectors_select_only_pods_of_their_instance(rendered: Rendered, mine: 
 
 @pytest.mark.parametrize("variable", ["KAFKA_GROUP_ID", "KAFKA_DLQ_TOPIC"])
 def test_instances_on_one_kafka_share_neither_group_nor_dead_letters(rendered: Rendered, variable: str) -> None:
-    values = [
-        find_one(select_instance(rendered, overlay, name), "ConfigMap")["data"][variable] for overlay, name in INSTANCES
-    ]
+    values = [find_settings(select_instance(rendered, overlay, name))[variable] for overlay, name in INSTANCES]
     assert len(set(values)) == len(INSTANCES)
 
 

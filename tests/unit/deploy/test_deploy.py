@@ -142,6 +142,13 @@ def test_a_rollout_waits_longer_than_a_failing_insert_needs_to_make_the_worker_u
     assert stateful_set["spec"]["minReadySeconds"] > FAILING_SECONDS
 
 
+_USERS = {
+    "watch": "metrics-worker-dlq-watch",
+    "console": "metrics-worker-console",
+    "console-actions": "metrics-worker-console",
+}
+
+
 def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
     """In the spelling of kafka-acls.sh, which takes DescribeConfigs and refuses DESCRIBE_CONFIGS."""
     documented = re.findall(
@@ -152,13 +159,13 @@ def test_documented_kafka_acls_are_those_that_the_pods_need() -> None:
     with (DEPLOY / "kafka" / "acls.csv").open(encoding="utf-8", newline="") as file:
         needed = {
             (
-                "metrics-worker-dlq-watch" if row["who"] == "watch" else "metrics-worker",
+                _USERS.get(row["who"], "metrics-worker"),
                 row["operation"].title().replace("_", ""),
                 row["resource"].lower(),
                 fields[row["named by"].lower()].default,
             )
             for row in csv.DictReader(file)
-            if row["who"] in {"run", "dlq", "replay", "watch"}
+            if row["who"] in {"run", "dlq", "replay", *_USERS}
         }
     assert set(documented) == needed
 
