@@ -73,6 +73,13 @@ STATES: dict[str, tuple[Callable[[], Coroutine[None, None, ConsoleHarness]], str
     "history": (console_states.busy, "/history", ("Discarded by ana.lopez", "not ended", "1 discarded")),
     "history hostile": (console_states.hostile, "/history", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
     "history empty": (console_states.empty, "/history", ("The topic has no entry",)),
+    "letter masked": (
+        console_states.masked,
+        "/letters/0:5",
+        ("Some values are masked", '"user_id": "•••"', "Sign out"),
+    ),
+    "cause masked": (console_states.masked, "/causes/{NEGATIVE}", ("Constraint `no_negative_duration`", "•••")),
+    "no role": (console_states.refused, "/", ("You are known as ana.lopez", "agents-emea, on-call", "Sign out")),
     "not here": (console_states.busy, "/letters/0:999999", ("Not here", "To the open dead letters")),
 }
 """What makes the topic, the address of the page, and what an operator must be able to read on it."""

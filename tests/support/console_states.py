@@ -2,11 +2,15 @@
 
 from time import time
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from tests.support.console import AWAY, ConsoleHarness
 from tests.support.events import event, read, record
 from tests.support.fakes import MemoryConstraints, MemoryStore, MemoryTopic
-from worker.console.identity import Identity, Role
+from worker.console.identity import FixedIdentity, Identity, Role
 from worker.console.lag import GroupLag
+from worker.console.users.admission import Admission, Refused, outside_page
+from worker.console.users.roles import RoleRules, User
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.dead_letter import EncodedDeadLetter
@@ -161,3 +165,41 @@ async def away() -> ConsoleHarness:
     harness.lag = GroupLag({}, AWAY)
     await harness.check()
     return harness
+
+
+async def masked() -> ConsoleHarness:
+    """An operator who has signed in, and sees no ids of users and no agents."""
+
+    def identify(app: ASGIApp) -> ASGIApp:
+        known = FixedIdentity(app, Identity("ana.lopez", Role.OPERATOR))
+
+        async def sign_in(scope: Scope, receive: Receive, send: Send) -> None:
+            await known({**scope, "state": {"can_sign_out": True}}, receive, send)
+
+        return sign_in
+
+    harness = ConsoleHarness((await busy()).topic, identify=identify, mask="user_id, agent_name, header:traceparent")
+    await harness.check()
+    harness.addresses["NEGATIVE"] = await find_cause(harness, "execution_time_ms")
+    return harness
+
+
+async def refused() -> ConsoleHarness:
+    """Somebody who has signed in, and has no role."""
+
+    def identify(app: ASGIApp) -> ASGIApp:
+        admission = Admission(app, RoleRules(frozenset(), frozenset(), frozenset()))
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] == "/console.css":
+                await admission.pass_open(scope, receive, send)
+                return
+            try:
+                await admission.admit(User("ana.lopez", frozenset({"agents-emea", "on-call"})), scope, receive, send)
+            except Refused as refusal:
+                page = outside_page(refusal.status, refusal.title, str(refusal), can_sign_out=True)
+                await page(scope, receive, send)
+
+        return answer
+
+    return ConsoleHarness(MemoryTopic(), identify=identify)
