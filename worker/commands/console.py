@@ -46,9 +46,9 @@ _EXAMPLES = format_examples(
 def console(*, allow_anonymous_actions: bool) -> None:
     """Serve pages about the open dead letters to a browser, until SIGTERM. There they are read and settled.
 
-    It listens on loopback (CONSOLE_HOST, CONSOLE_PORT), reads KAFKA_DLQ_TOPIC when it has changed, at most every 15 s
-    and for at most a tenth of the time, and needs the extra `console`. Without --allow-anonymous-actions it only shows.
-    Replays need CLICKHOUSE_HOST.
+    It listens on CONSOLE_HOST and CONSOLE_PORT, reads KAFKA_DLQ_TOPIC when it has changed, at most every 15 s and for
+    at most a tenth of the time, and needs the extra `console`. Replays need CLICKHOUSE_HOST. CONSOLE_OIDC_ISSUER or
+    CONSOLE_PROXY_USER_HEADER makes its users known; otherwise it is for loopback, and only shows.
     """
     with log_fatal_errors():
         settings = load_service_settings(RequiredVariable.KAFKA)
