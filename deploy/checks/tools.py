@@ -35,7 +35,7 @@ _HELM = "helm.sh/helm/v4/cmd/helm"
 _CRD_MODULES = {
     "github.com/kedacore/keda/v2@v2.17.2": (
         "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk=",
-        ("config/crd/bases/keda.sh_scaledobjects.yaml", "config/crd/bases/keda.sh_triggerauthentications.yaml"),
+        ("config/crd/bases/keda.sh_scaledobjects.yaml",),
     ),
     "github.com/external-secrets/external-secrets@v0.20.4": (
         "h1:HhNAjWfFEshhItphr28SGsHzf2bUP7uDAOVLg76uNAg=",

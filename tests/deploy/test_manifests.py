@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deploy.autoscaling.manifests import CPU_RECORD, LAG_RECORD
 from deploy.checks.manifests import Manifest, pod_templates
 from worker.kafka.group_instances import instance_of
 from worker.settings.loading import load
@@ -163,16 +164,13 @@ class TestWorker:
 
 
 @pytest.mark.parametrize(("overlay", "name"), [INSTANCES[0], *INSTANCES[2:]])
-def test_keda_scales_by_the_lag_of_the_consumer_group(rendered: Rendered, overlay: str, name: str) -> None:
+def test_keda_scales_by_what_prometheus_knows_of_the_instance(rendered: Rendered, overlay: str, name: str) -> None:
     manifests = select_instance(rendered, overlay, name)
-    settings = find_settings(manifests)
+    stateful_set = find_one(manifests, "StatefulSet")
     spec = find_one(manifests, "ScaledObject")["spec"]
-    (trigger,) = spec["triggers"]
-    metadata = trigger["metadata"]
-    assert metadata["bootstrapServers"] == settings["KAFKA_BOOTSTRAP_SERVERS"]
-    assert (metadata["topic"], metadata["consumerGroup"]) == (settings["KAFKA_TOPIC"], settings["KAFKA_GROUP_ID"])
-    assert metadata["allowIdleConsumers"] == "false"
+    selector = f'{{namespace="{stateful_set["metadata"]["namespace"]}", app_kubernetes_io_instance="{name}"}}'
+    queries = [trigger["metadata"]["query"] for trigger in spec["triggers"]]
+    assert queries == [f"{CPU_RECORD}{selector}", f"{LAG_RECORD}{selector}"]
+    assert {trigger["metadata"]["ignoreNullValues"] for trigger in spec["triggers"]} == {"false"}
     assert spec["scaleTargetRef"]["name"] == name
-    authentication = find_one(manifests, "TriggerAuthentication")
-    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
-    assert "replicas" not in find_one(manifests, "StatefulSet")["spec"]
+    assert "replicas" not in stateful_set["spec"]
