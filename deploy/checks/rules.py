@@ -10,8 +10,8 @@ import yaml
 from deploy.local.process import REPOSITORY
 
 MANIFEST = REPOSITORY / "deploy" / "kubernetes" / "monitoring" / "rules.yaml"
-_SPAN = re.compile(r"(\d+)([smh])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_SPAN = re.compile(r"(\d+)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def load_rule_file() -> dict[str, Any]:
