@@ -112,7 +112,7 @@ def _check_schemas(scratch: Path) -> str:
     for overlay, found in _load_rendered(scratch).items():
         _fail_if_any(f"{overlay}: {error}" for error in manifests.schema_errors(found, crd_files))
         count += len(found)
-    return f"{count} manifests, Kubernetes {manifests.KUBERNETES_VERSION}"
+    return f"{count} manifests, Kubernetes {' and '.join(manifests.KUBERNETES_VERSIONS)}"
 
 
 def _check_pod_security(scratch: Path) -> str:

@@ -20,7 +20,8 @@ KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 BUILDS = {**{name: KUBERNETES / "overlays" / name for name in OVERLAYS}, "monitoring": KUBERNETES / "monitoring"}
 """The folders that are applied, by name."""
-KUBERNETES_VERSION = "1.33"
+KUBERNETES_VERSIONS = ("1.29", "1.37")
+"""The oldest that accepts the manifests, and the newest whose schema is known."""
 PROFILE_VERSION = "v1.33"
 Manifest = dict[str, Any]
 
@@ -56,12 +57,13 @@ def schema_errors(manifests: Iterable[Manifest], crd_files: Iterable[Path]) -> I
             for error in Draft202012Validator(schema).iter_errors(manifest):
                 yield f"{name_of(manifest)}: {error.json_path}: {error.message[:300]}"
             continue
-        try:
-            kubernetes_validate.validate(manifest, KUBERNETES_VERSION, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            yield f"{name_of(manifest)}: {error.message[:300]}"
-        except kubernetes_validate.SchemaNotFoundError as error:
-            yield f"{name_of(manifest)}: no schema: {error}"
+        for version in KUBERNETES_VERSIONS:
+            try:
+                kubernetes_validate.validate(manifest, version, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                yield f"{name_of(manifest)}: Kubernetes {version}: {error.message[:300]}"
+            except kubernetes_validate.SchemaNotFoundError as error:
+                yield f"{name_of(manifest)}: Kubernetes {version}: no schema: {error}"
 
 
 def _custom_schemas(crd_files: Iterable[Path]) -> Iterator[tuple[tuple[str, str], Manifest]]:

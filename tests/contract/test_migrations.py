@@ -141,6 +141,14 @@ class TestHistory:
             later.name: MigrationState.UNKNOWN,
         }
 
+    def test_older_version_changes_nothing_of_the_tables_of_a_newer_one(self, empty: ClickHouseTarget) -> None:
+        later = Migration("9999_later.sql", "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS later String DEFAULT 'x';")
+        apply(empty, [*KNOWN, later])
+        newer = schema(empty)
+        assert apply(empty) == []
+        assert schema(empty) == newer
+        assert "later" in newer["execution_metrics"]
+
     def test_changed_file_is_refused_before_anything_is_done(self, empty: ClickHouseTarget) -> None:
         apply(empty, KNOWN[:1])
         before = schema(empty)

@@ -1,6 +1,7 @@
 """The rendered overlays fit together, and fit the worker."""
 
 import csv
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from deploy.autoscaling.manifests import CPU_RECORD, LAG_RECORD
-from deploy.checks.manifests import Manifest, pod_templates
+from deploy.checks import tools
+from deploy.checks.manifests import KUBERNETES, OVERLAYS, Manifest, parse_manifests, pod_templates
 from worker.kafka.group_instances import instance_of
 from worker.settings.loading import load
 
@@ -17,6 +19,7 @@ _TEMPORARY = "/tmp"  # noqa: S108 - a path in the pod
 DLQ_WATCH = "metrics-worker-dlq-watch"
 CONSOLE = "metrics-worker-console"
 ACLS = Path(__file__).parents[2] / "deploy" / "kafka" / "acls.csv"
+UPGRADING = Path(__file__).parents[2] / "deploy" / "UPGRADING.md"
 INSTANCE = "app.kubernetes.io/instance"
 INSTANCES = [
     ("production", "metrics-worker"),
@@ -113,6 +116,19 @@ class TestWorker:
         for pod in ("Job", "CronJob", "Deployment"):
             assert "KAFKA_GROUP_INSTANCE_ID" not in str(templates[pod])
 
+    def test_drain_and_lost_node_find_what_the_runbook_says(self, instance: list[Manifest]) -> None:
+        budget = find_one(instance, "PodDisruptionBudget")["spec"]
+        assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+        tolerations = templates_by_kind(instance)["StatefulSet"]["spec"]["tolerations"]
+        assert [(entry["key"], entry["effect"], entry["tolerationSeconds"]) for entry in tolerations] == [
+            (f"node.kubernetes.io/{state}", "NoExecute", 300) for state in ("unreachable", "not-ready")
+        ]
+        jobs = [find_one(instance, "Job")["spec"], find_one(instance, "CronJob")["spec"]["jobTemplate"]["spec"]]
+        for job in jobs:
+            ignored = [rule for rule in job["podFailurePolicy"]["rules"] if "onPodConditions" in rule]
+            assert [rule["onPodConditions"][0]["type"] for rule in ignored] == ["DisruptionTarget"]
+            assert {rule["action"] for rule in ignored} == {"Ignore"}
+
     def test_name_of_the_instance_is_that_of_its_stateful_set(self, instance: list[Manifest]) -> None:
         stateful_set = find_one(instance, "StatefulSet")["metadata"]
         assert stateful_set["name"] == stateful_set["labels"][INSTANCE]
@@ -161,6 +177,30 @@ class TestWorker:
         rules = cron["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
         by_code = {code: r["action"] for r in rules if "onExitCodes" in r for code in r["onExitCodes"]["values"]}
         assert by_code == {1: "FailJob", 2: "FailJob", 3: "Ignore"}
+
+
+def test_migration_is_replaced_by_argo_cd_and_by_flux_which_keeps_it(tmp_path: Path) -> None:
+    """With the patch of the document, as an overlay over the base."""
+    (patch,) = re.findall(r"```yaml\n(patches:.*?)```", UPGRADING.read_text("utf-8"), re.DOTALL)
+    base = os.path.relpath(KUBERNETES / "base", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [{base}]\n{patch}", "utf-8")
+    kustomize, _ = tools.ensure_go_tools()
+    job = find_one(parse_manifests(tools.run((kustomize, "build", tmp_path))), "Job")
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    annotations = job["metadata"]["annotations"]
+    assert annotations["kustomize.toolkit.fluxcd.io/force"] == "enabled"
+    assert annotations["argocd.argoproj.io/hook"] == "Sync"
+    assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+
+
+def test_only_the_migration_may_be_deleted_by_flux(rendered: Rendered) -> None:
+    forced = [
+        manifest["kind"]
+        for overlay in OVERLAYS
+        for manifest in rendered[overlay]
+        if "kustomize.toolkit.fluxcd.io/force" in manifest["metadata"].get("annotations", {})
+    ]
+    assert set(forced) == {"Job"}
 
 
 @pytest.mark.parametrize(("overlay", "name"), [INSTANCES[0], *INSTANCES[2:]])
