@@ -105,6 +105,7 @@ class Worker:
     def _start(self, at: int) -> None:
         self._started = at
         self._is_away = self._holds = False
+        self._lag = 0.0
         self._telemetry = Telemetry()
         self._selected = self._telemetry.registry.restricted_registry(names_in_rules())
         self._telemetry.set_sources("0.1.0", lambda: 0.0, lambda: list(self._lags()), lambda: ("events", 7.0 * DAY))
@@ -117,8 +118,6 @@ class Worker:
             age = 60.0 if self._lag > 1_000 else min(self._lag, 1.0)
             retained = int(self._committed - self._log_start)
             yield PartitionLag("events", partition, int(self._lag), age, int(self._log_start), retained)
-
-    _lag = 0.0
 
     def _process(self, at: int, events: int, nan: float) -> None:
         """A batch; of its metrics a share is NaN."""
