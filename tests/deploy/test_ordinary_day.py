@@ -12,6 +12,7 @@ from tests.deploy.ordinary_day import DAY, HOUR, STEP, WORKERS, Day, record_day
 from tests.deploy.scraping import WATCHDOG
 from tests.deploy.series import names_in_rules
 
+pytestmark = pytest.mark.timeout(400)  # some ten seconds of CPU: promtool evaluates every rule 1,440 times
 FIRED = f'group by (alertname) (last_over_time(ALERTS{{alertstate="firing", alertname!="{WATCHDOG}"}}[1d]))'
 QUERIES = {
     "count(changes(metrics_worker_holding[1d]) > 0) == bool 3": "each worker held once",
