@@ -55,6 +55,7 @@ class Worker:
         self._away_until = 0
         self._committed = 1_000_000.0
         self._log_start = 600_000.0
+        self._telemetry: Telemetry
         self._start(at=-HOUR)
 
     @property
