@@ -33,12 +33,10 @@ CONDITIONS = {
     "PodDisruptionBudget/metrics-worker": ".Values.podDisruptionBudget.enabled",
     "NetworkPolicy/metrics-worker": ".Values.networkPolicy.enabled",
     "NetworkPolicy/metrics-worker-dlq-watch": ".Values.networkPolicy.enabled",
-    "TriggerAuthentication/metrics-worker-kafka": ".Values.secrets.keda",
     f"{_EXTERNAL}-kafka": ".Values.secrets.kafka",
     f"{_EXTERNAL}-clickhouse": ".Values.secrets.clickhouse",
     f"{_EXTERNAL}-clickhouse-migrator": "and .Values.migration.enabled .Values.secrets.clickhouseMigrator",
     f"{_EXTERNAL}-dlq-watch-kafka": "and .Values.dlqWatch.enabled .Values.secrets.dlqWatchKafka",
-    f"{_EXTERNAL}-keda": "and .Values.keda.enabled .Values.secrets.keda",
 }
 """Manifests that are there only under a condition, beside that of their component."""
 SECRETS = {
@@ -46,7 +44,6 @@ SECRETS = {
     "metrics-worker-clickhouse": ".Values.secrets.clickhouse",
     "metrics-worker-clickhouse-migrator": ".Values.secrets.clickhouseMigrator",
     "metrics-worker-dlq-watch-kafka": ".Values.secrets.dlqWatchKafka",
-    "metrics-worker-keda": ".Values.secrets.keda",
 }
 """The names of the Secrets; an empty value says that there is none."""
 
@@ -59,7 +56,7 @@ def put_expressions(manifests: Manifests) -> None:
     _replay(manifests["CronJob/metrics-worker-replay"])
     _network_policies(manifests)
     _dlq_watch(manifests["Deployment/metrics-worker-dlq-watch"])
-    _keda(manifests)
+    _keda(manifests["ScaledObject/metrics-worker"])
     _external_secrets(manifests)
 
 
@@ -134,25 +131,23 @@ def _network_policies(manifests: Manifests) -> None:
     set_at(own, "spec.egress.[1].ports.[1].port", expression(".Values.networkPolicy.clickhousePort"))
 
 
-def _keda(manifests: Manifests) -> None:
-    scaled = manifests["ScaledObject/metrics-worker"]
+def _keda(scaled: Manifest) -> None:
     set_at(scaled, "spec.minReplicaCount", expression(".Values.keda.minReplicas"))
     set_at(scaled, "spec.fallback.replicas", expression(".Values.keda.minReplicas"))
     set_at(scaled, "spec.maxReplicaCount", expression(".Values.keda.maxReplicas"))
-    condition_at(scaled, "spec.triggers.[type=kafka].authenticationRef", ".Values.secrets.keda")
-    lag = "spec.triggers.[type=kafka].metadata"
-    for key in ("sasl", "tls"):
-        set_at(scaled, f"{lag}.{key}", expression(f'include "metrics-worker.keda.{key}" .'))
-    set_at(scaled, f"{lag}.lagThreshold", expression(".Values.keda.lagThreshold | int64 | quote"))
-    for key, variable in {
-        "bootstrapServers": "KAFKA_BOOTSTRAP_SERVERS",
-        "topic": "KAFKA_TOPIC",
-        "consumerGroup": "KAFKA_GROUP_ID",
-    }.items():
-        setting = f'(include "metrics-worker.settings" . | fromYaml).{variable} | quote'
-        set_at(scaled, f"{lag}.{key}", expression(setting))
-    for reference in get_at(manifests["TriggerAuthentication/metrics-worker-kafka"], "spec.secretTargetRef"):
-        reference["name"] = expression(SECRETS[reference["name"]])
+    set_at(
+        scaled, "spec.triggers.[name=lag].metadata.threshold", expression(".Values.keda.lagThreshold | int64 | quote")
+    )
+    own = {
+        'namespace="metrics"': 'namespace="{{ .Release.Namespace }}"',
+        'instance="metrics-worker"': f'instance="metrics-worker{SUFFIX}"',
+    }
+    for trigger in get_at(scaled, "spec.triggers"):
+        metadata = trigger["metadata"]
+        metadata["serverAddress"] = expression(".Values.keda.prometheusAddress")
+        for default, value in own.items():
+            metadata["query"] = metadata["query"].replace(default, value)
+        metadata["query"] = Text(f"'{metadata['query']}'")
 
 
 def _external_secrets(manifests: Manifests) -> None:
@@ -180,7 +175,7 @@ def _pod(manifest: Manifest, pod: str, resources: str) -> None:
     spec = f"{pod}.spec"
     set_at(manifest, f"{spec}.serviceAccountName", expression('include "metrics-worker.serviceAccountName" .'))
     for key, value in _POD_VALUES.items():
-        set_at(manifest, f"{spec}.{key}", When(value, Block(f"toYaml {value}")))
+        extend_at(manifest, f"{spec}.{key}", f"toYaml {value}", value)
     container = f"{spec}.containers.[0]"
     set_at(manifest, f"{container}.image", expression('include "metrics-worker.image" .'))
     set_at(manifest, f"{container}.imagePullPolicy", expression(".Values.image.pullPolicy"))

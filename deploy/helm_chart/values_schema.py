@@ -25,7 +25,7 @@ _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _NAME: Schema = {"type": "string", "pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$", "maxLength": 253}
 _KEY: Schema = {"type": "string", "minLength": 1}
 _QUANTITIES: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
-_SECRETS = ("kafka", "clickhouse", "clickhouseMigrator", "dlqWatchKafka", "keda")
+_SECRETS = ("kafka", "clickhouse", "clickhouseMigrator", "dlqWatchKafka")
 
 
 def values_schema() -> Schema:
@@ -116,6 +116,7 @@ def _parts() -> Schema:
                 "minReplicas": _COUNT,
                 "maxReplicas": {"type": "integer", "minimum": 1},
                 "lagThreshold": {"type": "integer", "minimum": 1},
+                "prometheusAddress": {"type": "string", "pattern": "^https?://"},
             }
         ),
         "monitoring": _object(

@@ -74,18 +74,3 @@ helm.sh/hook-delete-policy: before-hook-creation
 {{ $name }}: {{ $value | quote }}
 {{- end }}
 {{- end }}
-
-{{- /* KEDA's words for how the workers connect to Kafka. */}}
-{{- define "metrics-worker.keda.sasl" -}}
-{{- $settings := include "metrics-worker.settings" . | fromYaml }}
-{{- if hasPrefix "SASL" ($settings.KAFKA_SECURITY_PROTOCOL | default "PLAINTEXT") -}}
-{{ $settings.KAFKA_SASL_MECHANISM | replace "SHA-" "SHA" | replace "-" "_" | lower | replace "plain" "plaintext" }}
-{{- else -}}
-none
-{{- end }}
-{{- end }}
-
-{{- define "metrics-worker.keda.tls" -}}
-{{- $settings := include "metrics-worker.settings" . | fromYaml }}
-{{- ternary "enable" "disable" (hasSuffix "SSL" ($settings.KAFKA_SECURITY_PROTOCOL | default "PLAINTEXT")) }}
-{{- end }}
