@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Manifests = dict[str, Manifest]
 
 COMPONENTS = {
+    "console": ".Values.console.enabled",
     "dlq-watch": ".Values.dlqWatch.enabled",
     "external-secrets": ".Values.externalSecrets.enabled",
     "keda": ".Values.keda.enabled",
@@ -33,6 +34,7 @@ CONDITIONS = {
     "PodDisruptionBudget/metrics-worker": ".Values.podDisruptionBudget.enabled",
     "NetworkPolicy/metrics-worker": ".Values.networkPolicy.enabled",
     "NetworkPolicy/metrics-worker-dlq-watch": ".Values.networkPolicy.enabled",
+    "NetworkPolicy/metrics-worker-console": ".Values.networkPolicy.enabled",
     f"{_EXTERNAL}-kafka": ".Values.secrets.kafka",
     f"{_EXTERNAL}-clickhouse": ".Values.secrets.clickhouse",
     f"{_EXTERNAL}-clickhouse-migrator": "and .Values.migration.enabled .Values.secrets.clickhouseMigrator",
@@ -43,6 +45,9 @@ SECRETS = {
     "metrics-worker-kafka": ".Values.secrets.kafka",
     "metrics-worker-clickhouse": ".Values.secrets.clickhouse",
     "metrics-worker-clickhouse-migrator": ".Values.secrets.clickhouseMigrator",
+    "metrics-worker-console-kafka": ".Values.secrets.consoleKafka",
+    "metrics-worker-console-clickhouse": ".Values.secrets.consoleClickhouse",
+    "metrics-worker-console-oidc": ".Values.secrets.consoleOidc",
     "metrics-worker-dlq-watch-kafka": ".Values.secrets.dlqWatchKafka",
 }
 """The names of the Secrets; an empty value says that there is none."""
@@ -56,6 +61,7 @@ def put_expressions(manifests: Manifests) -> None:
     _replay(manifests["CronJob/metrics-worker-replay"])
     _network_policies(manifests)
     _dlq_watch(manifests["Deployment/metrics-worker-dlq-watch"])
+    _console(manifests)
     _keda(manifests["ScaledObject/metrics-worker"])
     _external_secrets(manifests)
 
@@ -116,19 +122,31 @@ def _dlq_watch(watch: Manifest) -> None:
         condition_at(watch, f"{env}.[name={name}]", ".Values.secrets.dlqWatchKafka")
 
 
+def _console(manifests: Manifests) -> None:
+    settings = 'include "metrics-worker.consoleSettings" .'
+    set_at(manifests["ConfigMap/metrics-worker-console"], "data", Block(settings))
+    deployment = manifests["Deployment/metrics-worker-console"]
+    pod = "spec.template"
+    _pod(deployment, pod, ".Values.console.resources")
+    get_at(deployment, f"{pod}.metadata.annotations")["checksum/console"] = expression(f"{settings} | sha256sum")
+    set_at(deployment, f"{pod}.spec.terminationGracePeriodSeconds", _GRACE_PERIOD)
+
+
 def _network_policies(manifests: Manifests) -> None:
-    own, watch = (manifests[f"NetworkPolicy/metrics-worker{name}"] for name in ("", "-dlq-watch"))
-    namespace = "namespaceSelector.matchLabels"
-    for policy in (own, watch):
-        labels = get_at(policy, f"spec.ingress.[0].from.[0].{namespace}")
-        labels["kubernetes.io/metadata.name"] = expression(".Values.networkPolicy.prometheusNamespace")
+    sources = dict.fromkeys(("", "-dlq-watch"), ".Values.networkPolicy.prometheusNamespace")
+    sources["-console"] = ".Values.console.ingressNamespace"
+    for name, source in sources.items():
+        policy = manifests[f"NetworkPolicy/metrics-worker{name}"]
+        labels = get_at(policy, "spec.ingress.[0].from.[0].namespaceSelector.matchLabels")
+        labels["kubernetes.io/metadata.name"] = expression(source)
         set_at(policy, "spec.egress.[1].ports.[0].port", expression(".Values.networkPolicy.kafkaPort"))
         addresses = ".Values.networkPolicy.addresses"
         set_at(policy, "spec.egress.[1].to", When(addresses, Block(f"toYaml {addresses}")))
         extend_at(
             policy, "spec.egress", "toYaml .Values.networkPolicy.extraEgress", ".Values.networkPolicy.extraEgress"
         )
-    set_at(own, "spec.egress.[1].ports.[1].port", expression(".Values.networkPolicy.clickhousePort"))
+        if name != "-dlq-watch":
+            set_at(policy, "spec.egress.[1].ports.[1].port", expression(".Values.networkPolicy.clickhousePort"))
 
 
 def _keda(scaled: Manifest) -> None:

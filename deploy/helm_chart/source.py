@@ -35,7 +35,8 @@ def read_manifests(components: Sequence[str]) -> dict[str, dict[str, Manifest]]:
     for name, manifest in _by_name(build(components, **_INSTANCE, **origins)).items():
         if name not in found["base"]:
             annotations = manifest["metadata"].pop("annotations")
-            component = Path(yaml.safe_load(annotations.pop(_ORIGIN))["path"]).parent.name
+            origin = yaml.safe_load(annotations.pop(_ORIGIN))  # of a generated ConfigMap: `configuredIn`
+            component = Path(origin.get("path", origin.get("configuredIn"))).parent.name
             if annotations:
                 manifest["metadata"]["annotations"] = annotations
             found.setdefault(component, {})[name] = manifest

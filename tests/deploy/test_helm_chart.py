@@ -25,16 +25,20 @@ REQUIRED: Values = {
         "CLICKHOUSE_HOST": "clickhouse.example.internal",
     },
 }
+CONSOLE = {
+    "CONSOLE_PUBLIC_URL": "https://dead-letters.example.internal",
+    "CONSOLE_OIDC_ISSUER": "https://issuer.example.internal",
+}
 IMAGE = {
     "name": "execution-metrics-worker",
     "newName": "registry.example.internal/execution-metrics-worker",
     "newTag": "0.1.0",
 }
 
-HELMS_OWN = {"app.kubernetes.io/managed-by", "helm.sh/chart", "checksum/settings"}
+HELMS_OWN = {"app.kubernetes.io/managed-by", "helm.sh/chart", "checksum/settings", "checksum/console"}
 """Labels and annotations of Helm's chart alone."""
 OWN_SUFFIX = re.compile(
-    r"^(metrics-worker(?:-cell-\d)?)-[24-9bcdfghkmt]{10}$|^(metrics-worker-migrate(?:-cell-\d)?)-1$"
+    r"^(metrics-worker(?:-console)?(?:-cell-\d)?)-[24-9bcdfghkmt]{10}$|^(metrics-worker-migrate(?:-cell-\d)?)-1$"
 )
 """The hash of kustomize's ConfigMap; the revision of Helm's migration."""
 
@@ -115,11 +119,15 @@ class TestTheChartIsTheKustomizeTree:
         found = template(values={"settings": settings}, namespace="metrics-staging")
         assert comparable(found) == comparable(without_namespace(rendered["staging"]))
 
-    @pytest.mark.parametrize("components", [[], ["keda"], ["dlq-watch", "external-secrets", "keda"]], ids="+".join)
+    @pytest.mark.parametrize(
+        "components", [[], ["keda"], ["console"], ["dlq-watch", "external-secrets", "keda"]], ids="+".join
+    )
     def test_values_switch_components_on_and_off(self, template: Render, components: list[str]) -> None:
-        keys = {"dlq-watch": "dlqWatch", "external-secrets": "externalSecrets", "keda": "keda"}
+        keys = {"console": "console", "dlq-watch": "dlqWatch", "external-secrets": "externalSecrets", "keda": "keda"}
         assert keys.keys() == places.COMPONENTS.keys()
-        found = template(values={key: {"enabled": name in components} for name, key in keys.items()})
+        values: Values = {key: {"enabled": name in components} for name, key in keys.items()}
+        values["console"]["settings"] = CONSOLE
+        found = template(values=values)
         built = source.build(components, namespace="metrics", images=[IMAGE])
         assert comparable(found) == comparable(built)
 

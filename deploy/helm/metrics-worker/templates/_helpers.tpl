@@ -46,7 +46,12 @@ helm.sh/hook: {{ .Values.migration.hook }}
 helm.sh/hook-delete-policy: before-hook-creation
 {{- end }}
 
-{{- /* The variables of all pods. Numbers are printed as the worker reads them: 1000000, not 1e+06. */}}
+{{- /* A value as the worker reads it: 1000000, not 1e+06. */}}
+{{- define "metrics-worker.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%d" (int64 .) }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{- /* The variables of all pods. */}}
 {{- define "metrics-worker.settings" -}}
 {{- $instance := include "metrics-worker.instance" . }}
 {{- $other := ne $instance "metrics-worker" }}
@@ -54,11 +59,7 @@ helm.sh/hook-delete-policy: before-hook-creation
 {{- if .Values.secrets.kafka }}{{ $_ := set $settings "KAFKA_SASL_PASSWORD_FILE" "/run/secrets/kafka/password" }}{{ end }}
 {{- if .Values.secrets.clickhouse }}{{ $_ := set $settings "CLICKHOUSE_PASSWORD_FILE" "/run/secrets/clickhouse/password" }}{{ end }}
 {{- range $name, $value := .Values.settings }}
-{{- if and (kindIs "float64" $value) (eq (floor $value) $value) }}
-{{- $_ := set $settings $name (printf "%d" (int64 $value)) }}
-{{- else if not (kindIs "invalid" $value) }}
-{{- $_ := set $settings $name (toString $value) }}
-{{- end }}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $settings $name (include "metrics-worker.text" $value) }}{{ end }}
 {{- end }}
 {{- if not (or $settings.KAFKA_DLQ_TOPIC $other) }}{{ $_ := set $settings "KAFKA_DLQ_TOPIC" (printf "%s.dlq" $settings.KAFKA_TOPIC) }}{{ end }}
 {{- if not $settings.KAFKA_DLQ_TOPIC }}
@@ -70,6 +71,21 @@ helm.sh/hook-delete-policy: before-hook-creation
 {{- if and $other (eq $settings.KAFKA_GROUP_ID "metrics-worker") }}
 {{- fail (printf "settings.KAFKA_GROUP_ID: metrics-worker is the consumer group of the instance metrics-worker; leave it out, and it is %s" $instance) }}
 {{- end }}
+{{- range $name, $value := $settings }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* The variables of the console alone, which count before those of all pods. */}}
+{{- define "metrics-worker.consoleSettings" -}}
+{{- $settings := dict }}
+{{- if .Values.secrets.consoleKafka }}{{ $_ := set $settings "KAFKA_SASL_PASSWORD_FILE" "/run/secrets/kafka-console/password" }}{{ end }}
+{{- if .Values.secrets.consoleClickhouse }}{{ $_ := set $settings "CLICKHOUSE_PASSWORD_FILE" "/run/secrets/clickhouse-console/password" }}{{ end }}
+{{- if .Values.secrets.consoleOidc }}{{ $_ := set $settings "CONSOLE_OIDC_CLIENT_SECRET_FILE" "/run/secrets/oidc/client-secret" }}{{ end }}
+{{- range $name, $value := .Values.console.settings }}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $settings $name (include "metrics-worker.text" $value) }}{{ end }}
+{{- end }}
+{{- $_ := required "console.settings.CONSOLE_PUBLIC_URL: the address at which browsers reach the console" $settings.CONSOLE_PUBLIC_URL }}
 {{- range $name, $value := $settings }}
 {{ $name }}: {{ $value | quote }}
 {{- end }}
