@@ -7,7 +7,6 @@ value and row; network, checksums and the insert are the rest. Where the first d
 begins after them.
 """
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -16,13 +15,12 @@ from collections.abc import Iterator
 from itertools import islice
 
 import click
-from aiokafka import AIOKafkaProducer
 
 from deploy.local.environment import environment_without_settings
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.events import EventGenerator
 from tests.benchmarks.metric_maps import PLAIN_NAMES
-from tests.benchmarks.named_shapes import PLAIN
+from tests.benchmarks.named_shapes import PLAIN, UNUSUAL
 from tests.benchmarks.worker import consume_backlog
 from tests.support.events import Record
 from worker.core.errors import ErrorClass
@@ -31,6 +29,7 @@ from worker.dead_letters.dead_letter import EncodedDeadLetter, WorkerInfo
 from worker.dead_letters.record_format import encode_dead_letter
 from worker.events.decode import decode
 
+ONE_METRIC = UNUSUAL["1 metric"]
 HEAD = WorkerInfo("0.1.0", "default.execution_metrics")
 OUTAGE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "Code: 210. Connection refused (clickhouse:9000)", 210)
 INVALID = Failure(ErrorClass.INVALID_EVENT, "UnknownVersion", "schema_version must be 1 or 1.x; got 2")
@@ -41,8 +40,8 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
 
     Of the metrics a tenth is replayed first, and then the rest.
     """
-    worker = consume_backlog(env, env.topic(PLAIN, events))
     rows = events * len(PLAIN_NAMES)
+    of_ten, of_one = (consume_backlog(env, env.topic(*topic)) for topic in ((PLAIN, events), (ONE_METRIC, rows)))
     # A topic for each kind: a replay reads all dead letters of its topic.
     of_metrics, of_events = (_create_topic(env, events, whole=whole) for whole in (False, True))
     replay, some = ["replay", "--yes", "--any-table"], rows // 10
@@ -57,10 +56,25 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
         {"command": "replay, metrics", **_measure_command(env, of_metrics, replay, others, others)},
         {"command": "replay, events", **_measure_command(env, of_events, replay, events, rows)},
     ]
-    for line in lines:
-        for name, of_worker in (("rows", "rows_per_second"), ("letters", "events_per_second")):
-            line[f"{name}_to_worker"] = round(float(line[f"{name}_per_second"]) / float(worker[of_worker]), 2)
-    return lines
+    return [line | _compare(line, of_ten, of_one) for line in lines]
+
+
+def _compare(line: Figures, of_ten: Figures, of_one: Figures) -> Figures:
+    """Rates and CPU relative to the worker, which consumes events of ten metrics, and as many rows of events of one.
+
+    Only the latter does what the replay of a dead letter of a single metric does: one row of one record.
+    """
+
+    def divide(mine: str, worker: Figures, its: str) -> float:
+        return round(float(line[mine]) / float(worker[its]), 2)
+
+    cpu_per_row = float(of_one["cpu_us_per_row"]) / float(line["cpu_us_per_letter"]) * float(line["rows_per_letter"])
+    return {
+        "rate_to_one_metric": divide("rows_per_second", of_one, "rows_per_second"),
+        "cpu_to_one_metric": round(cpu_per_row, 2),
+        "rows_to_ten_metrics": divide("rows_per_second", of_ten, "rows_per_second"),
+        "letters_to_ten_metrics": divide("letters_per_second", of_ten, "events_per_second"),
+    }
 
 
 def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
@@ -80,15 +94,7 @@ def _create_topic(env: BenchmarkEnvironment, events: int, *, whole: bool) -> str
     """Create a topic with the dead letters of `events` events; returns its name."""
     topic = env.create_empty_topic(partitions=1)
     letters = events if whole else events * len(PLAIN_NAMES)
-
-    async def send() -> None:
-        servers = env.stack.broker.bootstrap_servers
-        async with AIOKafkaProducer(bootstrap_servers=servers, max_batch_size=262_144, linger_ms=5) as producer:
-            for letter in islice(_generate_dead_letters(whole=whole), letters):
-                await producer.send(topic, letter.value, timestamp_ms=letter.timestamp, headers=list(letter.headers))
-            await producer.flush()
-
-    asyncio.run(send())
+    env.fill(topic, islice(_generate_dead_letters(whole=whole), letters))
     return topic
 
 
@@ -115,6 +121,7 @@ def _measure_command(
         raise click.ClickException(f"{arguments} ended with {process.returncode}, {written} rows of {rows}: {out!r}")
     return {
         "letters": letters,
+        "rows_per_letter": rows // letters,
         "seconds": round(seconds, 1),
         "letters_per_second": round(letters / seconds),
         "rows_per_second": round(rows / seconds),

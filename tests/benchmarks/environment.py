@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.benchmarks.events import EventGenerator, GeneratedEvent
 from tests.benchmarks.shape import Shape
 from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
+from worker.dead_letters.dead_letter import EncodedDeadLetter
 
 Figures = dict[str, int | float | str]
 
@@ -96,7 +98,14 @@ class BenchmarkEnvironment:
         named = {"KAFKA_TOPIC": topic, "KAFKA_GROUP_ID": self.new_name(), "CLICKHOUSE_TABLE": table}
         return {**self.stack.environment(), **named, **more}
 
-    def _fill(self, name: str, shape: Shape, count: int, partitions: int, codec: str) -> tuple[int, int]:
+    def fill(
+        self,
+        topic: str,
+        records: Iterable[GeneratedEvent | EncodedDeadLetter],
+        partitions: int = 1,
+        codec: str = "none",
+    ) -> None:
+        """Produce `records`, in turns to the partitions."""
         producer = create_producer(self.stack.broker.bootstrap_servers, codec)
         failed: list[KafkaError] = []
 
@@ -104,16 +113,25 @@ class BenchmarkEnvironment:
             if error is not None:
                 failed.append(error)
 
-        results = size = 0
-        click.echo(f"a topic is filled with {count:,} events", err=True)
-        for number, event in enumerate(EventGenerator(shape).generate(count)):
-            size += len(event.value)
-            results += event.results
-            produce(producer, name, event, number % partitions, on_delivery)
+        for number, record in enumerate(records):
+            produce(producer, topic, record, number % partitions, on_delivery)
             if number % _POLL_EVERY == 0:
                 producer.poll(0)
         if producer.flush(60) or failed:
             raise click.ClickException(f"the topic could not be filled: {failed[:1]}")
+
+    def _fill(self, name: str, shape: Shape, count: int, partitions: int, codec: str) -> tuple[int, int]:
+        results = size = 0
+
+        def generate() -> Iterator[GeneratedEvent]:
+            nonlocal results, size
+            for event in EventGenerator(shape).generate(count):
+                size += len(event.value)
+                results += event.results
+                yield event
+
+        click.echo(f"a topic is filled with {count:,} events", err=True)
+        self.fill(name, generate(), partitions, codec)
         return results, size
 
 
@@ -131,7 +149,13 @@ def create_producer(servers: str, codec: str = "none") -> Producer:
     )
 
 
-def produce(producer: Producer, topic: str, event: GeneratedEvent, partition: int, on_delivery: object = None) -> None:
+def produce(
+    producer: Producer,
+    topic: str,
+    event: GeneratedEvent | EncodedDeadLetter,
+    partition: int,
+    on_delivery: object = None,
+) -> None:
     """Produce a record; wait while the producer's queue is full."""
     while True:
         try:
