@@ -38,7 +38,7 @@ async def test_replays_of_one_of_two_causes_in_random_order_advance_and_write_no
         replayed = min(4_000, left)
         left -= replayed
         report = commands.replay("--error-class", "store_unavailable", "--limit", "4000", code=int(left > 0))
-        assert (report["metrics_written"], report["beyond_limit"]) == (replayed, left)
+        assert (report["metrics_written"], report["beyond_limit"]) == (replayed, int(left > 0))
         runs += 1
         assert clickhouse.execute(ROWS) == [(causes.count(OUTAGE) - left,)]
     assert runs == 5 + (causes.count(OUTAGE) > 20_000)

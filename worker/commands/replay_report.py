@@ -84,14 +84,14 @@ def _print_tables(report: Report) -> None:
         console.print(Text(escape_control_characters(reason)))
     for name, count in report["failed_as"].items():
         console.print(f"{count:,} failed again: metrics-worker dlq list --error-class {name}")
-    if report["beyond_limit"]:
+    if report["beyond_limit"] and report["remaining"] is not None:
         console.print(f"{report['beyond_limit']:,} beyond --limit")
     if report["foreign"]:
         console.print(f"records on the topic that are no dead letters (metrics-worker dlq list): {report['foreign']:,}")
     for table_name, count in report["other_tables"].items():
         console.print(Text(_other_table(table_name, count)))
     if report["remaining"] is None:
-        left = "not all dead letters were read"
+        left = "more are left, beyond --limit" if report["beyond_limit"] else "not all dead letters were read"
     else:
         left = f"{report['remaining']:,} left to do" if report["remaining"] else "nothing left to do"
     console.print("dry run: nothing was written; " * dry_run + left)

@@ -30,6 +30,8 @@ class ErrorClass(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
     TOO_LARGE = "too_large"
 
+    __hash__ = str.__hash__  # that of an Enum is a Python function, and each dead letter is counted by its class
+
 
 class WorkerError(Exception):
     """Base of the errors that this program raises on purpose."""

@@ -15,6 +15,8 @@ from worker.core.model import (
     first_offset_of,
 )
 
+_UNREADABLE_SOURCE = (UNREADABLE_RECORD, UNREADABLE_BATCH)
+
 
 class WorkerInfo(NamedTuple):
     """What all dead letters of one worker have in common: its version and the table that it writes."""
@@ -90,7 +92,10 @@ class DeadLetter(NamedTuple):
     @property
     def needs_source_record(self) -> bool:
         """Whether a replay must fetch the source record, because the dead letter does not contain it."""
-        return self.is_pointer or self.has_unreadable_source
+        failure = self.failure
+        return failure.error_class is ErrorClass.TOO_LARGE or (
+            self.kind == "event" and failure.error_type in _UNREADABLE_SOURCE
+        )
 
     @property
     def is_pointer(self) -> bool:
@@ -100,7 +105,7 @@ class DeadLetter(NamedTuple):
     @property
     def has_unreadable_source(self) -> bool:
         """Whether the Kafka client could not parse the source record, so that only its position is known."""
-        return self.kind == "event" and self.failure.error_type in (UNREADABLE_RECORD, UNREADABLE_BATCH)
+        return self.kind == "event" and self.failure.error_type in _UNREADABLE_SOURCE
 
     @property
     def stands_for_batch(self) -> bool:

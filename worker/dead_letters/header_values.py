@@ -24,10 +24,9 @@ def parse_integer(value: bytes) -> int:
 
 def parse_natural(value: bytes, largest: int) -> int:
     """An integer from 0 to `largest`."""
-    number = parse_integer(value)
-    if not 0 <= number <= largest:
-        raise ValueError(f"{number} is out of range")
-    return number
+    if len(value) <= _MAX_DIGITS and 0 <= (number := int(value)) <= largest:
+        return number
+    raise ValueError(f"{parse_integer(value)} is out of range")
 
 
 def parse_position(value: bytes) -> DeadLetterPosition:

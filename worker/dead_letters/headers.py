@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from worker.core.errors import ErrorClass
@@ -36,6 +37,8 @@ MAX_MESSAGE_LENGTH = 2_000
 """Characters of an error message; ClickHouse's can quote the whole statement."""
 MAX_METRIC_HEADER = 256
 """Characters of the metric name in the header. Every valid name fits; the value contains longer ones completely."""
+_new = tuple.__new__
+"""Makes a named tuple in half the time of its class."""
 _KINDS: Mapping[bytes, DeadLetterKind] = {b"event": "event", b"metric": "metric"}
 _CLASSES = {item.value.encode(): item for item in ErrorClass}
 
@@ -90,42 +93,40 @@ def parse_headers(record: Record, headers: Mapping[str, Any], source_headers: He
         KeyError: a header is missing.
         ValueError, TypeError, AttributeError: a header is invalid, or has no value.
     """
-    kind = headers[KIND]
-    shared = _parse_shared_headers(
-        kind,
-        headers["dlq.error.class"],
-        headers["dlq.error.type"],
-        headers.get("dlq.error.code"),
-        headers["dlq.attempts"],
-        None if kind == b"event" else headers.get("dlq.metric"),  # else the cache would keep any bytes
-        headers["dlq.table"],
-        headers["dlq.source.topic"],
-        headers["dlq.source.partition"],
-        headers["dlq.replays"],
-        headers[WORKER],
+    get = headers.get
+    is_event = headers[KIND] == b"event"
+    kind, error_class, error_type, code, attempts, metric, table, topic, partition, replays, version = (
+        _parse_shared_headers(
+            *_read_shared_headers(headers),
+            get("dlq.error.code"),
+            None if is_event else get("dlq.metric"),  # else the cache would keep any bytes
+        )
     )
     message = headers["dlq.error.message"].decode("utf-8", "replace")
-    replaces, part_of = headers.get(REPLACES), headers.get("dlq.part_of")
-    replaced_metric = headers.get("dlq.replaces_metric")
-    return DeadLetter(
-        record,
-        shared.kind,
-        Failure(shared.error_class, shared.error_type, message, shared.code, headers.get("dlq.isolated") != b"false"),
-        shared.attempts,
-        shared.metric,
-        headers["dlq.execution_id"].decode("utf-8") if shared.kind == "metric" else None,
-        shared.table,
-        (shared.topic, shared.partition, parse_natural(headers["dlq.source.offset"], MAX_INT64)),
-        parse_integer(headers["dlq.source.timestamp"]),
-        parse_rfc3339(headers["dlq.failed_at"].decode("utf-8")),
-        shared.replays,
-        None if replaces is None else parse_position(replaces),
-        None if part_of is None else parse_position(part_of),
-        shared.worker_version,
-        DeadLetterPosition(record.partition, record.offset),
-        source_headers,
-        parse_edit(headers),
-        None if replaced_metric is None else parse_text(replaced_metric),
+    offset, timestamp = parse_natural(headers["dlq.source.offset"], MAX_INT64), headers["dlq.source.timestamp"]
+    replaces, part_of, replaced_metric = get(REPLACES), get("dlq.part_of"), get("dlq.replaces_metric")
+    return _new(
+        DeadLetter,
+        (
+            record,
+            kind,
+            _new(Failure, (error_class, error_type, message, code, get("dlq.isolated") != b"false")),
+            attempts,
+            metric,
+            None if is_event else headers["dlq.execution_id"].decode("utf-8"),
+            table,
+            (topic, partition, offset),
+            parse_integer(timestamp),
+            parse_rfc3339(headers["dlq.failed_at"].decode("utf-8")),
+            replays,
+            None if replaces is None else parse_position(replaces),
+            None if part_of is None else parse_position(part_of),
+            version,
+            _new(DeadLetterPosition, (record.partition, record.offset)),
+            source_headers,
+            parse_edit(headers),
+            None if replaced_metric is None else parse_text(replaced_metric),
+        ),
     )
 
 
@@ -145,19 +146,32 @@ class _SharedHeaders(NamedTuple):
     worker_version: str
 
 
+_read_shared_headers = itemgetter(
+    KIND,
+    "dlq.error.class",
+    "dlq.error.type",
+    "dlq.attempts",
+    "dlq.table",
+    "dlq.source.topic",
+    "dlq.source.partition",
+    "dlq.replays",
+    WORKER,
+)
+
+
 @lru_cache(maxsize=1_024)
 def _parse_shared_headers(
     kind: bytes,
     error_class: bytes,
     error_type: bytes,
-    code: bytes | None,
     attempts: bytes,
-    metric: bytes | None,
     table: bytes,
     topic: bytes,
     partition: bytes,
     replays: bytes,
     worker: bytes,
+    code: bytes | None,
+    metric: bytes | None,
 ) -> _SharedHeaders:
     if kind not in _KINDS:
         raise ValueError(f"{KIND} is neither event nor metric")

@@ -31,7 +31,10 @@ def fan_out_contents(letter: DeadLetter, fan_out: FanOut) -> int:
 
     Returns the approximate number of bytes added. Raises InvalidDeadLetter if the value is missing or cannot be parsed.
     """
-    _add(_read_contents(letter), fan_out)
+    if letter.kind == "metric":
+        fan_out.add_event(parse_metric_event(letter, to_replayed_record(letter, None)))
+    else:
+        _add(_read_contents(letter), fan_out)
     return len(letter.record.value or b"")
 
 
@@ -124,15 +127,12 @@ def to_replayed_record(letter: DeadLetter, value: bytes | None, found: Record | 
 
     `found` is the source record if it was fetched; it has the key and headers that a pointer leaves out.
     """
-    topic, partition, offset = letter.source
-    return ReplayedRecord(
-        topic,
-        partition,
-        offset,
-        found.timestamp if found else letter.source_timestamp,
-        found.key if found else letter.record.key,
+    replayed = ReplayedRecord(
+        *letter.source,
+        letter.source_timestamp,
+        letter.record.key,
         value,
-        found.headers if found else letter.source_headers,
+        letter.source_headers,
         letter.replays + 1,
         letter.attempts,
         letter.position,
@@ -140,3 +140,6 @@ def to_replayed_record(letter: DeadLetter, value: bytes | None, found: Record | 
         letter.part_of,
         letter.edit,
     )
+    if found is None:
+        return replayed
+    return replayed._replace(timestamp=found.timestamp, key=found.key, headers=found.headers)

@@ -49,10 +49,6 @@ class ReplayPolicy:
             return self.max_metrics
         return max(1, min(self.max_metrics, int(self.metrics_per_second)))
 
-    def is_exhausted(self, letter: DeadLetter) -> bool:
-        """Whether `letter` has reached `max_replays`."""
-        return letter.replays >= self.max_replays
-
 
 class ReplaySelection:
     """Which of the visited dead letters a replay chooses: their numbers, by class.
@@ -60,7 +56,7 @@ class ReplaySelection:
     Attributes:
         chosen: to be replayed.
         exhausted: selected, but replayed `max_replays` times already.
-        beyond_limit: selected, but more than the limit.
+        beyond_limit: selected, but more than the limit; a replay ends its reading at the first one.
         foreign: records that are not dead letters, if everything is selected.
         other_tables: selected, but their rows were for another table; by that table, or together after the first ones.
         accepted: chosen, and this version would write them; only in a dry run, which decodes the contents.
@@ -90,11 +86,11 @@ class ReplaySelection:
             self.foreign += item.records
             return False
         error_class = item.failure.error_class
-        if policy.is_exhausted(item):
+        if item.replays >= policy.max_replays:
             self.exhausted[error_class] += 1
-        elif policy.table not in (None, item.table):
+        elif policy.table is not None and policy.table != item.table:
             self.other_tables[self._limit_tables(item.table)] += 1
-        elif self.has_reached_limit:
+        elif self._counted == policy.limit:
             self.beyond_limit[error_class] += 1
         else:
             self._counted += 1
@@ -116,6 +112,11 @@ class ReplaySelection:
     def discount(self) -> None:
         """Do not count the last chosen dead letter towards the limit, which could never get beyond it."""
         self._counted -= 1
+
+    @property
+    def visited(self) -> int:
+        """Selected records, chosen or not."""
+        return self.chosen.total() + self.remaining
 
     @property
     def remaining(self) -> int:

@@ -134,8 +134,10 @@ class Replayer:
             async for items in batches:
                 await asyncio.sleep(0)  # lets a stop interrupt a long topic of which nothing is chosen
                 for item in items:
-                    # Also counts those beyond the limit.
-                    if not selection.visit(item) or isinstance(item, ForeignRecord):
+                    is_chosen = selection.visit(item)
+                    if selection.beyond_limit:
+                        return  # to count the others, the rest of the topic would have to be read
+                    if not is_chosen or isinstance(item, ForeignRecord):
                         continue
                     if not await self._add_to_batch(item, batch):
                         selection.discount()
@@ -172,10 +174,9 @@ class Replayer:
     async def _process(self, batch: _ReplayBatch) -> None:
         failed = await self._pipeline.write_fan_out(batch.fan_out)
         again = {item.record.replaces: item.failure for item in failed if isinstance(item.record, ReplayedRecord)}
-        for letter in batch.letters:
-            if (failure := again.get(letter.position)) is None:
-                self._result.written[letter.error_class] += 1
-            else:
+        self._result.written.update(item.error_class for item in batch.letters if item.position not in again)
+        for letter in batch.letters if again else ():
+            if (failure := again.get(letter.position)) is not None:
                 reason = f"{failure.error_type}: {failure.message}"
                 self._result.count_failed_again(letter.error_class, letter.position, reason)
         self._result.failed_as.update(item.failure.error_class for item in failed)

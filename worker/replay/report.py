@@ -44,7 +44,8 @@ class ClassReport(TypedDict):
 class Report(TypedDict):
     """The JSON object that a replay prints.
 
-    `remaining` is 0 where all selected dead letters are done, and None where the replay ended before it had read all.
+    `remaining` is 0 where all selected dead letters are done, and None where the replay ended before it had read all:
+    then `beyond_limit` is 1 if it ended there, while a dry run counts all of them.
     `other_tables` counts dead letters that are left alone, because their rows were for another table.
     `edit` is only in the report of a dry run with `--edit`.
     `failed_as` counts the new dead letters by their own class, which can differ from the class of the replayed one.

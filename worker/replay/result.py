@@ -29,7 +29,7 @@ class ReplayResult:
 
     Attributes:
         selection: the dead letters that were read.
-        complete: whether all were read; not if the replay ended early.
+        complete: whether all were read; not if the replay ended early, or some are beyond the limit.
         written: everything in them is rows now, or skipped by a documented rule.
         failed_again: something in them failed again and has a new dead letter.
         failed_as: metrics and events with a new dead letter, by the class of the new one.

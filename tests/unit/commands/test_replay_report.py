@@ -39,7 +39,11 @@ def test_report_has_a_row_for_each_class_and_what_is_left(capsys: pytest.Capture
 
 
 def test_report_of_a_replay_that_ended_early_does_not_say_how_many_are_left(capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_lines({**REPORT, "remaining": None}, capsys)[-1] == "not all dead letters were read"
+    early: Report = {**REPORT, "remaining": None, "beyond_limit": 0}
+    assert print_lines(early, capsys)[-1] == "not all dead letters were read"
+    lines = print_lines({**early, "beyond_limit": 1}, capsys)
+    assert lines[-1] == "more are left, beyond --limit"
+    assert not any("1 beyond" in line for line in lines), "it has not counted them"
 
 
 def test_report_of_a_dry_run_says_that_nothing_was_written(capsys: pytest.CaptureFixture[str]) -> None:
