@@ -11,7 +11,7 @@ from worker.commands.command_line import json_option, load_settings, print_json,
 from worker.commands.dlq_settle import discard, restore
 from worker.commands.dlq_statistics import causes, stats
 from worker.commands.help_page import CommandGroup, LazyCommand, format_examples
-from worker.commands.options import dead_letter_filter_options, parse_position
+from worker.commands.options import dead_letter_filter_options, parse_position, print_if_none_matches
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters import documents
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
@@ -158,6 +158,7 @@ async def _read_selected(
                     return True
                 count += 1
                 on_item(item, scan.find_settled(item))
+    print_if_none_matches(selection, count, "open or settled" if settled else "open")
     return False
 
 

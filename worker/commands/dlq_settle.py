@@ -10,7 +10,7 @@ from worker.commands.command_line import json_option, load_settings, print_json,
 from worker.commands.confirmation import is_confirmed, require_confirmable
 from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
-from worker.commands.options import dead_letter_filter_options
+from worker.commands.options import dead_letter_filter_options, parse_reason, print_if_none_matches
 from worker.core.process import run_unless_stopped, stop_on_signals
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.settlement import Action, Settlement
@@ -43,7 +43,13 @@ class _Options(TypedDict):
 
 @click.command(epilog=_DISCARD_EXAMPLES)
 @dead_letter_filter_options
-@click.option("--reason", required=True, help="Why they are given up; the journal and the audit show it.")
+@click.option(
+    "--reason",
+    required=True,
+    type=parse_reason,
+    metavar="TEXT",
+    help="Why they are given up; the journal and the audit show it.",
+)
 @_limit
 @_dry_run
 @_yes
@@ -70,7 +76,7 @@ def discard(
     type=click.Choice([Action.DISCARDED.value, Action.REPLAYED.value, Action.EDITED.value]),
     help="Those that were replayed are replayed again, as after a deletion of their rows.",
 )
-@click.option("--reason", help="Why, for the journal.")
+@click.option("--reason", type=parse_reason, metavar="TEXT", help="Why, for the journal.")
 @_limit
 @_dry_run
 @_yes
@@ -102,6 +108,8 @@ def _run(selection: DeadLetterFilter, settled_by: Action | None, entry: Settleme
     if not asyncio.run(_settle(settings, chosen, settled_by, entry, options)):
         print_stderr("nothing was written")
         raise SystemExit(1)
+    found = chosen.by_class.total() + chosen.beyond_limit + chosen.unreadable
+    print_if_none_matches(selection, found, "open" if settled_by is None else settled_by.value)
     _report(chosen, entry.action, options)
     raise SystemExit(int(bool(chosen.beyond_limit or chosen.unreadable)))
 

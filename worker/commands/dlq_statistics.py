@@ -8,7 +8,7 @@ import click
 from worker.commands import connections, dlq_causes, dlq_tables
 from worker.commands.command_line import json_option, load_settings, print_json
 from worker.commands.help_page import format_examples
-from worker.commands.options import dead_letter_filter_options
+from worker.commands.options import dead_letter_filter_options, print_if_none_matches
 from worker.dead_letters import documents
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.statistics import CauseStatistics, DeadLetterStatistics
@@ -67,6 +67,7 @@ def stats(*, selection: DeadLetterFilter, top: int, as_json: bool) -> None:
 
 async def _collect(settings: Settings, selection: DeadLetterFilter, statistics: Visitor) -> Visitor:
     """Show the selected open dead letters to `statistics`, and return it."""
+    found = 0
     async with (
         connections.open_dead_letters(settings, selection.partition) as scan,
         aclosing(scan.read_batches()) as batches,
@@ -74,5 +75,7 @@ async def _collect(settings: Settings, selection: DeadLetterFilter, statistics: 
         async for items in batches:
             for item in items:
                 if selection.matches(item):
+                    found += 1
                     statistics.visit(item)
+    print_if_none_matches(selection, found)
     return statistics

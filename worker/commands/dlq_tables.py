@@ -88,6 +88,8 @@ def print_in_full(letter: DeadLetter | ForeignRecord, settled: Settlement | bool
     console = Console(highlight=False)
     if isinstance(letter, ForeignRecord):
         console.print(Text(f"{letter.position} is no dead letter: {escape_control_characters(letter.reason)}"))
+        if (how := _format_settled(settled)) is not None:
+            console.print(Text(f"settled: {escape_control_characters(how)}"))
         _print_record(console, letter.record, letter.record.headers, "header")
         return
     advice = ADVICE[letter.failure.error_class]

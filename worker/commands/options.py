@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from worker.commands.command_line import Command
+from worker.commands.command_line import Command, print_stderr
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition
 from worker.core.times import to_milliseconds
 from worker.dead_letters.causes import CAUSE_ID
 from worker.dead_letters.filters import DeadLetterFilter
+from worker.dead_letters.settlement import MAX_TEXT
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -51,6 +52,19 @@ def require_finite(_context: click.Context, _option: click.Parameter, value: flo
     if value is not None and not isfinite(value):
         raise click.BadParameter(f"{value} is not a number of metrics per second")
     return value
+
+
+def print_if_none_matches(selection: DeadLetterFilter, found: int, state: str = "open") -> None:
+    """Say that no dead letter of this state matches: a filter can be mistyped. It is no error, all of them are done."""
+    if not (found or selection.matches_all):
+        print_stderr(f"no {state} dead letter matches the filters")
+
+
+def parse_reason(text: str) -> str:
+    """Check that the journal can hold the reason, which is not cut."""
+    if len(text) > MAX_TEXT:
+        raise click.BadParameter(f"a reason has at most {MAX_TEXT:,} characters, not {len(text):,}")
+    return text
 
 
 def parse_position(text: str) -> DeadLetterPosition:

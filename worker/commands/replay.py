@@ -14,7 +14,7 @@ from worker.commands.connections import open_dead_letters
 from worker.commands.edit_option import open_editor
 from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
-from worker.commands.options import dead_letter_filter_options, require_finite
+from worker.commands.options import dead_letter_filter_options, parse_reason, print_if_none_matches, require_finite
 from worker.commands.replay_connections import ReplayConnections, base_policy
 from worker.core.errors import SettingsError
 from worker.core.escaping import escape_control_characters
@@ -66,7 +66,7 @@ _EXAMPLES = format_examples(
     metavar="EXPRESSION",
     help="Edit each event first, by an expression of jq; requires --reason, and the extra `edit`.",
 )
-@click.option("--reason", help="Why, for the journal.")
+@click.option("--reason", type=parse_reason, metavar="TEXT", help="Why, for the journal.")
 @click.option(
     "--dry-run", is_flag=True, help="Write nothing; report what would be replayed, and what would be refused."
 )
@@ -132,6 +132,7 @@ async def _replay(
         if scanned is None:
             return _report_no_replay()
         scan, (preview, edits) = scanned
+        print_if_none_matches(policy.filter, preview.visited)
         if options.dry_run:
             replay_report.print_report(report_preview(preview, edits), as_json=options.as_json)
             return int(bool(preview.remaining or preview.refused))

@@ -43,7 +43,7 @@ def describe_in_short(letter: DeadLetter | ForeignRecord) -> Document:
 def describe_in_full(letter: DeadLetter | ForeignRecord, settled: Settled) -> Document:
     """What `dlq show` and `export` print: everything."""
     if isinstance(letter, ForeignRecord):
-        return _describe_foreign_record(letter)
+        return _describe_foreign_record(letter) | _describe_settled(settled)
     advice = ADVICE[letter.failure.error_class]
     return {
         **describe_in_short(letter),
@@ -52,8 +52,7 @@ def describe_in_full(letter: DeadLetter | ForeignRecord, settled: Settled) -> Do
         "replaces": None if letter.replaces is None else str(letter.replaces),
         "part_of": None if letter.part_of is None else str(letter.part_of),
         "edit": None if letter.edit is None else _describe_edit(letter.edit),
-        "settled": bool(settled),
-        "settlement": None if isinstance(settled, bool) else _describe_settlement(settled),
+        **_describe_settled(settled),
         "meaning": advice.meaning,
         "to_do": advice.instructions,
         "key": _encode_bytes(letter.record.key),
@@ -68,6 +67,13 @@ def describe_operation(operation: Operation) -> Document:
         **_describe_settlement(operation.entry),
         "dead_letters": operation.letters,
         "outcome": None if operation.entry.outcome is None else dict(operation.entry.outcome),
+    }
+
+
+def _describe_settled(settled: Settled) -> Document:
+    return {
+        "settled": bool(settled),
+        "settlement": None if isinstance(settled, bool) else _describe_settlement(settled),
     }
 
 

@@ -19,7 +19,7 @@ from worker.dead_letters.dead_letter import EncodedDeadLetter
 from worker.dead_letters.headers import KIND
 
 _KIND = (KIND, b"settlement")
-_MAX_TEXT = 1_000
+MAX_TEXT = 1_000
 """Characters of who, why and the command; anybody can write to the topic, and a scan keeps those of each operation."""
 _MAX_OUTCOMES, _MAX_NAME = 16, 64
 """Counts of an outcome, and characters of a name of one."""
@@ -171,12 +171,12 @@ def _parse_outcome(outcome: Mapping[str, int]) -> dict[str, int]:
     return {name[:_MAX_NAME]: int(count) for name, count in some}
 
 
-def _parse_text(value: object, longest: int = _MAX_TEXT) -> str:
+def _parse_text(value: object, longest: int = MAX_TEXT) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!a:.40} is not text")
     return value[:longest]
 
 
 def _shorten(text: str) -> str:
-    """At most `_MAX_TEXT` characters; a lone surrogate, which UTF-8 cannot encode, is escaped."""
-    return text[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:_MAX_TEXT]
+    """At most `MAX_TEXT` characters; a lone surrogate, which UTF-8 cannot encode, is escaped."""
+    return text[:MAX_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:MAX_TEXT]

@@ -69,9 +69,11 @@ async def _describe_group(client: AIOKafkaClient, name: str) -> dict[str, Any] |
         answer = await client.send(coordinator.coordinator_id, DescribeGroupWithAcls(name))
     except UNSUPPORTED_BY_BROKER:
         return None
-    group: dict[str, Any] = answer.to_object()["groups"][0]
-    _raise_for(group["error_code"])
-    return group
+    groups: list[dict[str, Any]] = answer.to_object()["groups"]
+    if not groups:  # a broker may leave out a group
+        return None
+    _raise_for(groups[0]["error_code"])
+    return groups[0]
 
 
 def _raise_for(code: int) -> None:

@@ -26,7 +26,7 @@ _HEADER = struct.Struct(">BI")
 _MAX_REASON = 300
 """Characters; the message of an error can hold the document."""
 _VALUE = re.compile(r"\([^()]*\)")
-_SAME = "same"
+_SAME, _NO_NUMBER = "same", "no number"
 _TYPES = {'"': "a string", "[": "an array", "t": "a boolean", "f": "a boolean", "n": "null"}
 
 
@@ -58,7 +58,10 @@ def _compile(expression: str) -> Any:  # noqa: ANN401 - the binding ships no typ
 
     jq.compile(expression)  # alone, so that no bracket of it closes one of the next line
     # jq itself writes the result: the numbers that the expression does not change keep all their digits.
-    return jq.compile(f'. as $original | ({expression}\n) | if . == $original then "{_SAME}" else tojson end')
+    return jq.compile(
+        f'. as $original | ({expression}\n) | if . == $original then "{_SAME}" '
+        f'elif any(.. | numbers; isinfinite or isnan) then "{_NO_NUMBER}" else tojson end'
+    )
 
 
 def _apply(program: Any, document: str) -> str:  # noqa: ANN401 - the binding ships no types
@@ -71,6 +74,9 @@ def _apply(program: Any, document: str) -> str:  # noqa: ANN401 - the binding sh
         raise _InvalidResult("the expression yields nothing, not one object")
     if results[0] == _SAME:
         raise _InvalidResult("the expression changes nothing")
+    if results[0] == _NO_NUMBER:
+        # jq would write the largest number for infinity, and null for NaN.
+        raise _InvalidResult("the expression yields infinity or NaN, which JSON does not have")
     if not results[0].startswith("{"):
         raise _InvalidResult(f"the expression yields {_TYPES.get(results[0][0], 'a number')}, not an object")
     if len(results[0]) > MAX_RESULT_BYTES:

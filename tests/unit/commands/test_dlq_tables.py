@@ -70,6 +70,18 @@ def test_letter_is_printed_with_all_facts_and_advice(capsys: pytest.CaptureFixtu
         assert fact in out
 
 
+def test_record_that_is_no_dead_letter_is_printed_with_what_has_settled_it(capsys: pytest.CaptureFixture[str]) -> None:
+    item = ForeignRecord(Record(b"x"), "it has no header dlq.kind")
+    discarded = Settlement(Action.DISCARDED, "1", "ada@host", 0, "a test", "dlq discard")
+    assert documents.describe_in_full(item, settled=False)["settled"] is False
+    document = documents.describe_in_full(item, discarded)
+    assert (document["settled"], document["settlement"]["why"]) == (True, "a test")  # type: ignore[index]
+    dlq_tables.print_in_full(item, settled=False)
+    assert "settled" not in capsys.readouterr().out
+    dlq_tables.print_in_full(item, discarded)
+    assert "settled: discarded by ada@host at 1970-01-01 00:00:00 UTC: a test" in capsys.readouterr().out
+
+
 def test_statistics_print_the_rest_and_an_empty_name(capsys: pytest.CaptureFixture[str]) -> None:
     failure = Failure(ErrorClass.INVALID_METRIC, "InvalidName", "m")
     letters = [

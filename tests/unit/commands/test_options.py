@@ -6,7 +6,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from worker.commands.options import dead_letter_filter_options, parse_instant, parse_position
+from worker.commands.options import (
+    dead_letter_filter_options,
+    parse_instant,
+    parse_position,
+    parse_reason,
+    print_if_none_matches,
+)
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.filters import DeadLetterFilter
@@ -80,3 +86,17 @@ def test_position_is_partition_and_offset() -> None:
 def test_other_positions_are_wrong_usage(text: str) -> None:
     with pytest.raises(click.BadParameter, match="PARTITION:OFFSET"):
         parse_position(text)
+
+
+def test_reason_that_the_journal_would_cut_is_refused() -> None:
+    assert parse_reason("ü" * 1_000) == "ü" * 1_000
+    with pytest.raises(click.BadParameter, match="a reason has at most 1,000 characters, not 1,001"):
+        parse_reason("ü" * 1_001)
+
+
+def test_filters_that_match_nothing_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    print_if_none_matches(DeadLetterFilter(), 0)
+    print_if_none_matches(DeadLetterFilter(frozenset({"01ab23cd"})), 1)
+    assert capsys.readouterr().err == ""
+    print_if_none_matches(DeadLetterFilter(frozenset({"01ab23cd"})), 0, "discarded")
+    assert capsys.readouterr().err == "no discarded dead letter matches the filters\n"
