@@ -46,6 +46,8 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
     of_metrics, of_events = (_create_topic(env, events, whole=whole) for whole in (False, True))
     replay, some = ["replay", "--yes", "--any-table"], rows // 10
     others = rows - some
+    empty = env.create_empty_topic(partitions=1)
+    start = {"command": "replay, nothing", **_measure_command(env, empty, replay, 0, 0)}
     lines = [
         {"command": "dlq stats", **_measure_command(env, of_metrics, ["dlq", "stats"], rows, 0)},
         {"command": "dlq causes", **_measure_command(env, of_metrics, ["dlq", "causes"], rows, 0)},
@@ -56,24 +58,23 @@ def measure_dead_letters(env: BenchmarkEnvironment, events: int) -> list[Figures
         {"command": "replay, metrics", **_measure_command(env, of_metrics, replay, others, others)},
         {"command": "replay, events", **_measure_command(env, of_events, replay, events, rows)},
     ]
-    return [line | _compare(line, of_ten, of_one) for line in lines]
+    return [line | _compare(line, start, of_ten, of_one) for line in lines]
 
 
-def _compare(line: Figures, of_ten: Figures, of_one: Figures) -> Figures:
+def _compare(line: Figures, start: Figures, of_ten: Figures, of_one: Figures) -> Figures:
     """Rates and CPU relative to the worker, which consumes events of ten metrics, and as many rows of events of one.
 
-    Only the latter does what the replay of a dead letter of a single metric does: one row of one record.
+    Only the latter does what the replay of a dead letter of a single metric does: one row of one record. The start of
+    the process is left out of these ratios, as it is of the worker's figures.
     """
-
-    def divide(mine: str, worker: Figures, its: str) -> float:
-        return round(float(line[mine]) / float(worker[its]), 2)
-
-    cpu_per_row = float(of_one["cpu_us_per_row"]) / float(line["cpu_us_per_letter"]) * float(line["rows_per_letter"])
+    seconds, cpu = (float(line[name]) - float(start[name]) for name in ("seconds", "cpu_seconds"))
+    letters = int(line["letters"])
+    rows = letters * int(line["rows_per_letter"])
     return {
-        "rate_to_one_metric": divide("rows_per_second", of_one, "rows_per_second"),
-        "cpu_to_one_metric": round(cpu_per_row, 2),
-        "rows_to_ten_metrics": divide("rows_per_second", of_ten, "rows_per_second"),
-        "letters_to_ten_metrics": divide("letters_per_second", of_ten, "events_per_second"),
+        "rate_to_one_metric": round(rows / seconds / float(of_one["rows_per_second"]), 2),
+        "cpu_to_one_metric": round(rows / cpu * float(of_one["cpu_us_per_row"]) / 1e6, 2),
+        "rows_to_ten_metrics": round(rows / seconds / float(of_ten["rows_per_second"]), 2),
+        "letters_to_ten_metrics": round(letters / seconds / float(of_ten["events_per_second"]), 2),
     }
 
 
@@ -121,10 +122,11 @@ def _measure_command(
         raise click.ClickException(f"{arguments} ended with {process.returncode}, {written} rows of {rows}: {out!r}")
     return {
         "letters": letters,
-        "rows_per_letter": rows // letters,
-        "seconds": round(seconds, 1),
+        "rows_per_letter": rows // max(letters, 1),
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
         "letters_per_second": round(letters / seconds),
         "rows_per_second": round(rows / seconds),
-        "cpu_us_per_letter": round((usage.ru_utime + usage.ru_stime) / letters * 1e6, 2),
+        "cpu_us_per_letter": round((usage.ru_utime + usage.ru_stime) / max(letters, 1) * 1e6, 2),
         "peak_memory_mb": round(usage.ru_maxrss / 1000, 1),
     }

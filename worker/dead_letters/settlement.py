@@ -104,13 +104,10 @@ def join_runs(letters: Iterable[tuple[int, int]]) -> Iterator[OffsetRun]:
 def is_settlement(record: Record) -> bool:
     """Whether `record` is a settlement; its value may be invalid."""
     headers = record.headers
+    if not headers or headers[0] != _KIND:  # first, because a scan asks it of every record
+        return False
     # A dead letter has no key either where its source record has none, and repeats the headers of that before its own.
-    return (
-        record.key is None
-        and bool(headers)
-        and headers[0] == _KIND
-        and not any(name == KIND for name, _ in headers[1:])
-    )
+    return record.key is None and not any(name == KIND for name, _ in headers[1:])
 
 
 def encode_settlement(settlement: Settlement, version: str) -> EncodedDeadLetter:

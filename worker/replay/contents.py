@@ -49,11 +49,11 @@ async def fan_out_source_record(letter: DeadLetter, fan_out: FanOut, sources: So
 
 
 def take_back_refused(fan_out: FanOut, rows: int, failures: int) -> None:
-    """Remove what was added since `fan_out` had so many rows and failures, if it is only failures.
+    """Remove the failures that were added since `fan_out` had so many rows and failures, if no row was.
 
-    Raises RefusedAgain if it has removed any.
+    Raises RefusedAgain if it has removed them.
     """
-    if fan_out.rows == rows and len(fan_out.failed) > failures:
+    if fan_out.rows == rows:
         rule = fan_out.failed[failures].failure.error_type
         del fan_out.failed[failures:]
         raise RefusedAgain(f"refused again, left alone (--refused): {rule}")

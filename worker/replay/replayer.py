@@ -163,7 +163,7 @@ class Replayer:
                 batch.bytes += await contents.fan_out_source_record(letter, batch.fan_out, self._sources)
             else:
                 batch.bytes += contents.fan_out_contents(letter, batch.fan_out)
-            if self._policy.leaves_refused:
+            if self._policy.leaves_refused and len(batch.fan_out.failed) > failures:
                 contents.take_back_refused(batch.fan_out, rows, failures)
         except (InvalidDeadLetter, contents.SourceRecordMissing, contents.RefusedAgain, EditFailed) as error:
             self._result.count_unreplayable(letter.failure.error_class, letter.position, str(error))

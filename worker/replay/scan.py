@@ -16,6 +16,7 @@ from worker.dead_letters.settlement import (
     Settlement,
     find_settlement,
     identify,
+    is_settlement,
 )
 from worker.ports import TopicReader
 from worker.replay.lookup import find_at, parse_record
@@ -111,7 +112,7 @@ class DeadLetterScan:
         async with aclosing(self._reader.read(partition, self.offset_ranges[partition])) as batches:
             async for records in batches:
                 for record in records:
-                    if (settlement := find_settlement(record)) is not None:
+                    if is_settlement(record) and (settlement := find_settlement(record)) is not None:
                         applied = settled.apply(settlement)
                         on_settlement(DeadLetterPosition(partition, record.offset), settlement, applied)
                         continue
