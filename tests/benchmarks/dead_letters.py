@@ -68,14 +68,18 @@ def _compare(line: Figures, start: Figures, of_ten: Figures, of_one: Figures) ->
     the process is left out of these ratios, as it is of the worker's figures.
     """
     seconds, cpu = (float(line[name]) - float(start[name]) for name in ("seconds", "cpu_seconds"))
+    names = ("rate_to_one_metric", "cpu_to_one_metric", "rows_to_ten_metrics", "letters_to_ten_metrics")
+    if min(seconds, cpu) <= 0:
+        return dict.fromkeys(names, "too few events")
     letters = int(line["letters"])
     rows = letters * int(line["rows_per_letter"])
-    return {
-        "rate_to_one_metric": round(rows / seconds / float(of_one["rows_per_second"]), 2),
-        "cpu_to_one_metric": round(rows / cpu * float(of_one["cpu_us_per_row"]) / 1e6, 2),
-        "rows_to_ten_metrics": round(rows / seconds / float(of_ten["rows_per_second"]), 2),
-        "letters_to_ten_metrics": round(letters / seconds / float(of_ten["events_per_second"]), 2),
-    }
+    ratios = (
+        rows / seconds / float(of_one["rows_per_second"]),
+        rows / cpu * float(of_one["cpu_us_per_row"]) / 1e6,
+        rows / seconds / float(of_ten["rows_per_second"]),
+        letters / seconds / float(of_ten["events_per_second"]),
+    )
+    return {name: round(ratio, 2) for name, ratio in zip(names, ratios, strict=True)}
 
 
 def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
