@@ -151,4 +151,8 @@ async def test_discard_shows_what_it_is_about_to_do_and_asks(buried: Environment
     shown = lines_of(buried, "dlq", "show", "0:0")
     assert any("discarded by" in line for line in shown), shown
     assert not any("\x1b[31m" in line for line in lines_of(buried, "dlq", "history"))
-    assert lines_of(buried, *arguments, "--dry-run") == ["discarded: 0 dead letters", "dry run: nothing was written"]
+    assert lines_of(buried, *arguments, "--dry-run") == [
+        "no open dead letter matches the filters",
+        "discarded: 0 dead letters",
+        "dry run: nothing was written",
+    ]

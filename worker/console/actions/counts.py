@@ -25,7 +25,7 @@ def count_result(result: ReplayResult) -> Counts:
     """What a replay has done."""
     report = report_result(result)
     notes = list(_describe(report))
-    if report["remaining"] is None:
+    if report["remaining"] is None and not report["beyond_limit"]:
         notes.append("not all dead letters were read: what is done stays done, and the same action continues")
     return Counts(_count_classes(report), notes)
 
@@ -66,7 +66,8 @@ def _describe(report: Report) -> Iterator[str]:
     for name, count in report["failed_as"].items():
         yield f"{count:,} failed again as {name}"
     if report["beyond_limit"]:
-        yield f"{report['beyond_limit']:,} more are beyond the limit"
+        counted = report["remaining"] is not None
+        yield f"{report['beyond_limit']:,} more are beyond the limit" if counted else "more are left, beyond the limit"
     for table, count in report["other_tables"].items():
         yield f"{count:,} were meant for {table} and are left alone (--any-table of the command)"
 
