@@ -91,14 +91,28 @@ class EventSourceListener(Protocol):
         """
 
 
+class Polled(NamedTuple):
+    """What a poll has returned.
+
+    Attributes:
+        records: in the order of each partition.
+        bytes: of their keys, values and headers.
+        next_offsets: the offset after the last record of each partition.
+    """
+
+    records: Sequence[Record]
+    bytes: int
+    next_offsets: Mapping[Partition, int]
+
+
 class EventSource(Protocol):
     """A topic that is read as a member of a consumer group."""
 
     def subscribe(self, listener: EventSourceListener) -> None:
         """Join the group, before the first poll. `listener` is called in a poll, or by a rebalance."""
 
-    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
-        """Some records, in the order of each partition; none if the time is over.
+    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Polled:
+        """Some records; none if the time is over.
 
         Args:
             max_records: how many at most.

@@ -179,7 +179,7 @@ async def test_poll_returns_no_more_bytes_than_asked_for_and_one_record(
     read: dict[int, list[int]] = {partition: [] for partition in range(4)}
     async with asyncio.timeout(20):
         while sum(map(len, read.values())) < 80:
-            polled = await source.poll(500, 5_500_000, 0.5)
+            polled = (await source.poll(500, 5_500_000, 0.5)).records
             assert len(polled) <= 6
             for record in polled:
                 read[record.partition].append(record.offset)
@@ -199,7 +199,7 @@ async def test_pause_within_an_unreadable_batch_loses_nothing(
         while not offsets or offsets[-1] < 23:
             await source.pause()
             source.resume()
-            polled = await source.poll(1, 1, 0.5)
+            polled = (await source.poll(1, 1, 0.5)).records
             offsets += [record.offset for record in polled]
             assert all(isinstance(record, UnreadableRecord) == (not 2 < record.offset < bad) for record in polled)
     assert offsets == [2, *range(3, 24)]

@@ -102,6 +102,6 @@ async def test_instances_that_join_one_group_at_once_read_nothing_of_each_other(
 async def poll_in_turn(*sources: KafkaEventSource) -> None:
     """Poll until the first of them returns a record."""
     async with asyncio.timeout(20):
-        while not await sources[0].poll(100, 2**30, 0.2):
+        while not (await sources[0].poll(100, 2**30, 0.2)).records:
             for source in sources[1:]:
                 await source.poll(100, 2**30, 0.2)

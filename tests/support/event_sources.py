@@ -72,7 +72,7 @@ async def poll_records(source: KafkaEventSource, count: int) -> list[Record]:
     records: list[Record] = []
     async with asyncio.timeout(20):
         while len(records) < count:
-            records += await source.poll(count - len(records), 2**30, 0.5)
+            records += (await source.poll(count - len(records), 2**30, 0.5)).records
     return records
 
 

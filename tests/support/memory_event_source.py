@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from worker.core.model import Record, size_of
-from worker.ports import EventSource, EventSourceListener, Partition
+from worker.ports import EventSource, EventSourceListener, Partition, Polled
 
 
 class MemoryEventSource(EventSource):
@@ -51,24 +51,25 @@ class MemoryEventSource(EventSource):
         """See `EventSource`."""
         self._listener = listener
 
-    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
+    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Polled:
         """See `EventSource`. Without records it waits 10 ms at most."""
         self.asked.append(max_records)
         if await self._move():
-            return ()
+            return Polled((), 0, {})
         polled: list[Record] = []
+        size, next_offsets = 0, {}
         if not self._paused:
             for partition, records in self._records.items():
                 begin = self._position.get(partition, self.committed.get(partition, 0))
                 some = [record for record in records if record.offset >= begin][: max_records - len(polled)]
                 for record in some:
-                    if max_bytes <= 0:
+                    if size >= max_bytes:
                         break
-                    self._position[partition] = record.offset + 1
+                    self._position[partition] = next_offsets[partition] = record.offset + 1
                     polled.append(record)
-                    max_bytes -= size_of(record)
+                    size += size_of(record)
         await asyncio.sleep(0 if polled else min(timeout_seconds, 0.01))
-        return polled
+        return Polled(polled, size, next_offsets)
 
     async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See `EventSource`."""

@@ -6,7 +6,7 @@ They are most of its memory: nothing that is kept may refer to the frames that h
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -19,11 +19,11 @@ from tests.support.worker_harness import WorkerHarness, open_worker_harness
 from worker.batch_reader import BatchPolicy
 from worker.consumer import Consumer
 from worker.core.heartbeat import Heartbeat
-from worker.core.model import Event, Row
-from worker.core.model import Record as WorkerRecord
+from worker.core.model import Event, Row, size_of
 from worker.core.outcome import Outcome
 from worker.events.block import Block
 from worker.events.fan_out import FanOut
+from worker.ports import Partition, Polled
 from worker.writing.on_unavailable import OnUnavailable
 
 
@@ -53,12 +53,13 @@ class StreamingEventSource(MemoryEventSource):
         super().__init__([StreamedRecord(None)])  # it owns their partition
         self._left = count
 
-    async def poll(self, max_records: int, *_: object) -> Sequence[WorkerRecord]:
+    async def poll(self, max_records: int, *_: object) -> Polled:
         """See `EventSource`."""
         await asyncio.sleep(0)
         count = min(self._left, max_records)
         self._left -= count
-        return [StreamedRecord(encoded(event())) for _ in range(count)]
+        records = [StreamedRecord(encoded(event())) for _ in range(count)]
+        return Polled(records, sum(map(size_of, records)), {Partition("execution-completed", 0): 1})
 
 
 def count_living(kind: type[object]) -> int:

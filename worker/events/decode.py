@@ -120,8 +120,9 @@ def _read_event(document: object, record: Record, max_age_days: int, attributes:
     has_labels = given is not None or status is not None or attributes
     labels, skipped = read_labels(given, status, attributes) if has_labels else NO_LABELS
     # As `canonical_id` does, without a call: most ids are in lower case.
-    execution_id = execution_id if execution_id.islower() else canonical_id(execution_id)
-    return Event(execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record, labels, skipped)
+    execution_id = execution_id if execution_id.lower() == execution_id else canonical_id(execution_id)
+    fields = (execution_id, agent_name, user_id, completed_at, recorded_at, metrics, record, labels, skipped)
+    return tuple.__new__(Event, fields)  # 0.2 µs less than a call of the class
 
 
 def _refuse_field(document: dict[str, object], field: str, expected: str) -> NoReturn:

@@ -23,11 +23,13 @@ _FETCH_BYTES = 16 * 1024 * 1024
 
 
 @dataclass
-class _ByteBudget:
+class ByteBudget:
+    """Bytes of keys, values and headers that a poll may return; what is left afterwards, below 0 at times."""
+
     left: int
 
 
-_budget: ContextVar[_ByteBudget | None] = ContextVar("bytes that a poll may return", default=None)
+_budget: ContextVar[ByteBudget | None] = ContextVar("bytes that a poll may return", default=None)
 
 
 class BoundedFetchResult(fetcher.FetchResult):  # type: ignore[misc]  # aiokafka ships no types
@@ -78,10 +80,10 @@ async def poll_bounded(
     *partitions: TopicPartition,
     timeout_ms: int,
     max_records: int,
-    max_bytes: int,
+    budget: ByteBudget,
 ) -> Mapping[TopicPartition, list[Record]]:
-    """`getmany` of `partitions`, or of all; the record that reaches `max_bytes` is the last one."""
-    token = _budget.set(_ByteBudget(max_bytes))
+    """`getmany` of `partitions`, or of all; the record that spends `budget` is the last one."""
+    token = _budget.set(budget)
     try:
         polled: dict[TopicPartition, list[Record]] = await consumer.getmany(
             *partitions, timeout_ms=timeout_ms, max_records=max_records

@@ -5,7 +5,7 @@ Two defaults of aiokafka would lose data and are changed: a new group starts at 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 
 import structlog
@@ -14,7 +14,7 @@ from aiokafka.errors import IllegalStateError, InvalidSessionTimeoutError, Kafka
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
-from worker.kafka.bounded_consumer import create_consumer, poll_bounded
+from worker.kafka.bounded_consumer import ByteBudget, create_consumer, poll_bounded
 from worker.kafka.connection import start_clients, stop_client
 from worker.kafka.lag import LagTracker
 from worker.kafka.membership import GroupPolicy, Membership
@@ -23,7 +23,7 @@ from worker.kafka.target import KafkaTarget
 from worker.kafka.topic_monitor import TopicMonitor
 from worker.observability.telemetry import Telemetry
 from worker.observability.tracing import NO_TRACING, Tracing
-from worker.ports import EventSource, EventSourceListener, Partition
+from worker.ports import EventSource, EventSourceListener, Partition, Polled
 
 log = structlog.get_logger(__name__)
 
@@ -114,14 +114,16 @@ class KafkaEventSource(EventSource):
         await self._topic_monitor.close()
         await stop_client(self._consumer.stop())
 
-    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Sequence[Record]:
+    async def poll(self, max_records: int, max_bytes: int, timeout_seconds: float) -> Polled:
         """See `worker.ports.EventSource`."""
+        budget = ByteBudget(max_bytes)
         with self._tracing.span("poll", topic=self.topic):
-            polled = await self._getmany(timeout_seconds, max_records, max_bytes)
-        return list(chain.from_iterable(polled.values()))
+            polled = await self._getmany(timeout_seconds, max_records, budget)
+        next_offsets = {Partition(*partition): records[-1].offset + 1 for partition, records in polled.items()}
+        return Polled([*chain.from_iterable(polled.values())], max_bytes - budget.left, next_offsets)
 
     async def _getmany(
-        self, timeout_seconds: float, max_records: int, max_bytes: int
+        self, timeout_seconds: float, max_records: int, budget: ByteBudget
     ) -> Mapping[TopicPartition, list[Record]]:
         self._check_client()
         if self._topic_monitor.replaced:
@@ -129,7 +131,7 @@ class KafkaEventSource(EventSource):
             self._topic_monitor.replaced = not restarted
         try:
             polled = await poll_bounded(
-                self._consumer, timeout_ms=int(timeout_seconds * 1000), max_records=max_records, max_bytes=max_bytes
+                self._consumer, timeout_ms=int(timeout_seconds * 1000), max_records=max_records, budget=budget
             )
         except NO_POSITION as error:
             await self._continue_at(await reset_positions(self._consumer, error, self._telemetry))
@@ -166,7 +168,7 @@ class KafkaEventSource(EventSource):
     async def pause(self) -> None:
         """See `worker.ports.EventSource`."""
         self._consumer.pause(*self._consumer.assignment())
-        polled = await self._getmany(0, 1, 1)
+        polled = await self._getmany(0, 1, ByteBudget(1))
         for partition, records in polled.items():
             # A rebalance in between has assigned a partition that is not paused: read its record again later.
             self._consumer.seek(partition, records[0].offset)

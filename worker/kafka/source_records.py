@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record, UnreadableRecord
-from worker.kafka.bounded_consumer import create_consumer, poll_bounded
+from worker.kafka.bounded_consumer import ByteBudget, create_consumer, poll_bounded
 from worker.kafka.connection import require_topics, start_clients, stop_client, unreachable_error
 from worker.kafka.target import KafkaTarget
 from worker.ports import SourceRecordFetcher
@@ -46,7 +46,7 @@ class KafkaSourceRecordFetcher(SourceRecordFetcher):
         consumer.assign([partition])
         consumer.seek(partition, offset)
         while True:
-            polled = await poll_bounded(consumer, partition, timeout_ms=_POLL_MS, max_records=1, max_bytes=1)
+            polled = await poll_bounded(consumer, partition, timeout_ms=_POLL_MS, max_records=1, budget=ByteBudget(1))
             for record in polled.get(partition, ()):
                 # For a deleted offset Kafka returns the first record after it.
                 return record if record.offset == offset and not isinstance(record, UnreadableRecord) else None

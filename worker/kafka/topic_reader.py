@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
 from worker.core.model import Record
-from worker.kafka.bounded_consumer import create_consumer, poll_bounded
+from worker.kafka.bounded_consumer import ByteBudget, create_consumer, poll_bounded
 from worker.kafka.connection import CONNECT_SECONDS, require_topics, start_clients, stop_client
 from worker.kafka.target import KafkaTarget
 from worker.ports import TopicReader
@@ -147,7 +147,7 @@ class KafkaTopicReader(TopicReader):
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> list[Record]:
         try:
             polled = await poll_bounded(
-                self._consumer, *partitions, timeout_ms=_POLL_MS, max_records=max_records, max_bytes=_POLL_BYTES
+                self._consumer, *partitions, timeout_ms=_POLL_MS, max_records=max_records, budget=ByteBudget(_POLL_BYTES)
             )
         except KafkaError as error:
             raise self._refused_error(error) from error

@@ -169,7 +169,7 @@ class _Unpacker(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no ty
 
     def _consumer_record(self, tp: Any, record: Any) -> ReadRecord:  # noqa: ANN401 - aiokafka ships no types
         timestamp = record.timestamp
-        return ReadRecord(
+        fields = (
             tp.topic,
             tp.partition,
             record.offset,
@@ -178,3 +178,4 @@ class _Unpacker(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no ty
             record.value,
             tuple(record.headers),
         )
+        return tuple.__new__(ReadRecord, fields)  # 0.2 µs less than a call of the class
