@@ -406,15 +406,6 @@ class TestClickHouse:
             store.close()
             assert (await asyncio.wait_for(waiting, 5)).kind is OutcomeKind.UNAVAILABLE
 
-    @pytest.mark.parametrize("host", ["clickhouse..svc", "x" * 70])
-    async def test_invalid_host_name_is_misconfigured(
-        self, target: ClickHouseTarget, stores: OpenStore, host: str
-    ) -> None:
-        store = stores(replace(target, host=host))
-        for outcome in (await store.insert(block(("a", 1))), await store.probe()):
-            assert outcome.kind is OutcomeKind.MISCONFIGURED
-            assert "CLICKHOUSE_HOST" in outcome.message
-
     async def test_answer_of_another_protocol_is_unavailable(self, target: ClickHouseTarget, stores: OpenStore) -> None:
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"\x00\x04\xff\xfe\xff\xfe" + b"\xff" * 64)  # a Hello whose name is not UTF-8

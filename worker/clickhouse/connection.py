@@ -101,12 +101,19 @@ class ClickHouseTarget:
 
 
 class WorkerConnection:
-    """A client that one thread uses, and that another thread may cut."""
+    """A client that one thread uses, and that another thread may cut.
 
-    def __init__(self, target: ClickHouseTarget) -> None:
+    Args:
+        target: the servers.
+        marks_failed_statements: whether other servers are tried first after a statement that says more of its server
+            than of its rows. A server that cannot be connected is always marked.
+    """
+
+    def __init__(self, target: ClickHouseTarget, *, marks_failed_statements: bool = True) -> None:
         self._target = target
         self._client = target.client()
         self._in_use = threading.Lock()
+        self._marks_failed_statements = marks_failed_statements
 
     @contextmanager
     def use(self) -> Iterator[BlockClient]:
@@ -116,8 +123,8 @@ class WorkerConnection:
                 self._connect()
                 yield self._client
             except BaseException as error:
-                if isinstance(error, (StoreError, *FAILURES)) and self._is_of_server(_outcome(error, 0)):
-                    self._client.connection.mark_failed()
+                if self._marks_failed_statements and isinstance(error, (StoreError, *FAILURES)):
+                    self._mark_failed_server(error)
                 self._client.disconnect()
                 raise
 
@@ -128,25 +135,22 @@ class WorkerConnection:
             return outcome
         return outcome._replace(message=f"{self._client.connection.server}: {outcome.message}")
 
+    def _mark_failed_server(self, error: Exception) -> None:
+        if self._is_of_server(_outcome(error, 0)):
+            self._client.connection.mark_failed()
+
     def _is_of_server(self, outcome: Outcome) -> bool:
         """Whether it says more of the server than of the rows, and there are others."""
         return len(self._client.connection.servers) > 1 and outcome.kind in _SERVER_FAILED
 
     def _connect(self) -> None:
-        """Connect before the statement, so that a host name that cannot be encoded does not refuse a row."""
+        """Connect before the statement, so that an error of the connection does not refuse a row."""
         connection = self._client.connection
         # Also when it is connected: the driver pings first, and connects again by itself.
         connection.password = self._target.current_password()  # the driver reads certificates again by itself
         connection.ssl_options["keypass"] = self._target.current_key_password()
-        if connection.connected and connection.is_preferred:
-            return
-        try:
+        if not (connection.connected and connection.is_preferred):
             connection.connect()
-        except UnicodeDecodeError:
-            raise  # the server is not ClickHouse
-        except UnicodeError as error:
-            message = f"CLICKHOUSE_HOST={self._target.host} contains what is not a host name: {error}"
-            raise StoreError(Outcome(OutcomeKind.MISCONFIGURED, "InvalidHost", message)) from error
 
     def cut(self) -> None:
         """End it from another thread, also during a statement, and never connect again."""
@@ -173,8 +177,11 @@ def run_statement(
 
     `values` are the rows of an INSERT, or the values of `%(name)s` by name. Raises StoreError if ClickHouse refuses or
     cannot be reached.
+
+    Its error says nothing of INSERTs: the user of the worker may not read every table of the system, and a time-out may
+    be shorter.
     """
-    started, connection = perf_counter(), WorkerConnection(target)
+    started, connection = perf_counter(), WorkerConnection(target, marks_failed_statements=False)
     try:
         with connection.use() as client:
             answer = client.execute(statement, values)

@@ -20,6 +20,7 @@ from clickhouse_driver.reader import read_binary_bytes, read_binary_int32, read_
 
 from worker.clickhouse.errors import classify
 from worker.clickhouse.servers import RecentFailures, Server
+from worker.core.deadline import shut_down_after
 from worker.core.errors import StoreError
 from worker.core.outcome import Outcome, OutcomeKind
 
@@ -83,7 +84,8 @@ class FailoverConnection(Connection):  # type: ignore[misc]  # the driver ships 
         try:
             found = socket.getaddrinfo(server.host, server.port, 0, socket.SOCK_STREAM)
             addresses = self.failures.order(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-            self.server, self.server_hostname = server, server.host  # TLS verifies the name
+            self.server = server
+            self.server_hostname = server.host.removesuffix(".")  # which TLS verifies; no certificate has the last dot
             for position, address in enumerate(addresses, start=1):
                 try:
                     self._init_connection(address, server.port)
@@ -103,8 +105,17 @@ class FailoverConnection(Connection):  # type: ignore[misc]  # the driver ships 
 
     def receive_hello(self) -> None:
         """Wait for the server's greeting no longer than for the connection; overrides the driver's method."""
-        with self.timeout_setter(min(self.connect_timeout, self.send_receive_timeout)):
-            super().receive_hello()
+        seconds = min(self.connect_timeout, self.send_receive_timeout)
+        started, timer = perf_counter(), shut_down_after(self.socket, seconds)
+        try:
+            with self.timeout_setter(seconds):
+                super().receive_hello()
+        except (OSError, EOFError) as error:
+            if perf_counter() - started >= seconds:
+                raise TimeoutError from error
+            raise
+        finally:
+            timer.cancel()
 
     def ping(self) -> bool | None:
         """Whether the server still answers; overrides the driver's method, after which it connects again."""

@@ -8,10 +8,12 @@ from typing import NamedTuple, TypeVar
 
 Candidate = TypeVar("Candidate", bound=Hashable)
 
-_SERVER = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[^\]]+)\])(?::(?P<port>[0-9]{1,5}))?")
+_NAME = r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?"
+"""A name with an empty or a longer label cannot be asked for: it would fail only when its turn comes."""
+_SERVER = re.compile(rf"(?:(?P<name>{_NAME})|\[(?P<address>[^\]]+)\])(?::(?P<port>[0-9]{{1,5}}))?")
 _AVOID_SECONDS = 300.0
-"""How long a server that failed comes after the others. A connection then tries it again, which costs at most one
-connect time-out."""
+"""How long a server that failed comes after the others. A connection then tries it again, which costs at most
+twice the connect time-out for each of its addresses: to connect, and for the greeting."""
 
 
 class Server(NamedTuple):

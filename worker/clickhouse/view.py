@@ -7,7 +7,7 @@ from clickhouse_driver import errors as driver
 
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.errors import classify
-from worker.core.errors import DependencyError
+from worker.core.errors import DependencyError, StoreError
 from worker.core.times import DAY
 from worker.ports import DeduplicatedRows, RowKey, ViewRow
 
@@ -44,6 +44,8 @@ class DeduplicatedView(DeduplicatedRows):
             for values in self._client.execute_iter(self._query, external_tables=external):
                 row = ViewRow(*values)
                 on_row(RowKey(row.completed_at // DAY, row.metric, row.agent_name, row.execution_id), row)
+        except StoreError as error:  # none of several servers can be used
+            raise DependencyError(f"{self._where}: {error.outcome}") from error
         except (driver.Error, OSError, EOFError) as error:
             self._client.disconnect()
             raise DependencyError(f"{self._where}: {classify(error, perf_counter() - started)}") from error

@@ -1,26 +1,41 @@
 """Which server a connection uses; servers are sockets on loopback. `tests/contract/test_failover.py` has engines."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+import trustme
 from clickhouse_driver import errors as driver
 from structlog.testing import capture_logs
 
-from worker.clickhouse.connection import ClickHouseTarget, WorkerConnection
+from worker.clickhouse.connection import ClickHouseTarget, WorkerConnection, run_statement
 from worker.clickhouse.servers import RecentFailures, Server
-from worker.core.errors import StoreError
+from worker.clickhouse.view import DeduplicatedView
+from worker.core.errors import DependencyError, StoreError
 from worker.core.outcome import OutcomeKind
 
 _GREETING = b"\x00\x01x\x01\x01\x01"
 """Of a server named x, version 1.1, whose protocol is too old for anything else."""
 _REFUSAL = b"\x02" + (516).to_bytes(4, "little") + b"\x01x\x02no\x01t\x00"
 """AUTHENTICATION_FAILED."""
+_DENIED = b"\x04\x02" + (497).to_bytes(4, "little") + b"\x01x\x02no\x01t\x00"
+"""The answer to a ping, and ACCESS_DENIED for the statement after it."""
 
 Listen = Callable[..., Server]
+
+
+def trickle(connection: socket.socket) -> None:
+    """Send a greeting that takes a second, byte by byte."""
+    with suppress(OSError):
+        for byte in b"\x00\x0aclickhouse\x01\x01\x01":
+            connection.send(bytes([byte]))
+            Event().wait(0.1)
 
 
 @pytest.fixture
@@ -29,9 +44,17 @@ def listen() -> Iterator[Listen]:
     with ExitStack() as stack:
 
         def start(
-            answer: bytes | None = None, host: str = "127.0.0.1", port: int = 0, *, closes: bool = False
+            answer: bytes | None = None,
+            host: str = "127.0.0.1",
+            port: int = 0,
+            *,
+            closes: bool = False,
+            trickles: bool = False,
+            tls: ssl.SSLContext | None = None,
         ) -> Server:
             listener = stack.enter_context(socket.create_server((host, port)))
+            if tls:
+                listener = stack.enter_context(tls.wrap_socket(listener, server_side=True))
 
             def serve() -> None:
                 while True:
@@ -39,7 +62,9 @@ def listen() -> Iterator[Listen]:
                         connection = stack.enter_context(listener.accept()[0])
                     except OSError:
                         return
-                    if closes:
+                    if trickles:
+                        threading.Thread(target=trickle, args=(connection,), daemon=True).start()
+                    elif closes:
                         connection.close()
                     elif answer:
                         connection.sendall(answer)
@@ -89,6 +114,20 @@ def test_silent_server_costs_one_time_out_until_it_is_tried_again(listen: Listen
     assert connect(silent, last, failures=failures).server == last
 
 
+def test_server_that_trickles_its_greeting_costs_one_time_out(listen: Listen) -> None:
+    last, failures = listen(_GREETING), RecentFailures()
+    assert connect(trickling := listen(trickles=True), last, failures=failures).server == last
+    assert failures.order([trickling, last]) == [last, trickling]
+
+
+def test_statement_that_its_user_may_not_run_does_not_change_the_server_of_inserts(listen: Listen) -> None:
+    target = ClickHouseTarget(f"{listen(_GREETING + _DENIED)},{listen(_GREETING)}")
+    with pytest.raises(StoreError) as caught:
+        run_statement(target, "SELECT 1 FROM system.replicas")
+    assert caught.value.outcome.code == 497
+    assert target.failures.order(target.servers) == target.servers
+
+
 def test_error_names_each_server_and_what_an_operator_must_correct(listen: Listen, free_server: Server) -> None:
     refusing = listen(_REFUSAL)
     with pytest.raises(StoreError) as caught:
@@ -100,6 +139,12 @@ def test_error_names_each_server_and_what_an_operator_must_correct(listen: Liste
     with pytest.raises(StoreError) as caught:
         connect(free_server, listen(closes=True))
     assert caught.value.outcome.kind is OutcomeKind.UNAVAILABLE
+
+
+def test_audit_without_a_server_is_an_expected_error(free_server: Server) -> None:
+    view = DeduplicatedView(ClickHouseTarget(f"{free_server},localhost:{free_server.port}"))
+    with pytest.raises(DependencyError, match="no server can be used"):
+        view.read_rows([], lambda *_: None)
 
 
 def test_only_server_raises_the_error_of_the_driver(free_server: Server) -> None:
@@ -143,3 +188,16 @@ def test_change_of_the_server_is_logged(listen: Listen) -> None:
         connection.connect()
     connection.socket.close()
     assert [(line["event"], line["server"]) for line in logs] == [("another ClickHouse server is used", str(second))]
+
+
+def test_name_with_a_final_dot_is_verified_without_it(
+    listen: Listen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, ca_file, certificate = trustme.CA(), tmp_path / "ca.pem", ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(ca_file)
+    authority.issue_cert("clickhouse.example").configure_cert(certificate)
+    port, resolve = listen(_GREETING, tls=certificate).port, socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *arguments: resolve("127.0.0.1", *arguments))
+    connection: Any = ClickHouseTarget(f"clickhouse.example.:{port}", secure=True, ca_file=ca_file).client().connection
+    connection.connect()
+    connection.socket.close()

@@ -6,18 +6,20 @@ from worker.clickhouse.servers import RecentFailures, Server, parse_servers
 
 
 def test_list_has_optional_ports_and_addresses() -> None:
-    servers = parse_servers("ch-1, ch-2:9440,[::1],[2001:DB8::1]:9001", 9000)
+    servers = parse_servers("ch-1, ch-2.x.:9440,[::1],[2001:DB8::1%eth0]:9001", 9000)
     assert servers == [
         Server("ch-1", 9000),
-        Server("ch-2", 9440),
+        Server("ch-2.x.", 9440),
         Server("::1", 9000),
-        Server("2001:db8::1", 9001),
+        Server("2001:db8::1%eth0", 9001),
     ]
-    assert ",".join(map(str, servers)) == "ch-1:9000,ch-2:9440,[::1]:9000,[2001:db8::1]:9001"
+    assert ",".join(map(str, servers)) == "ch-1:9000,ch-2.x.:9440,[::1]:9000,[2001:db8::1%eth0]:9001"
     assert parse_servers("2001:db8::1", 9000) == [Server("2001:db8::1", 9000)]
 
 
-@pytest.mark.parametrize("text", ["", "a,", "a:0", "a:65536", "a:b", "http://a", "[::1", "[a]:9000", "a b", "::1:x"])
+@pytest.mark.parametrize(
+    "text", ["", "a,", "a:0", "a:65536", "a:b", "http://a", "[::1", "[a]:9000", "a b", "::1:x", "a..b", ".a", "a" * 64]
+)
 def test_what_is_no_list_of_servers_is_refused_without_its_text(text: str) -> None:
     with pytest.raises(ValueError, match=r"^$"):
         parse_servers(text, 9000)
