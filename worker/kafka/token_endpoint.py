@@ -11,19 +11,21 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage
+from math import inf
 from pathlib import Path
 from random import uniform
 from time import monotonic, sleep
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote_plus, urlencode
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import structlog
 
 from worker.core.errors import DependencyError
 from worker.core.escaping import escape_control_characters
 from worker.core.secrets import Secret
+from worker.kafka.timed_http import TimedHandler
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +128,7 @@ class TokenEndpoint:
             log.warning("no new token for Kafka", error=self._problem, valid_seconds=round(self._expires_at - started))
             return
         self._token, self._failures = token, 0
+        self._problem = f"KAFKA_OAUTH_TOKEN_URL={self._credentials.url} answers a token that is valid for {seconds:g} s"
         self._renew_at, self._expires_at = started + _USED_SHARE * seconds, started + seconds
 
     def _fetch_with_retries(self) -> tuple[str, float]:
@@ -140,7 +143,7 @@ class TokenEndpoint:
 def _fetch(credentials: ClientCredentials) -> tuple[str, float]:
     """A new token, and how many seconds it is valid. Raises DependencyError."""
     where = f"KAFKA_OAUTH_TOKEN_URL={credentials.url}"
-    opener = build_opener(HTTPSHandler(context=credentials.tls()), _NoRedirect)
+    opener = build_opener(TimedHandler(context=credentials.tls()), _NoRedirect)
     try:
         with opener.open(credentials.request(), timeout=_REQUEST_SECONDS) as answer:
             body = answer.read(_MAX_ANSWER_BYTES)
@@ -155,7 +158,7 @@ def _refusal(where: str, error: HTTPError) -> DependencyError:
     """The reason of an answer that is an error (RFC 6749, section 5.2)."""
     try:
         answer = json.loads(error.read(_MAX_ANSWER_BYTES))
-    except (OSError, HTTPException, ValueError):
+    except (OSError, HTTPException, ValueError, RecursionError):
         answer = None
     name, description = (answer.get(key, "") for key in ("error", "error_description")) if _is_object(answer) else "  "
     text = escape_control_characters(f"{where} answers {error.code} {name} {description}".strip()[:500])
@@ -176,9 +179,10 @@ def _parse(where: str, body: bytes) -> tuple[str, float]:
     try:
         answer = json.loads(body)
         token, seconds = answer["access_token"], float(answer.get("expires_in") or _UNKNOWN_LIFE_SECONDS)
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         raise DependencyError(f"{where} answers no token of RFC 6749, section 5.1") from None
-    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or not seconds > 0:
+    is_token = isinstance(token, str) and token != "" and token.isascii() and token.isprintable()
+    if not is_token or not 0 < seconds < inf:
         raise DependencyError(f"{where} answers a token that cannot be sent")
     return token, seconds
 

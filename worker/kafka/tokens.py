@@ -1,6 +1,9 @@
 """Tokens for SASL/OAUTHBEARER: where they come from, and how aiokafka asks for them."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from importlib import import_module
 from typing import Protocol
 
@@ -12,6 +15,9 @@ from worker.core.escaping import escape_control_characters
 from worker.core.secrets import Secret
 
 _WAIT_SECONDS = 12.0
+_MAX_CALLS = 64
+"""At the same time in a process, those that hang included."""
+_calls = threading.BoundedSemaphore(_MAX_CALLS)
 
 
 class TokenProvider(Protocol):
@@ -46,11 +52,13 @@ class FunctionToken:
         module, _, function = self._name.partition(":")
         try:
             token = getattr(import_module(module), function)()
-        except Exception as error:  # whatever the function of an operator raises
+        except (Exception, SystemExit) as error:  # whatever the function of an operator raises
             reason = escape_control_characters(f"{type(error).__name__}: {error}")
             raise DependencyError(f"KAFKA_TOKEN_PROVIDER={self._name} failed: {reason}") from error
         if not isinstance(token, str) or not token:
             raise DependencyError(f"KAFKA_TOKEN_PROVIDER={self._name} returned {type(token).__name__}, not a token")
+        if not (token.isascii() and token.isprintable()):
+            raise DependencyError(f"KAFKA_TOKEN_PROVIDER={self._name} returned what no token has, such as a line break")
         return token
 
 
@@ -68,8 +76,30 @@ class TokenAdapter(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka shi
         """The token. Raises TokenUnavailable."""
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
-                return await asyncio.to_thread(self._provider.token)
+                return await asyncio.wrap_future(_call_in_thread(self._provider.token))
         except DependencyError as error:
             raise TokenUnavailable(str(error)) from error
         except TimeoutError as error:
             raise TokenUnavailable(f"no token for Kafka in {_WAIT_SECONDS:g} s") from error
+
+
+def _call_in_thread(call: Callable[[], str]) -> Future[str]:
+    """Call it in a thread of its own. One that hangs takes no thread from other work, and delays no exit.
+
+    Raises TokenUnavailable if too many hang.
+    """
+    if not _calls.acquire(blocking=False):
+        raise TokenUnavailable(f"{_MAX_CALLS} calls for a token for Kafka have not returned")
+    future: Future[str] = Future()
+    future.set_running_or_notify_cancel()  # from now on it is given up, not cancelled
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            future.set_exception(error)
+        finally:
+            _calls.release()
+
+    threading.Thread(target=run, name="token", daemon=True).start()
+    return future

@@ -74,7 +74,7 @@ def _validate_url(value: str) -> str:
     url = urlsplit(value)
     if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.fragment:
         raise ValueError
-    _ = url.port  # which raises ValueError
+    _ = url.port, url.hostname.encode("idna")  # which raise ValueError
     return value
 
 

@@ -4,7 +4,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import trustme
@@ -131,11 +133,39 @@ def test_redirect_is_not_followed(issuer: TokenIssuer) -> None:
         b'{"access_token": "a\\u0001auth=x"}',
         b'{"access_token": "a", "expires_in": -1}',
         b'{"access_token": "a", "expires_in": "soon"}',
+        b'{"access_token": "a", "expires_in": 1e400}',
+        b'{"access_token": "a", "expires_in": 1' + b"0" * 400 + b"}",
+        b'{"access_token": "a", "expires_in": 1e-9}',
+        b"[" * 200_000,
     ],
 )
 def test_answer_without_a_token_is_a_problem(issuer: TokenIssuer, answer: bytes) -> None:
     issuer.answer = answer
     assert problem_of(TokenEndpoint(credentials(issuer))).startswith("KAFKA_OAUTH_TOKEN_URL=")
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_issuer_that_trickles_its_answer_is_given_up(
+    issuer: TokenIssuer, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    monkeypatch.setattr(token_endpoint, "_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(token_endpoint, "_ATTEMPTS", 1)
+    sent = []
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(head)
+            for _ in range(40):
+                sent.append(connection.send(b"a"))
+                Event().wait(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=trickle, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+        assert problem_of(TokenEndpoint(credentials(issuer, url=url))).startswith(f"KAFKA_OAUTH_TOKEN_URL={url}")
+    assert len(sent) < 40
 
 
 def test_token_without_a_life_is_accepted(issuer: TokenIssuer) -> None:
@@ -166,3 +196,10 @@ def test_certificate_of_the_issuer_is_verified_by_the_file_of_authorities(tmp_pa
 
 def test_secret_is_not_shown(issuer: TokenIssuer) -> None:
     assert "s3cret" not in repr(credentials(issuer))
+
+
+def test_silent_issuer_is_reported_as_silent(issuer: TokenIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_endpoint, "_REQUEST_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+        assert "cannot be reached: TimeoutError" in problem_of(TokenEndpoint(credentials(issuer, url=url)))

@@ -1,6 +1,8 @@
 """Tokens of a function of the operator, and how aiokafka learns that there is none."""
 
+import asyncio
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ def token():
 
 def nothing(): return None
 def failing(): raise RuntimeError("no credentials\\x1b")
+def exiting(): raise SystemExit(1)
+def line(): return "signed\\n"
 """
 """Stands for a module around aws-msk-iam-sasl-signer-python, whose boto3 is too large for these tests."""
 
@@ -49,6 +53,8 @@ async def test_function_is_called_for_each_connection(signer: str) -> None:
         ("nothing", "returned NoneType, not a token"),
         ("failing", "failed: RuntimeError: no credentials\\x1b"),
         ("missing", "failed: AttributeError"),
+        ("exiting", "failed: SystemExit: 1"),
+        ("line", "returned what no token has, such as a line break"),
     ],
 )
 def test_function_without_a_token_is_named(signer: str, function: str, problem: str) -> None:
@@ -71,15 +77,41 @@ async def test_fixed_token_is_that_of_its_file(tmp_path: Path) -> None:
     assert await adapter.token() == "def"
 
 
-async def test_function_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+class Hanging:
+    """A provider whose calls return when `ended` is set."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def token(self) -> str:
+        self.ended.wait(10)
+        return "late"
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    """It is given up at once."""
     monkeypatch.setattr(tokens, "_WAIT_SECONDS", 0.05)
-    ended = threading.Event()
+    hanging = Hanging()
+    yield hanging
+    hanging.ended.set()
+    for thread in threading.enumerate():
+        if thread.name == "token":
+            thread.join()
 
-    class Hanging:
-        def token(self) -> str:
-            ended.wait(10)
-            return "late"
 
-    with pytest.raises(KafkaConnectionError, match=r"no token for Kafka in 0\.05 s"):
-        await TokenAdapter(Hanging()).token()
-    ended.set()
+async def test_functions_that_hang_are_given_up_and_stop_no_other_work(hanging: Hanging) -> None:
+    adapter = TokenAdapter(hanging)
+    calls = await asyncio.gather(*(adapter.token() for _ in range(40)), return_exceptions=True)
+    assert {str(error) for error in calls} == {"TokenUnavailable: no token for Kafka in 0.05 s"}
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "token")
+
+
+async def test_calls_that_hang_are_bounded(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_calls", threading.BoundedSemaphore(1))
+    adapter = TokenAdapter(hanging)
+    with pytest.raises(KafkaConnectionError, match="no token for Kafka in"):
+        await adapter.token()
+    with pytest.raises(KafkaConnectionError, match="calls for a token for Kafka have not returned"):
+        await adapter.token()

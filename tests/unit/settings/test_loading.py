@@ -60,6 +60,7 @@ def test_run_without_persistence_does_not_need_clickhouse() -> None:
         ("KAFKA_PRODUCER_IDEMPOTENCE", "perhaps", "true or false"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
         ("KAFKA_SESSION_TIMEOUT_SECONDS", "0", "a number from 1 to 1800"),
+        ("CLICKHOUSE_HOST", "a,b..c", "a host name or an IP address, without scheme"),
         ("CLICKHOUSE_HOST", "http://clickhouse", "a host name or an IP address, without scheme"),
         ("CLICKHOUSE_HOST", "ch-1,ch-2:0", "a host name or an IP address"),
         ("CLICKHOUSE_HOST", "ch-1,,ch-2", "a host name or an IP address"),
@@ -230,6 +231,10 @@ ENDPOINT = TOKENS | {
         (
             {"KAFKA_TOKEN_PROVIDER": "os.path:basename"},
             ["KAFKA_TOKEN_PROVIDER is set, but has no effect with KAFKA_SECURITY_PROTOCOL=PLAINTEXT"],
+        ),
+        (
+            ENDPOINT | {"KAFKA_OAUTH_TOKEN_URL": "https://a..b/"},
+            ["KAFKA_OAUTH_TOKEN_URL='https://a..b/' must be a URL"],
         ),
         (
             ENDPOINT | {"KAFKA_OAUTH_TOKEN_URL": "https://worker:s3cret@host/"},
