@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from deploy.local.engine_process import EngineProcess
 from tests.support.events import block_of, many_events
 from tests.support.tables import migrate
+from worker.cli import cli
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.clickhouse.server_comparison import find_separate_servers
 from worker.clickhouse.servers import RecentFailures
@@ -76,6 +78,15 @@ async def test_frozen_server_is_passed_over_within_the_attempt(
     first.process.resume()
     assert metrics_on(first, both) == ["a"]
     assert metrics_on(engine, both) == ["b", "c"]
+
+
+def test_migrate_names_the_one_server_that_it_uses(first: EngineProcess, both: ClickHouseTarget) -> None:
+    environment = {"CLICKHOUSE_HOST": both.host, "CLICKHOUSE_DATABASE": both.database}
+    one, other = both.servers
+    assert f"every statement runs on {one};" in CliRunner().invoke(cli, ["migrate"], env=environment).stderr
+    first.kill()
+    result = CliRunner().invoke(cli, ["migrate", "status"], env=environment)
+    assert (result.exit_code, f"every statement runs on {other};" in result.stderr) == (0, True)
 
 
 def test_servers_with_tables_of_their_own_are_named(both: ClickHouseTarget) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import SHUT_RDWR
 from time import perf_counter
@@ -168,6 +168,19 @@ class WorkerConnection:
 
 def _outcome(error: Exception, seconds: float) -> Outcome:
     return error.outcome if isinstance(error, StoreError) else classify(error, seconds)
+
+
+def choose_server(target: ClickHouseTarget) -> ClickHouseTarget:
+    """`target` with only the first of its servers that can be used now. Raises StoreError if there is none."""
+    connection = WorkerConnection(target)
+    try:
+        with connection.use() as client:
+            server = client.connection.server
+    except FAILURES as error:
+        raise StoreError(connection.outcome(error, 0)) from error
+    finally:
+        connection.cut()
+    return replace(target, host=str(server))
 
 
 def run_statement(

@@ -2,10 +2,11 @@
 
 import click
 
+from worker.clickhouse.connection import ClickHouseTarget, choose_server
 from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.commands.command_line import load_settings, print_json, print_stderr
 from worker.commands.help_page import CommandGroup, format_examples
-from worker.core.errors import MigrationChanged
+from worker.core.errors import DependencyError, MigrationChanged, StoreError
 from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.loading import RequiredVariable
 
@@ -25,7 +26,8 @@ def migrate(context: click.Context, dry_run: bool) -> None:
     """Create or update the tables and views in ClickHouse.
 
     Each SQL file runs once, in order; several runs at once do no harm. With CLICKHOUSE_CLUSTER the tables are created
-    on every server of the cluster; with CLICKHOUSE_RETENTION_DAYS rows are deleted after so many days.
+    on every server of the cluster; of several in CLICKHOUSE_HOST the first that can be used runs every statement. With
+    CLICKHOUSE_RETENTION_DAYS rows are deleted after so many days.
 
     Exit codes: 0 done, 2 wrong configuration, or a file was changed after it was applied, 3 ClickHouse refuses or
     cannot be reached.
@@ -63,4 +65,17 @@ def status(as_json: bool) -> None:
 
 def _load_migrations() -> Migrations:
     settings = load_settings(RequiredVariable.CLICKHOUSE)
-    return Migrations(clickhouse_target(settings), settings.clickhouse_retention_days)
+    target = clickhouse_target(settings)
+    if len(target.servers) > 1:
+        target = _choose_server(target)
+    return Migrations(target, settings.clickhouse_retention_days)
+
+
+def _choose_server(target: ClickHouseTarget) -> ClickHouseTarget:
+    """One server for all statements: another one may have neither the tables nor the history of the first."""
+    try:
+        chosen = choose_server(target)
+    except StoreError as error:
+        raise DependencyError(f"ClickHouse {target.address}: {error.outcome}") from error
+    print_stderr(f"every statement runs on {chosen.address}; `metrics-worker check` compares it with the others")
+    return chosen

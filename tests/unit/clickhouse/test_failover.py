@@ -14,7 +14,7 @@ import trustme
 from clickhouse_driver import errors as driver
 from structlog.testing import capture_logs
 
-from worker.clickhouse.connection import ClickHouseTarget, WorkerConnection, run_statement
+from worker.clickhouse.connection import ClickHouseTarget, WorkerConnection, choose_server, run_statement
 from worker.clickhouse.servers import RecentFailures, Server
 from worker.clickhouse.view import DeduplicatedView
 from worker.core.errors import DependencyError, StoreError
@@ -145,6 +145,13 @@ def test_audit_without_a_server_is_an_expected_error(free_server: Server) -> Non
     view = DeduplicatedView(ClickHouseTarget(f"{free_server},localhost:{free_server.port}"))
     with pytest.raises(DependencyError, match="no server can be used"):
         view.read_rows([], lambda *_: None)
+
+
+def test_first_server_that_can_be_used_is_chosen_for_many_statements(listen: Listen, free_server: Server) -> None:
+    usable = listen(_GREETING)
+    assert choose_server(ClickHouseTarget(f"{free_server},{usable},{listen(_GREETING)}")).servers == [usable]
+    with pytest.raises(StoreError, match="no server can be used"):
+        choose_server(ClickHouseTarget(f"{free_server},localhost:{free_server.port}"))
 
 
 def test_only_server_raises_the_error_of_the_driver(free_server: Server) -> None:
