@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 _INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 _DEFAULT_INTERVAL_MS = "60000"
 """As OpenTelemetry's specification has it."""
+_INTERVAL_DIGITS = 9
+"""Eleven days; a thread cannot wait for every number."""
 _LAST_EXPORT_SECONDS = 3.0
 """How long a stop waits for the last export; the library would wait 10 s for a collector that hangs."""
 
@@ -92,6 +94,6 @@ def start_metrics_push(
 def _read_interval() -> float:
     """Seconds between two exports."""
     text = environ.get(_INTERVAL) or _DEFAULT_INTERVAL_MS
-    if not text.isascii() or not text.isdecimal() or int(text) == 0:
-        raise SettingsError(f"{_INTERVAL}={text!a}: must be a positive number of milliseconds")
+    if not text.isascii() or not text.isdecimal() or len(text) > _INTERVAL_DIGITS or int(text) == 0:
+        raise SettingsError(f"{_INTERVAL}={text!a}: must be a positive number of milliseconds, of at most nine digits")
     return int(text) / 1000

@@ -138,7 +138,7 @@ def test_push_survives_an_error_and_exports_once_more_when_it_is_closed() -> Non
     assert exporter.closed
 
 
-@pytest.mark.parametrize("interval", ["0", "-1", "1.5", "soon"])
+@pytest.mark.parametrize("interval", ["0", "-1", "1.5", "soon", "9" * 20, "9" * 5000])
 def test_interval_that_is_no_positive_number_is_refused_by_its_name(
     interval: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
