@@ -20,6 +20,7 @@ from worker.core.errors import DependencyError
 from worker.kafka.authorization import RequiredAcl, describe_static_members, has_group_acl, has_topic_acl
 from worker.kafka.diagnosis import diagnose
 from worker.kafka.target import KafkaTarget
+from worker.kafka.tokens import TokenAdapter
 
 log = structlog.get_logger(__name__)
 
@@ -126,15 +127,25 @@ async def open_client(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
 
 async def diagnose_unreachable(target: KafkaTarget, error: Exception) -> DependencyError:
     """The error that Kafka cannot be reached, with a reason for each broker and the variable to check."""
+    options = target.options()
     try:
         async with asyncio.timeout(_DIAGNOSIS_SECONDS):
-            reasons = await diagnose(target.options())
+            reasons = await diagnose(options)
     except TimeoutError:
         reasons = None
-    if reasons is None and target.sasl_mechanism == "OAUTHBEARER" and target.security_protocol.startswith("SASL"):
-        # aiokafka takes the broker's "invalid_token" for success, and then waits for answers that never come.
-        reasons = f"{target.bootstrap_servers}: it does not accept this token; see {target.token_variable}"
+    if reasons is None:
+        reasons = _token_problem(target, options["sasl_oauth_token_provider"])
     return DependencyError(f"Kafka cannot be reached: {reasons}") if reasons else unreachable_error(error)
+
+
+def _token_problem(target: KafkaTarget, tokens: TokenAdapter | None) -> str | None:
+    """Why a broker that refuses nothing does not answer, if it is the token."""
+    if tokens is None or tokens.returned is None:  # no token was asked for
+        return None
+    if not tokens.returned:
+        return f"no token in {_DIAGNOSIS_SECONDS:g} s; see {target.token_variable}"
+    # aiokafka takes the broker's "invalid_token" for success, and then gets no answers.
+    return f"{target.bootstrap_servers}: it does not accept this token; see {target.token_variable}"
 
 
 def unreachable_error(error: Exception) -> DependencyError:

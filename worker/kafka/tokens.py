@@ -67,20 +67,29 @@ class TokenUnavailable(KafkaConnectionError):  # type: ignore[misc]  # aiokafka 
 
 
 class TokenAdapter(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
-    """A `TokenProvider` as aiokafka takes it, which calls it for each connection."""
+    """A `TokenProvider` as aiokafka takes it, which calls it for each connection.
+
+    Attributes:
+        returned: whether the last call has returned a token; None before the first call.
+    """
+
+    returned: bool | None = None
 
     def __init__(self, provider: TokenProvider) -> None:
         self._provider = provider
 
     async def token(self) -> str:
         """The token. Raises TokenUnavailable."""
+        self.returned = False
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
-                return await asyncio.wrap_future(_call_in_thread(self._provider.token))
+                token = await asyncio.wrap_future(_call_in_thread(self._provider.token))
         except DependencyError as error:
             raise TokenUnavailable(str(error)) from error
         except TimeoutError as error:
             raise TokenUnavailable(f"no token for Kafka in {_WAIT_SECONDS:g} s") from error
+        self.returned = True
+        return token
 
 
 def _call_in_thread(call: Callable[[], str]) -> Future[str]:

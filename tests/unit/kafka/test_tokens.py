@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from worker.core.errors import DependencyError
 from worker.core.secrets import Secret
 from worker.kafka import tokens
+from worker.kafka.connection import _token_problem
 from worker.kafka.target import KafkaTarget
 from worker.kafka.tokens import FixedToken, FunctionToken, TokenAdapter
 
@@ -106,6 +107,18 @@ async def test_functions_that_hang_are_given_up_and_stop_no_other_work(hanging: 
     assert {str(error) for error in calls} == {"TokenUnavailable: no token for Kafka in 0.05 s"}
     assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "token")
+
+
+async def test_broker_is_not_blamed_for_a_token_that_never_came(hanging: Hanging) -> None:
+    target = KafkaTarget("kafka:9092", sasl_mechanism="OAUTHBEARER")
+    adapter = TokenAdapter(hanging)
+    assert _token_problem(target, adapter) is None
+    with pytest.raises(KafkaConnectionError):
+        await adapter.token()
+    assert _token_problem(target, adapter) == "no token in 5 s; see KAFKA_SASL_PASSWORD"
+    accepted = TokenAdapter(FixedToken(Secret("abc")))
+    await accepted.token()
+    assert "it does not accept this token; see KAFKA_SASL_PASSWORD" in str(_token_problem(target, accepted))
 
 
 async def test_calls_that_hang_are_bounded(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
