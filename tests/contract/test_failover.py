@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
 
 from deploy.local.engine_process import EngineProcess
 from tests.support.events import block_of, many_events
 from tests.support.tables import migrate
-from worker.cli import cli
 from worker.clickhouse.connection import ClickHouseTarget
+from worker.clickhouse.migrations import Migrations, MigrationState
 from worker.clickhouse.server_comparison import find_separate_servers
 from worker.clickhouse.servers import RecentFailures
 from worker.clickhouse.store import ClickHouseStore
-from worker.core.outcome import WRITTEN
+from worker.commands.migrate import _choose_server
+from worker.core.outcome import WRITTEN, OutcomeKind
 
 OpenStore = Callable[[ClickHouseTarget, int], ClickHouseStore]
 
@@ -80,13 +80,31 @@ async def test_frozen_server_is_passed_over_within_the_attempt(
     assert metrics_on(engine, both) == ["b", "c"]
 
 
-def test_migrate_names_the_one_server_that_it_uses(first: EngineProcess, both: ClickHouseTarget) -> None:
-    environment = {"CLICKHOUSE_HOST": both.host, "CLICKHOUSE_DATABASE": both.database}
+async def test_server_without_the_table_is_passed_over_within_the_attempt(
+    first: EngineProcess, engine: EngineProcess, both: ClickHouseTarget, stores: OpenStore
+) -> None:
+    with first.client(both.database) as client:
+        client.execute("RENAME TABLE execution_metrics TO moved")
+    store = stores(both, 1)
+    await insert(store, ["a"])
+    assert metrics_on(engine, both) == ["a"]
+    with engine.client(both.database) as client:
+        client.execute("RENAME TABLE execution_metrics TO moved")
+    outcome = await store.probe()
+    assert (outcome.kind, outcome.code) == (OutcomeKind.MISCONFIGURED, 60)
+
+
+def test_migrate_names_the_one_server_that_it_uses(
+    first: EngineProcess, both: ClickHouseTarget, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, other = both.servers
-    assert f"every statement runs on {one};" in CliRunner().invoke(cli, ["migrate"], env=environment).stderr
+    assert _choose_server(both).servers == [one]
     first.kill()
-    result = CliRunner().invoke(cli, ["migrate", "status"], env=environment)
-    assert (result.exit_code, f"every statement runs on {other};" in result.stderr) == (0, True)
+    assert set(Migrations(_choose_server(both)).status().values()) == {MigrationState.APPLIED}
+    assert capsys.readouterr().err.splitlines() == [
+        f"every statement runs on {server}; `metrics-worker check` compares it with the others"
+        for server in (one, other)
+    ]
 
 
 def test_servers_with_tables_of_their_own_are_named(both: ClickHouseTarget) -> None:

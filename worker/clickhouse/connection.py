@@ -135,6 +135,13 @@ class WorkerConnection:
             return outcome
         return outcome._replace(message=f"{self._client.connection.server}: {outcome.message}")
 
+    @property
+    def has_untried_server(self) -> bool:
+        """Whether there are several servers, and one that did not fail recently."""
+        connection = self._client.connection
+        recent = [connection.failures.is_recent(server) for server in connection.servers]
+        return len(recent) > 1 and not all(recent)
+
     def _mark_failed_server(self, error: Exception) -> None:
         if self._is_of_server(_outcome(error, 0)):
             self._client.connection.mark_failed()

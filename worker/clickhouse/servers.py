@@ -3,6 +3,7 @@
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from ipaddress import IPv6Address
+from math import inf
 from time import monotonic
 from typing import NamedTuple, TypeVar
 
@@ -62,6 +63,10 @@ class RecentFailures:
     def remove(self, candidate: Hashable) -> None:
         """Forget that `candidate` failed, because it works."""
         self._failed_at.pop(candidate, None)
+
+    def is_recent(self, candidate: Hashable) -> bool:
+        """Whether `candidate` failed a short time ago."""
+        return monotonic() - self._failed_at.get(candidate, -inf) < self._avoid_seconds
 
     def order(self, candidates: Iterable[Candidate]) -> Sequence[Candidate]:
         """`candidates` in their order; those that failed recently come last, the longest ago of them first."""

@@ -137,6 +137,15 @@ class ClickHouseStore(Store):
         return outcome
 
     def _insert(self, rows: Block, settings: dict[str, object]) -> Outcome:
+        """Insert through one server, and through the next if that one is misconfigured: it may lack the table."""
+        outcome = WRITTEN
+        for _ in self._target.servers:
+            outcome = self._insert_once(rows, settings)
+            if outcome.kind is not OutcomeKind.MISCONFIGURED or not self._connection().has_untried_server:
+                break
+        return outcome
+
+    def _insert_once(self, rows: Block, settings: dict[str, object]) -> Outcome:
         started = perf_counter()
         try:
             with self._connection().use() as client:

@@ -181,8 +181,8 @@ def _parse(where: str, body: bytes) -> tuple[str, float]:
         token, seconds = answer["access_token"], float(answer.get("expires_in") or _UNKNOWN_LIFE_SECONDS)
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
         raise DependencyError(f"{where} answers no token of RFC 6749, section 5.1") from None
-    is_token = isinstance(token, str) and token != "" and token.isascii() and token.isprintable()
-    if not is_token or not 0 < seconds < inf:
+    can_be_sent = isinstance(token, str) and token and token.isascii() and token.isprintable()
+    if not can_be_sent or not 0 < seconds < inf:
         raise DependencyError(f"{where} answers a token that cannot be sent")
     return token, seconds
 
