@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from worker.core.escaping import escape_control_characters
 from worker.core.times import format_time
 from worker.observability.formatting import format_duration, format_number
-from worker.observability.status import GROUP, Status, WorkerState
+from worker.observability.status import Status, WorkerState
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -42,7 +42,6 @@ def render_page(status: Status) -> str:
         status=status,
         state=status.state,
         WorkerState=WorkerState,
-        GROUP=GROUP,
         LATE_SECONDS=_LATE_SECONDS,
         style=_STYLE,
         furthest=lags[:_VISIBLE_PARTITIONS],
@@ -55,13 +54,19 @@ def render_page(status: Status) -> str:
 @cache
 def _load_template() -> "Template":
     # Only when the page is asked for: probes and /metrics do without Jinja2, and so does the start of the worker.
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("worker.observability", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {
         "duration": format_duration,
         "number": format_number,
         "escape_control_characters": escape_control_characters,
         "instant": format_time,
     }
-    return environment.from_string(_FOLDER.joinpath("status.html").read_text("utf-8"))
+    return environment.get_template("status.html")
