@@ -29,10 +29,12 @@ async def test_pages_follow_the_topic_and_what_commands_settle(
     worker = start_worker()
     await produce(environment, *events(3))
     wait_until(lambda: not worker.readiness(), "the worker is ready", SECONDS)
+    environment["CONSOLE_WORKERS_URL"] = f"http://{LOOPBACK}:{worker.http_port}"
     console = start_service("console")
     wait_until(lambda: "Causes, the latest first" in get(console), "the topic is scanned", SECONDS)
     page = get(console)
     assert "open 3" in page
+    assert f"{LOOPBACK}:{worker.http_port} consumes" in page
     assert "it is violated" in page
     (cause,) = {each["cause"] for each in commands.json("dlq", "causes", "--metric", "a")[0]["causes"]}
     assert "row_refused VIOLATED_CONSTRAINT (469), metric a" in get(console, f"/causes/{cause}")
@@ -40,7 +42,9 @@ async def test_pages_follow_the_topic_and_what_commands_settle(
     assert f"metrics-worker replay --partition {letter['place'].replace(':', ' --offset ')}" in get(
         console, f"/letters/{letter['place']}"
     )
-    wait_until(lambda: "nothing committed yet" not in get(console).partition("Lag of")[2], "the lag is known", SECONDS)
+    wait_until(
+        lambda: "nothing committed yet" not in get(console).partition("The group")[2], "the lag is known", SECONDS
+    )
 
     commands.json("dlq", "discard", "--cause", cause, "--reason", "wrong unit", "--yes")
     wait_until(lambda: "open 2" in get(console), "the discarded one is gone", SECONDS)

@@ -15,11 +15,13 @@ from tests.support.worker_harness import FAILURE_LOG, open_worker_harness
 from worker.console.actions.actions import Actions
 from worker.console.actions.runner import ActionRunner
 from worker.console.app import Console
+from worker.console.group import GroupProgress
 from worker.console.identity import FixedIdentity, Identity, Role
-from worker.console.lag import GroupLag
 from worker.console.mask_rules import NO_RULES, parse_mask_rules
 from worker.console.snapshot import Snapshots
+from worker.console.workers import Workers
 from worker.core.errors import DependencyError
+from worker.core.model import PartitionProgress
 from worker.dead_letters.settlement import Settlement
 from worker.pipeline import Pipeline
 from worker.replay.edit_preview import EditPreview
@@ -43,6 +45,7 @@ class ConsoleHarness:
     Attributes:
         is_away: whether Kafka cannot be reached.
         retention: of the topic, in seconds.
+        group: what Kafka says of the workers' group.
         app: the ASGI application.
         identity: of the user who asks.
         store: where replays write.
@@ -63,6 +66,7 @@ class ConsoleHarness:
         identify: Callable[[ASGIApp], ASGIApp] | None = None,
         public_url: str | None = None,
         mask: str = "",
+        workers: Workers | None = None,
     ) -> None:
         self.topic = topic
         self.is_away = False
@@ -70,7 +74,7 @@ class ConsoleHarness:
         self.gate = asyncio.Event()
         self.gate.set()
         self.retention: float | None = 7 * 86_400
-        self.lag = GroupLag({0: 0, 1: 0} if lag is None else lag, None)
+        self.group = progress_of({0: 0, 1: 0} if lag is None else lag)
         self.identity = identity
         self.store = store or MemoryStore()
         self.constraints = MemoryConstraints({})
@@ -85,13 +89,14 @@ class ConsoleHarness:
             "metrics-worker",
             self._snapshots,
             lambda: self._watch.state,
-            lambda: self.lag,
+            lambda: self.group,
             self._open,
             identify or self._identify,
             self.actions,
             replay_problem,
             public_url,
             parse_mask_rules(mask) if mask else NO_RULES,
+            None if workers is None else lambda: workers,
         ).create_app()
 
     async def check(self) -> None:
@@ -183,6 +188,16 @@ class ConsoleHarness:
 
     async def _end(self, _: float) -> None:
         raise asyncio.CancelledError
+
+
+def progress_of(lag: Mapping[int, int | None], **rates: float) -> GroupProgress:
+    """A group that lags so far behind in each partition; None where it has committed nothing."""
+    end = 10_000_000
+    partitions = {
+        number: PartitionProgress(0 if records is None else end, None if records is None else end - records)
+        for number, records in lag.items()
+    }
+    return GroupProgress(partitions, **rates, problem=None)
 
 
 def parse_page(text: str) -> Element:

@@ -4,13 +4,14 @@ from time import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.support.console import AWAY, ConsoleHarness
+from tests.support.console import AWAY, ConsoleHarness, progress_of
 from tests.support.events import event, read, record
 from tests.support.fakes import MemoryConstraints, MemoryStore, MemoryTopic
+from worker.console.group import GroupProgress
 from worker.console.identity import FixedIdentity, Identity, Role
-from worker.console.lag import GroupLag
 from worker.console.users.admission import Admission, Refused, outside_page
 from worker.console.users.roles import RoleRules, User
+from worker.console.workers import WorkerHealth, Workers
 from worker.core.errors import ErrorClass
 from worker.core.model import Failed, FailedEvent, FailedMetric, Failure
 from worker.dead_letters.dead_letter import EncodedDeadLetter
@@ -30,6 +31,18 @@ _NO_JSON = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "the value is not JS
 _NO_UTF8 = Failure(ErrorClass.INVALID_EVENT, "InvalidUTF8", "the value is not UTF-8: byte 0xff at 0")
 _AGENTS = ("triage", "code-review", "support", "translate", "summarise-long-documents-for-the-legal-team", "planner")
 _LONG = "</p><script>alert(1)</script>\x1b[31m\u202e" + "a-very-long-name-without-a-space-" * 12
+_HOLD = "no INSERT has succeeded for 4 min: Code: 210. Connection refused (clickhouse-1.metrics.svc.cluster.local:9000)"
+_GONE = "no answer: ConnectionRefusedError: [Errno 111] Connect call failed ('10.42.7.201', 8080)"
+_WORKERS = Workers(
+    [
+        WorkerHealth("10.42.3.17:8080"),
+        WorkerHealth("10.42.3.18:8080", notice="PERSISTENCE_ENABLED=false: nothing is written"),
+        WorkerHealth("10.42.5.4:8080", {"store": _HOLD}),
+        WorkerHealth("[fd12:3456:789a:1:c0de:fade:9d4e:d2aa]:8080", {"group": "it is not a member of its group"}),
+        WorkerHealth("10.42.7.201:8080", problem=_GONE),
+    ],
+    None,
+)
 _DAY, _HOUR, _MINUTE = 86_400_000, 3_600_000, 60_000
 
 
@@ -86,7 +99,9 @@ async def busy() -> ConsoleHarness:
         edit=".metrics.execution_time_ms *= 1000",
     )  # fmt: skip
     await topic.append(0, interrupted)
-    harness = ConsoleHarness(topic, lag={0: 0, 1: 12, 2: 1_843_310, 3: None})
+    harness = ConsoleHarness(topic, workers=_WORKERS)
+    lag = {0: 0, 1: 12, 2: 1_843_310, 3: None, **dict.fromkeys(range(4, 16), 7)}
+    harness.group = progress_of(lag, read_rate=1_204.3, sent_rate=8.25)
     await harness.check()
     harness.addresses["NEGATIVE"] = await find_cause(harness, "execution_time_ms")
     return harness
@@ -137,8 +152,9 @@ async def hostile() -> ConsoleHarness:
     _keep(topic, FailedMetric(item, _LONG[:250], 1, failure, 1), _DAY)
     _keep(topic, FailedMetric(item, _LONG[:250], 1, failure, 1), _DAY)
     await _settle(topic, 1, _HOUR, Action.DISCARDED, by=_LONG, why=_LONG, command=_LONG)
-    harness = ConsoleHarness(topic)
-    harness.lag = GroupLag({}, f"Kafka refuses the group: {_LONG}")
+    worker = WorkerHealth("10.42.3.17:8080", {_LONG[:300]: _LONG}, notice=_LONG)
+    harness = ConsoleHarness(topic, workers=Workers([worker, WorkerHealth("10.42.3.18:8080", problem=_LONG)], None))
+    harness.group = GroupProgress(problem=f"Kafka refuses the group: {_LONG}")
     await harness.check()
     return harness
 
@@ -162,7 +178,7 @@ async def away() -> ConsoleHarness:
     """Kafka was there, and is away."""
     harness = await busy()
     harness.is_away = True
-    harness.lag = GroupLag({}, AWAY)
+    harness.group = GroupProgress(problem=AWAY)
     await harness.check()
     return harness
 

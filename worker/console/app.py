@@ -1,6 +1,6 @@
 """The routes of the console. Those of `actions.pages` settle dead letters; no other request changes anything.
 
-/                   the open dead letters: by class, by cause, and the lag of the workers
+/                   the open dead letters: over time, by class, by cause; the workers, and the progress of their group
 /causes/ID          a cause and its dead letters
 /letters/P:N        one dead letter in full
 /letters/P:N/value  its value, byte for byte
@@ -23,18 +23,19 @@ from starlette.types import ASGIApp
 from worker.console import views
 from worker.console.actions.actions import Actions
 from worker.console.actions.pages import ActionPages
+from worker.console.group import GroupProgress
 from worker.console.guard import Guard
 from worker.console.identity import Role, identity_of
-from worker.console.lag import GroupLag
 from worker.console.mask import Mask
 from worker.console.mask_rules import NO_RULES, MaskRules
 from worker.console.page import Page
 from worker.console.pages import STYLE, render
 from worker.console.snapshot import Snapshot, Snapshots
+from worker.console.workers import Workers
 from worker.core.errors import DependencyError
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.advice import ADVICE
-from worker.dead_letters.causes import CAUSE_ID, FOREIGN
+from worker.dead_letters.causes import CAUSE_ID
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.settlement import find_settlement
 from worker.observability.open_dead_letters import WatchState
@@ -58,13 +59,14 @@ class Console:
     """What the pages are made of.
 
     Attributes:
-        topic, group: that of the dead letters, and whose lag is shown.
+        topic, group: that of the dead letters, and whose progress is shown.
         open_reader: connects to the dead-letter topic.
         read_state: what the watch over it knows.
         identify: wraps the application in the middleware that finds out who asks.
         replay_problem: why nothing can be replayed; None if it can.
         public_url: the address that browsers ask for; None if it is one of loopback.
         mask_rules: what only editors see.
+        read_workers: what the workers say of themselves; None if their addresses are not known.
     """
 
     version: str
@@ -72,13 +74,14 @@ class Console:
     group: str
     snapshots: Snapshots
     read_state: Callable[[], WatchState]
-    read_lag: Callable[[], GroupLag]
+    read_group: Callable[[], GroupProgress]
     open_reader: Callable[[], AbstractAsyncContextManager[TopicReader]]
     identify: Callable[[ASGIApp], ASGIApp]
     actions: Actions
     replay_problem: str | None = None
     public_url: str | None = None
     mask_rules: MaskRules = NO_RULES
+    read_workers: Callable[[], Workers] | None = None
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READERS))
 
     def create_app(self) -> ASGIApp:
@@ -101,14 +104,14 @@ class Console:
         )
         app.router.redirect_slashes = False
         # Around Starlette itself, so that the answer to an error of this program has the headers too.
-        # Around Starlette itself, so that the answer to an error of this program has the headers too.
         return Guard(self.identify(app), self.public_url)
 
     async def _show_overview(self, request: Request) -> Response:
         snapshot = self._snapshot()
         page = _requested_page(request, len(snapshot.causes), _CAUSES)
         overview = views.view_overview(self.read_state(), snapshot, page, self._mask(request))
-        return self._answer(request, "overview.html", overview=overview, lag=self.read_lag(), FOREIGN=FOREIGN)
+        workers = self.read_workers() if self.read_workers else None
+        return self._answer(request, "overview.html", overview=overview, group=self.read_group(), workers=workers)
 
     async def _show_cause(self, request: Request) -> Response:
         snapshot, cause = self._snapshot(), request.path_params["cause"]

@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 from time import time
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from worker.core.escaping import escape_control_characters
@@ -28,6 +28,10 @@ def _make_safe(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup | _Printable):
         return value
     return escape_control_characters(value, _MAX_TEXT)
+
+
+def _escape(text: str) -> _Printable:
+    return _Printable(escape_control_characters(text, _MAX_TEXT))
 
 
 def _cut(text: str, length: int) -> str:
@@ -61,7 +65,7 @@ def _format_until(seconds: float) -> str:
 
 
 _ENVIRONMENT = Environment(
-    loader=PackageLoader("worker.console"),
+    loader=ChoiceLoader([PackageLoader("worker.console"), PackageLoader("worker.observability", "")]),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -72,6 +76,7 @@ _ENVIRONMENT.filters |= {
     "ago": _format_ago,
     "cut": _cut,
     "duration": format_duration,
+    "escape_control_characters": _escape,
     "instant": format_time,
     "keep_lines": _keep_lines,
     "lines": _join_lines,

@@ -1,14 +1,16 @@
 """What the console knows of the dead-letter topic: the result of one scan."""
 
 from collections.abc import Sequence
+from time import time
 from typing import NamedTuple
 
 from worker.console.letter_index import LetterIndex
+from worker.console.open_over_time import HourlyCounts, OpenOverTime
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.causes import FOREIGN, find_cause_id
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.history import History, Operation
-from worker.dead_letters.settlement import Settlement
+from worker.dead_letters.settlement import Settled, Settlement
 from worker.dead_letters.statistics import CauseGroup, CauseStatistics
 from worker.replay.scan import DeadLetterScan
 
@@ -21,6 +23,7 @@ class Snapshot(NamedTuple):
         causes: the groups of `statistics`; the one whose last dead letter failed last is the first.
         letters: where the open dead letters are.
         operations: the journal, the latest operation first.
+        over_time: how many dead letters were open at each hour.
         scan: knows what is settled.
     """
 
@@ -28,6 +31,7 @@ class Snapshot(NamedTuple):
     causes: Sequence[CauseGroup]
     letters: LetterIndex
     operations: Sequence[Operation]
+    over_time: HourlyCounts
     scan: DeadLetterScan
 
 
@@ -50,14 +54,17 @@ class SnapshotBuilder:
         self._statistics = CauseStatistics()
         self._letters = LetterIndex()
         self._history = History()
+        self._over_time = OpenOverTime(round(time() * 1000))
 
     def add_settlement(self, position: DeadLetterPosition, settlement: Settlement, applied: int) -> None:
         """Add an entry of the journal."""
         self._history.add(position, settlement, applied)
 
-    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None:
-        """Add a record, if it is open."""
-        if not is_open:
+    def add(self, item: DeadLetter | ForeignRecord, settled: Settled) -> None:
+        """Add a record, with what has settled it."""
+        if isinstance(item, DeadLetter) and settled is not True:  # else its replacement counts
+            self._over_time.add(item.failed_at, settled.at if settled else None)
+        if settled:
             return
         self._statistics.visit(item)
         cause = find_cause_id(item)
@@ -68,4 +75,6 @@ class SnapshotBuilder:
         """Make this the current snapshot."""
         operations = self._history.latest(None)[::-1]
         causes = self._statistics.newest_first()
-        self._snapshots.current = Snapshot(self._statistics, causes, self._letters, operations, scan)
+        self._snapshots.current = Snapshot(
+            self._statistics, causes, self._letters, operations, self._over_time.summarize(), scan
+        )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from worker.console.mask import Mask
 from worker.console.page import Page
 from worker.console.payload import Payload
+from worker.console.plot import Plot, draw
 from worker.console.snapshot import Snapshot
 from worker.core.model import DeadLetterPosition, Headers, UnreadableRecord
 from worker.dead_letters.advice import ADVICE, Advice
@@ -37,6 +38,7 @@ class Overview(NamedTuple):
         by_class: number of open dead letters by class, the most frequent first.
         oldest_failure, first_expiry: Unix time, as `WatchState` has it.
         retention_seconds: likewise.
+        plot: how many were open over time; None if none was.
         uncounted: open dead letters of causes that are not counted separately.
     """
 
@@ -49,6 +51,7 @@ class Overview(NamedTuple):
     causes: Sequence[tuple[CauseGroup, Advice]]
     page: Page
     uncounted: int
+    plot: Plot | None
 
     @property
     def expires_soon(self) -> bool:
@@ -64,6 +67,7 @@ def view_overview(state: WatchState, snapshot: Snapshot, page: Page, mask: Mask)
         by_class[cause.error_class] += cause.open_count
     del by_class[FOREIGN]
     statistics = snapshot.statistics
+    hours = snapshot.over_time.extend(round(state.last_check * 1000))
     return Overview(
         statistics.total,
         statistics.foreign,
@@ -74,6 +78,7 @@ def view_overview(state: WatchState, snapshot: Snapshot, page: Page, mask: Mask)
         [(mask.mask_group(group), ADVICE[group.cause.error_class]) for group in snapshot.causes[page.entries]],
         page,
         statistics.count_others(len(snapshot.causes)),
+        draw(hours) if hours.highest else None,
     )
 
 

@@ -104,6 +104,23 @@ MAX_EXPRESSION_LENGTH = 2_000
 """Characters of the expression of an `Edit`: headers and settlements repeat it."""
 
 
+class PartitionProgress(NamedTuple):
+    """How far a consumer group is in a partition.
+
+    Attributes:
+        end: the offset of the next record that will be sent.
+        committed: the offset up to which the group has committed; None if it never has.
+    """
+
+    end: int
+    committed: int | None
+
+    @property
+    def lag(self) -> int | None:
+        """Records that are not committed."""
+        return None if self.committed is None else max(self.end - self.committed, 0)
+
+
 class Edit(NamedTuple):
     """The last change of an event by an operator, before a replay.
 

@@ -14,7 +14,7 @@ from worker.core.model import DeadLetterPosition
 from worker.core.retry import Sleep
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.open_causes import OpenCauses
-from worker.dead_letters.settlement import Settlement
+from worker.dead_letters.settlement import Settled, Settlement
 from worker.observability.open_dead_letters import OpenDeadLetters, WatchState
 from worker.ports import TopicReader
 from worker.replay.scan import DeadLetterScan
@@ -35,8 +35,8 @@ class ScanObserver(Protocol):
     def add_settlement(self, position: DeadLetterPosition, settlement: Settlement, applied: int) -> None:
         """Process a settlement that applies to so many records."""
 
-    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None:
-        """Process a record that is no settlement."""
+    def add(self, item: DeadLetter | ForeignRecord, settled: Settled) -> None:
+        """Process a record that is no settlement, with what has settled it."""
 
     def publish(self, scan: DeadLetterScan) -> None:
         """The scan is complete, and `DeadLetterWatch.state` is replaced at the same moment."""
@@ -45,7 +45,7 @@ class ScanObserver(Protocol):
 class _NoObserver:
     def add_settlement(self, position: DeadLetterPosition, settlement: Settlement, applied: int) -> None: ...
 
-    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None: ...
+    def add(self, item: DeadLetter | ForeignRecord, settled: Settled) -> None: ...
 
     def publish(self, scan: DeadLetterScan) -> None: ...
 
@@ -124,7 +124,7 @@ async def _find_open(scan: DeadLetterScan, observer: ScanObserver) -> OpenDeadLe
     async with aclosing(scan.read_batches(include_settled=True)) as batches:
         async for items in batches:
             for item in items:
-                is_open = not scan.find_settled(item)
-                causes.add(item, is_open=is_open)
-                observer.add(item, is_open=is_open)
+                settled = scan.find_settled(item)
+                causes.add(item, is_open=not settled)
+                observer.add(item, settled)
     return causes.summarize()

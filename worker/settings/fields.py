@@ -35,6 +35,7 @@ from worker.settings.types import (
     Servers,
     Text,
     Url,
+    WorkersUrl,
 )
 from worker.writing.on_unavailable import OnUnavailable
 
@@ -306,6 +307,11 @@ class Settings(BaseModel):
         None,
         description="Address that browsers ask for; required where users are known. Requests for another host are "
         "refused, and the sign-in returns to its path `/signed-in`. Not set: only names of loopback.",
+    )
+    console_workers_url: WorkersUrl | None = Field(
+        None,
+        description="Where `metrics-worker console` asks what the workers do, such as `http://metrics-worker:8080`; "
+        "it asks every address of the name, at `/readyz`. Not set: it does not ask.",
     )
     console_oidc_issuer: IssuerUrl | None = Field(
         None, description="Issuer (OpenID Connect) at which users sign in, as its discovery document names it."

@@ -116,6 +116,16 @@ def _validate_secure_url(value: str) -> str:
     return value
 
 
+def _validate_workers_url(value: str) -> str:
+    """Without a slash at its end."""
+    value = value.removesuffix("/")
+    parts = urlsplit(value)
+    if parts.scheme != "http" or value.count("/") != 2 or re.search(r"[@?#]", value) or parts.port == 0:
+        raise ValueError
+    _validate_host(parts.hostname or "")
+    return value
+
+
 def _validate_header_name(value: str) -> str:
     if value.lower() in _HEADERS_OF_BROWSERS:
         raise ValueError("browsers and other proxies send it too")
@@ -205,6 +215,9 @@ PublicUrl = Annotated[
     str,
     AfterValidator(_validate_public_url),
     ExpectedValue("https://HOST or https://HOST:PORT; http:// only for loopback"),
+]
+WorkersUrl = Annotated[
+    str, AfterValidator(_validate_workers_url), ExpectedValue("http://HOST or http://HOST:PORT, without a path")
 ]
 IssuerUrl = Annotated[
     str,

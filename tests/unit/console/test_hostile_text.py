@@ -13,6 +13,7 @@ from tests.support.events import event, read, record
 from tests.support.fakes import MemoryStore, MemoryTopic
 from tests.unit.replay.harness import ENTRY, failed_metric, topic_of
 from worker.console.identity import Identity, Role
+from worker.console.workers import WorkerHealth, Workers
 from worker.core.errors import ErrorClass
 from worker.core.model import DeadLetterPosition, Edit, Failed, FailedEvent, FailedMetric, Failure, ReplayedRecord
 from worker.dead_letters.dead_letter import EncodedDeadLetter
@@ -54,6 +55,9 @@ KNOWN = frozenset(
         "td",
         "svg",
         "rect",
+        "path",
+        "figure",
+        "figcaption",
         "article",
         "span",
         "b",
@@ -78,7 +82,8 @@ KNOWN = frozenset(
 
 async def read_every_page(topic: MemoryTopic, identity: Identity = VIEWER) -> dict[str, str]:
     """The HTML of every page to which the first one leads."""
-    harness = ConsoleHarness(topic, identity=identity)
+    answers = [WorkerHealth(HOSTILE, {HOSTILE: HOSTILE}, HOSTILE), WorkerHealth(HOSTILE, problem=HOSTILE)]
+    harness = ConsoleHarness(topic, identity=identity, workers=Workers(answers, None))
     await harness.check()
     pages: dict[str, str] = {}
     waiting = ["/", "/history", *(f"/letters/0:{offset}" for offset in range(len(topic.records[0])))]

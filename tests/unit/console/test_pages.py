@@ -1,17 +1,22 @@
 """What the pages of the console show."""
 
 from itertools import chain
+from time import time
 
-from tests.support.console import AWAY, ConsoleHarness, parse_page, texts
+from tests.support.console import AWAY, ConsoleHarness, parse_page, progress_of, texts
 from tests.support.events import event, read, record
 from tests.support.fakes import MemoryTopic
 from tests.unit.replay.harness import ENTRY, REFUSED, UNAVAILABLE, failed_event, failed_metric, topic_of
-from worker.console.lag import GroupLag
+from worker.console.group import GroupProgress
+from worker.console.workers import WorkerHealth, Workers
 from worker.core.model import FailedEvent, FailedMetric
+from worker.core.times import DAY, format_time
 from worker.dead_letters.advice import ADVICE
 from worker.dead_letters.dead_letter import EncodedDeadLetter
+from worker.dead_letters.record_format import encode_dead_letter
 from worker.dead_letters.settlement import Action, OffsetRun, identify
 
+HOUR = 3_600_000
 FOREIGN = EncodedDeadLetter(b"k", b"hello", (("h", b"v"),), 1_767_225_600_000)
 
 
@@ -34,9 +39,9 @@ async def links(harness: ConsoleHarness, path: str, prefix: str) -> list[str]:
     return [address for address in found if address.startswith(prefix)]
 
 
-async def settle(topic: MemoryTopic, offset: int, action: Action, why: str | None = None) -> None:
+async def settle(topic: MemoryTopic, offset: int, action: Action, why: str | None = None, at: int = 0) -> None:
     run = OffsetRun(offset, offset, identify(topic.records[0][offset]))
-    await topic.append(0, ENTRY._replace(action=action, why=why, runs=(run,), operation=f"{action}-{offset}"))
+    await topic.append(0, ENTRY._replace(at=at, action=action, why=why, runs=(run,), operation=f"{action}-{offset}"))
 
 
 async def test_overview_has_the_causes_with_the_latest_first() -> None:
@@ -63,9 +68,62 @@ async def test_overview_says_what_is_urgent() -> None:
     page = await get(harness, "/")
     assert "retention takes the first in " in page
     assert "records waiting 1 217" in page
-    assert "0 17 1 1 200 2 nothing committed yet" in page
-    harness.lag = GroupLag({}, "Kafka refuses the group")
+    assert "Records not committed 1 1 200 0 17 2 nothing committed yet" in page
+    harness.group = GroupProgress(problem="Kafka refuses the group")
     assert "Kafka refuses the group" in await get(harness, "/")
+
+
+async def test_overview_draws_how_many_were_open_over_time() -> None:
+    topic, now = MemoryTopic(), round(time() * 1000)
+    for ago in (3, 2, 2):
+        topic.keep(encode_dead_letter(failed_metric("a"), topic.HEAD, now - ago * DAY))
+    await settle(topic, 0, Action.DISCARDED, at=now - DAY)
+    answer = (await (await open_console(topic)).request("/")).text
+    (plot,) = [each for each in parse_page(answer).iter("{http://www.w3.org/2000/svg}svg") if each.get("role") == "img"]
+    first = format_time((now - 3 * DAY) // HOUR * HOUR)
+    assert plot.get("aria-label") == f"Open dead letters over time: 1 at {first} UTC, 3 at most, 2 now"
+    assert [each.get("class") for each in plot] == ["area", "line"]
+    assert "style=" not in answer
+    assert "over time" not in (await (await open_console(MemoryTopic())).request("/")).text
+
+
+async def test_overview_has_the_rates_of_the_group_and_the_partitions_with_the_most_lag() -> None:
+    harness = await open_console(MemoryTopic())
+    assert "read by the group / s \N{EN DASH} sent by producers / s \N{EN DASH}" in await get(harness, "/")
+    harness.group = progress_of(dict.fromkeys(range(20), 5) | {19: 9}, read_rate=7.5, sent_rate=1_200.0)
+    page = await get(harness, "/")
+    assert "read by the group / s 7.5 sent by producers / s 1 200" in page
+    assert "Records not committed 19 9 0 5" in page
+    assert "8 more, none with more lag" in page
+
+
+async def test_overview_says_what_each_worker_does_and_why() -> None:
+    answers = [
+        WorkerHealth("10.0.0.1:8080"),
+        WorkerHealth("10.0.0.2:8080", {"store": "Connection\nrefused"}, notice="it writes nothing"),
+        WorkerHealth("10.0.0.3:8080", {"group": "no member"}),
+        WorkerHealth("10.0.0.4:8080", problem="no answer within 3 s"),
+    ]
+    harness = ConsoleHarness(MemoryTopic(), workers=Workers(answers, None, not_asked=2))
+    await harness.check()
+    page = await get(harness, "/")
+    for text in (
+        "workers that consume 1 of 4",
+        "10.0.0.1:8080 consumes 10.0.0.2:8080 holds it writes nothing. store Connection\\nrefused What to do:",
+        "deploy/RUNBOOK.md, “The worker holds: store”.",
+        "10.0.0.3:8080 joins its group group no member 10.0.0.4:8080 no answer no answer within 3 s",
+        "2 more were not asked",
+    ):
+        assert text in page, page
+
+
+async def test_overview_says_why_workers_are_not_known() -> None:
+    assert "Set CONSOLE_WORKERS_URL where the console runs" in await get(await open_console(MemoryTopic()), "/")
+    harness = ConsoleHarness(MemoryTopic(), workers=Workers(problem="metrics-worker has no address"))
+    await harness.check()
+    page = await get(harness, "/")
+    assert "workers that consume \N{EN DASH}" in page
+    assert "metrics-worker has no address" in page
 
 
 async def test_expiry_is_any_time_never_or_unknown() -> None:

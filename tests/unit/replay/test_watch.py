@@ -14,7 +14,7 @@ from worker.core.model import DeadLetterPosition, Record
 from worker.dead_letters.dead_letter import DeadLetter, ForeignRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.open_causes import OTHER
-from worker.dead_letters.settlement import Action, OffsetRun, Settlement, identify
+from worker.dead_letters.settlement import Action, OffsetRun, Settled, Settlement, identify
 from worker.observability.open_dead_letters import WatchState
 from worker.replay.plan import ReplayPolicy
 from worker.replay.scan import DeadLetterScan
@@ -262,15 +262,15 @@ class Observer:
         self._watched = watched
         self._ended = ended
         self.settlements: list[Action] = []
-        self.items: list[tuple[int, bool]] = []
+        self.items: list[tuple[int, Action | None]] = []
         self.state_before = WatchState()
 
     def add_settlement(self, _: DeadLetterPosition, settlement: Settlement, applied: int) -> None:
         assert applied == 1
         self.settlements.append(settlement.action)
 
-    def add(self, item: DeadLetter | ForeignRecord, *, is_open: bool) -> None:
-        self.items.append((item.position.offset, is_open))
+    def add(self, item: DeadLetter | ForeignRecord, settled: Settled) -> None:
+        self.items.append((item.position.offset, None if isinstance(settled, bool) else settled.action))
 
     def publish(self, scan: DeadLetterScan) -> None:
         assert scan.offset_ranges
@@ -291,8 +291,8 @@ async def test_observer_sees_each_scan_and_its_end_together_with_the_numbers() -
 
     before, same, after, _ = await watched.check(lambda: None, lambda: discard(topic, 1, 1), fail)
     assert [each.items for each in ended] == [
-        [(0, True), (1, True), (2, True), (3, True)],
-        [(0, True), (1, False), (2, True), (3, True)],
+        [(0, None), (1, None), (2, None), (3, None)],
+        [(0, None), (1, Action.DISCARDED), (2, None), (3, None)],
     ]
     assert [each.settlements for each in ended] == [[], [Action.DISCARDED]]
     assert ended[0].state_before.open is None

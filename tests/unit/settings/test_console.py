@@ -16,6 +16,11 @@ ISSUER = {
 PROXY = {"CONSOLE_PROXY_USER_HEADER": "X-Auth-Request-User", "CONSOLE_TRUSTED_PROXIES": "127.0.0.1, 10.1.0.0/16"}
 SIGN_IN, BY_PROXY = ISSUER | PUBLIC | ROLES, PROXY | PUBLIC | ROLES
 
+NO_URLS_OF_WORKERS = (
+    "metrics-worker:8080", "https://metrics-worker:8080", "http://", "http://metrics-worker/readyz", "http://w:99999",
+    "http://ana:x@metrics-worker", "http://metrics-worker:0", "http://metrics-worker?x=1",
+)  # fmt: skip
+
 
 def without(variables: dict[str, str], name: str) -> dict[str, str]:
     return {key: value for key, value in variables.items() if key != name}
@@ -31,6 +36,8 @@ def without(variables: dict[str, str], name: str) -> dict[str, str]:
         BY_PROXY | {"CONSOLE_PROXY_GROUPS_HEADER": "X-Auth-Request-Groups"},
         SIGN_IN | {"CONSOLE_PUBLIC_URL": "http://localhost:8090", "CONSOLE_OIDC_ISSUER": "http://127.0.0.1:5556"},
         {"CONSOLE_MASK": "user_id, labels.*, header:x-email"},
+        {"CONSOLE_WORKERS_URL": "http://metrics-worker:8080"},
+        {"CONSOLE_WORKERS_URL": "http://[::1]"},
     ],
 )
 def test_whole_combinations_are_valid(variables: dict[str, str]) -> None:
@@ -41,6 +48,7 @@ def test_values_are_normalised() -> None:
     settings = load(REQUIRED | BY_PROXY | {"CONSOLE_PUBLIC_URL": "https://console.example:8443/"})
     assert settings.console_trusted_proxies == "127.0.0.1/32,10.1.0.0/16"
     assert settings.console_public_url == "https://console.example:8443"
+    assert load(REQUIRED | {"CONSOLE_WORKERS_URL": "http://w:8080/"}).console_workers_url == "http://w:8080"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +102,10 @@ def test_half_of_a_combination_is_named(variables: dict[str, str], problem: str)
         ("CONSOLE_PUBLIC_URL", "https://console.example:99999", "https://HOST"),
         ("CONSOLE_PUBLIC_URL", "https://", "https://HOST"),
         ("CONSOLE_PUBLIC_URL", "https://a b", "https://HOST"),
+        *[
+            ("CONSOLE_WORKERS_URL", value, "http://HOST or http://HOST:PORT, without a path")
+            for value in NO_URLS_OF_WORKERS
+        ],
         ("CONSOLE_OIDC_ISSUER", "http://issuer.example", "http:// only for loopback"),
         ("CONSOLE_OIDC_ISSUER", "https://issuer.example?x=1", "without user, query and fragment"),
         ("CONSOLE_OIDC_SCOPES", "profile", "with openid"),

@@ -1,4 +1,4 @@
-"""The lag of a consumer group, without becoming a member of it."""
+"""The progress of a consumer group, without becoming a member of it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,12 +7,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from worker.core.errors import DependencyError
+from worker.core.model import PartitionProgress
 from worker.kafka.connection import CONNECT_SECONDS, require_topics, start_clients, stop_client
 from worker.kafka.target import KafkaTarget
 
 
-async def fetch_group_lag(target: KafkaTarget, topic: str, group: str) -> Mapping[int, int | None]:
-    """By partition, how many records are behind the committed offset of `group`; None where nothing is committed.
+async def fetch_group_progress(target: KafkaTarget, topic: str, group: str) -> Mapping[int, PartitionProgress]:
+    """The end and the committed offset of `group` by partition.
 
     It reads no records, so that it can be asked often. Raises DependencyError when Kafka cannot be reached, or refuses.
     """
@@ -30,7 +31,4 @@ async def fetch_group_lag(target: KafkaTarget, topic: str, group: str) -> Mappin
         raise DependencyError(f"Kafka refuses {topic} or the group {group}: {type(error).__name__}: {error}") from error
     finally:
         await stop_client(consumer.stop())
-    return {
-        partition.partition: None if offset is None else max(ends[partition] - offset, 0)
-        for partition, offset in committed.items()
-    }
+    return {each.partition: PartitionProgress(ends[each], offset) for each, offset in committed.items()}
