@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.checks.manifests import Manifest, pod_templates
+from deploy.checks.manifests import Manifest, name_of, pod_templates
 from tests.deploy.test_manifests import ACLS, CONSOLE, Rendered, environment, find_one, select_instance
 from worker.settings.fields import Settings
 from worker.settings.loading import load
@@ -59,10 +59,28 @@ def test_requests_come_from_the_ingress_controller_only(instance: list[Manifest]
     (rule,) = policy["ingress"]
     assert [each["port"] for each in rule["ports"]] == [port["containerPort"]] == [8090]
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
-    assert [each["port"] for rule in policy["egress"] for each in rule["ports"]] == [53, 53, 9093, 9440, 443]
+    assert [each["port"] for rule in policy["egress"] for each in rule["ports"]] == [53, 53, 9093, 9440, 443, 8080]
     service = find_one(instance, "Service", CONSOLE)["spec"]
     assert service["selector"].items() <= template["metadata"]["labels"].items()
     assert service["ports"][0]["targetPort"] == port["name"]
+
+
+def test_console_reaches_all_workers_at_their_status_pages(instance: list[Manifest], settings: Settings) -> None:
+    (workers,) = [each for each in instance if name_of(each) == "Service/metrics-worker"]
+    (port,) = workers["spec"]["ports"]
+    assert settings.console_workers_url == f"http://{workers['metadata']['name']}:{port['port']}"
+    assert workers["spec"]["clusterIP"] == "None"  # its name has the address of every pod
+    assert workers["spec"]["publishNotReadyAddresses"]  # of a worker that holds too
+    (worker,) = find_one(instance, "StatefulSet", "metrics-worker")["spec"]["template"]["spec"]["containers"]
+    assert [each["containerPort"] for each in worker["ports"]] == [8080]
+    for policy, direction, peer, other in (
+        (CONSOLE, "egress", "to", "metrics-worker"),
+        ("metrics-worker", "ingress", "from", CONSOLE),
+    ):
+        (found,) = [each for each in instance if name_of(each) == f"NetworkPolicy/{policy}"]
+        labels = {"app.kubernetes.io/instance": "metrics-worker", "app.kubernetes.io/name": other}
+        rule = {peer: [{"podSelector": {"matchLabels": labels}}], "ports": [{"protocol": "TCP", "port": 8080}]}
+        assert rule in found["spec"][direction]
 
 
 def test_probes_need_no_user(template: Manifest) -> None:

@@ -50,7 +50,11 @@ def console(count: int, port: int) -> None:
             with stack.engine.client(stack.database) as client:
                 table.add_constraint(client)
             worker = opened.enter_context(WorkerProcess(folder, stack.environment()))
-            settings = {**stack.environment(), "CONSOLE_PORT": str(port)}
+            settings = {
+                **stack.environment(),
+                "CONSOLE_PORT": str(port),
+                "CONSOLE_WORKERS_URL": f"http://{LOOPBACK}:{worker.http_port}",
+            }
             command = ("console", "--allow-anonymous-actions")
             pages = opened.enter_context(WorkerProcess(folder, settings, "console", command))
             asyncio.run(send_messages(stack.broker.bootstrap_servers, stack.topic, messages, lambda *_: None))

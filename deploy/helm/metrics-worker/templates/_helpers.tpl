@@ -78,7 +78,7 @@ helm.sh/hook-delete-policy: before-hook-creation
 
 {{- /* The variables of the console alone, which count before those of all pods. */}}
 {{- define "metrics-worker.consoleSettings" -}}
-{{- $settings := dict }}
+{{- $settings := dict "CONSOLE_WORKERS_URL" (printf "http://%s:8080" (include "metrics-worker.instance" .)) }}
 {{- if .Values.secrets.consoleKafka }}{{ $_ := set $settings "KAFKA_SASL_PASSWORD_FILE" "/run/secrets/kafka-console/password" }}{{ end }}
 {{- if .Values.secrets.consoleClickhouse }}{{ $_ := set $settings "CLICKHOUSE_PASSWORD_FILE" "/run/secrets/clickhouse-console/password" }}{{ end }}
 {{- if .Values.secrets.consoleOidc }}{{ $_ := set $settings "CONSOLE_OIDC_CLIENT_SECRET_FILE" "/run/secrets/oidc/client-secret" }}{{ end }}
