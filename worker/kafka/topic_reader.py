@@ -147,7 +147,11 @@ class KafkaTopicReader(TopicReader):
     async def _poll(self, max_records: int, *partitions: TopicPartition) -> list[Record]:
         try:
             polled = await poll_bounded(
-                self._consumer, *partitions, timeout_ms=_POLL_MS, max_records=max_records, budget=ByteBudget(_POLL_BYTES)
+                self._consumer,
+                *partitions,
+                timeout_ms=_POLL_MS,
+                max_records=max_records,
+                budget=ByteBudget(_POLL_BYTES),
             )
         except KafkaError as error:
             raise self._refused_error(error) from error
