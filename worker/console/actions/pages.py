@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
@@ -196,8 +196,11 @@ def _parse_form(fields: Fields) -> Form:
 
 async def _read_body(request: Request) -> bytes:
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, "The form is too large.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(413, "The form is too large.")
+    except ClientDisconnect as error:  # nobody reads the answer; it is no error of this program
+        raise HTTPException(400, "The form did not arrive.") from error
     return body
