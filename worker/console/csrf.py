@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from secrets import token_bytes
 from time import time
-from urllib.parse import urlsplit
 
 from worker.console.identity import Identity
 
@@ -41,5 +40,5 @@ def is_same_origin(headers: Mapping[str, str]) -> bool:
     """Whether a page of the console itself has sent the request, as its browser says."""
     if (site := headers.get("sec-fetch-site")) is not None:  # no page can set it; a browser sends it over TLS only
         return site == "same-origin"
-    origin = urlsplit(headers.get("origin", ""))
-    return bool(origin.netloc) and origin.netloc.lower() == headers.get("host", "").lower()
+    _, separator, host = headers.get("origin", "").partition("://")
+    return bool(separator and host) and host.lower() == headers.get("host", "").lower()
