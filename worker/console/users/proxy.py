@@ -59,7 +59,7 @@ def read_user(policy: ProxyPolicy, scope: Scope) -> User:
         log.warning("a proxy names no valid user", client=address, header=policy.user_header)
         raise Refused(401, "Not signed in", "The proxy does not say who you are.")
     groups = (_read_header(scope, policy.groups_header) if policy.groups_header else None) or ""
-    return User(name, frozenset(group.strip() for group in groups.split(",") if group.strip()))
+    return User(name, frozenset(group.strip(" ") for group in groups.split(",") if group.strip(" ")))
 
 
 def _is_trusted(policy: ProxyPolicy, address: str | None) -> bool:
@@ -78,6 +78,7 @@ def _read_header(scope: Scope, name: str) -> str | None:
         log.warning("a request has a header of the proxy twice", client=client_address(scope), header=name)
         raise Refused(400, "Refused", f"The request has the header {name} more than once.")
     try:
-        return values[0].decode("utf-8").strip() if values else None
+        # No other kind of space is cut off: a name that begins with one is another name.
+        return values[0].decode("utf-8").strip(" ") if values else None
     except UnicodeDecodeError:
         return None

@@ -42,10 +42,15 @@ async def ask(
         ([("X-Auth-Request-User", "li"), ("X-Auth-Request-Groups", "dev, ops")], "li OPERATOR"),
         ([("X-Auth-Request-User", "li"), ("X-Auth-Request-Groups", "operations,user:ana,")], "li VIEWER"),
         ([("X-Auth-Request-User", "zoë")], "zoë VIEWER"),
+        ([("X-Auth-Request-User", "li"), ("X-Auth-Request-Groups", "dev,\u3000ops")], "li VIEWER"),
     ],
 )
 async def test_proxy_names_the_user_and_their_groups(headers: Pairs, expected: str) -> None:
     assert (await ask(headers)).text == expected
+
+
+async def test_name_with_a_wide_space_is_not_the_name_without_it() -> None:
+    assert (await ask([("X-Auth-Request-User", "\u3000ana")])).status_code == 401
 
 
 @pytest.mark.parametrize("client", ["10.1.255.255", "::ffff:10.1.0.1", "fd00::1"])
