@@ -179,6 +179,17 @@ async def test_second_of_two_operators_finds_nothing_left() -> None:
     assert {run.action for run in journal(topic) if run.runs} == {"discarded"}
 
 
+async def test_nothing_is_done_to_the_records_of_a_topic_that_was_created_again_since_the_check() -> None:
+    topic = await topic_of(failed_metric("a"), failed_metric("b"))
+    harness = await open_console(topic)
+    path = await preview(harness, DISCARD | {"letter": "0:0"})
+    topic.records[0][:] = (await topic_of(failed_metric("c"))).records[0]
+    page = await start(harness, path)
+    assert "Failed." in page
+    assert "is not the one that was checked" in page
+    assert not journal(topic)
+
+
 async def test_second_action_waits_for_the_first_and_can_be_stopped_meanwhile() -> None:
     topic = await topic_of(failed_metric("a"), failed_metric("b"), failed_metric("c"))
     harness = await open_console(topic, OPERATOR)

@@ -1,7 +1,7 @@
 """Previews and runs actions by the functions that the commands use."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from time import time
@@ -10,6 +10,7 @@ from typing import Protocol
 from worker.console.actions.counts import count_preview, count_result, count_settlement, sample_edits
 from worker.console.actions.request import ActionKind
 from worker.console.actions.run import ActionRun, ActionState
+from worker.core.errors import DependencyError
 from worker.core.process import run_unless_stopped
 from worker.dead_letters.settlement import Action, Settlement
 from worker.replay.event_editor import EventEditor
@@ -70,6 +71,7 @@ class ActionRunner:
             if scan is None:
                 run.end(ActionState.STOPPED)
                 return
+            _require_same_topic(run.offset_ranges, scan.offset_ranges)
             scan.restrict_to(run.request.narrow(run.offset_ranges))
             if run.request.kind.replays:
                 await self._replay(run, scan)
@@ -121,6 +123,17 @@ class ActionRunner:
             metrics_per_second=request.rate,
             max_replays=request.max_replays,
         )
+
+
+def _require_same_topic(checked: Mapping[int, range], now: Mapping[int, range]) -> None:
+    """Raises DependencyError if the offsets have gone back: they then name other records than those of the preview."""
+    for partition, before in checked.items():
+        after = now.get(partition, range(0))
+        if after.start < before.start or after.stop < before.stop:
+            raise DependencyError(
+                "the dead-letter topic is not the one that was checked: it was deleted and created again, or has lost "
+                "records at its end. Nothing was done; check again"
+            )
 
 
 async def _choose(run: ActionRun, scan: DeadLetterScan) -> ManualSettlement:
