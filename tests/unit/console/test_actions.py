@@ -179,6 +179,15 @@ async def test_second_of_two_operators_finds_nothing_left() -> None:
     assert {run.action for run in journal(topic) if run.runs} == {"discarded"}
 
 
+async def test_expression_is_ignored_where_the_action_is_no_edit() -> None:
+    """Else an operator, who may not edit, could do so by a replay."""
+    harness = await open_console(await topic_of(failed_metric("a")), OPERATOR)
+    path = await preview(harness, REPLAY | {"letter": "0:0", "expression": ".metrics.a = 99"})
+    await start(harness, path)
+    assert [row.metric_value for row in harness.store.table] != [99.0]
+    assert {entry.edit for entry in journal(harness.topic)} == {None}
+
+
 async def test_nothing_is_done_to_the_records_of_a_topic_that_was_created_again_since_the_check() -> None:
     topic = await topic_of(failed_metric("a"), failed_metric("b"))
     harness = await open_console(topic)

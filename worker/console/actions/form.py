@@ -69,15 +69,13 @@ def parse_form(fields: Fields) -> Form:
         _parse_number(fields, "rate", DEFAULT_RATE, "The rate", problems),
         _parse_number(fields, "max_replays", DEFAULT_MAX_REPLAYS, "The number of replays", problems),
         _parse_text(fields, "reason", _MAX_REASON, "The reason", problems),
-        _parse_text(fields, "expression", MAX_EXPRESSION_LENGTH, "The expression", problems),
+        _parse_expression(fields, problems) if kind is ActionKind.EDIT else None,  # its role alone may edit
         _parse_settled_by(_first(fields, "settled_by")),
     )
     if cause is not None and (CAUSE_ID.fullmatch(cause) is None or (cause == FOREIGN and kind.replays)):
         raise InvalidForm("There is no such cause, or nothing of it can be replayed.")
     if request.reason is None and kind in (ActionKind.DISCARD, ActionKind.EDIT):
         problems.append("A reason is needed: the journal keeps it.")
-    if request.expression is None and kind is ActionKind.EDIT:
-        problems.append("An expression of jq is needed.")
     return Form(request, problems)
 
 
@@ -115,6 +113,13 @@ def _parse_number(fields: Fields, name: str, default: int, what: str, problems: 
         problems.append(f"{what} must be a number from 1 to {_MAX_NUMBER:,}.")
         return default
     return int(text)
+
+
+def _parse_expression(fields: Fields, problems: list[str]) -> str | None:
+    expression = _parse_text(fields, "expression", MAX_EXPRESSION_LENGTH, "The expression", problems)
+    if expression is None:
+        problems.append("An expression of jq is needed.")
+    return expression
 
 
 def _parse_text(fields: Fields, name: str, longest: int, what: str, problems: list[str]) -> str | None:

@@ -152,10 +152,11 @@ def _create_entry(run: ActionRun) -> Settlement:
 @asynccontextmanager
 async def _open_editor(run: ActionRun) -> AsyncIterator[EventEditor | None]:
     """Start the process of an edit. In a thread: it can take seconds to read the expression."""
-    if run.request.expression is None:
+    request = run.request
+    if request.kind is not ActionKind.EDIT:
         yield None
         return
-    starting = asyncio.create_task(asyncio.to_thread(EventEditor, run.request.expression, run.by))
+    starting = asyncio.create_task(asyncio.to_thread(EventEditor, request.expression or "", run.by))
     try:
         editor = await asyncio.shield(starting)
     except asyncio.CancelledError:
