@@ -144,6 +144,26 @@ async def test_discard_and_restore() -> None:
     assert await count_open(topic) == 2
 
 
+async def test_undo_of_a_discard_has_its_limit_and_says_that_it_means_all_of_the_cause() -> None:
+    harness = await open_console(await topic_of(failed_metric("a"), failed_metric("b")))
+    (cause,) = await find_causes(harness)
+    path = await preview(harness, DISCARD | {"cause": cause, "limit": "20000"})
+    await start(harness, path)
+    address = f"/actions/new?do=restore&limit=20000&cause={cause}"
+    assert address.replace("&", "&amp;") in (await harness.request(path)).text
+    form = await harness.request(address)
+    assert 'value="20000"' in form.text
+    assert "also those of earlier actions" in form.text
+
+
+async def test_operator_is_not_offered_to_change_an_edit() -> None:
+    harness = await open_console(await topic_of(failed_metric("a")))
+    path = await preview(harness, {"do": "edit", "letter": "0:0", "expression": ".metrics.a = 7", "reason": "r"})
+    assert "Change…" in await read(harness, path)
+    harness.identity = OPERATOR
+    assert "Change…" not in await read(harness, path)
+
+
 async def test_action_takes_only_dead_letters_up_to_its_preview() -> None:
     topic = await topic_of(failed_metric("a"))
     harness = await open_console(topic, OPERATOR)
