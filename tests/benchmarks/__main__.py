@@ -15,6 +15,7 @@ import click
 from deploy.local.apache_kafka.jars import KafkaMissingError
 from deploy.local.stack import BROKERS, Stack
 from tests.benchmarks.comparison import compare, compute_medians
+from tests.benchmarks.console import measure_console
 from tests.benchmarks.dead_letters import measure_dead_letters
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures, describe_machine
 from tests.benchmarks.isolation import count_bisection_inserts, count_inserts_of_refused_metric
@@ -28,7 +29,7 @@ from tests.benchmarks.shapes import measure_batches, measure_shapes
 from tests.benchmarks.storage import compare_layouts
 
 COMPARED = ("floor", "worker")
-OTHERS = ("peers", "batches", "shapes", "latency", "dead_letters", "isolation", "storage")
+OTHERS = ("peers", "batches", "shapes", "latency", "dead_letters", "console", "isolation", "storage")
 USUAL = (*COMPARED, "isolation")
 Numbers = tuple[int, ...]
 Measure = Callable[[BenchmarkEnvironment], list[Figures]]
@@ -133,6 +134,7 @@ def _choose_measures(options: Options, chosen: set[str], every_run: list[dict[st
         "shapes": lambda env: measure_shapes(env, options.events, options.runs, options.like),
         "latency": lambda env: measure_latency(env, options.rates, options.seconds),
         "dead_letters": lambda env: measure_dead_letters(env, options.events),
+        "console": lambda env: measure_console(env, options.events),
     }
     others = {name: measure for name, measure in measures.items() if name in chosen}
     return {"comparison": compare_worker, **others} if chosen & {*COMPARED} else others

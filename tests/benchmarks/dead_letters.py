@@ -82,24 +82,25 @@ def _compare(line: Figures, start: Figures, of_ten: Figures, of_one: Figures) ->
     return {name: round(ratio, 2) for name, ratio in zip(names, ratios, strict=True)}
 
 
-def _generate_dead_letters(*, whole: bool) -> Iterator[EncodedDeadLetter]:
+def generate_dead_letters(*, whole: bool, head: WorkerInfo = HEAD) -> Iterator[EncodedDeadLetter]:
+    """Dead letters of whole events, or of each of their metrics, without end."""
     for number, generated in enumerate(EventGenerator(PLAIN, seed=20260902).generate(sys.maxsize)):
         record = Record(generated.value, offset=number, timestamp=generated.timestamp)
         if whole:
-            yield encode_dead_letter(FailedEvent(record, INVALID), HEAD, record.timestamp)
+            yield encode_dead_letter(FailedEvent(record, INVALID), head, record.timestamp)
         else:
             event = decode(record)
             assert event is not None
             for metric in PLAIN_NAMES:
                 failed = FailedMetric(event, metric, event.metrics[metric], OUTAGE, 8)  # type: ignore[arg-type]
-                yield encode_dead_letter(failed, HEAD, record.timestamp)
+                yield encode_dead_letter(failed, head, record.timestamp)
 
 
 def _create_topic(env: BenchmarkEnvironment, events: int, *, whole: bool) -> str:
     """Create a topic with the dead letters of `events` events; returns its name."""
     topic = env.create_empty_topic(partitions=1)
     letters = events if whole else events * len(PLAIN_NAMES)
-    env.fill(topic, islice(_generate_dead_letters(whole=whole), letters))
+    env.fill(topic, islice(generate_dead_letters(whole=whole), letters))
     return topic
 
 

@@ -10,20 +10,24 @@ import httpx
 from tests.support.console import Fields, parse_page, texts
 from tests.support.local import wait_until
 
-_SECONDS = 60.0
 _STATE = re.compile(r"<title>[^<]*: (\w+) \S dead letters")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class ConsoleUser:
-    """A user of the console at an address."""
+    """A user of the console at an address, who waits so long for an action."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, seconds: float = 60.0) -> None:
         self._address = address
+        self._seconds = seconds
 
     def read(self, path: str) -> str:
         """The text of a page."""
         return texts(parse_page(self._get(path).text))
+
+    def read_source(self, path: str = "/") -> str:
+        """The HTML of a page."""
+        return self._get(path).text
 
     def check(self, path: str, fields: Mapping[str, str] = _NOTHING) -> str:
         """Fill in the form of an action and send it; the path of the action, whose preview is done."""
@@ -54,7 +58,7 @@ class ConsoleUser:
 
     def wait_for(self, action: str, *states: str) -> None:
         """Wait until an action is in one of the states."""
-        wait_until(lambda: self.state(action) in states, f"{action} is {states}", _SECONDS, 0.1)
+        wait_until(lambda: self.state(action) in states, f"{action} is {states}", self._seconds, 0.1)
 
     def post(self, path: str, fields: Fields) -> httpx.Response:
         """Send a form, and follow the redirect."""
