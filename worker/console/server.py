@@ -56,6 +56,11 @@ class _Protocol(H11Protocol):
             transport.abort()
         self._await_request()
 
+    def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:  # the first bytes of a request
+            self._await_request()
+        super().data_received(data)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._await_request()

@@ -64,6 +64,17 @@ async def test_clients_that_send_no_whole_request_keep_nobody_out(
         assert await read_status(await send(port, HEAD + b"\r\n")) == b"HTTP/1.1 200 OK\r\n"
 
 
+async def test_each_request_of_a_connection_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_REQUEST_SECONDS", 1.5)
+    async with serve_console() as port:
+        reader, writer = await send(port, b"")
+        await asyncio.sleep(0.9)
+        writer.write(POST)
+        await asyncio.sleep(0.9)
+        writer.write(b"x" * 100)
+        assert await read_status((reader, writer)) == b"HTTP/1.1 403 Forbidden\r\n"
+
+
 async def test_connection_beyond_twice_the_limit_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_MAX_CONNECTIONS", 1)
     async with serve_console() as port:
