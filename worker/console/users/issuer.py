@@ -148,7 +148,8 @@ class Issuer:
         if not isinstance(name, str) or not is_valid_name(name):
             log.warning("a token names no valid user", claim=self._policy.user_claim)
             raise Refused(403, "Sign-in refused", f"The issuer sent no valid name in {self._policy.user_claim!r}.")
-        if self._policy.user_claim == "email" and claims.get("email_verified") is False:
+        # Some issuers send it as text.
+        if self._policy.user_claim == "email" and str(claims.get("email_verified")).lower() == "false":
             log.warning("an e-mail address is not verified", user=name)
             raise Refused(403, "Sign-in refused", f"The issuer has not verified the address {name}.")
         groups = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []

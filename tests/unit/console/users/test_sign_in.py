@@ -308,9 +308,10 @@ async def test_user_without_a_valid_name_is_refused(browser: Browser, issuer: Lo
     assert "no valid name in 'preferred_username'" in texts(parse_page(answer.text))
 
 
-async def test_address_that_is_not_verified_is_no_name(issuer: LoopbackIssuer) -> None:
+@pytest.mark.parametrize("answer", [False, "false"])
+async def test_address_that_is_not_verified_is_no_name(issuer: LoopbackIssuer, answer: object) -> None:
     browser = Browser(create_app(issuer, user_claim="email"))
-    issuer.claims |= {"email": "ana@example.com", "email_verified": False}
+    issuer.claims |= {"email": "ana@example.com", "email_verified": answer}
     assert (await browser.sign_in()).status_code == 403
     issuer.claims |= {"email_verified": True}
     assert (await browser.sign_in()).status_code == 303
