@@ -102,6 +102,13 @@ async def test_what_fails_again_is_listed_with_its_place_and_reason() -> None:
     assert "0:2 a new dead letter InvalidName" in page
 
 
+async def test_check_does_not_promise_that_a_refused_row_is_accepted() -> None:
+    harness = await open_console(await topic_of(failed_metric("a", REFUSED), failed_metric("b")))
+    note = "shows only when they are sent"
+    assert note in await read(harness, await preview(harness, REPLAY | {"letter": "0:0"}))
+    assert note not in await read(harness, await preview(harness, REPLAY | {"letter": "0:1"}))
+
+
 async def test_edit_shows_before_and_after_and_writes_the_edited_event() -> None:
     topic = await topic_of(failed_metric("seconds"))
     harness = await open_console(topic)

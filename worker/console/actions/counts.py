@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from worker.console.actions.run import ClassCount, Counts, Sample
 from worker.console.payload import Payload, present
+from worker.core.errors import ErrorClass
 from worker.replay.edit_preview import EditPreview
 from worker.replay.manual_settlement import ManualSettlement
 from worker.replay.report import Report, report_preview, report_result
@@ -18,6 +19,8 @@ def count_preview(preview: ReplayPreview) -> Counts:
     """What a replay would do."""
     report = report_preview(preview.selection)
     notes = [*_describe(report), *(_describe_edits(preview.edits) if preview.edits else ())]
+    if preview.edits is None and ErrorClass.ROW_REFUSED in report["classes"]:
+        notes.append("whether ClickHouse refuses those of row_refused again shows only when they are sent")
     return Counts(_count_classes(report), notes)
 
 
