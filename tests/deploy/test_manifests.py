@@ -212,5 +212,6 @@ def test_keda_scales_by_what_prometheus_knows_of_the_instance(rendered: Rendered
     queries = [trigger["metadata"]["query"] for trigger in spec["triggers"]]
     assert queries == [f"{CPU_RECORD}{selector}", f"{LAG_RECORD}{selector}"]
     assert {trigger["metadata"]["ignoreNullValues"] for trigger in spec["triggers"]} == {"false"}
+    assert {trigger["metricType"] for trigger in spec["triggers"]} == {"AverageValue"}
     assert spec["scaleTargetRef"]["name"] == name
     assert "replicas" not in stateful_set["spec"]
