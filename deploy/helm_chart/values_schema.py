@@ -15,12 +15,18 @@ SET_BY_THE_CHART = {
     "HTTP_PORT": "8080, as the ports and probes of the pods say",
 }
 """Variables that are no settings of the chart, beside the secrets; each with the reason."""
+_SELECTED = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/part-of")
+"""Labels by which selectors, the NetworkPolicies and Prometheus find the pods; without them workers run unwatched."""
+_HELMS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
+_CHECKSUMS = ("checksum/settings", "checksum/console")
 _TEXT: Schema = {"type": "string"}
 _BOOLEAN: Schema = {"type": "boolean"}
 _LIST: Schema = {"type": "array", "items": {"type": "object"}}
 _MAP: Schema = {"type": "object"}
 _TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_AT_LEAST_ONE: Schema = {"type": "integer", "minimum": 1}
+_COUNT_OR_PERCENTAGE: Schema = {"type": ["integer", "string"], "minimum": 0, "pattern": "^(100|[1-9]?[0-9])%$"}
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _NAME: Schema = {"type": "string", "pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$", "maxLength": 253}
 _KEY: Schema = {"type": "string", "minLength": 1}
@@ -130,9 +136,9 @@ def _parts() -> Schema:
         "keda": _object(
             {
                 "enabled": _BOOLEAN,
-                "minReplicas": _COUNT,
-                "maxReplicas": {"type": "integer", "minimum": 1},
-                "lagThreshold": {"type": "integer", "minimum": 1},
+                "minReplicas": _AT_LEAST_ONE,  # with no worker there is no series to scale by
+                "maxReplicas": _AT_LEAST_ONE,
+                "lagThreshold": _AT_LEAST_ONE,
                 "prometheusAddress": {"type": "string", "pattern": "^https?://"},
             }
         ),
@@ -163,9 +169,7 @@ def _parts() -> Schema:
                 "keys": _object(dict.fromkeys(_SECRETS[:4], _KEY)),
             }
         ),
-        "podDisruptionBudget": _object(
-            {"enabled": _BOOLEAN, "maxUnavailable": {"type": ["integer", "string"], "pattern": "^[0-9]+%$"}}
-        ),
+        "podDisruptionBudget": _object({"enabled": _BOOLEAN, "maxUnavailable": _COUNT_OR_PERCENTAGE}),
         "serviceAccount": _object({"create": _BOOLEAN, "name": _NAME, "annotations": _TEXTS}),
     }
 
@@ -178,14 +182,26 @@ def _kubernetes() -> Schema:
         "tolerations": _LIST,
         "affinity": _MAP,
         "topologySpreadConstraints": _LIST,
-        "podLabels": _TEXTS,
-        "podAnnotations": _TEXTS,
-        "commonLabels": _TEXTS,
+        "podLabels": _texts_except(*_SELECTED),
+        "podAnnotations": _texts_except(*_CHECKSUMS),
+        "commonLabels": _texts_except(*_SELECTED, *_HELMS),
         "commonAnnotations": _TEXTS,
-        "extraEnv": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+        "extraEnv": {"type": "array", "items": _extra_variable()},
         "extraVolumes": {"type": "array", "items": {"type": "object", "required": ["name"]}},
         "extraVolumeMounts": {"type": "array", "items": {"type": "object", "required": ["name", "mountPath"]}},
     }
+
+
+def _extra_variable() -> Schema:
+    """Not one of the worker: it would count before `settings`, also where a pod has a user of its own."""
+    own = [name for row in describe_variables() for name in (row.variable, row.file) if name]
+    name = {"type": "string", "minLength": 1, "not": {"enum": [*own, "POD_NAME", "POD_NAMESPACE"]}}
+    return _object({"name": name, "value": _TEXT, "valueFrom": _MAP}, required=("name",))
+
+
+def _texts_except(*names: str) -> Schema:
+    pattern = "|".join(names).replace(".", r"\.")
+    return {**_TEXTS, "patternProperties": {f"^({pattern})$": False}}
 
 
 def _resources() -> Schema:

@@ -164,6 +164,9 @@ class TestSideBySide:
     ) -> None:
         assert reason in refusal(template, release, settings=settings)
 
+    def test_name_of_a_release_with_a_dot_is_refused(self, template: Render) -> None:
+        assert "a dot is not allowed" in refusal(template, "a.b", settings={"KAFKA_DLQ_TOPIC": "b"})
+
     def test_name_of_a_release_need_not_begin_with_that_of_the_chart(self, template: Render) -> None:
         found = template("blue", {"settings": {"KAFKA_DLQ_TOPIC": "blue.dlq"}})
         assert find_one(found, "StatefulSet")["metadata"]["name"] == "metrics-worker-blue"
@@ -184,11 +187,44 @@ class TestValues:
             ({"settings": {"KAFKA_BOOTSTRAP_SERVERS": ""}}, "at '/settings/KAFKA_BOOTSTRAP_SERVERS': minLength"),
             ({"settings": {"SHUTDOWN_TIMEOUT_SECONDS": -1}}, "at '/settings/SHUTDOWN_TIMEOUT_SECONDS': minimum"),
             ({"settings": {"LOG_LEVEL": "LOUD"}}, "at '/settings/LOG_LEVEL': value must be one of"),
+            ({"podLabels": {"app.kubernetes.io/part-of": "ours"}}, "at '/podLabels/app.kubernetes.io~1part-of'"),
+            ({"commonLabels": {"app.kubernetes.io/name": "ours"}}, "at '/commonLabels/app.kubernetes.io~1name'"),
+            ({"podAnnotations": {"checksum/settings": "1"}}, "at '/podAnnotations/checksum~1settings'"),
+            ({"extraEnv": [{"name": "KAFKA_SASL_PASSWORD", "value": "x"}]}, "at '/extraEnv/0/name'"),
+            ({"extraEnv": [{"name": "HTTP_PORT", "value": "9090"}]}, "at '/extraEnv/0/name'"),
+            ({"extraEnv": [{"name": "OTEL_A", "value": 1}]}, "at '/extraEnv/0/value': got number, want string"),
+            ({"keda": {"enabled": True, "minReplicas": 0}}, "at '/keda/minReplicas': minimum"),
+            ({"keda": {"enabled": True, "minReplicas": 13}}, "keda.minReplicas: 13 are more than keda.maxReplicas, 12"),
+            ({"podDisruptionBudget": {"maxUnavailable": -1}}, "at '/podDisruptionBudget/maxUnavailable': minimum"),
+            ({"podDisruptionBudget": {"maxUnavailable": "150%"}}, "at '/podDisruptionBudget/maxUnavailable'"),
+            ({"secrets": {"clickhouseMigrator": ""}}, "secrets.clickhouseMigrator: a name is needed"),
+            ({"secrets": {"dlqWatchKafka": ""}}, "secrets.dlqWatchKafka: a name is needed"),
+            ({"settings": {"CLICKHOUSE_SECURE": False}}, "networkPolicy.clickhousePort: 9440 does not reach"),
+            ({"settings": {"CLICKHOUSE_HOST": "ch:9000"}}, "networkPolicy.clickhousePort: 9440 does not reach ch:9000"),
+            (
+                {"settings": {"KAFKA_BOOTSTRAP_SERVERS": "k:9093,k:9092"}},
+                "networkPolicy.kafkaPort: 9093 does not reach",
+            ),
         ],
         ids=str,
     )
     def test_wrong_value_is_refused_by_its_name(self, template: Render, values: Values, reason: str) -> None:
         assert reason in refusal(template, **values)
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"networkPolicy": {"extraEgress": [{"ports": [{"port": 9000}]}]}},
+            {"networkPolicy": {"clickhousePort": 9000}},
+            {"networkPolicy": {"enabled": False}},
+        ],
+        ids=str,
+    )
+    def test_port_may_differ_if_the_network_policy_allows_it(self, template: Render, values: Values) -> None:
+        assert template(values={**values, "settings": {"CLICKHOUSE_PORT": 9000}})
+
+    def test_port_of_each_server_is_read_as_the_worker_reads_it(self, template: Render) -> None:
+        assert template(values={"settings": {"CLICKHOUSE_HOST": "ch-1, ch-2:9440,[::1],[::1]:9440,::1"}})
 
     def test_image_and_hosts_are_required(self, helm: Path) -> None:
         with pytest.raises(tools.ToolFailedError) as refused:

@@ -5,6 +5,9 @@
 {{- if gt (len $suffix) 31 }}
 {{- fail (printf "release name %q is too long: metrics-worker%s must have at most 45 characters, so that Kubernetes can name the CronJob's Jobs" .Release.Name $suffix) }}
 {{- end }}
+{{- if contains "." $suffix }}
+{{- fail (printf "release name %q: a dot is not allowed in the name of a Service, metrics-worker%s" .Release.Name $suffix) }}
+{{- end }}
 {{- $suffix }}
 {{- end }}
 
@@ -71,8 +74,43 @@ helm.sh/hook-delete-policy: before-hook-creation
 {{- if and $other (eq $settings.KAFKA_GROUP_ID "metrics-worker") }}
 {{- fail (printf "settings.KAFKA_GROUP_ID: metrics-worker is the consumer group of the instance metrics-worker; leave it out, and it is %s" $instance) }}
 {{- end }}
+{{- include "metrics-worker.checkSecrets" . }}
+{{- include "metrics-worker.checkPorts" (dict "values" .Values "settings" $settings) }}
+{{- if and .Values.keda.enabled (gt (int .Values.keda.minReplicas) (int .Values.keda.maxReplicas)) }}
+{{- fail (printf "keda.minReplicas: %d are more than keda.maxReplicas, %d" (int .Values.keda.minReplicas) (int .Values.keda.maxReplicas)) }}
+{{- end }}
 {{- range $name, $value := $settings }}
 {{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* All pods read the path of the workers' password: one that mounts no Secret in its place would never start. */}}
+{{- define "metrics-worker.checkSecrets" -}}
+{{- $secrets := .Values.secrets }}
+{{- $needed := list (list .Values.migration.enabled "clickhouseMigrator" "clickhouse") (list .Values.dlqWatch.enabled "dlqWatchKafka" "kafka") (list .Values.console.enabled "consoleKafka" "kafka") (list .Values.console.enabled "consoleClickhouse" "clickhouse") }}
+{{- range $needed }}
+{{- if and (index . 0) (get $secrets (index . 2)) (not (get $secrets (index . 1))) }}
+{{- fail (printf "secrets.%s: a name is needed beside secrets.%s; it may be the same Secret, if the user is the same" (index . 1) (index . 2)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A port that the NetworkPolicy does not allow is a time-out without a reason. With extraEgress it may be allowed. */}}
+{{- define "metrics-worker.checkPorts" -}}
+{{- $policy := .values.networkPolicy }}
+{{- if and $policy.enabled (not $policy.extraEgress) }}
+{{- $port := .settings.CLICKHOUSE_PORT | default (ternary "9440" "9000" (eq (.settings.CLICKHOUSE_SECURE | default "false") "true")) }}
+{{- range splitList "," .settings.KAFKA_BOOTSTRAP_SERVERS }}
+{{- if not (hasSuffix (printf ":%d" (int $policy.kafkaPort)) (trim .)) }}
+{{- fail (printf "networkPolicy.kafkaPort: %d does not reach %s of settings.KAFKA_BOOTSTRAP_SERVERS; change one, or allow both by networkPolicy.extraEgress" (int $policy.kafkaPort) (trim .)) }}
+{{- end }}
+{{- end }}
+{{- range splitList "," .settings.CLICKHOUSE_HOST }}
+{{- $own := regexFind ":[0-9]+$" (regexReplaceAll "^[^\\[]*:.*:.*$" (trim .) "") | trimPrefix ":" | default $port }}
+{{- if ne $own (toString (int $policy.clickhousePort)) }}
+{{- fail (printf "networkPolicy.clickhousePort: %d does not reach %s at port %s; change networkPolicy.clickhousePort or settings.CLICKHOUSE_PORT, or allow both by networkPolicy.extraEgress" (int $policy.clickhousePort) (trim .) $own) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
