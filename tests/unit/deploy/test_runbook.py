@@ -56,3 +56,13 @@ def test_commands_in_a_pod_need_only_the_worker_s_rights_and_program() -> None:
     assert [command for command in COMMANDS if command.startswith("metrics-worker migrate")] == []
     executed = [line for line in re.findall(r"kubectl exec [^`\n]*", RUNBOOK) if " -- " in line]
     assert [line for line in executed if " -- metrics-worker " not in line] == []
+
+
+def test_keda_is_paused_while_all_workers_are_stopped() -> None:
+    blocks = [block for block in _CODE_BLOCKS if "--replicas=0" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        steps = ["keda.sh/paused=true", "--replicas=0", "kubectl scale --replicas=", "keda.sh/paused-"]
+        found = [block.find(steps[0]), block.find(steps[1]), block.rfind(steps[2]), block.find(steps[3])]
+        assert -1 not in found
+        assert found == sorted(found)
