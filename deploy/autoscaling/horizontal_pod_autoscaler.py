@@ -114,8 +114,7 @@ class HorizontalPodAutoscaler:
 
     def _allowed(self, now: float, current: int, policy: Policy, sign: int) -> int:
         """From the replicas at the start of the period. `calculateScaleUpLimitWithScalingRules`, `…ScaleDownLimit…`"""
-        period = [change for at, change in self._changes if at > now - policy.period_seconds and change * sign > 0]
-        start = current - sum(period)
+        start = current - sum(change for at, change in self._changes if at > now - policy.period_seconds)
         if policy.type == "Pods":
             return start + sign * policy.value
         changed = start * (1 + sign * policy.value / 100)

@@ -61,6 +61,10 @@ class TestHorizontalPodAutoscaler:
         up = Direction(0, (Policy("Percent", 100, 60),))
         assert decide(Limits(2, 7, up, AT_ONCE), [30] * 6, current=2) == [4, 4, 4, 4, 7, 7]
 
+    def test_start_of_a_period_counts_changes_of_both_directions(self) -> None:
+        both = Direction(0, (Policy("Pods", 1, 60),))
+        assert decide(Limits(1, 20, both, both), [3, 9, 9], current=4) == [3, 5, 5]
+
     def test_policy_that_allows_most_is_used(self) -> None:
         assert decide(Limits(1, 100, AT_ONCE, AT_ONCE), [50, 50, 50], current=1) == [5, 10, 20]
 
