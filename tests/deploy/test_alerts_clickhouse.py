@@ -19,12 +19,13 @@ def test_stopped_clickhouse_alerts_holding_and_lagging(deployment: Deployment) -
     deployment.wait_until_none_fires()
 
 
-def test_silent_clickhouse_alerts_no_progress_and_lagging(deployment: Deployment) -> None:
+def test_silent_clickhouse_alerts_holding_and_lagging(deployment: Deployment) -> None:
+    """A greeting has a time limit, so a frozen server is an outage; `rules_test.yaml` has a worker without progress."""
     deployment.stack.engine.process.pause()
     deployment.send(10, a=1.0)
-    deployment.wait_for("MetricsWorkerNoProgress")
+    deployment.wait_for("MetricsWorkerHolding")
     deployment.wait_for("MetricsWorkerLagging")
-    assert "MetricsWorkerHolding" not in deployment.prometheus.firing()
+    assert "MetricsWorkerNoProgress" not in deployment.prometheus.firing()
     deployment.stack.engine.process.resume()
     deployment.wait_until_none_fires()
 
