@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from deploy.checks.charts import CHART
-from deploy.helm_chart.places import COMPONENTS, CONDITIONS, put_expressions
+from deploy.helm_chart.expressions import COMPONENTS, CONDITIONS, put_expressions
 from deploy.helm_chart.source import SUFFIX, read_manifests
 from deploy.helm_chart.template_yaml import to_template
 from deploy.helm_chart.values_schema import values_schema

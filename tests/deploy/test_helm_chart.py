@@ -12,7 +12,7 @@ import pytest
 from deploy.checks import tools
 from deploy.checks.charts import CHART, EXAMPLES, lint_chart, render_chart
 from deploy.checks.manifests import KUBERNETES, Manifest, name_of, pod_templates
-from deploy.helm_chart import places, source
+from deploy.helm_chart import expressions, source
 from deploy.helm_chart.chart import chart_files, committed_files
 from tests.deploy.test_manifests import INSTANCE, Rendered, find_one, select_instance
 
@@ -95,7 +95,7 @@ class TestTheChartIsTheKustomizeTree:
         assert committed_files() == chart_files()  # else: python -m deploy.helm_chart
 
     def test_every_component_is_in_the_chart_or_has_a_reason_not_to_be(self) -> None:
-        assert sorted([*places.COMPONENTS, *places.NOT_IN_CHART]) == source.COMPONENTS
+        assert sorted([*expressions.COMPONENTS, *expressions.NOT_IN_CHART]) == source.COMPONENTS
 
     @pytest.mark.parametrize(
         ("overlay", "release", "example"),
@@ -124,7 +124,7 @@ class TestTheChartIsTheKustomizeTree:
     )
     def test_values_switch_components_on_and_off(self, template: Render, components: list[str]) -> None:
         keys = {"console": "console", "dlq-watch": "dlqWatch", "external-secrets": "externalSecrets", "keda": "keda"}
-        assert keys.keys() == places.COMPONENTS.keys()
+        assert keys.keys() == expressions.COMPONENTS.keys()
         values: Values = {key: {"enabled": name in components} for name, key in keys.items()}
         values["console"]["settings"] = CONSOLE
         found = template(values=values)

@@ -68,11 +68,11 @@ async def _serve(settings: Settings) -> None:
     from worker.console.actions.runner import ActionRunner
     from worker.console.app import Console
     from worker.console.group import GroupWatch
+    from worker.console.interruptible_sleep import InterruptibleSleep
     from worker.console.mask_rules import NO_RULES, parse_mask_rules
     from worker.console.probes import Probes
     from worker.console.server import listen, serve
     from worker.console.snapshot import Snapshots
-    from worker.console.wakeable_sleep import WakeableSleep
     from worker.console.workers import WorkersWatch
 
     stop = stop_on_signals()
@@ -81,7 +81,7 @@ async def _serve(settings: Settings) -> None:
     target, topic, group = kafka_target(settings), settings.kafka_dlq_topic, settings.kafka_group_id
     open_topic = lambda: open_reader(KafkaTopicReader(target, topic))  # noqa: E731 - three lines would hide the rest
     open_letters = lambda: open_reader(KafkaTopicReader(target, topic, fetch_bytes=_FETCH_BYTES))  # noqa: E731
-    snapshots, pause = Snapshots(), WakeableSleep()
+    snapshots, pause = Snapshots(), InterruptibleSleep()
     watch = DeadLetterWatch(
         open_topic, partial(fetch_retention_seconds, target, topic), pause.sleep, create_observer=snapshots.begin
     )

@@ -78,7 +78,7 @@ def outside_page(
     status: int, title: str, text: str, *, can_sign_in: bool = False, can_sign_out: bool = False
 ) -> HTMLResponse:
     """A page for somebody who is not let in."""
-    page = render("outside.html", title=title, text=text, can_sign_in=can_sign_in, can_sign_out=can_sign_out)
+    page = render("no_access.html", title=title, text=text, can_sign_in=can_sign_in, can_sign_out=can_sign_out)
     return HTMLResponse(page, status)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 
-class WakeableSleep:
+class InterruptibleSleep:
     """Sleeps, until it is woken: what it is woken for while nobody sleeps ends the next sleep at once."""
 
     def __init__(self) -> None:
