@@ -2,8 +2,10 @@
 
 import pytest
 
+from deploy.local.demo.worker_progress import wait_until_ready
 from tests.deploy.deployment import SECONDS, Deployment
 from tests.support.local import wait_until
+from tests.support.proxy import FaultProxy, run_in_thread
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -20,13 +22,27 @@ def test_stopped_clickhouse_alerts_holding_and_lagging(deployment: Deployment) -
 
 
 def test_silent_clickhouse_alerts_holding_and_lagging(deployment: Deployment) -> None:
-    """A greeting has a time limit, so a frozen server is an outage; `rules_test.yaml` has a worker without progress."""
+    """A greeting has a time limit, so a frozen server is an outage."""
     deployment.stack.engine.process.pause()
     deployment.send(10, a=1.0)
     deployment.wait_for("MetricsWorkerHolding")
     deployment.wait_for("MetricsWorkerLagging")
     assert "MetricsWorkerNoProgress" not in deployment.prometheus.firing()
     deployment.stack.engine.process.resume()
+    deployment.wait_until_none_fires()
+
+
+def test_insert_without_answer_alerts_no_progress(deployment: Deployment) -> None:
+    """The server answers everything but an INSERT, as one does whose table is locked: not an outage, and no progress."""
+    with run_in_thread(FaultProxy(deployment.stack.engine.port)) as proxy:
+        restart_worker(deployment, CLICKHOUSE_PORT=str(proxy.port))
+        proxy.swallow = lambda sent: b"INSERT" in sent
+        deployment.send(10, a=1.0)
+        deployment.wait_for("MetricsWorkerNoProgress")
+        assert "MetricsWorkerHolding" not in deployment.prometheus.firing()
+        proxy.swallow = None
+        deployment.wait_until_none_fires()
+        restart_worker(deployment, CLICKHOUSE_PORT=str(deployment.stack.engine.port))
     deployment.wait_until_none_fires()
 
 
@@ -38,6 +54,13 @@ def test_old_unanswered_insert_alerts_deduplication_at_risk(deployment: Deployme
     deployment.wait_for("MetricsWorkerDeduplicationAtRisk")
     deployment.stack.engine.start()
     deployment.wait_until_none_fires()
+
+
+def restart_worker(deployment: Deployment, **environment: str) -> None:
+    deployment.worker.process.kill()
+    deployment.worker.process.update_environment(**environment)
+    deployment.worker.start()
+    wait_until_ready(deployment.worker)
 
 
 def lag(deployment: Deployment) -> float:
