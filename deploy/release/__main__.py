@@ -50,10 +50,11 @@ def _release(*, draft: bool) -> int:
     (_OUTPUT / "SHA256SUMS").write_text(sums, "utf-8")
     _print_line(f"{_OUTPUT}: built twice from {commit.id}, with the same bytes\n{sums}")
     _print_line(
-        "the image: docker build --file deploy/Dockerfile "
-        f"--tag REGISTRY/execution-metrics-worker:{read_version(REPOSITORY)} \\\n"
+        "the image: docker buildx build --file deploy/Dockerfile --attest type=sbom \\\n"
         f"    --build-arg REVISION={commit.id} --build-arg SOURCE_DATE_EPOCH={commit.epoch} \\\n"
-        "    --build-arg CREATED=$(git log -1 --format=%cI) ."
+        "    --build-arg CREATED=$(git log -1 --format=%cI) \\\n"
+        f"    --output type=image,name=REGISTRY/execution-metrics-worker:{read_version(REPOSITORY)},"
+        "push=true,rewrite-timestamp=true ."
     )
     return 0
 

@@ -33,7 +33,7 @@ def test_silent_clickhouse_alerts_holding_and_lagging(deployment: Deployment) ->
 
 
 def test_insert_without_answer_alerts_no_progress(deployment: Deployment) -> None:
-    """The server answers everything but an INSERT, as one does whose table is locked: not an outage, and no progress."""
+    """The server answers everything but an INSERT, as with a locked table: neither an outage nor progress."""
     with run_in_thread(FaultProxy(deployment.stack.engine.port)) as proxy:
         restart_worker(deployment, CLICKHOUSE_PORT=str(proxy.port))
         proxy.swallow = lambda sent: b"INSERT" in sent

@@ -3,10 +3,12 @@
 Only the paths are changed, and this machine's Python replaces that of the base image, which is not tested.
 """
 
+import hashlib
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,10 +52,16 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 into = source / target / (Path(name).name if target.endswith("/") else "")
                 subprocess.run(["cp", "-r", REPOSITORY / name, into.parent if into.is_dir() else into], check=True)
         elif instruction == "RUN":
-            command = re.sub(r"(?<![\w.])/(opt|wheels)\b", rf"{root}/\1", rest)
-            command = re.sub(r"^python ", f"{sys.executable} ", command)
-            subprocess.run(["sh", "-ec", command], cwd=source, check=True, env={**os.environ, **parse_env(build)})
+            run(line, root)
     return root
+
+
+def run(instruction: str, root: Path) -> None:
+    """Run a RUN of the build stage, below `root`."""
+    command = re.sub(r"(?<![\w.])/(opt|wheels)\b", rf"{root}/\1", instruction.partition(" ")[2])
+    command = re.sub(r"^python ", f"{sys.executable} ", command)
+    environment = {**os.environ, **parse_env(INSTRUCTIONS[: INSTRUCTIONS.index("FROM base")])}
+    subprocess.run(["sh", "-ec", command], cwd=root / "source", check=True, env=environment)
 
 
 def parse_env(lines: list[str]) -> dict[str, str]:
@@ -123,6 +131,25 @@ def test_build_command_has_every_argument_of_the_labels() -> None:
 def test_bytecode_does_not_depend_on_when_it_was_compiled(image: Path) -> None:
     modes = {path.read_bytes()[4:8] for path in (image / "opt/worker/lib").rglob("*.pyc")}
     assert modes == {(1).to_bytes(4, "little")}, "a hash that is not checked"
+
+
+def test_code_installed_twice_is_the_same_files(image: Path) -> None:
+    before = digest_files(image / "opt/worker")
+    for path in [
+        *(image / "opt/worker").rglob("__pycache__"),
+        *(image / "opt/worker").glob("lib/*/site-packages/worker"),
+    ]:
+        shutil.rmtree(path)
+    run(
+        INSTRUCTIONS[: INSTRUCTIONS.index("FROM base")][-1].replace("--no-compile", "--no-compile --force-reinstall"),
+        image,
+    )
+    assert before == digest_files(image / "opt/worker")
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def command(image: Path, *arguments: str) -> list[str]:
