@@ -10,8 +10,9 @@ import yaml
 from deploy.local.process import REPOSITORY
 
 MANIFEST = REPOSITORY / "deploy" / "kubernetes" / "monitoring" / "rules.yaml"
-_SPAN = re.compile(r"(\d+)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SPAN = re.compile(r"(\d+)(ms|[smhdwy])")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+"""The units of Prometheus."""
 
 
 def load_rule_file() -> dict[str, Any]:
@@ -29,6 +30,7 @@ def accelerate_rules(factor: int) -> dict[str, Any]:
     """Return the rules with all durations divided by `factor`, but at least a second, so that tests need not wait.
 
     Durations are in `for`, `keep_firing_for` and the expressions. The conditions themselves stay the same.
+    Raises ValueError for a duration that it cannot read.
     """
     quick: dict[str, Any] = yaml.safe_load(yaml.safe_dump(load_rule_file()))
     for group in quick["groups"]:
@@ -48,5 +50,7 @@ def accelerate_rules(factor: int) -> dict[str, Any]:
 
 
 def _shorten(span: str, factor: int) -> str:
+    if not re.fullmatch(f"({_SPAN.pattern})+", span):
+        raise ValueError(f"{span!r} is no duration of Prometheus")
     seconds = sum(int(number) * _SECONDS[unit] for number, unit in _SPAN.findall(span))
     return f"{max(1, round(seconds / factor))}s"

@@ -48,6 +48,9 @@ class Deployment:
         self.open.callback(self.prometheus.process.kill)
         self.prometheus.start()
         self.prometheus.scrape([self.worker.http_port])
+        # Of a counter that has been scraped only once, nothing increases.
+        increases = "increase(metrics_worker_events_total[30s])"
+        wait_until(lambda: bool(self.prometheus.query(increases)), "the worker has been scraped twice", SECONDS)
         return self
 
     def start_watch(self) -> WorkerProcess:

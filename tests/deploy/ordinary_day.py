@@ -2,7 +2,7 @@
 
 The worker's own series come from its declarations: each pod has a `Telemetry`, which is scraped every minute. The day
 begins at noon. It has a deploy, a restart of the brokers, a quiet night in which retention empties the topic, the
-scheduled replay, and an agent that sends NaN all the time.
+scheduled replay, and an agent that sends NaN all the time. A quiet weekend may follow it instead of the night.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 STEP, HOUR, DAY = 60, 3_600, 86_400
 WORKERS, PARTITIONS = 3, 3
 DEPLOY_AT, BROKERS_RESTART_AT = 3 * HOUR, 5 * HOUR
-QUIET_FROM, QUIET_UNTIL = 11 * HOUR, 17 * HOUR
+NIGHT = (11 * HOUR, 17 * HOUR)
+WEEKEND = (6 * HOUR, 68 * HOUR)
+"""From Friday, six in the evening, to Monday, eight in the morning."""
 RETENTION_EMPTIES_AT = 14 * HOUR
 EVENTS_PER_SECOND, METRICS_PER_EVENT = 20, 10
 _INSTANCE = {"namespace": "metrics", "app_kubernetes_io_instance": "metrics-worker"}
@@ -40,10 +42,12 @@ class Day(NamedTuple):
         seconds: of the day that are recorded.
         nan_share: of the metrics, those that are NaN beside those of the one agent.
     """
+        quiet: the first and the last second between which only that agent sends.
 
     seconds: int = DAY
     nan_share: float = 0.0
 
+    quiet: tuple[int, int] = NIGHT
 
 class Worker:
     """A pod of the StatefulSet. After a deploy it has another address, and its counters begin at 0."""
@@ -80,7 +84,7 @@ class Worker:
         if self._is_away or at == BROKERS_RESTART_AT:
             self._telemetry.kafka.commit_failures.inc(not self._is_away)
             return
-        if QUIET_FROM <= at < QUIET_UNTIL:
+        if self._day.quiet[0] <= at < self._day.quiet[1]:
             self._lag = 0.0
         else:
             self._process(at, EVENTS_PER_SECOND * STEP // WORKERS, nan=self._day.nan_share)

@@ -1,4 +1,4 @@
-"""An ordinary day, evaluated by promtool: no alert fires, although much happens."""
+"""An ordinary day, and a quiet weekend, evaluated by promtool: no alert fires, although much happens."""
 
 import subprocess
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from deploy.checks import debian, rules
-from tests.deploy.ordinary_day import DAY, HOUR, STEP, WORKERS, Day, record_day
+from tests.deploy.ordinary_day import DAY, HOUR, STEP, WEEKEND, WORKERS, Day, record_day
 from tests.deploy.scraping import WATCHDOG
 from tests.deploy.series import names_in_rules
 
 pytestmark = pytest.mark.timeout(400)  # some ten seconds of CPU: promtool evaluates every rule 1,440 times
-FIRED = f'group by (alertname) (last_over_time(ALERTS{{alertstate="firing", alertname!="{WATCHDOG}"}}[1d]))'
+FIRED = f'group by (alertname) (last_over_time(ALERTS{{alertstate="firing", alertname!="{WATCHDOG}"}}[4d]))'
 QUERIES = {
     "count(changes(metrics_worker_holding[1d]) > 0) == bool 3": "each worker held once",
     f'count(count by (instance) (last_over_time(up{{job="metrics-worker"}}[1d]))) == bool {2 * WORKERS}': "a deploy",
@@ -26,11 +26,27 @@ QUERIES = {
     f'count_over_time(ALERTS{{alertname="{WATCHDOG}"}}[1d]) >= bool {DAY // STEP}': "the rules are evaluated",
 }
 """Queries that answer 1, so that the day is what it says."""
+WEEKEND_QUERIES = {
+    "sum(increase(metrics_worker_dead_letters_total[15m] offset 5h)) > bool 10": "NaN at the weekend",
+    "sum(increase(metrics_worker_metrics_total[2d] offset 5h)) < bool 30000": "a quiet weekend",
+    "sum(increase(metrics_worker_metrics_total[15m])) > bool 150000": "an ordinary Monday",
+}
 
 
 @pytest.fixture(scope="module")
 def promtool() -> Path:
     return debian.ensure_prometheus()[1]
+
+
+def evaluate(promtool: Path, folder: Path, step: int, series: list[dict[str, str]], tests: list[dict[str, Any]]) -> str:
+    """Return what promtool reports of series with a sample every `step` seconds; empty if all is as expected."""
+    case = {"interval": f"{step}s", "input_series": series, "promql_expr_test": tests}
+    (folder / "rules.yml").write_text(yaml.safe_dump(rules.load_rule_file()), "utf-8")
+    file = {"rule_files": ["rules.yml"], "evaluation_interval": f"{step}s", "tests": [case]}
+    (folder / "test.yml").write_text(yaml.safe_dump(file, width=1_000_000), "utf-8")
+    command = (promtool, "test", "rules", folder / "test.yml")
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if finished.returncode == 0 else finished.stdout + finished.stderr
 
 
 def run_promtool(promtool: Path, folder: Path, day: Day, expected: list[str], queries: list[str]) -> str:
@@ -40,17 +56,31 @@ def run_promtool(promtool: Path, folder: Path, day: Day, expected: list[str], qu
     tests: list[dict[str, Any]] = [{"expr": FIRED, "eval_time": end, "exp_samples": fired}]
     one = [{"labels": "{}", "value": 1}]
     tests += [{"expr": f"max({query})", "eval_time": end, "exp_samples": one} for query in queries]
-    case = {"interval": f"{STEP}s", "input_series": record_day(day).to_promtool(), "promql_expr_test": tests}
-    (folder / "rules.yml").write_text(yaml.safe_dump(rules.load_rule_file()), "utf-8")
-    file = {"rule_files": ["rules.yml"], "evaluation_interval": f"{STEP}s", "tests": [case]}
-    (folder / "day.yml").write_text(yaml.safe_dump(file, width=1_000_000), "utf-8")
-    command = (promtool, "test", "rules", folder / "day.yml")
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if finished.returncode == 0 else finished.stdout + finished.stderr
+    return evaluate(promtool, folder, STEP, record_day(day).to_promtool(), tests)
 
 
 def test_ordinary_day_raises_no_alert(promtool: Path, tmp_path: Path) -> None:
     assert not run_promtool(promtool, tmp_path, Day(), [], list(QUERIES))
+
+
+def test_monday_after_a_quiet_weekend_raises_no_alert(promtool: Path, tmp_path: Path) -> None:
+    assert not run_promtool(promtool, tmp_path, Day(3 * DAY, quiet=WEEKEND), [], list(WEEKEND_QUERIES))
+
+
+def test_many_agents_that_send_nan_alone_for_four_days_raise_no_alert(promtool: Path, tmp_path: Path) -> None:
+    """A hundred NaN in 15 minutes, more than the least number: few beside a million metrics of others."""
+    labels = '{job="metrics-worker", namespace="m", app_kubernetes_io_instance="w", error_class="invalid_metric"}'
+    series = [
+        {"series": f"metrics_worker_dead_letters_total{labels}", "values": "0+35x1800"},
+        {"series": f"metrics_worker_metrics_total{labels}", "values": "0+350000x647 226800000+350x1151"},
+    ]
+    firing = 'max_over_time(ALERTS{alertname="MetricsWorkerDeadLetters"}[7d])'
+    quiet = [{"labels": "{}", "value": 1}]
+    tests: list[dict[str, Any]] = [
+        {"expr": firing, "eval_time": "6d", "exp_samples": []},
+        {"expr": "min(metrics_worker:metrics_in_15m < bool 2000)", "eval_time": "6d", "exp_samples": quiet},
+    ]
+    assert not evaluate(promtool, tmp_path, 5 * STEP, series, tests)
 
 
 def test_two_hours_with_more_nan_raise_the_alert_on_dead_letters(promtool: Path, tmp_path: Path) -> None:

@@ -109,6 +109,13 @@ def test_panels_fill_the_grid_without_overlap(dashboard: dict[str, Any]) -> None
 
 @panels
 def test_panel_has_a_description_a_unit_and_distinct_targets(panel: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("span", "shorter"), [("15m", "30s"), ("1d12h", "4320s"), ("1w", "20160s"), ("30s", "1s")])
+def test_accelerated_rules_have_every_duration_of_prometheus_shortened(span: str, shorter: str) -> None:
+    assert rules._shorten(span, 30) == shorter
+    with pytest.raises(ValueError, match="no duration"):
+        rules._shorten(f"{span}:", 30)
+
+
     assert "kube_" not in json.dumps(panel["targets"]), "the dashboard must work without kube-state-metrics"
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
