@@ -1,4 +1,5 @@
-"""The series of an ordinary day, for `promtool test rules`: what workers, a watch and kube-state-metrics would show.
+"""The series of an ordinary day, for `promtool test rules`: what workers, a watch, KEDA and kube-state-metrics
+would show.
 
 The worker's own series come from its declarations: each pod has a `Telemetry`, which is scraped every minute. The day
 begins at noon. It has a deploy, a restart of the brokers, a quiet night in which retention empties the topic, the
@@ -41,13 +42,13 @@ class Day(NamedTuple):
     Attributes:
         seconds: of the day that are recorded.
         nan_share: of the metrics, those that are NaN beside those of the one agent.
-    """
         quiet: the first and the last second between which only that agent sends.
+    """
 
     seconds: int = DAY
     nan_share: float = 0.0
-
     quiet: tuple[int, int] = NIGHT
+
 
 class Worker:
     """A pod of the StatefulSet. After a deploy it has another address, and its counters begin at 0."""
@@ -184,8 +185,16 @@ def record_day(day: Day) -> Recorder:
 
 
 def _record_cluster(at: int, ready: int, recorder: Recorder) -> None:
-    """What kube-state-metrics shows. The replay that ran while the brokers restarted succeeded the second time."""
+    """What KEDA and kube-state-metrics show.
+
+    The replay that ran while the brokers restarted succeeded the second time.
+    """
     namespace = {"namespace": "metrics"}
+    errors = 1 + (at >= BROKERS_RESTART_AT)  # one at its start, and one later
+    recorder.record("keda_scaled_object_errors_total", {**namespace, "scaledObject": "metrics-worker"}, errors)
+    autoscaler = {**namespace, "horizontalpodautoscaler": "keda-hpa-metrics-worker"}
+    active = {**autoscaler, "condition": "ScalingActive", "status": "true"}
+    recorder.record("kube_horizontalpodautoscaler_status_condition", active, 1)
     stateful_set = {**namespace, "statefulset": "metrics-worker"}
     recorder.record("kube_statefulset_replicas", stateful_set, WORKERS)
     recorder.record("kube_statefulset_status_replicas_ready", stateful_set, ready)

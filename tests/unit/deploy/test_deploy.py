@@ -40,7 +40,9 @@ KUBE_STATE_METRICS = {
     "kube_cronjob_created",
     "kube_statefulset_replicas",
     "kube_statefulset_status_replicas_ready",
+    "kube_horizontalpodautoscaler_status_condition",
 }
+KEDA = {"keda_scaled_object_errors_total"}
 QUERIES = [(alert["alert"], alert["expr"]) for alert in ALERTS] + [
     (panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]
 ]
@@ -61,18 +63,18 @@ def exported_series() -> set[str]:
 
 def series_in(text: str) -> set[str]:
     """Return the names of series in a query or in prose."""
-    return set(re.findall(r"\b(?:metrics_worker|process|kube)_[a-z_]+[a-z]", text))
+    return set(re.findall(r"\b(?:metrics_worker|process|kube|keda)_[a-z_]+[a-z]", text))
 
 
 @pytest.mark.parametrize("query", [query for _, query in QUERIES], ids=[name for name, _ in QUERIES])
 def test_queries_use_exported_series(query: str) -> None:
     used = series_in(query)
     assert used or "up{" in query or query == "vector(1)"
-    assert used <= exported_series() | KUBE_STATE_METRICS
+    assert used <= exported_series() | KUBE_STATE_METRICS | KEDA
 
 
 def test_runbook_names_exported_metrics() -> None:
-    used = {name for name in series_in(RUNBOOK) if not name.startswith("kube_")}
+    used = {name for name in series_in(RUNBOOK) if not name.startswith(("kube_", "keda_"))}
     histograms = {name.removesuffix("_bucket") for name in exported_series() if name.endswith("_bucket")}
     assert len(used) > 5
     assert used <= exported_series() | histograms
@@ -107,8 +109,6 @@ def test_panels_fill_the_grid_without_overlap(dashboard: dict[str, Any]) -> None
     assert all(after - before == 1 for before, after in pairwise(sorted({y for _, y in cells})))
 
 
-@panels
-def test_panel_has_a_description_a_unit_and_distinct_targets(panel: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("span", "shorter"), [("15m", "30s"), ("1d12h", "4320s"), ("1w", "20160s"), ("30s", "1s")])
 def test_accelerated_rules_have_every_duration_of_prometheus_shortened(span: str, shorter: str) -> None:
     assert rules._shorten(span, 30) == shorter
@@ -116,6 +116,8 @@ def test_accelerated_rules_have_every_duration_of_prometheus_shortened(span: str
         rules._shorten(f"{span}:", 30)
 
 
+@panels
+def test_panel_has_a_description_a_unit_and_distinct_targets(panel: dict[str, Any]) -> None:
     assert "kube_" not in json.dumps(panel["targets"]), "the dashboard must work without kube-state-metrics"
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
