@@ -197,14 +197,14 @@ def _clickhouse_panels() -> list[TimeseriesPanel]:
             threshold=0.5,
         ),
         timeseries_panel(
-            "Insert duration", "Failed inserts included.", quantiles("metrics_worker_insert_seconds"), "s", width=8
+            "Insert duration", "Failed inserts included.", quantiles("metrics_worker_insert_seconds"), "s", width=6
         ),
         timeseries_panel(
             "Rows per insert",
             "Small inserts create many parts that ClickHouse must merge.",
             quantiles("metrics_worker_insert_rows"),
             "short",
-            width=8,
+            width=6,
         ),
         timeseries_panel(
             "Inserts and months per batch",
@@ -214,7 +214,14 @@ def _clickhouse_panels() -> list[TimeseriesPanel]:
                 "months": f"{rate('metrics_worker_batch_months_sum')} / {rate('metrics_worker_batch_months_count')}",
             },
             "short",
-            width=8,
+            width=6,
+        ),
+        timeseries_panel(
+            "Servers in use",
+            "Number of workers that are connected to each server for INSERTs. It moves when one fails, and back later.",
+            {"{{server}}": f"sum by (server) ({select_series('metrics_worker_clickhouse_server_in_use')})"},
+            "short",
+            width=6,
         ),
     ]
 

@@ -3,6 +3,7 @@
 `test_cluster_inserts.py` has a lost answer and the retry through another server of a cluster.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -117,3 +118,22 @@ def test_servers_with_tables_of_their_own_are_named(both: ClickHouseTarget) -> N
     odd = find_separate_servers(replace(both, host=f"{one},{other},localhost:{other.port}")) or ""
     assert f"servers: {one} has" in odd
     assert f"{other} has" not in odd
+
+
+async def test_server_in_use_follows_a_failover_on_every_connection(
+    first: EngineProcess, both: ClickHouseTarget, stores: OpenStore
+) -> None:
+    store, (one, other) = stores(both, 2), map(str, both.servers)
+
+    def in_use() -> dict[str, float]:
+        (family,) = store._telemetry.state.clickhouse_server_in_use.collect()
+        return {sample.labels["server"]: sample.value for sample in family.samples}
+
+    assert in_use() == {one: 0, other: 0}
+    await asyncio.gather(insert(store, ["a"]), insert(store, ["b"]))
+    assert in_use() == {one: 1, other: 0}
+    first.kill()
+    await insert(store, ["c"])
+    assert in_use() == {one: 0, other: 1}
+    store.close()
+    assert in_use() == {one: 0, other: 0}

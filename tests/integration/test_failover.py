@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import httpx
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
+from deploy.local.process import LOOPBACK
 from tests.integration.conftest import Environment, StartWorker, count_dead_letters, events, produce
 from tests.support.local import wait_until
 from tests.support.tables import migrate
@@ -24,7 +26,8 @@ async def test_hanging_and_killed_server_is_no_outage(
             client.execute(f"CREATE DATABASE `{database}`")
         migrate(ClickHouseTarget(first.host, first.port, database))
         second = f"{environment['CLICKHOUSE_HOST']}:{environment['CLICKHOUSE_PORT']}"
-        hosts = {"CLICKHOUSE_HOST": f"{first.host}:{first.port},{second}", "CLICKHOUSE_CONNECT_TIMEOUT_SECONDS": "1"}
+        first_server = f"{first.host}:{first.port}"
+        hosts = {"CLICKHOUSE_HOST": f"{first_server},{second}", "CLICKHOUSE_CONNECT_TIMEOUT_SECONDS": "1"}
         checked = [result for result in await _check_dependencies(load(environment | hosts)) if "Click" in result.what]
         assert [(result.what, result.ok) for result in checked] == [
             ("ClickHouse", True),
@@ -33,12 +36,15 @@ async def test_hanging_and_killed_server_is_no_outage(
         ]
         worker = start_worker(**hosts)
         sent = 0
-        for damage in (None, first.process.pause, first.process.kill):
+        for damage, used in ((None, first_server), (first.process.pause, second), (first.process.kill, second)):
             if damage:
                 damage()
             await produce(environment, *events(100))
             sent += 100
             wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == sent, "written", 60)  # noqa: B023
+            in_use = worker.telemetry()["metrics_worker_clickhouse_server_in_use"]
+            assert in_use == {(server,): server == used for server in (first_server, second)}
+            assert f"ClickHouse</span> {used}</span>" in httpx.get(f"http://{LOOPBACK}:{worker.http_port}/").text
         first.start()
         with first.client(database) as client:
             on_first = client.execute(_EXECUTIONS)

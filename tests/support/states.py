@@ -37,6 +37,7 @@ RUNNING = replace(
         ),
         LastDeadLetter(ErrorClass.INVALID_EVENT, 6, _NOW - 180_000, "InvalidJSON", None, None),
     ],
+    clickhouse_servers=["clickhouse-1.metrics.svc:9440"],
     most_skipped=[(("metric", "model", "string"), 2_014_400), (("label", "attempt", "not_a_string"), 12)],
 )
 NOT_READY = replace(

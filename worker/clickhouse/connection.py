@@ -136,6 +136,13 @@ class WorkerConnection:
         return outcome._replace(message=f"{self._client.connection.server}: {outcome.message}")
 
     @property
+    def server(self) -> Server | None:
+        """The connected server, unless it has failed since on another connection; any thread may ask."""
+        connection = self._client.connection
+        is_usable = connection.connected and not connection.failures.is_recent(connection.server)
+        return connection.server if is_usable else None
+
+    @property
     def has_untried_server(self) -> bool:
         """Whether there are several servers, and one that did not fail recently."""
         connection = self._client.connection

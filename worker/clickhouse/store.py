@@ -70,6 +70,7 @@ class ClickHouseStore(Store):
         self._threads = ThreadPoolExecutor(writers, thread_name_prefix="clickhouse")
         self._thread_local = threading.local()
         self._connections: list[WorkerConnection] = []
+        telemetry.set_clickhouse_servers(map(str, target.servers), self._find_servers_in_use)
 
     async def insert(self, block: Block) -> Outcome:
         """See `worker.ports.Store`."""
@@ -119,6 +120,10 @@ class ClickHouseStore(Store):
         self._threads.shutdown(wait=False, cancel_futures=True)
         for connection in self._connections:
             connection.cut()
+
+    def _find_servers_in_use(self) -> set[str]:
+        """The servers that connections for INSERTs are connected to; several while only some have failed over."""
+        return {str(connection.server) for connection in tuple(self._connections) if connection.server}
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,7 +1,8 @@
 """The metrics of the worker: every one is declared here, once, with its documentation.
 
-Names follow Prometheus' conventions. Every label has a few known values, or one per partition: never a user, an
-execution, an agent or the name of a metric. A counter with labels starts at 0, so that its first increment is visible.
+Names follow Prometheus' conventions. Every label has a few known values, or one per partition or server: never a user,
+an execution, an agent or the name of a metric. A counter with labels starts at 0, so that its first increment is
+visible.
 """
 
 from math import nan
@@ -205,6 +206,11 @@ class StateMetrics:
             "1 while the last refresh of the roll-up per day failed; NaN where the user may not see it.",
         )
         self.roll_up_failing.set(nan)
+        self.clickhouse_server_in_use = declare.gauge(
+            "clickhouse_server_in_use",
+            "1 while the worker is connected to this server of CLICKHOUSE_HOST for INSERTs, else 0.",
+            "server",
+        )
 
 
 class ProcessMetrics:

@@ -37,6 +37,7 @@ class Status:
         totals: the number of `events`, `rows` and `dead_letters` since the start; may be empty.
         last_dead_letters: the last dead letter of each class, and how many there were since the start.
         most_skipped: the metrics and labels that were skipped most since the start, and how often.
+        clickhouse_servers: those that INSERTs use; empty before the first connection, and while none can be reached.
         notice: what an operator must know of this worker, whatever its state.
     """
 
@@ -53,6 +54,7 @@ class Status:
     totals: Mapping[str, float] = field(default_factory=dict)
     last_dead_letters: Sequence[LastDeadLetter] = ()
     most_skipped: Sequence[tuple[SkippedItem, int]] = ()
+    clickhouse_servers: Sequence[str] = ()
     notice: str | None = None
 
     @property

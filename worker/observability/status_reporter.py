@@ -86,6 +86,7 @@ class StatusReporter:
             totals=activity.totals,
             last_dead_letters=activity.last_dead_letters,
             most_skipped=activity.most_skipped,
+            clickhouse_servers=sorted(self._telemetry.read_servers_in_use()),
             notice=self._notice,
         )
 

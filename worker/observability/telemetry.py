@@ -1,7 +1,8 @@
 """What the worker measures about itself: metrics for Prometheus, and the same numbers for the status page."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import nan
 from time import monotonic, perf_counter, time
 
@@ -29,6 +30,7 @@ class Telemetry:
 
     Attributes:
         activity: for the status page, which keeps no history.
+        read_servers_in_use: returns the servers of ClickHouse that INSERTs use now.
         in_flight, unanswered: INSERTs without an answer yet, and pieces to be inserted again; they decide readiness.
         inserts, isolation, batches, kafka, state: the metrics, by subject.
     """
@@ -37,6 +39,7 @@ class Telemetry:
         self.registry = CollectorRegistry()
         declare = MetricFactory(self.registry)
         self.activity = RecentActivity()
+        self.read_servers_in_use: Callable[[], Collection[str]] = tuple
         self.in_flight = OpenInserts()
         self.unanswered = OpenInserts()
         self.inserts = InsertMetrics(declare, self.unanswered)
@@ -69,6 +72,15 @@ class Telemetry:
     def set_roll_up(self, failing: bool | None) -> None:
         """Set whether the last refresh of the roll-up failed; None: it is not known."""
         self.state.roll_up_failing.set(nan if failing is None else failing)
+
+    def set_clickhouse_servers(self, servers: Iterable[str], read_in_use: Callable[[], Collection[str]]) -> None:
+        """Set all servers of ClickHouse; `read_in_use` is called at each scrape, from another thread."""
+        self.read_servers_in_use = read_in_use
+        for server in servers:
+            self.state.clickhouse_server_in_use.labels(server).set_function(partial(self._is_in_use, server))
+
+    def _is_in_use(self, server: str) -> float:
+        return float(server in self.read_servers_in_use())
 
     def count_events(self, events: int, metrics: int, written: int, tombstones: int) -> None:
         """Count processed events: of their metrics, `written` are rows."""

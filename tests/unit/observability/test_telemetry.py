@@ -14,9 +14,9 @@ from worker.observability.telemetry import Telemetry
 
 BOUNDED_LABELS = {
     "json_type", "kind", "error_class", "outcome", "code", "reason", "cause", "topic", "partition", "version",
-    "python_version",
+    "python_version", "server",
 }  # fmt: skip
-"""Each has few values, or one per partition."""
+"""Each has few values, or one per partition or server of ClickHouse."""
 BLOCK = block_of(many_events(4), ["a", "b"])
 
 
