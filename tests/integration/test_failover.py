@@ -1,5 +1,6 @@
 """A worker with two ClickHouse servers: one hangs, then it is killed; the worker neither holds nor loses a metric."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
@@ -44,7 +45,8 @@ async def test_hanging_and_killed_server_is_no_outage(
             wait_until(lambda: worker.telemetry()["metrics_worker_events_total"][()] == sent, "written", 60)  # noqa: B023
             in_use = worker.telemetry()["metrics_worker_clickhouse_server_in_use"]
             assert in_use == {(server,): server == used for server in (first_server, second)}
-            assert f"ClickHouse</span> {used}</span>" in httpx.get(f"http://{LOOPBACK}:{worker.http_port}/").text
+            page = await asyncio.to_thread(httpx.get, f"http://{LOOPBACK}:{worker.http_port}/")
+            assert f"ClickHouse</span> {used}</span>" in page.text
         first.start()
         with first.client(database) as client:
             on_first = client.execute(_EXECUTIONS)

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from worker.core.errors import SettingsError
+from worker.observability.otlp_session import create_session
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter, MetricsData
@@ -85,7 +86,7 @@ def start_metrics_push(
     )
     started = time_ns()
     return MetricsPush(
-        OTLPMetricExporter(),
+        OTLPMetricExporter(session=create_session()),
         lambda: convert(registry.collect(), resource, version, Times(started, time_ns())),
         interval,
     )

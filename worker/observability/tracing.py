@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from worker.core.errors import SettingsError
 from worker.core.model import Headers, Record
+from worker.observability.otlp_session import create_session
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -85,7 +86,7 @@ def create_tracing(*, enabled: bool, version: str) -> Tracing:
         ) from error
     resource = Resource.create({SERVICE_NAME: "metrics-worker", SERVICE_VERSION: version})
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=create_session())))
     return OpenTelemetryTracing(provider)
 
 
