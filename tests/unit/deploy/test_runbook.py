@@ -36,6 +36,15 @@ def test_every_cause_of_a_hold_has_a_complete_section(cause: Cause) -> None:
     assert missing == [], f"deploy/RUNBOOK.md, ### {heading}: add a section with these parts in bold"
 
 
+def test_part_on_dead_letters_is_short_and_begins_with_ten_commands() -> None:
+    """`tests/integration/test_runbook_causes.py` runs the ten; what an operator need not know is in DEAD_LETTERS.md."""
+    part = RUNBOOK.partition("\n## Dead letters\n")[2].partition("\n## ")[0]
+    assert len(part.splitlines()) < 120
+    commands = part.split("```\n")[1].splitlines()
+    assert len(commands) == 10
+    assert all(command.startswith("metrics-worker ") for command in commands)
+
+
 def test_runbook_has_commands() -> None:
     assert len(COMMANDS) > 10
 
