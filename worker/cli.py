@@ -1,10 +1,11 @@
 """`metrics-worker`: data on stdout, everything else on stderr.
 
 Exit codes: 0 done, 1 something is left to do, 2 wrong usage or configuration, 3 a dependency is unreachable, or
-stdout cannot be written.
+stdout cannot be written, 141 the reader of stdout has ended (`| head -1`).
 """
 
 import sys
+from typing import Any
 
 import click
 
@@ -12,9 +13,26 @@ from worker.commands.help_page import CommandGroup, LazyCommand
 from worker.commands.standard_streams import discard_output, is_unwritable_output, let_writes_to_closed_stdout_fail
 from worker.core.errors import DependencyError, SettingsError
 
+_READER_HAS_ENDED = 141
+"""What a shell reports of a program that SIGPIPE has ended: 128 and the number of the signal. It is not 0, because the
+output is not complete, and not the 1 of click, which means here that something is left to do. Python ignores the signal
+itself: a connection that is lost would end the program too."""
+
+
+class _RootGroup(CommandGroup):
+    """The group of all commands; each ends quietly when the reader of its output has ended."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as of click
+        """Call the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            discard_output()
+            ctx.exit(_READER_HAS_ENDED)
+
 
 @click.group(
-    cls=CommandGroup,
+    cls=_RootGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`metrics-worker COMMAND --help` has examples.",
 )

@@ -1,5 +1,6 @@
 """A standard stream that is full or closed is one line on stderr, without a traceback."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 
 from deploy.local.environment import environment_without_settings
 from tests.integration.conftest import Environment, StartWorker, produce
-from tests.support.commands import Commands
-from tests.support.events import encoded, event
+from tests.support.commands import Commands, write_dead_letters
+from tests.support.events import encoded, event, read
 from tests.support.local import wait_until
+from worker.core.errors import ErrorClass
+from worker.core.model import FailedMetric, Failure
 
 
 def run(environment: Environment, command: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +64,49 @@ async def test_replay_that_cannot_write_its_report_has_saved_its_work(
     assert_one_line(run(environment, "replay --yes --refused --json >/dev/full"), 3, "the output cannot be written")
     (letter,) = commands.json("dlq", "list")
     assert letter["replays"] == 1
+
+
+def run_into_pipe(environment: Environment, command: str, reader: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the worker whose output a reader reads, in bash; returns the exit code of the command."""
+    return subprocess.run(  # noqa: S603 - our own command
+        ["/bin/bash", "-c", f"{sys.executable} -m worker {command} | {reader}; exit ${{PIPESTATUS[0]}}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment_without_settings() | environment,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_command_ends_quietly_with_141_when_the_reader_of_its_output_has_ended(
+    environment: Environment, commands: Commands, tmp_path: Path
+) -> None:
+    outage = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
+    source = read(event(metrics={}))
+    await write_dead_letters(environment, *(FailedMetric(source, f"m{number}", 1, outage, 1) for number in range(1_000)))
+    commands.json("dlq", "discard", "--metric", "m0", "--reason", "for the history", "--yes")
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"{\n" * 2_000)
+    # More than a pipe holds: the command still writes when `head` has ended.
+    for command in ("dlq list", "dlq list --whole", "dlq export", f"validate {file}"):
+        done = run_into_pipe(environment, command, "head -1")
+        assert (done.returncode, done.stderr) == (141, ""), command
+        assert len(done.stdout.splitlines()) == 1
+    # `true` reads nothing, and has ended before the command writes.
+    for command in ("dlq causes", "dlq stats", "dlq history", "dlq show 0:5", "variables"):
+        done = run_into_pipe(environment, command, "true")
+        assert (done.returncode, done.stderr) == (141, ""), command
+
+
+async def test_command_whose_messages_nobody_reads_ends_with_141(environment: Environment) -> None:
+    assert run_into_pipe(environment, "dlq show 0:5 0:6 2>&1", "true").returncode == 141
+
+
+def test_reader_that_reads_all_changes_no_exit_code(environment: Environment) -> None:
+    done = run_into_pipe(environment, "dlq causes", "cat")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["total"] == 0
 
 
 @pytest.mark.parametrize("command", ["produce - <&-", "validate - <&-", "replay <&-"])
