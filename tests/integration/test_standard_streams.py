@@ -84,7 +84,9 @@ async def test_command_ends_quietly_with_141_when_the_reader_of_its_output_has_e
 ) -> None:
     outage = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
     source = read(event(metrics={}))
-    await write_dead_letters(environment, *(FailedMetric(source, f"m{number}", 1, outage, 1) for number in range(1_000)))
+    await write_dead_letters(
+        environment, *(FailedMetric(source, f"m{number}", 1, outage, 1) for number in range(1_000))
+    )
     commands.json("dlq", "discard", "--metric", "m0", "--reason", "for the history", "--yes")
     file = tmp_path / "events.jsonl"
     file.write_bytes(b"{\n" * 2_000)

@@ -3,11 +3,13 @@
 import random
 from uuid import UUID
 
+import pytest
 from clickhouse_driver import Client
 
 from tests.kafka.workload import Workload
 from tests.support.commands import Commands, write_dead_letters, write_pointers
 from tests.support.events import encoded, event, read
+from tests.support.terminal import Terminal
 from tests.support.topic import configure, delete_records, send
 from tests.support.topic import read as read_topic
 from worker.core.errors import ErrorClass
@@ -71,3 +73,73 @@ async def test_source_records_that_retention_has_deleted_do_not_end_a_replay(
     assert report["classes"]["too_large"]["left"] == {"the source record is gone, or cannot be read": 3}
     assert (report["metrics_written"], report["problem"]) == (3, None)
     assert clickhouse.execute(ROWS) == [(3,)]
+
+
+async def test_discard_leaves_out_what_is_replayed_or_expires_before_the_confirmation(
+    environment: dict[str, str], workload: Workload, clickhouse: Client
+) -> None:
+    await write_letters(environment, [REFUSED] * 6)
+    commands = Commands(environment)
+    with Terminal(environment, "dlq", "discard", "--error-class", "row_refused", "--reason", "given up") as terminal:
+        terminal.until("6 dead letters: 6 row_refused")
+        await delete_records(workload.servers, workload.dlq_topic, {0: 1})
+        assert commands.replay("--error-class", "row_refused", "--limit", "2", code=1)["metrics_written"] == 2
+        terminal.type("y\r")
+        assert terminal.end() == 0
+    assert "6 were shown; 3 of them are left out: somebody else" in terminal.written
+    assert "discarded: 3 dead letters (3 row_refused)" in terminal.lines
+    done = [(each["action"], each["dead_letters"]) for each in commands.json("dlq", "history")]
+    assert sorted(done) == [("discarded", 3), ("replayed", 2)]
+    assert (clickhouse.execute(ROWS), commands.count_open()) == ([(2,)], 0)
+
+
+async def test_restore_leaves_out_what_is_restored_before_the_confirmation(
+    environment: dict[str, str], clickhouse: Client
+) -> None:
+    await write_letters(environment, [REFUSED] * 4)
+    commands = Commands(environment)
+    commands.json("dlq", "discard", "--error-class", "row_refused", "--reason", "given up", "--yes")
+    with Terminal(environment, "dlq", "restore") as terminal:
+        terminal.until("4 dead letters: 4 row_refused")
+        commands.json("dlq", "restore", "--limit", "3", "--yes", code=1)
+        commands.replay("--error-class", "row_refused")
+        terminal.type("y\r")
+        assert terminal.end() == 0
+    assert "reopened: 1 dead letters (1 row_refused)" in terminal.lines
+    assert (clickhouse.execute(ROWS), commands.count_open()) == ([(3,)], 1)
+
+
+@pytest.mark.parametrize(
+    "edit", [(), ("--edit", ".metrics.m += 1", "--reason", "counted from 0")], ids=["as is", "edited"]
+)
+async def test_replay_leaves_out_what_is_discarded_or_expires_before_the_confirmation(
+    environment: dict[str, str], workload: Workload, clickhouse: Client, edit: tuple[str, ...]
+) -> None:
+    await write_letters(environment, [OUTAGE] * 6)
+    commands = Commands(environment)
+    with Terminal(environment, "replay", "--error-class", "store_unavailable", *edit) as terminal:
+        terminal.until("Replay them?")
+        await delete_records(workload.servers, workload.dlq_topic, {0: 1})
+        commands.json("dlq", "discard", "--reason", "given up", "--limit", "2", "--yes", code=1)
+        terminal.type("y\r")
+        assert terminal.end() == 0
+    assert "6 were shown; 3 of them are left out: somebody else" in terminal.written
+    action = "edited" if edit else "replayed"
+    done = [(each["action"], each["dead_letters"]) for each in commands.json("dlq", "history")]
+    assert sorted(done) == [("discarded", 2), (action, 3)]
+    assert (clickhouse.execute(ROWS), commands.count_open()) == ([(3,)], 0)
+    sums = commands.json("dlq", "restore", "--settled-by", action, "--dry-run")[0]["dead_letters"]
+    assert sums == {"store_unavailable": 3}
+
+
+async def test_replay_of_nothing_that_is_left_after_the_confirmation_writes_nothing(
+    environment: dict[str, str], workload: Workload, clickhouse: Client
+) -> None:
+    await write_letters(environment, [OUTAGE] * 3)
+    with Terminal(environment, "replay") as terminal:
+        terminal.until("Replay them?")
+        await delete_records(workload.servers, workload.dlq_topic, {0: 3})
+        terminal.type("y\r")
+        assert terminal.end() == 0
+    assert "3 were shown; 3 of them are left out: somebody else" in terminal.written
+    assert clickhouse.execute(ROWS) == [(0,)]

@@ -33,6 +33,15 @@ async def is_confirmed(question: str, stop: asyncio.Event) -> bool:
     return answer is not None and answer.strip().lower() in (b"y", b"yes")
 
 
+def print_if_fewer(shown: int, done: int) -> None:
+    """Say how many of the dead letters that the operator has confirmed are left out."""
+    if left_out := max(shown - done, 0):
+        print_stderr(
+            f"{shown:,} were shown; {left_out:,} of them are left out: somebody else has settled or reopened them "
+            "meanwhile, or they have expired"
+        )
+
+
 async def _read_answer() -> bytes:
     async for line in stream_lines(cast("BufferedIOBase", sys.stdin.buffer), _MAX_ANSWER_BYTES):
         return line.content or b""

@@ -7,7 +7,7 @@ import click
 
 from worker.commands import connections
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
-from worker.commands.confirmation import is_confirmed, require_confirmable
+from worker.commands.confirmation import is_confirmed, print_if_fewer, require_confirmable
 from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
 from worker.commands.options import dead_letter_filter_options, parse_reason, print_if_none_matches
@@ -104,8 +104,8 @@ def _run(selection: DeadLetterFilter, settled_by: Action | None, entry: Settleme
     if not (options["yes"] or options["dry_run"]):
         require_confirmable("this")
     settings = load_settings(RequiredVariable.KAFKA)
-    chosen = ManualSettlement(selection, options["limit"])
-    if not asyncio.run(_settle(settings, chosen, settled_by, entry, options)):
+    chosen = asyncio.run(_settle(settings, selection, settled_by, entry, options))
+    if chosen is None:
         print_stderr("nothing was written")
         raise SystemExit(1)
     found = chosen.by_class.total() + chosen.beyond_limit + chosen.unreadable
@@ -115,22 +115,29 @@ def _run(selection: DeadLetterFilter, settled_by: Action | None, entry: Settleme
 
 
 async def _settle(
-    settings: Settings, chosen: ManualSettlement, settled_by: Action | None, entry: Settlement, options: _Options
-) -> bool:
-    """Whether the settlements are written, or are not to be written."""
+    settings: Settings, selection: DeadLetterFilter, settled_by: Action | None, entry: Settlement, options: _Options
+) -> ManualSettlement | None:
+    """What is settled, or would be in a dry run; None if the operator does not want it."""
     stop = stop_on_signals()
-    async with connections.open_dead_letters(settings, chosen.selection.partition) as scan:
-        if await run_unless_stopped(stop, chosen.read(scan, settled_by)) is None:
-            return False
-    count = 0 if options["dry_run"] else chosen.by_class.total()
-    if count and not options["yes"]:
-        print_stderr(f"{count:,} dead letters: {_format_counts(chosen)}")
-        if not await is_confirmed(f"{_VERBS[entry.action]} them?", stop):
-            return False
-    if count:
+    async with connections.open_dead_letters(settings, selection.partition) as scan:
+
+        async def read() -> ManualSettlement:
+            return await ManualSettlement(selection, options["limit"]).read(scan, settled_by)
+
+        chosen = await run_unless_stopped(stop, read())
+        if chosen is None or options["dry_run"]:
+            return chosen
+        if not options["yes"] and (shown := chosen.by_class.total()):
+            print_stderr(f"{shown:,} dead letters: {_format_counts(chosen)}")
+            if not await is_confirmed(f"{_VERBS[entry.action]} them?", stop):
+                return None
+            if await scan.refresh():
+                chosen = await read()
+                print_if_fewer(shown, chosen.by_class.total())
+    if chosen.by_class:
         async with connections.open_journal(settings, entry) as journal:
             await chosen.write(journal)
-    return True
+    return chosen
 
 
 _VERBS = {Action.DISCARDED: "Discard", Action.REOPENED: "Restore"}

@@ -9,7 +9,7 @@ import click
 
 from worker.commands import replay_report
 from worker.commands.command_line import exit_without_joining_threads, json_option, load_settings, print_stderr
-from worker.commands.confirmation import is_confirmed, require_confirmable
+from worker.commands.confirmation import is_confirmed, print_if_fewer, require_confirmable
 from worker.commands.connections import open_dead_letters
 from worker.commands.edit_option import open_editor
 from worker.commands.help_page import format_examples
@@ -141,10 +141,10 @@ async def _replay(
                 print_stderr(line)
         result = ReplayResult(preview, complete=True)
         if preview.chosen:
-            if options.confirm and not await is_confirmed("Replay them?", stop):
+            if options.confirm and not await _is_confirmed(scan, stop):
                 return _report_no_replay()
-            total = preview.chosen.total() if options.confirm else None
-            result = await _run(settings, scan, policy, entry, editor, total, stop)
+            shown = preview.chosen.total() if options.confirm else None
+            result = await _run(settings, scan, policy, entry, editor, shown, stop)
     replay_report.print_report(report_result(result), as_json=options.as_json)
     if result.problem is not None:
         print_stderr(f"stopped: {escape_control_characters(result.problem)}")
@@ -178,11 +178,12 @@ async def _run(
     policy: ReplayPolicy,
     entry: Settlement,
     editor: EventEditor | None,
-    total: int | None,
+    shown: int | None,
     stop: asyncio.Event,
 ) -> ReplayResult:
-    with replay_report.progress_bar(total) as on_progress:
-        return await run_replay(
+    """Replay; `shown` is the number of dead letters that the operator has confirmed."""
+    with replay_report.progress_bar(shown) as on_progress:
+        result = await run_replay(
             ReplayConnections(settings),
             scan,
             policy,
@@ -192,6 +193,17 @@ async def _run(
             on_progress=on_progress,
             on_finishing=replay_report.print_stop_message,
         )
+    if shown is not None and result.complete:
+        print_if_fewer(shown, result.selection.chosen.total())
+    return result
+
+
+async def _is_confirmed(scan: DeadLetterScan, stop: asyncio.Event) -> bool:
+    """Ask the operator. What is no longer open at the answer is not replayed."""
+    if not await is_confirmed("Replay them?", stop):
+        return False
+    await scan.refresh()
+    return True
 
 
 def _report_no_replay() -> int:

@@ -59,9 +59,22 @@ class DeadLetterScan:
     async def begin(cls, reader: TopicReader, on_settlement: OnSettlement = lambda *_: None) -> "DeadLetterScan":
         """Read the settlements, and return the scan."""
         scan = cls(reader, await reader.fetch_offset_ranges())
-        for partition in scan.offset_ranges:
-            await scan._read_settlements(partition, on_settlement)
+        for partition, offsets in scan.offset_ranges.items():
+            await scan._read_settlements(partition, offsets, on_settlement)
         return scan
+
+    async def refresh(self) -> bool:
+        """Read the settlements that were written since the scan began, as while an operator was asked.
+
+        Returns whether dead letters of the scan were settled, reopened, replaced or deleted by retention meanwhile.
+        """
+        changes = 0
+        current = await self._reader.fetch_offset_ranges()
+        for partition, offsets in self.offset_ranges.items():
+            now = current.get(partition, offsets)
+            changes += now.start > offsets.start
+            changes += await self._read_settlements(partition, range(offsets.stop, now.stop))
+        return changes > 0
 
     def restrict_to(self, offset_ranges: Mapping[int, range]) -> None:
         """Read dead letters only where one of these offsets is; settlements were read everywhere."""
@@ -107,19 +120,25 @@ class DeadLetterScan:
         """Whether a dead letter is settled, and by what."""
         return self.find_settlement(item) or self.is_replaced(item)
 
-    async def _read_settlements(self, partition: int, on_settlement: OnSettlement) -> None:
-        settled, register = self._settled[partition], self._supersessions.register
-        async with aclosing(self._reader.read(partition, self.offset_ranges[partition])) as batches:
+    async def _read_settlements(
+        self, partition: int, offsets: range, on_settlement: OnSettlement = lambda *_: None
+    ) -> int:
+        """Apply the settlements at these offsets; returns how many dead letters they settle, reopen or replace."""
+        settled, changes = self._settled[partition], 0
+        async with aclosing(self._reader.read(partition, offsets)) as batches:
             async for records in batches:
                 for record in records:
                     if is_settlement(record) and (settlement := find_settlement(record)) is not None:
                         applied = settled.apply(settlement)
                         on_settlement(DeadLetterPosition(partition, record.offset), settlement, applied)
+                        changes += applied
                         continue
                     settled.add_record(record.offset, identify(record))
                     if has_predecessor(record) and isinstance(letter := parse_dead_letter(record), DeadLetter):
-                        register(letter)
+                        self._supersessions.register(letter)
+                        changes += 1
         settled.finish()
+        return changes
 
     def _is_superseded(self, item: DeadLetter | ForeignRecord) -> bool:
         if not self.is_replaced(item):

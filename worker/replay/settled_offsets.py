@@ -1,4 +1,4 @@
-"""Which records of a partition are settled, in two bytes for each, and four more until all are read."""
+"""Which records of a partition are settled, in six bytes for each."""
 
 from array import array
 from collections.abc import Iterable, Iterator
@@ -96,13 +96,12 @@ class SettledOffsets:
         return applied
 
     def finish(self) -> None:
-        """Find the `open_offsets`, and free what only `apply` needs."""
+        """Find the `open_offsets`. More records and settlements may follow, and then another call."""
         ascending = sorted(self._identities)
         first = islice(self._find_open(ascending, range(_CHUNK)), 1)
         last = islice(self._find_open(reversed(ascending), range(_CHUNK - 1, -1, -1)), 1)
         edges = [*self._unidentified, *first, *last]
         self.open_offsets = range(min(edges), max(edges) + 1) if edges else range(0)
-        self._identities.clear()
 
     def _find_open(self, chunks: Iterable[int], offsets: range) -> Iterator[int]:
         for at in chunks:

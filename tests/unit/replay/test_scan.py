@@ -18,6 +18,17 @@ from worker.replay.scan import DeadLetterScan
 TEN = [failed_metric(f"m{number}") for number in range(10)]
 
 
+class MetricNames:
+    """Collects the names of the metrics of dead letters."""
+
+    def __init__(self) -> None:
+        self.names: list[str | None] = []
+
+    def visit(self, item: DeadLetter | ForeignRecord) -> None:
+        assert isinstance(item, DeadLetter)
+        self.names.append(item.metric)
+
+
 async def settle(topic: MemoryTopic, first: int, last: int, action: Action = Action.DISCARDED) -> None:
     run = OffsetRun(first, last, identify(topic.records[0][last]))
     await topic.append(0, ENTRY._replace(action=action, runs=(run,)))
@@ -62,6 +73,33 @@ async def test_restricted_scan_reads_only_those_offsets_and_believes_settlements
     assert topic.handed_out - before == 3
     scan.restrict_to({})
     assert (await scan.scan(DeadLetterStatistics())).total == 0
+
+
+async def test_refresh_finds_what_is_settled_reopened_or_deleted_after_the_scan_began() -> None:
+    topic = await topic_of(*TEN)
+    await settle(topic, 8, 9)
+    scan = await DeadLetterScan.begin(topic)
+    await topic.write([failed_metric("later")])
+    assert not await scan.refresh()
+    await settle(topic, 0, 3)
+    await settle(topic, 9, 9, Action.REOPENED)
+    await settle(topic, 11, 11)  # "later", of which the scan knows nothing
+    assert await scan.refresh()
+    assert (await scan.scan(MetricNames())).names == ["m4", "m5", "m6", "m7", "m9"]
+    before = topic.handed_out
+    topic.starts[0] = 6
+    assert await scan.refresh()
+    assert topic.handed_out - before == 4  # only what is behind the scan
+    assert (await scan.scan(MetricNames())).names == ["m6", "m7", "m9"]
+
+
+async def test_refresh_finds_what_a_replay_has_replaced_that_is_killed_before_its_settlement() -> None:
+    topic = await topic_of(failed_metric("bad"), failed_metric("good"))
+    scan = await DeadLetterScan.begin(topic)
+    await replay(topic, MemoryStore(refuses=lambda row: row.metric == "bad"))
+    topic.records[0] = topic.records[0][:4]  # the entry that it begins, and the new dead letter
+    assert await scan.refresh()
+    assert (await scan.scan(MetricNames())).names == ["good"]
 
 
 async def test_settlements_are_no_foreign_records() -> None:
