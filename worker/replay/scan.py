@@ -1,7 +1,11 @@
 """Reads the open dead letters: those that are not settled.
 
 A settlement is behind the dead letters that it settles. So a scan first reads the whole topic for settlements, without
-parsing dead letters, and then reads it again for the dead letters.
+parsing dead letters, and then reads it again for the dead letters, from the first open one to the last.
+
+One pass would have to parse every dead letter and keep a summary of it until its settlement is read. For an open one
+that saves `dlq causes` and `stats` less than 5 of 17 to 21 µs of CPU, those of the client; for a settled one, of which
+a topic has most, it takes 12 to 16 µs instead of 6. So there are two.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping
