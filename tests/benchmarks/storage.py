@@ -128,7 +128,7 @@ class _Comparison:
         if count > 0:
             names = metric_names(self._shape.metrics)
             first += self._first
-            insert_rows(client, count, first=first, of=self._of, metrics=names, ids=self._shape.ids, as_usual=True)
+            insert_rows(client, count, first=first, of=self._of, metrics=names, ids=self._shape.ids)
 
     def _sizes(self, client: Client) -> Figures:
         columns = client.execute(

@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -182,6 +182,16 @@ class TestEveryStore:
         for number in order:
             event = read_event(timestamp, offset=first_offset + number, completed_at="2026-01-31T12:00:00Z")
             assert await subject.store.insert(block(("a", number), event=event)) == WRITTEN
+        assert subject.view() == [("a", 1.0)]
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    async def test_view_shows_the_latest_of_two_rows_of_a_metric_in_one_block(
+        self, subject: Subject, order: Sequence[int]
+    ) -> None:
+        events = [read_event(offset=number) for number in order]
+        rows = [Row(event, "a", number) for event, number in zip(events, order, strict=True)]
+        assert await subject.store.insert(Block.from_rows(202601, rows)) == WRITTEN
+        assert subject.table() == [("a", 0.0), ("a", 1.0)]
         assert subject.view() == [("a", 1.0)]
 
     async def test_probe_succeeds_and_writes_nothing(self, subject: Subject) -> None:

@@ -73,12 +73,10 @@ def insert_rows(
     table: str = "execution_metrics",
     metrics: Sequence[str] = METRICS,
     ids: Literal["uuid", "run"] = "uuid",
-    as_usual: bool = False,
 ) -> None:
     """Insert rows `first` to `first + rows` of a total of `of`, which are spread evenly over the days.
 
-    ClickHouse looks for rows to replace in the block of an INSERT, where these have none, only `as_usual`: that takes
-    half of the time.
+    As the worker does, the INSERT looks for no rows to replace within its block.
     """
     client.execute(
         _INSERT.format(
@@ -96,6 +94,6 @@ def insert_rows(
         settings={
             "deduplicate_insert_select": "disable",
             "deduplicate_insert": "disable",
-            "optimize_on_insert": int(as_usual),
+            "optimize_on_insert": 0,
         },
     )
