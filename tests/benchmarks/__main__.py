@@ -132,7 +132,7 @@ def _choose_measures(options: Options, chosen: set[str], every_run: list[dict[st
         "peers": compare_peers,
         "batches": lambda env: measure_batches(env, options.events),
         "shapes": lambda env: measure_shapes(env, options.events, options.runs, options.like),
-        "latency": lambda env: measure_latency(env, options.rates, options.seconds),
+        "latency": lambda env: measure_latency(env, options.rates, options.seconds, options.runs),
         "dead_letters": lambda env: measure_dead_letters(env, options.events),
         "console": lambda env: measure_console(env, options.events),
     }

@@ -1,8 +1,9 @@
 """The time from the planned sending of an event until a SELECT counts its rows.
 
-The load is open (`load.py`). A second client queries `count()` every 10 ms. A row is visible at the first count that
-includes it, with the rows in the order of `ingested_at`, so that every latency is rounded up by the time between two
-queries. The first seconds of a load are not counted, because a broker that has just started is slow.
+The load is open (`load.py`). Runs of all settings and rates alternate, and every figure is the median of its runs;
+`p99_runs` is the least and the greatest p99. A second client queries `count()` every 10 ms. A row is visible at the
+first count that includes it, with the rows in the order of `ingested_at`, so that every latency is rounded up by the
+time between two queries. The first seconds of a load are not counted, because a broker that has just started is slow.
 """
 
 import subprocess
@@ -19,21 +20,30 @@ from deploy.local.process import REPOSITORY
 from deploy.local.worker_process import WorkerProcess
 from tests.benchmarks.environment import BenchmarkEnvironment, Figures
 from tests.benchmarks.load import SHAPE
+from tests.benchmarks.medians import median_of
 from tests.benchmarks.worker import wait_until_ready
 
-LOW_LATENCY = {"BATCH_LINGER_MS": "10"}
+SETTINGS: dict[str, dict[str, str]] = {"default": {}, "low latency": {"BATCH_LINGER_MS": "10"}}
 _PARTITIONS = 4
 _QUERY_SECONDS = 0.01
 _SETTLE_SECONDS = 60.0
 _WARM_UP_SECONDS = 5.0
 
 
-def measure_latency(env: BenchmarkEnvironment, rates: Sequence[int], seconds: float) -> list[Figures]:
-    """One line for each rate, with default settings and with those for low latency."""
-    lines = []
-    for named, settings in (("default", {}), ("low latency", LOW_LATENCY)):
-        lines += [{"settings": named, **_measure(env, rate, seconds, settings)} for rate in rates]
-    return lines
+def measure_latency(env: BenchmarkEnvironment, rates: Sequence[int], seconds: float, runs: int) -> list[Figures]:
+    """One line for each rate, with default settings and with those for low latency: the medians of `runs` runs."""
+    loads = [(named, rate) for named in SETTINGS for rate in rates]
+    samples: dict[tuple[str, int], list[Figures]] = {load: [] for load in loads}
+    for _ in range(runs):
+        for named, rate in loads:
+            samples[named, rate].append(_measure(env, rate, seconds, SETTINGS[named]))
+    return [{"settings": named, **_compute_medians(samples[named, rate])} for named, rate in loads]
+
+
+def _compute_medians(samples: Sequence[Figures]) -> Figures:
+    p99 = sorted(int(sample["p99_ms"]) for sample in samples)
+    medians: Figures = {name: median_of(samples, name) for name in samples[0]}
+    return medians | {"runs": len(samples), "p99_runs": f"{p99[0]} to {p99[-1]}"}
 
 
 def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dict[str, str]) -> Figures:
@@ -54,6 +64,7 @@ def _measure(env: BenchmarkEnvironment, rate: int, seconds: float, settings: dic
                 raise click.ClickException("the load has failed")
             cpu, telemetry = worker.cpu_seconds() - cpu, worker.telemetry()
             planned = client.execute(f"SELECT toUnixTimestamp64Milli(completed_at) FROM {table} ORDER BY ingested_at")  # noqa: S608
+            client.execute(f"DROP TABLE {table} SYNC")  # else its merges would run beside the next load
     spent, inserts = (telemetry[f"metrics_worker_insert_seconds_{name}"][()] for name in ("sum", "count"))
     delays = sorted(_compute_delays([one / 1000 for (one,) in planned], seen))
     return {
