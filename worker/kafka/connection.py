@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from worker.core.errors import DependencyError
+from worker.kafka import broker_connection
 from worker.kafka.authorization import RequiredAcl, describe_static_members, has_group_acl, has_topic_acl
 from worker.kafka.diagnosis import diagnose
 from worker.kafka.target import KafkaTarget
@@ -29,6 +30,7 @@ T = TypeVar("T")
 # Else each refresh of the metadata lets a broker create a topic that was deleted, with its default partitions and
 # retention (auto.create.topics.enable is on by default). aiokafka has no option for it.
 aiokafka.client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
+broker_connection.install()
 
 CONNECT_SECONDS = 15.0
 _STOP_SECONDS = 3.0
