@@ -8,11 +8,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from structlog.testing import capture_logs
 
-from deploy.local.broker import KafkaServer
+from deploy.local.broker import KafkaServer, create_topics
 from tests.integration.conftest import StartWorker
 from tests.kafka.workload import METRICS, Workload
 from tests.support.commands import Commands
-from tests.support.event_sources import EventSources, open_event_sources, poll_records, wait_until_member
+from tests.support.event_sources import CommitResets, EventSources, open_event_sources, poll_records, wait_until_member
 from tests.support.local import Topics, fresh_name, wait_until
 from tests.support.topic import commit, committed, delete_records, send
 from worker.kafka.event_source import KafkaEventSource
@@ -99,6 +99,20 @@ async def test_new_group_and_gaps_of_transactions_count_nothing(
     assert [record.offset for record in records] == [*range(30, 50), *range(54, 64)]
     assert count_expired(source, 1) == 0
     assert warnings(logs) == []
+
+
+async def test_new_group_is_moved_to_the_start_of_all_partitions_at_once(
+    broker: KafkaServer, sources: EventSources
+) -> None:
+    topic = fresh_name("wide")
+    await create_topics(broker.bootstrap_servers, {topic: 50})
+    source = await sources.open(broker.bootstrap_servers, topic, fresh_name("group"))
+    await wait_until_member(source)
+    assert isinstance(source._listener, CommitResets)
+    async with asyncio.timeout(20):
+        while sum(map(len, source._listener.resets)) < 50:
+            await source.poll(1, 1, 0.2)
+    assert len(source._listener.resets) == 1, "one by one the requests take half a second for each"
 
 
 async def test_position_beyond_the_end_reads_the_whole_log_again(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import FetchError
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from worker.observability.telemetry import Telemetry
@@ -21,6 +22,8 @@ NO_POSITION = (OffsetOutOfRangeError, NoOffsetForPartitionError)
 """aiokafka raises these when a position is outside the log, or no offset is committed, and its own reset is off."""
 
 _REQUEST_SECONDS = 5.0
+_COLLECT_SECONDS = 0.1
+"""In this time aiokafka finds the other partitions without a position: all at once after a rebalance."""
 
 
 class LogBounds(NamedTuple):
@@ -33,7 +36,9 @@ class LogBounds(NamedTuple):
 async def reset_positions(
     consumer: AIOKafkaConsumer, error: KafkaError, telemetry: Telemetry
 ) -> Mapping[TopicPartition, int]:
-    """Move the positions that `error`, one of `NO_POSITION`, is about to the start of the log; log and count why.
+    """Move positions to the start of the log; log and count why.
+
+    Those are the positions of `error`, one of `NO_POSITION`, and of the errors that later polls would raise.
 
     - **Below the start**: retention or DeleteRecords has deleted records that were not read. They have expired.
     - **Beyond the end**: the log is shorter than what was read. An unclean leader election has truncated it, or the
@@ -45,7 +50,8 @@ async def reset_positions(
         The new positions; none if Kafka does not answer, or a rebalance has taken the partitions. Then the next poll
         raises again.
     """
-    positions = _positions_of(error)
+    await asyncio.sleep(_COLLECT_SECONDS)
+    positions = _collect_positions(consumer, error)
     bounds = await _fetch_bounds(consumer, positions)
     for partition, log_bounds in bounds.items():
         _report(partition, positions[partition], log_bounds, telemetry)
@@ -96,11 +102,21 @@ def _seek_to_start(
     return {partition: bounds[partition].start for partition in bounds}
 
 
-def _positions_of(error: KafkaError) -> dict[TopicPartition, int | None]:
-    """The partitions with their positions, None where no offset is committed."""
-    if isinstance(error, NoOffsetForPartitionError):
-        return {error.args[0]: None}
-    return dict(error.args[0])
+def _collect_positions(consumer: AIOKafkaConsumer, error: KafkaError) -> dict[TopicPartition, int | None]:
+    """The partitions with their positions, None where no offset is committed.
+
+    Also those whose error a later poll would raise. aiokafka raises them one by one, and the requests for each wait
+    behind a fetch: a new group would need minutes for a thousand partitions.
+    """
+    waiting = consumer._fetcher._records.values()  # noqa: SLF001 - there is no public way
+    positions: dict[TopicPartition, int | None] = {}
+    for each in (error, *(found._error for found in waiting if isinstance(found, FetchError))):  # noqa: SLF001
+        match each:
+            case NoOffsetForPartitionError():
+                positions[each.args[0]] = None
+            case OffsetOutOfRangeError():
+                positions |= each.args[0]
+    return positions
 
 
 def _report(partition: TopicPartition, position: int | None, bounds: LogBounds, telemetry: Telemetry) -> None:
