@@ -99,8 +99,9 @@ class DeadLetterWatch:
                 scanned = scan.offset_ranges
                 publish = partial(observer.publish, scan)
                 state = state._replace(open=found, scan_seconds=max(self._clock() - began, 0.0))
-        if self._clock() >= self._next_retention:
-            self._next_retention = self._clock() + _RETENTION_SECONDS
+        now = self._clock()
+        if not now < self._next_retention <= now + _RETENTION_SECONDS:  # later than that: the clock was set back
+            self._next_retention = now + _RETENTION_SECONDS
             if (seconds := await self._fetch_retention()) is not None:
                 state = state._replace(retention_seconds=seconds)
         if state.problem is not None:

@@ -255,6 +255,14 @@ async def test_retention_is_requested_every_ten_minutes_and_kept_when_kafka_does
     assert (watched.retention_requests, state.retention_seconds) == (2, 7_200)
 
 
+async def test_retention_is_requested_again_after_the_clock_was_set_back() -> None:
+    watched = Watched(await topic_of(*ALL), retention=7_200)
+    await watched.check()
+    watched.clock.advance(-86_400)
+    await watched.check()
+    assert watched.retention_requests == 2
+
+
 class Observer:
     """Keeps what one scan shows, and the state of the watch at the end of it."""
 
