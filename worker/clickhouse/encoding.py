@@ -11,12 +11,14 @@ The layouts are those of `serializeBinaryBulk*` in ClickHouse's src/DataTypes/Se
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, repeat
-from operator import mul
+from operator import add, itemgetter, mul
 from struct import Struct, pack
+from typing import TypeVar
 
 from worker.events.block import Block
 
 Encoder = Callable[[Block], bytes]
+Key = TypeVar("Key", str, int)
 
 _INT32 = Struct("<i").pack
 _INT64 = Struct("<q").pack
@@ -24,6 +26,8 @@ _TWO_UINT64 = Struct("<QQ").pack
 _DICTIONARY_VERSION = _INT64(1)  # SharedDictionariesWithAdditionalKeys
 _OWN_DICTIONARY = (1 << 9) | (1 << 10)  # HasAdditionalKeysBit, NeedUpdateDictionary
 _END_BYTES = 8
+_ONE_BYTE_SIZES = 0x80
+"""A smaller varint is one byte."""
 _INDEX_CODES = ((1 << 8, "B"), (1 << 16, "H"), (1 << 32, "I"))
 _BYTES = [bytes((number,)) for number in range(256)]
 _IS_NULL = _BYTES[:2]
@@ -40,12 +44,12 @@ def find_encoder(name: str, type_name: str) -> Encoder | None:
 
 
 def _encode_execution_ids(block: Block) -> bytes:
-    return _repeat_for_rows((_encode_string(event.execution_id) for event in block.events), block)
+    return _repeat_for_rows(_encode_strings(block.event_fields().execution_ids), block)
 
 
 def _encode_user_ids(block: Block) -> bytes:
     """One byte per row, 1 for NULL, then the strings, empty for NULL."""
-    users = [event.user_id for event in block.events]
+    users = block.event_fields().user_ids
     strings = {user: _encode_string(user or "") for user in set(users)}
     nulls = (
         _repeat_for_rows((_IS_NULL[user is None] for user in users), block) if None in strings else bytes(len(block))
@@ -58,7 +62,7 @@ def _encode_labels(block: Block) -> bytes:
 
     Each row has the labels of its event, and the events of one producer share few sets: each set is encoded once.
     """
-    labels = [event.labels for event in block.events]
+    labels = block.event_fields().labels
     if not any(labels):
         return 2 * _DICTIONARY_VERSION + bytes(_END_BYTES * len(block))
     keys = list(map(id, labels))  # faster than to hash them; equal sets are mostly one object
@@ -71,7 +75,7 @@ def _encode_labels(block: Block) -> bytes:
     total = int.from_bytes(ends[-_END_BYTES:], "little")
     columns = [2 * _DICTIONARY_VERSION, ends]
     for part in (0, 1):
-        texts = {key: [label[part] for label in labels] for key, labels in sets.items()}
+        texts = {key: [*map(itemgetter(part), of_set)] for key, of_set in sets.items()}
         head, index = _encode_dictionary(chain.from_iterable(texts.values()), total)
         code = _index_code(index)
         packed = {key: _pack(code, list(map(index.__getitem__, of_set))) for key, of_set in texts.items()}
@@ -103,11 +107,11 @@ def _encode_metric_types(block: Block) -> bytes:
 
 
 def _encode_agent_names(block: Block) -> bytes:
-    return _encode_low_cardinality([event.agent_name for event in block.events], block)
+    return _encode_low_cardinality(block.event_fields().agent_names, block)
 
 
 def _encode_topics(block: Block) -> bytes:
-    return _encode_low_cardinality([event.record.topic for event in block.events], block)
+    return _encode_low_cardinality(block.event_fields().topics, block)
 
 
 def _encode_low_cardinality(values: Sequence[str], block: Block) -> bytes:
@@ -115,7 +119,7 @@ def _encode_low_cardinality(values: Sequence[str], block: Block) -> bytes:
     head, index = _encode_dictionary(values, len(block))
     code = _index_code(index)
     packed = {value: _pack(code, (number,)) for value, number in index.items()}
-    return _DICTIONARY_VERSION + head + _repeat_for_rows(map(packed.__getitem__, values), block)
+    return _DICTIONARY_VERSION + head + _repeat_known(packed, values, block)
 
 
 def _encode_dictionary(values: Iterable[str], rows: int) -> tuple[bytes, dict[str, int]]:
@@ -139,16 +143,18 @@ def _encode_values(block: Block) -> bytes:
 
 
 def _encode_completed_at(block: Block) -> bytes:
-    return _repeat_for_rows((_INT64(event.completed_at) for event in block.events), block)
+    return _repeat_for_rows(map(_INT64, block.event_fields().completed_at), block)
 
 
 def _encode_versions(block: Block) -> bytes:
     # `Event.version`, little-endian: the lower 64 bits first.
-    return _repeat_for_rows((_TWO_UINT64(event.record.offset, event.recorded_at) for event in block.events), block)
+    fields = block.event_fields()
+    return _repeat_for_rows(map(_TWO_UINT64, fields.offsets, fields.recorded_at), block)
 
 
 def _encode_partitions(block: Block) -> bytes:
-    return _repeat_for_rows((_INT32(event.record.partition) for event in block.events), block)
+    partitions = block.event_fields().partitions
+    return _repeat_known({partition: _INT32(partition) for partition in set(partitions)}, partitions, block)
 
 
 def _repeat_for_rows(items: Iterable[bytes], block: Block) -> bytes:
@@ -156,18 +162,34 @@ def _repeat_for_rows(items: Iterable[bytes], block: Block) -> bytes:
     return b"".join(map(mul, items, block.counts))
 
 
+def _repeat_known(packed: dict[Key, bytes], keys: Sequence[Key], block: Block) -> bytes:
+    """As `_repeat_for_rows`, where few items occur; `keys` are those of the events."""
+    if len(packed) == 1:
+        return packed[keys[0]] * len(block)
+    return _repeat_for_rows(map(packed.__getitem__, keys), block)
+
+
 def _pack(code: str, values: Sequence[float]) -> bytes:
     return pack(f"<{len(values)}{code}", *values)
+
+
+def _encode_strings(texts: Sequence[str]) -> Iterable[bytes]:
+    """As `_encode_string` each; ids are mostly so short that no call of Python is needed for any."""
+    data = [*map(str.encode, texts)]
+    sizes = [*map(len, data)]
+    if max(sizes) < _ONE_BYTE_SIZES:
+        return map(add, map(_BYTES.__getitem__, sizes), data)
+    return map(_encode_string, texts)
 
 
 def _encode_string(text: str) -> bytes:
     """The length as a varint, then the text as UTF-8."""
     data = text.encode()
     size = len(data)
-    if size < 0x80:
+    if size < _ONE_BYTE_SIZES:
         return _BYTES[size] + data
     prefix = b""
-    while size >= 0x80:
+    while size >= _ONE_BYTE_SIZES:
         prefix += _BYTES[size & 0x7F | 0x80]
         size >>= 7
     return prefix + _BYTES[size] + data

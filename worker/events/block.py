@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import accumulate, chain, groupby, repeat
 from struct import pack
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from worker.core.model import Event, Row
+from worker.core.model import Event, Labels, Row
 from worker.core.times import DAY
 from worker.events.completed_at import month_of_day
 
@@ -36,6 +36,23 @@ _MAX_MONTHS = 100
 """In one INSERT: the default of ClickHouse's `max_partitions_per_insert_block`."""
 
 
+class EventFields(NamedTuple):
+    """What `COLUMNS` except metric and value are made of: one value for each event of a block.
+
+    A version has more bits than orjson writes, so its two parts are here.
+    """
+
+    execution_ids: Sequence[str]
+    agent_names: Sequence[str]
+    user_ids: Sequence[str | None]
+    labels: Sequence[Labels]
+    completed_at: Sequence[int]
+    recorded_at: Sequence[int]
+    topics: Sequence[str]
+    partitions: Sequence[int]
+    offsets: Sequence[int]
+
+
 class Block:
     """Rows for one partition of the table, or for several.
 
@@ -49,7 +66,7 @@ class Block:
         values: of each row.
     """
 
-    __slots__ = ("_packed_values", "counts", "events", "month", "names", "values")
+    __slots__ = ("_event_fields", "_packed_values", "counts", "events", "month", "names", "values")
 
     def __init__(self, month: int) -> None:
         self.month = month
@@ -58,6 +75,7 @@ class Block:
         self.counts: list[int] = []
         self.values: list[float] = []
         self._packed_values = b""
+        self._event_fields: EventFields | None = None
 
     @classmethod
     def from_rows(cls, month: int, rows: Iterable[Row]) -> "Block":
@@ -142,16 +160,16 @@ class Block:
 
     def columns(self) -> list[Sequence[object]]:
         """Each of `COLUMNS` as a list with one value a row. Times are in milliseconds, as DateTime64(3) stores them."""
-        records = [event.record for event in self.events]
+        fields = self.event_fields()
         of_events: Sequence[Sequence[object]] = (
-            [event.execution_id for event in self.events],
-            [event.agent_name for event in self.events],
-            [event.user_id for event in self.events],
-            [dict(event.labels) for event in self.events],
-            [event.completed_at for event in self.events],
+            fields.execution_ids,
+            fields.agent_names,
+            fields.user_ids,
+            [*map(dict, fields.labels)],
+            fields.completed_at,
             [event.version for event in self.events],
-            [record.topic for record in records],
-            [record.partition for record in records],
+            fields.topics,
+            fields.partitions,
         )
         repeated = [[*chain.from_iterable(map(repeat, column, self.counts))] for column in of_events]
         return [*repeated[:4], self.metrics, self.values, *repeated[4:]]
@@ -162,6 +180,24 @@ class Block:
             self._packed_values = pack(f"<{len(self.values)}d", *self.values)
         return self._packed_values
 
+    def event_fields(self) -> EventFields:
+        """The fields of the events. Kept, because token and columns consist of them."""
+        fields = self._event_fields
+        if fields is None or len(fields.offsets) != len(self.events):
+            records = [event.record for event in self.events]
+            fields = self._event_fields = EventFields(
+                execution_ids=[event.execution_id for event in self.events],
+                agent_names=[event.agent_name for event in self.events],
+                user_ids=[event.user_id for event in self.events],
+                labels=[event.labels for event in self.events],
+                completed_at=[event.completed_at for event in self.events],
+                recorded_at=[event.recorded_at for event in self.events],
+                topics=[record.topic for record in records],
+                partitions=[record.partition for record in records],
+                offsets=[record.offset for record in records],
+            )
+        return fields
+
     def deduplication_token(self) -> str:
         """What the `insert_deduplication_token` is made of: equal for equal rows, different for any others.
 
@@ -170,31 +206,13 @@ class Block:
         """
         digest = blake2b(digest_size=16)
         for part in (
-            orjson.dumps(self._event_fields()),
+            orjson.dumps([*self.event_fields()]),
             orjson.dumps(self._distinct_names()),
             self.pack_values(),
         ):
             digest.update(b"%d:" % len(part))
             digest.update(part)
         return digest.hexdigest()
-
-    def _event_fields(self) -> list[Sequence[Any]]:
-        """What `COLUMNS` except metric and value are made of, one value for each event.
-
-        Half the time of a tuple for each event. A version has more bits than orjson writes, so its two parts are here.
-        """
-        records = [event.record for event in self.events]
-        return [
-            [event.execution_id for event in self.events],
-            [event.agent_name for event in self.events],
-            [event.user_id for event in self.events],
-            [event.labels for event in self.events],
-            [event.completed_at for event in self.events],
-            [event.recorded_at for event in self.events],
-            [record.topic for record in records],
-            [record.partition for record in records],
-            [record.offset for record in records],
-        ]
 
     def _distinct_names(self) -> Sequence[Sequence[Any]]:
         """The different ones of `names`, in order, and for each event which of them it has; `names` if most differ."""

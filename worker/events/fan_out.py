@@ -42,6 +42,7 @@ _LABEL_BYTES = 8
 """Of each label in each row, at most: the indexes of its name and its value. The texts are encoded once per block."""
 _MAX_UNCOUNTED = 100
 """Events whose skipped metrics are not counted yet: at most 100,000 metrics, which are 20 MB if no two are equal."""
+_NO_SHAPES: dict[Types, MetricShape] = {}
 _FAILED_BYTES = 500
 """Memory of a failed metric or event, with its message and what the dead letter adds while it is written."""
 
@@ -135,8 +136,7 @@ class FanOut:
                 return
         else:
             types = tuple(map(type, values))
-            known = SHAPES.get(names)
-            shape = (known.get(types) if known else None) or self._add_shape(names, types)
+            shape = SHAPES.get(names, _NO_SHAPES).get(types) or self._add_shape(names, types)
             if shape is not None:
                 self._add_skipped(shape.skipped)
                 if shape.names:

@@ -39,6 +39,15 @@ def test_partition_puts_every_row_on_its_side_in_order(data: st.DataObject) -> N
         assert part.deduplication_token() == expected.deduplication_token()
 
 
+def test_token_and_columns_have_rows_that_were_added_after_an_earlier_token() -> None:
+    first, second = many_events(2)
+    made, expected = block(Row(first, "a", 1)), block(Row(first, "a", 1), Row(second, "b", 2))
+    made.deduplication_token()
+    made.add_rows(second, ("b",), (2,))
+    assert made.deduplication_token() == expected.deduplication_token()
+    assert made.columns() == expected.columns()
+
+
 @given(strategies.row_lists())
 def test_columns_have_a_value_for_each_row(lists: list[list[Row]]) -> None:
     (rows,) = lists
