@@ -17,6 +17,7 @@ from worker.commands.service import load_service_settings, log_fatal_errors
 from worker.core.errors import SettingsError
 from worker.core.process import relax_garbage_collection, return_large_buffers, run_unless_stopped, stop_on_signals
 from worker.core.version import VERSION
+from worker.kafka.connection import ping
 from worker.kafka.group_progress import fetch_group_progress
 from worker.kafka.retention import fetch_retention_seconds
 from worker.kafka.topic_reader import KafkaTopicReader
@@ -69,6 +70,7 @@ async def _serve(settings: Settings) -> None:
     from worker.console.app import Console
     from worker.console.group import GroupWatch
     from worker.console.interruptible_sleep import InterruptibleSleep
+    from worker.console.kafka_watch import KafkaWatch
     from worker.console.mask_rules import NO_RULES, parse_mask_rules
     from worker.console.probes import Probes
     from worker.console.server import listen, serve
@@ -88,6 +90,7 @@ async def _serve(settings: Settings) -> None:
     runner = ActionRunner(ReplayConnections(settings), base_policy(settings))
     actions = Actions(runner, pause.wake, settings.shutdown_timeout_seconds)
     progress = GroupWatch(partial(fetch_group_progress, target, settings.kafka_topic, group))
+    kafka = KafkaWatch(partial(ping, target))
     workers = WorkersWatch(settings.console_workers_url) if settings.console_workers_url else None
     console = Console(
         VERSION,
@@ -103,13 +106,14 @@ async def _serve(settings: Settings) -> None:
         settings.console_public_url,
         parse_mask_rules(settings.console_mask) if settings.console_mask else NO_RULES,
         (lambda: workers.state) if workers else None,
+        lambda: kafka.silent_since,
     )
     app = Probes(console.create_app(), lambda: snapshots.current is not None)
     with listen(settings.console_host, settings.console_port, knows_users=knows_users(settings)) as listening:
         host, port = listening.getsockname()[:2]
         address = settings.console_public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         log.info("console runs", version=VERSION, topic=topic, address=address, http_port=port, pid=getpid())
-        running = [watch.run(), progress.run(), actions.run(), serve(app, listening)]
+        running = [watch.run(), progress.run(), kafka.run(), actions.run(), serve(app, listening)]
         await run_unless_stopped(stop, _run_all(*running, *([workers.run()] if workers else [])))
     log.info("console stops")
 

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from worker.console import views
 from worker.console.actions.actions import Actions
 from worker.console.actions.pages import ActionPages
+from worker.console.cause_order import CauseOrder
 from worker.console.group import GroupProgress
 from worker.console.guard import Guard
 from worker.console.identity import Role, identity_of
@@ -67,6 +68,7 @@ class Console:
         public_url: the address that browsers ask for; None if it is one of loopback.
         mask_rules: what only editors see.
         read_workers: what the workers say of themselves; None if their addresses are not known.
+        find_silence: since when Kafka has not answered (Unix time); None if it answers.
     """
 
     version: str
@@ -82,6 +84,7 @@ class Console:
     public_url: str | None = None
     mask_rules: MaskRules = NO_RULES
     read_workers: Callable[[], Workers] | None = None
+    find_silence: Callable[[], float | None] = lambda: None
     readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READERS))
 
     def create_app(self) -> ASGIApp:
@@ -108,10 +111,12 @@ class Console:
 
     async def _show_overview(self, request: Request) -> Response:
         snapshot = self._snapshot()
-        page = _requested_page(request, len(snapshot.causes), _CAUSES)
-        overview = views.view_overview(self.read_state(), snapshot, page, self._mask(request))
+        page, order = _requested_page(request, len(snapshot.causes), _CAUSES), _requested_order(request)
+        overview = views.view_overview(self.read_state(), snapshot, page, order, self._mask(request))
         workers = self.read_workers() if self.read_workers else None
-        return self._answer(request, "overview.html", overview=overview, group=self.read_group(), workers=workers)
+        return self._answer(
+            request, "overview.html", overview=overview, orders=CauseOrder, group=self.read_group(), workers=workers
+        )
 
     async def _show_cause(self, request: Request) -> Response:
         snapshot, cause = self._snapshot(), request.path_params["cause"]
@@ -196,6 +201,7 @@ class Console:
         values |= {
             "console": self,
             "state": self.read_state(),
+            "silent_since": self.find_silence(),
             "identity": identity,
             "may_act": identity.role >= Role.OPERATOR,
             "may_edit": identity.role >= Role.EDITOR,
@@ -214,3 +220,11 @@ def _requested_page(request: Request, total: int, size: int) -> Page:
     if _PAGE.fullmatch(text) is None:
         raise HTTPException(404, "There is no such page.")
     return Page(min(int(text), Page(1, total, size).pages), total, size)
+
+
+def _requested_order(request: Request) -> CauseOrder:
+    """The order of causes that the address names."""
+    try:
+        return CauseOrder(request.query_params.get("sort", CauseOrder.NEWEST))
+    except ValueError as error:
+        raise HTTPException(404, "There is no such order.") from error

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from time import time
 from typing import NamedTuple
 
+from worker.console.cause_order import CauseOrder
 from worker.console.mask import Mask
 from worker.console.page import Page
 from worker.console.payload import Payload
@@ -50,6 +51,7 @@ class Overview(NamedTuple):
     retention_seconds: float | None
     causes: Sequence[tuple[CauseGroup, Advice]]
     page: Page
+    order: CauseOrder
     uncounted: int
     plot: Plot | None
 
@@ -59,14 +61,15 @@ class Overview(NamedTuple):
         return self.first_expiry is not None and self.first_expiry < time() + 86_400
 
 
-def view_overview(state: WatchState, snapshot: Snapshot, page: Page, mask: Mask) -> Overview:
-    """The first page, with a page of the causes."""
+def view_overview(state: WatchState, snapshot: Snapshot, page: Page, order: CauseOrder, mask: Mask) -> Overview:
+    """The first page, with a page of the causes in an order."""
     found = state.open
     by_class = Counter[str]()
     for cause in found.causes if found else ():
         by_class[cause.error_class] += cause.open_count
     del by_class[FOREIGN]
     statistics = snapshot.statistics
+    causes = order.sort(snapshot.causes)
     hours = snapshot.over_time.extend(round(state.last_check * 1000))
     return Overview(
         statistics.total,
@@ -75,8 +78,9 @@ def view_overview(state: WatchState, snapshot: Snapshot, page: Page, mask: Mask)
         found.oldest_failure if found else None,
         state.first_expiry,
         state.retention_seconds,
-        [(mask.mask_group(group), ADVICE[group.cause.error_class]) for group in snapshot.causes[page.entries]],
+        [(mask.mask_group(group), ADVICE[group.cause.error_class]) for group in causes[page.entries]],
         page,
+        order,
         statistics.count_others(len(snapshot.causes)),
         draw(hours) if hours.highest else None,
     )

@@ -127,6 +127,12 @@ async def open_client(target: KafkaTarget) -> AsyncIterator[AIOKafkaClient]:
         await client.close()
 
 
+async def ping(target: KafkaTarget) -> None:
+    """Connect, and wait for an answer. Raises DependencyError if no broker answers."""
+    async with open_client(target):
+        pass
+
+
 async def diagnose_unreachable(target: KafkaTarget, error: Exception) -> DependencyError:
     """The error that Kafka cannot be reached, with a reason for each broker and the variable to check."""
     options = target.options()

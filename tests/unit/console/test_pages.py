@@ -61,6 +61,27 @@ async def test_overview_has_the_causes_with_the_latest_first() -> None:
     assert len(set(await links(harness, "/", "/causes/"))) == 3
 
 
+async def test_overview_sorts_the_causes_as_its_address_says_also_on_the_next_page() -> None:
+    topic = await topic_of(
+        *[failed_metric("a", REFUSED)] * 2, failed_event("m"), *[failed_metric("b", REFUSED)] * 3, failed_metric("c")
+    )
+    harness = await open_console(topic)
+    a, event, b, outage = (f"/letters/0:{offset}" for offset in (1, 2, 5, 6))
+    orders = {
+        "newest": [outage, b, event, a],
+        "count": [b, a, outage, event],
+        "class": [event, b, a, outage],
+    }
+    for order, expected in orders.items():
+        assert await links(harness, f"/?sort={order}", "/letters/") == expected, order
+    assert await links(harness, "/", "/letters/") == orders["newest"]
+    assert await links(harness, "/", "/?sort=") == ["/?sort=count#causes", "/?sort=class#causes"]
+    await get(harness, "/?sort=nonsense", 404)
+    many = await open_console(await topic_of(*[failed_metric(f"m{number}", REFUSED) for number in range(45)]))
+    assert "/?sort=count&page=3" in await links(many, "/?sort=count&page=2", "/?sort")
+    assert "/?page=3" in await links(many, "/?page=2", "/?page")
+
+
 async def test_overview_says_what_is_urgent() -> None:
     harness = ConsoleHarness(await topic_of(failed_metric("a")), lag={0: 17, 1: 1_200, 2: None})
     harness.retention = 10 * 365 * 86_400
