@@ -111,6 +111,23 @@ class DeadLetterScan:
         """The record at `position`, settled or not, or the record batch that cannot be read; None if there is none."""
         return await find_at(self._reader, position, self.offset_ranges.get(position.partition, range(0)))
 
+    async def identify_last_records(self) -> dict[int, tuple[int, int]]:
+        """The offset and the identity of the last record of each partition that has one.
+
+        Retention deletes it last. So in a later scan, `has_records` tells whether this is still the same topic.
+        """
+        ends = {at: offsets.stop - 1 for at, offsets in self.offset_ranges.items() if offsets}
+        found = [(end, await self.find(DeadLetterPosition(at, end))) for at, end in ends.items()]
+        return {item.position.partition: (end, identify(item.record)) for end, item in found if item is not None}
+
+    async def has_records(self, identities: Mapping[int, tuple[int, int]]) -> bool:
+        """Whether no partition has another record at these offsets; those that were deleted do not count."""
+        for partition, (offset, identity) in identities.items():
+            item = await self.find(DeadLetterPosition(partition, offset))
+            if item is not None and identify(item.record) != identity:
+                return False
+        return True
+
     def find_settlement(self, item: DeadLetter | ForeignRecord) -> Settlement | None:
         """What has settled a dead letter; None if none has."""
         partition, offset = item.position

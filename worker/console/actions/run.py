@@ -78,6 +78,7 @@ class ActionRun:
         by: the name of the user.
         created_at: Unix time.
         offset_ranges: the topic at the time of the preview: later dead letters are not of this action.
+        last_records: those of each partition then, by which the topic is recognised.
         checked_at: Unix time of the preview.
         preview, samples: its result; None before.
         result, failures: what the action has done so far, and some dead letters that were not written.
@@ -94,6 +95,7 @@ class ActionRun:
         self.created_at = time()
         self.state = ActionState.CHECKING
         self.offset_ranges: Mapping[int, range] = {}
+        self.last_records: Mapping[int, tuple[int, int]] = {}
         self.checked_at = 0.0
         self.preview: Counts | None = None
         self.samples: Sequence[Sample] = ()

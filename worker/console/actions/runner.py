@@ -1,7 +1,7 @@
 """Previews and runs actions by the functions that the commands use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from time import time
@@ -56,6 +56,7 @@ class ActionRunner:
         """Find out what an action would do; nothing is written. It can be cancelled."""
         async with self._connections.open_scan() as scan:
             run.offset_ranges, run.checked_at = scan.offset_ranges, time()
+            run.last_records = await scan.identify_last_records()
             scan.restrict_to(run.request.narrow(scan.offset_ranges))
             if run.request.kind.replays:
                 await self._preview_replay(run, scan)
@@ -71,7 +72,7 @@ class ActionRunner:
             if scan is None:
                 run.end(ActionState.STOPPED)
                 return
-            _require_same_topic(run.offset_ranges, scan.offset_ranges)
+            await _require_same_topic(run, scan)
             scan.restrict_to(run.request.narrow(run.offset_ranges))
             if run.request.kind.replays:
                 await self._replay(run, scan)
@@ -125,15 +126,18 @@ class ActionRunner:
         )
 
 
-def _require_same_topic(checked: Mapping[int, range], now: Mapping[int, range]) -> None:
-    """Raises DependencyError if the offsets have gone back: they then name other records than those of the preview."""
-    for partition, before in checked.items():
-        after = now.get(partition, range(0))
-        if after.start < before.start or after.stop < before.stop:
-            raise DependencyError(
-                "the dead-letter topic is not the one that was checked: it was deleted and created again, or has lost "
-                "records at its end. Nothing was done; check again"
-            )
+async def _require_same_topic(run: ActionRun, scan: DeadLetterScan) -> None:
+    """Raises DependencyError if offsets name other records than those of the preview."""
+    now = scan.offset_ranges
+    went_back = any(
+        now.get(at, range(0)).start < before.start or now.get(at, range(0)).stop < before.stop
+        for at, before in run.offset_ranges.items()
+    )
+    if went_back or not await scan.has_records(run.last_records):
+        raise DependencyError(
+            "the dead-letter topic is not the one that was checked: it was deleted and created again, or has lost "
+            "records at its end. Nothing was done; check again"
+        )
 
 
 async def _choose(run: ActionRun, scan: DeadLetterScan) -> ManualSettlement:
