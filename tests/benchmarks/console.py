@@ -50,7 +50,9 @@ def _measure_steps(console: WorkerProcess, letters: int, began: float) -> list[F
 
     measure("start and first scan", lambda: _wait_for_scan(user), began)
     cause = re.findall(r"/causes/([0-9a-f]+)", measure("first page", user.read_source))[0]
-    measure("a page of the cause", lambda: user.read(f"/causes/{cause}"))
+    page = measure("a page of the cause", lambda: user.read_source(f"/causes/{cause}"))
+    letter = re.findall(r"/letters/[0-9]+:[0-9]+", page)[0]
+    measure("one dead letter", lambda: user.read(letter))
     for kind, fields in (("discard", {"reason": "benchmark"}), ("restore", {}), ("replay", {"rate": _MAX_RATE})):
         values = {"limit": str(letters), **fields}
         form = f"/actions/new?do={kind}&cause={cause}"
