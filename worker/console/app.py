@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from worker.console import views
 from worker.console.actions.actions import Actions
+from worker.console.actions.journal_view import OPERATION_ID
 from worker.console.actions.pages import ActionPages
 from worker.console.cause_order import CauseOrder
 from worker.console.group import GroupProgress
@@ -156,7 +157,7 @@ class Console:
         operations = self._snapshot().operations
         page = _requested_page(request, len(operations), _OPERATIONS)
         shown = [self._mask(request).mask_operation(operation) for operation in operations[page.entries]]
-        return self._answer(request, "history.html", operations=shown, page=page)
+        return self._answer(request, "history.html", operations=shown, page=page, operation_id=OPERATION_ID)
 
     async def _find(self, request: Request) -> DeadLetter | ForeignRecord:
         """The record whose position is in the address."""

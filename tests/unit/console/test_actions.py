@@ -215,15 +215,32 @@ async def test_expression_is_ignored_where_the_action_is_no_edit() -> None:
     assert {entry.edit for entry in journal(harness.topic)} == {None}
 
 
-async def test_nothing_is_done_to_the_records_of_a_topic_that_was_created_again_since_the_check() -> None:
+@pytest.mark.parametrize("has_more", [False, True])
+async def test_nothing_is_done_to_the_records_of_a_topic_that_was_created_again_since_the_check(
+    *, has_more: bool
+) -> None:
     topic = await topic_of(failed_metric("a"), failed_metric("b"))
     harness = await open_console(topic)
     path = await preview(harness, DISCARD | {"letter": "0:0"})
-    topic.records[0][:] = (await topic_of(failed_metric("c"))).records[0]
+    again = [failed_metric(name) for name in "cdefg"]
+    topic.records[0][:] = (await topic_of(*again)).records[0][: len(again) if has_more else 1]
     page = await start(harness, path)
     assert "Failed." in page
     assert "is not the one that was checked" in page
     assert not journal(topic)
+
+
+async def test_retention_and_new_dead_letters_since_the_check_leave_the_topic_the_same() -> None:
+    topic = await topic_of(failed_metric("a"), failed_metric("b"))
+    harness = await open_console(topic)
+    path = await preview(harness, DISCARD | {"letter": ["0:0", "0:1"]})
+    await topic.write([failed_metric("c")])
+    topic.starts[0] = 1
+    assert "Done." in await start(harness, path)
+    assert await count_open(topic) == 1
+    path = await preview(harness, DISCARD | {"letter": ["0:2"]})
+    topic.starts[0] = len(topic.records[0])
+    assert "Nothing was left to do" in await start(harness, path)
 
 
 async def test_second_action_waits_for_the_first_and_can_be_stopped_meanwhile() -> None:
@@ -365,3 +382,38 @@ async def test_replay_says_what_it_lacks_where_clickhouse_is_not_configured() ->
         answer = await harness.post("/actions", {"do": kind, "letter": "0:0", "expression": ".", "reason": "r"})
         assert answer.status_code == 409
     assert "Done." in await start(harness, await preview(harness, DISCARD | {"letter": "0:0"}))
+
+
+async def test_page_of_an_action_of_a_console_that_has_ended_says_what_the_journal_has_and_how_to_go_on() -> None:
+    topic = await topic_of(*[failed_metric(f"m{number}") for number in range(9)])
+    before = await open_console(topic, OPERATOR)
+    (cause,) = await find_causes(before)
+    path = await preview(before, REPLAY | {"cause": cause, "rate": "1", "reason": "it is back"})
+    await start(before, path)
+    checked = await preview(before, DISCARD | {"letter": "0:8"})
+    harness = await open_console(topic, OPERATOR)
+    done = 9 - await count_open(topic)
+    page = await read(harness, path)
+    assert "Not ended." in page
+    assert f"settled {done} by otto" in page
+    assert "reason it is back" in page
+    assert "Do the same again: what is done is left out." in page
+    again = parse_link(await source(harness, path), "Again…")
+    choice = f"do=replay&cause={cause}&limit=10000&rate=1&max_replays=5"
+    assert again == f"/actions/new?{choice}&reason=it+is+back&settled_by=discarded"
+    assert parse_link(await source(harness, "/history"), "how to go on") == path
+    harness.identity = Identity("vera", Role.VIEWER)
+    assert "Again…" not in await read(harness, path)
+    answer = await harness.request(checked)
+    assert answer.status_code == 404
+    assert "it was not started, and has changed nothing" in texts(parse_page(answer.text))
+    assert (await harness.request("/actions/nonsense")).status_code == 404
+
+
+async def source(harness: ConsoleHarness, path: str) -> str:
+    return (await harness.request(path)).text
+
+
+def parse_link(page: str, text: str) -> str:
+    """The address of the link with this text."""
+    return next(link.get("href") or "" for link in parse_page(page).iter("a") if texts(link) == text)

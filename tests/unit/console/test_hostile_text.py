@@ -25,6 +25,7 @@ ESCAPED = (
     "</p></pre><script>alert(1)</script><img src=x onerror=y>\"'{{7*7}}&amp;\\x1b[31m\\x9b2J\\u202e\\r\\n\\x00\\x7f"
 )
 CONTROL = re.compile(r"[^\x20-\x7e\n\xa0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\U0010ffff]")
+OPERATION = "0" * 32
 KNOWN = frozenset(
     [
         "html",
@@ -86,7 +87,12 @@ async def read_every_page(topic: MemoryTopic, identity: Identity = VIEWER) -> di
     harness = ConsoleHarness(topic, identity=identity, workers=Workers(answers, None))
     await harness.check()
     pages: dict[str, str] = {}
-    waiting = ["/", "/history", *(f"/letters/0:{offset}" for offset in range(len(topic.records[0])))]
+    waiting = [
+        "/",
+        "/history",
+        f"/actions/{OPERATION}",
+        *(f"/letters/0:{offset}" for offset in range(len(topic.records[0]))),
+    ]
     while waiting:
         path = waiting.pop()
         answer = await harness.request(path)
@@ -124,7 +130,9 @@ async def test_markup_and_control_characters_in_every_field_are_text() -> None:
     topic.keep(EncodedDeadLetter(HOSTILE.encode(), HOSTILE.encode(), ((HOSTILE, HOSTILE.encode()),), 0))
     topic.keep(EncodedDeadLetter(None, HOSTILE.encode(), (("dlq.kind", b"settlement"),), 0))
     run = OffsetRun(1, 1, identify(topic.records[0][1]))
-    entry = ENTRY._replace(by=HOSTILE, why=HOSTILE, command=HOSTILE, edit=HOSTILE, runs=(run,), outcome={HOSTILE: 3})
+    entry = ENTRY._replace(
+        operation=OPERATION, by=HOSTILE, why=HOSTILE, command=HOSTILE, edit=HOSTILE, runs=(run,), outcome={HOSTILE: 3}
+    )
     await topic.append(0, entry._replace(action=Action.DISCARDED))
     pages = await read_every_page(topic, Identity("edna", Role.EDITOR))
     assert len([path for path in pages if path.startswith("/letters/")]) >= 12
@@ -133,6 +141,7 @@ async def test_markup_and_control_characters_in_every_field_are_text() -> None:
         if not path.startswith(("/causes/foreign", "/actions")) and "Not here" not in text:
             assert ESCAPED[:80] in texts(parse_page(text)), path
     assert ESCAPED in texts(parse_page(pages["/history"]))
+    assert ESCAPED in texts(parse_page(pages[f"/actions/{OPERATION}"]))
 
 
 async def test_texts_of_an_action_are_text() -> None:

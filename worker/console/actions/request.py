@@ -69,10 +69,11 @@ class ActionRequest(NamedTuple):
 
     @property
     def description(self) -> str:
-        """What the journal has in place of a command line."""
+        """What the journal has in place of a command line; `journal_view` parses it."""
         what = f"--cause {self.cause}" if self.cause is not None else " ".join(map(str, self.letters))
-        more = f" --limit {self.limit} --rate {self.rate} --max-replays {self.max_replays}"
-        return f"console: {self.kind} {what}" + more * self.kind.replays
+        replays = f" --rate {self.rate} --max-replays {self.max_replays}" * self.kind.replays
+        settled_by = f" --settled-by {self.settled_by}" * (self.kind is ActionKind.RESTORE)
+        return f"console: {self.kind} {what} --limit {self.limit}{replays}{settled_by}"
 
     @property
     def query(self) -> str:
