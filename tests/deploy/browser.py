@@ -1,14 +1,15 @@
-"""A headless Chromium that renders pages; it runs no scripts and loads nothing but the page."""
+"""A headless Chromium that renders pages, and clicks on them; it loads nothing from elsewhere."""
 
 import json
 import re
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from time import sleep
 from typing import Any, Self
 
 from PIL import Image
@@ -19,6 +20,8 @@ from deploy.local.process import LOOPBACK, Process
 SCALE = 2
 """Device pixels per CSS pixel: the strokes of letters are then wide enough to have their full colour."""
 _SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_NEW = "new"
 _OPTIONS = (
     "--headless=new",
     "--no-sandbox",  # a sandbox does not work as root or in a container; this opens only our own page
@@ -116,7 +119,7 @@ class Browser:
 
         `checker` is the script of axe-core, which then looks at the page; the page itself runs no script.
         """
-        tab = _Tab(self._connection)
+        tab = Tab(self._connection)
         try:
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             device = {"width": width, "height": 800, "deviceScaleFactor": SCALE, "mobile": width < 600}
@@ -134,26 +137,35 @@ class Browser:
             tab.close()
 
     @contextmanager
-    def open(self, url: str) -> "Iterator[_Tab]":
-        """A page to click on, which runs no script."""
-        tab = _Tab(self._connection)
+    def open(self, url: str, *, scripts: bool = False, beside: "Tab | None" = None) -> "Iterator[Tab]":
+        """A page to click on, of a user of their own: with the cookies of `beside`, or else without any.
+
+        It runs no script but with `scripts`; the watchdogs of the browser then report too.
+        """
+        tab = Tab(self._connection, beside.context if beside else _NEW)
         try:
-            tab.call("Emulation.setScriptExecutionDisabled", value=True)
-            tab.call("Page.enable")
-            tab.call("Page.navigate", url=url)
-            tab.wait_for("Page.loadEventFired")
+            tab.call("Emulation.setScriptExecutionDisabled", value=not scripts)
+            for domain in ("Page", "Network", *(("Audits", "Log", "Runtime") if scripts else ())):
+                tab.call(f"{domain}.enable")
+            tab.go(url)
             yield tab
         finally:
             tab.close()
 
 
-class _Tab:
-    """One page, and its DevTools events."""
+class Tab:
+    """One page, and its DevTools events.
 
-    def __init__(self, connection: ClientConnection) -> None:
+    Attributes:
+        context: what keeps the cookies, by its id; `_NEW` makes one, and without it the browser has one for all.
+    """
+
+    def __init__(self, connection: ClientConnection, context: str = "") -> None:
         self._connection, self._session, self._number = connection, "", 0
         self.events: deque[dict[str, Any]] = deque()
-        self._target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.context = self.call("Target.createBrowserContext")["browserContextId"] if context == _NEW else context
+        of_user = {"browserContextId": self.context} if self.context else {}
+        self._target = self.call("Target.createTarget", url="about:blank", **of_user)["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
@@ -180,17 +192,59 @@ class _Tab:
         while not any(seen["method"] == event for seen in self.events):
             self._receive()
 
+    def go(self, url: str) -> None:
+        """Load a page."""
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        self.wait_for("Page.loadEventFired")
+
     def click(self, selector: str, *, loads: bool = True) -> None:
         """Click on an element, and wait for the page to which that leads."""
         self.events.clear()
-        self.call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)}).click()")
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
         if loads:
             self.wait_for("Page.loadEventFired")
 
+    def type(self, selector: str, text: str) -> None:
+        """Replace the text of a field, as the keyboard does."""
+        self.evaluate(
+            f"(field => {{ field.focus(); field.select(); }})(document.querySelector({json.dumps(selector)}))"
+        )
+        self.call("Input.insertText", text=text)
+
+    def post(self, url: str, fields: Mapping[str, str]) -> None:
+        """Send a form that the page does not have, as an attacker does who has changed it."""
+        inputs = "".join(f"<input name={name} value={json.dumps(value)}>" for name, value in fields.items())
+        form = f"<form method=post action={json.dumps(url)} id=forged>{inputs}<button>send</button></form>"
+        self.evaluate(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(form)})")
+        self.click("#forged button")
+
     def text(self) -> str:
-        """The text of the page."""
-        found = self.call("Runtime.evaluate", expression="document.body.innerText", returnByValue=True)
-        return " ".join(found["result"]["value"].split())
+        """The text of the page, once it is complete: a page that waits reloads itself."""
+        script = "document.readyState === 'complete' ? document.body.innerText : null"
+        while (found := self.evaluate(script)) is None:
+            sleep(_POLL_SECONDS)
+        return " ".join(found.split())
+
+    def buttons(self) -> list[str]:
+        """What the page offers to do: the texts of its buttons, in order."""
+        script = "[...document.querySelectorAll('button, a.button')].map(each => each.innerText)"
+        found: list[str] = self.evaluate(script)
+        return found
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the page."""
+        answers = [event["params"] for event in self.events if event["method"] == "Network.responseReceived"]
+        status: int = [each["response"]["status"] for each in answers if each["type"] == "Document"][-1]
+        return status
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression in the page, whether or not that may run scripts. Raises RuntimeError."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(f"{expression}: {answer['exceptionDetails']['exception']}")
+        return answer["result"].get("value")
 
     def close(self) -> None:
         self._session = ""
@@ -203,7 +257,7 @@ class _Tab:
         return message
 
 
-def _render(tab: _Tab) -> Rendering:
+def _render(tab: Tab) -> Rendering:
     page = tab.call("Runtime.evaluate", expression=_TEXTS, returnByValue=True)["result"]["value"]
     clip = {"x": 0, "y": 0, "width": page["width"], "height": page["height"], "scale": 1}
     shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
@@ -217,7 +271,7 @@ def _render(tab: _Tab) -> Rendering:
     )
 
 
-def _check(tab: _Tab, checker: str) -> tuple[str, ...]:
+def _check(tab: Tab, checker: str) -> tuple[str, ...]:
     tab.call("Emulation.setScriptExecutionDisabled", value=False)  # it waits for frames and timers
     answer = tab.call("Runtime.evaluate", expression=f"{checker};{_AXE}", awaitPromise=True, returnByValue=True)
     if "exceptionDetails" in answer:

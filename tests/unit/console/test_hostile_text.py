@@ -9,23 +9,19 @@ from hypothesis import strategies as st
 
 from tests.support import strategies
 from tests.support.console import VIEWER, ConsoleHarness, parse_page, texts
-from tests.support.events import event, read, record
 from tests.support.fakes import MemoryStore, MemoryTopic
-from tests.unit.replay.harness import ENTRY, failed_metric, topic_of
+from tests.support.hostile_letters import OPERATION, create_hostile_topic
+from tests.unit.replay.harness import failed_metric, topic_of
 from worker.console.identity import Identity, Role
 from worker.console.workers import WorkerHealth, Workers
-from worker.core.errors import ErrorClass
-from worker.core.model import DeadLetterPosition, Edit, Failed, FailedEvent, FailedMetric, Failure, ReplayedRecord
+from worker.core.model import Failed
 from worker.dead_letters.dead_letter import EncodedDeadLetter
-from worker.dead_letters.record_format import encode_dead_letter
-from worker.dead_letters.settlement import Action, OffsetRun, identify
 
 HOSTILE = "</p></pre><script>alert(1)</script><img src=x onerror=y>\"'{{7*7}}&amp;\x1b[31m\x9b2J\u202e\r\n\x00\x7f\\"
 ESCAPED = (
     "</p></pre><script>alert(1)</script><img src=x onerror=y>\"'{{7*7}}&amp;\\x1b[31m\\x9b2J\\u202e\\r\\n\\x00\\x7f"
 )
 CONTROL = re.compile(r"[^\x20-\x7e\n\xa0-\u2027\u202f-\u2065\u2070-\ud7ff\ue000-\U0010ffff]")
-OPERATION = "0" * 32
 KNOWN = frozenset(
     [
         "html",
@@ -115,25 +111,7 @@ def check_page(path: str, text: str) -> None:
 
 
 async def test_markup_and_control_characters_in_every_field_are_text() -> None:
-    source = record(None, key=HOSTILE.encode(), headers=((HOSTILE, HOSTILE.encode() + b"\xff"),))
-    replayed = ReplayedRecord(
-        HOSTILE, 0, 0, 0, HOSTILE.encode(), None, source.headers, 1, 1, DeadLetterPosition(0, 0), whole=False,
-        part_of=DeadLetterPosition(0, 0), edit=Edit(HOSTILE, HOSTILE, DeadLetterPosition(0, 0), "0" * 64),
-    )  # fmt: skip
-    hostile_event = read(event(agent_name=HOSTILE, user_id=HOSTILE))
-    failures = [Failure(error_class, HOSTILE, HOSTILE, 469) for error_class in ErrorClass]
-    topic = MemoryTopic()
-    await topic.write([FailedMetric(hostile_event._replace(record=source), HOSTILE, 1, each, 1) for each in failures])
-    await topic.write([FailedEvent(record(HOSTILE.encode(), headers=source.headers), each) for each in failures])
-    edited = FailedMetric(hostile_event._replace(record=replayed), HOSTILE, 1, failures[2], 1)
-    topic.keep(encode_dead_letter(edited, topic.HEAD, 1_767_225_600_000))
-    topic.keep(EncodedDeadLetter(HOSTILE.encode(), HOSTILE.encode(), ((HOSTILE, HOSTILE.encode()),), 0))
-    topic.keep(EncodedDeadLetter(None, HOSTILE.encode(), (("dlq.kind", b"settlement"),), 0))
-    run = OffsetRun(1, 1, identify(topic.records[0][1]))
-    entry = ENTRY._replace(
-        operation=OPERATION, by=HOSTILE, why=HOSTILE, command=HOSTILE, edit=HOSTILE, runs=(run,), outcome={HOSTILE: 3}
-    )
-    await topic.append(0, entry._replace(action=Action.DISCARDED))
+    topic = await create_hostile_topic(HOSTILE)
     pages = await read_every_page(topic, Identity("edna", Role.EDITOR))
     assert len([path for path in pages if path.startswith("/letters/")]) >= 12
     for path, text in pages.items():
