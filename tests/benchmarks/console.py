@@ -40,11 +40,17 @@ def _measure_steps(console: WorkerProcess, letters: int, began: float) -> list[F
     lines: list[Figures] = []
 
     def measure(step: str, work: Callable[[], str], began: float | None = None) -> str:
+        cpu = 0.0 if began else console.cpu_seconds()
         began = time.perf_counter() if began is None else began
         done = work()
-        seconds = time.perf_counter() - began
         lines.append(
-            {"step": step, "letters": letters, "seconds": round(seconds, 3), "peak_memory_mb": _peak_memory(console)}
+            {
+                "step": step,
+                "letters": letters,
+                "seconds": round(time.perf_counter() - began, 3),
+                "cpu_seconds": round(console.cpu_seconds() - cpu, 2),
+                "peak_memory_mb": _peak_memory(console),
+            }
         )
         return done
 

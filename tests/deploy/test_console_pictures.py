@@ -24,9 +24,9 @@ SKIP_LINK = "Skip to the content"
 STATES: dict[str, tuple[Callable[[], Coroutine[None, None, ConsoleHarness]], str, tuple[str, ...]]] = {
     "overview": (
         console_states.busy,
-        "/",
+        "/?sort=count",
         (
-            "Causes, the latest first",
+            "Causes, the most frequent first",
             "row_refused 124",
             "VIOLATED_CONSTRAINT (469) , metric execution_time_ms",
             "1 234",
@@ -38,7 +38,7 @@ STATES: dict[str, tuple[Callable[[], Coroutine[None, None, ConsoleHarness]], str
     ),
     "overview empty": (console_states.empty, "/", ("None: every metric that was read is a row, or was settled.",)),
     "overview hostile": (console_states.hostile, "/", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
-    "overview away": (console_states.away, "/", ("Kafka cannot be read.", "1 234")),
+    "overview away": (console_states.away, "/", ("Kafka has not answered since", "Kafka cannot be read.", "1 234")),
     "waiting": (console_states.waiting, "/", ("The console waits", "Kafka cannot be reached.")),
     "cause": (console_states.busy, "/causes/{NEGATIVE}?page=2", ("What to do", "51 to 100 of 124", "Previous", "Next")),
     "cause foreign": (console_states.busy, "/causes/foreign", ("Records that are no dead letters", "0:4")),
@@ -76,7 +76,7 @@ STATES: dict[str, tuple[Callable[[], Coroutine[None, None, ConsoleHarness]], str
     "letter hostile": (console_states.hostile, "/letters/0:0", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
     "history": (console_states.busy, "/history", ("Discarded by ana.lopez", "not ended", "1 discarded")),
     "history hostile": (console_states.hostile, "/history", ("<script>alert(1)</script>\\x1b[31m\\u202e",)),
-    "history empty": (console_states.empty, "/history", ("The topic has no entry",)),
+    "past action": (console_states.acting, f"/actions/{'0' * 32}", ("Not ended.", "How to go on", "Again…")),
     "letter masked": (
         console_states.masked,
         "/letters/0:5",

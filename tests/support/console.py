@@ -44,6 +44,7 @@ class ConsoleHarness:
 
     Attributes:
         is_away: whether Kafka cannot be reached.
+        silent_since: when it last answered, if that was long ago.
         retention: of the topic, in seconds.
         group: what Kafka says of the workers' group.
         app: the ASGI application.
@@ -70,6 +71,7 @@ class ConsoleHarness:
     ) -> None:
         self.topic = topic
         self.is_away = False
+        self.silent_since: float | None = None
         self.addresses: dict[str, str] = {}
         self.gate = asyncio.Event()
         self.gate.set()
@@ -97,6 +99,7 @@ class ConsoleHarness:
             public_url,
             parse_mask_rules(mask) if mask else NO_RULES,
             None if workers is None else lambda: workers,
+            lambda: self.silent_since,
         ).create_app()
 
     async def check(self) -> None:

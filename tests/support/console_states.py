@@ -94,8 +94,8 @@ async def busy() -> ConsoleHarness:
     await _settle(topic, 0, _DAY, Action.DISCARDED)
     await _settle(topic, 1, 2 * _HOUR, Action.REPLAYED, why=None, by="root@metrics-replay-28914-9qqfz")
     interrupted = Settlement(
-        Action.EDITED, "cut", "li.wei@laptop", round(time() * 1000) - 5 * _MINUTE, "milliseconds, not seconds",
-        "metrics-worker replay --metric execution_time_ms --edit '.metrics.execution_time_ms *= 1000'",
+        Action.EDITED, "0" * 32, "li.wei@laptop", round(time() * 1000) - 5 * _MINUTE, "milliseconds, not seconds",
+        "console: edit 0:6 0:7 0:8 --limit 10000 --rate 5000 --max-replays 5",
         edit=".metrics.execution_time_ms *= 1000",
     )  # fmt: skip
     await topic.append(0, interrupted)
@@ -177,7 +177,7 @@ async def waiting() -> ConsoleHarness:
 async def away() -> ConsoleHarness:
     """Kafka was there, and is away."""
     harness = await busy()
-    harness.is_away = True
+    harness.is_away, harness.silent_since = True, time() - 75
     harness.group = GroupProgress(problem=AWAY)
     await harness.check()
     return harness

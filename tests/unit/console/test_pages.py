@@ -156,7 +156,9 @@ async def test_expiry_is_any_time_never_or_unknown() -> None:
 
 
 async def test_empty_topic_has_nothing_to_do() -> None:
-    page = await get(await open_console(MemoryTopic()), "/")
+    harness = await open_console(MemoryTopic())
+    assert "The topic has no entry" in await get(harness, "/history")
+    page = await get(harness, "/")
     assert "open 0" in page
     assert "None: every metric" in page
 
