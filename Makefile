@@ -3,13 +3,6 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Tests that are the same whatever the broker: no Kafka takes part in them, or the demo's own.
-NO_KAFKA := $(addprefix tests/contract/,test_engine.py test_proxy.py test_store.py test_clickhouse_roles.py \
-    test_clickhouse_tls.py test_cluster.py test_cluster_inserts.py test_executions_view.py test_failover.py test_labels.py \
-    test_migrations.py test_roll_up.py test_table.py test_table_check.py test_table_constraints.py) \
-    $(addprefix tests/integration/,test_analysts_dashboard.py test_chaos.py test_chaos_verification.py test_completion.py \
-    test_console_users.py test_demo.py test_dlq_terminal.py test_explore.py test_failover.py test_isolation.py \
-    test_local_console.py test_queries.py test_rare_months.py test_read_costs.py test_roll_up.py)
 # Most tests wait for servers, so two at a time for each of two cores. Not with ARGS: a few tests are there sooner in one
 # process, and say more plainly what they do; ARGS="-n 4 …" spreads them too.
 PROCESSES ?= 4
@@ -38,11 +31,10 @@ console: $(READY)  ## keep the local stack running with dead letters of every ki
 test: $(READY)  ## run every test against the real broker and the real ClickHouse engine; ARGS=… goes to pytest
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" $(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
-test-kafka: $(READY)  ## the contract and integration suites, and what only it can show, against Apache Kafka (Java 17, Maven)
+test-kafka: $(READY)  ## what depends on the broker, against Apache Kafka (Java 17, Maven)
 	@$(BIN)/python -m deploy.local.apache_kafka fetch
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && TMPDIR="$$folder" \
-	    $(BIN)/python -m pytest $(SPREAD) --broker kafka $(NO_KAFKA:%=--ignore=%) \
-	    tests/contract tests/integration tests/kafka $(ARGS)
+	    $(BIN)/python -m pytest $(SPREAD) --broker kafka tests/kafka tests/integration tests/contract $(ARGS)
 
 check: $(READY)  ## format, lint, types, layers, what is unsafe
 	$(BIN)/ruff format --check .

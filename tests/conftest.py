@@ -23,6 +23,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--broker", choices=sorted(BROKERS), default="tansu", help="which Kafka broker to test against")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On Apache Kafka, leave out the tests whose outcome is the same whatever the broker: `make test` has them."""
+    if config.getoption("broker") == "kafka":
+        left_out = {item for item in items if not _depends_on_broker(item)}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _depends_on_broker(item: pytest.Item) -> bool:
+    if "tests/kafka/" in item.nodeid:
+        return True
+    return "new_broker" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("any_broker")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
     """Spread tests over processes where no other `--dist` is asked for."""
     return SharedFixtureScheduling(config, log) if config.getoption("dist") == "load" else None

@@ -157,6 +157,7 @@ def test_audit_of_an_empty_topic_says_that_nothing_was_compared(commands: Comman
     assert "no record was compared" in done.stderr
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("written")
 def test_audit_says_when_the_options_leave_no_record_to_compare(commands: Commands) -> None:
     for option, value in (("--partition", "0"), ("--until", "1h")):
@@ -166,6 +167,7 @@ def test_audit_says_when_the_options_leave_no_record_to_compare(commands: Comman
     assert "no record was compared" not in commands.run("audit").stderr
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -208,6 +210,7 @@ async def test_audit_agrees_with_the_worker_on_hostile_records(
     assert await count_dead_letters(environment) == sums["dead_lettered"]
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("written")
 async def test_missing_dependency_exits_with_3_and_wrong_usage_with_2(commands: Commands) -> None:
     for changes, error in (

@@ -32,6 +32,7 @@ def test_check_prints_a_line_for_each_dependency(run: Run) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
 
 
+@pytest.mark.any_broker
 def test_check_without_persistence_says_so_and_needs_no_clickhouse(run: Run) -> None:
     done = run("check", PERSISTENCE_ENABLED="false", CLICKHOUSE_HOST="")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,6 +52,7 @@ def test_check_fails_only_for_missing_dependencies(run: Run) -> None:
     }
 
 
+@pytest.mark.any_broker
 def test_check_warns_of_an_empty_password_file_and_of_a_password_without_tls(run: Run, tmp_path: Path) -> None:
     empty = tmp_path / "password"
     empty.touch()
@@ -62,6 +64,7 @@ def test_check_warns_of_an_empty_password_file_and_of_a_password_without_tls(run
     assert "hunter2" not in done.stderr
 
 
+@pytest.mark.any_broker
 def test_unreachable_servers_are_only_rows_of_the_check_with_their_variables(run: Run) -> None:
     away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "CLICKHOUSE_PORT": str(free_port())}
     done = run("check", **away)
@@ -74,6 +77,7 @@ def test_unreachable_servers_are_only_rows_of_the_check_with_their_variables(run
     assert "Unable connect" in run("check", LOG_LEVEL="DEBUG", **away).stderr
 
 
+@pytest.mark.any_broker
 def test_wrong_variable_is_named_without_its_secret(run: Run) -> None:
     done = run("check", CLICKHOUSE_PORT="tcp://10.0.0.1:9000", CLICKHOUSE_PASSWORD="hunter2")  # noqa: S106
     assert (done.returncode, done.stdout) == (2, "")
@@ -100,6 +104,7 @@ def test_worker_does_not_start_without_kafka_or_its_topic(run: Run, variable: st
     assert message in last["error"]
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize("command", [["run"], ["dlq", "watch"]])
 def test_wrong_variables_of_a_service_are_a_log_line(run: Run, command: list[str]) -> None:
     wrong = {"CLICKHOUSE_PORT": "none", "BATCH_LINGER_MS": "-1", "CLICKHOUSE_DB": "x"}
@@ -125,6 +130,7 @@ def test_bug_that_ends_a_service_is_a_log_line_with_its_traceback() -> None:
     assert "ZeroDivisionError" in line["exception"]
 
 
+@pytest.mark.any_broker
 def test_run_warns_of_a_password_without_tls_at_the_start(run: Run) -> None:
     done = run("run", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", CLICKHOUSE_HOST="host.invalid", CLICKHOUSE_PASSWORD="x")  # noqa: S106
     first = json.loads(done.stderr.splitlines()[0])
@@ -135,12 +141,14 @@ def test_run_warns_of_a_password_without_tls_at_the_start(run: Run) -> None:
 # migrate
 
 
+@pytest.mark.any_broker
 def test_migrate_creates_tables_once(run: Run, clickhouse: Client) -> None:
     clickhouse.execute("DROP TABLE execution_metrics_migrations")
     assert "applied 0001_execution_metrics.sql" in run("migrate").stderr
     assert run("migrate").stderr.strip() == "nothing to apply"
 
 
+@pytest.mark.any_broker
 def test_migrate_status_and_dry_run_show_pending_migrations(run: Run, clickhouse: Client) -> None:
     done = run("migrate", "status")
     assert (done.returncode, done.stderr) == (0, "")
@@ -157,16 +165,19 @@ def test_migrate_status_and_dry_run_show_pending_migrations(run: Run, clickhouse
     assert "CREATE OR REPLACE VIEW execution_metrics_per_minute" in done.stdout
 
 
+@pytest.mark.any_broker
 def test_migrate_applies_retention(run: Run) -> None:
     done = run("migrate", CLICKHOUSE_RETENTION_DAYS="30")
     assert done.returncode == 0
     assert "applied retention: rows are kept 30 days" in done.stderr
 
 
+@pytest.mark.any_broker
 def test_migrate_exits_with_3_without_clickhouse(run: Run) -> None:
     assert run("migrate", CLICKHOUSE_PORT=str(free_port())).returncode == 3
 
 
+@pytest.mark.any_broker
 def test_migrate_refuses_a_changed_file(run: Run, clickhouse: Client) -> None:
     clickhouse.execute("TRUNCATE TABLE execution_metrics_migrations")
     clickhouse.execute(
@@ -207,6 +218,7 @@ async def test_exec_sends_the_event_and_exits_with_the_code_of_the_command(run: 
     assert event["metrics"]["execution_time_ms"] > 0
 
 
+@pytest.mark.any_broker
 def test_exec_runs_the_command_and_prints_the_event_without_kafka(run: Run) -> None:
     done = run("exec", "--", "sh", "-c", "exit 5", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
     assert done.returncode == 5
@@ -214,6 +226,7 @@ def test_exec_runs_the_command_and_prints_the_event_without_kafka(run: Run) -> N
     assert '"exit_code": 5' in done.stderr
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize(
     "changes",
     [{"BATCH_MAX_EVENTS": "0"}, {"CLICKHOUSE_PASSWORD_FILE": "/absent"}, {"KAFKA_TOPIC": "a topic"}],

@@ -55,6 +55,7 @@ async def test_pages_follow_the_topic_and_what_commands_settle(
     wait_until(lambda: "open 1" in get(console), "the replayed one is gone", SECONDS)
 
 
+@pytest.mark.any_broker
 def test_console_starts_while_kafka_is_away_says_so_and_ends_at_once(
     environment: Environment, commands: Commands
 ) -> None:
@@ -79,6 +80,7 @@ def test_console_starts_while_kafka_is_away_says_so_and_ends_at_once(
         process.communicate()
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize("host", ["0.0.0.0", "console.example"])  # noqa: S104
 def test_console_refuses_to_be_reached_from_elsewhere(commands: Commands, host: str) -> None:
     done = commands.run("console", CONSOLE_HOST=host)
@@ -86,6 +88,7 @@ def test_console_refuses_to_be_reached_from_elsewhere(commands: Commands, host: 
     assert f"CONSOLE_HOST={host} is not loopback" in done.stderr
 
 
+@pytest.mark.any_broker
 def test_port_that_is_taken_is_named(commands: Commands, start_service: StartService) -> None:
     taken = start_service("console").http_port
     done = commands.run("console", CONSOLE_PORT=str(taken))
@@ -93,6 +96,7 @@ def test_port_that_is_taken_is_named(commands: Commands, start_service: StartSer
     assert f"CONSOLE_PORT={taken}" in done.stderr
 
 
+@pytest.mark.any_broker
 def test_missing_extra_is_named(commands: Commands, tmp_path: Path) -> None:
     """The modules are not found where another `sitecustomize` hides them."""
     (tmp_path / "sitecustomize.py").write_text(

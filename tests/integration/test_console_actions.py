@@ -103,6 +103,7 @@ async def test_killed_console_loses_nothing_and_the_next_replay_doubles_nothing(
     assert clickhouse.execute(counts) == [(400, 400)]
 
 
+@pytest.mark.any_broker
 async def test_two_users_of_one_cause_and_a_stop_and_the_end_of_the_process(
     environment: Environment, commands: Commands, start_service: StartService, clickhouse: Client
 ) -> None:
@@ -126,6 +127,7 @@ async def test_two_users_of_one_cause_and_a_stop_and_the_end_of_the_process(
     assert clickhouse.execute("SELECT count() FROM execution_metrics") == [(written,)]
 
 
+@pytest.mark.any_broker
 async def test_clickhouse_away_is_said_and_the_console_lives_on(
     environment: Environment, commands: Commands, start_service: StartService
 ) -> None:
@@ -140,6 +142,7 @@ async def test_clickhouse_away_is_said_and_the_console_lives_on(
     assert commands.count_open() == 0
 
 
+@pytest.mark.any_broker
 async def test_console_needs_clickhouse_for_replays_only(environment: Environment, start_service: StartService) -> None:
     await write_dead_letters(environment, failed("a"))
     del environment["CLICKHOUSE_HOST"]
@@ -148,6 +151,7 @@ async def test_console_needs_clickhouse_for_replays_only(environment: Environmen
     assert "Done." in user.act("/actions/new?do=discard&letter=0:0", {"reason": "r"})
 
 
+@pytest.mark.any_broker
 async def test_without_the_option_nobody_may_act(environment: Environment, start_service: StartService) -> None:
     await write_dead_letters(environment, failed("a"))
     del environment["CONSOLE_ALLOW_ANONYMOUS_ACTIONS"]

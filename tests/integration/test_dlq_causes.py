@@ -18,7 +18,7 @@ RULES = (
 )
 OF_EACH = 3
 
-pytestmark = pytest.mark.timeout(300)  # it runs twenty commands, each in a process of its own
+pytestmark = [pytest.mark.any_broker, pytest.mark.timeout(300)]  # it runs twenty commands, each in a process of its own
 
 
 def by_message(commands: Commands) -> dict[str, Json]:

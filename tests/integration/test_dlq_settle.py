@@ -65,6 +65,7 @@ async def test_discarded_dead_letters_stand_nowhere_until_they_are_restored(
     assert commands.json("dlq", "history", "--limit", "1") == history[-1:]
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("letters")
 def test_nothing_is_discarded_without_a_reason_and_consent(commands: Commands) -> None:
     assert commands.run("dlq", "discard", "--yes").returncode == 2
@@ -84,6 +85,7 @@ async def test_foreign_records_can_be_discarded(environment: Environment, comman
     assert commands.replay(code=1)["foreign"] == 1
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("letters")
 def test_export_has_every_byte_as_list_and_show_have_in_whole(commands: Commands) -> None:
     exported = commands.json("dlq", "export", "--error-class", "row_refused")

@@ -15,6 +15,8 @@ from tests.support.topic import send
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedEvent, FailedMetric, Failure
 
+pytestmark = pytest.mark.any_broker
+
 REFUSED = Failure(ErrorClass.ROW_REFUSED, "VIOLATED_CONSTRAINT", f"Constraint `x` is violated: {'words ' * 60}", 469)
 UNAVAILABLE = Failure(ErrorClass.STORE_UNAVAILABLE, "NETWORK_ERROR", "gone", 210)
 UNREADABLE = Failure(ErrorClass.INVALID_EVENT, "InvalidJSON", "it is \x1b[31mno JSON")

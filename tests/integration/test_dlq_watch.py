@@ -15,6 +15,7 @@ from tests.support.commands import Commands
 from tests.support.local import wait_until
 from worker.core.errors import ErrorClass
 
+pytestmark = pytest.mark.any_broker
 SECONDS = 40.0
 """The watch looks every 15 seconds whether the topic has changed."""
 

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
 from clickhouse_driver import Client
 
 from deploy.local.engine_process import EngineProcess
@@ -14,6 +15,8 @@ from tests.support.tables import migrate
 from worker.clickhouse.connection import ClickHouseTarget
 from worker.commands.check import _check_dependencies
 from worker.settings.loading import load
+
+pytestmark = pytest.mark.any_broker
 
 _EXECUTIONS = "SELECT DISTINCT execution_id FROM execution_metrics"
 

@@ -56,6 +56,7 @@ async def test_rate_is_that_of_the_last_minutes_or_not_known(
     assert "Kafka's answer about times contradicts the records" in done.stderr
 
 
+@pytest.mark.any_broker
 async def test_report_at_a_terminal_fits_it_and_warnings_follow(environment: Environment) -> None:
     await produce(environment, *events(3, metrics={"a": 1, "model": "m"}))
     with Terminal(environment, "plan", "--rate", "1000", columns=100) as terminal:
@@ -67,6 +68,7 @@ async def test_report_at_a_terminal_fits_it_and_warnings_follow(environment: Env
     assert warning == "warning: metrics that are no numbers are skipped: 3 string in 3 events"
 
 
+@pytest.mark.any_broker
 def test_empty_topic_and_missing_table_are_named(commands: Commands, environment: Environment) -> None:
     done = commands.run("plan")
     assert done.returncode == 2

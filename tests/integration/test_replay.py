@@ -98,6 +98,7 @@ async def test_rows_refused_by_a_constraint_are_replayed_once_it_is_dropped(
     assert len(rows_of_view(clickhouse)) == 7
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("not_negative")
 async def test_replay_does_not_undo_a_correction_of_the_same_millisecond(
     environment: Environment, start_worker: StartWorker, clickhouse: Client, commands: Commands
@@ -114,6 +115,7 @@ async def test_replay_does_not_undo_a_correction_of_the_same_millisecond(
     assert (sums["sums"]["in_view"], sums["sums"]["superseded"]) == (1, 1)
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize(
     "delete",
     [
@@ -243,6 +245,7 @@ async def outage(environment: Environment) -> int:
     return len(failed)
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 async def test_interrupted_replay_is_continued_by_the_next_one(
     commands: Commands, clickhouse: Client, outage: int, number: signal.Signals
@@ -262,6 +265,7 @@ async def test_interrupted_replay_is_continued_by_the_next_one(
     assert len(commands.json("dlq", "list", "--settled")) == outage, "no replay made a dead letter"
 
 
+@pytest.mark.any_broker
 async def test_two_replays_at_once_beside_a_worker_change_nothing_in_the_view(
     environment: Environment, commands: Commands, clickhouse: Client, start_worker: StartWorker, outage: int
 ) -> None:
@@ -294,6 +298,7 @@ async def test_filters_and_limit_choose_what_is_replayed(
     assert commands.replay("--until", "1h")["classes"] == {}
 
 
+@pytest.mark.any_broker
 def test_replay_needs_consent_and_persistence(commands: Commands) -> None:
     assert commands.run("replay").returncode == 2
     assert commands.run("replay", "--yes", PERSISTENCE_ENABLED="false").returncode == 2

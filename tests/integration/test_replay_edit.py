@@ -44,6 +44,7 @@ async def renamed_field(environment: Environment, start_worker: StartWorker, com
     return 4
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("not_negative")
 def test_preview_shows_a_sample_and_what_decoder_and_constraints_would_say_of_each(
     commands: Commands, clickhouse: Client, renamed_field: int
@@ -92,6 +93,7 @@ def test_mended_dead_letters_become_rows_and_the_others_stay(
     assert (audit["sums"]["edited"], audit["sums"]["discarded"], audit["sums"]["missing"]) == (4, {WHY[1]: 1}, 0)
 
 
+@pytest.mark.any_broker
 async def test_edited_value_replaces_the_row_that_a_failing_view_has_left(
     environment: Environment, commands: Commands, clickhouse: Client, start_worker: StartWorker
 ) -> None:
@@ -148,6 +150,7 @@ async def test_audit_counts_as_edited_what_was_edited_by_an_edit_that_was_killed
     assert (audit["sums"]["edited"], audit["sums"]["different"]) == (1, 0)
 
 
+@pytest.mark.any_broker
 @pytest.mark.usefixtures("renamed_field")
 def test_confirmation_shows_the_preview(environment: Environment, commands: Commands) -> None:
     with Terminal(environment, "replay", "--edit", RENAME, *WHY, columns=200) as terminal:

@@ -15,7 +15,7 @@ RULES = ("CHECK metric_type != 'debt' OR metric_value >= 0", "CHECK metric_type 
 OF_EACH = 300
 RENAME = 'if has("agent") then .agent_name = .agent | del(.agent) else . end'
 
-pytestmark = pytest.mark.timeout(300)  # ten commands, each in a process of its own
+pytestmark = [pytest.mark.any_broker, pytest.mark.timeout(300)]  # ten commands, each in a process of its own
 
 
 def events_of_each_cause(number: int) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from worker.settings.clickhouse_target import clickhouse_target
 from worker.settings.loading import load
 from worker.settings.targets import kafka_target
 
+pytestmark = pytest.mark.any_broker
+
 SECRETS = {
     "KAFKA_SASL_PASSWORD": "s3cret-kafka-4711",
     "KAFKA_SSL_KEY_PASSWORD": "s3cret-kafka-key-4712",

@@ -15,6 +15,8 @@ from tests.support.local import wait_until
 from worker.core.errors import ErrorClass
 from worker.core.model import FailedMetric, Failure
 
+pytestmark = pytest.mark.any_broker
+
 
 def run(environment: Environment, command: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the worker in a shell, which can close and redirect."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from clickhouse_driver import Client
 
 from deploy.local.demo.worker_progress import terminate
@@ -31,6 +32,7 @@ def is_ready(worker: WorkerProcess) -> Callable[[], bool]:
     return lambda: not worker.readiness()
 
 
+@pytest.mark.any_broker
 async def test_holds_until_the_table_fits(
     environment: Environment, start_worker: StartWorker, clickhouse: Client
 ) -> None:
@@ -57,6 +59,7 @@ async def test_sigterm_while_holding_exits_0_and_commits_nothing(
     assert set((await committed_offsets(environment)).values()) == {None}
 
 
+@pytest.mark.any_broker
 async def test_worker_is_not_ready_when_an_insert_fails_for_ten_seconds_within_its_budget(
     environment: Environment, start_worker: StartWorker, tmp_path: Path
 ) -> None:

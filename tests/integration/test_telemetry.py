@@ -63,6 +63,7 @@ async def test_counters_of_the_worker_agree_with_each_other(
     assert set(worker.telemetry()["metrics_worker_lag_seconds"].values()) == {0.0}
 
 
+@pytest.mark.any_broker
 async def test_20_000_failures_are_few_log_lines_whose_sum_is_right(
     environment: dict[str, str], start_worker: StartWorker
 ) -> None:
@@ -110,6 +111,7 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.any_broker
 async def test_spans_and_metrics_are_exported_and_dead_letters_name_their_trace(
     environment: dict[str, str], start_worker: StartWorker
 ) -> None:
@@ -133,6 +135,7 @@ async def test_spans_and_metrics_are_exported_and_dead_letters_name_their_trace(
         serving.join()
 
 
+@pytest.mark.any_broker
 async def test_hanging_collector_does_not_delay_a_stop(environment: dict[str, str], start_worker: StartWorker) -> None:
     with socket.create_server((LOOPBACK, 0), backlog=100) as hanging:
         endpoint = f"http://{LOOPBACK}:{hanging.getsockname()[1]}"

@@ -78,6 +78,7 @@ async def test_sigterm_commits_written_batches_and_exits_0(
     assert sum(offset or 0 for offset in (await committed_offsets(environment)).values()) == 200
 
 
+@pytest.mark.any_broker
 @pytest.mark.parametrize(
     "delete",
     [

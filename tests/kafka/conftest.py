@@ -1,4 +1,4 @@
-"""What only a real Apache Kafka can show. `make test-kafka` runs it, after the suites that every broker passes."""
+"""What only a real Apache Kafka can show. `make test-kafka` runs it, with what else depends on the broker."""
 
 import subprocess
 import sys
