@@ -78,11 +78,13 @@ class Rendering:
     """A rendered page, in its full length.
 
     Attributes:
+        png: the file of the picture.
         width: of the content, in CSS pixels; more than that of the window if something overflows.
         requested: every address that the browser requested.
         violations: what axe-core objects to, with the elements; empty if it was not asked.
     """
 
+    png: bytes
     picture: Image.Image
     texts: tuple[Text, ...]
     width: float
@@ -260,11 +262,13 @@ class Tab:
 def _render(tab: Tab) -> Rendering:
     page = tab.call("Runtime.evaluate", expression=_TEXTS, returnByValue=True)["result"]["value"]
     clip = {"x": 0, "y": 0, "width": page["width"], "height": page["height"], "scale": 1}
-    shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+    shot = tab.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip, optimizeForSpeed=True)
+    png = b64decode(shot["data"])
     texts = (Text(text["text"], tuple(map(tuple, text["boxes"]))) for text in page["texts"])
     requests = (event["params"] for event in tab.events if event["method"] == "Network.requestWillBeSent")
     return Rendering(
-        picture=Image.open(BytesIO(b64decode(shot["data"]))).convert("RGB"),
+        png=png,
+        picture=Image.open(BytesIO(png)).convert("RGB"),
         texts=tuple(texts),
         width=page["width"],
         requested=tuple(request["request"]["url"] for request in requests),

@@ -1,7 +1,6 @@
 """Whether each text in the picture of a page can be read, independently of fonts and the version of the browser."""
 
-from collections import Counter
-from itertools import combinations
+from functools import cache
 
 from deploy.local.process import REPOSITORY
 from tests.deploy.browser import SCALE, Box, Rendering
@@ -17,7 +16,8 @@ Colour = tuple[int, int, int]
 def save_picture(rendering: Rendering, name: str, width: int, *, dark: bool) -> None:
     """Keep a picture, for people to look at."""
     _PICTURES.mkdir(exist_ok=True)
-    rendering.picture.save(_PICTURES / f"{name.replace(' ', '-')}-{width}-{'dark' if dark else 'light'}.png")
+    file = _PICTURES / f"{name.replace(' ', '-')}-{width}-{'dark' if dark else 'light'}.png"
+    file.write_bytes(rendering.png)
 
 
 def find_unreadable(rendering: Rendering, width: int) -> list[str]:
@@ -46,14 +46,15 @@ def contrast_in(rendering: Rendering, box: Box) -> float:
     return max((max(light, ground) + 0.05) / (min(light, ground) + 0.05) for light in lights)
 
 
-def count_colours(rendering: Rendering, box: Box) -> Counter[Colour]:
+def count_colours(rendering: Rendering, box: Box) -> dict[Colour, int]:
     """The number of pixels of each colour in a box."""
     left, top, right, bottom = (edge * SCALE for edge in box)
     part = rendering.picture.crop((int(left), int(top), int(right) + 1, int(bottom) + 1))
-    raw = part.tobytes()
-    return Counter(zip(raw[::3], raw[1::3], raw[2::3], strict=True))
+    counted: list[tuple[int, Colour]] | None = part.getcolors(maxcolors=part.width * part.height)  # type: ignore[assignment] # RGB
+    return {colour: count for count, colour in counted or ()}
 
 
+@cache
 def luminance(colour: Colour) -> float:
     """The relative luminance of sRGB, between 0 and 1."""
     shares = (value / 255 for value in colour)
@@ -63,9 +64,12 @@ def luminance(colour: Colour) -> float:
 
 def find_overlapping(rendering: Rendering) -> list[tuple[str, str]]:
     """Texts that overlap by more than a pixel of rounding."""
-    boxes = [(text.text, box) for text in rendering.texts for box in text.boxes]
-    return [
-        (one, other)
-        for (one, a), (other, b) in combinations(boxes, 2)
-        if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
-    ]
+    boxes = sorted(((text.text, box) for text in rendering.texts for box in text.boxes), key=lambda each: each[1][1])
+    found = []
+    for number, (one, a) in enumerate(boxes):
+        for other, b in boxes[number + 1 :]:
+            if b[1] >= a[3] - 1:
+                break  # it and all after it begin below
+            if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - b[1] > 1:
+                found.append((one, other))
+    return found
