@@ -21,7 +21,7 @@ _MOST_FAILED_INSERTS = 100
 
 
 @scenario("engine-away-hold", _SAME_WITH_HOLD, environment=_HOLD)
-@scenario("engine-away", outage_letters=IN_FLIGHT_METRICS, short=True)
+@scenario("engine-away", outage_letters=IN_FLIGHT_METRICS)
 def kill_engine(env: Environment) -> None:
     """ClickHouse away under load for --outage seconds, ON_UNAVAILABLE=dead_letter."""
     interrupt_store(env, env.stack.engine.kill, env.stack.engine.start)
@@ -107,7 +107,7 @@ def _misconfigure(env: Environment, error: str, cause: Callable[[], object], rep
     env.check(len(starts) == 1 and any(error in reason for reason in reasons), f"logged reasons: {reasons}")
 
 
-@scenario("black-hole", outage_letters=IN_FLIGHT_METRICS, short=True)
+@scenario("black-hole", outage_letters=IN_FLIGHT_METRICS)
 def withhold_answers(env: Environment) -> None:
     """ClickHouse accepts and never answers, longer than every time-out."""
     silence = partial(setattr, env.engine_proxy, "silent")

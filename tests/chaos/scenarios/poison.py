@@ -26,5 +26,4 @@ for _name, _share, _events in (("0-1", 0.001, 20_000), ("5", 0.05, 1_500), ("100
         mix=_mix(_share),
         repeats=False,
         environment={"BATCH_MAX_EVENTS": "100"} if _share == 1 else {},
-        short=_name == "5",
     )(consume_all)
