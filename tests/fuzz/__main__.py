@@ -22,7 +22,7 @@ from tests.fuzz.in_process import Disagreement, find_disagreements
 from tests.fuzz.session import Plan, StartStep, run
 
 SHORT_SEED = 20260901
-SHORT_RECORDS, SHORT_IN_PROCESS = 30_000, 32_000
+SHORT_RECORDS, SHORT_IN_PROCESS = 26_000, 20_000
 _MOST_SHOWN = 20
 
 
