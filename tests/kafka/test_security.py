@@ -210,67 +210,68 @@ def test_host_name_check_can_be_disabled(secured: Secured, run_command: RunComma
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "OAUTHBEARER"])
-async def test_secret_changed_in_its_file_works_without_a_restart(
-    environment: Environment, clickhouse: Client, start_worker: StartWorker, tmp_path: Path, mechanism: str
-) -> None:
-    listener, file = Listener("SASL", "SASL_PLAINTEXT", users={USER: PASSWORD}), tmp_path / "secret"
-    file.write_text(PASSWORD if mechanism == "PLAIN" else token(USER))
-
-    def change_secret() -> None:
-        listener.users[USER] = "another-password"
-        file.write_text("another-password" if mechanism == "PLAIN" else token("alice-again"))
-
-    settings = {
-        "KAFKA_SASL_MECHANISM": mechanism,
-        "KAFKA_SASL_USERNAME": USER,
-        "KAFKA_SASL_PASSWORD_FILE": str(file),
-    }
-    with ApacheKafka(tmp_path / "own", listeners=[listener]) as broker:
-        workload = Workload(environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}, clickhouse)
-        worker = await _run_across_restart(broker, listener, workload, partial(start_worker, **settings), change_secret)
-    assert "another-password" not in worker.process.output()
-
-
-async def test_authority_changed_in_its_file_works_without_a_restart(
+async def test_what_changes_in_a_file_works_without_a_restart(
     environment: Environment, clickhouse: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    file = tmp_path / "ca.pem"
+    """Password, token and authority change while the broker restarts. Each worker reads the topic in its own group."""
+    password, bearer, authority = (tmp_path / name for name in ("password", "token", "ca.pem"))
+    sasl = Listener("SASL", "SASL_PLAINTEXT", users={USER: PASSWORD})
 
-    def change_authority() -> Certificate:
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(file)
-        return _certificate(tmp_path, authority, LOOPBACK)
+    def change(user: str, secret: str) -> Certificate:
+        sasl.users[USER] = secret
+        password.write_text(secret)
+        bearer.write_text(token(user))
+        issuer = trustme.CA()
+        issuer.cert_pem.write_to_path(authority)
+        return _certificate(tmp_path, issuer, LOOPBACK)
 
-    listener = Listener("TLS", "SSL", certificate=change_authority())
-    with ApacheKafka(tmp_path / "own", listeners=[listener]) as broker:
+    tls = Listener("TLS", "SSL", certificate=change(USER, PASSWORD))
+    with ApacheKafka(tmp_path / "own", listeners=[sasl, tls]) as broker:
         workload = Workload(environment | {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}, clickhouse)
-        start = partial(start_worker, KAFKA_SSL_CA_FILE=str(file))
-        await _run_across_restart(broker, listener, workload, start, change_authority)
+        await create_topics(broker.bootstrap_servers, {workload.topic: 4, workload.dlq_topic: 1})
+        workers = [
+            start_worker(KAFKA_GROUP_ID=f"{workload.group}-{number}", KAFKA_SESSION_TIMEOUT_SECONDS="6", **settings)
+            for number, settings in enumerate(_settings_with_files(sasl, tls, password, bearer, authority))
+        ]
+        await workload.send(50)
+        _wait_for_each(workers, "metrics_worker_events_total", 50)
+        await asyncio.to_thread(broker.stop)
+        change("alice-again", "another-password")
+        await asyncio.to_thread(broker.start)
+        await workload.send(50)
+        await send(workload.servers, workload.topic, [b"garbage"])
+        _wait_for_each(workers, "metrics_worker_events_total", 100)
+        _wait_for_each(workers, "metrics_worker_dead_letters_total", 1)
+        for worker in workers:
+            worker.stop()
+            assert "another-password" not in worker.process.output()
+    assert workload.count_view() == 2 * workload.sent
 
 
-async def _run_across_restart(
-    broker: ApacheKafka,
-    listener: Listener,
-    workload: Workload,
-    start: Callable[..., WorkerProcess],
-    change: Callable[[], object],
-) -> WorkerProcess:
-    """Make `change` while the broker restarts; a worker must write and dead-letter before and after it."""
-    await create_topics(broker.bootstrap_servers, {workload.topic: 4, workload.dlq_topic: 1})
-    worker = start(
-        KAFKA_BOOTSTRAP_SERVERS=listener.address,
-        KAFKA_SECURITY_PROTOCOL=listener.protocol,
-        KAFKA_SESSION_TIMEOUT_SECONDS="6",
-    )
-    await workload.send(50)
-    workload.wait_until_written()
-    await asyncio.to_thread(broker.stop)
-    change()
-    await asyncio.to_thread(broker.start)
-    await workload.send(50)
-    await send(workload.servers, workload.topic, [b"garbage"])
-    workload.wait_until_written()
-    wait_until(lambda: sum(worker.telemetry()["metrics_worker_dead_letters_total"].values()) > 0, "a dead letter", 30)
-    worker.stop()
-    return worker
+def _settings_with_files(
+    sasl: Listener, tls: Listener, password: Path, bearer: Path, authority: Path
+) -> Iterator[Environment]:
+    """The settings of a worker with the password, of one with the token, and of one with the authority."""
+    for mechanism, file in (("PLAIN", password), ("OAUTHBEARER", bearer)):
+        yield {
+            "KAFKA_BOOTSTRAP_SERVERS": sasl.address,
+            "KAFKA_SECURITY_PROTOCOL": sasl.protocol,
+            "KAFKA_SASL_MECHANISM": mechanism,
+            "KAFKA_SASL_USERNAME": USER,
+            "KAFKA_SASL_PASSWORD_FILE": str(file),
+        }
+    yield {
+        "KAFKA_BOOTSTRAP_SERVERS": tls.address,
+        "KAFKA_SECURITY_PROTOCOL": tls.protocol,
+        "KAFKA_SSL_CA_FILE": str(authority),
+    }
+
+
+def _wait_for_each(workers: list[WorkerProcess], name: str, count: int) -> None:
+    """Wait until this counter of each worker has reached `count`."""
+    for worker in workers:
+        wait_until(partial(_has_counted, worker, name, count), f"{count} in {name}", _SECONDS)
+
+
+def _has_counted(worker: WorkerProcess, name: str, count: int) -> bool:
+    return sum(worker.telemetry().get(name, {}).values()) >= count
