@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 
 from tests.support.cookbook_rows import ROWS, TODAY, WEEK, CookbookRow
 from tests.support.cookbook_selection import MONTH, Answer, group, select, values
@@ -89,7 +90,7 @@ def which_metrics() -> Answer:
 
 
 AGENT_ANSWERS: dict[str, Callable[[], Answer]] = {
-    function.__name__: function
+    function.__name__: cache(function)
     for function in (
         last_hour, cost_by_model, cost_by_release, cost_of_failures, week_on_week, executions_of_agent, silent_agents,
         which_metrics,

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from tests.support.cookbook_agent_answers import AGENT_ANSWERS
@@ -141,7 +142,7 @@ def dead_lettered_against_written() -> Answer:
 
 
 EXPECTED_ANSWERS: dict[str, Callable[[], Answer]] = {
-    function.__name__: function
+    function.__name__: cache(function)
     for function in (
         p99_per_agent, one_metric_one_agent_one_day, per_minute, per_day, cost_per_user, success_rate,
         failures_around_a_release, slowest, one_execution, executions_of_user, counted_twice, stopped_arriving, late,
