@@ -1,4 +1,4 @@
-"""The views by day after 300,000 rows were delivered four times, with corrections at other instants of their day."""
+"""The views by day after 100,000 rows were delivered four times, with corrections at other instants of their day."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +12,10 @@ from tests.support.tables import migrated_database, refresh_roll_up
 
 Days = list[tuple[Any, ...]]
 
-ROWS = 300_000
+ROWS = 100_000
 HALF_DAY_MS = 43_200_000
 
-pytestmark = pytest.mark.timeout(600)  # ten seconds where nothing else runs
+pytestmark = pytest.mark.timeout(600)  # three seconds where nothing else runs
 
 # A tenth of the executions, recorded later, twelve hours earlier or later on the same day.
 CORRECTIONS = f"""
