@@ -32,10 +32,12 @@ RECIPES = recipes()
 SETTINGS: dict[str, dict[str, object]] = {
     "default": {},
     # What switches off the protection that servers have since 26.3 against such bounds.
-    "partitions apart": {"do_not_merge_across_partitions_select_final": 1},
+    "partitions apart, another time zone": {
+        "do_not_merge_across_partitions_select_final": 1,
+        "session_timezone": "Asia/Tokyo",
+    },
     "oldest server": {"compatibility": "24.10"},
     "oldest server, partitions apart": {"compatibility": "24.10", "do_not_merge_across_partitions_select_final": 1},
-    "another time zone": {"session_timezone": "Asia/Tokyo"},
 }
 HALF_DAY = timedelta(hours=12)
 
