@@ -20,7 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run(commands: Commands) -> Run:
     """Runs a command of the worker; keyword arguments are set in its environment."""
-    return commands.run
+    return commands.run_in_new_python
 
 
 # check

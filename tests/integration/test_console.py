@@ -103,6 +103,6 @@ def test_missing_extra_is_named(commands: Commands, tmp_path: Path) -> None:
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'starlette' else find(name, *more)\n"
     )
-    done = commands.run("console", PYTHONPATH=str(tmp_path))
+    done = commands.run_in_new_python("console", PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert "pip install 'execution-metrics-worker[console]'" in done.stderr

@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from deploy.local.environment import environment_without_settings
+from tests.support.forked_command import run_forked
 from worker.core.model import Failed
 from worker.dead_letters.dead_letter import WorkerInfo
 from worker.dead_letters.record_format import encode_pointer
@@ -25,6 +26,12 @@ class Commands:
         self._timeout_seconds = timeout_seconds
 
     def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process of its own, which forks from one that has imported it."""
+        environment = environment_without_settings() | self.environment | changes
+        return run_forked(arguments, environment, self._timeout_seconds)
+
+    def run_in_new_python(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a shell would."""
         return subprocess.run(  # noqa: S603 - our own command
             [sys.executable, "-m", "worker", *arguments],
             stdin=subprocess.DEVNULL,
