@@ -1,11 +1,15 @@
 """Bootstrap servers of which one accepts no connection or does not answer, as a machine without power."""
 
+import asyncio
+import gc
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from time import monotonic
 from typing import Any
 
+import aiokafka.conn
 import pytest
 
 from deploy.local.broker import KafkaServer
@@ -67,3 +71,21 @@ async def test_next_address_of_a_name_is_used_after_one_without_an_answer(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_name)
     assert await require_topics(KafkaTarget(f"{_NAME}:{port}"), [topics.events])
+
+
+async def test_cancelled_connection_leaves_no_socket_open(broker: KafkaServer) -> None:
+    host, port = broker.bootstrap_servers.split(":")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for steps in range(30):
+            connection = aiokafka.conn.AIOKafkaConnection(host, int(port))
+            connecting = asyncio.create_task(connection.connect())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait([connecting])
+            connection.close()
+            await asyncio.sleep(0)  # the transport closes then
+            del connection, connecting
+            gc.collect()
+    assert [str(one.message) for one in caught if issubclass(one.category, ResourceWarning)] == []

@@ -1,7 +1,7 @@
 """Connections to brokers that give up on a silent broker or address soon, and try the next one."""
 
 import asyncio
-from functools import partial
+from socket import SOCK_STREAM
 from typing import Any
 
 import aiokafka.conn
@@ -38,7 +38,12 @@ class _Loop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.create_connection = partial(loop.create_connection, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+
+    async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:  # noqa: ANN401
+        """As `asyncio` has it. One address is not raced: a race that is cancelled may leave an open socket behind."""
+        if len(await self._loop.getaddrinfo(host, port, type=SOCK_STREAM)) > 1:
+            options["happy_eyeballs_delay"] = _NEXT_ADDRESS_SECONDS
+        return await self._loop.create_connection(factory, host, port, **options)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of a loop
         return getattr(self._loop, name)

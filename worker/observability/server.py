@@ -138,7 +138,10 @@ class HealthServer:
 
     def close(self) -> None:
         """Stop answering."""
-        self._server.trigger.pull_trigger(self._server.close_all)
+        trigger = self._server.trigger
+        with trigger.lock:  # else the thread may close the trigger before it is pulled, for an answer that is ready
+            trigger.thunks.append(self._server.close_all)
+            trigger.pull_trigger()
         self._thread.join()
         self._server.task_dispatcher.shutdown(timeout=1)
 

@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
+from waitress.trigger import trigger
 
 from worker.core.errors import SettingsError
 from worker.observability import server
@@ -54,6 +55,18 @@ def serve(status: Status, host: str = "127.0.0.1") -> Iterator[str]:
 def test_healthy_worker_is_live_and_ready(host: str) -> None:
     with serve(HEALTHY, host) as base:
         assert [get(f"{base}/{path}")[0] for path in ("livez", "readyz", "metrics", "", "other")] == [200] * 4 + [404]
+
+
+def test_close_while_an_answer_wakes_the_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pull = trigger._physical_pull
+
+    def pull_twice(self: trigger) -> None:
+        pull(self)
+        sleep(0.1)  # the thread is awake, and may close
+        pull(self)
+
+    with serve(HEALTHY):
+        monkeypatch.setattr(trigger, "_physical_pull", pull_twice)
 
 
 def test_holding_worker_is_not_ready_but_live() -> None:
