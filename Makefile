@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Most tests wait for servers, so two at a time for each of two cores. Not with ARGS: a few tests are there sooner in one
-# process, and say more plainly what they do; ARGS="-n 4 …" spreads them too.
-PROCESSES ?= 4
+# Most tests wait for servers, so three at a time for each of two cores. Not with ARGS: a few tests are there sooner in one
+# process, and say more plainly what they do; ARGS="-n 6 …" spreads them too.
+PROCESSES ?= 6
 SPREAD := $(if $(ARGS),,-n $(PROCESSES))
 # The peers of the benchmarks in Python: environments of their own, with the worker's versions where both use a package.
 PEERS := $(addprefix tests/benchmarks/peers/,faststream arroyo original)
