@@ -101,7 +101,7 @@ async def test_new_group_and_gaps_of_transactions_count_nothing(
     assert warnings(logs) == []
 
 
-async def test_new_group_is_moved_to_the_start_of_all_partitions_at_once(
+async def test_new_group_is_moved_to_the_start_of_many_partitions_at_once(
     broker: KafkaServer, sources: EventSources
 ) -> None:
     topic = fresh_name("wide")
@@ -112,7 +112,8 @@ async def test_new_group_is_moved_to_the_start_of_all_partitions_at_once(
     async with asyncio.timeout(20):
         while sum(map(len, source._listener.resets)) < 50:
             await source.poll(1, 1, 0.2)
-    assert len(source._listener.resets) == 1, "one by one the requests take half a second for each"
+    # One, if aiokafka has found them all meanwhile; one by one the requests would take half a second for each.
+    assert len(source._listener.resets) <= 10
 
 
 async def test_position_beyond_the_end_reads_the_whole_log_again(
