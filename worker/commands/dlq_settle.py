@@ -121,8 +121,8 @@ async def _settle(
     stop = stop_on_signals()
     async with connections.open_dead_letters(settings, selection.partition) as scan:
 
-        async def read() -> ManualSettlement:
-            return await ManualSettlement(selection, options["limit"]).read(scan, settled_by)
+        async def read(confirmed: ManualSettlement | None = None) -> ManualSettlement:
+            return await ManualSettlement(selection, options["limit"], confirmed).read(scan, settled_by)
 
         chosen = await run_unless_stopped(stop, read())
         if chosen is None or options["dry_run"]:
@@ -132,7 +132,7 @@ async def _settle(
             if not await is_confirmed(f"{_VERBS[entry.action]} them?", stop):
                 return None
             if await scan.refresh():
-                chosen = await read()
+                chosen = await read(confirmed=chosen)
                 print_if_fewer(shown, chosen.by_class.total())
     if chosen.by_class:
         async with connections.open_journal(settings, entry) as journal:
@@ -164,7 +164,8 @@ def _report(chosen: ManualSettlement, action: Action, options: _Options) -> None
         + (f" ({_format_counts(chosen)})" * bool(chosen.by_class))
     )
     if chosen.beyond_limit:
-        click.echo(f"{chosen.beyond_limit:,} beyond --limit")
+        why = "more are not of those that were shown" if options["limit"] is None else "beyond --limit"
+        click.echo(f"{chosen.beyond_limit:,} {why}")
     if chosen.unreadable:
         click.echo(f"{chosen.unreadable:,} records that the Kafka client cannot read are left alone")
     if options["dry_run"]:

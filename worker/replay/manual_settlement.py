@@ -1,6 +1,7 @@
 """The dead letters that an operator discards or restores."""
 
 from array import array
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -22,17 +23,21 @@ class ManualSettlement:
 
     Args:
         limit: at most so many; None for all.
+        confirmed: the selection that the operator has confirmed; what it lacks is left. None if nobody was asked.
 
     Attributes:
         selection: the filter.
         by_class: how many, by error class; `FOREIGN` for records that are no dead letters.
-        beyond_limit: how many more the filter selects.
+        beyond_limit: how many more the filter selects, those that the operator was not shown included.
         unreadable: how many records were left out because the Kafka client cannot read them.
     """
 
-    def __init__(self, selection: DeadLetterFilter, limit: int | None) -> None:
+    def __init__(
+        self, selection: DeadLetterFilter, limit: int | None, confirmed: "ManualSettlement | None" = None
+    ) -> None:
         self.selection = selection
         self._limit = limit
+        self._confirmed = confirmed
         self._offsets: dict[int, array[int]] = defaultdict(lambda: array("q"))
         self._identities: dict[int, array[int]] = defaultdict(lambda: array("I"))
         self.by_class: Counter[str] = Counter()
@@ -46,12 +51,23 @@ class ManualSettlement:
         identity = identify(item.record)
         if identity == UNIDENTIFIED:
             self.unreadable += 1
-        elif self._limit is not None and self.by_class.total() >= self._limit:
+        elif not self._may_choose(item.position, identity):
             self.beyond_limit += 1
         else:
             self.by_class[FOREIGN if isinstance(item, ForeignRecord) else item.failure.error_class.value] += 1
             self._offsets[item.position.partition].append(item.position.offset)
             self._identities[item.position.partition].append(identity)
+
+    def _may_choose(self, position: DeadLetterPosition, identity: int) -> bool:
+        if self._confirmed is not None:
+            return self._confirmed.contains(position, identity)
+        return self._limit is None or self.by_class.total() < self._limit
+
+    def contains(self, position: DeadLetterPosition, identity: int) -> bool:
+        """Whether this dead letter is selected; another one at the same position is not."""
+        offsets, identities = self._offsets[position.partition], self._identities[position.partition]
+        at = bisect_left(offsets, position.offset)
+        return at < len(offsets) and offsets[at] == position.offset and identities[at] == identity
 
     async def read(self, scan: DeadLetterScan, settled_by: Action | None) -> "ManualSettlement":
         """Add the selected dead letters that are open, or those that are settled by an action; returns itself."""

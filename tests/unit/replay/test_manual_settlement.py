@@ -6,7 +6,7 @@ from worker.core.errors import ErrorClass
 from worker.core.model import UnreadableRecord
 from worker.dead_letters.filters import DeadLetterFilter
 from worker.dead_letters.history import History
-from worker.dead_letters.settlement import Action
+from worker.dead_letters.settlement import Action, OffsetRun, identify
 from worker.replay.journal import Journal
 from worker.replay.manual_settlement import ManualSettlement
 from worker.replay.scan import DeadLetterScan
@@ -37,6 +37,43 @@ async def test_only_what_is_selected_is_discarded_and_only_that_is_restored() ->
     assert (await restore(topic)).by_class == {"row_refused": 1}
     assert await count_open(topic) == 1
     assert (await restore(topic)).by_class == {}
+
+
+async def settle(topic: MemoryTopic, action: Action, first: int, last: int) -> None:
+    run = OffsetRun(first, last, identify(topic.records[0][last]))
+    await topic.append(0, ENTRY._replace(action=action, operation="other", runs=(run,)))
+
+
+async def test_restore_leaves_what_others_discard_after_it_was_confirmed() -> None:
+    topic = await topic_of(*(failed_metric(name) for name in "abcd"))
+    await settle(topic, Action.DISCARDED, 0, 1)
+    scan = await DeadLetterScan.begin(topic)
+    shown = await ManualSettlement(ALL, None).read(scan, Action.DISCARDED)
+    await settle(topic, Action.DISCARDED, 2, 3)
+    await settle(topic, Action.REOPENED, 0, 0)
+    assert await scan.refresh()
+    chosen = await ManualSettlement(ALL, None, shown).read(scan, Action.DISCARDED)
+    await chosen.write(Journal(topic, ENTRY._replace(action=Action.REOPENED, operation="restore")))
+    assert (chosen.by_class.total(), chosen.beyond_limit, await count_open(topic)) == (1, 2, 2)
+
+
+async def test_discard_leaves_what_others_restore_or_was_beyond_the_limit_when_it_was_confirmed() -> None:
+    topic = await topic_of(*(failed_metric(name) for name in "abcde"))
+    await settle(topic, Action.DISCARDED, 0, 0)
+    scan = await DeadLetterScan.begin(topic)
+    shown = await scan.scan(ManualSettlement(ALL, 2))
+    await settle(topic, Action.REOPENED, 0, 0)
+    await settle(topic, Action.DISCARDED, 1, 1)
+    assert await scan.refresh()
+    chosen = await scan.scan(ManualSettlement(ALL, 2, shown))
+    assert (chosen.by_class.total(), chosen.beyond_limit) == (1, 3), "c alone; a, d and e were not shown"
+
+
+async def test_another_record_at_a_confirmed_position_is_left() -> None:
+    shown = await (await DeadLetterScan.begin(await topic_of(failed_metric("a")))).scan(ManualSettlement(ALL, None))
+    created_again = await DeadLetterScan.begin(await topic_of(failed_metric("b")))
+    chosen = await created_again.scan(ManualSettlement(ALL, None, shown))
+    assert (chosen.by_class.total(), chosen.beyond_limit) == (0, 1)
 
 
 async def test_replaced_dead_letter_is_not_restored() -> None:
