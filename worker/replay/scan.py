@@ -70,13 +70,14 @@ class DeadLetterScan:
     async def refresh(self) -> bool:
         """Read the settlements that were written since the scan began, as while an operator was asked.
 
-        Returns whether dead letters of the scan were settled, reopened, replaced or deleted by retention meanwhile.
+        Returns whether dead letters of the scan were settled, reopened, replaced or deleted meanwhile.
         """
         changes = 0
         current = await self._reader.fetch_offset_ranges()
         for partition, offsets in self.offset_ranges.items():
             now = current.get(partition, offsets)
-            changes += now.start > offsets.start
+            # Retention has moved the start, or the topic was created again.
+            changes += now.start != offsets.start or now.stop < offsets.stop
             changes += await self._read_settlements(partition, range(offsets.stop, now.stop))
         return changes > 0
 

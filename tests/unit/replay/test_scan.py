@@ -93,6 +93,13 @@ async def test_refresh_finds_what_is_settled_reopened_or_deleted_after_the_scan_
     assert (await scan.scan(MetricNames())).names == ["m6", "m7", "m9"]
 
 
+async def test_refresh_finds_that_the_topic_was_created_again_with_fewer_records() -> None:
+    topic = await topic_of(*TEN)
+    scan = await DeadLetterScan.begin(topic)
+    topic.records = (await topic_of(*TEN[:4])).records
+    assert await scan.refresh()
+
+
 async def test_refresh_finds_what_a_replay_has_replaced_that_is_killed_before_its_settlement() -> None:
     topic = await topic_of(failed_metric("bad"), failed_metric("good"))
     scan = await DeadLetterScan.begin(topic)
