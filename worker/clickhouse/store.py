@@ -126,7 +126,8 @@ class ClickHouseStore(Store):
 
     def _find_servers_in_use(self) -> set[str]:
         """The servers that connections for INSERTs are connected to; several while only some have failed over."""
-        return {str(connection.server) for connection in tuple(self._connections) if connection.server}
+        servers = [connection.server for connection in tuple(self._connections)]  # once each: it may fail meanwhile
+        return {str(server) for server in servers if server}
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
