@@ -181,6 +181,18 @@ async def test_action_takes_only_dead_letters_up_to_its_preview() -> None:
     assert await count_open(topic) == 1
 
 
+async def test_restore_leaves_what_others_discard_after_its_check() -> None:
+    topic = await topic_of(failed_metric("a"), failed_metric("a"), failed_metric("a"))
+    harness = await open_console(topic, OPERATOR)
+    (cause,) = await find_causes(harness)
+    await start(harness, await preview(harness, DISCARD | {"letter": "0:0"}))
+    path = await preview(harness, {"do": "restore", "cause": cause})
+    assert "Restore: 1" in await read(harness, path)
+    await start(harness, await preview(harness, DISCARD | {"cause": cause}))
+    await start(harness, path)
+    assert await count_open(topic) == 1
+
+
 async def test_limit_is_kept_and_what_is_beyond_it_named() -> None:
     topic = await topic_of(*[failed_metric("a")] * 5)
     harness = await open_console(topic, OPERATOR)

@@ -12,6 +12,7 @@ from worker.console.payload import Payload
 from worker.core.model import DeadLetterPosition
 
 if TYPE_CHECKING:
+    from worker.replay.manual_settlement import ManualSettlement
     from worker.replay.result import ReplayFailure
 
 
@@ -79,6 +80,7 @@ class ActionRun:
         created_at: Unix time.
         offset_ranges: the topic at the time of the preview: later dead letters are not of this action.
         last_records: those of each partition then, by which the topic is recognised.
+        checked: what the preview of a discard or restore has chosen, until the action ends.
         checked_at: Unix time of the preview.
         preview, samples: its result; None before.
         result, failures: what the action has done so far, and some dead letters that were not written.
@@ -96,6 +98,7 @@ class ActionRun:
         self.state = ActionState.CHECKING
         self.offset_ranges: Mapping[int, range] = {}
         self.last_records: Mapping[int, tuple[int, int]] = {}
+        self.checked: ManualSettlement | None = None
         self.checked_at = 0.0
         self.preview: Counts | None = None
         self.samples: Sequence[Sample] = ()
@@ -153,7 +156,7 @@ class ActionRun:
 
     def end(self, state: ActionState, problem: str | None = None) -> None:
         """Set the last state."""
-        self.state, self.problem, self.samples = state, problem, ()
+        self.state, self.problem, self.samples, self.checked = state, problem, (), None
         if self._began is not None:
             self._ended = monotonic()
 

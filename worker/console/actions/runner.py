@@ -61,7 +61,8 @@ class ActionRunner:
             if run.request.kind.replays:
                 await self._preview_replay(run, scan)
             else:
-                run.preview = count_settlement(await _choose(run, scan))
+                run.checked = await _choose(run, scan)
+                run.preview = count_settlement(run.checked)
 
     async def execute(self, run: ActionRun) -> None:
         """Act on the dead letters that are still there, of those up to the preview, until the run is stopped."""
@@ -143,7 +144,7 @@ async def _require_same_topic(run: ActionRun, scan: DeadLetterScan) -> None:
 async def _choose(run: ActionRun, scan: DeadLetterScan) -> ManualSettlement:
     request = run.request
     settled_by = request.settled_by if request.kind is ActionKind.RESTORE else None
-    return await ManualSettlement(request.filter, request.limit).read(scan, settled_by)
+    return await ManualSettlement(request.filter, request.limit, run.checked).read(scan, settled_by)
 
 
 def _create_entry(run: ActionRun) -> Settlement:
