@@ -73,6 +73,7 @@ class DeadLetterScan:
         Returns whether dead letters of the scan were settled, reopened, replaced or deleted meanwhile.
         """
         changes = 0
+        self.superseded = {}  # others may have settled them; the next reading finds those that are left
         current = await self._reader.fetch_offset_ranges()
         for partition, offsets in self.offset_ranges.items():
             now = current.get(partition, offsets)

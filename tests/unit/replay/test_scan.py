@@ -109,6 +109,19 @@ async def test_refresh_finds_what_a_replay_has_replaced_that_is_killed_before_it
     assert (await scan.scan(MetricNames())).names == ["good"]
 
 
+async def test_refresh_forgets_replaced_dead_letters_that_others_have_settled_meanwhile() -> None:
+    topic = await topic_of(failed_metric("bad"))
+    await replay(topic, MemoryStore(refuses=lambda row: row.metric == "bad"))
+    topic.records[0] = topic.records[0][:3]  # without the settlement
+    scan = await DeadLetterScan.begin(topic)
+    assert (await scan.scan(MetricNames())).names == ["bad"]
+    assert [position.offset for position in scan.superseded] == [0]
+    await settle(topic, 0, 0)
+    assert await scan.refresh()
+    await scan.scan(MetricNames())
+    assert scan.superseded == {}
+
+
 async def test_settlements_are_no_foreign_records() -> None:
     topic = await topic_of(*TEN)
     await replay(topic, MemoryStore())
