@@ -6,7 +6,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import aiokafka.conn
@@ -89,3 +89,19 @@ async def test_cancelled_connection_leaves_no_socket_open(broker: KafkaServer) -
             del connection, connecting
             gc.collect()
     assert [str(one.message) for one in caught if issubclass(one.category, ResourceWarning)] == []
+
+
+async def test_broker_is_used_whose_name_the_second_name_server_resolves(
+    broker: KafkaServer, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """glibc waits 5 s for the first one (`timeout` in resolv.conf(5)), each time."""
+    host, port = broker.bootstrap_servers.split(":")
+    resolve = socket.getaddrinfo
+
+    def resolve_name(name: str, *args: Any, **options: Any) -> list[Any]:
+        if name == _NAME:
+            sleep(5.1)
+        return resolve(host if name == _NAME else name, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_name)
+    assert await require_topics(KafkaTarget(f"{_NAME}:{port}"), [topics.events])

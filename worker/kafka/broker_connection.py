@@ -7,9 +7,10 @@ from typing import Any
 import aiokafka.conn
 from aiokafka.conn import AIOKafkaConnection
 
-_SECONDS = 5.0
-"""The time-out of each step: to connect, to answer, to authenticate. Two silent brokers leave time for the third one
-within `worker.kafka.connection.CONNECT_SECONDS`."""
+_SECONDS = 6.0
+"""The time-out of each step: to resolve the name and connect, to answer, to authenticate. It is longer than the 5 s
+after which glibc asks the next name server. Two silent brokers leave time for the third one within
+`worker.kafka.connection.CONNECT_SECONDS`."""
 _NEXT_ADDRESS_SECONDS = 1.0
 """After this time the next address of the name is tried beside the one before."""
 
