@@ -14,8 +14,8 @@ _CREDENTIAL_PROVIDER = "_CREDENTIAL_PROVIDER"
 def create_session() -> "Session | None":
     """A session whose requests fail when the answer is a redirect; None if OpenTelemetry's variables name another.
 
-    OpenTelemetry's exporters do not follow a redirect, and take it for success (1.45.2), so that what they send is lost
-    without a word. The error of this session they log, as any other.
+    OpenTelemetry's exporters do not follow a redirect, and take it for success (1.45.2): what they send is lost
+    silently. They log the error of this session as any other.
     """
     if any(name.endswith(_CREDENTIAL_PROVIDER) for name in environ):
         return None
