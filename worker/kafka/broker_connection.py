@@ -1,7 +1,7 @@
 """Connections to brokers that give up on a silent broker or address soon, and try the next one."""
 
 import asyncio
-from socket import SOCK_STREAM
+from ipaddress import ip_address
 from typing import Any
 
 import aiokafka.conn
@@ -41,13 +41,21 @@ class _Loop:
         self._loop = loop
 
     async def create_connection(self, factory: Any, host: str, port: int, **options: Any) -> Any:  # noqa: ANN401
-        """As `asyncio` has it. One address is not raced: a race that is cancelled may leave an open socket behind."""
-        if len(await self._loop.getaddrinfo(host, port, type=SOCK_STREAM)) > 1:
+        """As `asyncio` has it. An address is not raced: a race that is cancelled may leave an open socket behind."""
+        if not _is_address(host):
             options["happy_eyeballs_delay"] = _NEXT_ADDRESS_SECONDS
         return await self._loop.create_connection(factory, host, port, **options)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of a loop
         return getattr(self._loop, name)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def install() -> None:
