@@ -10,6 +10,8 @@ _PROBE_SECONDS = 15.0
 """Longest wait between two probes of an unavailable store: `worker.core.retry.FOREVER`."""
 _GRACE_SECONDS = 5.0
 """On a busy machine: to connect, and for the first insert after the probe."""
+_INSERTS_AFTER_START = 10
+"""More than must succeed in a row before an outage makes dead letters (`CircuitBreaker`), since some do not."""
 _SHUTDOWN_SECONDS = float(SHORT_TIMES["SHUTDOWN_TIMEOUT_SECONDS"])
 
 
@@ -30,7 +32,7 @@ def interrupt_store(
 
     with env.load.send_in_background(per_second=env.events / (env.outage_seconds + 10)):
         worker = env.workers.start()
-        env.wait_until(lambda: env.count_rows() > 0, "the first rows")
+        env.wait_until(lambda: worker.count_inserts("written") > _INSERTS_AFTER_START, "the first INSERTs")
         cause()
         env.wait_until(is_holding, f"the worker holds {reason}", timeout_seconds=60.0)
         time.sleep(env.outage_seconds)
