@@ -69,10 +69,16 @@ class OnClickHouse:
         return self._values("execution_metrics")
 
     def view(self) -> Values:
-        return self._values("execution_metrics_deduplicated")
+        rows = self._values("execution_metrics_deduplicated")
+        apart = self._values(
+            "execution_metrics_deduplicated", "SETTINGS do_not_merge_across_partitions_select_final = 1"
+        )
+        assert rows == apart
+        return rows
 
-    def _values(self, table: str) -> Values:
-        rows: Values = self._client.execute(f"SELECT metric_type, metric_value FROM {table} ORDER BY ALL")  # noqa: S608 - ours
+    def _values(self, table: str, settings: str = "") -> Values:
+        query = f"SELECT metric_type, metric_value FROM {table} ORDER BY ALL {settings}"  # noqa: S608 - ours
+        rows: Values = self._client.execute(query)
         return rows
 
     def drop_table(self) -> None:
