@@ -86,7 +86,7 @@ async def test_discard_leaves_out_what_is_replayed_or_expires_before_the_confirm
         assert commands.replay("--error-class", "row_refused", "--limit", "2", code=1)["metrics_written"] == 2
         terminal.type("y\r")
         assert terminal.end() == 0
-    assert "6 were shown; 3 of them are left out: somebody else" in terminal.written
+    assert "6 were shown; 3 of them are left out: others" in terminal.written
     assert "discarded: 3 dead letters (3 row_refused)" in terminal.lines
     done = [(each["action"], each["dead_letters"]) for each in commands.json("dlq", "history")]
     assert sorted(done) == [("discarded", 3), ("replayed", 2)]
@@ -123,7 +123,7 @@ async def test_replay_leaves_out_what_is_discarded_or_expires_before_the_confirm
         commands.json("dlq", "discard", "--reason", "given up", "--limit", "2", "--yes", code=1)
         terminal.type("y\r")
         assert terminal.end() == 0
-    assert "6 were shown; 3 of them are left out: somebody else" in terminal.written
+    assert "6 were shown; 3 of them are left out: others" in terminal.written
     action = "edited" if edit else "replayed"
     done = [(each["action"], each["dead_letters"]) for each in commands.json("dlq", "history")]
     assert sorted(done) == [("discarded", 2), (action, 3)]
@@ -141,5 +141,5 @@ async def test_replay_of_nothing_that_is_left_after_the_confirmation_writes_noth
         await delete_records(workload.servers, workload.dlq_topic, {0: 3})
         terminal.type("y\r")
         assert terminal.end() == 0
-    assert "3 were shown; 3 of them are left out: somebody else" in terminal.written
+    assert "3 were shown; 3 of them are left out: others" in terminal.written
     assert clickhouse.execute(ROWS) == [(0,)]

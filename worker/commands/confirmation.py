@@ -33,12 +33,12 @@ async def is_confirmed(question: str, stop: asyncio.Event) -> bool:
     return answer is not None and answer.strip().lower() in (b"y", b"yes")
 
 
-def print_if_fewer(shown: int, done: int) -> None:
+def print_left_out(shown: int, done: int) -> None:
     """Say how many of the dead letters that the operator has confirmed are left out."""
     if left_out := max(shown - done, 0):
         print_stderr(
-            f"{shown:,} were shown; {left_out:,} of them are left out: somebody else has settled or reopened them "
-            "meanwhile, or they have expired"
+            f"{shown:,} were shown; {left_out:,} of them are left out: others have settled or reopened them meanwhile, "
+            "or they have expired"
         )
 
 

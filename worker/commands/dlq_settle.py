@@ -7,7 +7,7 @@ import click
 
 from worker.commands import connections
 from worker.commands.command_line import json_option, load_settings, print_json, print_stderr
-from worker.commands.confirmation import is_confirmed, print_if_fewer, require_confirmable
+from worker.commands.confirmation import is_confirmed, print_left_out, require_confirmable
 from worker.commands.help_page import format_examples
 from worker.commands.journal_entry import new_entry
 from worker.commands.options import dead_letter_filter_options, parse_reason, print_if_none_matches
@@ -133,7 +133,7 @@ async def _settle(
                 return None
             if await scan.refresh():
                 chosen = await read(confirmed=chosen)
-                print_if_fewer(shown, chosen.by_class.total())
+                print_left_out(shown, chosen.by_class.total())
     if chosen.by_class:
         async with connections.open_journal(settings, entry) as journal:
             await chosen.write(journal)

@@ -9,7 +9,7 @@ import click
 
 from worker.commands import replay_report
 from worker.commands.command_line import exit_without_joining_threads, json_option, load_settings, print_stderr
-from worker.commands.confirmation import is_confirmed, print_if_fewer, require_confirmable
+from worker.commands.confirmation import is_confirmed, print_left_out, require_confirmable
 from worker.commands.connections import open_dead_letters
 from worker.commands.edit_option import open_editor
 from worker.commands.help_page import format_examples
@@ -194,7 +194,7 @@ async def _run(
             on_finishing=replay_report.print_stop_message,
         )
     if shown is not None and result.complete:
-        print_if_fewer(shown, result.selection.chosen.total())
+        print_left_out(shown, result.selection.chosen.total())
     return result
 
 

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 
 from worker.console import views
 from worker.console.actions.actions import Actions
-from worker.console.actions.journal_view import OPERATION_ID
 from worker.console.actions.pages import ActionPages
+from worker.console.actions.past_action import OPERATION_ID
 from worker.console.cause_order import CauseOrder
 from worker.console.group import GroupProgress
 from worker.console.guard import Guard

@@ -27,14 +27,14 @@ class _BrokerConnection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka s
     async def connect(self) -> Any:  # noqa: ANN401 - aiokafka's own
         """Connect and authenticate; overrides aiokafka's method."""
         request_timeout, loop = self._request_timeout, self._loop
-        self._request_timeout, self._loop = min(request_timeout, _SECONDS), _Loop(loop)
+        self._request_timeout, self._loop = min(request_timeout, _SECONDS), _HappyEyeballsLoop(loop)
         try:
             return await super().connect()
         finally:
             self._request_timeout, self._loop = request_timeout, loop
 
 
-class _Loop:
+class _HappyEyeballsLoop:
     """An event loop whose connections try all addresses of a name."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

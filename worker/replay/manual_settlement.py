@@ -23,7 +23,7 @@ class ManualSettlement:
 
     Args:
         limit: at most so many; None for all.
-        confirmed: the selection that the operator has confirmed; what it lacks is left. None if nobody was asked.
+        confirmed: the selection that the operator has confirmed: no other dead letter is added. None if there is none.
 
     Attributes:
         selection: the filter.

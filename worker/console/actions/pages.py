@@ -19,8 +19,8 @@ from starlette.routing import Route
 from worker.console.actions.actions import Actions, TooManyActions
 from worker.console.actions.counts import MAX_SAMPLE_BYTES
 from worker.console.actions.form import MAX_BODY_BYTES, Fields, Form, InvalidForm, parse_fields, parse_form
-from worker.console.actions.journal_view import OPERATION_ID, find_in_journal
 from worker.console.actions.masked_run import mask_run
+from worker.console.actions.past_action import OPERATION_ID, find_past_action
 from worker.console.actions.request import ActionKind
 from worker.console.actions.run import ActionRun
 from worker.console.csrf import CsrfTokens, is_same_origin
@@ -102,19 +102,19 @@ class ActionPages:
     async def _show_action(self, request: Request) -> Response:
         run = self._actions.find(request.path_params["action"])
         if run is None:
-            return self._show_journal(request)
+            return self._show_past_action(request)
         seen, token = mask_run(run, self._choose_mask(request)), self._tokens.issue(identity_of(request))
         answer = self._answer(request, "action.html", run=seen, token=token, MAX_SAMPLE_BYTES=MAX_SAMPLE_BYTES)
         if run.is_active:
             answer.headers["Refresh"] = str(_REFRESH_SECONDS)
         return answer
 
-    def _show_journal(self, request: Request) -> Response:
+    def _show_past_action(self, request: Request) -> Response:
         """An action that this process does not know: what the journal has of it."""
         action = request.path_params["action"]
         if OPERATION_ID.fullmatch(action) is None:
             raise HTTPException(404, "No action has this address.")
-        found = find_in_journal(self._read_snapshot().operations, action, self._choose_mask(request))
+        found = find_past_action(self._read_snapshot().operations, action, self._choose_mask(request))
         return self._answer(request, "past_action.html", 200 if found else 404, found=found)
 
     async def _start(self, request: Request) -> Response:

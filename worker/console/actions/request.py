@@ -69,7 +69,7 @@ class ActionRequest(NamedTuple):
 
     @property
     def description(self) -> str:
-        """What the journal has in place of a command line; `journal_view` parses it."""
+        """What the journal has in place of a command line; `past_action` parses it."""
         what = f"--cause {self.cause}" if self.cause is not None else " ".join(map(str, self.letters))
         replays = f" --rate {self.rate} --max-replays {self.max_replays}" * self.kind.replays
         settled_by = f" --settled-by {self.settled_by}" * (self.kind is ActionKind.RESTORE)

@@ -1,4 +1,4 @@
-"""What the journal knows of an action that this process does not: one of a console that has ended, or of long ago."""
+"""An action that this process does not know, as the journal has it: of another console, or from before a restart."""
 
 import re
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ _COMMAND = re.compile(
 """As `ActionRequest.description` writes it."""
 
 
-class JournalView(NamedTuple):
-    """An operation of the journal.
+class PastAction(NamedTuple):
+    """An operation, as the journal has it.
 
     Attributes:
         request: the same action; None if the journal does not have all of it, or a command has done it.
@@ -30,11 +30,11 @@ class JournalView(NamedTuple):
     request: ActionRequest | None
 
 
-def find_in_journal(operations: Sequence[Operation], action: str, mask: Mask) -> JournalView | None:
+def find_past_action(operations: Sequence[Operation], action: str, mask: Mask) -> PastAction | None:
     """The action with this ID, as a reader may see it; None if the journal does not have it."""
     for operation in operations:
         if operation.entry.operation == action:
-            return JournalView(mask.mask_operation(operation), parse_request(operation.entry))
+            return PastAction(mask.mask_operation(operation), parse_request(operation.entry))
     return None
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.replay.harness import ENTRY
 from worker.console.actions.form import MAX_LETTERS
-from worker.console.actions.journal_view import parse_request
+from worker.console.actions.past_action import parse_request
 from worker.console.actions.request import ActionKind, ActionRequest
 from worker.core.model import DeadLetterPosition
 from worker.dead_letters.settlement import MAX_TEXT, Action
