@@ -28,19 +28,19 @@ ADVICE = MappingProxyType(
             "The record could not be read as an event: not JSON, not UTF-8, a field missing or wrong, or an unknown "
             "version.",
             "Correct the producer; dlq.error.type names the rule. Nothing of the event is in the table. If the worker "
-            "was wrong and a newer one reads it, replay; else mend it by replay --edit, or discard it.",
+            "was wrong and a newer one reads it, replay; else edit it by replay --edit, or discard it.",
         ),
         ErrorClass.INVALID_METRIC: Advice(
             "One metric is not a number that ClickHouse can store (NaN, Infinity, 1e400), or its name is not 1 to 256 "
             "characters. The other metrics of the event are rows.",
-            "Correct the producer, then mend the dead letters by replay --edit, or discard them. A replay alone helps "
+            "Correct the producer, then edit the dead letters by replay --edit, or discard them. A replay alone helps "
             "only after a change of the worker.",
         ),
         ErrorClass.ROW_REFUSED: Advice(
             "ClickHouse refused this one row: a constraint, a value, or a materialized view that throws; the message "
             "is ClickHouse's own. The other metrics of the event are rows.",
             "Find out which of the two is wrong. The table or view: alter it, then replay. The value: correct the "
-            "producer, and mend the dead letter by replay --edit, or discard it.",
+            "producer, and edit the dead letter by replay --edit, or discard it.",
         ),
         ErrorClass.STORE_UNAVAILABLE: Advice(
             "ClickHouse was unreachable, overloaded or silent for longer than the retries lasted. Nothing is wrong "
